@@ -1,0 +1,76 @@
+/**
+ * A deployment as the rest of the program knows it: read from YAML, a bare model or a bare script by common/config,
+ * with every default filled in. Nothing here is optional.
+ */
+import type { Digest } from './ids.ts';
+
+/** Text of the output file. `azure`: space-separated, no header. `csv`: comma, header. `jsonl`: one JSON object a line. */
+export const outputFormats = ['azure', 'csv', 'jsonl'] as const;
+export type OutputFormat = (typeof outputFormats)[number];
+
+/** How a mini-batch is cut from the input order. */
+export type MiniBatchSize =
+  | { readonly kind: 'files'; readonly files: number }
+  | { readonly kind: 'bytes'; readonly bytes: number }
+  | { readonly kind: 'auto' };
+
+/** What turns files into rows. */
+export type Scorer =
+  /** The built-in ONNX scorer; pixels are multiplied by `scale` before they are fed. */
+  | { readonly kind: 'onnx'; readonly scale: number }
+  /** `init()` and `run(mini_batch)` in Python; `script` is relative to the code folder. */
+  | { readonly kind: 'python'; readonly script: string }
+  /** The same in JavaScript or TypeScript. */
+  | { readonly kind: 'node'; readonly script: string };
+
+/** A file or a folder that a scorer needs, on the machine that reads the deployment. */
+export interface LocalArtifact {
+  readonly kind: 'file' | 'folder';
+  /** Absolute. */
+  readonly path: string;
+}
+
+/** The same, sealed: what a worker node localises, by digest. */
+export interface Artifact {
+  readonly kind: 'file' | 'folder';
+  /** Basename under which a scorer finds it. */
+  readonly name: string;
+  /** Of the bytes of a file; of the canonical list of files of a folder. */
+  readonly digest: Digest;
+  readonly bytes: number;
+}
+
+export interface DeploymentSettings {
+  readonly miniBatchSize: MiniBatchSize;
+  /** Tries in all, at least 1. @source Azure ML retry_settings.max_retries, counted as tries */
+  readonly triesMax: number;
+  /** Of one run() on one mini-batch, without init() and loading. */
+  readonly timeoutMs: number;
+  /** The job fails when more files than this have failed; −1 never. @source Azure ML error_threshold */
+  readonly errorThreshold: number;
+  /** `file`: a failing mini-batch is bisected down to the file. `mini_batch`: all its files fail together (Azure). */
+  readonly isolation: 'file' | 'mini_batch';
+  readonly outputAction: 'append_row' | 'summary_only';
+  readonly outputFileName: string;
+  readonly outputFormat: OutputFormat;
+  readonly loggingLevel: 'debug' | 'info' | 'warning';
+  readonly environmentVariables: Readonly<Record<string, string>>;
+  /** Caps; null: every node, every slot. @source Azure ML resources.instance_count, max_concurrency_per_instance */
+  readonly instanceCountMax: number | null;
+  readonly concurrencyPerInstanceMax: number | null;
+  /** False skips sub-folders of the input. */
+  readonly recursive: boolean;
+}
+
+interface DeploymentOf<A> {
+  readonly name: string;
+  readonly scorer: Scorer;
+  readonly model: A | null;
+  readonly code: A | null;
+  readonly settings: DeploymentSettings;
+}
+
+/** As resolved by common/config, before anything was read or hashed. */
+export type LocalDeployment = DeploymentOf<LocalArtifact>;
+/** As a job carries it: every artifact by digest. */
+export type Deployment = DeploymentOf<Artifact>;

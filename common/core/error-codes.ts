@@ -1,0 +1,248 @@
+/**
+ * The closed list of errors. Everything that can go wrong has a code here; nobody reads message texts.
+ * `docs/errors.md` is generated from this table.
+ */
+
+/** Who must act: the caller, the author of model or script, the operator of the machines, or nobody (it passes). */
+export type ErrorCategory = 'caller' | 'scorer' | 'input' | 'operator' | 'transient' | 'internal';
+
+export interface ErrorRule {
+  readonly category: ErrorCategory;
+  /** The same request may succeed when sent again unchanged. */
+  readonly isRetryable: boolean;
+  /** A mini-batch that fails with it has used one of its tries. */
+  readonly usesTry: boolean;
+  /** gRPC status number (google.rpc.Code). */
+  readonly grpc: number;
+  readonly http: number;
+  /** Process exit code: 1 failed, 2 usage, 3 not found, 4 canceled, 5 cannot reach, 6 refused. */
+  readonly exit: number;
+  /** What it means and what to do, in one or two sentences; the text of docs/errors.md. */
+  readonly help: string;
+}
+
+const caller = (help: string, http = 400, grpc = 3, exit = 2): ErrorRule => ({
+  category: 'caller',
+  isRetryable: false,
+  usesTry: false,
+  grpc,
+  http,
+  exit,
+  help,
+});
+const scorer = (help: string, usesTry = true): ErrorRule => ({
+  category: 'scorer',
+  isRetryable: false,
+  usesTry,
+  grpc: 9,
+  http: 422,
+  exit: 1,
+  help,
+});
+const input = (help: string): ErrorRule => ({
+  category: 'input',
+  isRetryable: false,
+  usesTry: true,
+  grpc: 9,
+  http: 422,
+  exit: 1,
+  help,
+});
+const operator = (help: string, http = 503, grpc = 9, exit = 1): ErrorRule => ({
+  category: 'operator',
+  isRetryable: false,
+  usesTry: false,
+  grpc,
+  http,
+  exit,
+  help,
+});
+const transient = (help: string, http = 503, grpc = 14, exit = 5): ErrorRule => ({
+  category: 'transient',
+  isRetryable: true,
+  usesTry: false,
+  grpc,
+  http,
+  exit,
+  help,
+});
+
+export type ErrorCode =
+  | 'USAGE'
+  | 'CONFIG_INVALID'
+  | 'CONFIG_UNKNOWN_KEY'
+  | 'DEPLOYMENT_NOT_FOUND'
+  | 'DEPLOYMENT_INVALID'
+  | 'INPUT_NOT_FOUND'
+  | 'INPUT_EMPTY'
+  | 'OUTPUT_EXISTS'
+  | 'JOB_NOT_FOUND'
+  | 'JOB_NOT_FINISHED'
+  | 'REQUEST_INVALID'
+  | 'LISTEN_INSECURE'
+  | 'MODEL_INVALID'
+  | 'MODEL_UNSUPPORTED'
+  | 'SCRIPT_INVALID'
+  | 'SCORER_INIT_FAILED'
+  | 'SCORER_FAILED'
+  | 'SCORER_OUTPUT_INVALID'
+  | 'SCORER_TIMEOUT'
+  | 'SCORER_CRASHED'
+  | 'RESULT_SCHEMA_MISMATCH'
+  | 'NO_RESULTS'
+  | 'ERROR_THRESHOLD_EXCEEDED'
+  | 'INPUT_UNREADABLE'
+  | 'INPUT_CHANGED'
+  | 'INPUT_DECODE_FAILED'
+  | 'INPUT_COLUMNS_MISSING'
+  | 'INPUT_UNSUPPORTED'
+  | 'COORDINATOR_UNREACHABLE'
+  | 'TOKEN_INVALID'
+  | 'PROTOCOL_MISMATCH'
+  | 'SESSION_UNKNOWN'
+  | 'NAME_TAKEN'
+  | 'LEASE_STALE'
+  | 'LEASE_EXPIRED'
+  | 'NODE_LOST'
+  | 'ARTIFACT_NOT_FOUND'
+  | 'ARTIFACT_CORRUPT'
+  | 'CREDIT_EXCEEDED'
+  | 'FRAME_CORRUPT'
+  | 'DISK_FULL'
+  | 'STATE_LOCKED'
+  | 'STATE_UNWRITABLE'
+  | 'JOURNAL_CORRUPT'
+  | 'JOURNAL_VERSION'
+  | 'JOB_CANCELED'
+  | 'INTERNAL';
+
+export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
+  // The caller's request
+  USAGE: caller('The command line is not of the expected form; the message names the argument. See --help.'),
+  CONFIG_INVALID: caller(
+    'A YAML file or --set value is not valid; the message gives file, line and column. Correct it and run again.',
+  ),
+  CONFIG_UNKNOWN_KEY: caller('A YAML file has a key that is not known; the message gives the nearest known one.'),
+  DEPLOYMENT_NOT_FOUND: caller('The deployment file, model or script does not exist at the path given.', 404, 5, 3),
+  DEPLOYMENT_INVALID: caller(
+    'The deployment lacks something that it needs to score (a model, a script); the message says what.',
+  ),
+  INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
+  INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
+  OUTPUT_EXISTS: caller('The output folder already holds results. Choose another one, or say --overwrite.', 409, 6),
+  JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
+  JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),
+  REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
+  LISTEN_INSECURE: caller(
+    'Only loopback addresses are served without certificates. Use 127.0.0.1, or say --insecure on a network that you trust.',
+  ),
+
+  // The scorer: model and script
+  MODEL_INVALID: scorer(
+    'The model file cannot be loaded by the scorer; the message has the loader’s own words.',
+    false,
+  ),
+  MODEL_UNSUPPORTED: scorer(
+    'The model loads, but its inputs are of a kind that the built-in scorer cannot feed; use a scoring script.',
+    false,
+  ),
+  SCRIPT_INVALID: scorer(
+    'The scoring script cannot be loaded: a syntax error, a failing import, or no init() or run().',
+    false,
+  ),
+  SCORER_INIT_FAILED: scorer('init() raised. The traceback is in the log of the scoring host.', false),
+  SCORER_FAILED: scorer(
+    'run() raised on this mini-batch. The traceback is in the message and in the log of the scoring host.',
+  ),
+  SCORER_OUTPUT_INVALID: scorer(
+    'run() returned something other than a list, tuple, array, DataFrame or Series of results.',
+  ),
+  SCORER_TIMEOUT: scorer('run() took longer than retry_settings.timeout; the scoring host was killed and replaced.'),
+  SCORER_CRASHED: scorer(
+    'The scoring host died while it held this mini-batch; exit code or signal and the end of stderr are in the message.',
+  ),
+  RESULT_SCHEMA_MISMATCH: scorer(
+    'The result’s columns differ from those of the first rows of the job; the message names them.',
+    false,
+  ),
+  NO_RESULTS: scorer('No mini-batch returned any row, so there is nothing to append. Look at _errors.jsonl.', false),
+  ERROR_THRESHOLD_EXCEEDED: scorer('More files failed than error_threshold allows. Look at _errors.jsonl.', false),
+
+  // Single input files
+  INPUT_UNREADABLE: input('The file cannot be read (permission, I/O error, or it vanished after it was listed).'),
+  INPUT_CHANGED: input('The file is not the one that was listed: its size or modification time differs.'),
+  INPUT_DECODE_FAILED: input(
+    'The file is not of the format that its scorer reads (an image that is none, a broken CSV).',
+  ),
+  INPUT_COLUMNS_MISSING: input('The CSV lacks columns that the model needs; the message names them.'),
+  INPUT_UNSUPPORTED: input('The scorer does not read files of this kind.'),
+
+  // The cluster
+  COORDINATOR_UNREACHABLE: transient(
+    'Nobody answers at the coordinator’s address. Is it started, and is the address right?',
+  ),
+  TOKEN_INVALID: operator(
+    'The join token is not this coordinator’s. `coordinator start` prints the right line.',
+    401,
+    16,
+    6,
+  ),
+  PROTOCOL_MISMATCH: operator(
+    'Worker node and coordinator speak different protocol versions; run the same release on both.',
+    409,
+    9,
+    6,
+  ),
+  SESSION_UNKNOWN: transient(
+    'The coordinator does not know this worker node (it was restarted); the node joins again by itself.',
+    401,
+    16,
+  ),
+  NAME_TAKEN: operator('Another live worker node has this name. Choose another --name.', 409, 6, 6),
+  LEASE_STALE: {
+    ...transient('The mini-batch is leased under another fencing token; this result is not needed any more.', 409, 9),
+    isRetryable: false,
+  },
+  LEASE_EXPIRED: transient(
+    'The worker node that held the mini-batch was not heard from in time; it is scored elsewhere.',
+  ),
+  NODE_LOST: transient('The worker node that held the mini-batch left or was lost; it is scored elsewhere.'),
+  ARTIFACT_NOT_FOUND: operator('The coordinator does not hold an artifact of this digest.', 404, 5),
+  ARTIFACT_CORRUPT: transient('An artifact’s bytes do not match its digest; it is fetched again.'),
+  CREDIT_EXCEEDED: operator('A worker node sent more bytes than it had credit for; the connection is closed.', 429, 8),
+  FRAME_CORRUPT: scorer(
+    'A frame between worker node and scoring host has a wrong checksum or length: something wrote into the protocol.',
+  ),
+
+  // Durable state
+  DISK_FULL: {
+    ...operator('No space is left for output or journal; the job is paused and goes on when there is room.', 507, 8),
+    isRetryable: true,
+  },
+  STATE_LOCKED: operator('Another coordinator uses this state directory.', 409, 9, 6),
+  STATE_UNWRITABLE: operator('The state or output directory cannot be written to.'),
+  JOURNAL_CORRUPT: operator('The journal is damaged before its end; nothing was changed. Restore it from a copy.'),
+  JOURNAL_VERSION: operator('The journal was written by a newer release.'),
+
+  // Fate of a job
+  JOB_CANCELED: { ...caller('The job was canceled.', 409, 1, 4) },
+  INTERNAL: {
+    category: 'internal',
+    isRetryable: false,
+    usesTry: false,
+    grpc: 13,
+    http: 500,
+    exit: 1,
+    help: 'A defect in Batchmill itself. Please report it with the log.',
+  },
+};
+
+/** True for a string that names a code of this release; codes of a newer peer are treated as INTERNAL. */
+export function isErrorCode(value: string): value is ErrorCode {
+  return Object.hasOwn(errorRules, value);
+}
+
+/** The rule of `code`, with the table's literal types widened. */
+export function errorRule(code: ErrorCode): ErrorRule {
+  return errorRules[code];
+}

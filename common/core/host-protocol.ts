@@ -1,0 +1,64 @@
+/**
+ * Messages between worker node and scoring host, as `docs/host-protocol.md` tells them for authors in other languages.
+ * All payloads are UTF-8 JSON except `rows`, which is bytes of the output as they will stand in the file.
+ */
+import type { Failure } from './batch-error.ts';
+import type { DeploymentSettings, Scorer } from './deployment.ts';
+import type { ResultSummary } from './result.ts';
+
+/** Frame types; the first half goes to the host, the second comes from it. */
+export const hostFrame = {
+  init: 1,
+  score: 2,
+  stop: 3,
+  ready: 65,
+  rows: 66,
+  done: 67,
+  failed: 68,
+} as const;
+
+/** First frame to the host; answered by `ready` or `failed`. */
+export interface HostInit {
+  readonly scorer: Scorer;
+  readonly settings: Pick<DeploymentSettings, 'outputFormat' | 'outputAction' | 'loggingLevel'>;
+  /** Folder that holds the model under its basename (AZUREML_MODEL_DIR); null without a model. */
+  readonly modelDir: string | null;
+  /** The model itself: `modelDir`/basename; null without a model. */
+  readonly modelPath: string | null;
+  /** Absolute path of the code folder; null without code. */
+  readonly codeDir: string | null;
+}
+
+/** The host has called init() and takes mini-batches. */
+export interface HostReady {
+  readonly pid: number;
+  /** Seconds from process start to here. */
+  readonly initSeconds: number;
+}
+
+/** One mini-batch; answered by any number of `rows` and then `done`, or by `failed`. One at a time. */
+export interface HostScore {
+  /** Drawn by the worker node; returned in the answer and written on the side channel. */
+  readonly sequence: number;
+  readonly files: readonly HostFile[];
+}
+
+export interface HostFile {
+  /** Absolute path of a local copy; basename as in the input. */
+  readonly path: string;
+  /** Relative path in the input, as the rows name it. */
+  readonly name: string;
+}
+
+export interface HostDone extends ResultSummary {
+  readonly sequence: number;
+  /** Of all `rows` payloads since the mini-batch began. */
+  readonly bytes: number;
+}
+
+/** init() (sequence 0) or a mini-batch failed; the host lives on and takes the next one unless it exits. */
+export interface HostFailed extends Failure {
+  readonly sequence: number;
+  /** Place within the mini-batch of the file that was open last; −1 when unknown. */
+  readonly fileIndex: number;
+}

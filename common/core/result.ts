@@ -1,0 +1,46 @@
+/**
+ * What a scoring host says of a mini-batch that it scored; the rows' bytes travel beside it.
+ */
+import type { ErrorCode } from './error-codes.ts';
+
+/** One file that could not be scored although its mini-batch could. */
+export interface FileFailure {
+  /** Place of the file within the mini-batch, from 0. */
+  readonly index: number;
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/**
+ * Shape of the rows. The lowest-ordered mini-batch that has rows fixes the job's schema; `prologue` (a CSV header) is
+ * written once, before its first row, and is never part of a mini-batch.
+ */
+export interface ResultSchema {
+  /** `name:type` of each column in order; empty for a format without columns. Equal texts mean equal schemas. */
+  readonly columns: readonly string[];
+  readonly prologue: string;
+}
+
+/** `file`: the scorer names each row's file. `positional`: as many rows as files. `range`: only the mini-batch is known. */
+export type Attribution = 'file' | 'positional' | 'range';
+
+export interface ResultSummary {
+  readonly rows: number;
+  readonly attribution: Attribution;
+  /** Rows of each file of the mini-batch, in order; null with attribution `range`. */
+  readonly fileRows: readonly number[] | null;
+  readonly failed: readonly FileFailure[];
+  /** Null when no row was returned, or for a format without columns. */
+  readonly schema: ResultSchema | null;
+  /** Seconds inside run(). */
+  readonly runSeconds: number;
+}
+
+/**
+ * Files of a mini-batch that count as failed: those named, and, of the rest, as many as rows are missing.
+ * @source Azure ML batch scoring-script contract: fewer results than files are failed items, more are fine
+ */
+export function failedFiles(summary: Pick<ResultSummary, 'rows' | 'failed' | 'attribution'>, files: number): number {
+  if (summary.attribution === 'file') return summary.failed.length;
+  return summary.failed.length + Math.max(0, files - summary.failed.length - summary.rows);
+}

@@ -1,0 +1,90 @@
+/**
+ * What the HTTP API asks of the coordinator: the whole of the surface between them. All values are JSON as callers see
+ * them, with Azure's names where Azure has one.
+ */
+import type { ErrorCode } from '../../common/core/error-codes.ts';
+import type { JobState } from '../../common/core/states.ts';
+import type { LocalDeployment } from '../../common/core/deployment.ts';
+
+export interface JobRequest {
+  readonly deployment: LocalDeployment;
+  /** Absolute path of a folder, or of one file, on the coordinator's machine. */
+  readonly inputPath: string;
+  /** Absolute path of a folder on the coordinator's machine. */
+  readonly outputDir: string;
+  readonly isOverwrite: boolean;
+  /** A wish; null: one is made from the deployment's name and the time. */
+  readonly name: string | null;
+}
+
+export interface JobView {
+  readonly name: string;
+  readonly status: JobState;
+  /** Why it does not go on, or null: no worker node, disk full. */
+  readonly waiting: string | null;
+  readonly deployment: string;
+  readonly input_path: string;
+  readonly output_path: string;
+  readonly output_file: string | null;
+  /** ISO 8601, UTC. */
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly ended_at: string | null;
+  readonly files: JobCounts;
+  readonly mini_batches: { readonly total: number; readonly committed: number; readonly leased: number; readonly failed_tries: number };
+  readonly rows: number;
+  readonly output_bytes: number;
+  /** Worker nodes that hold work of the job now. */
+  readonly nodes: number;
+  readonly error: { readonly code: ErrorCode; readonly message: string; readonly detail: string } | null;
+}
+
+export interface JobCounts {
+  /** So far listed; final once `is_listed`. */
+  readonly total: number;
+  readonly is_listed: boolean;
+  readonly scored: number;
+  readonly failed: number;
+  /** Hidden files that were passed over. */
+  readonly skipped: number;
+}
+
+export interface NodeView {
+  readonly name: string;
+  readonly state: 'ready' | 'suspect' | 'lost' | 'draining' | 'gone';
+  readonly hostname: string;
+  readonly pid: number;
+  readonly slots: number;
+  readonly leases: number;
+  /** Longest time between two heartbeats since it joined, milliseconds. */
+  readonly heartbeat_gap_ms_max: number;
+  readonly joined_at: string;
+}
+
+/** One line of `job stream`; `sequence` grows by one within a job. */
+export interface JobEvent {
+  readonly sequence: number;
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly kind: 'state' | 'progress' | 'attempt-failed' | 'file-failed' | 'node' | 'waiting';
+  readonly message: string;
+  readonly job: JobView;
+}
+
+export interface Backend {
+  /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, … */
+  submit(request: JobRequest): Promise<JobView>;
+  /** Newest first. */
+  list(): readonly JobView[];
+  /** A name, a unique beginning of one, or `last`. @throws JOB_NOT_FOUND */
+  show(name: string): JobView;
+  /** Idempotent on jobs that have ended. @throws JOB_NOT_FOUND */
+  cancel(name: string): Promise<JobView>;
+  nodes(): readonly NodeView[];
+  /** Events after `afterSequence`, first those that are past, then live ones until the job ends or `signal` aborts. */
+  events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
+  /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
+  outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
+  /** Absolute path of one of {@link outputFiles}. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
+  outputFile(name: string, path: string): string;
+}

@@ -1,0 +1,28 @@
+// Generates the types of proto/ and compiles to dist/. Does nothing that is already done: tsc is incremental.
+import { spawnSync } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const proto = 'proto/batchmill/v1/cluster.proto';
+const generated = 'common/rpc/generated/cluster.ts';
+
+/** Runs a tool of this package; its failure ends the build with its own output. */
+function run(tool, args) {
+  const done = spawnSync(process.execPath, [`${root}node_modules/${tool}`, ...args], { cwd: root, stdio: 'inherit' });
+  if (done.status !== 0) process.exit(done.status ?? 1);
+}
+
+if (!existsSync(root + generated) || statSync(root + generated).mtimeMs < statSync(root + proto).mtimeMs) {
+  run('@grpc/proto-loader/build/bin/proto-loader-gen-types.js', [
+    '--longs=Number',
+    '--defaults',
+    '--arrays',
+    '--grpcLib=@grpc/grpc-js',
+    '--importFileExtension=.ts',
+    '--includeDirs=proto',
+    '--outDir=common/rpc/generated',
+    'batchmill/v1/cluster.proto',
+  ]);
+}
+run('typescript/bin/tsc', ['--incremental', '--tsBuildInfoFile', 'dist/.tsbuildinfo']);
