@@ -80,6 +80,7 @@ export type ErrorCode =
   | 'JOB_NOT_FINISHED'
   | 'REQUEST_INVALID'
   | 'LISTEN_INSECURE'
+  | 'LISTEN_FAILED'
   | 'MODEL_INVALID'
   | 'MODEL_UNSUPPORTED'
   | 'SCRIPT_INVALID'
@@ -98,6 +99,7 @@ export type ErrorCode =
   | 'INPUT_UNSUPPORTED'
   | 'COORDINATOR_UNREACHABLE'
   | 'TOKEN_INVALID'
+  | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
   | 'SESSION_UNKNOWN'
   | 'NAME_TAKEN'
@@ -113,6 +115,7 @@ export type ErrorCode =
   | 'STATE_UNWRITABLE'
   | 'JOURNAL_CORRUPT'
   | 'JOURNAL_VERSION'
+  | 'OUTPUT_CORRUPT'
   | 'JOB_CANCELED'
   | 'INTERNAL';
 
@@ -135,6 +138,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
   LISTEN_INSECURE: caller(
     'Only loopback addresses are served without certificates. Use 127.0.0.1, or say --insecure on a network that you trust.',
+  ),
+  LISTEN_FAILED: operator(
+    'The address cannot be listened on: it is taken, not of this machine, or not permitted. Choose another --listen or --http.',
+    503,
+    9,
+    6,
   ),
 
   // The scorer: model and script
@@ -187,6 +196,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     16,
     6,
   ),
+  PYTHON_NOT_FOUND: operator(
+    'The worker node has no Python interpreter that is new enough for a Python script. Install one, or name it with --python.',
+  ),
   PROTOCOL_MISMATCH: operator(
     'Worker node and coordinator speak different protocol versions; run the same release on both.',
     409,
@@ -223,6 +235,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   STATE_UNWRITABLE: operator('The state or output directory cannot be written to.'),
   JOURNAL_CORRUPT: operator('The journal is damaged before its end; nothing was changed. Restore it from a copy.'),
   JOURNAL_VERSION: operator('The journal was written by a newer release.'),
+  OUTPUT_CORRUPT: operator(
+    'Committed bytes of a job’s output or of its staging folder are missing or changed on the disk. Run the job again.',
+  ),
 
   // Fate of a job
   JOB_CANCELED: { ...caller('The job was canceled.', 409, 1, 4) },

@@ -33,6 +33,8 @@ export const limits = {
   manifestChunkFiles: 4_096,
   /** Parsed manifest chunks kept in memory while granting. */
   manifestChunksCached: 16,
+  /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
+  statsAtOnceMax: 64,
 
   /** Results up to this size travel inline on the control stream; larger ones on the bulk stream. */
   inlineResultBytesMax: 16_384,
@@ -54,10 +56,29 @@ export const limits = {
   /** The host sends rows in pieces of this size. */
   frameRowsBytes: 1_048_576,
 
+  /** Rows of one call of the built-in scorer's session: enough to forget the call's own cost. */
+  modelRunRowsMax: 1_024,
+  /** Bytes of input tensors of one call, at least one row: 34 float images of 3×224×224. */
+  modelRunBytesMax: 20_971_520,
+  /** A record of a CSV file: one that is longer is no record, but a file of another kind. */
+  csvRecordCharsMax: 16_777_216,
+  /** An output of a model with more values per row than this becomes one list column instead of columns of its own. */
+  modelOutputColumnsMax: 32,
+
   journalSegmentBytes: 67_108_864,
   journalGroupBytesMax: 524_288,
+  /** One record; a length above it in a frame's header is damage, not a reason to read gigabytes. */
+  journalRecordBytesMax: 16_777_216,
   /** Kept aside so that a full disk can still be recorded. */
   journalReserveBytes: 4_194_304,
+  /** Between two tries of a write for which there was no room. */
+  diskFullRetryMs: 1_000,
+  /** Bytes that the output writer takes from its queue before it syncs: many small results share a sync, none waits long. */
+  outputGroupBytesMax: 8_388_608,
+  /** Staging segments whose files are kept open between two groups. */
+  stagingFilesOpenMax: 64,
+  /** Lines of one file of a sealed manifest. */
+  sealedChunkFilesMax: 100_000,
 
   /** A mini-batch whose nodes vanish this often is treated as one that crashes its node. */
   lostLeasesMax: 4,
@@ -70,6 +91,8 @@ export const limits = {
   /** retry_settings of an Azure-form YAML. */
   maxRetriesDefault: 3,
   timeoutMsDefault: 30_000,
+  /** Of a bare model or script: nobody has said how long run() takes, so only what hangs is ended. */
+  bareTimeoutMsDefault: 300_000,
   timeoutMsMax: 259_200_000,
 
   /** The end of stderr that goes with a failure. */
@@ -81,8 +104,73 @@ export const limits = {
   /** Between SIGTERM and SIGKILL. */
   hostStopMs: 2_000,
 
+  /** The folder of a bare scoring script ships as its code; above this it is surely not meant to. */
+  bareCodeFilesMax: 1_000,
+  bareCodeBytesMax: 268_435_456,
+
+  /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
+  apiBodyBytesMax: 1_048_576,
+  /** A silent event stream says that it lives this often: proxies cut connections that are quiet for 30 to 60 s. */
+  apiKeepAliveMs: 15_000,
+  /** A client that waits for a job outlives a coordinator that is away for this long. */
+  clientReconnectMsTotal: 60_000,
+
+  /** Lines of a job that a late follower still gets. */
+  jobEventsKept: 1_000,
+  /** Between two looks at deadlines, and the lateness of one that counts as a stall. */
+  tickMs: 200,
+  stallMsMin: 100,
+  /** Between two lines of progress of a job. */
+  progressMs: 500,
+  /** A node that is lost or gone is shown for this long. */
+  nodeForgetMs: 3_600_000,
+  /** After a restart, nothing is granted for this long: nodes come back and go on with what they hold. */
+  restartGraceMs: 1_500,
+
   reconnectMsMin: 100,
   reconnectMsMax: 5_000,
+  /** A worker node that starts tries this long to reach its coordinator before it gives up. */
+  joinMsMax: 10_000,
+
+  /** Pings on a connection, and how long an answer may take: a frozen peer is noticed after the sum. */
+  keepaliveMs: 10_000,
+  keepaliveTimeoutMs: 10_000,
+  /** A grant of the largest mini-batch, or its result with a row count and a reason for every file. */
+  messageBytesMax: 67_108_864,
+  /** Receive window of a client: what may be under way towards it in one round trip. */
+  receiveWindowBytes: 8_388_608,
+  /** Inline results of one report; the rest goes with the next, so that a heartbeat is never far behind. */
+  reportInlineBytesMax: 1_048_576,
+  /** A traceback, or the end of stderr with some context. */
+  failureDetailCharsMax: 16_384,
+  /** Reasons of all failed files of one mini-batch together. */
+  fileFailuresCharsMax: 8_388_608,
+
+  /** Leases whose inputs a node stages at once, and files that it fetches at once; the others wait their turn. */
+  stagingLeasesMax: 32,
+  stagingFetchesMax: 8,
+  /** Broken connections in a row, without a byte between, after which a fetch is given up. */
+  fetchFailuresMax: 5,
+  /** Models and code that no job has used for this long leave the cache; half-fetched ones sooner. */
+  artifactUnusedMsMax: 2_592_000_000,
+  artifactPartialMsMax: 86_400_000,
+  /** One Join call; a machine that is switched off answers nothing at all. */
+  joinCallMsMax: 5_000,
+  /** How long the end of a control stream waits for the coordinator’s goodbye. */
+  leaveMsMax: 1_000,
+  /** Upload streams of a node, each with its own connection: one alone is limited to 64 KiB per round trip. */
+  uploadStreamsMax: 4,
+  /** What user code prints, per slot and job; the rest is dropped. */
+  hostLogBytesMax: 67_108_864,
+  /** Jobs whose logs a node keeps, the newest. */
+  jobLogsKept: 100,
+  /** Results that wait for their commit on a node; above this it starts no mini-batch until some are durable. */
+  heldResultBytesMax: 536_870_912,
+  heldResultsMax: 4_096,
+  /** A slot keeps the host that it has while a mini-batch of another job waits, but not longer than this. */
+  hostAffinityMs: 10_000,
+  /** A job that the coordinator does not name for this long after a reconnect, and that holds no lease, has ended. */
+  unannouncedJobMs: 60_000,
 } as const;
 
 invariant(limits.inlineResultBytesMax <= limits.directAppendBytesMax, 'an inline result must fit the direct path');

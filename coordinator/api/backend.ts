@@ -31,7 +31,12 @@ export interface JobView {
   readonly started_at: string | null;
   readonly ended_at: string | null;
   readonly files: JobCounts;
-  readonly mini_batches: { readonly total: number; readonly committed: number; readonly leased: number; readonly failed_tries: number };
+  readonly mini_batches: {
+    readonly total: number;
+    readonly committed: number;
+    readonly leased: number;
+    readonly failed_tries: number;
+  };
   readonly rows: number;
   readonly output_bytes: number;
   /** Worker nodes that hold work of the job now. */

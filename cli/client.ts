@@ -1,0 +1,139 @@
+/** The coordinator's HTTP API as functions. */
+import type { z } from 'zod';
+import { formatAddress, type Address } from '../common/config/address.ts';
+import { BatchError } from '../common/core/batch-error.ts';
+import { errnoOf, reasonOf } from '../common/io/errno.ts';
+import type { JobEvent, JobRequest, JobView, NodeView } from '../coordinator/api/backend.ts';
+import { EventReader } from './event-reader.ts';
+import type { OutputFile } from './job-text.ts';
+import { eventReply, filesReply, jobReply, jobsReply, nodesReply, problemReply } from './replies.ts';
+
+export interface Client {
+  submit(request: JobRequest): Promise<JobView>;
+  list(): Promise<readonly JobView[]>;
+  show(name: string): Promise<JobView>;
+  cancel(name: string): Promise<JobView>;
+  nodes(): Promise<readonly NodeView[]>;
+  /** Events after `afterSequence` until the job has ended. A connection that breaks ends it with COORDINATOR_UNREACHABLE. */
+  events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
+  outputFiles(name: string): Promise<readonly OutputFile[]>;
+  /** Bytes of one of {@link outputFiles} from `offset`. */
+  outputFile(name: string, path: string, offset: number): AsyncIterable<Uint8Array>;
+}
+
+/** All functions throw COORDINATOR_UNREACHABLE, or the coordinator's own error by its code. */
+export function createClient(server: Address): Client {
+  const origin = `http://${formatAddress(server)}`;
+  const job = (name: string, rest = ''): string => `${origin}/v1/jobs/${encodeURIComponent(name)}${rest}`;
+  const get = async <T>(url: string, schema: z.ZodType<T>): Promise<T> => await readReply(await send(url), schema);
+  return {
+    submit: async (request) => await readReply(await send(`${origin}/v1/jobs`, post(wireRequest(request))), jobReply),
+    list: async () => (await get(`${origin}/v1/jobs`, jobsReply)).value,
+    show: async (name) => await get(job(name), jobReply),
+    cancel: async (name) => await readReply(await send(job(name, '/cancel'), post({})), jobReply),
+    nodes: async () => (await get(`${origin}/v1/nodes`, nodesReply)).value,
+    events: (name, after, signal) => events(job(name, `/events?after=${after}`), signal),
+    outputFiles: async (name) => (await get(job(name, '/output'), filesReply)).value,
+    outputFile: (name, path, offset) => {
+      const parts = path.split('/').map(encodeURIComponent);
+      return bytes(job(name, `/output/${parts.join('/')}`), offset);
+    },
+  };
+}
+
+function post(body: unknown): RequestInit {
+  return { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+}
+
+function wireRequest(request: JobRequest): unknown {
+  return {
+    deployment: request.deployment,
+    input_path: request.inputPath,
+    output_path: request.outputDir,
+    overwrite: request.isOverwrite,
+    name: request.name,
+  };
+}
+
+async function send(url: string, init: RequestInit = {}): Promise<Response> {
+  const reply = await fetch(url, init).catch((error: unknown) => {
+    throw init.signal?.aborted ? error : unreachableError(url, error);
+  });
+  if (reply.ok) return reply;
+  const problem = problemReply.safeParse(await reply.json().catch(() => null));
+  if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
+  const { code, detail, info } = problem.data;
+  throw BatchError.fromFailure({ code, message: detail, detail: info ?? '' });
+}
+
+async function readReply<T>(reply: Response, schema: z.ZodType<T>): Promise<T> {
+  const parsed = schema.safeParse(await reply.json().catch(() => null));
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw strangerError(reply.url, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
+}
+
+async function* events(url: string, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
+  const reply = await send(url, { signal, headers: { accept: 'text/event-stream' } });
+  const reader = new EventReader();
+  const decoder = new TextDecoder();
+  for await (const chunk of chunksOf(reply, signal)) {
+    for (const event of reader.push(decoder.decode(chunk, { stream: true }))) {
+      if (event.event === 'end') return;
+      if (event.event === 'error') throw streamError(url, event.data);
+      const parsed = eventReply.safeParse(parseJson(event.data));
+      if (!parsed.success) throw strangerError(url, 'an event is not of the expected form');
+      yield parsed.data;
+    }
+  }
+  if (!signal.aborted) throw unreachableError(url, new Error('the connection ended'));
+}
+
+async function* bytes(url: string, offset: number): AsyncGenerator<Uint8Array, void, undefined> {
+  const reply = await send(url, offset > 0 ? { headers: { range: `bytes=${offset}-` } } : {});
+  yield* chunksOf(reply, null);
+}
+
+/** Pieces of the body; what breaks on the way is COORDINATOR_UNREACHABLE. */
+async function* chunksOf(reply: Response, signal: AbortSignal | null): AsyncGenerator<Uint8Array, void, undefined> {
+  if (reply.body === null) return;
+  try {
+    for await (const chunk of reply.body) yield chunk as Uint8Array;
+  } catch (error) {
+    if (!signal?.aborted) throw unreachableError(reply.url, error);
+  }
+}
+
+function streamError(url: string, data: string): BatchError {
+  const problem = problemReply.safeParse(parseJson(data));
+  if (!problem.success) return strangerError(url, 'an error is not of the expected form');
+  return BatchError.fromFailure({ ...problem.data, message: problem.data.detail, detail: problem.data.info ?? '' });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+function unreachableError(url: string, error: unknown): BatchError {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const reason = errnoOf(cause) || reasonOf(cause);
+  return new BatchError(
+    'COORDINATOR_UNREACHABLE',
+    `no answer from the coordinator at ${new URL(url).host} (${reason}). Start one with \`batchmill coordinator start\`, ` +
+      'or say where it is with --server HOST:PORT',
+    { cause: error },
+  );
+}
+
+function strangerError(url: string, found: string): BatchError {
+  return new BatchError(
+    'COORDINATOR_UNREACHABLE',
+    `what answers at ${new URL(url).host} is not the HTTP API of a Batchmill coordinator of this release (${found}). ` +
+      'Worker nodes join at --listen (7077), clients talk to --http (7078)',
+  );
+}

@@ -1,0 +1,44 @@
+/** What every command is given: a way out, a way to be interrupted, and what it may start. */
+import type { Clock } from '../common/io/clock.ts';
+import type { Delay } from '../common/io/delay.ts';
+import type { Client } from './client.ts';
+import type { Output, Sink } from './output.ts';
+import type { Processes } from './processes.ts';
+
+/** The machine, as the command line sees it; tests hand in their own. */
+export interface CliHost {
+  readonly stdout: Sink;
+  readonly stderr: Sink;
+  /** Absolute; where relative paths start. */
+  readonly cwd: string;
+  readonly clock: Clock;
+  readonly delay: Delay;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly processes: Processes;
+  readonly release: string;
+  /** Calls `handler` at each Ctrl-C (and SIGTERM) until the returned function is called. */
+  onInterrupt(handler: () => void): () => void;
+  /** Ends the process at once. */
+  exit(code: number): void;
+}
+
+export interface CommandContext {
+  readonly host: CliHost;
+  readonly output: Output;
+  /** Of the coordinator that --server names. */
+  readonly client: () => Promise<Client>;
+}
+
+/** Exit code of a command that was interrupted. @source POSIX shells: 128 + SIGINT */
+export const exitInterrupted = 130;
+
+/** Aborts at the first interrupt, after `onFirst`; the second ends the process at once. */
+export function interruptible(host: CliHost, onFirst: () => void): { readonly signal: AbortSignal; dispose(): void } {
+  const controller = new AbortController();
+  const dispose = host.onInterrupt(() => {
+    if (controller.signal.aborted) return host.exit(exitInterrupted);
+    onFirst();
+    controller.abort();
+  });
+  return { signal: controller.signal, dispose };
+}

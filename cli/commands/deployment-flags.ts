@@ -1,0 +1,66 @@
+/** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
+import { resolve } from 'node:path';
+import { loadDeployment } from '../../common/config/deployment-file.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { LocalDeployment } from '../../common/core/deployment.ts';
+import type { CommandContext } from '../command-context.ts';
+import { scorerText } from '../job-text.ts';
+
+export interface DeploymentFlags {
+  readonly set?: readonly string[];
+  readonly miniBatchSize?: string;
+  readonly scale?: string;
+  readonly model?: string;
+}
+
+export interface InvocationFlags extends DeploymentFlags {
+  readonly input: string;
+  readonly output: string;
+  readonly overwrite?: boolean;
+}
+
+/** What is to be scored, where from and where to; all paths absolute. */
+export interface Invocation {
+  readonly deployment: LocalDeployment;
+  readonly inputPath: string;
+  readonly outputDir: string;
+  readonly isOverwrite: boolean;
+}
+
+/** @throws what loading a deployment throws; USAGE for a scale that is no number */
+export async function loadWithFlags(
+  { host, output }: CommandContext,
+  path: string,
+  flags: DeploymentFlags,
+): Promise<LocalDeployment> {
+  return await loadDeployment(path, {
+    cwd: host.cwd,
+    set: flags.set ?? [],
+    ...(flags.miniBatchSize === undefined ? {} : { miniBatchSize: flags.miniBatchSize }),
+    ...(flags.scale === undefined ? {} : { scale: scaleOf(flags.scale) }),
+    ...(flags.model === undefined ? {} : { model: flags.model }),
+    onNote: (text) => output.note(`note: ${text}`),
+  });
+}
+
+/** Loads the deployment and says on stderr what was resolved. */
+export async function resolveInvocation(
+  context: CommandContext,
+  path: string,
+  flags: InvocationFlags,
+): Promise<Invocation> {
+  const { host, output } = context;
+  const deployment = await loadWithFlags(context, path, flags);
+  const inputPath = resolve(host.cwd, flags.input);
+  const outputDir = resolve(host.cwd, flags.output);
+  output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
+  output.note(`input       ${inputPath}`);
+  output.note(`output      ${resolve(outputDir, deployment.settings.outputFileName)}`);
+  return { deployment, inputPath, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+function scaleOf(text: string): number {
+  const scale = Number(text);
+  if (text.trim() !== '' && Number.isFinite(scale) && scale > 0) return scale;
+  throw new BatchError('USAGE', `--scale: wanted a number above 0, such as 0.00392157, found ${JSON.stringify(text)}`);
+}

@@ -1,0 +1,53 @@
+/** `job wait` and `job stream`, also as the end of `job submit`. */
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { JobEvent, JobView } from '../../coordinator/api/backend.ts';
+import { exitInterrupted, interruptible, type CommandContext } from '../command-context.ts';
+import { followJob } from '../follow.ts';
+import { eventColumns, eventText, fateText, jobSheet, progressText } from '../job-text.ts';
+import { createRate } from '../rate.ts';
+
+export type FollowMode = 'wait' | 'stream';
+
+/** Exit codes by fate. @source `az ml job stream`: 0 on Canceled; ours for `wait`: 4 */
+const canceledExit: Readonly<Record<FollowMode, number>> = { wait: 4, stream: 0 };
+
+/** Follows `name` and answers with the exit code of its fate; an interrupt detaches. */
+export async function followCommand(context: CommandContext, name: string, mode: FollowMode): Promise<number> {
+  const { host, output } = context;
+  const interrupt = interruptible(host, () => undefined);
+  const show = progressTeller(context);
+  try {
+    const job = await followJob({
+      client: await context.client(),
+      name,
+      signal: interrupt.signal,
+      delay: host.delay,
+      onEvent: (event) => {
+        if (mode === 'stream' && event.kind !== 'progress') output.event(event, eventColumns, eventText(event));
+        show(event);
+      },
+      onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
+    });
+    if (job) return tellFate(context, job, mode);
+    output.note(`detached; the job goes on. Come back with: batchmill job ${mode} ${name}`);
+    return exitInterrupted;
+  } finally {
+    interrupt.dispose();
+  }
+}
+
+/** Keeps the progress line at what the latest event says. */
+export function progressTeller({ host, output }: CommandContext): (event: JobEvent) => void {
+  const rate = createRate(host.clock);
+  return ({ job }) => output.progress(progressText(job, rate(job.files.scored + job.files.failed)));
+}
+
+/** Says how the job ended; `wait` answers with the job, `stream` has said it all. */
+export function tellFate({ output }: CommandContext, job: JobView, mode: FollowMode): number {
+  if (mode === 'wait') output.item(job, jobSheet);
+  output.note(fateText(job));
+  if (job.status === 'Completed') return 0;
+  if (job.status === 'Canceled') return canceledExit[mode];
+  if (job.error) output.failure(BatchError.fromFailure(job.error));
+  return 1;
+}

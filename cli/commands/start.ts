@@ -1,0 +1,76 @@
+/** `coordinator start` and `worker join`: processes that run until they are told to stop. */
+import { formatAddress } from '../../common/config/address.ts';
+import {
+  coordinatorSettings,
+  workerSettings,
+  type CoordinatorFlags,
+  type WorkerFlags,
+} from '../../common/config/process-settings.ts';
+import { interruptible, type CommandContext } from '../command-context.ts';
+import type { CoordinatorProcess } from '../processes.ts';
+import type { Column } from '../table.ts';
+
+/** What a script needs to go on: where the coordinator listens, and the line that worker nodes join with. */
+interface CoordinatorAnswer {
+  readonly listen: string;
+  readonly http: string;
+  readonly join: string;
+}
+
+const coordinatorSheet: readonly Column<CoordinatorAnswer>[] = [
+  { title: 'worker nodes', value: (one) => one.listen },
+  { title: 'http', value: (one) => one.http },
+  { title: 'join with', value: (one) => one.join },
+];
+
+/** Answers once it listens; ends at an interrupt. @returns the exit code */
+export async function startCoordinatorCommand(context: CommandContext, flags: CoordinatorFlags): Promise<number> {
+  const { host, output } = context;
+  const settings = coordinatorSettings(flags, host.environment);
+  const coordinator = await host.processes.startCoordinator(settings);
+  output.item(answerOf(coordinator), coordinatorSheet);
+  output.note(`state in ${settings.stateDir}; Ctrl-C stops the coordinator, and a restart goes on with its jobs`);
+  return await untilStopped(context, coordinator.closed, async () => await coordinator.close(), 'stopping');
+}
+
+/** Says when it has joined; an interrupt drains it. @returns the exit code */
+export async function joinWorkerCommand(
+  context: CommandContext,
+  coordinator: string,
+  flags: WorkerFlags,
+): Promise<number> {
+  const { host, output } = context;
+  const settings = workerSettings(coordinator, flags, host.environment);
+  const worker = await host.processes.startWorker(settings);
+  const where = formatAddress(settings.coordinator);
+  output.note(`${worker.name} joined ${where} with ${worker.slots} slots; Ctrl-C leaves`);
+  const farewell = 'leaving once what is running is scored; once more to stop at once';
+  return await untilStopped(context, worker.closed, async () => await worker.drain(), farewell);
+}
+
+function answerOf(coordinator: CoordinatorProcess): CoordinatorAnswer {
+  const listen = formatAddress(coordinator.listen);
+  const token = coordinator.joinToken === null ? '' : ` --token ${coordinator.joinToken}`;
+  return { listen, http: formatAddress(coordinator.http), join: `batchmill worker join ${listen}${token}` };
+}
+
+/** Waits for the end, or for an interrupt and then for what `stop` brings to an end. */
+async function untilStopped(
+  { host, output }: CommandContext,
+  closed: Promise<void>,
+  stop: () => Promise<void>,
+  farewell: string,
+): Promise<number> {
+  const interrupt = interruptible(host, () => output.note(farewell));
+  const stopped = new Promise<void>((resolve) => {
+    interrupt.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  try {
+    await Promise.race([closed, stopped]);
+    if (interrupt.signal.aborted) await stop();
+    await closed;
+    return 0;
+  } finally {
+    interrupt.dispose();
+  }
+}

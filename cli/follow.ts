@@ -1,0 +1,73 @@
+/** Follows a job to its end, across restarts of the coordinator. */
+import { BatchError } from '../common/core/batch-error.ts';
+import { limits } from '../common/core/limits.ts';
+import { isFinal } from '../common/core/states.ts';
+import type { Delay } from '../common/io/delay.ts';
+import type { JobEvent, JobView } from '../coordinator/api/backend.ts';
+import type { Client } from './client.ts';
+
+export interface FollowOptions {
+  readonly client: Client;
+  readonly name: string;
+  /** Aborting detaches: the job goes on. */
+  readonly signal: AbortSignal;
+  readonly delay: Delay;
+  readonly onEvent: (event: JobEvent) => void;
+  /** The connection broke; told once for each break. */
+  readonly onBreak: (error: BatchError) => void;
+}
+
+/**
+ * The job in its final state, or null when `signal` was aborted before. A coordinator that goes away is waited for.
+ * @throws COORDINATOR_UNREACHABLE when it stays away, JOB_NOT_FOUND
+ */
+export async function followJob(options: FollowOptions): Promise<JobView | null> {
+  let after = 0;
+  let name = options.name;
+  let job = await options.client.show(name);
+  // `last` may mean another job later on.
+  ({ name } = job);
+  const patience = createPatience(options);
+  while (!options.signal.aborted) {
+    try {
+      for await (const event of options.client.events(name, after, options.signal)) {
+        after = event.sequence;
+        patience.renew();
+        options.onEvent(event);
+      }
+      if (options.signal.aborted) break;
+      job = await options.client.show(name);
+      if (isFinal(job.status)) return job;
+      throw new BatchError('COORDINATOR_UNREACHABLE', `the events of ${name} ended while it is ${job.status}`);
+    } catch (error) {
+      if (options.signal.aborted) break;
+      if (!(error instanceof BatchError) || error.code !== 'COORDINATOR_UNREACHABLE') throw error;
+      await patience.wait(error);
+    }
+  }
+  return null;
+}
+
+interface Patience {
+  /** Something was heard: all is well again. */
+  renew(): void;
+  /** Waits a little longer each time. @throws the error when it has waited long enough */
+  wait(error: BatchError): Promise<void>;
+}
+
+function createPatience({ delay, signal, onBreak }: FollowOptions): Patience {
+  let waitedMs = 0;
+  let nextMs: number = limits.reconnectMsMin;
+  return {
+    renew: () => {
+      [waitedMs, nextMs] = [0, limits.reconnectMsMin];
+    },
+    wait: async (error) => {
+      if (waitedMs >= limits.clientReconnectMsTotal) throw error;
+      if (waitedMs === 0) onBreak(error);
+      await delay(nextMs, signal);
+      waitedMs += nextMs;
+      nextMs = Math.min(nextMs * 2, limits.reconnectMsMax);
+    },
+  };
+}

@@ -1,0 +1,142 @@
+/** Jobs, nodes and files in words and columns. */
+import type { LocalDeployment } from '../common/core/deployment.ts';
+import { unreachable } from '../common/core/invariant.ts';
+import type { JobEvent, JobView, NodeView } from '../coordinator/api/backend.ts';
+import type { Column } from './table.ts';
+
+export const jobColumns: readonly Column<JobView>[] = [
+  { title: 'name', value: (job) => job.name },
+  { title: 'status', value: (job) => job.status },
+  { title: 'files', value: (job) => filesText(job) },
+  { title: 'failed', value: (job) => job.files.failed },
+  { title: 'rows', value: (job) => job.rows },
+  { title: 'deployment', value: (job) => job.deployment },
+  { title: 'created', value: (job) => job.created_at },
+];
+
+/** What one job looks like alone. */
+export const jobSheet: readonly Column<JobView>[] = [
+  ...jobColumns,
+  { title: 'waiting', value: (job) => job.waiting },
+  { title: 'skipped', value: (job) => job.files.skipped || null },
+  { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
+  { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
+  { title: 'nodes', value: (job) => job.nodes },
+  { title: 'input', value: (job) => job.input_path },
+  { title: 'output', value: (job) => job.output_file ?? job.output_path },
+  { title: 'started', value: (job) => job.started_at },
+  { title: 'ended', value: (job) => job.ended_at },
+  { title: 'error', value: (job) => job.error && `${job.error.code}: ${job.error.message}` },
+];
+
+export const nodeColumns: readonly Column<NodeView>[] = [
+  { title: 'name', value: (node) => node.name },
+  { title: 'state', value: (node) => node.state },
+  { title: 'slots', value: (node) => node.slots },
+  { title: 'leases', value: (node) => node.leases },
+  { title: 'host', value: (node) => node.hostname },
+  { title: 'pid', value: (node) => node.pid },
+  { title: 'joined', value: (node) => node.joined_at },
+];
+
+export const eventColumns: readonly Column<JobEvent>[] = [
+  { title: 'sequence', value: (event) => event.sequence },
+  { title: 'time', value: (event) => event.time },
+  { title: 'kind', value: (event) => event.kind },
+  { title: 'message', value: (event) => event.message },
+];
+
+/** A file of the output. */
+export interface OutputFile {
+  readonly path: string;
+  readonly size_bytes: number;
+}
+
+export const fileColumns: readonly Column<OutputFile>[] = [
+  { title: 'path', value: (file) => file.path },
+  { title: 'bytes', value: (file) => file.size_bytes },
+];
+
+/** `09:30:13  message` */
+export function eventText(event: JobEvent): string {
+  return `${event.time.slice(11, 19)}  ${event.message}`;
+}
+
+/** One line that says how far a job is; `filesPerSecond` is null while it is not known. */
+export function progressText(job: JobView, filesPerSecond: number | null): string {
+  const done = job.files.scored + job.files.failed;
+  const parts = [`${filesText(job)} files`, `${job.rows} rows`];
+  if (job.files.failed > 0) parts.push(`${job.files.failed} failed`);
+  if (filesPerSecond !== null) parts.push(`${rateText(filesPerSecond)} files/s`);
+  const left = filesPerSecond !== null && job.files.is_listed ? (job.files.total - done) / filesPerSecond : 0;
+  if (left >= 1) parts.push(`${durationText(left)} left`);
+  parts.push(job.nodes === 1 ? '1 node' : `${job.nodes} nodes`);
+  return `${job.status}  ${parts.join(' · ')}${job.waiting === null ? '' : ` · waiting: ${job.waiting}`}`;
+}
+
+/** How a job ended, in a sentence. */
+export function fateText(job: JobView): string {
+  const files = `${job.files.scored} of ${job.files.total} files, ${job.rows} rows`;
+  const failed = job.files.failed > 0 ? `; ${job.files.failed} failed, see _errors.jsonl` : '';
+  const where = job.status === 'Completed' ? ` in ${job.output_file ?? job.output_path}` : '';
+  return `${job.name} ${job.status}: ${files}${where}${failed}`;
+}
+
+/** What scores, in words. */
+export function scorerText(deployment: LocalDeployment): string {
+  const { scorer, model, code } = deployment;
+  switch (scorer.kind) {
+    case 'onnx':
+      return `built-in ONNX scorer, ${model?.path ?? ''}`;
+    case 'python':
+    case 'node':
+      return `${scorer.script} in ${code?.path ?? ''}${model ? `, model ${model.path}` : ''}`;
+    default:
+      return unreachable(scorer);
+  }
+}
+
+/** Resolved settings of a deployment, for `validate`. */
+export const deploymentSheet: readonly Column<LocalDeployment>[] = [
+  { title: 'name', value: (one) => one.name },
+  { title: 'scorer', value: (one) => scorerText(one) },
+  { title: 'mini_batch_size', value: ({ settings: { miniBatchSize } }) => sizeText(miniBatchSize) },
+  { title: 'tries', value: (one) => one.settings.triesMax },
+  { title: 'timeout', value: (one) => `${one.settings.timeoutMs / 1_000} s` },
+  { title: 'error_threshold', value: (one) => one.settings.errorThreshold },
+  { title: 'isolation', value: (one) => one.settings.isolation },
+  { title: 'output', value: (one) => outputText(one) },
+];
+
+function outputText({ settings }: LocalDeployment): string {
+  if (settings.outputAction === 'summary_only') return 'summary_only';
+  return `${settings.outputFileName} (${settings.outputFormat})`;
+}
+
+function sizeText(size: LocalDeployment['settings']['miniBatchSize']): string {
+  switch (size.kind) {
+    case 'files':
+      return `${size.files} files`;
+    case 'bytes':
+      return `${size.bytes} bytes`;
+    case 'auto':
+      return 'auto';
+    default:
+      return unreachable(size);
+  }
+}
+
+/** `250/500`, with a `+` while the listing goes on. */
+function filesText(job: JobView): string {
+  return `${job.files.scored + job.files.failed}/${job.files.total}${job.files.is_listed ? '' : '+'}`;
+}
+
+function rateText(rate: number): string {
+  return rate >= 10 ? String(Math.round(rate)) : rate.toFixed(1);
+}
+
+function durationText(seconds: number): string {
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  if (seconds < 3_600) return `${Math.ceil(seconds / 60)} min`;
+  return `${(seconds / 3_600).toFixed(1)} h`;
+}

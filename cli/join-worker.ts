@@ -1,0 +1,22 @@
+/** A worker node of this machine: its settings, with this process's own log, clock and environment. */
+import { formatAddress } from '../common/config/address.ts';
+import { commandEnvironment, type WorkerSettings } from '../common/config/process-settings.ts';
+import { systemClock } from '../common/io/clock.ts';
+import { stderrLog } from '../common/io/log.ts';
+import { systemRandom } from '../common/io/random.ts';
+import { startWorker } from '../worker/worker.ts';
+import type { WorkerProcess } from './processes.ts';
+
+/** Has joined when it resolves. @throws COORDINATOR_UNREACHABLE, TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
+export async function joinWorker(settings: WorkerSettings): Promise<WorkerProcess> {
+  const { coordinator, ...rest } = settings;
+  const worker = await startWorker({
+    ...rest,
+    address: formatAddress(coordinator),
+    environment: commandEnvironment(),
+    log: stderrLog('info'),
+    clock: systemClock,
+    random: systemRandom,
+  });
+  return { ...worker, slots: settings.slots };
+}

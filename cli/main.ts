@@ -1,0 +1,47 @@
+#!/usr/bin/env node
+/** The `batchmill` program: hands this process's own streams and signals to the command line. */
+import { readFileSync } from 'node:fs';
+import { systemClock } from '../common/io/clock.ts';
+import { delay } from '../common/io/delay.ts';
+import { errnoOf } from '../common/io/errno.ts';
+import { packageFile } from '../common/io/package-files.ts';
+import { commandEnvironment } from '../common/config/process-settings.ts';
+import type { Sink } from './output.ts';
+import { installedProcesses } from './processes.ts';
+import { runCli } from './run-cli.ts';
+
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
+function sinkOf(stream: NodeJS.WriteStream): Sink {
+  return {
+    write: (text) => void stream.write(text),
+    isTerminal: stream.isTTY,
+    columns: stream.columns || 80,
+  };
+}
+
+function onInterrupt(handler: () => void): () => void {
+  signals.forEach((signal) => process.on(signal, handler));
+  return () => signals.forEach((signal) => process.off(signal, handler));
+}
+
+// Whoever reads has seen enough, as `head` does.
+process.stdout.on('error', (error) => {
+  if (errnoOf(error) === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+const manifest = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  stdout: sinkOf(process.stdout),
+  stderr: sinkOf(process.stderr),
+  cwd: process.cwd(),
+  clock: systemClock,
+  delay,
+  environment: commandEnvironment(),
+  processes: installedProcesses,
+  release: manifest.version,
+  onInterrupt,
+  exit: (code) => process.exit(code),
+});

@@ -1,0 +1,185 @@
+/**
+ * The command line in words: names, arguments, flags. What a command does is loaded when it is called, so that
+ * `--help` waits for nothing.
+ */
+import { Command, Option } from 'commander';
+import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
+import type { CommandContext } from './command-context.ts';
+import type { DeploymentFlags } from './commands/deployment-flags.ts';
+import type { DownloadFlags } from './commands/job-download.ts';
+import type { SubmitFlags } from './commands/job.ts';
+import type { RunFlags } from './commands/run.ts';
+import { answerFormats, type AnswerFormat } from './output.ts';
+
+/** Flags that every command that answers something has. */
+export interface AnswerFlags {
+  readonly format?: AnswerFormat;
+  readonly server?: string;
+}
+
+/** Runs the body of a command and keeps its exit code. */
+export type Perform = (flags: AnswerFlags, body: (context: CommandContext) => Promise<number>) => Promise<void>;
+
+const exitCodes = `
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 canceled, 5 coordinator not reachable,
+6 refused, 130 interrupted.
+
+Answers go to stdout (a table on a terminal, JSON otherwise; -o chooses), all else to stderr.`;
+
+export function buildProgram(release: string, perform: Perform): Command {
+  const program = new Command('batchmill')
+    .description('Scores folders of files with a model, on machines that you own.')
+    .version(release, '-V, --version', 'print the release')
+    .helpOption('-h, --help', 'show this help')
+    .addHelpText('after', exitCodes);
+  addRun(program, perform);
+  addCoordinator(program, perform);
+  addWorker(program, perform);
+  addJobs(program, perform);
+  addValidate(program, perform);
+  return program;
+}
+
+const deploymentHelp = 'a deployment.yml, an .onnx file, or a scoring script (.py, .ts, .js, .mjs)';
+
+function withDeploymentFlags(command: Command): Command {
+  return command
+    .argument('<deployment>', deploymentHelp)
+    .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto')
+    .option('--set <key=value>', 'override any key of the YAML: --set settings.error_threshold=5', collect)
+    .option('--scale <number>', 'built-in ONNX scorer: multiply pixels by this')
+    .option('--model <path>', 'model file or folder for the deployment');
+}
+
+function withInvocationFlags(command: Command): Command {
+  return withDeploymentFlags(command)
+    .requiredOption('--input <path>', 'folder of files to score, or one file')
+    .requiredOption('--output <dir>', 'folder for the results')
+    .option('--overwrite', 'replace results that are already there');
+}
+
+function withAnswer(command: Command): Command {
+  return command.addOption(new Option('-o, --format <format>', 'form of the answer').choices(answerFormats));
+}
+
+function withServer(command: Command): Command {
+  return withAnswer(command).option(
+    '--server <host:port>',
+    'HTTP address of the coordinator (default: BATCHMILL_SERVER or 127.0.0.1:7078)',
+  );
+}
+
+function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}
+
+function addRun(program: Command, perform: Perform): void {
+  withAnswer(
+    withInvocationFlags(program.command('run').description('score a folder on this machine, without a cluster')),
+  )
+    .option('--nodes <count>', 'worker nodes to start', '1')
+    .option('--slots <count>', 'scoring processes of each node (default: as many as processors)')
+    .option('--python <path>', 'interpreter for Python scripts (default: python3)')
+    .action(async (path: string, flags: AnswerFlags & RunFlags) => {
+      await perform(
+        flags,
+        async (context) => await (await import('./commands/run.ts')).runCommand(context, path, flags),
+      );
+    });
+}
+
+function addCoordinator(program: Command, perform: Perform): void {
+  const group = program.command('coordinator').description('the process that owns jobs and hands out work');
+  withAnswer(group.command('start').description('start the coordinator; it runs until Ctrl-C'))
+    .option('--listen <host:port>', 'address for worker nodes (default: 127.0.0.1:7077)')
+    .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
+    .option('--state-dir <dir>', 'where jobs are kept (default: .batchmill)')
+    .option('--insecure', 'serve a network without certificates')
+    .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
+    .action(async (flags: AnswerFlags & CoordinatorFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/start.ts')).startCoordinatorCommand(context, flags),
+      );
+    });
+}
+
+function addWorker(program: Command, perform: Perform): void {
+  const workers = program.command('worker').description('a machine that scores');
+  workers
+    .command('join')
+    .description('join a coordinator; it runs until Ctrl-C')
+    .argument('<host:port>', 'address that the coordinator gave with --listen')
+    .option('--token <token>', 'join token that the coordinator printed (better: BATCHMILL_TOKEN)')
+    .option('--slots <count>', 'scoring processes at a time (default: as many as processors)')
+    .option('--name <name>', 'name of this worker node (default: the host name)')
+    .option('--python <path>', 'interpreter for Python scripts (default: python3)')
+    .option('--scratch-dir <dir>', 'folder for models and prefetched inputs')
+    .action(async (address: string, flags: WorkerFlags) => {
+      await perform({}, async (context) =>
+        (await import('./commands/start.ts')).joinWorkerCommand(context, address, flags),
+      );
+    });
+  const nodes = program.command('node').description('worker nodes that have joined');
+  withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
+    await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
+  });
+}
+
+function addJobs(program: Command, perform: Perform): void {
+  const jobs = program.command('job').description('jobs of a coordinator; "last" names the newest');
+  withServer(withInvocationFlags(jobs.command('submit').description('send a job to the coordinator')))
+    .option('--name <name>', 'name of the job (default: made from the deployment and the time)')
+    .option('--wait', 'wait for its end')
+    .addOption(new Option('--stream', 'show its events until its end').conflicts('wait'))
+    .action(async (path: string, flags: AnswerFlags & SubmitFlags) => {
+      await perform(flags, async (context) => (await import('./commands/job.ts')).submitCommand(context, path, flags));
+    });
+  withServer(jobs.command('list').description('list jobs, newest first')).action(async (flags: AnswerFlags) => {
+    await perform(flags, async (context) => await (await import('./commands/job.ts')).listCommand(context));
+  });
+  addJobCommand(jobs, perform, 'show', 'show one job', async (context, name) =>
+    (await import('./commands/job.ts')).showCommand(context, name),
+  );
+  addJobCommand(jobs, perform, 'cancel', 'end a job; what is committed stays', async (context, name) =>
+    (await import('./commands/job.ts')).cancelCommand(context, name),
+  );
+  addJobCommand(jobs, perform, 'stream', 'show events until the job ends; Ctrl-C detaches', async (context, name) =>
+    (await import('./commands/job-follow.ts')).followCommand(context, name, 'stream'),
+  );
+  addJobCommand(jobs, perform, 'wait', 'wait until the job ends; its fate is the exit code', async (context, name) =>
+    (await import('./commands/job-follow.ts')).followCommand(context, name, 'wait'),
+  );
+  withServer(jobs.command('download').description('fetch the results of a job that has ended'))
+    .argument('<name>', 'name of the job')
+    .requiredOption('--output <dir>', 'folder for the files')
+    .option('--overwrite', 'replace files that are already there')
+    .action(async (name: string, flags: AnswerFlags & DownloadFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/job-download.ts')).downloadCommand(context, name, flags),
+      );
+    });
+}
+
+function addJobCommand(
+  jobs: Command,
+  perform: Perform,
+  verb: string,
+  description: string,
+  body: (context: CommandContext, name: string) => Promise<number>,
+): void {
+  withServer(jobs.command(verb).description(description))
+    .argument('<name>', 'name of the job, the beginning of one, or "last"')
+    .action(async (name: string, flags: AnswerFlags) => {
+      await perform(flags, async (context) => await body(context, name));
+    });
+}
+
+function addValidate(program: Command, perform: Perform): void {
+  withAnswer(withDeploymentFlags(program.command('validate').description('check a deployment without scoring'))).action(
+    async (path: string, flags: AnswerFlags & DeploymentFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/validate.ts')).validateCommand(context, path, flags),
+      );
+    },
+  );
+}

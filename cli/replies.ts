@@ -1,0 +1,69 @@
+/** Shapes of what the coordinator answers. Fields that a newer coordinator adds pass through unseen. */
+import { z } from 'zod';
+import { errorRules, type ErrorCode } from '../common/core/error-codes.ts';
+import { jobStates } from '../common/core/states.ts';
+import type { JobEvent, JobView, NodeView } from '../coordinator/api/backend.ts';
+import type { OutputFile } from './job-text.ts';
+
+const count = z.number();
+const text = z.string();
+
+/** A code of a newer coordinator counts as INTERNAL. */
+const code = text.transform((value): ErrorCode =>
+  Object.hasOwn(errorRules, value) ? (value as ErrorCode) : 'INTERNAL',
+);
+
+export const jobReply: z.ZodType<JobView> = z.looseObject({
+  name: text,
+  status: z.enum(jobStates),
+  waiting: text.nullable(),
+  deployment: text,
+  input_path: text,
+  output_path: text,
+  output_file: text.nullable(),
+  created_at: text,
+  started_at: text.nullable(),
+  ended_at: text.nullable(),
+  files: z.looseObject({ total: count, is_listed: z.boolean(), scored: count, failed: count, skipped: count }),
+  mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),
+  rows: count,
+  output_bytes: count,
+  nodes: count,
+  error: z.looseObject({ code, message: text, detail: text }).nullable(),
+});
+
+export const jobsReply: z.ZodType<{ readonly value: readonly JobView[] }> = z.object({ value: z.array(jobReply) });
+
+export const nodesReply: z.ZodType<{ readonly value: readonly NodeView[] }> = z.object({
+  value: z.array(
+    z.looseObject({
+      name: text,
+      state: z.enum(['ready', 'suspect', 'lost', 'draining', 'gone']),
+      hostname: text,
+      pid: count,
+      slots: count,
+      leases: count,
+      heartbeat_gap_ms_max: count,
+      joined_at: text,
+    }),
+  ),
+});
+
+export const eventReply: z.ZodType<JobEvent> = z.looseObject({
+  sequence: count,
+  time: text,
+  kind: z.enum(['state', 'progress', 'attempt-failed', 'file-failed', 'node', 'waiting']),
+  message: text,
+  job: jobReply,
+});
+
+export const filesReply: z.ZodType<{ readonly value: readonly OutputFile[] }> = z.object({
+  value: z.array(z.looseObject({ path: text, size_bytes: count })),
+});
+
+/** @source RFC 9457, with our `code` and `info` */
+export const problemReply: z.ZodType<{
+  readonly code: string;
+  readonly detail: string;
+  readonly info?: string | undefined;
+}> = z.object({ code: text, detail: text, info: text.optional() });

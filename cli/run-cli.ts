@@ -1,0 +1,62 @@
+/** From arguments to an exit code: the only place where errors end. */
+import { CommanderError, type Command } from 'commander';
+import { isColorWanted, serverSetting } from '../common/config/process-settings.ts';
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { expandSets } from './arguments.ts';
+import type { CliHost, CommandContext } from './command-context.ts';
+import { createOutput, type Output } from './output.ts';
+import { buildProgram, type AnswerFlags } from './program.ts';
+
+/** Never throws; what went wrong is on stderr and in the exit code. `args` are without node and script. */
+export async function runCli(args: readonly string[], host: CliHost): Promise<number> {
+  let output = await outputFor(host, {});
+  let exitCode = 0;
+  const program = buildProgram(host.release, async (flags, body) => {
+    output = await outputFor(host, flags);
+    exitCode = await body(contextFor(host, flags, output));
+  });
+  sendTo(program, host);
+  try {
+    await program.parseAsync(expandSets(args), { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const failure = error instanceof CommanderError ? usageError(error) : toBatchError(error);
+    output.failure(failure);
+    return failure.rule.exit;
+  }
+}
+
+async function outputFor(host: CliHost, flags: AnswerFlags): Promise<Output> {
+  const { stdout, stderr, clock, environment } = host;
+  const hasColor = {
+    stdout: isColorWanted(stdout.isTerminal, environment),
+    stderr: isColorWanted(stderr.isTerminal, environment),
+  };
+  return await createOutput({ stdout, stderr, clock, hasColor, format: flags.format ?? null });
+}
+
+function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {
+  const client: CommandContext['client'] = async () =>
+    (await import('./client.ts')).createClient(serverSetting(flags.server, host.environment));
+  return { host, output, client };
+}
+
+/** Help goes to stdout when it was asked for; errors are left to {@link runCli}. */
+function sendTo(command: Command, host: CliHost): void {
+  command.exitOverride();
+  command.configureOutput({
+    writeOut: (text) => host.stdout.write(text),
+    writeErr: (text) => host.stderr.write(text),
+    outputError: () => undefined,
+    getOutHelpWidth: () => host.stdout.columns,
+    getErrHelpWidth: () => host.stderr.columns,
+  });
+  command.commands.forEach((one) => sendTo(one, host));
+}
+
+function usageError(error: CommanderError): BatchError {
+  // A group without a command has shown its help; there is nothing to add but what is missing.
+  const text = error.code === 'commander.help' ? 'wanted a command, found none' : error.message.replace(/^error: /, '');
+  return new BatchError('USAGE', text, { cause: error });
+}

@@ -1,0 +1,171 @@
+/**
+ * Settings of the processes: flags before environment before default, resolved once. The only place, with the entry
+ * files of host processes, that reads the environment.
+ */
+import { availableParallelism, hostname, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { BatchError } from '../core/batch-error.ts';
+import { parseAddress, requireLoopback, type Address } from './address.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What `coordinator start` runs with. */
+export interface CoordinatorSettings {
+  /** For worker nodes (gRPC). */
+  readonly listen: Address;
+  /** For people and programs. */
+  readonly http: Address;
+  /** Absolute. */
+  readonly stateDir: string;
+  readonly isInsecure: boolean;
+  /** Null: grows with the number of worker nodes. */
+  readonly heartbeatMs: number | null;
+}
+
+/** What `worker join` runs with. */
+export interface WorkerSettings {
+  readonly coordinator: Address;
+  /** Null: none is needed on loopback. */
+  readonly token: string | null;
+  readonly slots: number;
+  readonly name: string;
+  /** Interpreter for Python scoring scripts: a path, or a name to look up on PATH. */
+  readonly python: string;
+  /** Absolute; for models, code and prefetched inputs. */
+  readonly scratchDir: string;
+}
+
+/** Values as commander gives them; `undefined` is "not given". */
+export interface CoordinatorFlags {
+  readonly listen?: string | undefined;
+  readonly http?: string | undefined;
+  readonly stateDir?: string | undefined;
+  readonly insecure?: boolean | undefined;
+  readonly heartbeatInterval?: string | undefined;
+}
+
+export interface WorkerFlags {
+  readonly token?: string | undefined;
+  readonly slots?: string | undefined;
+  readonly name?: string | undefined;
+  readonly python?: string | undefined;
+  readonly scratchDir?: string | undefined;
+}
+
+/** @throws USAGE for a value of the wrong form, LISTEN_INSECURE for a network address without `--insecure` */
+export function coordinatorSettings(
+  flags: CoordinatorFlags,
+  environment: Environment = process.env,
+): CoordinatorSettings {
+  const pick = picker(environment);
+  const isInsecure = flags.insecure ?? pick('BATCHMILL_INSECURE', undefined, 'false', asTruth);
+  return {
+    listen: pick('--listen', flags.listen, '127.0.0.1:7077', (text, what) =>
+      requireLoopback(parseAddress(text, what), isInsecure, what),
+    ),
+    http: pick('--http', flags.http, '127.0.0.1:7078', (text, what) =>
+      requireLoopback(parseAddress(text, what), isInsecure, what),
+    ),
+    stateDir: pick('--state-dir', flags.stateDir, '.batchmill', asPath),
+    isInsecure,
+    heartbeatMs: pick('--heartbeat-interval', flags.heartbeatInterval, 'auto', (text, what) =>
+      text === 'auto' ? null : asDurationMs(text, what),
+    ),
+  };
+}
+
+/** `coordinator` is HOST:PORT as given to `worker join`. @throws USAGE */
+export function workerSettings(
+  coordinator: string,
+  flags: WorkerFlags,
+  environment: Environment = process.env,
+): WorkerSettings {
+  const pick = picker(environment);
+  return {
+    coordinator: parseAddress(coordinator, 'HOST:PORT'),
+    token: pick('--token', flags.token, '', (text) => (text === '' ? null : text)),
+    slots: pick('--slots', flags.slots, String(availableParallelism()), asCount),
+    name: pick('--name', flags.name, hostname(), asName),
+    python: pythonSetting(flags.python, environment),
+    scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
+  };
+}
+
+/** Slots of a worker node: the processors that this process may use, unless said otherwise. @throws USAGE */
+export function slotsSetting(flag: string | undefined, environment: Environment = process.env): number {
+  return picker(environment)('--slots', flag, String(availableParallelism()), asCount);
+}
+
+/** Interpreter for Python scoring scripts. */
+export function pythonSetting(flag: string | undefined, environment: Environment = process.env): string {
+  return picker(environment)('--python', flag, 'python3', asNonEmpty);
+}
+
+/** Where the coordinator's HTTP API is, as clients reach it. @throws USAGE */
+export function serverSetting(flag: string | undefined, environment: Environment = process.env): Address {
+  return picker(environment)('--server', flag, '127.0.0.1:7078', (text, what) =>
+    parseAddress(text.replace(/^http:\/\//, '').replace(/\/$/, ''), what),
+  );
+}
+
+/** Colour is wanted on a terminal unless NO_COLOR says otherwise. @source no-color.org */
+export function isColorWanted(isTerminal: boolean, environment: Environment = process.env): boolean {
+  return isTerminal && !environment['NO_COLOR'] && environment['TERM'] !== 'dumb';
+}
+
+/** The environment of this process, for the command line to hand on. */
+export function commandEnvironment(): Environment {
+  return process.env;
+}
+
+/** A whole number from 1 up, as flags give it. @throws USAGE */
+export function asCount(text: string, what: string): number {
+  const count = Number(text);
+  if (/^\d{1,6}$/.test(text.trim()) && count >= 1) return count;
+  throw new BatchError('USAGE', `${what}: wanted a whole number from 1 to 999999, found ${JSON.stringify(text)}`);
+}
+
+type Read<T> = (text: string, what: string) => T;
+type Pick = <T>(flag: string, given: string | undefined, fallback: string, read: Read<T>) => T;
+
+/** `--state-dir` is also `BATCHMILL_STATE_DIR`; an empty variable counts as unset. */
+function picker(environment: Environment): Pick {
+  return (flag, given, fallback, read) => {
+    const variable = flag.startsWith('--') ? `BATCHMILL_${flag.slice(2).toUpperCase().replaceAll('-', '_')}` : flag;
+    if (given !== undefined) return read(given, flag);
+    const set = environment[variable];
+    return set ? read(set, variable) : read(fallback, flag);
+  };
+}
+
+const asPath: Read<string> = (text, what) => resolve(asNonEmpty(text, what));
+
+function asNonEmpty(text: string, what: string): string {
+  if (text !== '') return text;
+  throw new BatchError('USAGE', `${what}: wanted a value, found nothing`);
+}
+
+function asTruth(text: string, what: string): boolean {
+  if (/^(1|true|yes)$/i.test(text)) return true;
+  if (/^(0|false|no)$/i.test(text)) return false;
+  throw new BatchError('USAGE', `${what}: wanted true or false, found ${JSON.stringify(text)}`);
+}
+
+/** Names of worker nodes are host names, more or less; they appear in paths and messages. */
+function asName(text: string, what: string): string {
+  if (/^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$/i.test(text)) return text;
+  throw new BatchError(
+    'USAGE',
+    `${what}: wanted letters, digits, ".", "_" and "-", at most 128, found ${JSON.stringify(text)}`,
+  );
+}
+
+function asDurationMs(text: string, what: string): number {
+  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s)?$/.exec(text.trim()) ?? [];
+  const ms = Math.round(Number(amount) * (unit === 'ms' ? 1 : 1_000));
+  if (ms >= 1 && ms <= 3_600_000) return ms;
+  throw new BatchError(
+    'USAGE',
+    `${what}: wanted a time such as 5s or 500ms, up to an hour, found ${JSON.stringify(text)}`,
+  );
+}

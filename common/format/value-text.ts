@@ -1,0 +1,113 @@
+/**
+ * Text of values that a script returned: plain JavaScript, of any type in any row. Because 7 and 7.0 are one value here,
+ * and a column may hold null in one mini-batch and text in the next, columns of values have no type of their own.
+ */
+import { BatchError } from '../core/batch-error.ts';
+import type { OutputFormat } from '../core/deployment.ts';
+import { floatText, jsonInteger, numberText } from './number-text.ts';
+import { booleanText, timeJson, timeText, type TextColumn } from './text-column.ts';
+import { encodeBlocks, encodeLines, type EncodedRows } from './text-encoder.ts';
+
+/** Results of a script that are no table: single values, or rows of cells under names. */
+export type ValueRows =
+  | { readonly kind: 'list'; readonly values: ArrayLike<unknown> }
+  | {
+      readonly kind: 'records';
+      readonly names: readonly string[];
+      readonly rows: number;
+      readonly cell: (row: number, column: number) => unknown;
+    };
+
+/** The one column of single values, where a format has columns. */
+export const listColumnName = 'result';
+
+/**
+ * Encodes values. Single values in `azure` are a line each, never quoted; everything else is a table.
+ * A value that no text can stand for (a function, a cycle) throws SCORER_OUTPUT_INVALID when `pieces` comes to it.
+ * @source Azure ML batch scoring-script contract: an element of a list is written as str() has it
+ */
+export function encodeValues(result: ValueRows, format: OutputFormat): EncodedRows {
+  if (result.kind === 'records') {
+    const columns = result.names.map((name, i) => valueColumn(name, (row) => result.cell(row, i)));
+    return encodeBlocks([{ rows: result.rows, columns }], format);
+  }
+  const { values } = result;
+  if (format === 'azure') return encodeLines(values.length, bareLine(values));
+  return encodeBlocks([{ rows: values.length, columns: [listColumn(values)] }], format);
+}
+
+/** What is missing has a name here: a line of its own says more than an empty one. */
+function bareLine(values: ArrayLike<unknown>): (row: number) => string {
+  const { cell } = listColumn(values);
+  return (row) => {
+    const value = values[row];
+    if (value === null || value === undefined) return 'None';
+    return Number.isNaN(value) ? 'nan' : cell(row);
+  };
+}
+
+function valueColumn(name: string, value: (row: number) => unknown): TextColumn {
+  return {
+    name,
+    type: 'value',
+    isQuotable: true,
+    cell: (row) => cellText(value(row)),
+    json: (row) => jsonText(value(row)),
+  };
+}
+
+/** Elements of a typed array of floats are floats also where they are whole. */
+function listColumn(values: ArrayLike<unknown>): TextColumn {
+  const column = valueColumn(listColumnName, (row) => values[row]);
+  if (!(values instanceof Float32Array || values instanceof Float64Array)) return column;
+  const cell = (row: number): string => (Number.isNaN(values[row]) ? '' : floatText(values[row] as number));
+  return { ...column, cell };
+}
+
+/** Text of one cell in `azure` and `csv`. */
+export function cellText(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return value;
+    case 'number':
+      return Number.isNaN(value) ? '' : numberText(value);
+    case 'bigint':
+      return value.toString();
+    case 'boolean':
+      return booleanText(value);
+    case 'undefined':
+      return '';
+    default:
+      if (value === null) return '';
+      return value instanceof Date ? timeText(value.getTime()) : jsonText(value);
+  }
+}
+
+/** One cell as a JSON value. */
+export function jsonText(value: unknown): string {
+  if (typeof value === 'number') return Number.isFinite(value) ? numberText(value) : 'null';
+  if (typeof value === 'bigint') return jsonInteger(value);
+  if (value === undefined) return 'null';
+  if (value instanceof Date) return timeJson(value.getTime());
+  const text = stringify(value);
+  if (text === undefined) throw new BatchError('SCORER_OUTPUT_INVALID', `a ${typeof value} cannot be written as a result`);
+  return text;
+}
+
+function stringify(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value, plainer);
+  } catch (error) {
+    const words = error instanceof Error ? error.message.split('\n')[0] : String(error);
+    throw new BatchError('SCORER_OUTPUT_INVALID', `a result cannot be written as JSON: ${words}`, { cause: error });
+  }
+}
+
+/** What JSON has no form for and yet has a plain meaning: big integers, typed arrays, maps and sets. */
+function plainer(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
+  if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
+  if (value instanceof Set) return [...(value as Set<unknown>)];
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return Array.from(value as unknown as ArrayLike<unknown>);
+  return value;
+}

@@ -1,0 +1,20 @@
+/** A connection to a coordinator: the one place where clients are made. */
+import { Metadata } from '@grpc/grpc-js';
+import { clientOptions } from './channel-options.ts';
+import { clientCredentials } from './credentials.ts';
+import type { ClusterClient } from './generated/batchmill/v1/Cluster.ts';
+import { sessionKey } from './grpc-error.ts';
+import { clusterService } from './load-cluster.ts';
+
+/** `address`: `host:port`, or `unix:` and a path. Nothing is sent before the first call. */
+export function connectCluster(address: string): ClusterClient {
+  const Client = clusterService();
+  return new Client(address, clientCredentials(), clientOptions);
+}
+
+/** What every call after Join carries. */
+export function sessionMetadata(session: string): Metadata {
+  const metadata = new Metadata();
+  metadata.set(sessionKey, session);
+  return metadata;
+}

@@ -1,0 +1,172 @@
+/** What a worker node says, to and from the wire. */
+import type {
+  AttemptFailureReport,
+  Heartbeat,
+  HeldLease,
+  HostFailureReport,
+  JoinReply,
+  JoinRequest,
+  NodeMessage,
+  ResultReport,
+} from '../core/cluster-messages.ts';
+import { incarnation, jobName, nodeName } from '../core/ids.ts';
+import { limits } from '../core/limits.ts';
+import type { FileFailure, ResultSchema, ResultSummary } from '../core/result.ts';
+import type {
+  AttemptFailure as AttemptFailureWire,
+  AttemptFailure__Output,
+} from './generated/batchmill/v1/AttemptFailure.ts';
+import type { FileFailure as FileFailureWire, FileFailure__Output } from './generated/batchmill/v1/FileFailure.ts';
+import type { Heartbeat__Output } from './generated/batchmill/v1/Heartbeat.ts';
+import type { HeldLease as HeldLeaseWire, HeldLease__Output } from './generated/batchmill/v1/HeldLease.ts';
+import type { HostFailure__Output } from './generated/batchmill/v1/HostFailure.ts';
+import type { JoinReply as JoinReplyWire, JoinReply__Output } from './generated/batchmill/v1/JoinReply.ts';
+import type { JoinRequest as JoinRequestWire, JoinRequest__Output } from './generated/batchmill/v1/JoinRequest.ts';
+import type { NodeMessage as NodeMessageWire, NodeMessage__Output } from './generated/batchmill/v1/NodeMessage.ts';
+import type { Result as ResultWire, Result__Output } from './generated/batchmill/v1/Result.ts';
+import type { Schema__Output } from './generated/batchmill/v1/Schema.ts';
+import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
+
+const attributions = ['file', 'positional', 'range'] as const;
+
+export function writeJoinRequest(request: JoinRequest): JoinRequestWire {
+  return { ...request };
+}
+
+export function readJoinRequest(wire: JoinRequest__Output): JoinRequest {
+  return { ...wire, name: nodeName(wire.name), incarnation: incarnation(wire.incarnation) };
+}
+
+export function writeJoinReply(reply: JoinReply): JoinReplyWire {
+  return { ...reply };
+}
+
+export function readJoinReply(wire: JoinReply__Output): JoinReply {
+  return { ...wire };
+}
+
+/** `inlineOf`: the bytes of a result that is not uploaded. */
+export function writeNodeMessage(
+  message: NodeMessage,
+  inlineOf: (result: ResultReport) => Uint8Array,
+): NodeMessageWire {
+  return {
+    hello: message.hello && { held: message.hello.map(writeHeldLease) },
+    heartbeat: message.heartbeat && { ...message.heartbeat, held: message.heartbeat.held.map(writeToken) },
+    want: message.want,
+    started: message.started.map(writeToken),
+    results: message.results.map((result) => writeResult(result, inlineOf)),
+    failures: message.failures.map(writeAttemptFailure),
+    hostFailures: message.hostFailures.map(({ job, failure }) => ({ job, ...writeFailure(failure) })),
+    returned: message.returned.map(writeToken),
+    leaving: message.isLeaving,
+  };
+}
+
+/** A message and, by place in `results`, the bytes of those that came inline; empty for uploaded ones. */
+export interface ReadNodeMessage {
+  readonly message: NodeMessage;
+  /** Views of the decoded message, which they keep alive. */
+  readonly inline: readonly Uint8Array[];
+}
+
+/** @throws REQUEST_INVALID, PROTOCOL_MISMATCH */
+export function readNodeMessage(wire: NodeMessage__Output): ReadNodeMessage {
+  const message: NodeMessage = {
+    hello: wire.hello && wire.hello.held.map(readHeldLease),
+    heartbeat: wire.heartbeat && readHeartbeat(wire.heartbeat),
+    want: wire.want,
+    started: wire.started.map(readToken),
+    results: wire.results.map(readResult),
+    failures: wire.failures.map(readAttemptFailure),
+    hostFailures: wire.hostFailures.map(readHostFailure),
+    returned: wire.returned.map(readToken),
+    isLeaving: wire.leaving,
+  };
+  return { message, inline: wire.results.map((result) => result.inline) };
+}
+
+function writeHeldLease(lease: HeldLease): HeldLeaseWire {
+  return { ...lease, token: writeToken(lease.token) };
+}
+
+function readHeldLease(wire: HeldLease__Output): HeldLease {
+  return { token: readToken(wire.token), job: jobName(wire.job), first: wire.first, count: wire.count };
+}
+
+function readHeartbeat(wire: Heartbeat__Output): Heartbeat {
+  return { ...wire, held: wire.held.map(readToken) };
+}
+
+function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => Uint8Array): ResultWire {
+  const { summary } = result;
+  return {
+    token: writeToken(result.token),
+    bytes: result.bytes,
+    crc32: result.crc32,
+    rows: summary.rows,
+    attribution: summary.attribution,
+    fileRows: summary.fileRows === null ? [] : [...summary.fileRows],
+    failed: writeFileFailures(summary.failed),
+    schema: summary.schema && { columns: [...summary.schema.columns], prologue: summary.schema.prologue },
+    runSeconds: summary.runSeconds,
+    inline: result.isUploaded ? new Uint8Array(0) : inlineOf(result),
+    uploaded: result.isUploaded,
+  };
+}
+
+/** The texts of all failed files of a mini-batch share one budget: a hundred thousand of them must fit a message. */
+export function writeFileFailures(failed: readonly FileFailure[]): FileFailureWire[] {
+  const share = Math.floor(limits.fileFailuresCharsMax / Math.max(1, failed.length));
+  const charsMax = Math.min(limits.failureMessageCharsMax, share);
+  return failed.map(({ index, code, message }) => ({ index, code, message: message.slice(0, charsMax) }));
+}
+
+function readResult(wire: Result__Output): ResultReport {
+  return {
+    token: readToken(wire.token),
+    summary: readSummary(wire),
+    bytes: wire.bytes,
+    crc32: wire.crc32,
+    isUploaded: wire.uploaded,
+  };
+}
+
+function readSummary(wire: Result__Output): ResultSummary {
+  const attribution = readOneOf(attributions, wire.attribution, 'the attribution of a result');
+  return {
+    rows: wire.rows,
+    attribution,
+    fileRows: attribution === 'range' ? null : wire.fileRows,
+    failed: wire.failed.map(readFileFailure),
+    schema: wire.schema && readSchema(wire.schema),
+    runSeconds: wire.runSeconds,
+  };
+}
+
+function readFileFailure(wire: FileFailure__Output): FileFailure {
+  const { code, message } = readFailure(wire);
+  return { index: wire.index, code, message };
+}
+
+function readSchema(wire: Schema__Output): ResultSchema {
+  return { columns: wire.columns, prologue: wire.prologue };
+}
+
+function writeAttemptFailure(report: AttemptFailureReport): AttemptFailureWire {
+  const { token, failure, fileIndex, runSeconds } = report;
+  return { token: writeToken(token), ...writeFailure(failure), fileIndex, runSeconds };
+}
+
+function readAttemptFailure(wire: AttemptFailure__Output): AttemptFailureReport {
+  return {
+    token: readToken(wire.token),
+    failure: readFailure(wire),
+    fileIndex: wire.fileIndex,
+    runSeconds: wire.runSeconds,
+  };
+}
+
+function readHostFailure(wire: HostFailure__Output): HostFailureReport {
+  return { job: jobName(wire.job), failure: readFailure(wire) };
+}

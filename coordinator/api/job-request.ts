@@ -1,0 +1,118 @@
+/**
+ * The body of POST /v1/jobs. `deployment` is a resolved one, as `job submit` sends it after reading the files on its
+ * side, or the absolute path of a deployment file on the coordinator's machine, which is easier by hand.
+ */
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { loadDeployment } from '../../common/config/deployment-file.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
+import {
+  outputFormats,
+  type DeploymentSettings,
+  type LocalArtifact,
+  type LocalDeployment,
+  type MiniBatchSize,
+  type Scorer,
+} from '../../common/core/deployment.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { JobRequest } from './backend.ts';
+
+const absolutePath = z.string().refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
+const count = z.int().min(1);
+
+const artifact: z.ZodType<LocalArtifact> = z.strictObject({ kind: z.enum(['file', 'folder']), path: absolutePath });
+
+/** Relative, and below the code folder. */
+const scriptPath = z
+  .string()
+  .min(1)
+  .refine((path) => !isAbsolute(path) && !path.split('/').includes('..'), 'wanted a path inside of the code folder');
+
+const scorer: z.ZodType<Scorer> = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('onnx'), scale: z.number() }),
+  z.strictObject({ kind: z.literal('python'), script: scriptPath }),
+  z.strictObject({ kind: z.literal('node'), script: scriptPath }),
+]);
+
+const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('files'), files: count.max(limits.miniBatchFilesMax) }),
+  z.strictObject({ kind: z.literal('bytes'), bytes: count }),
+  z.strictObject({ kind: z.literal('auto') }),
+]);
+
+const outputFileName = z
+  .string()
+  .max(255)
+  .regex(/^([^_.\\/\p{Cc}][^\\/\p{Cc}]*)?$/u, 'wanted a plain file name, not beginning with "_" or "."')
+  .refine((name) => !name.includes('..'), 'wanted a file name without ".."');
+
+const settings: z.ZodType<DeploymentSettings> = z.strictObject({
+  miniBatchSize,
+  triesMax: count,
+  timeoutMs: count.max(limits.timeoutMsMax),
+  errorThreshold: z.int().min(-1),
+  isolation: z.enum(['file', 'mini_batch']),
+  outputAction: z.enum(['append_row', 'summary_only']),
+  outputFileName,
+  outputFormat: z.enum(outputFormats),
+  loggingLevel: z.enum(['debug', 'info', 'warning']),
+  environmentVariables: z.record(z.string().regex(/^[^=\0]+$/), z.string()),
+  instanceCountMax: count.nullable(),
+  concurrencyPerInstanceMax: count.nullable(),
+  recursive: z.boolean(),
+});
+
+const deployment: z.ZodType<LocalDeployment> = z
+  .strictObject({
+    name: z.string().regex(/^[a-z][a-z0-9-]{1,30}[a-z0-9]$/i, 'wanted 3 to 32 letters, digits and "-"'),
+    scorer,
+    model: artifact.nullable(),
+    code: artifact.nullable(),
+    settings,
+  })
+  .refine((one) => one.settings.outputAction === 'summary_only' || one.settings.outputFileName !== '', {
+    path: ['settings', 'outputFileName'],
+    message: 'wanted a name',
+  })
+  .refine((one) => (one.scorer.kind === 'onnx' ? one.model !== null : one.code !== null), {
+    path: ['scorer'],
+    message: 'wanted the model or the code that this scorer needs',
+  });
+
+const body = z.strictObject({
+  deployment: z.unknown(),
+  set: z.array(z.string()).optional(),
+  input_path: absolutePath,
+  output_path: absolutePath,
+  overwrite: z.boolean().default(false),
+  name: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
+    .refine((name) => name !== 'last', '"last" stands for the newest job')
+    .nullish(),
+});
+
+/** @throws REQUEST_INVALID naming each field that is wrong; what {@link loadDeployment} throws for a path */
+export async function parseJobRequest(value: unknown): Promise<JobRequest> {
+  const request = parse(body, value, '');
+  return {
+    deployment:
+      typeof request.deployment === 'string'
+        ? await loadDeployment(parse(absolutePath, request.deployment, 'deployment'), { set: request.set ?? [] })
+        : parse(deployment, request.deployment, 'deployment'),
+    inputPath: request.input_path,
+    outputDir: request.output_path,
+    isOverwrite: request.overwrite,
+    name: request.name ?? null,
+  };
+}
+
+function parse<S extends z.ZodType>(schema: S, value: unknown, prefix: string): z.infer<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => {
+    const path = [...(prefix === '' ? [] : [prefix]), ...issue.path.map(String)].join('.');
+    return `${path === '' ? 'the body' : path}: ${issue.message}`;
+  });
+  throw new BatchError('REQUEST_INVALID', lines.join('\n'));
+}

@@ -1,0 +1,88 @@
+/** Final files of a job: the list of them, and each one whole or in part. */
+import { open, type FileHandle } from 'node:fs/promises';
+import { basename, extname } from 'node:path';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import type { Backend } from './backend.ts';
+import { parseRange } from './byte-range.ts';
+import { problemOf, sendProblem } from './problem.ts';
+
+const types: Readonly<Record<string, string>> = {
+  '.csv': 'text/csv; charset=utf-8',
+  '.json': 'application/json',
+  '.jsonl': 'application/jsonl',
+  '.txt': 'text/plain; charset=utf-8',
+};
+
+interface JobParams {
+  readonly name: string;
+}
+interface FileParams extends JobParams {
+  readonly '*': string;
+}
+
+export function outputRoutes(app: FastifyInstance, backend: Backend): void {
+  app.get<{ Params: JobParams }>('/v1/jobs/:name/output', async (request) => {
+    const files = await backend.outputFiles(request.params.name);
+    return { value: files.map((file) => ({ path: file.path, size_bytes: file.sizeBytes })) };
+  });
+  app.route<{ Params: FileParams }>({
+    method: ['GET', 'HEAD'],
+    url: '/v1/jobs/:name/output/*',
+    handler: async (request, reply) => {
+      const path = confined(request.params['*']);
+      return await sendFile(await openFile(backend.outputFile(request.params.name, path), path), path, request, reply);
+    },
+  });
+}
+
+/** The backend looks for itself as well; nothing that climbs gets that far. @throws INPUT_NOT_FOUND */
+function confined(path: string): string {
+  const parts = path.split('/');
+  const isPlain = !path.includes('\0') && !path.includes('\\');
+  if (isPlain && parts.every((part) => part !== '' && part !== '.' && part !== '..')) return path;
+  throw new BatchError('INPUT_NOT_FOUND', `${JSON.stringify(path)} is not a file of the output folder`);
+}
+
+async function openFile(file: string, path: string): Promise<FileHandle> {
+  try {
+    return await open(file, 'r');
+  } catch (error) {
+    const code = errnoOf(error) === 'ENOENT' ? 'INPUT_NOT_FOUND' : 'INPUT_UNREADABLE';
+    throw new BatchError(code, `${path} cannot be read: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function sendFile(
+  handle: FileHandle,
+  path: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { size, mtimeMs } = await handle.stat();
+  const etag = `"${size}-${Math.floor(mtimeMs)}"`;
+  // A range of another version of the file would be joined to the wrong bytes.
+  const isSame = request.headers['if-range'] === undefined || request.headers['if-range'] === etag;
+  const range = parseRange(isSame ? request.headers.range : undefined, size);
+  void reply
+    .header('accept-ranges', 'bytes')
+    .header('etag', etag)
+    .header('x-content-type-options', 'nosniff')
+    .header('content-disposition', `attachment; filename*=UTF-8''${encodeURIComponent(basename(path))}`)
+    .type(types[extname(path)] ?? 'application/octet-stream');
+  if (range === 'unsatisfiable') {
+    await handle.close();
+    const error = new BatchError('REQUEST_INVALID', `${path} has ${size} bytes; no byte of the range is among them`);
+    void reply.header('content-range', `bytes */${size}`).removeHeader('content-disposition');
+    return sendProblem(reply, problemOf(error, 416));
+  }
+  const { start, end } = range === 'whole' ? { start: 0, end: size - 1 } : range;
+  if (range !== 'whole') void reply.code(206).header('content-range', `bytes ${start}-${end}/${size}`);
+  void reply.header('content-length', end - start + 1);
+  if (request.method === 'HEAD' || size === 0) {
+    await handle.close();
+    return reply.send();
+  }
+  return reply.send(handle.createReadStream({ start, end }));
+}

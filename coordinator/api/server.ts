@@ -1,0 +1,73 @@
+/**
+ * The HTTP API for people and programs. It holds no state of its own: every answer is the backend's, and the backend is
+ * the only thing that a test has to replace.
+ */
+import { fastify, type FastifyInstance } from 'fastify';
+import { formatAddress, type Address } from '../../common/config/address.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import { reasonOf } from '../../common/io/errno.ts';
+import type { Backend } from './backend.ts';
+import { jobRoutes } from './job-routes.ts';
+import { outputRoutes } from './output-routes.ts';
+import { handleProblems } from './problem.ts';
+import { guardRequests } from './request-guard.ts';
+
+export interface ApiOptions {
+  readonly backend: Backend;
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  /** Told about errors that are defects: the process should end and be started again. The caller got INTERNAL. */
+  readonly onDefect: (error: unknown) => void;
+  /** Answer of /readyz; default: always. */
+  readonly isReady?: () => boolean;
+}
+
+export interface ApiHandle {
+  /** Where it listens; the port is the real one. */
+  readonly address: Address;
+  /** Ends event streams and connections, then resolves. */
+  close(): Promise<void>;
+}
+
+/** Listens when it resolves. @throws LISTEN_FAILED */
+export async function startApi(options: ApiOptions): Promise<ApiHandle> {
+  const app = fastify({
+    logger: false,
+    bodyLimit: limits.apiBodyBytesMax,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 1_024 },
+  });
+  handleProblems(app, options.onDefect);
+  guardRequests(app, options.host);
+  healthRoutes(app, options.isReady ?? (() => true));
+  jobRoutes(app, options);
+  outputRoutes(app, options.backend);
+  await listen(app, options);
+  const bound = app.server.address();
+  const port = typeof bound === 'object' && bound ? bound.port : options.port;
+  return {
+    address: { host: options.host, port },
+    close: async () => {
+      await app.close();
+    },
+  };
+}
+
+function healthRoutes(app: FastifyInstance, isReady: () => boolean): void {
+  app.get('/healthz', async () => ({ status: 'ok' }));
+  app.get('/readyz', async (_request, reply) =>
+    isReady() ? { status: 'ready' } : reply.code(503).send({ status: 'starting' }),
+  );
+}
+
+async function listen(app: FastifyInstance, { host, port }: ApiOptions): Promise<void> {
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    await app.close();
+    const address = formatAddress({ host, port });
+    throw new BatchError('LISTEN_FAILED', `cannot listen on ${address}: ${reasonOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,69 @@
+/** Everything that can happen to the coordinator, as plain data. */
+import type { Failure } from '../../common/core/batch-error.ts';
+import type { HeldLease } from '../../common/core/cluster-messages.ts';
+import type { Deployment } from '../../common/core/deployment.ts';
+import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
+import type { ResultSummary } from '../../common/core/result.ts';
+import type { Token } from '../../common/core/token.ts';
+
+export type Command =
+  /** The process has replayed its journal and starts to serve. */
+  | { readonly kind: 'begin'; readonly epoch: number }
+  | {
+      readonly kind: 'submit';
+      readonly job: JobName;
+      readonly deployment: Deployment;
+      readonly inputPath: string;
+      readonly outputDir: string;
+      readonly wallMs: number;
+    }
+  /** A page of the listing is sealed in chunk `chunk`. `sizesBytes` has one entry per file. */
+  | { readonly kind: 'page-listed'; readonly job: JobName; readonly chunk: number; readonly sizesBytes: ArrayLike<number>; readonly wallMs: number }
+  | { readonly kind: 'listing-ended'; readonly job: JobName; readonly skipped: number; readonly wallMs: number }
+  /** The job cannot go on, whatever its mini-batches do. */
+  | { readonly kind: 'fail-job'; readonly job: JobName; readonly failure: Failure; readonly wallMs: number }
+  | { readonly kind: 'cancel'; readonly job: JobName; readonly wallMs: number }
+  | { readonly kind: 'sealed'; readonly job: JobName; readonly wallMs: number }
+  | {
+      readonly kind: 'join';
+      readonly node: NodeName;
+      readonly incarnation: Incarnation;
+      readonly slots: number;
+      readonly hostname: string;
+      readonly pid: number;
+      readonly wallMs: number;
+    }
+  /** First message of a stream: all that the node holds. */
+  | { readonly kind: 'hello'; readonly node: NodeName; readonly held: readonly HeldLease[] }
+  | { readonly kind: 'disconnected'; readonly node: NodeName }
+  | { readonly kind: 'heartbeat'; readonly node: NodeName; readonly held: readonly Token[] }
+  | { readonly kind: 'want'; readonly node: NodeName; readonly leases: number }
+  | { readonly kind: 'leaving'; readonly node: NodeName }
+  | { readonly kind: 'returned'; readonly node: NodeName; readonly tokens: readonly Token[] }
+  | { readonly kind: 'host-failed'; readonly node: NodeName; readonly job: JobName; readonly failure: Failure; readonly wallMs: number }
+  | {
+      readonly kind: 'attempt-failed';
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly failure: Failure;
+      /** Place within the mini-batch of the file that was open last; −1 when unknown. */
+      readonly fileIndex: number;
+    }
+  /** The first piece of a result that is too large to be held in memory. */
+  | { readonly kind: 'upload-began'; readonly node: NodeName; readonly token: Token }
+  /** A result's summary; its bytes are in the shell's hands, or in the segment that `upload-began` was given. */
+  | {
+      readonly kind: 'result';
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly summary: ResultSummary;
+      readonly length: number;
+      readonly crc32: number;
+    }
+  /** Bytes are on disk: of these leases, or of the copy that is under way. */
+  | { readonly kind: 'written'; readonly job: JobName; readonly token: Token }
+  | { readonly kind: 'copied'; readonly job: JobName }
+  /** Output or journal cannot be written to for want of space, or (null) can again. */
+  | { readonly kind: 'stall'; readonly job: JobName | null; readonly failure: Failure | null }
+  /** Time passes. `stallMs`: how much later than due this tick came. */
+  | { readonly kind: 'tick'; readonly stallMs: number; readonly wallMs: number };

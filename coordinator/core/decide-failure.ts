@@ -1,0 +1,84 @@
+/**
+ * What becomes of a mini-batch whose attempt failed: tried again as it is, bisected, or quarantined.
+ * @source Azure ML batch for the count of tries; bisection is ours
+ */
+import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
+import type { Failure } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { Event, FailureKind } from './events.ts';
+import { jobOf } from './evolve.ts';
+import type { Job, Ledger, Lease } from './ledger.ts';
+
+export function failureKind(code: ErrorCode): FailureKind {
+  if (code === 'SCORER_TIMEOUT') return 'timeout';
+  if (code === 'SCORER_CRASHED' || code === 'FRAME_CORRUPT') return 'crash';
+  const { category } = errorRule(code);
+  return category === 'transient' || category === 'operator' ? 'lost' : 'error';
+}
+
+/** `at`: attended milliseconds. `fileIndex`: the file that was open last within the mini-batch, −1 when unknown. */
+export function failureEvents(ledger: Ledger, lease: Lease, failure: Failure, fileIndex: number, at: number): readonly Event[] {
+  const job = jobOf(ledger, lease.job);
+  const kind = failureKind(failure.code);
+  const verdict = judge(job, lease.batch, kind, fileIndex);
+  const failed: Event = {
+    kind: 'AttemptFailed',
+    job: lease.job,
+    batch: lease.batch,
+    token: lease.token,
+    node: lease.node,
+    failureKind: kind,
+    failure: bounded(failure),
+    fileIndex,
+    readyAt: at + (verdict.kind === 'retry' ? verdict.waitMs : 0),
+  };
+  switch (verdict.kind) {
+    case 'retry':
+      return [failed];
+    case 'split':
+      return [failed, { kind: 'Split', job: lease.job, batch: lease.batch, sizes: verdict.sizes }];
+    case 'quarantine':
+      return [failed, { kind: 'Quarantined', job: lease.job, batch: lease.batch, failure: bounded(failure), node: lease.node }];
+  }
+}
+
+type Verdict =
+  | { readonly kind: 'retry'; readonly waitMs: number }
+  | { readonly kind: 'split'; readonly sizes: readonly number[] }
+  | { readonly kind: 'quarantine' };
+
+/** Counters are those before this failure. */
+function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number): Verdict {
+  const { triesMax, isolation } = job.deployment.settings;
+  const files = job.batches.files(batch);
+  const tries = job.batches.failures(batch) + (kind === 'lost' ? 0 : 1);
+  const isNodeSuspect = kind === 'lost' && job.batches.lostLeases(batch) + 1 < limits.lostLeasesMax;
+  if (isNodeSuspect) return { kind: 'retry', waitMs: 0 };
+  const again: Verdict = { kind: 'retry', waitMs: backoffMs(tries) };
+  if (isolation === 'mini_batch' || files === 1) {
+    return tries >= triesMax || kind === 'lost' ? { kind: 'quarantine' } : again;
+  }
+  // A first crash of several files may be the node's fault; anything else is in one of the files.
+  if (kind === 'crash' && job.batches.crashes(batch) === 0) return again;
+  return { kind: 'split', sizes: splitSizes(files, fileIndex) };
+}
+
+function backoffMs(tries: number): number {
+  return Math.min(limits.retryBackoffMsMax, limits.retryBackoffMs * 2 ** Math.max(0, tries - 1));
+}
+
+/** The suspect by itself when there is one, halves otherwise. */
+export function splitSizes(files: number, suspect: number): readonly number[] {
+  if (suspect < 0 || suspect >= files) {
+    const half = Math.ceil(files / 2);
+    return [half, files - half];
+  }
+  return [suspect, 1, files - suspect - 1].filter((size) => size > 0);
+}
+
+/** Journal and errors file keep what a person reads, not a script's whole output. */
+export function bounded(failure: Failure): Failure {
+  const cut = (text: string): string =>
+    text.length <= limits.failureMessageCharsMax ? text : `${text.slice(0, limits.failureMessageCharsMax)}…`;
+  return { code: failure.code, message: cut(failure.message), detail: cut(failure.detail) };
+}

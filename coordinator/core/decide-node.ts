@@ -1,0 +1,173 @@
+/**
+ * Worker nodes: joining, heartbeats, leases they hold, and losing them.
+ *
+ *   joined ──► ready ◄──► suspect ──► lost        (silent for a lease, in two passes; sooner when the connection broke)
+ *                └──► draining ──► gone           (on the node's own word)
+ */
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { HeldLease } from '../../common/core/cluster-messages.ts';
+import type { JobName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { isFinal } from '../../common/core/states.ts';
+import { isSameToken, type Token } from '../../common/core/token.ts';
+import { noBatch } from './batch-table.ts';
+import type { Command } from './commands.ts';
+import { failureEvents } from './decide-failure.ts';
+import type { Event } from './events.ts';
+import { attended, findLease, heartbeatIntervalMs, leaseMs, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
+
+type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
+
+export function join(ledger: Ledger, command: CommandOf<'join'>, at: number): readonly Event[] {
+  const known = ledger.nodes.get(command.node);
+  const { kind: _, ...joined } = command;
+  const event: Event = { kind: 'NodeJoined', ...joined, at };
+  if (!known || known.incarnation === command.incarnation || known.state === 'gone') return [event];
+  if (known.isConnected) {
+    throw new BatchError(
+      'NAME_TAKEN',
+      `a worker node named ${command.node} is connected (${known.hostname}, process ${known.pid}); choose another --name`,
+    );
+  }
+  // The same name in a new process: the old one has ended and its leases with it.
+  return [...lose(ledger, known, at, 'its process was replaced by a new one'), event];
+}
+
+export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): readonly Event[] {
+  const node = ledger.nodes.get(command.node);
+  if (!node) return [];
+  const events: Event[] = [];
+  const kept: Token[] = [];
+  let grants = ledger.grants;
+  const index = new Map<JobName, Map<number, number>>();
+  for (const held of command.held) {
+    const lease = findLease(ledger, command.node, held.token);
+    if (lease) {
+      kept.push(held.token);
+      continue;
+    }
+    const found = findHeld(ledger, held, index);
+    if (found === 'gone') continue;
+    if (found === 'committed') events.push({ kind: 'CommitRepeated', node: command.node, token: held.token });
+    else {
+      grants += 1;
+      const token = { epoch: ledger.epoch, counter: grants };
+      events.push({ kind: 'LeaseAdopted', job: held.job, batch: found, node: command.node, oldToken: held.token, token, at });
+    }
+  }
+  // Leases that the node does not know of: their grants were lost on the way. A placed result needs its node no more.
+  for (const counter of node.leases) {
+    const lease = ledger.leases.get(counter) as Lease;
+    if (!lease.placed && !kept.some((token) => isSameToken(token, lease.token))) events.push(release(lease, false));
+  }
+  return [...events, { kind: 'NodeConnected', node: command.node, at, kept }];
+}
+
+/** The mini-batch that a node holds from before: its number when it may go on, or what has become of it. */
+function findHeld(ledger: Ledger, held: HeldLease, index: Map<JobName, Map<number, number>>): number | 'gone' | 'committed' {
+  const job = ledger.jobs.get(held.job);
+  if (!job) return 'gone';
+  let byFirst = index.get(held.job);
+  if (!byFirst) {
+    byFirst = indexByFirst(job);
+    index.set(held.job, byFirst);
+  }
+  const batch = byFirst.get(held.first);
+  if (batch === undefined || job.batches.files(batch) !== held.count) return 'gone';
+  const state = job.batches.state(batch);
+  if (state === 'committed' && isSameToken(job.batches.token(batch), held.token)) return 'committed';
+  return state === 'pending' && !isFinal(job.state) ? batch : 'gone';
+}
+
+function indexByFirst(job: Job): Map<number, number> {
+  const byFirst = new Map<number, number>();
+  for (let batch = job.batches.head; batch !== noBatch; batch = job.batches.next(batch)) {
+    if (job.batches.state(batch) !== 'split') byFirst.set(job.batches.first(batch), batch);
+  }
+  return byFirst;
+}
+
+export function disconnected(ledger: Ledger, command: CommandOf<'disconnected'>, at: number): readonly Event[] {
+  const node = ledger.nodes.get(command.node);
+  if (!node?.isConnected) return [];
+  const events: Event[] = [{ kind: 'NodeDisconnected', node: node.name, at }];
+  if (node.state === 'draining') events.push({ kind: 'NodeGone', node: node.name });
+  return events;
+}
+
+/** `at` on the attended clock renews leases; `clock` is the bare one, for the record of gaps. */
+export function heartbeat(ledger: Ledger, command: CommandOf<'heartbeat'>, at: number, clock: number): readonly Event[] {
+  const node = ledger.nodes.get(command.node);
+  if (!node) return [];
+  const held = new Set(command.held.filter((token) => token.epoch === ledger.epoch).map((token) => token.counter));
+  const patienceMs = 2 * heartbeatIntervalMs(ledger);
+  const events: Event[] = [{ kind: 'NodeHeard', node: node.name, at, clock }];
+  for (const token of command.held) {
+    if (!findLease(ledger, node.name, token)) events.push({ kind: 'LeaseDisowned', node: node.name, token });
+  }
+  for (const counter of node.leases) {
+    const lease = ledger.leases.get(counter) as Lease;
+    if (!held.has(counter) && !lease.placed && at - lease.grantedAt > patienceMs) events.push(release(lease, true));
+  }
+  return events;
+}
+
+export function want(ledger: Ledger, command: CommandOf<'want'>): readonly Event[] {
+  const node = ledger.nodes.get(command.node);
+  if (!node || node.state === 'draining' || node.state === 'gone') return [];
+  return [{ kind: 'Wanted', node: node.name, leases: Math.min(command.leases, limits.workAheadMax * 2) }];
+}
+
+export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {
+  const node = ledger.nodes.get(command.node);
+  if (!node || node.state === 'draining') return [];
+  return [{ kind: 'NodeDraining', node: node.name }];
+}
+
+export function returned(ledger: Ledger, command: CommandOf<'returned'>): readonly Event[] {
+  return command.tokens.flatMap((token) => {
+    const lease = findLease(ledger, command.node, token);
+    return lease && !lease.placed ? [release(lease, false)] : [];
+  });
+}
+
+function release(lease: Lease, isRevoked: boolean): Event {
+  return { kind: 'LeaseReleased', job: lease.job, batch: lease.batch, node: lease.node, token: lease.token, isRevoked };
+}
+
+export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): readonly Event[] {
+  const events: Event[] = [];
+  if (command.stallMs > 0) events.push({ kind: 'TimeStalled', byMs: command.stallMs });
+  const at = attended(ledger, now) - command.stallMs;
+  for (const job of ledger.jobs.values()) {
+    for (const [batch, readyAt] of job.waiting) {
+      if (readyAt <= at && !isFinal(job.state)) events.push({ kind: 'BatchReady', job: job.name, batch });
+    }
+  }
+  for (const node of ledger.nodes.values()) events.push(...checkNode(ledger, node, at));
+  return events;
+}
+
+/** Two passes: silence makes a suspect, which may have its heartbeats still in a queue; the next tick loses it. */
+function checkNode(ledger: Ledger, node: Node, at: number): readonly Event[] {
+  const silentMs = at - node.heardAt;
+  if (node.state === 'lost' || node.state === 'gone') {
+    return silentMs > limits.nodeForgetMs && !node.isConnected ? [{ kind: 'NodeForgotten', node: node.name }] : [];
+  }
+  const patienceMs = node.isConnected ? leaseMs(ledger) : 2 * heartbeatIntervalMs(ledger);
+  if (silentMs <= patienceMs) return [];
+  if (node.state !== 'suspect') return [{ kind: 'NodeSuspected', node: node.name }];
+  return lose(ledger, node, at, `nothing was heard from it for ${Math.round(silentMs / 100) / 10} s`);
+}
+
+function lose(ledger: Ledger, node: Node, at: number, why: string): readonly Event[] {
+  const events: Event[] = [];
+  for (const counter of node.leases) {
+    const lease = ledger.leases.get(counter) as Lease;
+    if (lease.placed) continue;
+    const message = `worker node ${node.name} was lost: ${why}`;
+    events.push(...failureEvents(ledger, lease, { code: 'NODE_LOST', message, detail: '' }, -1, at));
+  }
+  return [...events, { kind: 'NodeLost', node: node.name }];
+}
+

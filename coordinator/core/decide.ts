@@ -1,0 +1,203 @@
+/**
+ * What follows from a command: the events, in order, none of which has happened yet. One small function per command;
+ * nothing here writes the ledger, reads a clock or waits.
+ */
+import { BatchError, type Failure } from '../../common/core/batch-error.ts';
+import { unreachable } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { isFinal } from '../../common/core/states.ts';
+import { noBatch } from './batch-table.ts';
+import type { Command } from './commands.ts';
+import { failureEvents } from './decide-failure.ts';
+import { disconnected, heartbeat, hello, join, leaving, returned, tick, want } from './decide-node.ts';
+import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
+import type { Event } from './events.ts';
+import { jobOf } from './evolve.ts';
+import { attended, findLease, type Job, type Ledger } from './ledger.ts';
+import { cutEnd, cutPage } from './plan.ts';
+
+type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
+
+/** @throws BatchError NAME_TAKEN, for `join` only: everything else that is out of place is answered by an event. */
+export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
+  const at = attended(ledger, now);
+  switch (command.kind) {
+    case 'begin':
+      return begin(ledger, command, at);
+    case 'submit':
+      return submit(ledger, command);
+    case 'page-listed':
+      return pageListed(ledger, command);
+    case 'listing-ended':
+      return listingEnded(ledger, command);
+    case 'fail-job':
+      return failJob(jobOf(ledger, command.job), command);
+    case 'cancel':
+      return cancel(ledger, command);
+    case 'sealed':
+      return sealed(jobOf(ledger, command.job), command.wallMs);
+    case 'join':
+      return join(ledger, command, at);
+    case 'hello':
+      return hello(ledger, command, at);
+    case 'disconnected':
+      return disconnected(ledger, command, at);
+    case 'heartbeat':
+      return heartbeat(ledger, command, at, now);
+    case 'want':
+      return want(ledger, command);
+    case 'leaving':
+      return leaving(ledger, command);
+    case 'returned':
+      return returned(ledger, command);
+    case 'host-failed':
+      return hostFailed(ledger, command);
+    case 'attempt-failed': {
+      const lease = findLease(ledger, command.node, command.token);
+      return lease && !lease.placed ? failureEvents(ledger, lease, command.failure, command.fileIndex, at) : [];
+    }
+    case 'upload-began':
+      return uploadBegan(ledger, command);
+    case 'result':
+      return result(ledger, command, at);
+    case 'written':
+      return written(ledger, command);
+    case 'copied':
+      return copied(ledger, command);
+    case 'stall':
+      return stall(ledger, command);
+    case 'tick':
+      return tick(ledger, command, now);
+    default:
+      return unreachable(command);
+  }
+}
+
+function begin(ledger: Ledger, command: CommandOf<'begin'>, at: number): readonly Event[] {
+  const hasWork = [...ledger.jobs.values()].some((job) => !isFinal(job.state));
+  const events: Event[] = [{ kind: 'EpochBegan', epoch: command.epoch }];
+  if (hasWork) events.push({ kind: 'GrantsHeld', until: at + limits.restartGraceMs });
+  return events;
+}
+
+function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] {
+  if (ledger.jobs.has(command.job)) {
+    throw new BatchError('REQUEST_INVALID', `a job named ${command.job} exists; choose another --name`);
+  }
+  const { kind: _, ...submitted } = command;
+  return [
+    { kind: 'JobSubmitted', ...submitted },
+    { kind: 'JobStateChanged', job: command.job, state: 'Preparing', error: null, wallMs: command.wallMs },
+  ];
+}
+
+function pageListed(ledger: Ledger, command: CommandOf<'page-listed'>): readonly Event[] {
+  const job = jobOf(ledger, command.job);
+  if (isFinal(job.state)) return [];
+  const { sizes, open } = cutPage(job.openCut, command.sizesBytes, job.deployment.settings.miniBatchSize);
+  let bytes = 0;
+  for (let index = 0; index < command.sizesBytes.length; index += 1) bytes += command.sizesBytes[index] as number;
+  const files = command.sizesBytes.length;
+  const events: Event[] = [{ kind: 'PageListed', job: job.name, chunk: command.chunk, files, bytes, sizes, open }];
+  if (job.state === 'Preparing' && sizes.length > 0) {
+    events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
+  }
+  return events;
+}
+
+function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): readonly Event[] {
+  const job = jobOf(ledger, command.job);
+  if (isFinal(job.state)) return [];
+  const events: Event[] = [
+    { kind: 'ListingEnded', job: job.name, skipped: command.skipped, sizes: cutEnd(job.openCut) },
+  ];
+  if (job.state === 'Preparing') {
+    events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
+  }
+  return events;
+}
+
+function failJob(job: Job, command: CommandOf<'fail-job'>): readonly Event[] {
+  if (isFinal(job.state)) return [];
+  return [{ kind: 'JobStateChanged', job: job.name, state: 'Failed', error: command.failure, wallMs: command.wallMs }];
+}
+
+/** What runs is told to stop; what was committed stays in the output's `.partial` file. */
+function cancel(ledger: Ledger, command: CommandOf<'cancel'>): readonly Event[] {
+  const job = ledger.jobs.get(command.job);
+  if (!job) throw new BatchError('JOB_NOT_FOUND', `there is no job ${command.job}`);
+  if (isFinal(job.state) || job.state === 'Finalizing') return [];
+  const error = { code: 'JOB_CANCELED', message: `job ${job.name} was canceled on request`, detail: '' } as const;
+  return [{ kind: 'JobStateChanged', job: job.name, state: 'Canceled', error, wallMs: command.wallMs }];
+}
+
+/** Output, manifest and markers are in place. */
+function sealed(job: Job, wallMs: number): readonly Event[] {
+  if (job.isSealed) return [];
+  const events: Event[] = [{ kind: 'JobSealed', job: job.name }];
+  if (job.state === 'Finalizing') {
+    events.unshift({ kind: 'JobStateChanged', job: job.name, state: 'Completed', error: null, wallMs });
+  }
+  return events;
+}
+
+/**
+ * A scorer that nobody has been able to start fails the job: at once when its author must act, after a few tries
+ * otherwise. @source Azure ML batch: stop after 3 × concurrency failures of init() on a node
+ */
+function hostFailed(ledger: Ledger, command: CommandOf<'host-failed'>): readonly Event[] {
+  const job = ledger.jobs.get(command.job);
+  if (!job || isFinal(job.state)) return [];
+  const events: Event[] = [{ kind: 'HostFailed', job: job.name, node: command.node, failure: command.failure }];
+  const slots = ledger.nodes.get(command.node)?.slots ?? 1;
+  const isHopeless = command.failure.code === 'MODEL_INVALID' || command.failure.code === 'MODEL_UNSUPPORTED' || command.failure.code === 'SCRIPT_INVALID';
+  const isWorn = job.initFailures + 1 >= limits.initFailuresPerSlot * slots;
+  if (!job.isInitialised && (isHopeless || isWorn)) {
+    events.push({ kind: 'JobStateChanged', job: job.name, state: 'Failed', error: command.failure, wallMs: command.wallMs });
+  }
+  return events;
+}
+
+function stall(ledger: Ledger, command: CommandOf<'stall'>): readonly Event[] {
+  if (command.job !== null && !ledger.jobs.has(command.job)) return [];
+  return [{ kind: 'Stalled', job: command.job, failure: command.failure }];
+}
+
+/**
+ * What a job does of itself once a command has been dealt with: copy what has its turn, give up, or finish.
+ * Called again until it returns nothing.
+ */
+export function advance(job: Job, wallMs: number): readonly Event[] {
+  if (isFinal(job.state) || job.state === 'Finalizing') return [];
+  const { errorThreshold, outputAction } = job.deployment.settings;
+  const stateChanged = (state: 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
+    { kind: 'JobStateChanged', job: job.name, state, error, wallMs },
+  ];
+  if (errorThreshold >= 0 && job.failedFiles > errorThreshold) {
+    return stateChanged('Failed', {
+      code: 'ERROR_THRESHOLD_EXCEEDED',
+      message: `${job.failedFiles} files have failed, error_threshold allows ${errorThreshold}; ${firstFailure(job)}`,
+      detail: job.failures[0]?.failure.detail ?? '',
+    });
+  }
+  const copy = copyEvents(job);
+  if (copy.length > 0) return copy;
+  const isDone = job.isListed && job.open === 0 && job.cursor === noBatch && job.copy === null;
+  if (!isDone) return [];
+  if (job.files === 0) return stateChanged('Failed', { code: 'INPUT_EMPTY', message: emptyMessage(job), detail: '' });
+  if (outputAction === 'append_row' && job.rows === 0) {
+    const message = `no mini-batch returned a row; ${firstFailure(job)}`;
+    return stateChanged('Failed', { code: 'NO_RESULTS', message, detail: job.failures[0]?.failure.detail ?? '' });
+  }
+  return stateChanged('Finalizing', null);
+}
+
+function firstFailure(job: Job): string {
+  const first = job.failures[0];
+  return first ? `the first failure was ${first.failure.code}: ${first.failure.message}` : 'nothing failed';
+}
+
+function emptyMessage(job: Job): string {
+  const hidden = job.skipped > 0 ? ` (${job.skipped} were passed over: hidden, or not regular files)` : '';
+  return `${job.inputPath} holds no file to score${hidden}`;
+}

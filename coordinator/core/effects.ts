@@ -1,0 +1,163 @@
+/**
+ * What the shell must do because of an event, as plain data. Derived from the ledger as it was before the event.
+ * `needsSync`: leaves only when all that was journaled before it is durable.
+ */
+import type { Failure } from '../../common/core/batch-error.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
+import type { FileRange } from '../../common/core/input.ts';
+import { isFinal } from '../../common/core/states.ts';
+import type { Token } from '../../common/core/token.ts';
+import { outputSegment } from './batch-table.ts';
+import type { Event } from './events.ts';
+import { jobOf } from './evolve.ts';
+import type { Job, Ledger, Lease } from './ledger.ts';
+
+/** Bytes of a staged result. */
+export interface StagedBytes {
+  readonly segment: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly crc32: number;
+}
+
+export type Effect =
+  // To worker nodes
+  | { readonly kind: 'grant'; readonly node: NodeName; readonly token: Token; readonly job: JobName; readonly range: FileRange; readonly attempt: number }
+  | { readonly kind: 'adopt'; readonly node: NodeName; readonly oldToken: Token; readonly token: Token }
+  /** Everything that the node may keep has been said: the answer to its hello is complete. */
+  | { readonly kind: 'welcome'; readonly node: NodeName; readonly kept: readonly Token[] }
+  | { readonly kind: 'committed'; readonly node: NodeName; readonly token: Token }
+  | { readonly kind: 'refuse'; readonly node: NodeName; readonly token: Token; readonly failure: Failure }
+  | { readonly kind: 'revoke'; readonly node: NodeName; readonly token: Token }
+  | { readonly kind: 'end-job'; readonly job: JobName }
+  // To the output, strictly in this order within a job
+  | { readonly kind: 'prologue'; readonly job: JobName; readonly text: string }
+  | { readonly kind: 'append'; readonly job: JobName; readonly token: Token; readonly offset: number }
+  | { readonly kind: 'stage'; readonly job: JobName; readonly token: Token; readonly segment: number; readonly offset: number }
+  /** The bytes are in an upload's own segment already, or there are none. */
+  | { readonly kind: 'settle'; readonly job: JobName; readonly token: Token; readonly segment: number }
+  | { readonly kind: 'copy'; readonly job: JobName; readonly from: readonly StagedBytes[]; readonly toOffset: number }
+  | { readonly kind: 'drop-segment'; readonly job: JobName; readonly segment: number }
+  /** The bytes of this result are not wanted any more. */
+  | { readonly kind: 'discard'; readonly token: Token }
+  // Long work of the shell
+  | { readonly kind: 'list'; readonly job: JobName }
+  | { readonly kind: 'seal'; readonly job: JobName };
+
+/** True when the effect must wait for the journal. Grants need no sync: the epoch is durable, and a token says the rest. */
+export function needsSync(effect: Effect): boolean {
+  switch (effect.kind) {
+    case 'committed':
+    case 'seal':
+    case 'end-job':
+    case 'drop-segment':
+    case 'adopt':
+    case 'welcome':
+    case 'list':
+      return true;
+    case 'grant':
+    case 'refuse':
+    case 'revoke':
+    case 'prologue':
+    case 'append':
+    case 'stage':
+    case 'settle':
+    case 'copy':
+    case 'discard':
+      return false;
+  }
+}
+
+export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
+  switch (event.kind) {
+    case 'EpochBegan':
+      return [...ledger.jobs.values()].flatMap(resumeEffects);
+    case 'JobSubmitted':
+      return [{ kind: 'list', job: event.job }];
+    case 'LeaseGranted': {
+      const { batches } = jobOf(ledger, event.job);
+      const range = { first: batches.first(event.batch), count: batches.files(event.batch) };
+      const attempt = batches.failures(event.batch) + batches.lostLeases(event.batch) + 1;
+      return [{ kind: 'grant', node: event.node, token: event.token, job: event.job, range, attempt }];
+    }
+    case 'LeaseAdopted':
+      return [{ kind: 'adopt', node: event.node, oldToken: event.oldToken, token: event.token }];
+    case 'NodeConnected':
+      return [{ kind: 'welcome', node: event.node, kept: event.kept }];
+    case 'LeaseReleased':
+      return [...abandon(leaseOf(ledger, event.token)), ...(event.isRevoked ? [revoke(event)] : [])];
+    case 'AttemptFailed':
+      return abandon(leaseOf(ledger, event.token));
+    case 'ResultRefused':
+      return [
+        { kind: 'discard', token: event.token },
+        { kind: 'refuse', node: event.node, token: event.token, failure: event.failure },
+      ];
+    case 'LeaseDisowned':
+      return [revoke(event)];
+    case 'CommitRepeated':
+      return [{ kind: 'committed', node: event.node, token: event.token }];
+    case 'SchemaFixed': {
+      const text = jobOf(ledger, event.job).schemas[event.schema]?.prologue ?? '';
+      return text === '' ? [] : [{ kind: 'prologue', job: event.job, text }];
+    }
+    case 'ResultPlaced':
+      return [placeEffect(event, leaseOf(ledger, event.token))];
+    case 'Committed':
+      return [{ kind: 'committed', node: event.node, token: event.token }];
+    case 'CopyStarted': {
+      const { batches } = jobOf(ledger, event.job);
+      const from = event.copy.batches.map((batch) => batches.place(batch));
+      return [{ kind: 'copy', job: event.job, from, toOffset: event.copy.toOffset }];
+    }
+    case 'Appended':
+      return event.dropped.map((segment) => ({ kind: 'drop-segment', job: event.job, segment }));
+    case 'JobStateChanged':
+      return stateEffects(ledger, event);
+    default:
+      return [];
+  }
+}
+
+function leaseOf(ledger: Ledger, token: Token): Lease | undefined {
+  return token.epoch === ledger.epoch ? ledger.leases.get(token.counter) : undefined;
+}
+
+/** What a restart takes up again. */
+function resumeEffects(job: Job): readonly Effect[] {
+  if (job.isSealed) return [];
+  if (isFinal(job.state) || job.state === 'Finalizing') return [{ kind: 'seal', job: job.name }];
+  return job.isListed ? [] : [{ kind: 'list', job: job.name }];
+}
+
+function revoke(event: { readonly node: NodeName; readonly token: Token }): Effect {
+  return { kind: 'revoke', node: event.node, token: event.token };
+}
+
+/** Bytes that a lease may have left behind. */
+function abandon(lease: Lease | undefined): readonly Effect[] {
+  if (!lease) return [];
+  const effects: Effect[] = [{ kind: 'discard', token: lease.token }];
+  if (lease.uploadSegment !== null) effects.push({ kind: 'drop-segment', job: lease.job, segment: lease.uploadSegment });
+  return effects;
+}
+
+function placeEffect(event: Extract<Event, { kind: 'ResultPlaced' }>, lease: Lease | undefined): Effect {
+  const { job, token } = event;
+  const { segment, offset } = event.placed.place;
+  if (segment < outputSegment || lease?.uploadSegment === segment) return { kind: 'settle', job, token, segment };
+  return segment === outputSegment ? { kind: 'append', job, token, offset } : { kind: 'stage', job, token, segment, offset };
+}
+
+function stateEffects(ledger: Ledger, event: Extract<Event, { kind: 'JobStateChanged' }>): readonly Effect[] {
+  if (event.state === 'Finalizing') return [{ kind: 'seal', job: event.job }];
+  if (!isFinal(event.state)) return [];
+  const effects: Effect[] = [];
+  for (const lease of ledger.leases.values()) {
+    if (lease.job !== event.job) continue;
+    effects.push({ kind: 'discard', token: lease.token }, revoke(lease));
+  }
+  effects.push({ kind: 'end-job', job: event.job });
+  if (event.state !== 'Completed') effects.push({ kind: 'seal', job: event.job });
+  return effects;
+}

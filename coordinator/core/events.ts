@@ -1,0 +1,126 @@
+/**
+ * Everything that has happened, as plain data. `isDurable` says which events are journaled; the others describe leases
+ * and connections, which end with the process. Stored journals keep these shapes readable: change by addition only.
+ */
+import type { Failure } from '../../common/core/batch-error.ts';
+import type { Deployment } from '../../common/core/deployment.ts';
+import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
+import type { ResultSchema } from '../../common/core/result.ts';
+import type { JobState } from '../../common/core/states.ts';
+import type { Token } from '../../common/core/token.ts';
+import type { Copy, Placed } from './ledger.ts';
+import type { Place } from './batch-table.ts';
+
+/** How an attempt ended without a result. `lost`: the node vanished with it. */
+export type FailureKind = 'error' | 'timeout' | 'crash' | 'lost';
+
+export type DurableEvent =
+  | { readonly kind: 'EpochBegan'; readonly epoch: number }
+  | {
+      readonly kind: 'JobSubmitted';
+      readonly job: JobName;
+      readonly deployment: Deployment;
+      readonly inputPath: string;
+      readonly outputDir: string;
+      readonly wallMs: number;
+    }
+  /** `sizes`: files of each mini-batch that this page completes. */
+  | {
+      readonly kind: 'PageListed';
+      readonly job: JobName;
+      readonly chunk: number;
+      readonly files: number;
+      readonly bytes: number;
+      readonly sizes: readonly number[];
+      readonly open: { readonly files: number; readonly bytes: number };
+    }
+  | { readonly kind: 'ListingEnded'; readonly job: JobName; readonly skipped: number; readonly sizes: readonly number[] }
+  | { readonly kind: 'JobStateChanged'; readonly job: JobName; readonly state: JobState; readonly error: Failure | null; readonly wallMs: number }
+  /** Output, manifest and markers are in place; nothing is to be done for the job any more. */
+  | { readonly kind: 'JobSealed'; readonly job: JobName }
+  | { readonly kind: 'SchemaSeen'; readonly job: JobName; readonly schema: ResultSchema }
+  /** The lowest-ordered mini-batch that has rows fixes the job's schema, before its bytes get their place. */
+  | { readonly kind: 'SchemaFixed'; readonly job: JobName; readonly schema: number }
+  | {
+      readonly kind: 'Committed';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly token: Token;
+      readonly node: NodeName;
+      readonly place: Place;
+      readonly schema: number;
+      readonly rows: number;
+      readonly fileRows: readonly number[] | null;
+      readonly failed: readonly { readonly index: number; readonly failure: Failure }[];
+      /** Files for which rows are missing without a reason of their own. */
+      readonly missing: number;
+    }
+  /** Staged results have been copied to the output; `dropped` segments are empty now. */
+  | { readonly kind: 'Appended'; readonly job: JobName; readonly batches: readonly number[]; readonly offset: number; readonly dropped: readonly number[] }
+  | { readonly kind: 'LeaseAdopted'; readonly job: JobName; readonly batch: number; readonly node: NodeName; readonly oldToken: Token; readonly token: Token; readonly at: number }
+  /** `readyAt`: when it may be leased again, unless it is split or quarantined, which then follows. */
+  | {
+      readonly kind: 'AttemptFailed';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly token: Token;
+      readonly node: NodeName;
+      readonly failureKind: FailureKind;
+      readonly failure: Failure;
+      readonly fileIndex: number;
+      readonly readyAt: number;
+    }
+  | { readonly kind: 'Split'; readonly job: JobName; readonly batch: number; readonly sizes: readonly number[] }
+  | { readonly kind: 'Quarantined'; readonly job: JobName; readonly batch: number; readonly failure: Failure; readonly node: NodeName | null };
+
+export type VolatileEvent =
+  | { readonly kind: 'NodeJoined'; readonly node: NodeName; readonly incarnation: Incarnation; readonly slots: number; readonly hostname: string; readonly pid: number; readonly wallMs: number; readonly at: number }
+  | { readonly kind: 'NodeConnected'; readonly node: NodeName; readonly at: number; readonly kept: readonly Token[] }
+  | { readonly kind: 'NodeDisconnected'; readonly node: NodeName; readonly at: number }
+  | { readonly kind: 'NodeHeard'; readonly node: NodeName; readonly at: number; readonly clock: number }
+  | { readonly kind: 'NodeSuspected'; readonly node: NodeName }
+  | { readonly kind: 'NodeLost'; readonly node: NodeName }
+  | { readonly kind: 'NodeDraining'; readonly node: NodeName }
+  | { readonly kind: 'NodeGone'; readonly node: NodeName }
+  | { readonly kind: 'NodeForgotten'; readonly node: NodeName }
+  | { readonly kind: 'Wanted'; readonly node: NodeName; readonly leases: number }
+  | { readonly kind: 'LeaseGranted'; readonly job: JobName; readonly batch: number; readonly node: NodeName; readonly token: Token; readonly at: number }
+  /** The mini-batch may be leased again; `isRevoked`: the node must be told. */
+  | { readonly kind: 'LeaseReleased'; readonly job: JobName; readonly batch: number; readonly node: NodeName; readonly token: Token; readonly isRevoked: boolean }
+  | { readonly kind: 'BatchReady'; readonly job: JobName; readonly batch: number }
+  | { readonly kind: 'UploadSegmentGiven'; readonly job: JobName; readonly token: Token; readonly segment: number }
+  | { readonly kind: 'ResultPlaced'; readonly job: JobName; readonly token: Token; readonly placed: Placed }
+  | { readonly kind: 'ResultRefused'; readonly node: NodeName; readonly token: Token; readonly failure: Failure }
+  /** The node's result was committed before; it did not hear so. */
+  | { readonly kind: 'CommitRepeated'; readonly node: NodeName; readonly token: Token }
+  /** The node says that it holds a lease that is not its own any more. */
+  | { readonly kind: 'LeaseDisowned'; readonly node: NodeName; readonly token: Token }
+  | { readonly kind: 'CopyStarted'; readonly job: JobName; readonly copy: Copy }
+  | { readonly kind: 'HostFailed'; readonly job: JobName; readonly node: NodeName; readonly failure: Failure }
+  | { readonly kind: 'Stalled'; readonly job: JobName | null; readonly failure: Failure | null }
+  | { readonly kind: 'TimeStalled'; readonly byMs: number }
+  | { readonly kind: 'GrantsHeld'; readonly until: number };
+
+export type Event = DurableEvent | VolatileEvent;
+
+const durableKinds = {
+  EpochBegan: true,
+  JobSubmitted: true,
+  PageListed: true,
+  ListingEnded: true,
+  JobStateChanged: true,
+  JobSealed: true,
+  SchemaSeen: true,
+  SchemaFixed: true,
+  Committed: true,
+  Appended: true,
+  LeaseAdopted: true,
+  AttemptFailed: true,
+  Split: true,
+  Quarantined: true,
+} as const satisfies Record<DurableEvent['kind'], true>;
+
+export function isDurable(event: Event): event is DurableEvent {
+  return Object.hasOwn(durableKinds, event.kind);
+}
+

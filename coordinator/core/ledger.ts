@@ -1,0 +1,248 @@
+/**
+ * What is owed and done: everything that the coordinator knows, rebuilt from the journal by replaying it.
+ * Only `evolve` writes it. Times are milliseconds of the attended clock: the monotonic clock less the coordinator's own
+ * stalls, so that a stalled coordinator never expires a lease that its holder could not renew.
+ */
+import type { Failure } from '../../common/core/batch-error.ts';
+import type { Deployment } from '../../common/core/deployment.ts';
+import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
+import { heartbeatMs, limits } from '../../common/core/limits.ts';
+import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
+import type { JobState } from '../../common/core/states.ts';
+import type { Token } from '../../common/core/token.ts';
+import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts';
+import { PendingHeap } from './pending-heap.ts';
+import { emptyCut, type OpenCut } from './plan.ts';
+
+export interface Ledger {
+  epoch: number;
+  /** Counter of the last grant in this epoch. */
+  grants: number;
+  /** In order of submission. */
+  readonly jobs: Map<JobName, Job>;
+  readonly nodes: Map<NodeName, Node>;
+  /** Live leases of this epoch by grant counter. */
+  readonly leases: Map<number, Lease>;
+  /** Nodes that want work, the one that waited longest first. */
+  readonly hungry: Set<NodeName>;
+  /** Jobs with something to lease, in order of submission. */
+  readonly runnable: Set<JobName>;
+  /** Sum of the stalls so far. */
+  stallMs: number;
+  /** After a restart nothing is granted before this time, so that nodes come back to what they hold. */
+  grantFrom: number;
+  readonly heartbeatMs: number | null;
+}
+
+export interface Job {
+  readonly name: JobName;
+  readonly deployment: Deployment;
+  readonly inputPath: string;
+  readonly outputDir: string;
+  readonly createdWallMs: number;
+  startedWallMs: number | null;
+  endedWallMs: number | null;
+  state: JobState;
+  error: Failure | null;
+  isSealed: boolean;
+  /** A full disk or the like; nothing is granted meanwhile. Not durable. */
+  stall: Failure | null;
+
+  /** Listing. */
+  isListed: boolean;
+  chunks: number;
+  files: number;
+  inputBytes: number;
+  skipped: number;
+  /** Files in mini-batches so far; the rest is `openCut`. */
+  planned: number;
+  openCut: OpenCut;
+
+  readonly batches: BatchTable;
+  readonly pending: PendingHeap;
+  /** Mini-batches that wait for their next try, with the time when they may be leased. */
+  readonly waiting: Map<number, number>;
+  /** Mini-batches that are neither committed nor quarantined (nor split). */
+  open: number;
+  total: number;
+
+  /** Output: the next mini-batch in order that has no place in the output yet. */
+  cursor: number;
+  /** End of the output as far as places in it are given away. */
+  outputEnd: number;
+  /** End of the output as far as it is committed. */
+  outputCommitted: number;
+  copy: Copy | null;
+  stagingSegment: number;
+  stagingEnd: number;
+  /** Results that still lie in a staging segment. */
+  readonly segments: Map<number, number>;
+  readonly schemas: ResultSchema[];
+  /** Index of the job's schema; −1 until the first rows have their turn. */
+  schema: number;
+
+  /** Counts for people. */
+  committed: number;
+  leased: number;
+  rows: number;
+  scoredFiles: number;
+  failedFiles: number;
+  failedTries: number;
+  /** Rows of each input file where the scorer tells them; see {@link unknownRows}. */
+  fileRows: Uint32Array;
+  readonly failures: FailedFile[];
+  /** Names behind the node numbers of the mini-batch table. */
+  readonly nodeNames: NodeName[];
+  /** Leases by node. */
+  readonly nodes: Map<NodeName, number>;
+  initFailures: number;
+  isInitialised: boolean;
+}
+
+/** In `fileRows`: not told, or not scored yet. */
+export const unknownRows = 0xffff_ffff;
+
+/** A file that was given up, or a mini-batch that returned fewer rows than it had files. */
+export interface FailedFile {
+  readonly first: number;
+  readonly count: number;
+  readonly failure: Failure;
+  readonly node: NodeName | null;
+  readonly tries: number;
+}
+
+/** Staged results on their way to their place in the output. */
+export interface Copy {
+  readonly batches: readonly number[];
+  readonly toOffset: number;
+  readonly length: number;
+}
+
+export interface Lease {
+  readonly token: Token;
+  readonly job: JobName;
+  readonly batch: number;
+  readonly node: NodeName;
+  readonly grantedAt: number;
+  /** The result whose bytes are being written, and where. */
+  placed: Placed | null;
+  /** Segment of its own for a result that is uploaded in pieces. */
+  uploadSegment: number | null;
+}
+
+export interface Placed {
+  readonly place: Place;
+  readonly summary: ResultSummary;
+  readonly schema: number;
+}
+
+export type NodeState = 'ready' | 'suspect' | 'lost' | 'draining' | 'gone';
+
+export interface Node {
+  readonly name: NodeName;
+  readonly incarnation: Incarnation;
+  readonly slots: number;
+  readonly hostname: string;
+  readonly pid: number;
+  readonly joinedWallMs: number;
+  state: NodeState;
+  isConnected: boolean;
+  /** Leases wanted beyond those granted. */
+  credit: number;
+  heardAt: number;
+  heartbeatGapMsMax: number;
+  lastHeartbeatAt: number | null;
+  readonly leases: Set<number>;
+}
+
+export function newLedger(options: { readonly heartbeatMs: number | null }): Ledger {
+  return {
+    epoch: 0,
+    grants: 0,
+    jobs: new Map(),
+    nodes: new Map(),
+    leases: new Map(),
+    hungry: new Set(),
+    runnable: new Set(),
+    stallMs: 0,
+    grantFrom: 0,
+    heartbeatMs: options.heartbeatMs,
+  };
+}
+
+export function newJob(submitted: {
+  readonly job: JobName;
+  readonly deployment: Deployment;
+  readonly inputPath: string;
+  readonly outputDir: string;
+  readonly wallMs: number;
+}): Job {
+  const batches = new BatchTable();
+  return {
+    name: submitted.job,
+    deployment: submitted.deployment,
+    inputPath: submitted.inputPath,
+    outputDir: submitted.outputDir,
+    createdWallMs: submitted.wallMs,
+    startedWallMs: null,
+    endedWallMs: null,
+    state: 'Queued',
+    error: null,
+    isSealed: false,
+    stall: null,
+    isListed: false,
+    chunks: 0,
+    files: 0,
+    inputBytes: 0,
+    skipped: 0,
+    planned: 0,
+    openCut: emptyCut,
+    batches,
+    pending: new PendingHeap(batches),
+    waiting: new Map(),
+    open: 0,
+    total: 0,
+    cursor: noBatch,
+    outputEnd: 0,
+    outputCommitted: 0,
+    copy: null,
+    stagingSegment: outputSegment,
+    stagingEnd: 0,
+    segments: new Map(),
+    schemas: [],
+    schema: -1,
+    committed: 0,
+    leased: 0,
+    rows: 0,
+    scoredFiles: 0,
+    failedFiles: 0,
+    failedTries: 0,
+    fileRows: new Uint32Array(64).fill(unknownRows),
+    failures: [],
+    nodeNames: [],
+    nodes: new Map(),
+    initFailures: 0,
+    isInitialised: false,
+  };
+}
+
+/** Interval of heartbeats as nodes are told it: grows with the cluster unless the operator fixed it. */
+export function heartbeatIntervalMs(ledger: Ledger): number {
+  return ledger.heartbeatMs ?? heartbeatMs(ledger.nodes.size);
+}
+
+export function leaseMs(ledger: Ledger): number {
+  return heartbeatIntervalMs(ledger) * limits.heartbeatsPerLease;
+}
+
+/** `now` on the attended clock. */
+export function attended(ledger: Ledger, now: number): number {
+  return now - ledger.stallMs;
+}
+
+/** The lease that `token` names, if it is live and `node`'s. */
+export function findLease(ledger: Ledger, node: NodeName, token: Token): Lease | undefined {
+  if (token.epoch !== ledger.epoch) return undefined;
+  const lease = ledger.leases.get(token.counter);
+  return lease?.node === node ? lease : undefined;
+}

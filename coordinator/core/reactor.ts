@@ -1,0 +1,94 @@
+/**
+ * Turns commands into events, the events into a new ledger and into effects, and holds back what must not leave before
+ * it is durable. Synchronous and pure but for the ledger it owns: the real shell and the simulator drive the same one.
+ */
+import type { JobName } from '../../common/core/ids.ts';
+import type { Command } from './commands.ts';
+import { advance, decide } from './decide.ts';
+import { effectsOf, needsSync, type Effect } from './effects.ts';
+import { isDurable, type DurableEvent, type Event } from './events.ts';
+import { evolve } from './evolve.ts';
+import type { Ledger } from './ledger.ts';
+import { nextGrant } from './schedule.ts';
+
+export interface ReactorPorts {
+  /** Hands a record to the journal; returns its sequence number, which grows by one. */
+  append(event: DurableEvent): number;
+  /** Carries an effect out, in the order of the calls. */
+  carryOut(effect: Effect): void;
+  /** Every event, once what it says is durable; for views. */
+  publish(event: Event): void;
+}
+
+interface Held {
+  readonly sequence: number;
+  readonly effect: Effect | null;
+  readonly event: Event | null;
+}
+
+export class Reactor {
+  readonly ledger: Ledger;
+  readonly #ports: ReactorPorts;
+  #appended = 0;
+  #synced = 0;
+  #held: Held[] = [];
+
+  constructor(ledger: Ledger, ports: ReactorPorts) {
+    this.ledger = ledger;
+    this.#ports = ports;
+  }
+
+  /** Sequence of the last record that was handed to the journal; an answer to a caller waits until it is synced. */
+  get appended(): number {
+    return this.#appended;
+  }
+
+  /** @throws BatchError when the command is refused, in which case nothing has happened. */
+  handle(command: Command, now: number, wallMs: number): void {
+    const touched = new Set<JobName>();
+    for (const event of decide(this.ledger, command, now)) this.#apply(event, touched);
+    for (const name of touched) {
+      const job = this.ledger.jobs.get(name);
+      if (!job) continue;
+      for (let more = advance(job, wallMs); more.length > 0; more = advance(job, wallMs)) {
+        for (const event of more) this.#apply(event, touched);
+      }
+    }
+    for (let grant = nextGrant(this.ledger, now); grant; grant = nextGrant(this.ledger, now)) this.#apply(grant, touched);
+  }
+
+  /** The journal has everything up to `sequence` on disk. */
+  synced(sequence: number): void {
+    this.#synced = Math.max(this.#synced, sequence);
+    let released = 0;
+    for (const held of this.#held) {
+      if (held.sequence > this.#synced) break;
+      released += 1;
+    }
+    for (const { effect, event } of this.#held.splice(0, released)) {
+      if (effect) this.#ports.carryOut(effect);
+      if (event) this.#ports.publish(event);
+    }
+  }
+
+  #apply(event: Event, touched: Set<JobName>): void {
+    const effects = effectsOf(this.ledger, event);
+    evolve(this.ledger, event);
+    if (isDurable(event)) this.#appended = this.#ports.append(event);
+    if ('job' in event && event.job !== null) touched.add(event.job);
+    for (const effect of effects) {
+      if (needsSync(effect)) this.#hold({ sequence: this.#appended, effect, event: null });
+      else this.#ports.carryOut(effect);
+    }
+    this.#hold({ sequence: this.#appended, effect: null, event });
+  }
+
+  #hold(held: Held): void {
+    if (this.#held.length === 0 && held.sequence <= this.#synced) {
+      if (held.effect) this.#ports.carryOut(held.effect);
+      if (held.event) this.#ports.publish(held.event);
+    } else {
+      this.#held.push(held);
+    }
+  }
+}

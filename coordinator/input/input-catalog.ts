@@ -1,0 +1,247 @@
+/**
+ * The input order of one job on disk: sealed chunks of listed files, written once, read while leases are granted and when the job
+ * is sealed. Ten million files are as many lines on disk and a few numbers per chunk in memory.
+ *
+ * A chunk is JSON Lines: `["batchmill-inputs", format, first, count]`, then `[path, sizeBytes, identity]` for each file.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { FileRange, InputFile } from '../../common/core/input.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { errnoOf, isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
+
+const magic = 'batchmill-inputs';
+const chunkFormat = 1;
+/** More than a chunk's first line ever has. */
+const headerBytesMax = 128;
+
+const headerSchema = z.tuple([z.literal(magic), z.literal(chunkFormat), z.int().min(0), z.int().min(1)]);
+
+/** A page that has become durable. */
+export interface SealedPage extends FileRange {
+  readonly chunk: number;
+  /** Of all its files together. */
+  readonly bytes: number;
+  /** Of each file. */
+  readonly sizes: Float64Array;
+}
+
+export interface InputCatalogOptions {
+  /** The job's folder; chunks lie in its folder `inputs`. */
+  readonly jobDir: string;
+  readonly fileSystem?: FileSystem;
+}
+
+export class InputCatalog {
+  readonly #fileSystem: FileSystem;
+  readonly #dir: string;
+  readonly #chunks: FileRange[];
+  /** Least recently used first. */
+  readonly #cache = new Map<number, Promise<readonly InputFile[]>>();
+
+  private constructor(fileSystem: FileSystem, dir: string, chunks: FileRange[]) {
+    this.#fileSystem = fileSystem;
+    this.#dir = dir;
+    this.#chunks = chunks;
+  }
+
+  /**
+   * Finds the chunks that are there; {@link truncateTo} then drops those that the journal does not know.
+   * @throws JOURNAL_CORRUPT, STATE_UNWRITABLE
+   */
+  static async open(options: InputCatalogOptions): Promise<InputCatalog> {
+    const fileSystem = options.fileSystem ?? nodeFileSystem;
+    const dir = join(options.jobDir, 'inputs');
+    return translated(dir, async () => {
+      await fileSystem.makeDir(dir);
+      await fileSystem.syncDir(options.jobDir);
+      return new InputCatalog(fileSystem, dir, await findChunks(fileSystem, dir));
+    });
+  }
+
+  get chunks(): number {
+    return this.#chunks.length;
+  }
+
+  /** Files in all chunks. */
+  get count(): number {
+    const last = this.#chunks.at(-1);
+    return last === undefined ? 0 : last.first + last.count;
+  }
+
+  /**
+   * Seals the next page: on the disk when it resolves. One at a time.
+   * @throws DISK_FULL, STATE_UNWRITABLE; the page may be appended again then
+   */
+  async append(page: readonly InputFile[]): Promise<SealedPage> {
+    invariant(page.length > 0, 'a page has at least one file');
+    const chunk = this.#chunks.length;
+    const first = this.count;
+    await translated(this.#dir, () => this.#write(chunk, first, page));
+    invariant(this.#chunks.length === chunk, 'pages are appended one after the other');
+    this.#chunks.push({ first, count: page.length });
+    this.#remember(chunk, Promise.resolve(page));
+    const sizes = Float64Array.from(page, (file) => file.sizeBytes);
+    return { chunk, first, count: page.length, bytes: sizes.reduce((sum, size) => sum + size, 0), sizes };
+  }
+
+  /** Removes chunks from `chunks` on: written before a crash that their record did not survive. @throws JOURNAL_CORRUPT */
+  async truncateTo(chunks: number): Promise<void> {
+    if (chunks > this.#chunks.length) {
+      throw corrupt(join(this.#dir, chunkName(this.#chunks.length)), `is missing; the journal knows ${chunks} chunks`);
+    }
+    await translated(this.#dir, async () => {
+      for (let chunk = this.#chunks.length - 1; chunk >= chunks; chunk -= 1) {
+        await this.#fileSystem.remove(join(this.#dir, chunkName(chunk)));
+        this.#cache.delete(chunk);
+      }
+      this.#chunks.length = chunks;
+      await this.#fileSystem.syncDir(this.#dir);
+    });
+  }
+
+  /** Files `first` to `first + count − 1`, all of which must have been appended. @throws JOURNAL_CORRUPT */
+  async files(first: number, count: number): Promise<readonly InputFile[]> {
+    invariant(first >= 0 && count >= 1, `a range has a first file and at least one, not ${first} and ${count}`);
+    invariant(first + count <= this.count, `files ${first} to ${first + count} of ${this.count} were asked for`);
+    const files: InputFile[] = [];
+    for (let chunk = this.#chunkOf(first); files.length < count; chunk += 1) {
+      const range = this.#chunks[chunk] as FileRange;
+      const from = first + files.length - range.first;
+      const parsed = await this.#load(chunk);
+      for (const file of parsed.slice(from, from + count - files.length)) files.push(file);
+    }
+    return files;
+  }
+
+  /** All files in input order, a chunk in memory at a time; leaves alone what the cache holds for granting. */
+  async *all(): AsyncGenerator<InputFile> {
+    for (let chunk = 0; chunk < this.#chunks.length; chunk += 1) {
+      yield* await (this.#cache.get(chunk) ?? this.#read(chunk));
+    }
+  }
+
+  /** By bisection: the last chunk that begins at or before `ordinal`. */
+  #chunkOf(ordinal: number): number {
+    let low = 0;
+    let high = this.#chunks.length - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.#chunks[middle] as FileRange).first <= ordinal) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  #load(chunk: number): Promise<readonly InputFile[]> {
+    const loading = this.#cache.get(chunk) ?? this.#read(chunk);
+    this.#remember(chunk, loading);
+    // What could not be read now may be readable later.
+    loading.catch(() => this.#cache.delete(chunk));
+    return loading;
+  }
+
+  #remember(chunk: number, files: Promise<readonly InputFile[]>): void {
+    this.#cache.delete(chunk);
+    this.#cache.set(chunk, files);
+    if (this.#cache.size <= limits.manifestChunksCached) return;
+    for (const oldest of this.#cache.keys()) {
+      this.#cache.delete(oldest);
+      return;
+    }
+  }
+
+  async #write(chunk: number, first: number, page: readonly InputFile[]): Promise<void> {
+    const path = join(this.#dir, chunkName(chunk));
+    const lines = [JSON.stringify([magic, chunkFormat, first, page.length])];
+    for (const file of page) lines.push(JSON.stringify([file.path, file.sizeBytes, file.identity]));
+    const temporary = `${path}.tmp`;
+    const open = await this.#fileSystem.open(temporary, 'replace');
+    try {
+      await open.write([Buffer.from(`${lines.join('\n')}\n`)], 0);
+      await open.datasync();
+    } finally {
+      await open.close();
+    }
+    await this.#fileSystem.rename(temporary, path);
+    await this.#fileSystem.syncDir(this.#dir);
+  }
+
+  async #read(chunk: number): Promise<readonly InputFile[]> {
+    const path = join(this.#dir, chunkName(chunk));
+    const lines = (await readText(this.#fileSystem, path)).split('\n');
+    const { count } = this.#chunks[chunk] as FileRange;
+    if (lines.length !== count + 2) throw corrupt(path, `has ${lines.length - 2} files, its first line says ${count}`);
+    try {
+      return lines.slice(1, -1).map((line) => {
+        // Our own lines, counted above; a schema per line would cost more than the reading.
+        const [file, sizeBytes, identity] = JSON.parse(line) as [string, number, string];
+        return { path: file, sizeBytes, identity };
+      });
+    } catch (error) {
+      throw corrupt(path, reasonOf(error));
+    }
+  }
+}
+
+/** `chunk-000000.jsonl` */
+function chunkName(chunk: number): string {
+  return `chunk-${String(chunk).padStart(6, '0')}.jsonl`;
+}
+
+async function findChunks(fileSystem: FileSystem, dir: string): Promise<FileRange[]> {
+  const names = new Set(await fileSystem.list(dir));
+  for (const name of names) if (/^chunk-\d+\.jsonl\.tmp$/.test(name)) await fileSystem.remove(join(dir, name));
+  const chunks: FileRange[] = [];
+  for (let first = 0; names.has(chunkName(chunks.length));) {
+    const path = join(dir, chunkName(chunks.length));
+    const range = await readHeader(fileSystem, path);
+    if (range.first !== first) throw corrupt(path, `begins at file ${range.first}, wanted is ${first}`);
+    chunks.push(range);
+    first += range.count;
+  }
+  return chunks;
+}
+
+async function readHeader(fileSystem: FileSystem, path: string): Promise<FileRange> {
+  const file = await fileSystem.open(path, 'read');
+  try {
+    const bytes = Buffer.alloc(headerBytesMax);
+    const text = bytes.toString('utf8', 0, await file.read(bytes, 0));
+    const [, , first, count] = headerSchema.parse(JSON.parse(text.slice(0, text.indexOf('\n'))));
+    return { first, count };
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof z.ZodError)) throw error;
+    throw corrupt(path, 'does not begin as a list of inputs does');
+  } finally {
+    await file.close();
+  }
+}
+
+async function readText(fileSystem: FileSystem, path: string): Promise<string> {
+  const file = await fileSystem.open(path, 'read');
+  try {
+    const bytes = Buffer.allocUnsafe(await file.sizeBytes());
+    return bytes.toString('utf8', 0, await file.read(bytes, 0));
+  } finally {
+    await file.close();
+  }
+}
+
+async function translated<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof BatchError || errnoOf(error) === '') throw error;
+    const code = isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE';
+    throw new BatchError(code, `the list of inputs in ${dir} cannot be written: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function corrupt(path: string, what: string): BatchError {
+  return new BatchError('JOURNAL_CORRUPT', `${path} ${what}; restore it from a copy, or run the job again`);
+}

@@ -1,0 +1,217 @@
+/**
+ * The durable events of a coordinator. Records are appended at once and acknowledged, in order, when they are on the disk: one
+ * write and one sync are under way at a time and take all that has gathered meanwhile.
+ *
+ * States: open → (stalled ⇄ open) → closed, or → dead after a failure that leaves the disk's content unknown.
+ */
+import { join } from 'node:path';
+import type { BatchError, Failure } from '../../common/core/batch-error.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { delay, type Delay } from '../../common/io/delay.ts';
+import { errnoOf, isDiskFull } from '../../common/io/errno.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
+import { GroupQueue, type Group } from './group-queue.ts';
+import { replay, type Recovered, type Recovery } from './recovery.ts';
+import { Reserve } from './reserve.ts';
+import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
+import { StateLock } from './state-lock.ts';
+
+export interface JournalOptions {
+  /** The state directory: the lock lies in it, the segments in its folder `journal`. */
+  readonly dir: string;
+  /** Called while {@link Journal.open} replays. What it throws ends the opening. */
+  readonly onRecord: (record: unknown, sequence: number) => void;
+  /** Everything up to `sequence` is on the disk. */
+  readonly onSynced: (sequence: number) => void;
+  /** The disk is full (DISK_FULL), or (null) has room again. */
+  readonly onStall: (failure: Failure | null) => void;
+  /** Nothing more will be written; the process must end and start anew. Called once. */
+  readonly onFatal: (error: BatchError) => void;
+  readonly fileSystem?: FileSystem;
+  readonly delay?: Delay;
+  readonly sizes?: JournalSizes;
+}
+
+export interface JournalSizes {
+  readonly segmentBytes: number;
+  readonly groupBytesMax: number;
+  readonly reserveBytes: number;
+}
+
+const defaultSizes: JournalSizes = {
+  segmentBytes: limits.journalSegmentBytes,
+  groupBytesMax: limits.journalGroupBytesMax,
+  reserveBytes: limits.journalReserveBytes,
+};
+
+export class Journal {
+  readonly recovery: Recovery;
+  readonly #options: Required<JournalOptions>;
+  readonly #journalDir: string;
+  readonly #lock: StateLock;
+  readonly #reserve: Reserve;
+  readonly #queue: GroupQueue;
+  readonly #segments: SegmentFiles;
+  readonly #stop = new AbortController();
+  #syncedSequence: number;
+  #draining: Promise<void> | null = null;
+  #isStalled = false;
+  #isClosed = false;
+  /** Nothing is written any more: after a fatal failure, or closed while the disk was full. */
+  #isDead = false;
+
+  private constructor(options: Required<JournalOptions>, lock: StateLock, reserve: Reserve, recovered: Recovered) {
+    const { fileSystem, sizes } = options;
+    this.#options = options;
+    this.#journalDir = join(options.dir, 'journal');
+    this.#lock = lock;
+    this.#reserve = reserve;
+    this.recovery = recovered.recovery;
+    this.#syncedSequence = recovered.state.sequence;
+    this.#queue = new GroupQueue(sizes.groupBytesMax, recovered.state);
+    this.#segments = new SegmentFiles(fileSystem, this.#journalDir, sizes.segmentBytes, recovered.current);
+  }
+
+  /**
+   * Locks the state directory and replays what stands in it.
+   * @throws STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION
+   */
+  static async open(given: JournalOptions): Promise<Journal> {
+    const options = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, ...given };
+    const journalDir = join(options.dir, 'journal');
+    const lock = await lockDir(options, journalDir);
+    try {
+      const recovered = await replay({ ...options, dir: journalDir });
+      const reserve = new Reserve(options.fileSystem, join(journalDir, 'reserve'), options.sizes.reserveBytes);
+      const journal = new Journal(options, lock, reserve, recovered);
+      if (!(await reserve.take())) journal.#kick();
+      return journal;
+    } catch (error) {
+      await lock.close();
+      throw error;
+    }
+  }
+
+  /** Of the last record that is on the disk; 0 before the first. */
+  get syncedSequence(): number {
+    return this.#syncedSequence;
+  }
+
+  /** Appended and not on the disk yet. */
+  get pendingBytes(): number {
+    return this.#queue.bytes;
+  }
+
+  /**
+   * One more than the last epoch in the journal. It is durable once a record that was appended afterwards is: append one, and
+   * wait for it, before anything is granted in its name.
+   */
+  beginEpoch(): number {
+    return this.#queue.beginEpoch();
+  }
+
+  /** Returns the record's sequence at once; it is durable when onSynced has come to it. */
+  append(record: unknown): number {
+    invariant(!this.#isClosed, 'nothing is appended to a journal that is closed');
+    const sequence = this.#queue.add(record);
+    this.#kick();
+    return sequence;
+  }
+
+  /** Writes what is pending, unless the disk is full, and gives the state directory back. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#stop.abort();
+    while (this.#draining !== null) await this.#draining;
+    await this.#segments.close();
+    await this.#lock.close();
+  }
+
+  /** After everything that this turn of the event loop brings: records of many callers then share one sync. */
+  #kick(): void {
+    if (this.#draining !== null || this.#isDead) return;
+    this.#draining = new Promise<void>((resolve) => setImmediate(resolve))
+      .then(() => this.#drain())
+      .catch((error: unknown) => this.#die(error))
+      .finally(() => {
+        this.#draining = null;
+        if (!this.#queue.isEmpty) this.#kick();
+      });
+  }
+
+  async #drain(): Promise<void> {
+    if (!this.#reserve.isHeld) await this.#stall();
+    for (let group = this.#queue.take(); group; group = this.#queue.take()) {
+      if (!(await this.#write(group))) return;
+      this.#syncedSequence = group.lastSequence;
+      this.#queue.release(group);
+      this.#options.onSynced(group.lastSequence);
+    }
+    if (this.#isStalled) await this.#recoverReserve();
+  }
+
+  /** False when the journal was closed while the disk was full. */
+  async #write(group: Group): Promise<boolean> {
+    for (;;) {
+      try {
+        await this.#segments.append(group);
+        return true;
+      } catch (error) {
+        if (error instanceof SyncFailure || !isDiskFull(error)) throw error;
+      }
+      await this.#stall();
+      if (this.#reserve.isHeld) await this.#reserve.release();
+      else if (this.#stop.signal.aborted) return this.#abandon();
+      else await this.#options.delay(limits.diskFullRetryMs, this.#stop.signal);
+    }
+  }
+
+  #abandon(): false {
+    this.#isDead = true;
+    return false;
+  }
+
+  async #stall(): Promise<void> {
+    if (this.#isStalled) return;
+    this.#isStalled = true;
+    const free = await this.#options.fileSystem.freeBytes(this.#journalDir);
+    this.#options.onStall({
+      code: 'DISK_FULL',
+      message:
+        `the journal in ${this.#journalDir} needs ${this.#options.sizes.reserveBytes} bytes in reserve, ` +
+        `${free} are free; make room, it goes on by itself`,
+      detail: '',
+    });
+  }
+
+  /** With the reserve back, the next full disk can be recorded again: only then is the stall over. */
+  async #recoverReserve(): Promise<void> {
+    while (!(await this.#reserve.take())) {
+      if (this.#stop.signal.aborted) return;
+      await this.#options.delay(limits.diskFullRetryMs, this.#stop.signal);
+      if (!this.#queue.isEmpty) return;
+    }
+    this.#isStalled = false;
+    this.#options.onStall(null);
+  }
+
+  /** What is not the disk's failure is a programmer's, or came out of a callback: it ends the process by itself. */
+  #die(error: unknown): void {
+    this.#isDead = true;
+    if (!(error instanceof SyncFailure) && errnoOf(error) === '') throw error;
+    this.#stop.abort();
+    this.#options.onFatal(journalFailure(this.#journalDir, error));
+  }
+}
+
+async function lockDir(options: Required<JournalOptions>, journalDir: string): Promise<StateLock> {
+  try {
+    await options.fileSystem.makeDir(journalDir);
+    await options.fileSystem.syncDir(options.dir);
+    return await StateLock.acquire(options.dir, options.fileSystem);
+  } catch (error) {
+    throw journalFailure(options.dir, error);
+  }
+}

@@ -1,0 +1,119 @@
+/** Makes an output folder ready for a job: never over results that are there, unless the caller says so. */
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import {
+  checkOutputFileName,
+  errorsName,
+  isManifestChunkName,
+  manifestDirName,
+  manifestName,
+  partialName,
+  successName,
+  temporaryName,
+} from './output-names.ts';
+
+export interface OutputDirOptions {
+  /** Absolute; made when absent. */
+  readonly dir: string;
+  /** Removes the results of an earlier job, and nothing else. */
+  readonly isOverwrite: boolean;
+  /** Null with output_action summary_only. */
+  readonly outputFileName: string | null;
+}
+
+export interface PreparedOutputDir {
+  /** Results of an earlier job that were removed; relative names. */
+  readonly removed: readonly string[];
+  /** Files and folders that are not ours; they stay. The caller tells the user of them. */
+  readonly foreign: readonly string[];
+}
+
+/** @throws OUTPUT_EXISTS, STATE_UNWRITABLE, CONFIG_INVALID */
+export async function prepareOutputDir(options: OutputDirOptions): Promise<PreparedOutputDir> {
+  const { dir, isOverwrite, outputFileName } = options;
+  if (outputFileName !== null) checkOutputFileName(outputFileName);
+  try {
+    await mkdir(dir, { recursive: true });
+    const names = await readdir(dir);
+    const ours = await namesOfResults(dir, names, outputFileName);
+    if (ours.length > 0 && !isOverwrite) throw exists(dir, ours);
+    await probe(dir);
+    for (const name of ours) await removeResult(dir, name);
+    const left = await readdir(dir);
+    return { removed: ours, foreign: left.sort() };
+  } catch (error) {
+    if (error instanceof BatchError || errnoOf(error) === '') throw error;
+    throw new BatchError('STATE_UNWRITABLE', `the output folder ${dir} cannot be used: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * What of `names` an earlier job has written, in the order in which it must go: a folder that is only half cleared never looks complete.
+ * The earlier job's output may have had another name; its manifest says which.
+ */
+async function namesOfResults(
+  dir: string,
+  names: readonly string[],
+  outputFileName: string | null,
+): Promise<readonly string[]> {
+  const outputs = [outputFileName, await earlierOutputName(dir)].filter((name) => name !== null);
+  const possible = [
+    successName,
+    ...outputs.flatMap((name) => [name, partialName(name)]),
+    errorsName,
+    manifestDirName,
+    manifestName,
+  ].flatMap((name) => [name, temporaryName(name)]);
+  return [...new Set(possible)].filter((name) => names.includes(name));
+}
+
+async function earlierOutputName(dir: string): Promise<string | null> {
+  try {
+    const manifest: unknown = JSON.parse(await readFile(join(dir, manifestName), 'utf8'));
+    const name = outputNameOf(manifest);
+    if (name !== null) checkOutputFileName(name);
+    return name;
+  } catch (error) {
+    // No manifest, or one that says nothing to us: then there is no other name to know.
+    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof BatchError) return null;
+    throw error;
+  }
+}
+
+function outputNameOf(manifest: unknown): string | null {
+  if (typeof manifest !== 'object' || manifest === null || !('output' in manifest)) return null;
+  const output = manifest.output;
+  if (typeof output !== 'object' || output === null || !('path' in output)) return null;
+  return typeof output.path === 'string' ? output.path.replace(/\.partial$/, '') : null;
+}
+
+async function removeResult(dir: string, name: string): Promise<void> {
+  const path = join(dir, name);
+  if (name !== manifestDirName) return rm(path, { force: true });
+  for (const chunk of await readdir(path)) {
+    if (isManifestChunkName(chunk)) await rm(join(path, chunk), { force: true });
+  }
+  try {
+    await rmdir(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOTEMPTY') throw error;
+  }
+}
+
+/** Permissions, a full disk, a read-only mount: better known now than after the first mini-batch. */
+async function probe(dir: string): Promise<void> {
+  const path = join(dir, temporaryName('_probe'));
+  await writeFile(path, 'x');
+  await rm(path);
+}
+
+function exists(dir: string, found: readonly string[]): BatchError {
+  return new BatchError(
+    'OUTPUT_EXISTS',
+    `${dir} holds results already (${found.join(', ')}); choose another output folder, or say --overwrite to replace them`,
+  );
+}

@@ -1,0 +1,42 @@
+/** Names that this program gives to files of an output folder. */
+import { BatchError } from '../../common/core/batch-error.ts';
+
+export const successName = '_SUCCESS';
+export const manifestName = '_manifest.json';
+export const errorsName = '_errors.jsonl';
+/** Folder of the manifest's chunks. */
+export const manifestDirName = '_manifest';
+
+/** `files-00000.jsonl` */
+export function manifestChunkName(index: number): string {
+  return `files-${String(index).padStart(5, '0')}.jsonl`;
+}
+
+export function isManifestChunkName(name: string): boolean {
+  return /^files-\d{5,}\.jsonl$/.test(name.replace(/\.tmp$/, ''));
+}
+
+/** Name of the output file until the job is completed. */
+export function partialName(outputFileName: string): string {
+  return `${outputFileName}.partial`;
+}
+
+/** Under which a file is written before it is given its own name. */
+export function temporaryName(name: string): string {
+  return `${name}.tmp`;
+}
+
+/**
+ * A plain file name, not a path and none of our own.
+ * @throws CONFIG_INVALID
+ */
+export function checkOutputFileName(name: string): void {
+  const isPlain =
+    name !== '' && name !== '.' && name !== '..' && !/[/\\\0]/.test(name) && Buffer.byteLength(name) <= 240;
+  const isOurs = [successName, manifestName, errorsName, manifestDirName].includes(name);
+  if (isPlain && !isOurs) return;
+  throw new BatchError(
+    'CONFIG_INVALID',
+    `output_file_name is the name of a file in the output folder, such as predictions.csv, not ${JSON.stringify(name)}`,
+  );
+}

@@ -1,0 +1,96 @@
+/** Brings a job's output file and staging folder to what the journal says, whatever a crash had left beyond it. */
+import { join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { errnoOf } from '../../common/io/errno.ts';
+import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
+import { partialName } from './output-names.ts';
+import { stagingName, stagingNumber } from './staging-files.ts';
+
+export interface OutputRecovery {
+  /** Behind the last committed byte of the output file; 0 at the start of a job. */
+  readonly outputEnd: number;
+  /** Text that stands before the first row; null while it is not fixed. It lies within `outputEnd` once rows are committed. */
+  readonly prologue: Uint8Array | null;
+  /** Segments that hold committed results; all others go. */
+  readonly liveSegments: ReadonlySet<number>;
+}
+
+export interface OutputPlaces {
+  readonly fileSystem: FileSystem;
+  readonly outputDir: string;
+  readonly outputFileName: string;
+  readonly stagingDir: string;
+}
+
+/**
+ * Returns the output file, ready to be written behind `outputEnd`; null when sealing has already given it its final name.
+ * @throws OUTPUT_CORRUPT when committed bytes are gone
+ */
+export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery): Promise<OpenFile | null> {
+  await places.fileSystem.makeDir(places.stagingDir);
+  await recoverStaging(places, wanted.liveSegments);
+  if (await isSealed(places, wanted.outputEnd)) return null;
+  const file = await places.fileSystem.open(join(places.outputDir, partialName(places.outputFileName)), 'create');
+  try {
+    await recoverFile(places, file, wanted);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return file;
+}
+
+async function recoverStaging({ fileSystem, stagingDir }: OutputPlaces, live: ReadonlySet<number>): Promise<void> {
+  const found = new Set<number>();
+  for (const name of await fileSystem.list(stagingDir)) {
+    const number = stagingNumber(name);
+    if (number === null) continue;
+    if (live.has(number)) found.add(number);
+    else await fileSystem.remove(join(stagingDir, name));
+  }
+  for (const number of live) {
+    if (found.has(number)) continue;
+    throw new BatchError(
+      'OUTPUT_CORRUPT',
+      `${join(stagingDir, stagingName(number))} holds committed results and is gone; restore it, or run the job again`,
+    );
+  }
+}
+
+async function isSealed({ fileSystem, outputDir, outputFileName }: OutputPlaces, outputEnd: number): Promise<boolean> {
+  const partial = await sizeOf(fileSystem, join(outputDir, partialName(outputFileName)));
+  return partial === null && (await sizeOf(fileSystem, join(outputDir, outputFileName))) === outputEnd;
+}
+
+async function recoverFile(places: OutputPlaces, file: OpenFile, wanted: OutputRecovery): Promise<void> {
+  const prologueBytes = wanted.prologue?.length ?? 0;
+  const sizeBytes = await file.sizeBytes();
+  // The prologue alone may be missing: it is written anew.
+  if (sizeBytes < wanted.outputEnd && wanted.outputEnd > prologueBytes) {
+    throw new BatchError(
+      'OUTPUT_CORRUPT',
+      `${join(places.outputDir, partialName(places.outputFileName))} has ${sizeBytes} bytes, ${wanted.outputEnd} were ` +
+        'committed; it was changed or removed from outside. Restore it, or run the job again',
+    );
+  }
+  if (sizeBytes > wanted.outputEnd) await file.truncate(wanted.outputEnd);
+  if (wanted.prologue && prologueBytes > 0) await file.write([wanted.prologue], 0);
+  await file.datasync();
+  await places.fileSystem.syncDir(places.outputDir);
+}
+
+/** Null for a file that is not there. */
+export async function sizeOf(fileSystem: FileSystem, path: string): Promise<number | null> {
+  let file: OpenFile;
+  try {
+    file = await fileSystem.open(path, 'read');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    return await file.sizeBytes();
+  } finally {
+    await file.close();
+  }
+}

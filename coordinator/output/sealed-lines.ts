@@ -1,0 +1,58 @@
+/** Lines of a sealed output folder, as people and programs read them: JSON, Azure's snake_case. */
+import type { ErrorCode } from '../../common/core/error-codes.ts';
+
+/** One input file in `_manifest/files-*.jsonl`; every file of the input has exactly one, in input order. */
+export interface FileLine {
+  readonly ordinal: number;
+  /** Relative to the input root. */
+  readonly path: string;
+  readonly size_bytes: number;
+  /** What told this content from another when it was listed. */
+  readonly identity: string;
+  /** `unscored`: the job ended before its turn came. */
+  readonly status: 'scored' | 'failed' | 'unscored';
+  /** Null where rows are known for the whole mini-batch only. */
+  readonly rows: number | null;
+  /** First ordinal and number of files of its mini-batch; null when it was never cut. */
+  readonly mini_batch: readonly [first: number, count: number] | null;
+  /** Fencing token of the attempt that was committed: `7.12`. */
+  readonly attempt: string | null;
+  readonly node: string | null;
+  /** Why it failed. */
+  readonly code: ErrorCode | null;
+}
+
+/** One failed file in `_errors.jsonl`, in input order. */
+export interface ErrorLine {
+  readonly ordinal: number;
+  readonly path: string;
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** A traceback, the end of stderr; empty when there is none. */
+  readonly detail: string;
+  readonly tries: number;
+  readonly node: string | null;
+}
+
+/** A file of the folder, as `_manifest.json` names it. */
+export interface SealedFile {
+  /** Relative to the output folder. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export interface SealedChunk extends SealedFile {
+  readonly lines: number;
+}
+
+/** What {@link sealOutput} adds to the header that it is given. */
+export interface SealedOutput {
+  readonly format: number;
+  readonly verdict: 'Completed' | 'Failed' | 'Canceled';
+  /** Null with summary_only, and for a job that ended before it had an output file. */
+  readonly output: SealedFile | null;
+  readonly files: readonly SealedChunk[];
+  /** Null when no file failed. */
+  readonly errors: SealedChunk | null;
+}

@@ -1,0 +1,192 @@
+/**
+ * Models and code of all jobs, kept by digest: the same bytes are there once, whatever they are called, and stay what they were when a
+ * job was submitted. Blobs lie in `sha256/<first two digits>/<all digits>` and are never changed.
+ */
+import { createHash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { chmod, copyFile, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { Artifact, LocalArtifact } from '../../common/core/deployment.ts';
+import { digest, type Digest } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { errnoOf, isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { formatListing, isDigest, parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
+import { folderFiles } from './folder-files.ts';
+
+interface Blob {
+  readonly digest: Digest;
+  readonly bytes: number;
+}
+
+export class ArtifactStore {
+  readonly #dir: string;
+  readonly #temporaryDir: string;
+  #temporaries = 0;
+
+  private constructor(dir: string) {
+    this.#dir = join(dir, 'sha256');
+    this.#temporaryDir = join(dir, 'tmp');
+  }
+
+  /** `dir`: of the store alone, in a locked state directory; made when absent. @throws STATE_UNWRITABLE */
+  static async open(dir: string): Promise<ArtifactStore> {
+    const store = new ArtifactStore(dir);
+    return translated(dir, async () => {
+      // What a crash has left half copied.
+      await rm(store.#temporaryDir, { recursive: true, force: true });
+      await mkdir(store.#temporaryDir, { recursive: true });
+      await mkdir(store.#dir, { recursive: true });
+      return store;
+    });
+  }
+
+  /**
+   * Copies a file or a folder in, durably; what is there already is only read. `bytes` of a folder are those of its files.
+   * @throws DEPLOYMENT_NOT_FOUND, DEPLOYMENT_INVALID, DISK_FULL, STATE_UNWRITABLE
+   */
+  async add(local: LocalArtifact): Promise<Artifact> {
+    await checkKind(local);
+    const { kind } = local;
+    const name = basename(local.path);
+    if (kind === 'file') return { kind, name, ...(await this.#addFile(local.path)) };
+    const files: ListedFile[] = [];
+    for (const { path, from, mode } of await folderFiles(local.path)) {
+      files.push({ path, mode, ...(await this.#addFile(from)) });
+    }
+    const listing = await this.#addBytes(formatListing(files));
+    return { kind, name, digest: listing.digest, bytes: files.reduce((sum, file) => sum + file.bytes, 0) };
+  }
+
+  async has(of: Digest): Promise<boolean> {
+    return (await this.#sizeOf(of)) !== null;
+  }
+
+  /** Bytes of a blob from `offset` on: of a file, or of the listing of a folder. @throws ARTIFACT_NOT_FOUND */
+  async *open(of: Digest, offset: number): AsyncGenerator<Uint8Array> {
+    const size = await this.#sizeOf(of);
+    if (size === null) throw notFound(of);
+    if (offset >= size) return;
+    const stream = createReadStream(this.#path(of), { start: offset, highWaterMark: limits.fetchChunkBytes });
+    for await (const piece of stream as AsyncIterable<Buffer>) yield piece;
+  }
+
+  /** Files of a folder artifact. @throws ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT */
+  async listing(of: Digest): Promise<readonly ListedFile[]> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of this.open(of, 0)) pieces.push(piece);
+    return parseListing(Buffer.concat(pieces));
+  }
+
+  #path(of: Digest): string {
+    const hex = of.slice('sha256:'.length);
+    return join(this.#dir, hex.slice(0, 2), hex);
+  }
+
+  /** Null when it is not there, or is no digest at all. */
+  async #sizeOf(of: Digest): Promise<number | null> {
+    if (!isDigest(of)) return null;
+    try {
+      return (await stat(this.#path(of))).size;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return null;
+      throw error;
+    }
+  }
+
+  /** Reads first: a model of gigabytes that is there already is not copied again. */
+  async #addFile(path: string): Promise<Blob> {
+    const found = await digestOf(path);
+    if ((await this.#sizeOf(found.digest)) === found.bytes) return found;
+    return this.#place(async (temporary) => {
+      await copyFile(path, temporary, constants.COPYFILE_FICLONE);
+      // Of the copy: the file may have changed since it was read.
+      return digestOf(temporary);
+    });
+  }
+
+  async #addBytes(bytes: Buffer): Promise<Blob> {
+    const blob = { digest: digest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`), bytes: bytes.length };
+    if ((await this.#sizeOf(blob.digest)) === blob.bytes) return blob;
+    return this.#place(async (temporary) => {
+      const file = await open(temporary, 'w');
+      try {
+        await file.writeFile(bytes);
+      } finally {
+        await file.close();
+      }
+      return blob;
+    });
+  }
+
+  /** Gives what `write` has left at a temporary path its name, when it is on the disk. */
+  #place(write: (temporary: string) => Promise<Blob>): Promise<Blob> {
+    this.#temporaries += 1;
+    const temporary = join(this.#temporaryDir, String(this.#temporaries));
+    return translated(this.#dir, async () => {
+      try {
+        const blob = await write(temporary);
+        await chmod(temporary, 0o444);
+        await syncFile(temporary);
+        const path = this.#path(blob.digest);
+        await mkdir(dirname(path), { recursive: true });
+        await rename(temporary, path);
+        await nodeFileSystem.syncDir(dirname(path));
+        await nodeFileSystem.syncDir(this.#dir);
+        return blob;
+      } finally {
+        await rm(temporary, { force: true });
+      }
+    });
+  }
+}
+
+async function checkKind(local: LocalArtifact): Promise<void> {
+  try {
+    const stats = await stat(local.path);
+    if (local.kind === 'file' ? stats.isFile() : stats.isDirectory()) return;
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    throw new BatchError('DEPLOYMENT_NOT_FOUND', `${local.path} cannot be read: ${reasonOf(error)}`, { cause: error });
+  }
+  throw new BatchError('DEPLOYMENT_INVALID', `${local.path} is not a ${local.kind}`);
+}
+
+async function digestOf(path: string): Promise<Blob> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    for await (const piece of createReadStream(path, { highWaterMark: 1_048_576 }) as AsyncIterable<Buffer>) {
+      hash.update(piece);
+      bytes += piece.length;
+    }
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    throw new BatchError('DEPLOYMENT_NOT_FOUND', `${path} cannot be read: ${reasonOf(error)}`, { cause: error });
+  }
+  return { digest: digest(`sha256:${hash.digest('hex')}`), bytes };
+}
+
+async function syncFile(path: string): Promise<void> {
+  const file: FileHandle = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function translated<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof BatchError || errnoOf(error) === '') throw error;
+    const code = isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE';
+    throw new BatchError(code, `the artifact store ${dir} cannot be written: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function notFound(of: Digest): BatchError {
+  return new BatchError('ARTIFACT_NOT_FOUND', `no artifact has the digest ${JSON.stringify(of)}; submit the job again`);
+}

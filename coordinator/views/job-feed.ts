@@ -1,0 +1,193 @@
+/**
+ * What happens to jobs, as lines for people: a fold of the events that have become durable. Keeps the last lines of each
+ * job for those who come late; progress is told at most once per interval.
+ */
+import type { JobName } from '../../common/core/ids.ts';
+import { unreachable } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { isFinal } from '../../common/core/states.ts';
+import type { JobEvent } from '../api/backend.ts';
+import type { Event } from '../core/events.ts';
+import type { Job, Ledger } from '../core/ledger.ts';
+import { isoTime, jobView } from './job-view.ts';
+
+interface Feed {
+  sequence: number;
+  readonly past: JobEvent[];
+  readonly listeners: Set<() => void>;
+  waiting: string | null;
+  isDirty: boolean;
+}
+
+export class JobFeeds {
+  readonly #ledger: Ledger;
+  readonly #wall: () => number;
+  readonly #feeds = new Map<JobName, Feed>();
+
+  constructor(options: { readonly ledger: Ledger; readonly wall: () => number }) {
+    this.#ledger = options.ledger;
+    this.#wall = options.wall;
+  }
+
+  /** Folds one event in. */
+  publish(event: Event): void {
+    if (!('job' in event) || event.job === null) return;
+    const job = this.#ledger.jobs.get(event.job);
+    if (!job) return;
+    const line = describe(job, event);
+    if (line) this.#tell(job, line.kind, line.message);
+    else this.#feed(event.job).isDirty = true;
+  }
+
+  /** Tells what has moved since the last call, and why a job does not. */
+  progress(): void {
+    for (const job of this.#ledger.jobs.values()) {
+      if (isFinal(job.state)) continue;
+      const feed = this.#feed(job.name);
+      const waiting = jobView(this.#ledger, job).waiting;
+      if (waiting !== feed.waiting && waiting !== null) this.#tell(job, 'waiting', waiting);
+      feed.waiting = waiting;
+      if (!feed.isDirty) continue;
+      feed.isDirty = false;
+      this.#tell(job, 'progress', progressMessage(job));
+    }
+  }
+
+  /** Past lines after `afterSequence`, then those to come, until the job has ended or `signal` aborts. */
+  async *follow(name: JobName, afterSequence: number, signal: AbortSignal): AsyncGenerator<JobEvent> {
+    const feed = this.#feed(name);
+    let seen = afterSequence;
+    while (!signal.aborted) {
+      // Taken before looking, so that what is told in between is not slept through.
+      const woken = new AbortController();
+      const changed = waitFor(feed, signal, woken.signal);
+      const fresh = feed.past.filter((event) => event.sequence > seen);
+      for (const event of fresh) {
+        seen = event.sequence;
+        yield event;
+      }
+      const job = this.#ledger.jobs.get(name);
+      const isOver = !job || (isFinal(job.state) && job.isSealed && feed.sequence <= seen);
+      if (isOver || fresh.length > 0) woken.abort();
+      if (isOver) return;
+      await changed;
+    }
+  }
+
+  /** Live followers of all jobs. */
+  get followers(): number {
+    return [...this.#feeds.values()].reduce((sum, feed) => sum + feed.listeners.size, 0);
+  }
+
+  #feed(name: JobName): Feed {
+    let feed = this.#feeds.get(name);
+    if (!feed) {
+      feed = { sequence: 0, past: [], listeners: new Set(), waiting: null, isDirty: false };
+      this.#feeds.set(name, feed);
+    }
+    return feed;
+  }
+
+  #tell(job: Job, kind: JobEvent['kind'], message: string): void {
+    const feed = this.#feed(job.name);
+    feed.sequence += 1;
+    // A newer line of progress says all that an older one said.
+    if (kind === 'progress' && feed.past.at(-1)?.kind === 'progress') feed.past.pop();
+    feed.past.push({
+      sequence: feed.sequence,
+      time: isoTime(this.#wall()),
+      kind,
+      message,
+      job: jobView(this.#ledger, job),
+    });
+    if (feed.past.length > limits.jobEventsKept) feed.past.shift();
+    for (const wake of [...feed.listeners]) wake();
+  }
+}
+
+/** Resolves at the next line, or when either signal aborts; leaves no listener behind. */
+function waitFor(feed: Feed, ...signals: readonly AbortSignal[]): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      feed.listeners.delete(done);
+      for (const signal of signals) signal.removeEventListener('abort', done);
+      resolve();
+    };
+    feed.listeners.add(done);
+    for (const signal of signals) {
+      if (signal.aborted) return done();
+      signal.addEventListener('abort', done);
+    }
+  });
+}
+
+function progressMessage(job: Job): string {
+  const total = job.isListed ? `${job.files}` : `${job.files}+`;
+  const failed = job.failedFiles > 0 ? `, ${job.failedFiles} failed` : '';
+  return `${job.scoredFiles} of ${total} files scored${failed}, ${job.rows} rows`;
+}
+
+/** The line that an event is worth by itself; undefined for those that only move the progress. */
+function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; readonly message: string } | undefined {
+  switch (event.kind) {
+    case 'JobStateChanged': {
+      const why = event.error ? `: ${event.error.code}: ${event.error.message}` : '';
+      return { kind: 'state', message: `${event.state}${why}` };
+    }
+    case 'JobSealed':
+      return { kind: 'state', message: `output is sealed in ${job.outputDir}` };
+    case 'AttemptFailed':
+      return {
+        kind: 'attempt-failed',
+        message: `${rangeText(job, event.batch)} failed on ${event.node}: ${event.failure.code}: ${event.failure.message}`,
+      };
+    case 'Quarantined':
+      return {
+        kind: 'file-failed',
+        message: `${rangeText(job, event.batch)} given up: ${event.failure.code}: ${event.failure.message}`,
+      };
+    case 'HostFailed':
+      return { kind: 'attempt-failed', message: `the scorer did not start on ${event.node}: ${event.failure.code}: ${event.failure.message}` };
+    case 'Committed':
+    case 'JobSubmitted':
+    case 'PageListed':
+    case 'ListingEnded':
+    case 'SchemaSeen':
+    case 'SchemaFixed':
+    case 'Appended':
+    case 'Split':
+    case 'LeaseAdopted':
+    case 'LeaseGranted':
+    case 'LeaseReleased':
+    case 'BatchReady':
+    case 'UploadSegmentGiven':
+    case 'ResultPlaced':
+    case 'CopyStarted':
+    case 'Stalled':
+    case 'EpochBegan':
+    case 'NodeJoined':
+    case 'NodeConnected':
+    case 'NodeDisconnected':
+    case 'NodeHeard':
+    case 'NodeSuspected':
+    case 'NodeLost':
+    case 'NodeDraining':
+    case 'NodeGone':
+    case 'NodeForgotten':
+    case 'Wanted':
+    case 'ResultRefused':
+    case 'CommitRepeated':
+    case 'LeaseDisowned':
+    case 'TimeStalled':
+    case 'GrantsHeld':
+      return undefined;
+    default:
+      return unreachable(event);
+  }
+}
+
+function rangeText(job: Job, batch: number): string {
+  const first = job.batches.first(batch);
+  const count = job.batches.files(batch);
+  return count === 1 ? `file ${first}` : `files ${first}–${first + count - 1}`;
+}

@@ -1,0 +1,74 @@
+/** A job and a worker node as callers see them. Pure: a picture of the ledger. */
+import { join } from 'node:path';
+import { isFinal } from '../../common/core/states.ts';
+import type { JobView, NodeView } from '../api/backend.ts';
+import type { Job, Ledger, Node } from '../core/ledger.ts';
+
+export function jobView(ledger: Ledger, job: Job): JobView {
+  const { outputAction, outputFileName } = job.deployment.settings;
+  return {
+    name: job.name,
+    status: job.state,
+    waiting: waitingReason(ledger, job),
+    deployment: job.deployment.name,
+    input_path: job.inputPath,
+    output_path: job.outputDir,
+    output_file: outputAction === 'append_row' ? outputFile(job, outputFileName) : null,
+    created_at: isoTime(job.createdWallMs),
+    started_at: job.startedWallMs === null ? null : isoTime(job.startedWallMs),
+    ended_at: job.endedWallMs === null ? null : isoTime(job.endedWallMs),
+    files: {
+      total: job.files,
+      is_listed: job.isListed,
+      scored: job.scoredFiles,
+      failed: job.failedFiles,
+      skipped: job.skipped,
+    },
+    mini_batches: {
+      total: job.total,
+      committed: job.committed,
+      leased: job.leased,
+      failed_tries: job.failedTries,
+    },
+    rows: job.rows,
+    output_bytes: job.outputCommitted,
+    nodes: job.nodes.size,
+    error: job.error,
+  };
+}
+
+/** The rows lie under their final name only once the job is complete. */
+function outputFile(job: Job, name: string): string {
+  return join(job.outputDir, job.state === 'Completed' ? name : `${name}.partial`);
+}
+
+/** Why a job that has not ended does not go on; null when it does. */
+export function waitingReason(ledger: Ledger, job: Job): string | null {
+  if (isFinal(job.state)) return null;
+  if (job.stall) return `paused: ${job.stall.message}`;
+  if (job.state === 'Finalizing') return null;
+  const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
+  if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
+  if (job.leased > 0) return null;
+  if (job.files === 0 && !job.isListed) return 'the input is being listed';
+  if (!job.pending.isEmpty) return 'every slot is busy with other work';
+  if (job.waiting.size > 0) return `${job.waiting.size} mini-batches failed and are tried again after a pause`;
+  return null;
+}
+
+export function nodeView(node: Node): NodeView {
+  return {
+    name: node.name,
+    state: node.isConnected || node.state !== 'ready' ? node.state : 'suspect',
+    hostname: node.hostname,
+    pid: node.pid,
+    slots: node.slots,
+    leases: node.leases.size,
+    heartbeat_gap_ms_max: Math.round(node.heartbeatGapMsMax),
+    joined_at: isoTime(node.joinedWallMs),
+  };
+}
+
+export function isoTime(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}

@@ -1,0 +1,179 @@
+/** A backend with one job, whose events, errors and files a test decides. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { JobState } from '../../common/core/states.ts';
+import type { Backend, JobEvent, JobRequest, JobView, NodeView } from '../../coordinator/api/backend.ts';
+
+export class FakeBackend implements Backend {
+  readonly submitted: JobRequest[] = [];
+  readonly canceled: string[] = [];
+  readonly watched: string[] = [];
+  readonly opened: string[] = [];
+  submitError: unknown = null;
+  outputError: BatchError | null = null;
+  /** Name of the job that a submission without a name becomes. */
+  submitsAs = 'job-2';
+  /** Live iterations of {@link events}. */
+  subscriptions = 0;
+  readonly #outputDir: string;
+  readonly #events: JobEvent[] = [];
+  #view: JobView;
+  #hasEnded = false;
+  #failure: unknown = null;
+  #deliveredTo = 0;
+  #wake: (() => void)[] = [];
+
+  constructor(outputDir: string) {
+    this.#outputDir = outputDir;
+    this.#view = jobView('job-1', 'Running');
+  }
+
+  async submit(request: JobRequest): Promise<JobView> {
+    if (this.submitError !== null) throw this.submitError as Error;
+    this.submitted.push(request);
+    return Promise.resolve(jobView(request.name ?? this.submitsAs, 'Queued'));
+  }
+
+  list(): readonly JobView[] {
+    return [this.#view];
+  }
+
+  show(name: string): JobView {
+    if (name === 'last' || name === this.#view.name) return this.#view;
+    throw new BatchError('JOB_NOT_FOUND', `no job is called ${name}`);
+  }
+
+  async cancel(name: string): Promise<JobView> {
+    this.canceled.push(this.show(name).name);
+    this.#view = { ...this.#view, status: 'CancelRequested' };
+    return Promise.resolve(this.#view);
+  }
+
+  nodes(): readonly NodeView[] {
+    return [
+      {
+        name: 'node-1',
+        state: 'ready',
+        hostname: 'host',
+        pid: 7,
+        slots: 2,
+        leases: 1,
+        heartbeat_gap_ms_max: 5_012,
+        joined_at: '2026-11-21T09:30:12.000Z',
+      },
+    ];
+  }
+
+  async *events(name: string, afterSequence: number, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
+    this.watched.push(name);
+    this.subscriptions += 1;
+    this.#wakeAll();
+    const onAbort = (): void => this.#wakeAll();
+    signal.addEventListener('abort', onAbort);
+    try {
+      let next = afterSequence;
+      while (!signal.aborted) {
+        const event = this.#events[next];
+        if (event) {
+          next += 1;
+          yield event;
+          this.#deliveredTo = Math.max(this.#deliveredTo, event.sequence);
+          this.#wakeAll();
+        } else if (this.#failure !== null) throw this.#failure as Error;
+        else if (this.#hasEnded) return;
+        else await this.#change();
+      }
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      this.subscriptions -= 1;
+      this.#wakeAll();
+    }
+  }
+
+  async outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
+    this.show(name);
+    if (this.outputError) throw this.outputError;
+    return [{ path: 'predictions.csv', sizeBytes: (await stat(join(this.#outputDir, 'predictions.csv'))).size }];
+  }
+
+  outputFile(name: string, path: string): string {
+    this.show(name);
+    this.opened.push(path);
+    return join(this.#outputDir, path);
+  }
+
+  /** Adds `count` progress events. */
+  emit(count: number): void {
+    for (let i = 0; i < count; i += 1) this.push('progress');
+  }
+
+  /** Adds an event of `kind`. */
+  push(kind: JobEvent['kind']): void {
+    const sequence = this.#events.length + 1;
+    const message = `event ${sequence}`;
+    this.#events.push({ sequence, time: '2026-11-21T09:30:13.000Z', kind, message, job: this.#view });
+    this.#wakeAll();
+  }
+
+  /** Resolves once the event of that sequence has been asked beyond: it is on its way to a client. */
+  async delivered(sequence: number): Promise<void> {
+    while (this.#deliveredTo < sequence) await this.#change();
+  }
+
+  /** Ends the job with a last event of its own when `status` is given. */
+  finish(status?: JobState): void {
+    if (status) {
+      this.#view = { ...this.#view, status, ended_at: '2026-11-21T09:31:00.000Z' };
+      this.push('state');
+    }
+    this.#hasEnded = true;
+    this.#wakeAll();
+  }
+
+  fail(error: unknown): void {
+    this.#failure = error;
+    this.#wakeAll();
+  }
+
+  /** Changes what the job looks like from now on. */
+  change(change: Partial<JobView>): void {
+    this.#view = { ...this.#view, ...change };
+  }
+
+  /** Resolves once {@link subscriptions} is `count`. */
+  async subscriptionsReach(count: number): Promise<void> {
+    while (this.subscriptions !== count) await this.#change();
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#wake.push(resolve));
+  }
+
+  #wakeAll(): void {
+    const waiting = this.#wake;
+    this.#wake = [];
+    waiting.forEach((wake) => wake());
+  }
+}
+
+export function jobView(name: string, status: JobState): JobView {
+  return {
+    name,
+    status,
+    waiting: null,
+    deployment: 'digits',
+    input_path: '/in',
+    output_path: '/out',
+    output_file: '/out/predictions.csv',
+    created_at: '2026-11-21T09:30:12.000Z',
+    started_at: null,
+    ended_at: null,
+    files: { total: 500, is_listed: true, scored: 250, failed: 0, skipped: 0 },
+    mini_batches: { total: 50, committed: 25, leased: 2, failed_tries: 0 },
+    rows: 250,
+    output_bytes: 5_000,
+    nodes: 1,
+    error: null,
+  };
+}

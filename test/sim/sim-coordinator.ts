@@ -1,0 +1,440 @@
+/**
+ * The coordinator's process in the simulator: the real reactor on a simulated journal, output and network. It does what
+ * the real shell does and nothing else; it can be killed at any time and started again on what its disk kept.
+ */
+import { emptyCoordinatorMessage, type CoordinatorMessage, type JoinReply, type JoinRequest, type NodeMessage } from '../../common/core/cluster-messages.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { Deployment } from '../../common/core/deployment.ts';
+import { jobName, type NodeName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { formatToken, type Token } from '../../common/core/token.ts';
+import type { Command } from '../../coordinator/core/commands.ts';
+import type { Effect } from '../../coordinator/core/effects.ts';
+import type { DurableEvent } from '../../coordinator/core/events.ts';
+import { evolve } from '../../coordinator/core/evolve.ts';
+import { newLedger, type Job } from '../../coordinator/core/ledger.ts';
+import { nodeCommands } from '../../coordinator/core/node-commands.ts';
+import { Reactor } from '../../coordinator/core/reactor.ts';
+import { SimFile, type Rows } from './sim-disk.ts';
+import type { World } from './world.ts';
+
+export const simJob = jobName('sim');
+
+/** Deliberate damage to the program under test: a simulator that cannot find it proves nothing. */
+export interface Mutation {
+  /** Results are taken whatever their token says. */
+  readonly noFencing?: boolean;
+  /** Results are acknowledged before the journal is synced. */
+  readonly noSync?: boolean;
+  /** A stall of the coordinator is not taken off the leases. */
+  readonly noStallRule?: boolean;
+}
+
+/** The coordinator's end of a control stream. */
+export interface SimLink {
+  readonly node: NodeName;
+  deliver(message: CoordinatorMessage): void;
+  cut(): void;
+}
+
+export interface SimJob {
+  readonly files: number;
+  readonly deployment: Deployment;
+}
+
+/** What survives a crash. */
+class Disk {
+  readonly journal: DurableEvent[] = [];
+  readonly output = new SimFile();
+  readonly segments = new Map<number, SimFile>();
+  epoch = 0;
+  /** Pages of the listing that are sealed. */
+  pages = 0;
+
+  segment(number: number): SimFile {
+    let file = this.segments.get(number);
+    if (!file) {
+      file = new SimFile();
+      this.segments.set(number, file);
+    }
+    return file;
+  }
+}
+
+interface OutputOp {
+  readonly write: () => void;
+  readonly sync: () => void;
+  readonly done: () => void;
+}
+
+const pageFiles = 64;
+
+export class SimCoordinator {
+  readonly disk = new Disk();
+  readonly #world: World;
+  readonly #work: SimJob;
+  readonly #mutation: Mutation;
+  #reactor: Reactor | null = null;
+  #buffer: DurableEvent[] = [];
+  #isSyncing = false;
+  #ops: OutputOp[] = [];
+  #isWriting = false;
+  #links = new Map<NodeName, SimLink>();
+  #results = new Map<string, readonly Rows[]>();
+  #uploaded = new Map<string, readonly Rows[]>();
+  #adoptions = new Map<NodeName, { readonly oldToken: Token; readonly newToken: Token }[]>();
+  /** Counts starts, so that callbacks of a process that was killed are nobody's. */
+  #life = 0;
+  #lastTick = 0;
+  #frozenUntil = 0;
+  starts = 0;
+  sealedAs: string | null = null;
+
+  constructor(world: World, work: SimJob, mutation: Mutation = {}) {
+    this.#world = world;
+    this.#work = work;
+    this.#mutation = mutation;
+  }
+
+  get isUp(): boolean {
+    return this.#reactor !== null;
+  }
+
+  get job(): Job | undefined {
+    return this.#reactor?.ledger.jobs.get(simJob);
+  }
+
+  start(): void {
+    const ledger = newLedger({ heartbeatMs: 5_000 });
+    for (const event of this.disk.journal) evolve(ledger, event);
+    this.#life += 1;
+    this.starts += 1;
+    this.disk.epoch += 1;
+    const job = ledger.jobs.get(simJob);
+    this.disk.output.truncate(job?.outputCommitted ?? 0);
+    for (const segment of this.disk.segments.keys()) {
+      if (!job?.segments.has(segment)) this.disk.segments.delete(segment);
+    }
+    this.#reactor = new Reactor(ledger, {
+      append: (event) => this.#append(event),
+      carryOut: (effect) => this.#carryOut(effect),
+      publish: () => undefined,
+    });
+    this.#lastTick = this.#world.now;
+    this.#handle({ kind: 'begin', epoch: this.disk.epoch });
+    if (!job) {
+      this.#handle({
+        kind: 'submit',
+        job: simJob,
+        deployment: this.#work.deployment,
+        inputPath: '/in',
+        outputDir: '/out',
+        wallMs: 0,
+      });
+    }
+    this.#own(limits.tickMs, () => this.#tick());
+    this.#world.say(`coordinator starts, epoch ${this.disk.epoch}`);
+  }
+
+  /** kill -9: what was not synced may be lost, all connections end. */
+  kill(): void {
+    if (!this.#reactor) return;
+    this.#world.say('coordinator is killed');
+    this.#life += 1;
+    this.#reactor = null;
+    const kept = this.#isSyncing ? this.#world.random.between(0, this.#buffer.length) : 0;
+    this.disk.journal.push(...this.#buffer.slice(0, kept));
+    this.#buffer = [];
+    this.#isSyncing = false;
+    this.disk.output.crash(this.#world.random);
+    for (const file of this.disk.segments.values()) file.crash(this.#world.random);
+    this.#ops = [];
+    this.#isWriting = false;
+    this.#results.clear();
+    this.#uploaded.clear();
+    this.#adoptions.clear();
+    const links = [...this.#links.values()];
+    this.#links.clear();
+    for (const link of links) link.cut();
+  }
+
+  /** The event loop stands still: timers and messages wait. */
+  stall(ms: number): void {
+    this.#frozenUntil = Math.max(this.#frozenUntil, this.#world.now + ms);
+    this.#world.say(`coordinator stalls for ${ms} ms`);
+  }
+
+  /** Runs when the event loop gets to it, unless the process has been killed since. */
+  #own(delayMs: number, what: () => void): void {
+    const life = this.#life;
+    const attempt = (): void => {
+      if (life !== this.#life) return;
+      if (this.#frozenUntil > this.#world.now) this.#world.after(this.#frozenUntil - this.#world.now, attempt);
+      else what();
+    };
+    this.#world.after(delayMs, attempt);
+  }
+
+  /** A message from the network; order within one sender is kept by equal delays. */
+  arrive(what: () => void): void {
+    this.#own(0, what);
+  }
+
+  join(request: JoinRequest, reply: (result: JoinReply | BatchError) => void): void {
+    this.arrive(() => {
+      try {
+        const { name: node, incarnation, slots, hostname, pid } = request;
+        this.#handle({ kind: 'join', node, incarnation, slots, hostname, pid, wallMs: 0 });
+        reply({
+          protocol: 1,
+          release: 'sim',
+          session: `${this.disk.epoch}/${node}`,
+          epoch: this.disk.epoch,
+          heartbeatMs: 5_000,
+          leaseMs: 30_000,
+          uploadCreditBytes: limits.uploadCreditBytes,
+        });
+      } catch (error) {
+        if (!(error instanceof BatchError)) throw error;
+        reply(error);
+      }
+    });
+  }
+
+  connect(link: SimLink): void {
+    this.arrive(() => {
+      this.#links.get(link.node)?.cut();
+      this.#links.set(link.node, link);
+    });
+  }
+
+  disconnected(link: SimLink): void {
+    this.arrive(() => {
+      if (this.#links.get(link.node) !== link) return;
+      this.#links.delete(link.node);
+      this.#handle({ kind: 'disconnected', node: link.node });
+    });
+  }
+
+  /** `bytesOf`: the rows of a result that is not uploaded. */
+  receive(link: SimLink, message: NodeMessage, bytesOf: (token: Token) => readonly Rows[]): void {
+    this.arrive(() => {
+      if (this.#links.get(link.node) !== link) return;
+      for (const result of message.results) {
+        const key = formatToken(result.token);
+        const rows = result.isUploaded ? this.#uploaded.get(key) : bytesOf(result.token);
+        if (rows) this.#results.set(key, rows);
+      }
+      for (const command of nodeCommands(link.node, message, 0)) this.#handle(this.#mutate(command));
+      if (message.heartbeat) this.#send(link.node, { heartbeatAck: message.heartbeat.sequence });
+    });
+  }
+
+  /** All bytes of a result have come over the bulk channel. */
+  upload(node: NodeName, token: Token, rows: readonly Rows[], reply: (isTaken: boolean) => void): void {
+    this.arrive(() => {
+      const reactor = this.#reactor;
+      const lease = reactor?.ledger.leases.get(token.counter);
+      if (!reactor || lease?.node !== node || lease.token.epoch !== token.epoch) return reply(false);
+      const length = rows.reduce((sum, piece) => sum + piece.length, 0);
+      this.#uploaded.set(formatToken(token), rows);
+      if (length > limits.directAppendBytesMax) {
+        this.#handle({ kind: 'upload-began', node, token });
+        const segment = reactor.ledger.leases.get(token.counter)?.uploadSegment;
+        if (segment !== null && segment !== undefined) this.disk.segment(segment).write(0, rows);
+      }
+      reply(true);
+    });
+  }
+
+  #mutate(command: Command): Command {
+    const reactor = this.#reactor;
+    if (!this.#mutation.noFencing || command.kind !== 'result' || !reactor) return command;
+    // Takes any result for the lease that its mini-batch has now.
+    for (const lease of reactor.ledger.leases.values()) {
+      if (reactor.ledger.leases.has(command.token.counter)) return command;
+      const rows = this.#results.get(formatToken(command.token));
+      if (!rows || lease.placed) continue;
+      this.#results.set(formatToken(lease.token), rows);
+      return { ...command, token: lease.token, node: lease.node };
+    }
+    return command;
+  }
+
+  #handle(command: Command): void {
+    this.#reactor?.handle(command, this.#world.now, 0);
+  }
+
+  #tick(): void {
+    const late = this.#world.now - this.#lastTick - limits.tickMs;
+    this.#lastTick = this.#world.now;
+    const stallMs = late > limits.stallMsMin && !this.#mutation.noStallRule ? late : 0;
+    this.#handle({ kind: 'tick', stallMs, wallMs: 0 });
+    this.#own(limits.tickMs, () => this.#tick());
+  }
+
+  #append(event: DurableEvent): number {
+    this.#buffer.push(event);
+    const sequence = this.disk.journal.length + this.#buffer.length;
+    if (this.#mutation.noSync) this.#own(0, () => this.#reactor?.synced(sequence));
+    this.#sync();
+    return sequence;
+  }
+
+  #sync(): void {
+    if (this.#isSyncing || this.#buffer.length === 0) return;
+    this.#isSyncing = true;
+    const group = this.#buffer.length;
+    this.#own(this.#world.random.between(1, 15), () => {
+      this.disk.journal.push(...this.#buffer.splice(0, group));
+      this.#isSyncing = false;
+      this.#reactor?.synced(this.disk.journal.length);
+      this.#sync();
+    });
+  }
+
+  #enqueue(op: OutputOp): void {
+    this.#ops.push(op);
+    this.#drain();
+  }
+
+  /** One group at a time: all writes, then the syncs, then the word that they are done. */
+  #drain(): void {
+    if (this.#isWriting || this.#ops.length === 0) return;
+    this.#isWriting = true;
+    const group = this.#ops.splice(0);
+    for (const op of group) op.write();
+    this.#own(this.#world.random.between(1, 20), () => {
+      for (const op of group) op.sync();
+      this.#isWriting = false;
+      for (const op of group) op.done();
+      this.#drain();
+    });
+  }
+
+  #send(node: NodeName, part: Partial<CoordinatorMessage>): void {
+    this.#links.get(node)?.deliver({ ...emptyCoordinatorMessage, ...part });
+  }
+
+  #carryOut(effect: Effect): void {
+    const { output } = this.disk;
+    switch (effect.kind) {
+      case 'grant': {
+        const files = Array.from({ length: effect.range.count }, (_, index) => ({
+          path: `f${effect.range.first + index}`,
+          sizeBytes: 10,
+          identity: '10-0',
+        }));
+        const { settings } = this.#work.deployment;
+        const spec = {
+          name: simJob,
+          deployment: 'sim',
+          scorer: this.#work.deployment.scorer,
+          model: null,
+          code: null,
+          settings: { ...settings, concurrencyMax: settings.concurrencyPerInstanceMax },
+          inputRoot: '/in',
+        };
+        const grant = { token: effect.token, job: simJob, first: effect.range.first, files, attempt: effect.attempt };
+        return this.#send(effect.node, { jobs: [spec], grants: [grant] });
+      }
+      case 'adopt': {
+        const pairs = this.#adoptions.get(effect.node) ?? [];
+        pairs.push({ oldToken: effect.oldToken, newToken: effect.token });
+        this.#adoptions.set(effect.node, pairs);
+        return;
+      }
+      case 'welcome': {
+        const kept = effect.kept.map((token) => ({ oldToken: token, newToken: token }));
+        const adoption = [...(this.#adoptions.get(effect.node) ?? []), ...kept];
+        this.#adoptions.delete(effect.node);
+        return this.#send(effect.node, { adoption });
+      }
+      case 'committed':
+        return this.#send(effect.node, { committed: [effect.token] });
+      case 'refuse':
+        return this.#send(effect.node, { refused: [{ token: effect.token, failure: effect.failure }] });
+      case 'revoke':
+        return this.#send(effect.node, { revoked: [effect.token] });
+      case 'end-job':
+        for (const node of this.#links.keys()) this.#send(node, { endedJobs: [effect.job] });
+        return;
+      case 'append': {
+        const rows = this.#take(effect.token);
+        return this.#enqueue({
+          write: () => output.write(effect.offset, rows),
+          sync: () => output.sync(),
+          done: () => this.#handle({ kind: 'written', job: simJob, token: effect.token }),
+        });
+      }
+      case 'stage': {
+        const rows = this.#take(effect.token);
+        const file = this.disk.segment(effect.segment);
+        return this.#enqueue({
+          write: () => file.write(effect.offset, rows),
+          sync: () => file.sync(),
+          done: () => this.#handle({ kind: 'written', job: simJob, token: effect.token }),
+        });
+      }
+      case 'settle': {
+        const file = effect.segment > 0 ? this.disk.segment(effect.segment) : null;
+        return this.#enqueue({
+          write: () => undefined,
+          sync: () => file?.sync(),
+          done: () => this.#handle({ kind: 'written', job: simJob, token: effect.token }),
+        });
+      }
+      case 'copy':
+        return this.#enqueue({
+          write: () => {
+            let at = effect.toOffset;
+            for (const { segment, offset, length } of effect.from) {
+              const rows = this.disk.segment(segment).read(offset, offset + length);
+              if (typeof rows === 'string') throw new Error(`segment ${segment}: ${rows}`);
+              output.write(at, rows);
+              at += length;
+            }
+          },
+          sync: () => output.sync(),
+          done: () => this.#handle({ kind: 'copied', job: simJob }),
+        });
+      case 'drop-segment':
+        this.disk.segments.delete(effect.segment);
+        return;
+      case 'discard':
+        this.#results.delete(formatToken(effect.token));
+        this.#uploaded.delete(formatToken(effect.token));
+        return;
+      case 'prologue':
+        return;
+      case 'list':
+        return this.#own(1, () => this.#listPage());
+      case 'seal':
+        return this.#own(this.#world.random.between(5, 50), () => {
+          this.sealedAs = this.job?.state ?? 'gone';
+          this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 });
+        });
+    }
+  }
+
+  #take(token: Token): readonly Rows[] {
+    const rows = this.#results.get(formatToken(token));
+    if (!rows) throw new Error(`no bytes of result ${formatToken(token)}`);
+    this.#results.delete(formatToken(token));
+    this.#uploaded.delete(formatToken(token));
+    return rows;
+  }
+
+  #listPage(): void {
+    const { job } = this;
+    if (!job || job.isListed) return;
+    const files = Math.min(pageFiles, this.#work.files - job.files);
+    if (files > 0) {
+      const sizesBytes = new Float64Array(files).fill(10);
+      this.#handle({ kind: 'page-listed', job: simJob, chunk: job.chunks, sizesBytes, wallMs: 0 });
+      this.#own(this.#world.random.between(1, 20), () => this.#listPage());
+    } else {
+      this.#handle({ kind: 'listing-ended', job: simJob, skipped: 0, wallMs: 0 });
+    }
+  }
+}

@@ -1,0 +1,106 @@
+/** Virtual time and chance: everything that happens in a simulation happens through here, in an order that a seed fixes. */
+
+/** A small generator whose whole state is one number (mulberry32). */
+export class Random {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed >>> 0;
+  }
+
+  /** From 0 to below 1. */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
+    let t = this.#state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  }
+
+  /** A whole number from `from` to `to`, both included. */
+  between(from: number, to: number): number {
+    return from + Math.floor(this.next() * (to - from + 1));
+  }
+
+  chance(probability: number): boolean {
+    return this.next() < probability;
+  }
+
+  pick<T>(items: readonly T[]): T {
+    return items[this.between(0, items.length - 1)] as T;
+  }
+}
+
+interface Scheduled {
+  readonly at: number;
+  readonly sequence: number;
+  readonly what: () => void;
+}
+
+export class World {
+  readonly random: Random;
+  /** What happened, for comparing two runs of one seed. */
+  readonly trace: string[] = [];
+  now = 0;
+  #sequence = 0;
+  #queue: Scheduled[] = [];
+
+  constructor(seed: number) {
+    this.random = new Random(seed);
+  }
+
+  after(delayMs: number, what: () => void): void {
+    this.#sequence += 1;
+    const item = { at: this.now + Math.max(0, delayMs), sequence: this.#sequence, what };
+    let at = this.#queue.length;
+    this.#queue.push(item);
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      const other = this.#queue[parent] as Scheduled;
+      if (!isBefore(item, other)) break;
+      this.#queue[at] = other;
+      this.#queue[parent] = item;
+      at = parent;
+    }
+  }
+
+  say(text: string): void {
+    this.trace.push(`${this.now.toFixed(1)} ${text}`);
+  }
+
+  /** Runs until `isOver` or nothing is left; false when virtual time reached `untilMs` first. */
+  run(untilMs: number, isOver: () => boolean): boolean {
+    for (;;) {
+      if (isOver()) return true;
+      const item = this.#pop();
+      if (!item) return isOver();
+      if (item.at > untilMs) return false;
+      this.now = item.at;
+      item.what();
+    }
+  }
+
+  #pop(): Scheduled | undefined {
+    const top = this.#queue[0];
+    const last = this.#queue.pop();
+    if (!top || !last || this.#queue.length === 0) return top;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      const left = this.#queue[child];
+      if (!left) break;
+      const right = this.#queue[child + 1];
+      if (right && isBefore(right, left)) child += 1;
+      const other = this.#queue[child] as Scheduled;
+      if (!isBefore(other, last)) break;
+      this.#queue[at] = other;
+      at = child;
+    }
+    this.#queue[at] = last;
+    return top;
+  }
+}
+
+function isBefore(a: Scheduled, b: Scheduled): boolean {
+  return a.at < b.at || (a.at === b.at && a.sequence < b.sequence);
+}

@@ -1,0 +1,260 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { CoordinatorProcess, EmbeddedOptions, WorkerProcess } from '../../cli/processes.ts';
+import { runCli } from '../../cli/run-cli.ts';
+import type { CoordinatorSettings, WorkerSettings } from '../../common/config/process-settings.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { deferred } from '../../common/io/deferred.ts';
+import type { JobState } from '../../common/core/states.ts';
+import { cli, testHost } from '../helpers/cli-host.ts';
+import { jobView } from '../helpers/fake-backend.ts';
+
+let dir = '';
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'batchmill-cli-'));
+  await writeFile(join(dir, 'digits.onnx'), '');
+});
+afterEach(async () => await rm(dir, { recursive: true, force: true }));
+
+describe('words', () => {
+  test('help goes to stdout and is no error', async () => {
+    for (const args of [['--help'], ['help'], ['job', '--help'], ['run', '-h'], ['job', 'submit', '--help']]) {
+      const { code, stdout, stderr } = await cli(args);
+      expect([args, code, stderr]).toEqual([args, 0, '']);
+      expect(stdout).toMatch(/^Usage: batchmill /);
+    }
+    expect(await cli(['--version'])).toEqual({ code: 0, stdout: '1.2.3\n', stderr: '' });
+  });
+
+  test.each([
+    [[], 'wanted a command, found none'],
+    [['job'], 'wanted a command, found none'],
+    [['jobs'], "unknown command 'jobs'"],
+    [['run'], "required option '--input <path>' not specified"],
+    [['run', 'x.yml', '--output', 'o'], "required option '--input <path>' not specified"],
+    [['run', 'x.yml', '--input', 'i', '--output', 'o', '--fast'], "unknown option '--fast'"],
+    [['job', 'show'], "missing required argument 'name'"],
+    [['job', 'list', '-o', 'xml'], 'Allowed choices are table, json, jsonc, yaml, tsv'],
+    [['job', 'list', '--server', 'nowhere'], '--server: wanted HOST:PORT'],
+    [['job', 'submit', 'x', '--input', 'i', '--output', 'o', '--wait', '--stream'], 'cannot be used with'],
+    [['coordinator', 'start', '--listen', '7077'], '--listen: wanted HOST:PORT'],
+    [['coordinator', 'start', '--heartbeat-interval', 'often'], '--heartbeat-interval: wanted a time'],
+    [['worker', 'join', 'host'], 'HOST:PORT: wanted HOST:PORT'],
+    [['worker', 'join', 'host:7077', '--slots', '0'], '--slots: wanted a whole number'],
+    [['worker', 'join', 'host:7077', '--name', 'a/b'], '--name: wanted letters'],
+  ])('%j is wrong usage', async (args, reason) => {
+    const { code, stdout, stderr } = await cli(args);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain('error USAGE: ');
+    expect(stderr).toContain(reason);
+  });
+
+  test('what nobody foresaw is INTERNAL with its stack, never a bare crash', async () => {
+    const { code, stderr } = await cli(['coordinator', 'start']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/error INTERNAL: no coordinator in this test\n(.*\n)+ {4}.*at /);
+  });
+});
+
+describe('validate', () => {
+  test('answers with the deployment', async () => {
+    const { code, stdout, stderr } = await cli(['validate', 'digits.onnx', '--mini-batch-size', '4'], { cwd: dir });
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      name: 'digits',
+      settings: { miniBatchSize: { kind: 'files', files: 4 } },
+    });
+    expect(stderr).toBe('digits.onnx is valid\n');
+  });
+
+  test('a mistake has its place and exit code 2, a missing file 3', async () => {
+    await writeFile(join(dir, 'd.yml'), 'type: model\nmodle: digits.onnx\n');
+    const wrong = await cli(['validate', 'd.yml'], { cwd: dir });
+    expect([wrong.code, wrong.stdout]).toEqual([2, '']);
+    expect(wrong.stderr).toContain(
+      'error CONFIG_UNKNOWN_KEY: d.yml:2:1: modle is not a known key; did you mean model?',
+    );
+    expect((await cli(['validate', 'gone.yml'], { cwd: dir })).code).toBe(3);
+    const scale = await cli(['validate', 'digits.onnx', '--scale', 'big'], { cwd: dir });
+    expect([scale.code, scale.stderr]).toEqual([2, expect.stringContaining('--scale: wanted a number above 0')]);
+  });
+});
+
+describe('run', () => {
+  const args = ['run', 'digits.onnx', '--input', 'in', '--output', 'out', '--slots', '3'];
+  const ending = (status: JobState, seen: EmbeddedOptions[] = []) => ({
+    cwd: dir,
+    processes: {
+      runEmbedded: async (options: EmbeddedOptions) => {
+        seen.push(options);
+        const error = { code: 'NO_RESULTS' as const, message: 'no rows at all', detail: 'why' };
+        return Promise.resolve({ ...jobView('digits-1', status), error: status === 'Failed' ? error : null });
+      },
+    },
+  });
+
+  test('hands over what was resolved, says it, and answers with the job', async () => {
+    const seen: EmbeddedOptions[] = [];
+    const { code, stdout, stderr } = await cli(
+      [...args, '--nodes', '2', '--overwrite', '--python', 'py'],
+      ending('Completed', seen),
+    );
+    expect(code).toBe(0);
+    expect(seen[0]).toMatchObject({
+      inputPath: join(dir, 'in'),
+      outputDir: join(dir, 'out'),
+      isOverwrite: true,
+      nodes: 2,
+      slots: 3,
+      python: 'py',
+    });
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'digits-1', status: 'Completed' });
+    expect(stdout.startsWith('{\n  "name": "digits-1"')).toBe(true);
+    expect(stderr).toContain(`deployment  digits (built-in ONNX scorer, ${dir}/digits.onnx)\n`);
+    expect(stderr).toContain(`input       ${dir}/in\noutput      ${dir}/out/predictions.csv\n`);
+  });
+
+  test('the exit code is the job’s fate', async () => {
+    const failed = await cli(args, ending('Failed'));
+    expect(failed.code).toBe(1);
+    expect(failed.stderr).toContain('error NO_RESULTS: no rows at all');
+    expect(failed.stderr).toContain('\n    why\n');
+    expect((await cli(args, ending('Canceled'))).code).toBe(4);
+  });
+
+  test('flags before environment before default', async () => {
+    const seen: EmbeddedOptions[] = [];
+    const environment = { BATCHMILL_SLOTS: '5', BATCHMILL_PYTHON: '/opt/python' };
+    await cli(args, { ...ending('Completed', seen), environment });
+    await cli(args.slice(0, 6), { ...ending('Completed', seen), environment });
+    expect(seen.map((one) => [one.slots, one.python])).toEqual([
+      [3, '/opt/python'],
+      [5, '/opt/python'],
+    ]);
+  });
+
+  test('the first Ctrl-C cancels and is waited for, the second ends at once', async () => {
+    const host = testHost({
+      cwd: dir,
+      processes: {
+        runEmbedded: async ({ signal }) => {
+          const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+          expect(host.interrupt()).toBe(1);
+          await aborted;
+          expect(host.exits).toEqual([]);
+          host.interrupt();
+          return jobView('digits-1', 'Canceled');
+        },
+      },
+    });
+    expect(await runCli(args, host)).toBe(4);
+    expect(host.exits).toEqual([130]);
+    expect(host.err).toContain('canceling');
+    expect(host.interrupt()).toBe(0);
+  });
+});
+
+describe('processes', () => {
+  /** A handle whose end a test decides. */
+  function handle() {
+    const calls: string[] = [];
+    const { promise, resolve, reject } = deferred<void>();
+    const end = (call: string) => async (): Promise<void> => {
+      calls.push(call);
+      resolve();
+      return promise;
+    };
+    return { calls, closed: promise, close: end('close'), drain: end('drain'), fail: reject };
+  }
+
+  test('coordinator start answers with real addresses and the line to join with, and closes at Ctrl-C', async () => {
+    const process = handle();
+    const given: CoordinatorSettings[] = [];
+    const host = testHost({
+      environment: { BATCHMILL_HTTP: '127.0.0.1:0' },
+      processes: {
+        startCoordinator: async (settings): Promise<CoordinatorProcess> => {
+          given.push(settings);
+          queueMicrotask(() => setImmediate(() => host.interrupt()));
+          return Promise.resolve({
+            listen: { host: '::1', port: 4_001 },
+            http: { host: '127.0.0.1', port: 4_002 },
+            joinToken: 'secret',
+            ...process,
+          });
+        },
+      },
+    });
+    expect(await runCli(['coordinator', 'start', '--listen', '[::1]:0', '--heartbeat-interval', '250ms'], host)).toBe(
+      0,
+    );
+    expect(given[0]).toMatchObject({ listen: { host: '::1', port: 0 }, http: { port: 0 }, heartbeatMs: 250 });
+    expect(JSON.parse(host.out)).toEqual({
+      listen: '[::1]:4001',
+      http: '127.0.0.1:4002',
+      join: 'batchmill worker join [::1]:4001 --token secret',
+    });
+    expect(process.calls).toEqual(['close']);
+  });
+
+  test('Ctrl-C drains a worker node', async () => {
+    const process = handle();
+    const host = testHost({
+      processes: {
+        startWorker: async (settings): Promise<WorkerProcess> => {
+          setImmediate(() => host.interrupt());
+          return Promise.resolve({ name: settings.name, slots: settings.slots, ...process });
+        },
+      },
+    });
+    expect(await runCli(['worker', 'join', 'machine:7077'], host)).toBe(0);
+    expect([process.calls, host.exits]).toEqual([['drain'], []]);
+    expect(host.err).toContain('leaving once what is running is scored');
+  });
+
+  test('a network address needs --insecure', async () => {
+    const { code, stderr } = await cli(['coordinator', 'start', '--http', '0.0.0.0:7078']);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('error LISTEN_INSECURE: --http: 0.0.0.0:7078')]);
+    const seen: CoordinatorSettings[] = [];
+    const startCoordinator = (settings: CoordinatorSettings): Promise<CoordinatorProcess> => {
+      seen.push(settings);
+      throw new BatchError('STATE_LOCKED', 'taken');
+    };
+    const allowed = await cli(['coordinator', 'start', '--http', '0.0.0.0:7078', '--insecure'], {
+      processes: { startCoordinator },
+    });
+    expect([allowed.code, seen[0]?.http.host]).toEqual([6, '0.0.0.0']);
+  });
+
+  test('worker join hands its settings over and fails with the worker’s own error', async () => {
+    const process = handle();
+    const given: WorkerSettings[] = [];
+    const run = cli(['worker', 'join', 'machine:7077', '--slots', '4', '--name', 'gpu-1', '--scratch-dir', dir], {
+      environment: { BATCHMILL_TOKEN: 'from-environment' },
+      processes: {
+        startWorker: async (settings): Promise<WorkerProcess> => {
+          given.push(settings);
+          setImmediate(() => process.fail(new BatchError('NAME_TAKEN', 'gpu-1 is taken')));
+          return Promise.resolve({ name: settings.name, slots: settings.slots, ...process });
+        },
+      },
+    });
+    const { code, stdout, stderr } = await run;
+    expect([code, stdout]).toEqual([6, '']);
+    expect(stderr).toContain('gpu-1 joined machine:7077 with 4 slots');
+    expect(stderr).toContain('error NAME_TAKEN: gpu-1 is taken');
+    expect(given).toEqual([
+      {
+        coordinator: { host: 'machine', port: 7_077 },
+        token: 'from-environment',
+        slots: 4,
+        name: 'gpu-1',
+        python: 'python3',
+        scratchDir: dir,
+      },
+    ]);
+  });
+});

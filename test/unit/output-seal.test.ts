@@ -1,0 +1,229 @@
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { prepareOutputDir } from '../../coordinator/output/output-dir.ts';
+import { sealOutput, type SealOptions } from '../../coordinator/output/seal.ts';
+import type { ErrorLine, FileLine, SealedOutput } from '../../coordinator/output/sealed-lines.ts';
+import { matching } from '../helpers/matching.ts';
+import { Killed, MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
+
+const rows = 'a.png 3\nc.png 5\n';
+
+function fileLine(ordinal: number, path: string): FileLine {
+  const isFailed = path.startsWith('b');
+  return {
+    ordinal,
+    path,
+    size_bytes: 10,
+    identity: '10-1',
+    status: isFailed ? 'failed' : 'scored',
+    rows: isFailed ? 0 : 1,
+    mini_batch: [0, 3],
+    attempt: '1.1',
+    node: 'n1',
+    code: isFailed ? 'INPUT_DECODE_FAILED' : null,
+  };
+}
+
+async function* lines<T>(items: readonly T[]): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
+}
+
+const failedLine: ErrorLine = {
+  ordinal: 1,
+  path: 'b.png',
+  code: 'INPUT_DECODE_FAILED',
+  message: 'no image',
+  detail: '',
+  tries: 3,
+  node: 'n1',
+};
+
+function options(disk: MemoryFileSystem, more: Partial<SealOptions> = {}): SealOptions {
+  return {
+    dir: '/out',
+    outputFileName: 'predictions.csv',
+    header: { job: 'digits-1', input_path: '/in' },
+    files: lines(['a.png', 'b.png', 'c.png'].map((path, ordinal) => fileLine(ordinal, path))),
+    errors: lines([failedLine]),
+    verdict: 'Completed',
+    fileSystem: disk,
+    chunkLinesMax: 2,
+    ...more,
+  };
+}
+
+function folder(): MemoryFileSystem {
+  const disk = new MemoryFileSystem();
+  disk.put('/out/predictions.csv.partial', Buffer.from(rows));
+  disk.put('/out/written-by-the-script.txt', Buffer.from('theirs'));
+  return disk;
+}
+
+function snapshot(disk: MemoryFileSystem): Record<string, string | undefined> {
+  return Object.fromEntries(disk.paths().map((path) => [path, disk.content(path)?.toString()]));
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+describe('sealing', () => {
+  it('leaves the output, manifest chunks, errors, manifest and _SUCCESS, all with true digests', async () => {
+    const disk = folder();
+    const sealed = await sealOutput(options(disk));
+    expect(disk.paths()).toEqual([
+      '/out/_SUCCESS',
+      '/out/_errors.jsonl',
+      '/out/_manifest.json',
+      '/out/_manifest/files-00000.jsonl',
+      '/out/_manifest/files-00001.jsonl',
+      '/out/predictions.csv',
+      '/out/written-by-the-script.txt',
+    ]);
+    expect(sealed.output).toEqual({ path: 'predictions.csv', bytes: rows.length, sha256: sha256(rows) });
+    expect(sealed.files.map((chunk) => chunk.lines)).toEqual([2, 1]);
+    for (const file of [...sealed.files, sealed.errors, sealed.output]) {
+      const content = disk.content(`/out/${file?.path}`)?.toString() ?? '';
+      expect(file).toMatchObject({ bytes: content.length, sha256: sha256(content) });
+    }
+    const manifest = JSON.parse(disk.content('/out/_manifest.json')?.toString() ?? '') as SealedOutput;
+    expect(manifest).toEqual({ job: 'digits-1', input_path: '/in', ...sealed });
+    expect(Object.keys(manifest)[0]).toBe('job');
+    const first = disk.content('/out/_manifest/files-00000.jsonl')?.toString().split('\n')[1] as string;
+    expect(JSON.parse(first)).toEqual(fileLine(1, 'b.png'));
+  });
+
+  it('comes to the same folder from a crash at any point, and shows _SUCCESS only when all is there', async () => {
+    const whole = folder();
+    await sealOutput(options(whole));
+    let rounds = 0;
+    for (let changes = 0; ; changes += 1) {
+      for (const isPowerCut of [false, true]) {
+        const disk = folder();
+        disk.changesLeft = changes;
+        const outcome = await sealOutput(options(disk)).catch((error: unknown) => error);
+        const isKilled = outcome instanceof Killed;
+        if (!isKilled && !isPowerCut) {
+          disk.powerCut();
+          expect(snapshot(disk)).toEqual(snapshot(whole));
+          expect(rounds).toBeGreaterThan(20);
+          return;
+        }
+        if (isPowerCut) disk.powerCut();
+        disk.changesLeft = Number.MAX_SAFE_INTEGER;
+        if (disk.content('/out/_SUCCESS')) expect(snapshot(disk)).toEqual(snapshot(whole));
+        await sealOutput(options(disk));
+        expect(snapshot(disk)).toEqual(snapshot(whole));
+        rounds += 1;
+      }
+    }
+  });
+
+  it('makes each name durable before the one that promises it', async () => {
+    const disk = folder();
+    await sealOutput(options(disk));
+    const order = disk.log.filter((line) => /^(syncDir|rename)|_SUCCESS/.test(line));
+    expect(order).toEqual([
+      'rename /out/_manifest/files-00000.jsonl.tmp',
+      'rename /out/_manifest/files-00001.jsonl.tmp',
+      'syncDir /out/_manifest',
+      'rename /out/_errors.jsonl.tmp',
+      'rename /out/predictions.csv.partial',
+      'syncDir /out',
+      'rename /out/_manifest.json.tmp',
+      'syncDir /out',
+      'open /out/_SUCCESS',
+      'syncDir /out',
+    ]);
+  });
+
+  it('leaves the partial output of a failed or canceled job under its own name, without _SUCCESS', async () => {
+    for (const verdict of ['Failed', 'Canceled'] as const) {
+      const disk = folder();
+      const sealed = await sealOutput(options(disk, { verdict, errors: lines([]) }));
+      expect(sealed).toMatchObject({ verdict, errors: null, output: { path: 'predictions.csv.partial' } });
+      expect(disk.content('/out/predictions.csv.partial')?.toString()).toBe(rows);
+      expect(disk.content('/out/_SUCCESS')).toBeNull();
+      expect(disk.content('/out/_errors.jsonl')).toBeNull();
+      expect(disk.content('/out/_manifest.json')).not.toBeNull();
+    }
+    const empty = new MemoryFileSystem();
+    await empty.makeDir('/out');
+    expect(await sealOutput(options(empty, { verdict: 'Failed' }))).toMatchObject({ output: null });
+  });
+
+  it('writes no predictions with summary_only, but the manifest all the same', async () => {
+    const disk = new MemoryFileSystem();
+    await disk.makeDir('/out');
+    expect(await sealOutput(options(disk, { outputFileName: null }))).toMatchObject({ output: null });
+    expect(disk.content('/out/_SUCCESS')?.length).toBe(0);
+  });
+
+  it('says what stands in the way', async () => {
+    const gone = new MemoryFileSystem();
+    await gone.makeDir('/out');
+    await expect(sealOutput(options(gone))).rejects.toMatchObject({ code: 'OUTPUT_CORRUPT' });
+    const full = folder();
+    full.capacityBytes = full.usedBytes + 5;
+    await expect(sealOutput(options(full))).rejects.toMatchObject({ code: 'DISK_FULL', message: matching(/\/out/) });
+    const broken = folder();
+    broken.fail = (operation, path) => (operation === 'rename' ? systemError('EIO', path) : null);
+    await expect(sealOutput(options(broken))).rejects.toMatchObject({ code: 'STATE_UNWRITABLE' });
+  });
+});
+
+describe('an output folder', () => {
+  let dir = '';
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'batchmill-output-'));
+  });
+  afterEach(async () => {
+    await rm(dir, { recursive: true });
+  });
+  const prepare = (isOverwrite: boolean, outputFileName: string | null = 'predictions.csv', path = dir) =>
+    prepareOutputDir({ dir: path, isOverwrite, outputFileName });
+
+  it('is made, also several levels deep, and may hold what is not ours', async () => {
+    expect(await prepare(false, 'p.csv', join(dir, 'a', 'b'))).toEqual({ removed: [], foreign: [] });
+    await writeFile(join(dir, 'notes.txt'), '');
+    expect(await prepare(false)).toEqual({ removed: [], foreign: ['a', 'notes.txt'] });
+  });
+
+  it('is refused when it holds results, naming them', async () => {
+    for (const name of ['predictions.csv', 'predictions.csv.partial', '_SUCCESS', '_manifest.json', '_errors.jsonl']) {
+      await writeFile(join(dir, name), 'x');
+      await expect(prepare(false)).rejects.toMatchObject({
+        code: 'OUTPUT_EXISTS',
+        message: expect.stringContaining(`(${name})`) as string,
+      });
+      expect(await readFile(join(dir, name), 'utf8')).toBe('x');
+      await rm(join(dir, name));
+    }
+  });
+
+  it('loses exactly the earlier results on overwrite, also those under another name', async () => {
+    await mkdir(join(dir, '_manifest'));
+    await writeFile(join(dir, '_manifest', 'files-00000.jsonl'), '');
+    await writeFile(join(dir, '_manifest', 'mine.txt'), '');
+    await writeFile(join(dir, '_manifest.json'), JSON.stringify({ output: { path: 'earlier.csv' } }));
+    for (const name of ['_SUCCESS', 'earlier.csv', 'other.csv', 'notes.txt']) await writeFile(join(dir, name), '');
+    const prepared = await prepare(true);
+    expect(prepared.removed).toEqual(['_SUCCESS', 'earlier.csv', '_manifest', '_manifest.json']);
+    expect(prepared.foreign).toEqual(['_manifest', 'notes.txt', 'other.csv']);
+    expect(await readdir(join(dir, '_manifest'))).toEqual(['mine.txt']);
+    await writeFile(join(dir, '_manifest.json'), JSON.stringify({ output: { path: '../elsewhere.csv' } }));
+    expect((await prepare(true)).removed).toEqual(['_manifest', '_manifest.json']);
+  });
+
+  it('must be a folder that can be written, and the output file a plain name', async () => {
+    await writeFile(join(dir, 'file'), '');
+    await expect(prepare(false, 'p.csv', join(dir, 'file'))).rejects.toMatchObject({ code: 'STATE_UNWRITABLE' });
+    await expect(prepare(false, 'p.csv', join(dir, 'file', 'below'))).rejects.toMatchObject({
+      code: 'STATE_UNWRITABLE',
+    });
+    for (const name of ['', '..', 'a/b', '/etc/passwd', '_SUCCESS', '_manifest', 'a\0b']) {
+      await expect(prepare(false, name), JSON.stringify(name)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    }
+  });
+});

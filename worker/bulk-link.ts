@@ -1,0 +1,94 @@
+/**
+ * The bulk connections of one session: uploads, artifacts, inputs. They are apart from the control connection, so that a
+ * heartbeat is never behind a megabyte.
+ */
+import type { ClientReadableStream } from '@grpc/grpc-js';
+import { BatchError } from '../common/core/batch-error.ts';
+import type { Digest } from '../common/core/ids.ts';
+import { limits } from '../common/core/limits.ts';
+import type { Token } from '../common/core/token.ts';
+import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts';
+import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
+import type { Piece__Output } from '../common/rpc/generated/batchmill/v1/Piece.ts';
+import { fromGrpcError } from '../common/rpc/grpc-error.ts';
+import type { BulkSource, InputRequest } from './staging/bulk-source.ts';
+import { UploadLane, type UploadBody, type UploadLaneOptions } from './upload-lane.ts';
+
+export class BulkLink implements BulkSource {
+  readonly #options: UploadLaneOptions;
+  readonly #client: ClusterClient;
+  readonly #lanes: UploadLane[] = [];
+  /** A client that is closed lets its calls go on. */
+  readonly #fetches = new Set<ClientReadableStream<Piece__Output>>();
+
+  constructor(options: UploadLaneOptions) {
+    this.#options = options;
+    this.#client = connectCluster(options.address);
+  }
+
+  artifact(digest: Digest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const metadata = sessionMetadata(this.#options.session);
+    return this.#pieces(() => this.#client.fetchArtifact({ digest, offset }, metadata), signal);
+  }
+
+  input(request: InputRequest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const metadata = sessionMetadata(this.#options.session);
+    return this.#pieces(() => this.#client.fetchInput({ ...request, offset }, metadata), signal);
+  }
+
+  /** See {@link UploadLane.upload}. Goes over the lane that has least to do. */
+  upload(token: Token, body: UploadBody, signal: AbortSignal): Promise<void> {
+    let lane = this.#lanes.find((one) => one.load === 0);
+    if (!lane && this.#lanes.length < limits.uploadStreamsMax) {
+      lane = new UploadLane(this.#options);
+      this.#lanes.push(lane);
+    }
+    lane ??= this.#lanes.reduce((least, one) => (one.load < least.load ? one : least));
+    return lane.upload(token, body, signal);
+  }
+
+  close(): void {
+    for (const lane of this.#lanes) lane.close();
+    for (const fetch of this.#fetches) fetch.cancel();
+    this.#client.close();
+  }
+
+  async *#pieces(
+    open: () => ClientReadableStream<Piece__Output>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    signal.throwIfAborted();
+    const stream = open();
+    const cancel = (): void => stream.cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    this.#fetches.add(stream);
+    try {
+      for await (const piece of stream as AsyncIterable<Piece__Output>) yield piece.data;
+    } catch (error) {
+      signal.throwIfAborted();
+      throw fromGrpcError(error, this.#options.address);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+      this.#fetches.delete(stream);
+      stream.cancel();
+    }
+  }
+}
+
+/** Bytes over whichever session is current; without one, COORDINATOR_UNREACHABLE. */
+export class CurrentBulkSource implements BulkSource {
+  link: BulkLink | null = null;
+
+  artifact(digest: Digest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#current().artifact(digest, offset, signal);
+  }
+
+  input(request: InputRequest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#current().input(request, offset, signal);
+  }
+
+  #current(): BulkLink {
+    if (this.link) return this.link;
+    throw new BatchError('COORDINATOR_UNREACHABLE', 'there is no connection to the coordinator at present');
+  }
+}

@@ -1,0 +1,415 @@
+/** The only writer of the worker node's state: one small function per event. */
+import type { Token } from '../../common/core/token.ts';
+import { formatToken } from '../../common/core/token.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import type { JobName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { monotonicMs } from '../../common/core/ids.ts';
+import type { EventOf, WorkerEvent } from './events.ts';
+import type { HeldResult, Job, Lease, LeaseState, LinkUp, Upload, WorkerState } from './state.ts';
+
+type Writers = { readonly [K in WorkerEvent['kind']]: (state: WorkerState, event: EventOf<K>) => void };
+
+/** Writes what `event` means. */
+export function evolve(state: WorkerState, event: WorkerEvent): void {
+  (writers[event.kind] as (state: WorkerState, event: WorkerEvent) => void)(state, event);
+}
+
+const writers: Writers = {
+  Began: (state, { deadline }) => {
+    state.joinDeadline = deadline;
+  },
+  JoinStarted: (state, { attempt }) => {
+    state.link = { kind: 'joining', attempt };
+  },
+  LinkOpened: openLink,
+  Heard: (state, { at }) => {
+    const link = linkUp(state);
+    link.heardAt = at;
+    link.attempt = 0;
+  },
+  LinkLost: (state, { attempt, retryAt }) => {
+    state.link = { kind: 'down', attempt, retryAt };
+    forgetStream(state);
+  },
+  GaveUp: (state, { failure }) => {
+    state.link = { kind: 'closed', failure };
+  },
+  Left: (state) => {
+    state.link = { kind: 'closed', failure: null };
+  },
+  LeavingBegan: (state, { how }) => {
+    state.leaving = how;
+    state.outbox.isLeaving = true;
+  },
+  Reported: clearReported,
+  AdoptionEnded: endAdoption,
+  Adopted: (state, { work, token }) => {
+    const lease = leaseOf(state, work);
+    state.byToken.delete(formatToken(lease.token));
+    lease.token = token;
+    state.byToken.set(formatToken(token), work);
+  },
+  TokenReturned: (state, { token }) => {
+    state.outbox.returned.push(token);
+  },
+  JobAnnounced: announceJob,
+  ArtifactsWanted: (state, { spec }) => {
+    const job = jobOf(state, spec.name);
+    job.artifacts = { kind: 'fetching', tries: job.artifacts.kind === 'absent' ? job.artifacts.tries : 0 };
+  },
+  ArtifactsPresent: (state, { job }) => {
+    jobOf(state, job).artifacts = { kind: 'present' };
+  },
+  ArtifactsPutOff: (state, { job: name, retryAt }) => {
+    const job = jobOf(state, name);
+    job.artifacts = {
+      kind: 'absent',
+      tries: (job.artifacts.kind === 'fetching' ? job.artifacts.tries : 0) + 1,
+      retryAt,
+    };
+  },
+  JobEnded: (state, { job }) => {
+    state.jobs.delete(job);
+  },
+  LeaseGranted: grantLease,
+  StagingStarted: (state, { work, at }) => {
+    const lease = leaseOf(state, work);
+    const tries = lease.state.kind === 'granted' ? lease.state.tries : 0;
+    enter(state, lease, { kind: 'staging', tries, since: at });
+  },
+  StagingPutOff: (state, { work, retryAt }) => {
+    const lease = leaseOf(state, work);
+    const tries = lease.state.kind === 'staging' ? lease.state.tries + 1 : 1;
+    enter(state, lease, { kind: 'granted', tries, retryAt });
+  },
+  Staged: (state, { work, failed, at }) => {
+    const lease = leaseOf(state, work);
+    if (lease.state.kind === 'staging') {
+      state.stageSeconds = averaged(state.stageSeconds, (at - lease.state.since) / 1_000);
+    }
+    enter(state, lease, { kind: 'ready', since: at, failed });
+  },
+  HostStarted: (state, { slot, host, spec }) => {
+    invariant(state.slots[slot]?.kind === 'empty', `slot ${slot} is taken`);
+    state.hosts = host;
+    state.slots[slot] = { kind: 'starting', host, job: spec.name };
+  },
+  HostReady: (state, { slot }) => {
+    const starting = state.slots[slot];
+    invariant(starting?.kind === 'starting', `slot ${slot} starts no host`);
+    state.slots[slot] = { kind: 'idle', host: starting.host, job: starting.job };
+    const job = jobOf(state, starting.job);
+    job.initFailures = 0;
+    job.hostRetryAt = null;
+  },
+  HostFailed: (state, { job: name, failure, retryAt }) => {
+    const job = jobOf(state, name);
+    // Hosts that fail together are one failure: only a try after the wait makes the next wait longer.
+    if (job.hostRetryAt === null || job.hostRetryAt < retryAt) {
+      job.initFailures += 1;
+      job.hostRetryAt = retryAt;
+    }
+    state.outbox.hostFailures.push({ job: name, failure });
+  },
+  HostStopping: (state, { slot, host }) => {
+    state.slots[slot] = { kind: 'stopping', host };
+  },
+  SlotEmptied: (state, { slot }) => {
+    state.slots[slot] = { kind: 'empty' };
+  },
+  AttemptStarted: startAttempt,
+  AttemptUndone: (state, { work, slot, at }) => {
+    const lease = leaseOf(state, work);
+    const failed = lease.state.kind === 'running' ? lease.state.failed : [];
+    freeSlot(state, slot, true);
+    state.outbox.started.delete(work);
+    enter(state, lease, { kind: 'ready', since: at, failed });
+  },
+  Scored: holdResult,
+  AttemptFailed: failAttempt,
+  UploadStarted: (state, { work, upload }) => {
+    const { result, upload: before } = scoredState(leaseOf(state, work));
+    state.uploadsBegun = upload;
+    setUpload(state, work, result, {
+      kind: 'underway',
+      upload,
+      tries: before.kind === 'wanted' ? before.tries : 0,
+    });
+  },
+  Uploaded: (state, { work }) => {
+    const { result } = scoredState(leaseOf(state, work));
+    setUpload(state, work, result, { kind: 'done' });
+    state.outbox.results.add(work);
+  },
+  UploadPutOff: (state, { work, retryAt }) => {
+    const { result, upload } = scoredState(leaseOf(state, work));
+    const tries = upload.kind === 'underway' ? upload.tries + 1 : 1;
+    setUpload(state, work, result, { kind: 'wanted', tries, retryAt });
+  },
+  Forgotten: forget,
+};
+
+function openLink(state: WorkerState, { reply, at }: EventOf<'LinkOpened'>): void {
+  const before = state.link;
+  state.joinDeadline = null;
+  state.link = {
+    kind: 'up',
+    attempt: before.kind === 'joining' ? before.attempt : 0,
+    epoch: reply.epoch,
+    heartbeatMs: reply.heartbeatMs,
+    leaseMs: reply.leaseMs,
+    openedAt: at,
+    heardAt: at,
+    heartbeatAt: monotonicMs(at + reply.heartbeatMs),
+    heartbeats: 0,
+    isHelloSent: false,
+    offered: null,
+    asked: 0,
+  };
+  for (const job of state.jobs.values()) {
+    job.isAnnounced = false;
+    // Whatever waited for the coordinator need not wait any longer.
+    if (job.artifacts.kind === 'absent') job.artifacts = { kind: 'absent', tries: 0, retryAt: null };
+  }
+  for (const work of state.granted) {
+    const lease = leaseOf(state, work);
+    if (lease.state.kind === 'granted') lease.state = { kind: 'granted', tries: 0, retryAt: null };
+  }
+  if (state.leaving !== 'none') state.outbox.isLeaving = true;
+}
+
+/** What was said on a stream that is gone is said again on the next, after hello is answered. */
+function forgetStream(state: WorkerState): void {
+  const { outbox } = state;
+  outbox.started.clear();
+  outbox.results.clear();
+  outbox.failures.clear();
+  // Leases that were given back are not in the next hello, which says the same.
+  outbox.returned.length = 0;
+  outbox.isLeaving = state.leaving !== 'none';
+  for (const work of state.scored) {
+    const { result, upload } = scoredState(leaseOf(state, work));
+    if (upload.kind !== 'inline') setUpload(state, work, result, { kind: 'wanted', tries: 0, retryAt: null });
+  }
+}
+
+function endAdoption(state: WorkerState): void {
+  linkUp(state).offered = null;
+  const { outbox } = state;
+  for (const work of state.running) outbox.started.add(work);
+  for (const work of state.failed) outbox.failures.add(work);
+  for (const work of state.scored) {
+    const { upload } = scoredState(leaseOf(state, work));
+    if (upload.kind === 'inline' || upload.kind === 'done') outbox.results.add(work);
+  }
+}
+
+function clearReported(state: WorkerState, { message, at }: EventOf<'Reported'>): void {
+  const link = linkUp(state);
+  const { outbox } = state;
+  if (message.hello) {
+    link.isHelloSent = true;
+    link.offered = message.hello.length === 0 ? null : offeredBy(state);
+  }
+  if (message.heartbeat) {
+    link.heartbeats = message.heartbeat.sequence;
+    // From when it was due, so that lateness does not add up; from now when a whole beat was missed.
+    const next = link.heartbeatAt + link.heartbeatMs;
+    link.heartbeatAt = monotonicMs(next > at ? next : at + link.heartbeatMs);
+  }
+  link.asked += message.want;
+  if (message.isLeaving) outbox.isLeaving = false;
+  for (const token of message.started) outbox.started.delete(workOf(state, token));
+  for (const result of message.results) outbox.results.delete(workOf(state, result.token));
+  for (const failure of message.failures) outbox.failures.delete(workOf(state, failure.token));
+  outbox.hostFailures.splice(0, message.hostFailures.length);
+  outbox.returned.splice(0, message.returned.length);
+}
+
+function offeredBy(state: WorkerState): ReadonlyMap<number, Token> {
+  return new Map([...state.leases.values()].map((lease) => [lease.work, lease.token]));
+}
+
+function announceJob(state: WorkerState, { spec }: EventOf<'JobAnnounced'>): void {
+  const known = state.jobs.get(spec.name);
+  if (known) {
+    known.isAnnounced = true;
+    return;
+  }
+  state.jobs.set(spec.name, {
+    spec,
+    artifacts: { kind: 'absent', tries: 0, retryAt: null },
+    leases: new Set(),
+    ready: [],
+    unstarted: 0,
+    initFailures: 0,
+    hostRetryAt: null,
+    isAnnounced: true,
+  });
+}
+
+function grantLease(state: WorkerState, { work, grant }: EventOf<'LeaseGranted'>): void {
+  const link = linkUp(state);
+  link.asked = Math.max(0, link.asked - 1);
+  const { token, job, first, files } = grant;
+  const initial: LeaseState = { kind: 'granted', tries: 0, retryAt: null };
+  const lease: Lease = { work, token, job, first, files, state: initial };
+  state.works = work;
+  state.leases.set(work, lease);
+  state.byToken.set(formatToken(token), work);
+  jobOf(state, job).leases.add(work);
+  index(state, lease);
+}
+
+function startAttempt(state: WorkerState, { work, slot, host, at }: EventOf<'AttemptStarted'>): void {
+  const lease = leaseOf(state, work);
+  invariant(lease.state.kind === 'ready', `work ${work} is ${lease.state.kind}, not ready`);
+  const idle = state.slots[slot];
+  invariant(idle?.kind === 'idle' && idle.host === host && idle.job === lease.job, `slot ${slot} has no host for it`);
+  enter(state, lease, { kind: 'running', since: at, failed: lease.state.failed, slot });
+  state.slots[slot] = { kind: 'running', host, job: lease.job, work };
+  state.outbox.started.add(work);
+}
+
+function holdResult(state: WorkerState, { work, slot, result, at }: EventOf<'Scored'>): void {
+  const lease = leaseOf(state, work);
+  if (lease.state.kind === 'running') state.runSeconds = averaged(state.runSeconds, (at - lease.state.since) / 1_000);
+  if (slot !== null) freeSlot(state, slot, false);
+  state.outbox.started.delete(work);
+  const isInline = result.bytes <= limits.inlineResultBytesMax;
+  const upload: Upload = isInline ? { kind: 'inline' } : { kind: 'wanted', tries: 0, retryAt: null };
+  enter(state, lease, { kind: 'scored', result, upload });
+  if (isInline) state.outbox.results.add(work);
+}
+
+function failAttempt(state: WorkerState, event: EventOf<'AttemptFailed'>): void {
+  const { work, slot, failure, fileIndex, runSeconds } = event;
+  const lease = leaseOf(state, work);
+  if (slot !== null) freeSlot(state, slot, event.isHostDead);
+  state.outbox.started.delete(work);
+  enter(state, lease, { kind: 'failed', failure, fileIndex, runSeconds });
+  state.outbox.failures.add(work);
+}
+
+function freeSlot(state: WorkerState, slot: number, isHostDead: boolean): void {
+  const running = state.slots[slot];
+  invariant(running?.kind === 'running', `slot ${slot} runs nothing`);
+  state.slots[slot] = isHostDead ? { kind: 'empty' } : { kind: 'idle', host: running.host, job: running.job };
+}
+
+function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): void {
+  const lease = leaseOf(state, work);
+  const { outbox } = state;
+  unindex(state, lease);
+  state.leases.delete(work);
+  state.byToken.delete(formatToken(lease.token));
+  jobOf(state, lease.job).leases.delete(work);
+  outbox.started.delete(work);
+  outbox.results.delete(work);
+  outbox.failures.delete(work);
+  if (reason === 'returned') outbox.returned.push(lease.token);
+}
+
+/** Moves a lease to `next` and keeps the indexes true. */
+function enter(state: WorkerState, lease: Lease, next: LeaseState): void {
+  unindex(state, lease);
+  lease.state = next;
+  index(state, lease);
+}
+
+function setUpload(state: WorkerState, work: number, result: HeldResult, upload: Upload): void {
+  enter(state, leaseOf(state, work), { kind: 'scored', result, upload });
+}
+
+function index(state: WorkerState, lease: Lease): void {
+  const { work } = lease;
+  switch (lease.state.kind) {
+    case 'ready': {
+      const job = jobOf(state, lease.job);
+      insertReady(state, job, lease);
+      state.ready += 1;
+      job.unstarted += 1;
+      return;
+    }
+    case 'granted':
+    case 'staging':
+      jobOf(state, lease.job).unstarted += 1;
+      state[lease.state.kind].add(work);
+      return;
+    case 'scored':
+      state.scored.add(work);
+      state.heldResultBytes += lease.state.result.bytes;
+      if (lease.state.upload.kind === 'wanted' || lease.state.upload.kind === 'underway') state.uploads.add(work);
+      return;
+    case 'running':
+    case 'failed':
+      state[lease.state.kind].add(work);
+      return;
+  }
+}
+
+function unindex(state: WorkerState, lease: Lease): void {
+  const { work } = lease;
+  switch (lease.state.kind) {
+    case 'ready': {
+      const job = jobOf(state, lease.job);
+      job.ready.splice(job.ready.indexOf(work), 1);
+      state.ready -= 1;
+      job.unstarted -= 1;
+      return;
+    }
+    case 'granted':
+    case 'staging':
+      jobOf(state, lease.job).unstarted -= 1;
+      state[lease.state.kind].delete(work);
+      return;
+    case 'scored':
+      state.scored.delete(work);
+      state.heldResultBytes -= lease.state.result.bytes;
+      state.uploads.delete(work);
+      return;
+    case 'running':
+    case 'failed':
+      state[lease.state.kind].delete(work);
+      return;
+  }
+}
+
+/** Keeps `job.ready` in the order of the input. Grants mostly come in that order, so the search starts at the end. */
+function insertReady(state: WorkerState, job: Job, lease: Lease): void {
+  let place = job.ready.length;
+  while (place > 0 && leaseOf(state, job.ready[place - 1] as number).first > lease.first) place -= 1;
+  job.ready.splice(place, 0, lease.work);
+}
+
+/** Follows changes within a few mini-batches and does not jump at a single one. */
+function averaged(average: number | null, sample: number): number {
+  return average === null ? sample : average + (sample - average) / 5;
+}
+
+function linkUp(state: WorkerState): LinkUp {
+  invariant(state.link.kind === 'up', `the link is ${state.link.kind}, not up`);
+  return state.link;
+}
+
+function leaseOf(state: WorkerState, work: number): Lease {
+  const lease = state.leases.get(work);
+  invariant(lease !== undefined, `work ${work} is not held`);
+  return lease;
+}
+
+function jobOf(state: WorkerState, name: JobName): Job {
+  const job = state.jobs.get(name);
+  invariant(job !== undefined, `job ${name} is not known`);
+  return job;
+}
+
+function workOf(state: WorkerState, token: Token): number {
+  return state.byToken.get(formatToken(token)) ?? 0;
+}
+
+function scoredState(lease: Lease): Extract<LeaseState, { kind: 'scored' }> {
+  invariant(lease.state.kind === 'scored', `work ${lease.work} is ${lease.state.kind}, not scored`);
+  return lease.state;
+}

@@ -1,0 +1,185 @@
+/**
+ * What follows from the state alone: rules, in order of precedence. Each gives the next thing to be done or null; after
+ * every command they are asked until none has anything left.
+ */
+import type { MonotonicMs } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { WorkerEvent } from './events.ts';
+import { hasReports } from './report.ts';
+import type { Job, Lease, WorkerState } from './state.ts';
+import { isFull } from './want.ts';
+
+type Rule = (state: WorkerState, now: MonotonicMs) => WorkerEvent | null;
+
+/** The next thing to be done, or null. */
+export function settle(state: WorkerState, now: MonotonicMs): WorkerEvent | null {
+  if (state.link.kind === 'closed') return null;
+  for (const rule of state.leaving === 'none' ? workingRules : leavingRules) {
+    const event = rule(state, now);
+    if (event) return event;
+  }
+  return null;
+}
+
+/** Model and code of a job are fetched when its first lease comes, while inputs are staged. */
+const wantArtifacts: Rule = (state, now) => {
+  for (const job of state.jobs.values()) {
+    const { artifacts } = job;
+    if (job.unstarted > 0 && artifacts.kind === 'absent' && isDue(artifacts.retryAt, now)) {
+      return { kind: 'ArtifactsWanted', spec: job.spec };
+    }
+  }
+  return null;
+};
+
+/** Inputs are staged ahead, in the order of the grants, some at a time. */
+const stageInputs: Rule = (state, now) => {
+  if (state.staging.size >= limits.stagingLeasesMax) return null;
+  for (const work of state.granted) {
+    const lease = state.leases.get(work);
+    const job = lease && state.jobs.get(lease.job);
+    if (lease?.state.kind !== 'granted' || !job || !isDue(lease.state.retryAt, now)) continue;
+    const { token, first, files } = lease;
+    const { inputRoot } = job.spec;
+    return { kind: 'StagingStarted', work, job: lease.job, inputRoot, token, first, files, at: now };
+  }
+  return null;
+};
+
+/** A job that has waited for long with no host at all gets the slot that just became free. */
+const takeTurns: Rule = (state, now) => {
+  for (const [slot, held] of state.slots.entries()) {
+    if (held.kind !== 'idle') continue;
+    for (const job of state.jobs.values()) {
+      if (isOverdue(state, job, now)) return { kind: 'HostStopping', slot, host: held.host, how: 'stop' };
+    }
+  }
+  return null;
+};
+
+/** A ready mini-batch goes to a host that has its model loaded. */
+const startAttempts: Rule = (state, now) => {
+  if (isFull(state)) return null;
+  for (const job of state.jobs.values()) {
+    const work = job.ready[0];
+    if (work === undefined || isCapped(state, job, 'running')) continue;
+    for (const [slot, held] of state.slots.entries()) {
+      if (held.kind !== 'idle' || held.job !== job.spec.name) continue;
+      return { kind: 'AttemptStarted', work, slot, host: held.host, timeoutMs: job.spec.settings.timeoutMs, at: now };
+    }
+  }
+  return null;
+};
+
+/**
+ * Hosts are started for leases that are still being staged, too: loading a model takes longer than copying files. The
+ * job with the fewest comes first.
+ */
+const startHosts: Rule = (state, now) => {
+  const slot = state.slots.findIndex((held) => held.kind === 'empty');
+  if (slot < 0) return null;
+  let neediest: { readonly job: Job; readonly hosts: number } | null = null;
+  for (const job of state.jobs.values()) {
+    if (!needsHost(state, job, now)) continue;
+    const hosts = countSlots(state, job, 'starting', 'idle', 'running');
+    if (neediest === null || hosts < neediest.hosts) neediest = { job, hosts };
+  }
+  return neediest && { kind: 'HostStarted', slot, host: state.hosts + 1, spec: neediest.job.spec };
+};
+
+/** Where no slot is empty, one whose host has nothing to do is emptied. */
+const replaceHosts: Rule = (state, now) => {
+  if (state.slots.some((held) => held.kind === 'empty' || held.kind === 'stopping')) return null;
+  for (const job of state.jobs.values()) {
+    if (!needsHost(state, job, now)) continue;
+    for (const [slot, held] of state.slots.entries()) {
+      if (held.kind === 'idle' && held.job !== job.spec.name && state.jobs.get(held.job)?.unstarted === 0) {
+        return { kind: 'HostStopping', slot, host: held.host, how: 'stop' };
+      }
+    }
+  }
+  return null;
+};
+
+/** Large results are uploaded before they are reported; their tokens must be the coordinator's own. */
+const startUploads: Rule = (state, now) => {
+  const { link } = state;
+  if (link.kind !== 'up' || !link.isHelloSent || link.offered !== null) return null;
+  for (const work of state.uploads) {
+    const lease = state.leases.get(work) as Lease;
+    if (lease.state.kind !== 'scored' || lease.state.upload.kind !== 'wanted') continue;
+    if (!isDue(lease.state.upload.retryAt, now)) continue;
+    return { kind: 'UploadStarted', work, upload: state.uploadsBegun + 1, token: lease.token };
+  }
+  return null;
+};
+
+/** Whoever leaves needs no host that is not scoring. */
+const stopIdleHosts: Rule = (state) => {
+  for (const [slot, held] of state.slots.entries()) {
+    if (held.kind === 'idle') return { kind: 'HostStopping', slot, host: held.host, how: 'stop' };
+    if (held.kind === 'starting') return { kind: 'HostStopping', slot, host: held.host, how: 'kill' };
+  }
+  return null;
+};
+
+/** The node leaves when nothing is held, nothing is left to say and no host is left. */
+const leave: Rule = (state) => {
+  const { link } = state;
+  const isSaid = link.kind !== 'up' || (link.isHelloSent && !hasReports(state));
+  const isDone = state.leases.size === 0 || (state.leaving === 'close' && link.kind !== 'up');
+  const isQuiet = state.slots.every((held) => held.kind === 'empty');
+  return isSaid && isDone && isQuiet ? { kind: 'Left' } : null;
+};
+
+const workingRules: readonly Rule[] = [
+  wantArtifacts,
+  stageInputs,
+  takeTurns,
+  startAttempts,
+  startHosts,
+  replaceHosts,
+  startUploads,
+];
+const leavingRules: readonly Rule[] = [startUploads, stopIdleHosts, leave];
+
+function isDue(at: MonotonicMs | null, now: MonotonicMs): boolean {
+  return at === null || now >= at;
+}
+
+/** Slots that hold a host of the job in any of `kinds`. */
+function countSlots(state: WorkerState, job: Job, ...kinds: readonly ('starting' | 'idle' | 'running')[]): number {
+  let count = 0;
+  for (const held of state.slots) {
+    if (held.kind !== 'empty' && held.kind !== 'stopping' && held.job === job.spec.name && kinds.includes(held.kind)) {
+      count += 1;
+    }
+  }
+  return count;
+}
+
+function isCapped(state: WorkerState, job: Job, ...kinds: readonly ('starting' | 'idle' | 'running')[]): boolean {
+  const { concurrencyMax } = job.spec.settings;
+  return concurrencyMax !== null && countSlots(state, job, ...kinds) >= concurrencyMax;
+}
+
+function canStartHost(job: Job, now: MonotonicMs): boolean {
+  return job.artifacts.kind === 'present' && isDue(job.hostRetryAt, now);
+}
+
+function needsHost(state: WorkerState, job: Job, now: MonotonicMs): boolean {
+  return (
+    canStartHost(job, now) &&
+    job.unstarted > countSlots(state, job, 'starting', 'idle') &&
+    !isCapped(state, job, 'starting', 'idle', 'running')
+  );
+}
+
+function isOverdue(state: WorkerState, job: Job, now: MonotonicMs): boolean {
+  const oldest = job.ready[0];
+  if (oldest === undefined || !canStartHost(job, now)) return false;
+  if (state.slots.some((held) => held.kind === 'empty' || held.kind === 'stopping')) return false;
+  const lease = state.leases.get(oldest);
+  const hasWaited = lease?.state.kind === 'ready' && now - lease.state.since > limits.hostAffinityMs;
+  return hasWaited && countSlots(state, job, 'starting', 'idle', 'running') === 0;
+}

@@ -1,0 +1,196 @@
+/**
+ * What a worker node knows. Only `evolve` writes it.
+ *
+ *   link    down ─► joining ─► up ─► down …                    any ─► closed (left, or gave up)
+ *   lease   granted ─► staging ─► ready ─► running ─► scored | failed ─► forgotten
+ *           staging ─► granted (tried again later)             any ─► forgotten (revoked, returned, not adopted)
+ *   upload  wanted ─► underway ─► done                         underway ─► wanted (tried again later)
+ *   slot    empty ─► starting ─► idle ⇄ running                any ─► stopping ─► empty
+ *   job     artifacts absent ─► fetching ─► present            fetching ─► absent (tried again later)
+ *
+ * A lease has a number of the node's own, its *work*, which stays when the coordinator gives it a new token; hosts are
+ * numbered too, so that word from a host or an upload that was given up is recognised and passed over.
+ */
+import type { Failure } from '../../common/core/batch-error.ts';
+import type { HostFailureReport, JobSpec } from '../../common/core/cluster-messages.ts';
+import type { JobName, MonotonicMs } from '../../common/core/ids.ts';
+import type { InputFile } from '../../common/core/input.ts';
+import type { FileFailure, ResultSummary } from '../../common/core/result.ts';
+import type { Token } from '../../common/core/token.ts';
+
+export interface WorkerConfig {
+  readonly slots: number;
+  /** From start: how long the first join may take. */
+  readonly joinMsMax: number;
+}
+
+export interface WorkerState {
+  readonly config: WorkerConfig;
+  link: Link;
+  /** Until when the first join may be tried again; null once the node has been a member. */
+  joinDeadline: MonotonicMs | null;
+  readonly leases: Map<number, Lease>;
+  /** Work by formatted token. */
+  readonly byToken: Map<string, number>;
+  /** In order of their first announcement. */
+  readonly jobs: Map<JobName, Job>;
+  readonly slots: Slot[];
+
+  /** Indexes of `leases` by state; `Job.ready` has the ready ones. */
+  readonly granted: Set<number>;
+  readonly staging: Set<number>;
+  readonly running: Set<number>;
+  readonly scored: Set<number>;
+  readonly failed: Set<number>;
+  ready: number;
+  /** Works whose upload is wanted or underway. */
+  readonly uploads: Set<number>;
+  heldResultBytes: number;
+
+  /** Numbers given so far. */
+  works: number;
+  hosts: number;
+  uploadsBegun: number;
+
+  /** Seconds of one mini-batch on a slot and of one staging, as moving averages; null before the first. */
+  runSeconds: number | null;
+  stageSeconds: number | null;
+
+  /** `none`; `drain`: finish what is running, take nothing new; `close`: finish nothing. */
+  leaving: 'none' | 'drain' | 'close';
+  readonly outbox: Outbox;
+}
+
+export type Link =
+  | { readonly kind: 'down'; readonly attempt: number; readonly retryAt: MonotonicMs }
+  | { readonly kind: 'joining'; readonly attempt: number }
+  | LinkUp
+  | { readonly kind: 'closed'; readonly failure: Failure | null };
+
+export interface LinkUp {
+  readonly kind: 'up';
+  /** Failed attempts before; back to none when the coordinator has spoken. */
+  attempt: number;
+  readonly epoch: number;
+  readonly heartbeatMs: number;
+  readonly leaseMs: number;
+  readonly openedAt: MonotonicMs;
+  heardAt: MonotonicMs;
+  heartbeatAt: MonotonicMs;
+  /** Sent on this stream. */
+  heartbeats: number;
+  isHelloSent: boolean;
+  /** Works offered in hello that wait for the coordinator's adoption; null when it has answered or none was offered. */
+  offered: ReadonlyMap<number, Token> | null;
+  /** Leases asked for on this stream and not granted yet. */
+  asked: number;
+}
+
+export interface Lease {
+  readonly work: number;
+  token: Token;
+  readonly job: JobName;
+  readonly first: number;
+  readonly files: readonly InputFile[];
+  state: LeaseState;
+}
+
+export type LeaseState =
+  | { readonly kind: 'granted'; readonly tries: number; readonly retryAt: MonotonicMs | null }
+  | { readonly kind: 'staging'; readonly tries: number; readonly since: MonotonicMs }
+  /** `failed`: files that could not be staged, by place in the mini-batch; the others are scored. */
+  | { readonly kind: 'ready'; readonly since: MonotonicMs; readonly failed: readonly FileFailure[] }
+  | {
+      readonly kind: 'running';
+      readonly since: MonotonicMs;
+      readonly failed: readonly FileFailure[];
+      readonly slot: number;
+    }
+  | { readonly kind: 'scored'; readonly result: HeldResult; readonly upload: Upload }
+  | { readonly kind: 'failed'; readonly failure: Failure; readonly fileIndex: number; readonly runSeconds: number };
+
+/** What a scored mini-batch gave; the shell keeps its bytes until the lease is forgotten. */
+export interface HeldResult {
+  readonly summary: ResultSummary;
+  readonly bytes: number;
+  readonly crc32: number;
+}
+
+export type Upload =
+  /** Small enough to travel with its report. */
+  | { readonly kind: 'inline' }
+  | { readonly kind: 'wanted'; readonly tries: number; readonly retryAt: MonotonicMs | null }
+  | { readonly kind: 'underway'; readonly tries: number; readonly upload: number }
+  | { readonly kind: 'done' };
+
+export interface Job {
+  readonly spec: JobSpec;
+  artifacts: Artifacts;
+  /** Leases of the job in any state. */
+  readonly leases: Set<number>;
+  /** Ready works, lowest first ordinal first. */
+  readonly ready: number[];
+  /** Leases that no slot has begun. */
+  unstarted: number;
+  /** Failures of init() since it last went well, and when a host may be started again. */
+  initFailures: number;
+  hostRetryAt: MonotonicMs | null;
+  /** Named by the coordinator on this stream. */
+  isAnnounced: boolean;
+}
+
+export type Artifacts =
+  | { readonly kind: 'absent'; readonly tries: number; readonly retryAt: MonotonicMs | null }
+  | { readonly kind: 'fetching'; readonly tries: number }
+  | { readonly kind: 'present' };
+
+export type Slot =
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'starting'; readonly host: number; readonly job: JobName }
+  | { readonly kind: 'idle'; readonly host: number; readonly job: JobName }
+  | { readonly kind: 'running'; readonly host: number; readonly job: JobName; readonly work: number }
+  | { readonly kind: 'stopping'; readonly host: number };
+
+/** What the next report says. */
+export interface Outbox {
+  readonly started: Set<number>;
+  readonly results: Set<number>;
+  readonly failures: Set<number>;
+  readonly hostFailures: HostFailureReport[];
+  readonly returned: Token[];
+  isLeaving: boolean;
+}
+
+export function newWorkerState(config: WorkerConfig): WorkerState {
+  return {
+    config,
+    link: { kind: 'down', attempt: 0, retryAt: 0 as MonotonicMs },
+    joinDeadline: null,
+    leases: new Map(),
+    byToken: new Map(),
+    jobs: new Map(),
+    slots: Array.from({ length: config.slots }, () => ({ kind: 'empty' }) as const),
+    granted: new Set(),
+    staging: new Set(),
+    running: new Set(),
+    scored: new Set(),
+    failed: new Set(),
+    ready: 0,
+    uploads: new Set(),
+    heldResultBytes: 0,
+    works: 0,
+    hosts: 0,
+    uploadsBegun: 0,
+    runSeconds: null,
+    stageSeconds: null,
+    leaving: 'none',
+    outbox: {
+      started: new Set(),
+      results: new Set(),
+      failures: new Set(),
+      hostFailures: [],
+      returned: [],
+      isLeaving: false,
+    },
+  };
+}

@@ -1,0 +1,208 @@
+/**
+ * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
+ * core; what to make of it is decided there.
+ */
+import { toBatchError } from '../common/core/batch-error.ts';
+import type { JobSpec } from '../common/core/cluster-messages.ts';
+import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
+import type { JobName } from '../common/core/ids.ts';
+import { invariant } from '../common/core/invariant.ts';
+import type { Environment } from '../common/config/process-settings.ts';
+import type { Log } from '../common/io/log.ts';
+import type { WorkerCommand } from './core/commands.ts';
+import { HostLog } from './host-log.ts';
+import type { NodeFiles } from './node-files.ts';
+import { hostCommand, resolvePython, type HostCommand } from './pool/host-command.ts';
+import { HostProcess, type Scored, type ScoreOutcome } from './pool/host-process.ts';
+import type { LocalisedArtifact } from './staging/artifact-cache.ts';
+
+/** Model and code of a job on this machine. */
+export interface JobArtifacts {
+  readonly model: LocalisedArtifact | null;
+  readonly code: LocalisedArtifact | null;
+}
+
+export interface HostSlotsOptions {
+  readonly files: NodeFiles;
+  /** A path or a name; null: whichever is on PATH. */
+  readonly python: string | null;
+  /** Of the worker node; scoring hosts get what `hostEnvironment` lets pass. */
+  readonly environment: Environment;
+  readonly log: Log;
+  readonly tell: (command: WorkerCommand) => void;
+}
+
+export interface AttemptOrder {
+  readonly slot: number;
+  readonly host: number;
+  readonly work: number;
+  readonly timeoutMs: number;
+}
+
+interface Host {
+  readonly job: JobName;
+  readonly stopping: AbortController;
+  /** Rejects when init() fails. */
+  readonly process: Promise<HostProcess>;
+  readonly log: HostLog;
+  /** The attempt under way has had its outcome told. */
+  attempt: Promise<void>;
+}
+
+export class HostSlots {
+  readonly #options: HostSlotsOptions;
+  readonly #hosts = new Map<number, Host>();
+  readonly #ends = new Map<number, Promise<void>>();
+  #python: Promise<string> | null = null;
+  started = 0;
+
+  constructor(options: HostSlotsOptions) {
+    this.#options = options;
+  }
+
+  start(slot: number, host: number, spec: JobSpec, artifacts: JobArtifacts): void {
+    const { files, log } = this.#options;
+    const stopping = new AbortController();
+    const hostLog = new HostLog({
+      stdoutPath: files.logPath(spec.name, slot, 'stdout'),
+      stderrPath: files.logPath(spec.name, slot, 'stderr'),
+      log,
+    });
+    const process = this.#start(slot, spec, artifacts, hostLog, stopping.signal);
+    const held = { job: spec.name, stopping, process, log: hostLog, attempt: Promise.resolve() };
+    this.#hosts.set(host, held);
+    this.started += 1;
+    this.#ends.set(host, this.#watch(slot, host, held));
+  }
+
+  /** `keep` gets the rows; they are its to discard. */
+  score(order: AttemptOrder, files: readonly HostFile[], keep: (scored: Scored) => WorkerCommand): void {
+    const held = this.#hosts.get(order.host);
+    invariant(held !== undefined, `host ${order.host} is not on slot ${order.slot}`);
+    held.attempt = this.#score(held, order, files, keep);
+  }
+
+  /** Told as `host-ended`, or as `host-failed` when it was still starting. */
+  stop(slot: number, host: number, how: 'stop' | 'kill'): void {
+    const held = this.#hosts.get(host);
+    // Its end is being told already.
+    if (!held) return;
+    held.stopping.abort(new Error(`the host on slot ${slot} is not needed any more`));
+    void held.process.then(
+      async (process) => {
+        await (how === 'stop' ? process.stop() : process.kill());
+        // Also of a process that cannot be killed: the slot is not to wait for it.
+        this.#options.tell({ kind: 'host-ended', slot, host });
+      },
+      () => undefined,
+    );
+  }
+
+  /** Resolves when no host of the job is left. */
+  async endOf(job: JobName): Promise<void> {
+    const hosts = [...this.#hosts].filter(([, host]) => host.job === job);
+    await Promise.all(hosts.map(([number]) => this.#ends.get(number)));
+  }
+
+  /** Kills all that are left. */
+  async close(): Promise<void> {
+    for (const host of this.#hosts.values()) {
+      host.stopping.abort(new Error('the worker node ends'));
+      void host.process.then(
+        (process) => process.kill(),
+        () => undefined,
+      );
+    }
+    await Promise.all(this.#ends.values());
+  }
+
+  async #start(
+    slot: number,
+    spec: JobSpec,
+    artifacts: JobArtifacts,
+    log: HostLog,
+    signal: AbortSignal,
+  ): Promise<HostProcess> {
+    const { files } = this.#options;
+    const command = await this.#command(spec, artifacts);
+    return HostProcess.start({
+      ...command,
+      cwd: await files.makeHostDir(spec.name, slot),
+      init: initOf(spec, artifacts),
+      spoolDir: files.spoolDir,
+      logSink: (stream, chunk) => log.append(stream, chunk),
+      signal,
+    });
+  }
+
+  async #command(spec: JobSpec, { model }: JobArtifacts): Promise<HostCommand> {
+    const { scorer, settings } = spec;
+    const { environment } = this.#options;
+    return hostCommand({
+      scorer,
+      python: scorer.kind === 'python' ? await this.#findPython() : null,
+      environment: { node: environment, deployment: settings.environmentVariables, modelDir: model?.dir ?? null },
+    });
+  }
+
+  /** Once, when the first Python script comes; a failure is not kept: somebody may install one. */
+  #findPython(): Promise<string> {
+    this.#python ??= resolvePython(this.#options.python).catch((error: unknown) => {
+      this.#python = null;
+      throw error;
+    });
+    return this.#python;
+  }
+
+  /** Tells how a host starts and how it ends; its end comes after the outcome of what it was scoring. */
+  async #watch(slot: number, host: number, held: Host): Promise<void> {
+    const { tell } = this.#options;
+    const ready = await held.process.then(
+      (process) => process,
+      (error: unknown) => toBatchError(error),
+    );
+    if (ready instanceof HostProcess) {
+      tell({ kind: 'host-ready', slot, host });
+      await ready.exited;
+      await held.attempt;
+    }
+    this.#hosts.delete(host);
+    this.#ends.delete(host);
+    await held.log.close();
+    if (ready instanceof HostProcess) tell({ kind: 'host-ended', slot, host });
+    else tell({ kind: 'host-failed', slot, host, failure: ready.toFailure() });
+  }
+
+  async #score(
+    held: Host,
+    { slot, host, work, timeoutMs }: AttemptOrder,
+    files: readonly HostFile[],
+    keep: (scored: Scored) => WorkerCommand,
+  ): Promise<void> {
+    const { tell } = this.#options;
+    const process = await held.process;
+    if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
+    tell(commandOf(await process.score(files, { timeoutMs }), { slot, host, work }, keep));
+  }
+}
+
+function commandOf(
+  outcome: ScoreOutcome,
+  where: Pick<AttemptOrder, 'slot' | 'host' | 'work'>,
+  keep: (scored: Scored) => WorkerCommand,
+): WorkerCommand {
+  if (outcome.kind === 'scored') return keep(outcome);
+  const { failure, fileIndex, isHostDead } = outcome;
+  return { kind: 'attempt-failed', ...where, failure, fileIndex, isHostDead };
+}
+
+function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts): HostInit {
+  const { outputFormat, outputAction, loggingLevel } = settings;
+  return {
+    scorer,
+    settings: { outputFormat, outputAction, loggingLevel },
+    modelDir: model?.dir ?? null,
+    modelPath: model?.path ?? null,
+    codeDir: code?.path ?? null,
+  };
+}

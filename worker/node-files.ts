@@ -1,0 +1,85 @@
+/**
+ * Where a worker node keeps things in its scratch folder:
+ *
+ *   artifacts/…                                models and code, shared by all nodes that use the folder
+ *   nodes/<node>/spool/                        results too large for memory
+ *   nodes/<node>/jobs/<job>/<token>/           fetched inputs of an attempt
+ *   nodes/<node>/jobs/<job>/hosts/slot-N/      working directory of a scoring host
+ *   nodes/<node>/jobs/<job>/logs/slot-N.stdout.txt, slot-N.stderr.txt
+ *
+ * A node's name is its own among live ones, so what an earlier process of that name has left is nobody's: it is removed
+ * when the node has joined. Logs stay, those of the newest jobs.
+ */
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobName, NodeName } from '../common/core/ids.ts';
+import { limits } from '../common/core/limits.ts';
+import { formatToken, type Token } from '../common/core/token.ts';
+import { errnoOf } from '../common/io/errno.ts';
+import { confine } from '../common/storage/confine.ts';
+
+export class NodeFiles {
+  readonly artifactsDir: string;
+  readonly spoolDir: string;
+  readonly #jobsDir: string;
+
+  constructor(scratchDir: string, node: NodeName) {
+    const nodeDir = confine(join(scratchDir, 'nodes'), node);
+    this.artifactsDir = join(scratchDir, 'artifacts');
+    this.spoolDir = join(nodeDir, 'spool');
+    this.#jobsDir = join(nodeDir, 'jobs');
+  }
+
+  inputsDir(job: JobName, token: Token): string {
+    return join(this.#jobDir(job), formatToken(token));
+  }
+
+  /** Made new and empty. */
+  async makeHostDir(job: JobName, slot: number): Promise<string> {
+    const dir = join(this.#jobDir(job), 'hosts', `slot-${slot + 1}`);
+    await rm(dir, { recursive: true, force: true });
+    await mkdir(dir, { recursive: true });
+    return dir;
+  }
+
+  logPath(job: JobName, slot: number, stream: 'stdout' | 'stderr'): string {
+    return join(this.#jobDir(job), 'logs', `slot-${slot + 1}.${stream}.txt`);
+  }
+
+  /** Everything of the job but its logs. */
+  async removeJob(job: JobName): Promise<void> {
+    await removeAllBut(this.#jobDir(job), 'logs');
+  }
+
+  /** Everything of all jobs but the logs of the newest ones. */
+  async sweep(): Promise<void> {
+    await rm(this.spoolDir, { recursive: true, force: true });
+    const jobs: { readonly dir: string; readonly changedMs: number }[] = [];
+    for (const name of await listDir(this.#jobsDir)) {
+      const dir = join(this.#jobsDir, name);
+      await removeAllBut(dir, 'logs');
+      jobs.push({ dir, changedMs: (await stat(dir)).mtimeMs });
+    }
+    jobs.sort((a, b) => b.changedMs - a.changedMs);
+    for (const { dir } of jobs.slice(limits.jobLogsKept)) await rm(dir, { recursive: true, force: true });
+  }
+
+  #jobDir(job: JobName): string {
+    return confine(this.#jobsDir, job);
+  }
+}
+
+async function removeAllBut(dir: string, kept: string): Promise<void> {
+  for (const name of await listDir(dir)) {
+    if (name !== kept) await rm(join(dir, name), { recursive: true, force: true });
+  }
+}
+
+async function listDir(dir: string): Promise<readonly string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
+    throw error;
+  }
+}

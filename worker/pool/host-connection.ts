@@ -1,0 +1,267 @@
+/**
+ * A scoring host as a process with channels: starts it, frames both ways, what it prints, how it ends. Every question has
+ * exactly one answer: a frame, the exit of the process, a timeout. What frames mean is for host-process.ts.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import type { Duplex, Readable } from 'node:stream';
+import { crc32 } from 'node:zlib';
+import { toBatchError, type BatchError } from '../../common/core/batch-error.ts';
+import { FrameReader, frameHeader, type Frame } from '../../common/core/frame.ts';
+import { hostFrame } from '../../common/core/host-protocol.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { delay } from '../../common/io/delay.ts';
+import { errnoOf } from '../../common/io/errno.ts';
+import { ByteTail } from './byte-tail.ts';
+import { CurrentFile } from './current-file.ts';
+import type { HostCommand } from './host-command.ts';
+import type { HostExit } from './host-exit.ts';
+import { notStarted, unexpectedFrame } from './host-failures.ts';
+import type { ResultBody } from './result-body.ts';
+
+/** Takes what user code prints. `sequence`: the mini-batch under way or last; 0 during init. */
+export type LogSink = (stream: 'stdout' | 'stderr', chunk: Uint8Array, sequence: number) => void;
+
+export interface HostConnectionOptions extends HostCommand {
+  /** Working directory; must exist. */
+  readonly cwd: string;
+  readonly logSink: LogSink;
+}
+
+/** What the host is asked, and how long it may be silent. */
+export interface Question {
+  readonly type: number;
+  readonly payload: Uint8Array;
+  /** Takes `rows`; null where none may come. */
+  readonly body: ResultBody | null;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+export type Answer =
+  | { readonly kind: 'frame'; readonly frame: Frame }
+  | { readonly kind: 'exit'; readonly exit: HostExit }
+  | { readonly kind: 'timeout' }
+  /** The stream of frames is of no use any more; the host has been killed. */
+  | { readonly kind: 'corrupt'; readonly error: BatchError }
+  | { readonly kind: 'aborted'; readonly reason: unknown };
+
+interface Waiting {
+  readonly body: ResultBody | null;
+  readonly settle: (answer: Answer) => void;
+  readonly restartTimer: () => void;
+}
+
+/** Time for the last words of a dead host to arrive: a grandchild that left its group may hold the pipes open. */
+const lastWordsMs = 500;
+
+export class HostConnection {
+  readonly pid: number;
+  /** Resolves once, when the process has ended and its last output has been read. Never rejects. */
+  readonly exited: Promise<HostExit>;
+  readonly current: CurrentFile = new CurrentFile();
+  readonly #child: ChildProcess;
+  readonly #socket: Duplex;
+  readonly #frames = new FrameReader(crc32);
+  #stderr = new ByteTail(limits.stderrTailBytes);
+  #waiting: Waiting | null = null;
+  #sequence = 0;
+  #exit: HostExit | null = null;
+  #corruption: BatchError | null = null;
+
+  private constructor(child: ChildProcess, logSink: LogSink) {
+    invariant(child.pid !== undefined, 'a spawned process has an id');
+    this.#child = child;
+    this.pid = child.pid;
+    this.#socket = child.stdio[3] as Duplex;
+    this.exited = this.#watchExit();
+    this.#listen(logSink);
+  }
+
+  /** Starts the process. Throws PYTHON_NOT_FOUND when there is no such program, else INTERNAL. */
+  static async open(options: HostConnectionOptions): Promise<HostConnection> {
+    const connection = new HostConnection(await spawnHost(options), options.logSink);
+    preferAsVictim(connection.pid);
+    return connection;
+  }
+
+  get isAlive(): boolean {
+    return this.#exit === null && this.#corruption === null;
+  }
+
+  get isBusy(): boolean {
+    return this.#waiting !== null;
+  }
+
+  /** Of the mini-batch under way or last; 0 before the first. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** The end of stderr since the mini-batch began. */
+  get stderrTail(): string {
+    return this.#stderr.text();
+  }
+
+  /** From here on output and current file belong to the next mini-batch; its number. */
+  beginMiniBatch(): number {
+    this.#sequence += 1;
+    this.#stderr = new ByteTail(limits.stderrTailBytes);
+    this.current.begin(this.#sequence);
+    return this.#sequence;
+  }
+
+  /** Asks one thing; the timer begins anew whenever the host sends a frame. Never rejects. */
+  ask(question: Question): Promise<Answer> {
+    invariant(this.#waiting === null, 'a scoring host is asked one thing at a time');
+    return new Promise((resolve) => {
+      const settle = (answer: Answer): void => {
+        if (this.#waiting?.settle !== settle) return;
+        clearTimeout(timer);
+        question.signal?.removeEventListener('abort', onAbort);
+        this.#waiting = null;
+        // One turn of the loop later, what user code printed before the answer has reached the log as well: nothing says
+        // in which order one turn serves the channels.
+        setImmediate(resolve, answer);
+      };
+      // When this process was held up itself, the answer may lie here unread: it comes first.
+      const timer = setTimeout(() => setImmediate(() => settle({ kind: 'timeout' })), question.timeoutMs);
+      const onAbort = (): void => settle({ kind: 'aborted', reason: question.signal?.reason });
+      question.signal?.addEventListener('abort', onAbort);
+      this.#waiting = { body: question.body, settle, restartTimer: () => timer.refresh() };
+      if (question.signal?.aborted === true) onAbort();
+      else if (this.#exit !== null) settle({ kind: 'exit', exit: this.#exit });
+      else if (this.#corruption !== null) settle({ kind: 'corrupt', error: this.#corruption });
+      else this.send(question.type, question.payload);
+    });
+  }
+
+  send(type: number, payload: Uint8Array): void {
+    this.#socket.cork();
+    this.#socket.write(frameHeader(type, payload, crc32));
+    this.#socket.write(payload);
+    this.#socket.uncork();
+  }
+
+  /** Kills the host and all processes that it started. Resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.signalGroup('SIGKILL');
+    // A process that waits for a device cannot be killed; nobody may wait for it for ever.
+    await this.endsWithin(limits.hostStopMs);
+  }
+
+  signalGroup(signal: 'SIGTERM' | 'SIGKILL'): void {
+    // A number that has been given back may be somebody else’s by now.
+    if (this.#exit === null) signalProcessGroup(this.pid, signal);
+  }
+
+  async endsWithin(ms: number): Promise<boolean> {
+    const timer = new AbortController();
+    const expired = delay(ms, timer.signal).then(() => false);
+    const isGone = await Promise.race([this.exited.then(() => true), expired]);
+    timer.abort();
+    return isGone;
+  }
+
+  #listen(logSink: LogSink): void {
+    const { stdout, stderr, stdio } = this.#child;
+    stdout?.on('data', (chunk: Uint8Array) => logSink('stdout', chunk, this.#sequence));
+    stderr?.on('data', (chunk: Uint8Array) => {
+      this.#stderr.push(chunk);
+      logSink('stderr', chunk, this.#sequence);
+    });
+    const side = stdio[4] as Readable;
+    side.on('data', (chunk: Uint8Array) => this.current.push(chunk));
+    this.#socket.on('data', (chunk: Uint8Array) => this.#receive(chunk));
+    this.#socket.on('end', () => void this.#onProtocolEnd());
+    // A host that dies resets its connections; how it died is told by its exit.
+    for (const stream of [stdout, stderr, side, this.#socket]) stream?.on('error', () => undefined);
+  }
+
+  #receive(chunk: Uint8Array): void {
+    if (this.#corruption !== null) return;
+    try {
+      for (const frame of this.#frames.push(chunk)) this.#onFrame(frame);
+    } catch (error) {
+      this.#corruption = toBatchError(error);
+      this.#waiting?.settle({ kind: 'corrupt', error: this.#corruption });
+      this.signalGroup('SIGKILL');
+    }
+  }
+
+  #onFrame(frame: Frame): void {
+    const waiting = this.#waiting;
+    if (waiting === null) throw unexpectedFrame(frame.type);
+    waiting.restartTimer();
+    if (frame.type !== hostFrame.rows) return waiting.settle({ kind: 'frame', frame });
+    if (waiting.body === null) throw unexpectedFrame(frame.type);
+    waiting.body.append(frame.payload);
+    if (waiting.body.isBehind && !this.#socket.isPaused()) this.#waitForDisk(waiting.body);
+  }
+
+  #waitForDisk(body: ResultBody): void {
+    this.#socket.pause();
+    const resume = (): void => void this.#socket.resume();
+    // A failed write is told when the result is complete; until then the host must not be left waiting.
+    body.settled().then(resume, resume);
+  }
+
+  /** User code closed our connection: nothing can be asked any more, even if the process lives on. */
+  async #onProtocolEnd(): Promise<void> {
+    if (!(await this.endsWithin(limits.hostStopMs))) this.signalGroup('SIGKILL');
+  }
+
+  #watchExit(): Promise<HostExit> {
+    return new Promise((resolve) => {
+      this.#child.once('exit', (exitCode, signal) => {
+        const exit = { exitCode, signal };
+        this.#exit = exit;
+        // What it started and left behind, at once: the group's number is safe as long as nobody else can have it.
+        signalProcessGroup(this.pid, 'SIGKILL');
+        const finish = (): void => {
+          clearTimeout(timer);
+          this.#waiting?.settle({ kind: 'exit', exit });
+          resolve(exit);
+        };
+        const timer = setTimeout(finish, lastWordsMs);
+        this.#child.once('close', finish);
+      });
+    });
+  }
+}
+
+/** A group of its own, so that Ctrl-C does not reach it and a kill reaches all that it starts. */
+function spawnHost(options: HostConnectionOptions): Promise<ChildProcess> {
+  return new Promise((resolve, reject) => {
+    const refuse = (error: unknown): void => reject(notStarted(error, options));
+    try {
+      const child = spawn(options.command, options.args, {
+        cwd: options.cwd,
+        env: { ...options.env },
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+        detached: true,
+      });
+      child.once('spawn', () => resolve(child));
+      child.once('error', refuse);
+    } catch (error) {
+      refuse(error);
+    }
+  });
+}
+
+function signalProcessGroup(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    const code = errnoOf(error);
+    // Nobody is left; or only somebody of another user, which is how macOS speaks of a zombie.
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error;
+  }
+}
+
+/** Where memory runs out, a scoring host shall die rather than the worker node. */
+function preferAsVictim(pid: number): void {
+  // Only Linux has it; where it is not there or not allowed, nothing is lost but the preference.
+  writeFile(`/proc/${pid}/oom_score_adj`, '500').catch(() => undefined);
+}

@@ -1,0 +1,95 @@
+/** What goes wrong with a scoring host, as errors that tell what was wanted, what was found, what to do. */
+import { existsSync } from 'node:fs';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import { describeExit, lastLine, type HostExit } from './host-exit.ts';
+
+/** What is known of a host that was lost with a mini-batch in hand. */
+export interface LostHost {
+  /** Of the file that was open last; null when unknown. */
+  readonly fileName: string | null;
+  /** The end of stderr. */
+  readonly stderr: string;
+}
+
+export function crash(exit: HostExit, lost: LostHost): BatchError {
+  const said = exit.signal === null ? lastLine(lost.stderr) : '';
+  const message = `the scoring host ${describeExit(exit)} while it held this mini-batch; ${openFile(lost)}`;
+  return new BatchError('SCORER_CRASHED', said === '' ? message : `${message}; its last line was: ${said}`, {
+    detail: lost.stderr,
+  });
+}
+
+export function timeout(timeoutMs: number, lost: LostHost): BatchError {
+  return new BatchError(
+    'SCORER_TIMEOUT',
+    `run() took longer than ${seconds(timeoutMs)} (retry_settings.timeout) and its scoring host was killed; ${openFile(lost)}`,
+    { detail: lost.stderr },
+  );
+}
+
+export function crashInInit(exit: HostExit, stderr: string): BatchError {
+  const said = lastLine(stderr);
+  const message = `the scoring host ${describeExit(exit)} before init() was done`;
+  return new BatchError('SCORER_CRASHED', said === '' ? message : `${message}; its last line was: ${said}`, {
+    detail: stderr,
+  });
+}
+
+export function timeoutInInit(timeoutMs: number, stderr: string): BatchError {
+  return new BatchError(
+    'SCORER_INIT_FAILED',
+    `init() was not done after ${seconds(timeoutMs)}, and its scoring host was killed`,
+    { detail: stderr },
+  );
+}
+
+/** The program of a host could not be started at all. */
+export function notStarted(error: unknown, wanted: { readonly command: string; readonly cwd: string }): BatchError {
+  const code = errnoOf(error);
+  if (!existsSync(wanted.cwd)) {
+    return new BatchError('INTERNAL', `the working directory ${wanted.cwd} of a scoring host does not exist`, {
+      cause: error,
+    });
+  }
+  if (code === 'ENOENT' || code === 'EACCES') {
+    const what = code === 'ENOENT' ? 'does not exist' : 'cannot be executed';
+    return new BatchError(
+      'PYTHON_NOT_FOUND',
+      `the interpreter ${wanted.command} of the scoring host ${what}; name another one with --python`,
+      { cause: error },
+    );
+  }
+  return new BatchError('INTERNAL', `the scoring host ${wanted.command} cannot be started: ${reasonOf(error)}`, {
+    cause: error,
+  });
+}
+
+export function tooManyFiles(files: number, bytes: number): BatchError {
+  return new BatchError(
+    'SCORER_FAILED',
+    `the names of a mini-batch of ${files} files take ${bytes} bytes, and a message to the scoring host may have ` +
+      `${limits.framePayloadBytesMax}; use a smaller mini_batch_size`,
+  );
+}
+
+export function unexpectedFrame(type: number): BatchError {
+  return new BatchError('FRAME_CORRUPT', `the scoring host sent a frame of type ${type} that nothing had asked for`);
+}
+
+export function wrongSequence(found: number, wanted: number): BatchError {
+  return new BatchError('FRAME_CORRUPT', `the scoring host answered mini-batch ${found}; it was asked for ${wanted}`);
+}
+
+export function wrongBytes(said: number, arrived: number): BatchError {
+  return new BatchError('FRAME_CORRUPT', `the scoring host says it sent ${said} bytes of rows, and ${arrived} arrived`);
+}
+
+function openFile(lost: LostHost): string {
+  return lost.fileName === null ? 'which file it had open is not known' : `the file open last was ${lost.fileName}`;
+}
+
+function seconds(ms: number): string {
+  return `${ms / 1_000} s`;
+}

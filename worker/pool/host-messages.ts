@@ -1,0 +1,81 @@
+/** The JSON payloads that a scoring host sends, checked: it runs user code, so it is believed nothing. */
+import { z } from 'zod';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
+import type { HostDone, HostFailed, HostReady } from '../../common/core/host-protocol.ts';
+import { limits } from '../../common/core/limits.ts';
+
+const count = z.number().int().nonnegative();
+const code = z.string().transform((text): ErrorCode => (isErrorCode(text) ? text : 'INTERNAL'));
+const message = z.string().transform((text) => text.slice(0, limits.failureMessageCharsMax));
+
+const detail = z.string().transform((text) => text.slice(-limits.failureDetailCharsMax));
+
+const readyShape = z.object({ pid: count, initSeconds: z.number().nonnegative() });
+
+const doneShape = z.object({
+  sequence: count,
+  bytes: count,
+  rows: count,
+  attribution: z.enum(['file', 'positional', 'range']),
+  fileRows: z.array(count).nullable(),
+  failed: z.array(z.object({ index: count, code, message })),
+  schema: z.object({ columns: z.array(z.string()), prologue: z.string() }).nullable(),
+  runSeconds: z.number().nonnegative(),
+});
+
+const failedShape = z.object({
+  sequence: count,
+  code,
+  message,
+  detail,
+  fileIndex: z.number().int().min(-1),
+});
+
+/** Throws FRAME_CORRUPT. */
+export function parseReady(payload: Uint8Array): HostReady {
+  return parse(readyShape, 'ready', payload);
+}
+
+/** Throws FRAME_CORRUPT. */
+export function parseFailed(payload: Uint8Array): HostFailed {
+  return parse(failedShape, 'failed', payload);
+}
+
+/** Also checks what the coordinator relies on: the numbers fit a mini-batch of `files` files. Throws FRAME_CORRUPT. */
+export function parseDone(payload: Uint8Array, files: number): HostDone {
+  const done = parse(doneShape, 'done', payload);
+  const rowsOfFiles = done.fileRows?.reduce((sum, rows) => sum + rows, 0);
+  if ((done.fileRows === null) !== (done.attribution === 'range')) {
+    throw corrupt('done', `fileRows does not go with attribution ${done.attribution}`);
+  }
+  if (done.fileRows !== null && (done.fileRows.length !== files || rowsOfFiles !== done.rows)) {
+    throw corrupt(
+      'done',
+      `fileRows has ${done.fileRows.length} files and ${rowsOfFiles} rows, not ${files} and ${done.rows}`,
+    );
+  }
+  if (done.failed.some((failure) => failure.index >= files)) {
+    throw corrupt('done', `it names a failed file that the mini-batch of ${files} does not have`);
+  }
+  return done;
+}
+
+function parse<T>(shape: z.ZodType<T>, name: string, payload: Uint8Array): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('utf8'));
+  } catch (error) {
+    throw new BatchError('FRAME_CORRUPT', `a ${name} message of the scoring host is no JSON`, { cause: error });
+  }
+  const parsed = shape.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw corrupt(name, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'of the wrong form'}`);
+  }
+  return parsed.data;
+}
+
+function corrupt(name: string, what: string): BatchError {
+  return new BatchError('FRAME_CORRUPT', `a ${name} message of the scoring host is not valid: ${what}`);
+}

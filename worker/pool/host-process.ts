@@ -1,0 +1,217 @@
+/**
+ * A scoring host: init once, then one mini-batch at a time. Whatever user code does is an outcome here, never an
+ * exception. Which host is used for what, and when a new one is started, is for others.
+ */
+import { BatchError, toBatchError, type Failure } from '../../common/core/batch-error.ts';
+import type { Frame } from '../../common/core/frame.ts';
+import { hostFrame, type HostFile, type HostInit, type HostReady } from '../../common/core/host-protocol.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { ResultSummary } from '../../common/core/result.ts';
+import { HostConnection, type Answer, type HostConnectionOptions } from './host-connection.ts';
+import type { HostExit } from './host-exit.ts';
+import * as failures from './host-failures.ts';
+import { parseDone, parseFailed, parseReady } from './host-messages.ts';
+import { ResultBody } from './result-body.ts';
+
+export interface HostProcessOptions extends HostConnectionOptions {
+  readonly init: HostInit;
+  /** For results that are too large for memory; made when needed. */
+  readonly spoolDir: string;
+  /** Default `limits.hostInitMsMax`. */
+  readonly initTimeoutMs?: number;
+  /** Ends the wait for init() and the process with it. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ScoreOptions {
+  /** Of run(); it begins anew whenever rows arrive. */
+  readonly timeoutMs: number;
+  /** Kills the host; `score` rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Rows of a mini-batch. The caller must discard `body` once it is sent. */
+export interface Scored {
+  readonly kind: 'scored';
+  readonly summary: ResultSummary;
+  readonly body: ResultBody;
+}
+
+export interface ScoreFailed {
+  readonly kind: 'failed';
+  readonly failure: Failure;
+  /** Place within the mini-batch of the file that was open last; −1 when unknown. */
+  readonly fileIndex: number;
+  /** Which durable counter of the mini-batch it adds to. */
+  readonly class: 'error' | 'timeout' | 'crash';
+  /** True when the host is of no use any more; it is gone then. */
+  readonly isHostDead: boolean;
+}
+
+export type ScoreOutcome = Scored | ScoreFailed;
+
+export class HostProcess {
+  /** What the host said when it was ready. */
+  readonly ready: HostReady;
+  readonly #connection: HostConnection;
+  readonly #spoolDir: string;
+
+  private constructor(connection: HostConnection, ready: HostReady, spoolDir: string) {
+    this.#connection = connection;
+    this.ready = ready;
+    this.#spoolDir = spoolDir;
+  }
+
+  /**
+   * Starts a host and waits until user init() is done. Throws what the host says (SCRIPT_INVALID, SCORER_INIT_FAILED,
+   * MODEL_INVALID, …), SCORER_INIT_FAILED when it takes too long, SCORER_CRASHED when it dies, PYTHON_NOT_FOUND when there
+   * is no such program, FRAME_CORRUPT, and the signal's reason. No process is left behind then.
+   */
+  static async start(options: HostProcessOptions): Promise<HostProcess> {
+    options.signal?.throwIfAborted();
+    const connection = await HostConnection.open(options);
+    try {
+      const timeoutMs = options.initTimeoutMs ?? limits.hostInitMsMax;
+      const payload = Buffer.from(JSON.stringify(options.init));
+      const question = { type: hostFrame.init, payload, body: null, timeoutMs, signal: options.signal };
+      const ready = readyOf(await connection.ask(question), timeoutMs, connection);
+      return new HostProcess(connection, ready, options.spoolDir);
+    } catch (error) {
+      await connection.kill();
+      throw error;
+    }
+  }
+
+  get pid(): number {
+    return this.#connection.pid;
+  }
+
+  /** Resolves once, when the process has ended and its last output has been read. Never rejects. */
+  get exited(): Promise<HostExit> {
+    return this.#connection.exited;
+  }
+
+  /** False as soon as it is known that the process has ended or speaks no protocol any more. */
+  get isAlive(): boolean {
+    return this.#connection.isAlive;
+  }
+
+  /** Number of the mini-batch under way or last, as the log sink has it; 0 before the first. */
+  get sequence(): number {
+    return this.#connection.sequence;
+  }
+
+  /**
+   * Scores one mini-batch. Rejects only with the signal's reason. Not while another call is under way; on a host that is
+   * not {@link isAlive} the mini-batch would be blamed for a death that is not its own.
+   */
+  async score(files: readonly HostFile[], options: ScoreOptions): Promise<ScoreOutcome> {
+    options.signal?.throwIfAborted();
+    const payload = Buffer.from(JSON.stringify({ sequence: this.#connection.beginMiniBatch(), files }));
+    if (payload.length > limits.framePayloadBytesMax) {
+      return failed(failures.tooManyFiles(files.length, payload.length), 'error');
+    }
+    const body = new ResultBody(this.#spoolDir);
+    let outcome: ScoreOutcome | null = null;
+    try {
+      const { timeoutMs, signal } = options;
+      const answer = await this.#connection.ask({ type: hostFrame.score, payload, body, timeoutMs, signal });
+      outcome = await this.#outcome(answer, files, body, timeoutMs);
+      return outcome;
+    } finally {
+      if (outcome?.kind !== 'scored') await body.discard();
+    }
+  }
+
+  /** Lets user shutdown() run; a host that does not end by itself is terminated, then killed. A busy one is killed. */
+  async stop(): Promise<void> {
+    const connection = this.#connection;
+    if (connection.isAlive && !connection.isBusy) {
+      connection.send(hostFrame.stop, new Uint8Array());
+      if (await connection.endsWithin(limits.hostStopMs)) return;
+      connection.signalGroup('SIGTERM');
+      if (await connection.endsWithin(limits.hostStopMs)) return;
+    }
+    await connection.kill();
+  }
+
+  /** Kills the host and all processes that it started. Resolves when it is gone. */
+  async kill(): Promise<void> {
+    await this.#connection.kill();
+  }
+
+  async #outcome(
+    answer: Answer,
+    files: readonly HostFile[],
+    body: ResultBody,
+    timeoutMs: number,
+  ): Promise<ScoreOutcome> {
+    if (answer.kind === 'frame') {
+      try {
+        return await this.#outcomeOfFrame(answer.frame, files, body);
+      } catch (error) {
+        return this.#lost(toBatchError(error), 'crash', files);
+      }
+    }
+    // Only when it is gone are its last words here, and the device is free for the next one.
+    await this.#connection.kill();
+    if (answer.kind === 'aborted') throw answer.reason;
+    if (answer.kind === 'corrupt') return this.#lost(answer.error, 'crash', files);
+    const lost = { fileName: files[this.#connection.current.index]?.name ?? null, stderr: this.#connection.stderrTail };
+    return answer.kind === 'timeout'
+      ? this.#lost(failures.timeout(timeoutMs, lost), 'timeout', files)
+      : this.#lost(failures.crash(answer.exit, lost), 'crash', files);
+  }
+
+  async #outcomeOfFrame(frame: Frame, files: readonly HostFile[], body: ResultBody): Promise<ScoreOutcome> {
+    if (frame.type === hostFrame.failed) {
+      const { sequence, fileIndex, ...failure } = parseFailed(frame.payload);
+      // Last words: what it says before it ends, of no mini-batch or of the one that it could not hold any longer.
+      if (sequence !== this.sequence || failure.code === 'SCORER_CRASHED') throw BatchError.fromFailure(failure);
+      return { ...failed(BatchError.fromFailure(failure), 'error'), fileIndex: placeWithin(files, fileIndex) };
+    }
+    if (frame.type !== hostFrame.done) throw failures.unexpectedFrame(frame.type);
+    const { sequence, bytes, ...summary } = parseDone(frame.payload, files.length);
+    if (sequence !== this.sequence) throw failures.wrongSequence(sequence, this.sequence);
+    if (bytes !== body.bytes) throw failures.wrongBytes(bytes, body.bytes);
+    try {
+      await body.settled();
+    } catch (error) {
+      // The disk of this node; the host is as good as before.
+      return failed(toBatchError(error), 'error');
+    }
+    return { kind: 'scored', summary, body };
+  }
+
+  async #lost(error: BatchError, failureClass: ScoreFailed['class'], files: readonly HostFile[]): Promise<ScoreFailed> {
+    await this.#connection.kill();
+    const fileIndex = placeWithin(files, this.#connection.current.index);
+    return { ...failed(error, failureClass), fileIndex, isHostDead: true };
+  }
+}
+
+/** What the host said to init; throws what {@link HostProcess.start} throws. */
+function readyOf(answer: Answer, timeoutMs: number, connection: HostConnection): HostReady {
+  switch (answer.kind) {
+    case 'frame':
+      if (answer.frame.type === hostFrame.failed) throw BatchError.fromFailure(parseFailed(answer.frame.payload));
+      if (answer.frame.type !== hostFrame.ready) throw failures.unexpectedFrame(answer.frame.type);
+      return parseReady(answer.frame.payload);
+    case 'exit':
+      throw failures.crashInInit(answer.exit, connection.stderrTail);
+    case 'timeout':
+      throw failures.timeoutInInit(timeoutMs, connection.stderrTail);
+    case 'corrupt':
+      throw answer.error;
+    case 'aborted':
+      throw answer.reason;
+  }
+}
+
+function failed(error: BatchError, failureClass: ScoreFailed['class']): ScoreFailed {
+  return { kind: 'failed', failure: error.toFailure(), fileIndex: -1, class: failureClass, isHostDead: false };
+}
+
+function placeWithin(files: readonly HostFile[], index: number): number {
+  return index >= 0 && index < files.length ? index : -1;
+}

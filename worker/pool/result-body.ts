@@ -1,0 +1,144 @@
+/**
+ * The bytes of one mini-batch's rows, from the scoring host until the coordinator has them: in memory while they are
+ * few, else in a file that has no name any more, so that a crash leaves nothing behind.
+ */
+import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { isDiskFull, reasonOf } from '../../common/io/errno.ts';
+
+/** Bytes that may wait for the disk before the scoring host has to wait too. */
+const behindBytesMax = 4_194_304;
+
+let spooled = 0;
+
+export class ResultBody {
+  readonly #spoolDir: string;
+  #pieces: Uint8Array[] = [];
+  #bytes = 0;
+  #crc32 = 0;
+  #file: Promise<FileHandle> | null = null;
+  #written: Promise<void> = Promise.resolve();
+  #behindBytes = 0;
+  #isDiscarded = false;
+
+  /** `spoolDir` is made when it is needed. */
+  constructor(spoolDir: string) {
+    this.#spoolDir = spoolDir;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** CRC-32 of all bytes, as zlib computes it. */
+  get crc32(): number {
+    return this.#crc32;
+  }
+
+  get isSpooled(): boolean {
+    return this.#file !== null;
+  }
+
+  /** True while {@link settled} should be awaited before more is appended. */
+  get isBehind(): boolean {
+    return this.#behindBytes > behindBytesMax;
+  }
+
+  /** Takes the piece over: the caller must not change it afterwards. Disk errors come out of {@link settled}. */
+  append(piece: Uint8Array): void {
+    invariant(!this.#isDiscarded, 'a discarded result takes no more bytes');
+    this.#bytes += piece.length;
+    this.#crc32 = crc32(piece, this.#crc32);
+    this.#pieces.push(piece);
+    if (this.#file !== null || this.#bytes > limits.spoolMemoryBytesMax) this.#spool();
+  }
+
+  /** Resolves when all appended bytes are where they belong. Throws DISK_FULL or STATE_UNWRITABLE. */
+  async settled(): Promise<void> {
+    await this.#written;
+  }
+
+  /** All bytes, when they are few enough to travel inline; null otherwise. */
+  inline(): Uint8Array | null {
+    return this.#bytes <= limits.inlineResultBytesMax ? this.#inMemory() : null;
+  }
+
+  /** All bytes in pieces of `limits.uploadChunkBytes`, the last one shorter; may be asked for again. */
+  async *pieces(): AsyncGenerator<Uint8Array, void, void> {
+    await this.settled();
+    const whole = this.#file === null ? this.#inMemory() : null;
+    const file = await this.#file;
+    for (let at = 0; at < this.#bytes; at += limits.uploadChunkBytes) {
+      const length = Math.min(limits.uploadChunkBytes, this.#bytes - at);
+      yield whole === null ? await readExactly(file as FileHandle, at, length) : whole.subarray(at, at + length);
+    }
+  }
+
+  /** Lets go of memory and disk. May be called at any time and again. */
+  async discard(): Promise<void> {
+    if (this.#isDiscarded) return;
+    this.#isDiscarded = true;
+    this.#pieces = [];
+    // What could not be written is not wanted any more.
+    await this.#written.catch(() => undefined);
+    const file = await this.#file?.catch(() => null);
+    await file?.close();
+  }
+
+  #inMemory(): Uint8Array {
+    if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)];
+    return this.#pieces[0] as Uint8Array;
+  }
+
+  #spool(): void {
+    const file = (this.#file ??= openNameless(this.#spoolDir));
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    this.#behindBytes += bytes;
+    this.#written = this.#written.then(async () => {
+      try {
+        const { bytesWritten } = await (await file).writev(pieces);
+        if (bytesWritten !== bytes) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
+      } catch (error) {
+        throw spoolError(error, this.#spoolDir);
+      } finally {
+        this.#behindBytes -= bytes;
+      }
+    });
+    // Whoever awaits `settled` hears of it; until then it is no unhandled rejection.
+    this.#written.catch(() => undefined);
+  }
+}
+
+async function openNameless(dir: string): Promise<FileHandle> {
+  await mkdir(dir, { recursive: true });
+  spooled += 1;
+  const path = join(dir, `rows-${process.pid}-${spooled}`);
+  const file = await open(path, 'w+', 0o600);
+  await unlink(path);
+  return file;
+}
+
+async function readExactly(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  while (at < length) {
+    const { bytesRead } = await file.read(bytes, at, length - at, position + at);
+    invariant(bytesRead > 0, `a spooled result ends at ${position + at}, not at ${position + length}`);
+    at += bytesRead;
+  }
+  return bytes;
+}
+
+function spoolError(error: unknown, dir: string): BatchError {
+  return new BatchError(
+    isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE',
+    `a result cannot be kept in ${dir} until it is sent: ${reasonOf(error)}`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,211 @@
+"""Rows as they will stand in the output file. Formats: `azure`, `csv`, `jsonl` of docs/host-protocol.md."""
+
+import csv
+import io
+import json
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from batchmill_host.failures import HostFailure
+from batchmill_host.results import Frame, Result, Values
+
+Write = Callable[[bytes], None]
+# Text is handed on in slices of so many rows, so that a long result is never held twice.
+_ROWS_PER_SLICE = 4_096
+_RESULT = "result"
+
+
+class Schema(NamedTuple):
+    """``columns`` as ``name:type``; ``prologue`` stands once before the first row of the job."""
+
+    columns: List[str]
+    prologue: str
+
+
+def encode(result: Result, output_format: str, write: Write) -> Optional[Schema]:
+    """Writes all rows; the schema for a format that has columns."""
+    if len(result.data) == 0:
+        return None
+    if output_format == "csv":
+        return _encode_csv(result, write)
+    if output_format == "jsonl":
+        _encode_jsonl(result, write)
+    else:
+        _encode_azure(result, write)
+    return None
+
+
+def _encode_azure(result: Result, write: Write) -> None:
+    """Space-separated cells of a DataFrame; a list is one str(element) a line, without quotes.
+
+    @source Azure ML batch endpoints, the format of append_row
+    """
+    if isinstance(result, Frame):
+        result.data.to_csv(_TextWriter(write), sep=" ", header=False, index=False)
+        return
+    for part in _slices(result.data):
+        write(("\n".join(map(str, part)) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _encode_csv(result: Result, write: Write) -> Schema:
+    if isinstance(result, Frame):
+        names = [str(name) for name in result.data.columns]
+        result.data.to_csv(_TextWriter(write), header=False, index=False)
+    else:
+        names, rows = _table(result)
+        for part in _slices(rows):
+            write(_csv_text(part))
+    # Text has no types; a column that is int64 here and float64 in the next mini-batch is the same column.
+    return Schema([f"{name}:value" for name in names], _csv_text([names]).decode("utf-8"))
+
+
+def _csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([_csv_cell(cell) for cell in row] for row in rows)
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _csv_cell(cell: Any) -> Any:
+    return "" if _is_missing(cell) else _plain(cell)
+
+
+def _table(values: Values) -> "tuple[List[str], List[Sequence[Any]]]":
+    """Column names and rows of a list, whose elements must all have the form of the first."""
+    rows = [_plain(element) for element in values.data]
+    form = _form(rows[0])
+    for index, row in enumerate(rows):
+        if _form(row) != form:
+            raise _ragged(index, f"is {_form(row)}, element 0 is {form}")
+    if form == "a dict":
+        names: Dict[str, None] = {}
+        for row in rows:
+            names.update(dict.fromkeys(row))
+        return [str(name) for name in names], [[row.get(name) for name in names] for row in rows]
+    if form == "a single value":
+        return [values.name or _RESULT], [[row] for row in rows]
+    width = len(rows[0])
+    for index, row in enumerate(rows):
+        if len(row) != width:
+            raise _ragged(index, f"has {len(row)} cells, element 0 has {width}")
+    return _cell_names(rows[0]), rows
+
+
+def _ragged(index: int, found: str) -> HostFailure:
+    return HostFailure(
+        "SCORER_OUTPUT_INVALID",
+        f"a CSV needs results of one form: element {index} of what run() returned {found}; "
+        "use the format jsonl for results that differ",
+    )
+
+
+def _form(row: Any) -> str:
+    if isinstance(row, dict):
+        return "a dict"
+    return "a row of cells" if isinstance(row, (list, tuple)) else "a single value"
+
+
+def _cell_names(row: Sequence[Any]) -> List[str]:
+    """Fields of a namedtuple, else c0, c1, …"""
+    return list(getattr(row, "_fields", ())) or [f"c{index}" for index in range(len(row))]
+
+
+def _encode_jsonl(result: Result, write: Write) -> None:
+    """One object a line, so that lines of different mini-batches may have different keys."""
+    for part in _slices(_objects(result)):
+        write(("\n".join(map(_json_line, part)) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _objects(result: Result) -> Iterable[Dict[str, Any]]:
+    if isinstance(result, Frame):
+        frame = result.data
+        names = [str(name) for name in frame.columns]
+        # Not to_json: it rounds to 15 digits and writes dates as numbers.
+        columns = [frame.iloc[:, place].tolist() for place in range(len(names))]
+        return (dict(zip(names, row)) for row in _transpose(columns, len(frame)))
+    name = result.name or _RESULT
+    return (_object(_plain(element), name) for element in result.data)
+
+
+def _transpose(columns: List[List[Any]], count: int) -> Iterable[Sequence[Any]]:
+    return zip(*columns) if columns else (() for _ in range(count))
+
+
+def _object(element: Any, name: str) -> Dict[str, Any]:
+    if isinstance(element, dict):
+        return element
+    if isinstance(element, (list, tuple)):
+        return dict(zip(_cell_names(element), element))
+    return {name: element}
+
+
+def _json_line(value: Dict[str, Any]) -> str:
+    try:
+        return _to_json(value)
+    except (TypeError, ValueError):
+        # A NaN, or a key that JSON does not know: rare, so only then is everything looked at.
+        return _to_json(_json_value(value))
+
+
+_to_json: Callable[[Any], str] = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda value: _json_value(value)
+).encode
+
+
+def _json_value(value: Any) -> Any:
+    """A value that JSON has: NaN, infinities and missing values are null, dates ISO text, what is left str(value)."""
+    value = _plain(value)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if -_INFINITY < value < _INFINITY else None
+    if isinstance(value, dict):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_json_value(item) for item in value]
+    if _is_missing(value):
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+_INFINITY = float("inf")
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar or array as Python's own; anything else as it is."""
+    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
+
+
+def _is_missing(cell: Any) -> bool:
+    """NaN, NaT and pandas.NA, which is neither equal nor unequal to itself."""
+    if isinstance(cell, (str, int, list, tuple, dict)):
+        return False
+    try:
+        return bool(cell != cell)
+    except TypeError:
+        return True
+    except ValueError:
+        return False
+
+
+def _slices(rows: Iterable[Any]) -> Iterable[List[Any]]:
+    part: List[Any] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == _ROWS_PER_SLICE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+class _TextWriter(io.TextIOBase):
+    """What pandas writes to: encodes and hands on at once."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._write(text.encode("utf-8", "backslashreplace"))
+        return len(text)

@@ -1,0 +1,27 @@
+/** What reading an input file gives: rows of cells for the inputs of a model. */
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { Cells } from './tensor-cells.ts';
+
+/** Cells of one input of the model for some rows; `dims` are the dimensions after the first. */
+export interface InputCells {
+  readonly name: string;
+  readonly type: string;
+  readonly dims: readonly number[];
+  readonly cells: Cells;
+}
+
+/** Some rows of a file, for all inputs of the model. */
+export interface FileRows {
+  readonly rows: number;
+  readonly inputs: readonly InputCells[];
+}
+
+/** Reads files of one kind. */
+export interface FileReader {
+  /** Extensions in small letters, with their dots. */
+  readonly extensions: readonly string[];
+  /** True when rows of a file are numbered in the output. */
+  readonly hasRowNumbers: boolean;
+  /** The rows of a file in order; throws an INPUT_… code for a file that cannot be read to its end. */
+  read(file: HostFile): AsyncIterable<FileRows>;
+}

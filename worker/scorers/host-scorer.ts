@@ -1,0 +1,24 @@
+/** What the scoring host asks of a scorer, whichever kind it is. */
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { ResultSummary } from '../../common/core/result.ts';
+
+/** Where a mini-batch's doings go while it is scored. */
+export interface ScorePort {
+  /** The file at this place of the mini-batch is begun now: should the process die, this is the one it held. */
+  begin(index: number): void;
+  /** The next rows in order, as they will stand in the file; waits while the worker node is behind. */
+  emit(pieces: Iterable<Uint8Array>): Promise<void>;
+}
+
+export type Scored = Omit<ResultSummary, 'runSeconds'>;
+
+/** A scorer whose init() is done. One mini-batch at a time. */
+export interface HostScorer {
+  /**
+   * Scores a mini-batch. Files that fail alone are named in the answer; a throw fails the mini-batch, and rows that were
+   * emitted before it count for nothing.
+   */
+  score(files: readonly HostFile[], port: ScorePort): Promise<Scored>;
+  /** Calls the user's shutdown(), or frees the model. */
+  close(): Promise<void>;
+}

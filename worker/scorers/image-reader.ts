@@ -1,0 +1,119 @@
+/** Images as the pixels that a model takes. Decoding and scaling are sharp's (libvips). */
+import { access, constants } from 'node:fs/promises';
+import type { Sharp } from 'sharp';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import { invariant, unreachable } from '../../common/core/invariant.ts';
+import { halvesOfFloats } from '../../common/format/half-float.ts';
+import { reasonOf } from '../../common/io/errno.ts';
+import type { FileReader, FileRows, InputCells } from './file-rows.ts';
+import type { ImagePlan, ImageType } from './onnx-inputs.ts';
+
+/** 8-bit RGB, interleaved. */
+interface Pixels {
+  readonly data: Uint8Array;
+  readonly height: number;
+  readonly width: number;
+}
+
+/**
+ * Reads one image per file. Colours are what a script with Pillow gets: 16-bit images and palettes become 8-bit RGB, alpha is
+ * dropped (not blended), grey is Pillow's `L`, and an orientation in EXIF is not applied. Of several frames the first counts.
+ */
+export async function openImageReader(plan: ImagePlan, scale: number): Promise<FileReader> {
+  const { default: sharp } = await import('sharp');
+  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice.
+  sharp.concurrency(1);
+  sharp.cache(false);
+  const levels = levelsOf(plan.type, scale);
+  return {
+    extensions: ['.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.webp'],
+    hasRowNumbers: false,
+    async *read(file): AsyncIterable<FileRows> {
+      const image = sharp(file.path, { failOn: 'error' });
+      const pixels = await decode(image, plan, file);
+      yield { rows: 1, inputs: [tensorOf(pixels, plan, levels)] };
+    },
+  };
+}
+
+async function decode(image: Sharp, plan: ImagePlan, file: HostFile): Promise<Pixels> {
+  if (plan.height !== null || plan.width !== null) {
+    image.resize({ height: plan.height ?? undefined, width: plan.width ?? undefined, fit: 'fill' } as object);
+  }
+  const { data, info } = await image
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
+    .catch(async (error: unknown) => {
+      throw await failureOf(file, error);
+    });
+  const { width, height, channels } = info;
+  invariant(channels === 3, `an image decoded as RGB has 3 channels, not ${channels} (${file.name})`);
+  return { data, width, height };
+}
+
+/** sharp does not tell a file that it cannot open from one that is no image. */
+async function failureOf(file: HostFile, error: unknown): Promise<BatchError> {
+  const unreadable = await access(file.path, constants.R_OK).then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  if (unreadable) {
+    return new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(unreadable)}`, { cause: unreadable });
+  }
+  const words = reasonOf(error).replaceAll(file.path, file.name);
+  return new BatchError('INPUT_DECODE_FAILED', `${file.name} is no image that can be decoded: ${words}`, { cause: error });
+}
+
+type Levels = Float32Array | Uint16Array | Uint8Array;
+
+/** A pixel has 256 values, so each is scaled and converted once. */
+function levelsOf(type: ImageType, scale: number): Levels {
+  const scaled = Float32Array.from({ length: 256 }, (_, level) => level * scale);
+  switch (type) {
+    case 'float32':
+      return scaled;
+    case 'float16':
+      return halvesOfFloats(scaled);
+    case 'uint8':
+      // A clamped array rounds and stays within a byte.
+      return new Uint8Array(Uint8ClampedArray.from(scaled));
+    default:
+      return unreachable(type);
+  }
+}
+
+function tensorOf(pixels: Pixels, plan: ImagePlan, levels: Levels): InputCells {
+  const { height, width } = pixels;
+  const cells = fill(pixels, plan, levels);
+  const dims = {
+    nhw: [height, width],
+    nchw: [plan.channels, height, width],
+    nhwc: [height, width, plan.channels],
+  }[plan.layout];
+  return { name: plan.input, type: plan.type, dims, cells };
+}
+
+/** The pixels in the order of the model's layout, each through the table of levels. */
+function fill({ data, height, width }: Pixels, plan: ImagePlan, levels: Levels): Levels {
+  const count = height * width;
+  const cells = new (levels.constructor as new (length: number) => Levels)(count * plan.channels);
+  if (plan.channels === 1) {
+    for (let i = 0, at = 0; i < count; i += 1, at += 3) cells[i] = levels[greyOf(data, at)] as number;
+  } else if (plan.layout === 'nhwc') {
+    for (let i = 0; i < data.length; i += 1) cells[i] = levels[data[i] as number] as number;
+  } else {
+    for (let i = 0, at = 0; i < count; i += 1) {
+      for (let plane = i; plane < cells.length; plane += count) cells[plane] = levels[data[at++] as number] as number;
+    }
+  }
+  return cells;
+}
+
+/** @source Pillow's conversion from RGB to L: ITU-R 601-2 luma in 16-bit fixed point; a grey pixel stays what it is */
+function greyOf(data: Uint8Array, at: number): number {
+  const [red, green, blue] = [data[at] as number, data[at + 1] as number, data[at + 2] as number];
+  return (red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16;
+}

@@ -1,0 +1,102 @@
+/** Rows of several files on their way into one call of a model. */
+import type { FileRows, InputCells } from './file-rows.ts';
+import { joinCells, sliceCells } from './tensor-cells.ts';
+
+/** Rows of one file, `first` of them being the file's row of that number. */
+interface Piece {
+  readonly fileIndex: number;
+  readonly first: number;
+  readonly rows: number;
+  readonly inputs: readonly InputCells[];
+}
+
+/** Where rows of a call come from: `rows` rows of the file at `fileIndex`, from its row `first` on. */
+export interface BatchSpan {
+  readonly fileIndex: number;
+  readonly first: number;
+  readonly rows: number;
+}
+
+/** One call: its input tensors, and the rows in them that are no padding. */
+export interface ModelCall {
+  readonly inputs: readonly InputCells[];
+  /** First dimension of the tensors. */
+  readonly rows: number;
+  readonly spans: readonly BatchSpan[];
+}
+
+export interface RowBatchOptions {
+  /** Rows that the model wants in every call; null: any number. */
+  readonly batch: number | null;
+  readonly rowsMax: number;
+  readonly bytesMax: number;
+}
+
+/** Gathers rows until a call is full. Only rows of equal dimensions share a call. */
+export class RowBatch {
+  readonly #options: RowBatchOptions;
+  #pieces: Piece[] = [];
+  #rows = 0;
+
+  constructor(options: RowBatchOptions) {
+    this.#options = options;
+  }
+
+  /** Takes rows of a file and gives the calls that are full now. */
+  add(fileIndex: number, first: number, added: FileRows): ModelCall[] {
+    const calls: ModelCall[] = [];
+    const held = this.#pieces[0];
+    if (held && shapeOf(held.inputs) !== shapeOf(added.inputs)) calls.push(...this.flush());
+    const callRows = callRowsOf(added, this.#options);
+    for (let at = 0; at < added.rows;) {
+      const rows = Math.min(callRows - this.#rows, added.rows - at);
+      const inputs = added.inputs.map((input) => cut(input, at, rows));
+      this.#pieces.push({ fileIndex, first: first + at, rows, inputs });
+      this.#rows += rows;
+      at += rows;
+      if (this.#rows >= callRows) calls.push(...this.flush());
+    }
+    return calls;
+  }
+
+  /** Forgets the rows of a file that are not in a call yet: it cannot be read to its end. */
+  drop(fileIndex: number): void {
+    this.#pieces = this.#pieces.filter((piece) => piece.fileIndex !== fileIndex);
+    this.#rows = this.#pieces.reduce((sum, piece) => sum + piece.rows, 0);
+  }
+
+  /** The call of what is left, none when nothing is. */
+  flush(): ModelCall[] {
+    const [pieces, rows] = [this.#pieces, this.#rows];
+    const [head] = pieces;
+    if (!head) return [];
+    this.#pieces = [];
+    this.#rows = 0;
+    const callRows = this.#options.batch ?? rows;
+    const inputs = head.inputs.map((input, i) => {
+      const stride = strideOf(input);
+      const parts = pieces.map((piece) => (piece.inputs[i] as InputCells).cells);
+      return { ...input, cells: joinCells(input.type, parts, callRows * stride, stride) };
+    });
+    return [{ inputs, rows: callRows, spans: pieces.map(({ fileIndex, first, rows: count }) => ({ fileIndex, first, rows: count })) }];
+  }
+}
+
+/** Rows of a full call of rows like these. */
+function callRowsOf(added: FileRows, options: RowBatchOptions): number {
+  if (options.batch !== null) return options.batch;
+  const rowBytes = added.inputs.reduce((sum, input) => sum + strideOf(input) * cellBytesOf(input), 0);
+  return Math.max(1, Math.min(options.rowsMax, Math.floor(options.bytesMax / Math.max(1, rowBytes))));
+}
+
+/** A text counts as much as the reference to it. */
+function cellBytesOf({ cells }: InputCells): number {
+  return Array.isArray(cells) ? 8 : cells.BYTES_PER_ELEMENT;
+}
+
+function cut(input: InputCells, first: number, rows: number): InputCells {
+  return { ...input, cells: sliceCells(input.cells, first, rows, strideOf(input)) };
+}
+
+const strideOf = ({ dims }: InputCells): number => dims.reduce((product, dim) => product * dim, 1);
+const shapeOf = (inputs: readonly InputCells[]): string => inputs.map((input) => input.dims.join()).join(';');

@@ -1,0 +1,50 @@
+/** Scripts in JavaScript and TypeScript: `init()`, `run(miniBatch)` and `shutdown()`, each plain or async. */
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { Scorer } from '../../common/core/deployment.ts';
+import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
+import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
+import { loadScript, type ScriptModule } from './script-module.ts';
+import { encodeResult } from './script-result.ts';
+
+/**
+ * Imports the script and calls its init(). Throws SCRIPT_INVALID when it cannot be loaded; what init() throws is passed on.
+ * @source Azure ML batch scoring-script contract, told in JavaScript
+ */
+export async function openScriptScorer(
+  host: HostInit,
+  scorer: Extract<Scorer, { kind: 'node' }>,
+): Promise<HostScorer> {
+  if (host.codeDir === null) {
+    throw new BatchError('SCRIPT_INVALID', `the deployment has no code folder to find ${scorer.script} in`);
+  }
+  const script = await loadScript(host.codeDir, scorer.script);
+  await script.init?.();
+  return {
+    score: (files, port) => score(script, host, files, port),
+    close: async () => {
+      await script.shutdown?.();
+    },
+  };
+}
+
+async function score(
+  script: ScriptModule,
+  host: HostInit,
+  files: readonly HostFile[],
+  port: ScorePort,
+): Promise<Scored> {
+  // Which file run() is at is known only when there is one.
+  if (files.length === 1) port.begin(0);
+  const paths = files.map((file) => file.path);
+  const context = { names: files.map((file) => file.name), modelPath: host.modelPath };
+  const result = encodeResult(await script.run(paths, context), host.settings.outputFormat);
+  await port.emit(result.pieces);
+  const isPositional = result.rows === files.length;
+  return {
+    rows: result.rows,
+    attribution: isPositional ? 'positional' : 'range',
+    fileRows: isPositional ? files.map(() => 1) : null,
+    failed: [],
+    schema: result.schema,
+  };
+}

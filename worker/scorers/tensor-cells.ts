@@ -1,0 +1,117 @@
+/** Cells of tensors by the names of their types, and how a text becomes one. */
+import { halfOfFloat } from '../../common/format/half-float.ts';
+
+/** Values of a tensor in row order. float16 is held as its 16 bits, bool as 0 and 1. */
+export type Cells =
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | BigUint64Array
+  | BigInt64Array
+  | string[];
+
+interface CellType {
+  /** Room for `count` cells. */
+  readonly make: (count: number) => Cells;
+  /** The cell that a text stands for, or null when it stands for none. */
+  readonly parse: (text: string) => number | bigint | string | null;
+}
+
+/** Types that a column of a CSV file can be fed as. */
+export const cellTypes: Readonly<Record<string, CellType>> = {
+  float32: { make: (count) => new Float32Array(count), parse: parseFloatCell },
+  float64: { make: (count) => new Float64Array(count), parse: parseFloatCell },
+  float16: { make: (count) => new Uint16Array(count), parse: parseHalfCell },
+  uint8: { make: (count) => new Uint8Array(count), parse: integerParser(0, 255) },
+  int8: { make: (count) => new Int8Array(count), parse: integerParser(-128, 127) },
+  uint16: { make: (count) => new Uint16Array(count), parse: integerParser(0, 65_535) },
+  int16: { make: (count) => new Int16Array(count), parse: integerParser(-32_768, 32_767) },
+  uint32: { make: (count) => new Uint32Array(count), parse: integerParser(0, 4_294_967_295) },
+  int32: { make: (count) => new Int32Array(count), parse: integerParser(-2_147_483_648, 2_147_483_647) },
+  uint64: { make: (count) => new BigUint64Array(count), parse: wideParser(0n, 2n ** 64n - 1n) },
+  int64: { make: (count) => new BigInt64Array(count), parse: wideParser(-(2n ** 63n), 2n ** 63n - 1n) },
+  bool: { make: (count) => new Uint8Array(count), parse: parseBoolCell },
+  string: { make: () => [], parse: (text) => text },
+};
+
+const missing = new Set(['', 'nan', 'na', 'n/a', 'null', 'none', '#n/a']);
+const infinities: Readonly<Record<string, number>> = { inf: Infinity, infinity: Infinity, '-inf': -Infinity, '-infinity': -Infinity };
+const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+/** A decimal number; a cell that is empty or says that it is missing is NaN. */
+function parseFloatCell(text: string): number | null {
+  const trimmed = text.trim();
+  if (decimal.test(trimmed)) return Number(trimmed);
+  const word = trimmed.toLowerCase();
+  return missing.has(word) ? NaN : (infinities[word] ?? null);
+}
+
+function parseHalfCell(text: string): number | null {
+  const value = parseFloatCell(text);
+  return value === null ? null : halfOfFloat(value);
+}
+
+/** An integer, also one that is written with a fraction of zeros, as a column that once held a gap often is. */
+function integerParser(least: number, most: number): (text: string) => number | null {
+  return (text) => {
+    const trimmed = text.trim();
+    if (!decimal.test(trimmed)) return null;
+    const value = Number(trimmed);
+    return Number.isInteger(value) && value >= least && value <= most ? value : null;
+  };
+}
+
+function wideParser(least: bigint, most: bigint): (text: string) => bigint | null {
+  return (text) => {
+    const trimmed = text.trim();
+    if (!decimal.test(trimmed)) return null;
+    const near = Number(trimmed);
+    if (!Number.isInteger(near)) return null;
+    const isDigits = /^[+-]?\d+$/.test(trimmed);
+    // What a double holds exactly needs no parsing of digits, which is ten times slower.
+    if (!Number.isSafeInteger(near) && !isDigits) return null;
+    const value = BigInt(Number.isSafeInteger(near) ? near : trimmed.replace('+', ''));
+    return value >= least && value <= most ? value : null;
+  };
+}
+
+const booleans: Readonly<Record<string, number>> = { true: 1, false: 0, '1': 1, '0': 0, t: 1, f: 0, yes: 1, no: 0 };
+
+function parseBoolCell(text: string): number | null {
+  return booleans[text.trim().toLowerCase()] ?? null;
+}
+
+/** True for a type whose cells are numbers. */
+export const isNumericType = (type: string): boolean => type !== 'string' && type !== 'bool';
+
+/** Cells of `rows` rows from row `first` on, each of `stride` cells; a view where the type has views. */
+export function sliceCells(cells: Cells, first: number, rows: number, stride: number): Cells {
+  const [begin, end] = [first * stride, (first + rows) * stride];
+  return Array.isArray(cells) ? cells.slice(begin, end) : cells.subarray(begin, end);
+}
+
+/** Parts behind one another; the last `stride` cells are repeated until there are `total`. */
+export function joinCells(type: string, parts: readonly Cells[], total: number, stride: number): Cells {
+  const [only] = parts;
+  if (only && parts.length === 1 && only.length === total) return only;
+  if (type === 'string') return joinStrings(parts as string[][], total, stride);
+  const joined = cellTypes[type]?.make(total) as Exclude<Cells, string[]>;
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part as never, at);
+    at += part.length;
+  }
+  for (; at < total; at += stride) joined.copyWithin(at, at - stride, at);
+  return joined;
+}
+
+function joinStrings(parts: readonly string[][], total: number, stride: number): string[] {
+  const joined = parts.flat();
+  while (joined.length < total) joined.push(...joined.slice(joined.length - stride));
+  return joined;
+}

@@ -1,0 +1,165 @@
+/**
+ * Models and code on this machine, by digest, shared by all slots and by all worker nodes that use the same scratch
+ * folder. An artifact is made under a temporary name and appears under its own by one rename: what is there is whole.
+ *
+ *   <root>/<digest>-<name key>/<name>        a file, or a folder with its files
+ *   <root>/.partial-…/                       one that is being fetched
+ *
+ * @source Azure ML: AZUREML_MODEL_DIR contains the model under its own basename, and nothing beside it
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { Artifact } from '../../common/core/deployment.ts';
+import type { Digest } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { Clock } from '../../common/io/clock.ts';
+import type { Delay } from '../../common/io/delay.ts';
+import { errnoOf } from '../../common/io/errno.ts';
+import { parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
+import { confine, isConfined } from '../../common/storage/confine.ts';
+import type { BulkSource } from './bulk-source.ts';
+import { fetchFile, localWrite, type FetchedFile } from './fetch-file.ts';
+import { forEachBounded } from './gate.ts';
+
+export interface ArtifactCacheOptions {
+  /** Absolute. */
+  readonly root: string;
+  readonly source: BulkSource;
+  readonly clock: Clock;
+  readonly delay: Delay;
+  /** Ends all fetches. */
+  readonly signal: AbortSignal;
+}
+
+export interface LocalisedArtifact {
+  /** Folder that holds the artifact and nothing else. */
+  readonly dir: string;
+  /** The artifact itself. */
+  readonly path: string;
+}
+
+export class ArtifactCache {
+  readonly #options: ArtifactCacheOptions;
+  readonly #underWay = new Map<string, Promise<LocalisedArtifact>>();
+
+  constructor(options: ArtifactCacheOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The artifact on this machine, fetched unless it is there; those who ask at the same time share one fetch.
+   * Throws ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, COORDINATOR_UNREACHABLE, DISK_FULL, STATE_UNWRITABLE.
+   */
+  localise(artifact: Artifact): Promise<LocalisedArtifact> {
+    const key = keyOf(artifact);
+    const known = this.#underWay.get(key);
+    if (known) return known;
+    const fetched = this.#localise(artifact, join(this.#options.root, key)).finally(() => this.#underWay.delete(key));
+    this.#underWay.set(key, fetched);
+    return fetched;
+  }
+
+  /** Removes what nobody has used for long, and what a process that died left half done. */
+  async sweep(): Promise<void> {
+    const now = this.#options.clock.wall();
+    for (const name of await listDir(this.#options.root)) {
+      const path = join(this.#options.root, name);
+      const ageMax = name.startsWith('.partial-') ? limits.artifactPartialMsMax : limits.artifactUnusedMsMax;
+      const entry = await stat(path).catch(ignoreMissing);
+      if (entry && now - entry.mtimeMs > ageMax) await rm(path, { recursive: true, force: true });
+    }
+  }
+
+  async #localise(artifact: Artifact, dir: string): Promise<LocalisedArtifact> {
+    const localised = { dir, path: join(dir, artifact.name) };
+    if (await stat(localised.path).catch(ignoreMissing)) {
+      const seconds = this.#options.clock.wall() / 1_000;
+      // Only for `sweep`; a cache that another user owns is as good.
+      await utimes(dir, seconds, seconds).catch(() => undefined);
+      return localised;
+    }
+    const partial = join(this.#options.root, `.partial-${process.pid}-${randomUUID()}`);
+    try {
+      await localWrite(partial, () => mkdir(partial, { recursive: true }));
+      await this.#fetch(artifact, join(partial, artifact.name));
+      await publish(partial, dir);
+    } finally {
+      await rm(partial, { recursive: true, force: true });
+    }
+    return localised;
+  }
+
+  async #fetch(artifact: Artifact, path: string): Promise<void> {
+    if (artifact.kind === 'file') return this.#fetchFile(artifact.digest, artifact.name, path, 0o444);
+    const listingPath = `${path}.listing`;
+    await this.#fetchFile(artifact.digest, `the listing of ${artifact.name}`, listingPath, 0o600);
+    const files = parseListing(await readFile(listingPath));
+    await rm(listingPath);
+    await localWrite(path, () => mkdir(path));
+    for (const dir of new Set(files.map((file) => dirname(confine(path, file.path))))) {
+      await localWrite(dir, () => mkdir(dir, { recursive: true }));
+    }
+    await forEachBounded(files, limits.stagingFetchesMax, (file) => this.#fetchListed(file, path));
+  }
+
+  async #fetchListed(file: ListedFile, root: string): Promise<void> {
+    const mode = (file.mode & 0o111) === 0 ? 0o444 : 0o555;
+    await this.#fetchFile(file.digest, file.path, confine(root, file.path), mode);
+  }
+
+  /** A second time when the first one came out wrong: a bad disk or a file that was just being replaced. */
+  async #fetchFile(digest: Digest, name: string, path: string, mode: number): Promise<void> {
+    let fetched = await this.#fetchOnce(digest, path);
+    if (`sha256:${fetched.sha256}` !== digest) fetched = await this.#fetchOnce(digest, path);
+    if (`sha256:${fetched.sha256}` !== digest) {
+      throw new BatchError(
+        'ARTIFACT_CORRUPT',
+        `wanted ${name} with digest ${digest}, got ${fetched.bytes} bytes with sha256:${fetched.sha256}`,
+      );
+    }
+    // Read-only: a script that writes into its model would change it for all others.
+    await localWrite(path, () => chmod(path, mode));
+  }
+
+  #fetchOnce(digest: Digest, path: string): Promise<FetchedFile> {
+    const { source, signal, delay } = this.#options;
+    return fetchFile({
+      path,
+      open: (offset) => source.artifact(digest, offset, signal),
+      signal,
+      delay,
+      isDurable: true,
+    });
+  }
+}
+
+/** The same bytes under two names are two artifacts here: each folder holds one name. */
+function keyOf({ kind, name, digest }: Artifact): string {
+  const hex = /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1];
+  if (hex === undefined || !isConfined(name) || name.includes('/')) {
+    throw new BatchError('REQUEST_INVALID', `no artifact has the name ${JSON.stringify(name)} and digest ${digest}`);
+  }
+  const nameKey = createHash('sha256').update(`${kind}/${name}`).digest('hex').slice(0, 8);
+  return `${hex}-${nameKey}`;
+}
+
+async function publish(partial: string, dir: string): Promise<void> {
+  try {
+    await rename(partial, dir);
+  } catch (error) {
+    // Another process was faster; what it made is the same.
+    if (errnoOf(error) === 'ENOTEMPTY' || errnoOf(error) === 'EEXIST') return;
+    await localWrite(dir, () => Promise.reject(error));
+  }
+}
+
+async function listDir(dir: string): Promise<readonly string[]> {
+  return (await readdir(dir).catch(ignoreMissing)) ?? [];
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (errnoOf(error) !== 'ENOENT') throw error;
+  return undefined;
+}

@@ -1,0 +1,138 @@
+/**
+ * Input files of mini-batches on this machine: in place where the node sees the very file that was listed, else fetched
+ * into a folder of the attempt's own, which goes when the attempt is over.
+ */
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { JobName } from '../../common/core/ids.ts';
+import type { InputFile } from '../../common/core/input.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { FileFailure } from '../../common/core/result.ts';
+import type { Delay } from '../../common/io/delay.ts';
+import { errnoOf } from '../../common/io/errno.ts';
+import { confine, isConfined } from '../../common/storage/confine.ts';
+import type { BulkSource } from './bulk-source.ts';
+import { fetchFile, localWrite } from './fetch-file.ts';
+import { forEachBounded, Gate } from './gate.ts';
+
+export interface InputStagerOptions {
+  readonly source: BulkSource;
+  readonly delay: Delay;
+}
+
+export interface StageRequest {
+  readonly job: JobName;
+  /** As on the coordinator's machine. */
+  readonly inputRoot: string;
+  /** Ordinal of the first file. */
+  readonly first: number;
+  readonly files: readonly InputFile[];
+  /** Absolute; for files that have to be fetched, made when needed. */
+  readonly dir: string;
+  readonly signal: AbortSignal;
+}
+
+export interface StagedInputs {
+  /** What the scoring host gets, in order; without the failed ones. */
+  readonly files: readonly HostFile[];
+  /** By place in the mini-batch. */
+  readonly failed: readonly FileFailure[];
+  /** Removes what was fetched. */
+  readonly release: () => Promise<void>;
+}
+
+export class InputStager {
+  readonly #options: InputStagerOptions;
+  /** All mini-batches share it: the network is not quicker for being asked more at once. */
+  readonly #fetches = new Gate(limits.stagingFetchesMax);
+
+  constructor(options: InputStagerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Files that cannot be had are told in `failed`. Throws what has nothing to do with a single file:
+   * COORDINATOR_UNREACHABLE, SESSION_UNKNOWN, DISK_FULL, STATE_UNWRITABLE, and the signal's reason.
+   */
+  async stage(request: StageRequest): Promise<StagedInputs> {
+    const places = new Array<string | null>(request.files.length).fill(null);
+    const failed: FileFailure[] = [];
+    const release = (): Promise<void> => rm(request.dir, { recursive: true, force: true });
+    let hasFetched = false;
+    try {
+      await forEachBounded(request.files, filesAtOnce, async (file, index) => {
+        try {
+          const local = await findInPlace(request.inputRoot, file);
+          hasFetched ||= local === null;
+          places[index] = local ?? (await this.#fetch(request, file, index));
+        } catch (error) {
+          failed.push(fileFailure(error, index));
+        }
+      });
+    } catch (error) {
+      if (hasFetched) await release();
+      throw error;
+    }
+    failed.sort((a, b) => a.index - b.index);
+    const files = request.files.flatMap((file, index) => {
+      const path = places[index] ?? null;
+      return path === null ? [] : [{ path, name: file.path }];
+    });
+    return { files, failed, release: hasFetched ? release : async () => undefined };
+  }
+
+  #fetch(request: StageRequest, file: InputFile, index: number): Promise<string> {
+    const { job, first, dir, signal } = request;
+    const path = confine(dir, file.path);
+    const wanted = { job, ordinal: first + index, identity: file.identity };
+    return this.#fetches.pass(signal, async () => {
+      await localWrite(dirname(path), () => mkdir(dirname(path), { recursive: true }));
+      const open = (offset: number): AsyncIterable<Uint8Array> => this.#options.source.input(wanted, offset, signal);
+      const { delay } = this.#options;
+      const { bytes } = await fetchFile({ path, open, signal, delay, isDurable: false });
+      if (bytes !== file.sizeBytes) {
+        throw new BatchError(
+          'INPUT_CHANGED',
+          `${file.path} had ${file.sizeBytes} bytes when it was listed, ${bytes} came now`,
+        );
+      }
+      return path;
+    });
+  }
+}
+
+/** Enough to keep the system's file threads busy. */
+const filesAtOnce = 16;
+
+/**
+ * The file under the input root of this machine, when it is the one that was listed: same size, same modification time.
+ * An input root that is a file is that file.
+ */
+async function findInPlace(inputRoot: string, file: InputFile): Promise<string | null> {
+  if (!isConfined(file.path))
+    throw new BatchError('INPUT_UNREADABLE', `${JSON.stringify(file.path)} is no path of an input`);
+  const path = join(inputRoot, file.path);
+  if ((await identityOf(path)) === file.identity) return path;
+  if (basename(inputRoot) === file.path && (await identityOf(inputRoot)) === file.identity) return inputRoot;
+  return null;
+}
+
+/** `size-mtimeNs`; null when there is no such file, or none that this process may look at: the coordinator's will do. */
+async function identityOf(path: string): Promise<string | null> {
+  try {
+    const { size, mtimeNs } = await stat(path, { bigint: true });
+    return `${size}-${mtimeNs}`;
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    return null;
+  }
+}
+
+/** Trouble with one file is told with its result; anything else concerns the whole mini-batch. */
+function fileFailure(error: unknown, index: number): FileFailure {
+  const { code, message, rule } = toBatchError(error);
+  if (rule.category !== 'input') throw error;
+  return { index, code, message };
+}

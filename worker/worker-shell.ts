@@ -1,0 +1,312 @@
+/**
+ * Carries out what the worker node's core decides, and tells the core what came of it. It holds connections, processes,
+ * files and bytes; it decides nothing.
+ */
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import type { JobSpec, JoinReply, JoinRequest } from '../common/core/cluster-messages.ts';
+import { nodeName, type JobName } from '../common/core/ids.ts';
+import { invariant } from '../common/core/invariant.ts';
+import { formatToken } from '../common/core/token.ts';
+import { deferred } from '../common/io/deferred.ts';
+import { delay } from '../common/io/delay.ts';
+import { reasonOf } from '../common/io/errno.ts';
+import { BulkLink, CurrentBulkSource } from './bulk-link.ts';
+import { ControlLink } from './control-link.ts';
+import { advance, nextWake } from './core/advance.ts';
+import type { WorkerCommand } from './core/commands.ts';
+import type { EventOf, WorkerEvent } from './core/events.ts';
+import { logLine } from './core/log-line.ts';
+import { hasReports } from './core/report.ts';
+import { newWorkerState, type WorkerState } from './core/state.ts';
+import { HostSlots, type JobArtifacts } from './host-slots.ts';
+import { NodeFiles } from './node-files.ts';
+import { ArtifactCache } from './staging/artifact-cache.ts';
+import { InputStager } from './staging/input-stager.ts';
+import { WorkTable } from './work-table.ts';
+import type { WorkerOptions, WorkerStats } from './worker.ts';
+
+export interface WorkerShellOptions extends WorkerOptions {
+  readonly request: JoinRequest;
+  readonly joinMsMax: number;
+}
+
+export class WorkerShell {
+  readonly #options: WorkerShellOptions;
+  readonly #state: WorkerState;
+  readonly #files: NodeFiles;
+  readonly #hosts: HostSlots;
+  readonly #artifacts: ArtifactCache;
+  readonly #works: WorkTable;
+  readonly #bulk = new CurrentBulkSource();
+  /** Ends fetches of artifacts. */
+  readonly #over = new AbortController();
+  readonly #jobArtifacts = new Map<JobName, JobArtifacts>();
+  readonly #removals = new Set<Promise<void>>();
+  #control: ControlLink | null = null;
+  /** Resolves when what an earlier process has left is gone; nothing is written before. */
+  #swept: Promise<void> | null = null;
+
+  readonly #commands: WorkerCommand[] = [];
+  #isAdvancing = false;
+  #wake: NodeJS.Timeout | null = null;
+  #wakeAt = Infinity;
+  #turnEnd: NodeJS.Immediate | null = null;
+  #isOver = false;
+  readonly #counts = { scored: 0, failed: 0, joins: 0 };
+  readonly #joined = deferred<void>();
+  readonly #closed = deferred<void>();
+
+  constructor(options: WorkerShellOptions) {
+    const { clock, log, python, environment, slots, joinMsMax } = options;
+    this.#options = options;
+    this.#state = newWorkerState({ slots, joinMsMax });
+    this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
+    const tell = (command: WorkerCommand): void => this.#tell(command);
+    this.#hosts = new HostSlots({ files: this.#files, python, environment, log, tell });
+    const source = this.#bulk;
+    const root = this.#files.artifactsDir;
+    this.#artifacts = new ArtifactCache({ root, source, clock, delay, signal: this.#over.signal });
+    this.#works = new WorkTable({ stager: new InputStager({ source, delay }), files: this.#files, log, tell });
+  }
+
+  /** Resolves when the node has joined; see `startWorker` for what it throws. */
+  async start(): Promise<void> {
+    this.#tell({ kind: 'begin' });
+    await this.#joined.promise;
+  }
+
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  leave(how: 'drain' | 'close'): Promise<void> {
+    this.#tell({ kind: how });
+    return this.#closed.promise;
+  }
+
+  stats(): WorkerStats {
+    const { link, slots, running, leases } = this.#state;
+    return {
+      link: link.kind,
+      slots: slots.length,
+      running: running.size,
+      held: leases.size,
+      hostsStarted: this.#hosts.started,
+      ...this.#counts,
+    };
+  }
+
+  /** Takes a command in. One that comes while another is being dealt with waits for it. */
+  #tell(command: WorkerCommand): void {
+    if (this.#isOver) return;
+    this.#commands.push(command);
+    if (this.#isAdvancing) return;
+    this.#isAdvancing = true;
+    try {
+      for (let next = this.#commands.shift(); next; next = this.#commands.shift()) {
+        for (const event of advance(this.#state, next, this.#options.clock.monotonic())) this.#carryOut(event);
+      }
+      this.#schedule();
+    } catch (error) {
+      // A defect of ours: the node ends, what it held is scored elsewhere.
+      void this.#finish(error);
+    } finally {
+      this.#isAdvancing = false;
+    }
+  }
+
+  #schedule(): void {
+    if (this.#isOver) return;
+    if (this.#turnEnd === null && hasReports(this.#state) && this.#control?.isWritable === true) {
+      this.#turnEnd = setImmediate(() => {
+        this.#turnEnd = null;
+        this.#tell({ kind: 'turn-ended' });
+      });
+    }
+    const now = this.#options.clock.monotonic();
+    const wakeAt = nextWake(this.#state, now) ?? Infinity;
+    // A timer that is early costs one look; setting one anew for every command costs more.
+    if (wakeAt >= this.#wakeAt) return;
+    if (this.#wake) clearTimeout(this.#wake);
+    this.#wakeAt = wakeAt;
+    this.#wake = setTimeout(() => this.#tick(), Math.max(1, Math.ceil(wakeAt - now)));
+  }
+
+  #tick(): void {
+    this.#wake = null;
+    this.#wakeAt = Infinity;
+    this.#tell({ kind: 'tick', rssBytes: process.memoryUsage.rss(), random: this.#options.random() });
+  }
+
+  #carryOut(event: WorkerEvent): void {
+    const said = logLine(event);
+    if (said) this.#options.log[said.level](said.message, said.fields);
+    switch (event.kind) {
+      case 'JoinStarted':
+        return this.#join();
+      case 'LinkOpened':
+        return this.#openLink(event.reply);
+      case 'LinkLost':
+        return this.#closeLink();
+      case 'GaveUp':
+        return void this.#finish(BatchError.fromFailure(event.failure));
+      case 'Left':
+        return void this.#finish(null);
+      case 'Reported':
+        return this.#control?.send(event.message);
+      case 'ArtifactsWanted':
+        return void this.#localise(event.spec);
+      case 'JobEnded':
+        return this.#removeJob(event.job);
+      case 'StagingStarted':
+        return this.#works.stage(event, this.#sweptOnce());
+      case 'HostStarted':
+        return this.#startHost(event);
+      case 'HostStopping':
+        return this.#hosts.stop(event.slot, event.host, event.how);
+      case 'AttemptStarted':
+        return this.#startAttempt(event);
+      case 'Scored':
+        this.#counts.scored += 1;
+        return this.#works.releaseInputs(event.work);
+      case 'AttemptFailed':
+        this.#counts.failed += 1;
+        return this.#works.releaseInputs(event.work);
+      case 'UploadStarted':
+        return this.#bulk.link ? this.#works.upload(event, this.#bulk.link) : undefined;
+      case 'Forgotten':
+        return this.#works.forget(event.work);
+      case 'Began':
+      case 'Heard':
+      case 'LeavingBegan':
+      case 'Adopted':
+      case 'AdoptionEnded':
+      case 'TokenReturned':
+      case 'JobAnnounced':
+      case 'ArtifactsPresent':
+      case 'ArtifactsPutOff':
+      case 'LeaseGranted':
+      case 'StagingPutOff':
+      case 'Staged':
+      case 'HostReady':
+      case 'HostFailed':
+      case 'SlotEmptied':
+      case 'AttemptUndone':
+      case 'Uploaded':
+      case 'UploadPutOff':
+        // These only change the core's state.
+        return;
+    }
+  }
+
+  #join(): void {
+    const { address, request, clock, random } = this.#options;
+    const link: ControlLink = new ControlLink({
+      address,
+      request,
+      clock,
+      onJoined: (reply) => this.#tell({ kind: 'joined', reply }),
+      onLost: (failure) => {
+        const kind = this.#state.link.kind === 'joining' ? 'join-failed' : 'link-lost';
+        this.#tell({ kind, failure, random: random() });
+      },
+      onMessage: (message) => this.#tell({ kind: 'message', message }),
+      onWritable: () => this.#schedule(),
+      inlineOf: ({ token }) => this.#works.inlineOf(this.#state.byToken.get(formatToken(token)) ?? 0),
+    });
+    this.#control = link;
+    link.join();
+  }
+
+  #openLink(reply: JoinReply): void {
+    const { address } = this.#options;
+    this.#counts.joins += 1;
+    this.#bulk.link = new BulkLink({ address, session: reply.session, creditBytes: reply.uploadCreditBytes });
+    this.#control?.open(reply.session);
+    void this.#sweptOnce();
+    this.#joined.resolve();
+  }
+
+  #closeLink(): void {
+    this.#control?.close();
+    this.#control = null;
+    this.#bulk.link?.close();
+    this.#bulk.link = null;
+  }
+
+  #sweptOnce(): Promise<void> {
+    this.#swept ??= Promise.all([this.#files.sweep(), this.#artifacts.sweep()]).then(
+      () => undefined,
+      (error: unknown) => this.#options.log.warn('the scratch folder cannot be swept', { reason: reasonOf(error) }),
+    );
+    return this.#swept;
+  }
+
+  async #localise(spec: JobSpec): Promise<void> {
+    const { name, model, code } = spec;
+    try {
+      await this.#sweptOnce();
+      const [localModel, localCode] = await Promise.all([
+        model && this.#artifacts.localise(model),
+        code && this.#artifacts.localise(code),
+      ]);
+      if (!this.#state.jobs.has(name)) return;
+      this.#jobArtifacts.set(name, { model: localModel, code: localCode });
+      this.#tell({ kind: 'artifacts-localised', job: name });
+    } catch (error) {
+      this.#tell({ kind: 'artifacts-failed', job: name, failure: toBatchError(error).toFailure() });
+    }
+  }
+
+  #removeJob(job: JobName): void {
+    this.#jobArtifacts.delete(job);
+    const removal = this.#hosts
+      .endOf(job)
+      .then(() => this.#files.removeJob(job))
+      .catch((error: unknown) => this.#options.log.warn('a job’s files remain', { job, reason: reasonOf(error) }))
+      .finally(() => this.#removals.delete(removal));
+    this.#removals.add(removal);
+  }
+
+  #startHost({ slot, host, spec }: EventOf<'HostStarted'>): void {
+    const artifacts = this.#jobArtifacts.get(spec.name);
+    invariant(artifacts !== undefined, `model and code of ${spec.name} are not here`);
+    this.#hosts.start(slot, host, spec, artifacts);
+  }
+
+  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
+    this.#hosts.score({ slot, host, work, timeoutMs }, this.#works.inputsOf(work), ({ summary, body }) => {
+      this.#works.keep(work, body);
+      return { kind: 'scored', slot, host, work, summary, bytes: body.bytes, crc32: body.crc32 };
+    });
+  }
+
+  /** The end of everything, once. */
+  async #finish(error: unknown): Promise<void> {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (this.#wake) clearTimeout(this.#wake);
+    if (this.#turnEnd) clearImmediate(this.#turnEnd);
+    this.#over.abort(new Error('the worker node ends'));
+    try {
+      if (error === null) await this.#control?.end();
+      this.#closeLink();
+      await this.#hosts.close();
+      await this.#works.close();
+      await Promise.all(this.#removals);
+      // A node that never joined has nothing there; what is there may be a live one's of the same name.
+      await this.#swept;
+      if (this.#swept) await this.#files.sweep();
+    } catch (failure) {
+      this.#options.log.warn('the worker node could not tidy up', { reason: reasonOf(failure) });
+    }
+    if (error === null) {
+      // A node that was told to leave before it had joined has not failed.
+      this.#joined.resolve();
+      this.#closed.resolve();
+    } else {
+      this.#joined.reject(error);
+      this.#closed.reject(error);
+    }
+  }
+}

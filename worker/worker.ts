@@ -1,0 +1,101 @@
+/**
+ * A worker node: joins a coordinator, scores what it is given, reports. All decisions are made in `core/`; this shell
+ * carries them out and tells the core what came of them.
+ */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import type { Environment } from '../common/config/process-settings.ts';
+import type { JoinRequest } from '../common/core/cluster-messages.ts';
+import { incarnation, nodeName } from '../common/core/ids.ts';
+import { limits } from '../common/core/limits.ts';
+import type { Clock } from '../common/io/clock.ts';
+import type { Log } from '../common/io/log.ts';
+import { packageFile } from '../common/io/package-files.ts';
+import { WorkerShell } from './worker-shell.ts';
+
+export interface WorkerOptions {
+  /** `host:port`, or `unix:` and a path. */
+  readonly address: string;
+  /** Join token; null where the coordinator wants none. */
+  readonly token: string | null;
+  /** Unique among live nodes; letters, digits, `.`, `_`, `-`. */
+  readonly name: string;
+  /** Scoring hosts at once. */
+  readonly slots: number;
+  /** Interpreter for Python scripts: a path or a name; null: whichever is on PATH. */
+  readonly python: string | null;
+  /** Absolute; may be shared by several nodes of one machine. */
+  readonly scratchDir: string;
+  /** Of this process; scoring hosts are passed a chosen part of it. */
+  readonly environment: Environment;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** From 0 to below 1. */
+  readonly random: () => number;
+  /** How long the first join is tried; default {@link limits.joinMsMax}. */
+  readonly joinTimeoutMs?: number;
+}
+
+export interface WorkerStats {
+  readonly link: 'down' | 'joining' | 'up' | 'closed';
+  readonly slots: number;
+  /** Mini-batches on a slot. */
+  readonly running: number;
+  /** Leases in any state. */
+  readonly held: number;
+  /** Mini-batches since the start. */
+  readonly scored: number;
+  readonly failed: number;
+  readonly hostsStarted: number;
+  readonly joins: number;
+}
+
+export interface WorkerHandle {
+  readonly name: string;
+  /** Resolves when the node has left and nothing of it is left; rejects when it had to give up. */
+  readonly closed: Promise<void>;
+  /** Finishes what is running, returns the rest, leaves. Resolves with `closed`. */
+  drain(): Promise<void>;
+  /** Leaves at once: what is running is killed and returned. Resolves with `closed`. */
+  close(): Promise<void>;
+  stats(): WorkerStats;
+}
+
+/**
+ * Resolves when the node has joined. Throws TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN at once, and
+ * COORDINATOR_UNREACHABLE when nobody has answered in time. Once joined, it reconnects for as long as it lives.
+ */
+export async function startWorker(options: WorkerOptions): Promise<WorkerHandle> {
+  const shell = new WorkerShell({
+    ...options,
+    request: joinRequest(options),
+    joinMsMax: options.joinTimeoutMs ?? limits.joinMsMax,
+  });
+  await shell.start();
+  return {
+    name: options.name,
+    closed: shell.closed,
+    drain: () => shell.leave('drain'),
+    close: () => shell.leave('close'),
+    stats: () => shell.stats(),
+  };
+}
+
+function joinRequest({ name, token, slots }: WorkerOptions): JoinRequest {
+  return {
+    protocol: limits.protocolVersion,
+    release: releaseOfPackage(),
+    joinToken: token ?? '',
+    name: nodeName(name),
+    incarnation: incarnation(randomUUID()),
+    slots,
+    hostname: hostname(),
+    pid: process.pid,
+  };
+}
+
+function releaseOfPackage(): string {
+  const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
+  return version;
+}
