@@ -59,11 +59,7 @@ export interface Processes {
 
 /** The real ones. */
 export const installedProcesses: Processes = {
-  startCoordinator: async (settings) => (await load('../coordinator/coordinator.ts')).startCoordinator(settings),
-  startWorker: async (settings) => await (await import('./join-worker.ts')).joinWorker(settings),
-  runEmbedded: async (options) => (await load('./embedded.ts')).runEmbedded(options),
+  startCoordinator: async (settings) => (await import('../coordinator/coordinator.ts')).startCoordinator(settings),
+  startWorker: async (settings) => (await import('./join-worker.ts')).joinWorker(settings),
+  runEmbedded: async (options) => (await import('./embedded.ts')).runEmbedded(options),
 };
-
-async function load(path: string): Promise<Processes> {
-  return (await import(path)) as Processes;
-}

@@ -3,7 +3,6 @@
  * carries them out and tells the core what came of them.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Environment } from '../common/config/process-settings.ts';
 import type { JoinRequest } from '../common/core/cluster-messages.ts';
@@ -11,7 +10,7 @@ import { incarnation, nodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
-import { packageFile } from '../common/io/package-files.ts';
+import { packageRelease } from '../common/io/package-files.ts';
 import { WorkerShell } from './worker-shell.ts';
 
 export interface WorkerOptions {
@@ -85,7 +84,7 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
 function joinRequest({ name, token, slots }: WorkerOptions): JoinRequest {
   return {
     protocol: limits.protocolVersion,
-    release: releaseOfPackage(),
+    release: packageRelease(),
     joinToken: token ?? '',
     name: nodeName(name),
     incarnation: incarnation(randomUUID()),
@@ -93,9 +92,4 @@ function joinRequest({ name, token, slots }: WorkerOptions): JoinRequest {
     hostname: hostname(),
     pid: process.pid,
   };
-}
-
-function releaseOfPackage(): string {
-  const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
-  return version;
 }

@@ -90,7 +90,8 @@ export function jsonText(value: unknown): string {
   if (value === undefined) return 'null';
   if (value instanceof Date) return timeJson(value.getTime());
   const text = stringify(value);
-  if (text === undefined) throw new BatchError('SCORER_OUTPUT_INVALID', `a ${typeof value} cannot be written as a result`);
+  if (text === undefined)
+    throw new BatchError('SCORER_OUTPUT_INVALID', `a ${typeof value} cannot be written as a result`);
   return text;
 }
 
@@ -108,6 +109,7 @@ function plainer(_key: string, value: unknown): unknown {
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
   if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
   if (value instanceof Set) return [...(value as Set<unknown>)];
-  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return Array.from(value as unknown as ArrayLike<unknown>);
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView))
+    return Array.from(value as unknown as ArrayLike<unknown>);
   return value;
 }

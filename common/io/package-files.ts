@@ -1,5 +1,5 @@
 /** Where this package's own files lie, whether it runs compiled from dist/ or from its sources. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -20,4 +20,10 @@ export function packageFile(...parts: readonly string[]): string {
 /** The compiled form of a source file, for child processes: they run plain Node, also under the test runner. */
 export function compiledFile(...parts: readonly string[]): string {
   return join(packageRoot, 'dist', ...parts);
+}
+
+/** Release of this package, as both sides tell each other: `0.1.0`. */
+export function packageRelease(): string {
+  const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
+  return version;
 }

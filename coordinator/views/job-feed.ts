@@ -56,7 +56,10 @@ export class JobFeeds {
   /** Past lines after `afterSequence`, then those to come, until the job has ended or `signal` aborts. */
   async *follow(name: JobName, afterSequence: number, signal: AbortSignal): AsyncGenerator<JobEvent> {
     const feed = this.#feed(name);
-    let seen = afterSequence;
+    const known = this.#ledger.jobs.get(name);
+    // After a restart of the coordinator the past is gone: whoever comes is told where the job stands.
+    if (known && feed.past.length === 0) this.#tell(known, 'state', known.state);
+    let seen = afterSequence > feed.sequence ? 0 : afterSequence;
     while (!signal.aborted) {
       // Taken before looking, so that what is told in between is not slept through.
       const woken = new AbortController();

@@ -43,7 +43,7 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   scheduleFaults(world, coordinator, nodes);
   const isOver = (): boolean => coordinator.job?.isSealed === true;
   const ended = world.run(virtualMsMax, isOver);
-  const faults = ended ? judge(coordinator, input, files) : [`the job has not ended: ${describe(coordinator)}`];
+  const faults = ended ? judge(coordinator, input, files) : [`${world.livelock ?? 'the job has not ended'}: ${describe(coordinator)}`];
   return {
     seed,
     faults,

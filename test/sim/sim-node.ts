@@ -141,7 +141,7 @@ export class SimNode {
   }
 
   #scheduleWake(): void {
-    const due = this.#state && nextWake(this.#state);
+    const due = this.#state && nextWake(this.#state, monotonicMs(this.#world.now));
     if (due === null || (this.#wakeAt !== null && this.#wakeAt <= due)) return;
     this.#wakeAt = due;
     this.#own(due - this.#world.now, () => {

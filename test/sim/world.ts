@@ -37,11 +37,16 @@ interface Scheduled {
   readonly what: () => void;
 }
 
+/** A cluster of five nodes has a few hundred things to do at once at most. */
+const eventsPerInstantMax = 20_000;
+
 export class World {
   readonly random: Random;
   /** What happened, for comparing two runs of one seed. */
   readonly trace: string[] = [];
   now = 0;
+  /** Why the run was given up, null when it was not. */
+  livelock: string | null = null;
   #sequence = 0;
   #queue: Scheduled[] = [];
 
@@ -68,13 +73,23 @@ export class World {
     this.trace.push(`${this.now.toFixed(1)} ${text}`);
   }
 
-  /** Runs until `isOver` or nothing is left; false when virtual time reached `untilMs` first. */
+  /**
+   * Runs until `isOver` or nothing is left; false when virtual time reached `untilMs` first, or stood still for so many
+   * events that it never would.
+   */
   run(untilMs: number, isOver: () => boolean): boolean {
+    let atThisInstant = 0;
     for (;;) {
       if (isOver()) return true;
       const item = this.#pop();
       if (!item) return isOver();
       if (item.at > untilMs) return false;
+      atThisInstant = item.at > this.now ? 0 : atThisInstant + 1;
+      if (atThisInstant > eventsPerInstantMax) {
+        const last = this.trace.slice(-5).join(' | ');
+        this.livelock = `livelock: more than ${eventsPerInstantMax} events at ${this.now} ms, after ${last}`;
+        return false;
+      }
       this.now = item.at;
       item.what();
     }

@@ -188,7 +188,8 @@ function forgetStream(state: WorkerState): void {
   // Leases that were given back are not in the next hello, which says the same.
   outbox.returned.length = 0;
   outbox.isLeaving = state.leaving !== 'none';
-  for (const work of state.scored) {
+  // A copy: a lease that enters a state anew stands at the end of its index.
+  for (const work of [...state.scored]) {
     const { result, upload } = scoredState(leaseOf(state, work));
     if (upload.kind !== 'inline') setUpload(state, work, result, { kind: 'wanted', tries: 0, retryAt: null });
   }

@@ -103,7 +103,8 @@ function featuresCollector(
     .map((header, at): FedColumn => ({ header, at }))
     .filter(({ at }) => !parse || parse(first[at] as string) !== null);
   const count = columns.length;
-  if (count === 0 || (plan.features !== null && plan.features !== count)) throw countError(file, plan, columns, headers);
+  if (count === 0 || (plan.features !== null && plan.features !== count))
+    throw countError(file, plan, columns, headers);
   const cells = cellCollector(file, plan.type, columns);
   return collectorOf(cells.add, () => [{ name: plan.input, type: plan.type, dims: [count], cells: cells.take() }]);
 }
@@ -170,7 +171,8 @@ function cellCollector(file: HostFile, type: string, columns: readonly FedColumn
 }
 
 function cellError(file: HostFile, line: number, header: string, text: string, type: string): BatchError {
-  const shown = text.trim() === '' ? 'is empty' : `${JSON.stringify(text.slice(0, 80))} is not ${articleOf(type)} ${type}`;
+  const shown =
+    text.trim() === '' ? 'is empty' : `${JSON.stringify(text.slice(0, 80))} is not ${articleOf(type)} ${type}`;
   return new BatchError('INPUT_DECODE_FAILED', `${file.name}, line ${line}, column ${header}: ${shown}`);
 }
 

@@ -19,7 +19,7 @@ const readBytes = 262_144;
  * INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
 export async function* readRecords(file: HostFile, delimiter: string, onRecord: OnRecord): AsyncGenerator<void> {
-  const lines = new LineCutter(delimiter, onRecord);
+  const lines = new LineCutter(file, delimiter, onRecord);
   const decoder = new TextDecoder();
   let parser: RecordParser | null = null;
   try {
@@ -46,10 +46,12 @@ class LineCutter {
   lines = 0;
   /** Text behind the last line that was cut. */
   rest = '';
+  readonly #file: HostFile;
   readonly #delimiter: string;
   readonly #onRecord: OnRecord;
 
-  constructor(delimiter: string, onRecord: OnRecord) {
+  constructor(file: HostFile, delimiter: string, onRecord: OnRecord) {
+    this.#file = file;
     this.#delimiter = delimiter;
     this.#onRecord = onRecord;
   }
@@ -58,13 +60,14 @@ class LineCutter {
   push(text: string): boolean {
     this.rest += text;
     // A return at the very end may be half of a line's end.
-    if (text.includes('"') || /\r(?!\n|$)/.test(this.rest) || this.rest.length > limits.csvRecordCharsMax) return false;
+    if (text.includes('"') || /\r(?!\n|$)/.test(this.rest)) return false;
     let from = 0;
     for (let end = this.rest.indexOf('\n'); end >= 0; end = this.rest.indexOf('\n', from)) {
       this.#cut(this.rest.slice(from, this.rest[end - 1] === '\r' ? end - 1 : end));
       from = end + 1;
     }
     this.rest = this.rest.slice(from);
+    if (this.rest.length > limits.csvRecordCharsMax) throw tooLong(this.#file, this.lines + 1);
     return true;
   }
 
@@ -72,6 +75,11 @@ class LineCutter {
     this.lines += 1;
     if (line !== '') this.#onRecord(line.split(this.#delimiter), this.lines);
   }
+}
+
+function tooLong(file: HostFile, line: number): BatchError {
+  const text = `${file.name}, line ${line}: longer than ${limits.csvRecordCharsMax} characters, so this is no CSV file`;
+  return new BatchError('INPUT_DECODE_FAILED', text);
 }
 
 interface RecordParser {

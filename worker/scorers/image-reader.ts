@@ -61,10 +61,14 @@ async function failureOf(file: HostFile, error: unknown): Promise<BatchError> {
     (reason: unknown) => reason,
   );
   if (unreadable) {
-    return new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(unreadable)}`, { cause: unreadable });
+    return new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(unreadable)}`, {
+      cause: unreadable,
+    });
   }
   const words = reasonOf(error).replaceAll(file.path, file.name);
-  return new BatchError('INPUT_DECODE_FAILED', `${file.name} is no image that can be decoded: ${words}`, { cause: error });
+  return new BatchError('INPUT_DECODE_FAILED', `${file.name} is no image that can be decoded: ${words}`, {
+    cause: error,
+  });
 }
 
 type Levels = Float32Array | Uint16Array | Uint8Array;

@@ -88,7 +88,10 @@ async function openScorer(message: HostInit): Promise<HostScorer> {
       return openScriptScorer(message, message.scorer);
     }
     case 'python':
-      throw new BatchError('INTERNAL', 'this scoring host runs ONNX models and JavaScript; it was sent a Python script');
+      throw new BatchError(
+        'INTERNAL',
+        'this scoring host runs ONNX models and JavaScript; it was sent a Python script',
+      );
     default:
       return unreachable(kind);
   }

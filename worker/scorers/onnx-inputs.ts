@@ -76,7 +76,10 @@ function planSingle(input: ModelValue): InputPlan | null {
   if (!input.isTensor) return null;
   const [batch, second, third, fourth] = input.shape.map(fixed);
   const image = { kind: 'image', input: input.name, type: input.type as ImageType, batch: batch ?? null } as const;
-  const size = (height: number | null | undefined, width: number | null | undefined): Pick<ImagePlan, 'height' | 'width'> => ({
+  const size = (
+    height: number | null | undefined,
+    width: number | null | undefined,
+  ): Pick<ImagePlan, 'height' | 'width'> => ({
     height: height ?? null,
     width: width ?? null,
   });

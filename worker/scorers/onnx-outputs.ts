@@ -64,10 +64,7 @@ function isVectorPerRow(shape: readonly (number | string)[]): boolean {
 }
 
 /** Makes tables of outputs; apache-arrow is loaded once, when a model is opened. */
-export type TableMaker = (
-  outputs: Readonly<Record<string, OutputTensor>>,
-  spans: readonly RowSpan[],
-) => Table;
+export type TableMaker = (outputs: Readonly<Record<string, OutputTensor>>, spans: readonly RowSpan[]) => Table;
 
 interface Column {
   readonly name: string;
@@ -130,7 +127,8 @@ function columnsOf({ name, type, width, cells }: Grid, rows: number, vectors: Ve
   }));
 }
 
-const head = (cells: Cells, count: number): Cells => (Array.isArray(cells) ? cells.slice(0, count) : cells.subarray(0, count));
+const head = (cells: Cells, count: number): Cells =>
+  Array.isArray(cells) ? cells.slice(0, count) : cells.subarray(0, count);
 
 function everyNth(cells: Cells, first: number, step: number, count: number): Cells {
   const picked = Array.isArray(cells) ? [] : new (cells.constructor as new (length: number) => Cells)(count);

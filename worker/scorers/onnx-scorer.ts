@@ -30,10 +30,7 @@ interface Model {
  * Loads the model. Throws MODEL_INVALID with the loader's words, MODEL_UNSUPPORTED when its inputs are neither images nor
  * columns of CSV files or its outputs no tensors.
  */
-export async function openOnnxScorer(
-  host: HostInit,
-  scorer: Extract<Scorer, { kind: 'onnx' }>,
-): Promise<HostScorer> {
+export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { kind: 'onnx' }>): Promise<HostScorer> {
   if (host.modelPath === null) throw new BatchError('MODEL_INVALID', 'the deployment has no model to score with');
   // Loaded beside the model, which takes about as long; an error comes out where it is awaited again.
   import('apache-arrow').catch(() => undefined);
@@ -55,7 +52,10 @@ function findModel(path: string): string {
   const [only] = models;
   if (only !== undefined && models.length === 1) return join(path, only);
   const found = models.length === 0 ? `none among ${names.join(', ') || 'no files'}` : models.join(', ');
-  throw new BatchError('MODEL_INVALID', `the model folder ${basename(path)} must hold one .onnx file; it holds ${found}`);
+  throw new BatchError(
+    'MODEL_INVALID',
+    `the model folder ${basename(path)} must hold one .onnx file; it holds ${found}`,
+  );
 }
 
 async function openModel(path: string, level: HostInit['settings']['loggingLevel']): Promise<Model> {

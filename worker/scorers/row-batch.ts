@@ -78,7 +78,13 @@ export class RowBatch {
       const parts = pieces.map((piece) => (piece.inputs[i] as InputCells).cells);
       return { ...input, cells: joinCells(input.type, parts, callRows * stride, stride) };
     });
-    return [{ inputs, rows: callRows, spans: pieces.map(({ fileIndex, first, rows: count }) => ({ fileIndex, first, rows: count })) }];
+    return [
+      {
+        inputs,
+        rows: callRows,
+        spans: pieces.map(({ fileIndex, first, rows: count }) => ({ fileIndex, first, rows: count })),
+      },
+    ];
   }
 }
 

@@ -10,7 +10,8 @@ import { packageFile } from '../../common/io/package-files.ts';
 
 const ownUrl = pathToFileURL(packageFile('package.json')).href;
 const isTypeScript = (url: string | undefined): boolean => /^file:.*\.m?ts$/.test(url ?? '');
-const isRelative = (specifier: string): boolean => /^\.{0,2}\//.test(specifier) || specifier === '.' || specifier === '..';
+const isRelative = (specifier: string): boolean =>
+  /^\.{0,2}\//.test(specifier) || specifier === '.' || specifier === '..';
 
 /** Node's own resolution from the script's folder first; what it does not find is looked for in a second place. */
 export const resolve: ResolveHook = async (specifier, context, next) => {

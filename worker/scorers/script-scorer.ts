@@ -10,10 +10,7 @@ import { encodeResult } from './script-result.ts';
  * Imports the script and calls its init(). Throws SCRIPT_INVALID when it cannot be loaded; what init() throws is passed on.
  * @source Azure ML batch scoring-script contract, told in JavaScript
  */
-export async function openScriptScorer(
-  host: HostInit,
-  scorer: Extract<Scorer, { kind: 'node' }>,
-): Promise<HostScorer> {
+export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, { kind: 'node' }>): Promise<HostScorer> {
   if (host.codeDir === null) {
     throw new BatchError('SCRIPT_INVALID', `the deployment has no code folder to find ${scorer.script} in`);
   }

@@ -40,7 +40,12 @@ export const cellTypes: Readonly<Record<string, CellType>> = {
 };
 
 const missing = new Set(['', 'nan', 'na', 'n/a', 'null', 'none', '#n/a']);
-const infinities: Readonly<Record<string, number>> = { inf: Infinity, infinity: Infinity, '-inf': -Infinity, '-infinity': -Infinity };
+const infinities: Readonly<Record<string, number>> = {
+  inf: Infinity,
+  infinity: Infinity,
+  '-inf': -Infinity,
+  '-infinity': -Infinity,
+};
 const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
 /** A decimal number; a cell that is empty or says that it is missing is NaN. */

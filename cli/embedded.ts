@@ -1,0 +1,104 @@
+/**
+ * `run`: the coordinator and worker nodes of a cluster in this process, over real gRPC on a unix socket, with a real
+ * journal in the output folder while the job runs. Scoring hosts are children, as everywhere.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { commandEnvironment } from '../common/config/process-settings.ts';
+import { BatchError } from '../common/core/batch-error.ts';
+import { systemClock } from '../common/io/clock.ts';
+import { createLog, type Log } from '../common/io/log.ts';
+import { systemRandom } from '../common/io/random.ts';
+import type { JobView } from '../coordinator/api/backend.ts';
+import { openCoordinator, type Coordinator } from '../coordinator/coordinator.ts';
+import { startWorker, type WorkerHandle } from '../worker/worker.ts';
+import type { EmbeddedOptions } from './processes.ts';
+
+/** Resolves with the job in its final state, also when that is Failed or Canceled. @throws what submitting throws */
+export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
+  // Everything of the run's own lies here; a unix socket's path must be short.
+  const home = await mkdtemp(join(tmpdir(), 'batchmill-'));
+  const stateDir = join(home, 'state');
+  const closers: (() => Promise<unknown>)[] = [() => rm(home, { recursive: true, force: true })];
+  try {
+    const coordinator = await openCoordinator({
+      stateDir,
+      listen: `unix:${join(home, 'nodes.sock')}`,
+      http: null,
+      heartbeatMs: null,
+      log: warnings,
+      clock: systemClock,
+      random: systemRandom,
+    });
+    closers.push(() => coordinator.close());
+    return await runJob(options, coordinator, home, closers);
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+/** Of what happens inside, a person at a terminal is told only what is wrong; the job's events have the rest. */
+const warnings: Log = createLog({
+  write: (line) => void process.stderr.write(line),
+  format: 'text',
+  level: 'error',
+  clock: systemClock,
+});
+
+async function runJob(
+  options: EmbeddedOptions,
+  coordinator: Coordinator,
+  home: string,
+  closers: (() => Promise<unknown>)[],
+): Promise<JobView> {
+  const { deployment, inputPath, outputDir, isOverwrite, signal } = options;
+  const joining = startNodes(options, coordinator, home);
+  closers.push(() => joining.then((nodes) => Promise.all(nodes.map((node) => node.close()))).catch(() => undefined));
+  const { name } = await coordinator.jobs.submit({ deployment, inputPath, outputDir, isOverwrite, name: null });
+  const cancel = (): void => void coordinator.jobs.cancel(name);
+  if (signal.aborted) cancel();
+  signal.addEventListener('abort', cancel, { once: true });
+  try {
+    await Promise.race([followToEnd(coordinator, name, options), failWhenClosed(coordinator), failWhen(joining)]);
+    return coordinator.jobs.show(name);
+  } finally {
+    signal.removeEventListener('abort', cancel);
+  }
+}
+
+function startNodes(options: EmbeddedOptions, coordinator: Coordinator, home: string): Promise<readonly WorkerHandle[]> {
+  const { nodes, slots, python } = options;
+  const names = Array.from({ length: nodes }, (_, index) => `node-${index + 1}`);
+  return Promise.all(
+    names.map((name) =>
+      startWorker({
+        address: coordinator.listen,
+        token: coordinator.joinToken,
+        name,
+        slots,
+        python,
+        scratchDir: join(home, name),
+        environment: commandEnvironment(),
+        log: warnings,
+        clock: systemClock,
+        random: systemRandom,
+      }),
+    ),
+  );
+}
+
+async function followToEnd(coordinator: Coordinator, name: string, options: EmbeddedOptions): Promise<void> {
+  for await (const event of coordinator.jobs.events(name, 0, new AbortController().signal)) options.onEvent(event);
+}
+
+/** The coordinator ends by itself only when it cannot go on. */
+async function failWhenClosed(coordinator: Coordinator): Promise<never> {
+  await coordinator.closed;
+  throw new BatchError('INTERNAL', 'the coordinator ended before the job');
+}
+
+/** Rejects when a node cannot start; never resolves otherwise. */
+function failWhen(joining: Promise<unknown>): Promise<never> {
+  return new Promise((_, reject) => void joining.catch(reject));
+}

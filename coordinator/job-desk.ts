@@ -1,0 +1,273 @@
+/**
+ * People's and programs' side of the coordinator: submits, shows, cancels, and the long work behind a job (listing,
+ * sealing). Decides nothing: what follows from what is the ledger's business.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
+import { jobName, type JobName } from '../common/core/ids.ts';
+import { limits } from '../common/core/limits.ts';
+import { isFinal } from '../common/core/states.ts';
+import type { Clock } from '../common/io/clock.ts';
+import { delay } from '../common/io/delay.ts';
+import type { Log } from '../common/io/log.ts';
+import type { Backend, JobEvent, JobRequest, JobView, NodeView } from './api/backend.ts';
+import type { Job } from './core/ledger.ts';
+import { listInput } from './input/list-input.ts';
+import { JobFiles } from './job-files.ts';
+import { newJobName } from './job-name.ts';
+import { listJob, openListing, type OpenListing } from './list-job.ts';
+import type { Loop } from './loop.ts';
+import { prepareOutputDir } from './output/output-dir.ts';
+import type { ArtifactStore } from './registry/artifact-store.ts';
+import { sealJob } from './seal-job.ts';
+import type { JobFeeds } from './views/job-feed.ts';
+import { jobView, nodeView } from './views/job-view.ts';
+
+export interface JobDeskOptions {
+  readonly loop: Loop;
+  readonly feeds: JobFeeds;
+  readonly artifacts: ArtifactStore;
+  readonly stateDir: string;
+  readonly release: string;
+  readonly clock: Clock;
+  /** From 0 to below 1. */
+  readonly random: () => number;
+  readonly log: Log;
+  /** A defect, or damage on the disk: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+export class JobDesk implements Backend {
+  readonly #options: JobDeskOptions;
+  readonly #loop: Loop;
+  readonly #files = new Map<JobName, JobFiles>();
+  /** Listings whose first page was looked at when the job was submitted. */
+  readonly #listings = new Map<JobName, OpenListing>();
+  readonly #stop = new AbortController();
+  /** Listings and seals under way. */
+  readonly #work = new Set<Promise<void>>();
+
+  constructor(options: JobDeskOptions) {
+    this.#options = options;
+    this.#loop = options.loop;
+  }
+
+  /** Files of a job that has not been sealed. */
+  filesOf(name: JobName): JobFiles | undefined {
+    return this.#files.get(name);
+  }
+
+  /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
+  async reopen(): Promise<void> {
+    for (const job of this.#loop.ledger.jobs.values()) {
+      if (!job.isSealed) this.#files.set(job.name, await this.#openFiles(job));
+    }
+  }
+
+  async submit(request: JobRequest): Promise<JobView> {
+    const { loop, clock, random } = this.#options;
+    const { deployment: local, inputPath, outputDir, isOverwrite } = request;
+    const { recursive, outputAction, outputFileName } = local.settings;
+    const open = await openListing(listInput(inputPath, { recursive }));
+    if (open.first === null) throw emptyInput(inputPath, open);
+    this.#refuseSharedOutput(outputDir);
+    const fileName = outputAction === 'append_row' ? outputFileName : null;
+    const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
+    const deployment = await this.#seal(local);
+    const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
+    if (loop.ledger.jobs.has(job)) {
+      throw new BatchError('REQUEST_INVALID', `a job named ${job} exists; choose another --name`);
+    }
+    const record = {
+      ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
+      segments: new Map<number, number>(),
+    };
+    this.#files.set(job, await this.#openFiles(record));
+    this.#listings.set(job, open);
+    loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, wallMs: clock.wall() });
+    await loop.durable();
+    const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
+    this.#options.log.info('job submitted', { job, deployment: deployment.name, input: inputPath, output: outputDir });
+    if (foreign.length > 0) {
+      this.#options.log.warn('the output folder holds files that are not of this job; they stay', { job, files: foreign.length });
+    }
+    return this.show(job);
+  }
+
+  list(): readonly JobView[] {
+    const { ledger } = this.#loop;
+    return [...ledger.jobs.values()].reverse().map((job) => jobView(ledger, job));
+  }
+
+  show(name: string): JobView {
+    return jobView(this.#loop.ledger, this.#find(name));
+  }
+
+  async cancel(name: string): Promise<JobView> {
+    const job = this.#find(name);
+    this.#loop.handle({ kind: 'cancel', job: job.name, wallMs: this.#options.clock.wall() });
+    await this.#loop.durable();
+    return this.show(job.name);
+  }
+
+  nodes(): readonly NodeView[] {
+    return [...this.#loop.ledger.nodes.values()].map(nodeView);
+  }
+
+  events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent> {
+    return this.#options.feeds.follow(this.#find(name).name, afterSequence, signal);
+  }
+
+  async outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
+    const job = this.#find(name);
+    if (!isFinal(job.state) || !job.isSealed) {
+      throw new BatchError('JOB_NOT_FINISHED', `job ${job.name} is ${job.state}; wait for it with \`job wait ${job.name}\``);
+    }
+    const names = await readdir(job.outputDir, { recursive: true, withFileTypes: true });
+    const paths = names
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name).slice(job.outputDir.length + 1));
+    const wanted = paths.filter((path) => isResult(job, path)).sort();
+    return Promise.all(
+      wanted.map(async (path) => ({ path, sizeBytes: (await stat(join(job.outputDir, path))).size })),
+    );
+  }
+
+  outputFile(name: string, path: string): string {
+    const job = this.#find(name);
+    if (!isResult(job, path)) {
+      throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
+    }
+    return join(job.outputDir, path);
+  }
+
+  /** Begins or resumes the listing of a job's input. */
+  startListing(name: JobName): void {
+    const { clock, log } = this.#options;
+    this.#run(async () => {
+      const job = this.#loop.ledger.jobs.get(name);
+      const files = this.#files.get(name);
+      if (!job || !files) return;
+      const { recursive } = job.deployment.settings;
+      try {
+        const open = this.#listings.get(name) ?? (await openListing(listInput(job.inputPath, { recursive })));
+        this.#listings.delete(name);
+        await listJob({
+          job: name,
+          open,
+          catalog: files.catalog,
+          handle: (command) => this.#loop.handle(command),
+          wall: () => clock.wall(),
+          signal: this.#stop.signal,
+        });
+      } catch (error) {
+        if (!(error instanceof BatchError) || error.code === 'JOURNAL_CORRUPT') throw error;
+        log.error('the input cannot be listed', { job: name, code: error.code, message: error.message });
+        this.#loop.handle({ kind: 'fail-job', job: name, failure: error.toFailure(), wallMs: clock.wall() });
+      }
+    });
+  }
+
+  /** Puts output, manifest and markers in place, however long the disk is full. */
+  startSealing(name: JobName): void {
+    const { clock, log, release } = this.#options;
+    this.#run(async () => {
+      const job = this.#loop.ledger.jobs.get(name);
+      const files = this.#files.get(name);
+      if (!job || !files) return;
+      await files.close();
+      const seal = (): Promise<unknown> =>
+        sealJob({ ledger: this.#loop.ledger, job, catalog: files.catalog, release, endedWallMs: clock.wall() });
+      while (!this.#stop.signal.aborted) {
+        try {
+          await seal();
+          break;
+        } catch (error) {
+          const { code, message } = toBatchError(error);
+          if (code !== 'DISK_FULL' || this.#stop.signal.aborted) throw error;
+          log.warn('no room to seal the output; trying again', { job: name, message });
+          await delay(limits.diskFullRetryMs, this.#stop.signal);
+        }
+      }
+      if (this.#stop.signal.aborted) return;
+      await files.removeStaging();
+      this.#files.delete(name);
+      this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
+      log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled(this.#work);
+    await Promise.all([...this.#files.values()].map((files) => files.close()));
+  }
+
+  #run(work: () => Promise<void>): void {
+    const running = work()
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) this.#options.onFatal(error);
+      })
+      .finally(() => this.#work.delete(running));
+    this.#work.add(running);
+  }
+
+  #openFiles(job: Parameters<typeof JobFiles.open>[0]): Promise<JobFiles> {
+    return JobFiles.open(job, {
+      stateDir: this.#options.stateDir,
+      onStall: (failure) => {
+        const { log } = this.#options;
+        if (failure) log.warn('the job is paused', { job: job.name, code: failure.code, message: failure.message });
+        else log.info('the job goes on', { job: job.name });
+        this.#loop.handle({ kind: 'stall', job: job.name, failure });
+      },
+      onFatal: this.#options.onFatal,
+    });
+  }
+
+  /** Model and code by digest, so that what a job scores with cannot change under it. */
+  async #seal(local: LocalDeployment): Promise<Deployment> {
+    const { artifacts } = this.#options;
+    const { model, code } = local;
+    return { ...local, model: model && (await artifacts.add(model)), code: code && (await artifacts.add(code)) };
+  }
+
+  /** Two jobs that run must not share an output folder, not even with --overwrite. */
+  #refuseSharedOutput(outputDir: string): void {
+    for (const job of this.#loop.ledger.jobs.values()) {
+      if (job.outputDir !== outputDir || job.isSealed) continue;
+      throw new BatchError('OUTPUT_EXISTS', `job ${job.name} is writing to ${outputDir}; choose another --output`);
+    }
+  }
+
+  #find(name: string): Job {
+    const jobs = [...this.#loop.ledger.jobs.values()];
+    if (name === 'last') {
+      const last = jobs.at(-1);
+      if (last) return last;
+      throw new BatchError('JOB_NOT_FOUND', 'no job has been submitted yet');
+    }
+    const exact = jobs.find((job) => job.name === name);
+    if (exact) return exact;
+    const found = jobs.filter((job) => job.name.startsWith(name));
+    if (found.length === 1) return found[0] as Job;
+    if (found.length === 0) throw new BatchError('JOB_NOT_FOUND', `there is no job ${name}; \`job list\` shows those there are`);
+    throw new BatchError('JOB_NOT_FOUND', `${found.length} jobs begin with ${name}: ${found.map((job) => job.name).join(', ')}`);
+  }
+}
+
+/** What of an output folder is the job's: everything under our own names, and nothing that was there before. */
+function isResult(job: Job, path: string): boolean {
+  const { outputFileName } = job.deployment.settings;
+  const own = [outputFileName, `${outputFileName}.partial`, '_SUCCESS', '_manifest.json', '_errors.jsonl'];
+  return own.includes(path) || /^_manifest\/files-\d+\.jsonl$/.test(path);
+}
+
+function emptyInput(inputPath: string, open: OpenListing): BatchError {
+  const { hidden, special, folders } = open.listing.skipped;
+  const skipped = hidden + special + folders;
+  const hint = skipped > 0 ? `; ${skipped} names were passed over (hidden, not regular files, or sub-folders)` : '';
+  return new BatchError('INPUT_EMPTY', `${inputPath} holds no file to score${hint}`);
+}

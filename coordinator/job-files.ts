@@ -1,0 +1,127 @@
+/** What one job has on the coordinator's disk: its catalog of inputs, its output while it grows, its staging segments. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BatchError, Failure } from '../common/core/batch-error.ts';
+import type { JobName } from '../common/core/ids.ts';
+import type { Job } from './core/ledger.ts';
+import { InputCatalog } from './input/input-catalog.ts';
+import { inspectInput } from './input/input-root.ts';
+import type { OutputOperation } from './output/operations.ts';
+import { OutputWriter } from './output/output-writer.ts';
+import type { SegmentSink } from './output/segment-sink.ts';
+
+export interface JobFilesOptions {
+  readonly stateDir: string;
+  readonly onStall: (failure: Failure | null) => void;
+  readonly onFatal: (error: BatchError) => void;
+}
+
+type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
+
+/** A job's folder within the state directory. */
+export function jobDirOf(stateDir: string, job: JobName): string {
+  return join(stateDir, 'jobs', job);
+}
+
+export class JobFiles {
+  readonly catalog: InputCatalog;
+  /** Folder that the paths of inputs are relative to. */
+  readonly inputRoot: string;
+  readonly #jobDir: string;
+  readonly #writer: OutputWriter | null;
+  readonly #done: Map<number, () => void>;
+  #operations = 0;
+  #isClosed = false;
+
+  private constructor(parts: {
+    catalog: InputCatalog;
+    inputRoot: string;
+    jobDir: string;
+    writer: OutputWriter | null;
+    done: Map<number, () => void>;
+  }) {
+    this.catalog = parts.catalog;
+    this.inputRoot = parts.inputRoot;
+    this.#jobDir = parts.jobDir;
+    this.#writer = parts.writer;
+    this.#done = parts.done;
+  }
+
+  /**
+   * Brings the files to what the ledger says: for a new job, and after a restart.
+   * @throws INPUT_NOT_FOUND, INPUT_UNREADABLE, STATE_UNWRITABLE, JOURNAL_CORRUPT, OUTPUT_CORRUPT
+   */
+  static async open(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
+    const { base: inputRoot } = await inspectInput(job.inputPath);
+    const jobDir = jobDirOf(options.stateDir, job.name);
+    await mkdir(jobDir, { recursive: true });
+    const catalog = await InputCatalog.open({ jobDir });
+    await catalog.truncateTo(job.chunks);
+    const done = new Map<number, () => void>();
+    const writer = job.deployment.settings.outputAction === 'append_row' ? openWriter(job, jobDir, options, done) : null;
+    const prologue = job.schemas[job.schema]?.prologue ?? '';
+    await writer?.recover({
+      outputEnd: job.outputCommitted,
+      prologue: prologue === '' ? null : Buffer.from(prologue),
+      liveSegments: new Set(job.segments.keys()),
+    });
+    return new JobFiles({ catalog, inputRoot, jobDir, writer, done });
+  }
+
+  /** `onDone` is called when the operation and all before it are on the disk. */
+  enqueue(operation: WithoutId<OutputOperation>, onDone: () => void): void {
+    if (this.#isClosed) return;
+    this.#operations += 1;
+    const id = this.#operations;
+    if (this.#writer === null) {
+      setImmediate(() => !this.#isClosed && onDone());
+      return;
+    }
+    this.#done.set(id, onDone);
+    this.#writer.enqueue({ ...operation, id });
+  }
+
+  /** Null with summary_only, where no bytes are expected. */
+  openSegment(segment: number): SegmentSink | null {
+    return this.#isClosed ? null : (this.#writer?.openSegment(segment) ?? null);
+  }
+
+  /** Nothing more is written; callbacks still due are not called. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#done.clear();
+    await this.#writer?.close();
+  }
+
+  /** The job is sealed: nothing of its staging is needed any more. */
+  async removeStaging(): Promise<void> {
+    await rm(join(this.#jobDir, 'staging'), { recursive: true, force: true });
+  }
+}
+
+type JobRecord = Pick<
+  Job,
+  'name' | 'inputPath' | 'outputDir' | 'deployment' | 'chunks' | 'outputCommitted' | 'schema' | 'schemas' | 'segments'
+>;
+
+function openWriter(
+  job: JobRecord,
+  jobDir: string,
+  options: JobFilesOptions,
+  done: Map<number, () => void>,
+): OutputWriter {
+  return new OutputWriter({
+    outputDir: job.outputDir,
+    outputFileName: job.deployment.settings.outputFileName,
+    stagingDir: join(jobDir, 'staging'),
+    onDone: (ids) => {
+      for (const id of ids) {
+        const callback = done.get(id);
+        done.delete(id);
+        callback?.();
+      }
+    },
+    onStall: options.onStall,
+    onFatal: options.onFatal,
+  });
+}

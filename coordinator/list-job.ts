@@ -1,0 +1,93 @@
+/** Carries the listing of a job's input into its catalog and the ledger, a page at a time, while scoring goes on. */
+import { BatchError } from '../common/core/batch-error.ts';
+import type { JobName } from '../common/core/ids.ts';
+import type { InputFile } from '../common/core/input.ts';
+import { limits } from '../common/core/limits.ts';
+import { delay } from '../common/io/delay.ts';
+import type { InputCatalog } from './input/input-catalog.ts';
+import type { InputListing } from './input/list-input.ts';
+import type { Command } from './core/commands.ts';
+
+/** A listing of which the first page has been looked at already. */
+export interface OpenListing {
+  readonly first: readonly InputFile[] | null;
+  readonly rest: AsyncIterator<readonly InputFile[]>;
+  readonly listing: InputListing;
+}
+
+/** Looks at the first page, so that a missing or an empty input is told before a job is made. */
+export async function openListing(listing: InputListing): Promise<OpenListing> {
+  const rest = listing[Symbol.asyncIterator]();
+  const next = await rest.next();
+  return { first: next.done === true ? null : next.value, rest, listing };
+}
+
+export interface ListJobOptions {
+  readonly job: JobName;
+  readonly open: OpenListing;
+  readonly catalog: InputCatalog;
+  readonly handle: (command: Command) => void;
+  readonly wall: () => number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * After a restart the pages that are sealed already are passed over.
+ * @throws INPUT_CHANGED when the folder is not the one that was being listed; INPUT_UNREADABLE, JOURNAL_CORRUPT, …
+ */
+export async function listJob(options: ListJobOptions): Promise<void> {
+  const { job, open, catalog, handle, wall, signal } = options;
+  const known = catalog.count;
+  let seen = 0;
+  for (let page = open.first; page !== null && !signal.aborted; page = await nextPage(open)) {
+    const fresh = page.slice(Math.max(0, Math.min(page.length, known - seen)));
+    if (seen < known) await checkSame(catalog, page, seen, Math.min(page.length, known - seen));
+    seen += page.length;
+    if (fresh.length === 0) continue;
+    const { chunk, sizes } = await appendWhenRoom(catalog, fresh, options);
+    if (!signal.aborted) handle({ kind: 'page-listed', job, chunk, sizesBytes: sizes, wallMs: wall() });
+  }
+  if (signal.aborted) {
+    await open.rest.return?.();
+    return;
+  }
+  if (seen < known) throw changed(`${known} files were listed before, ${seen} are there now`);
+  const { hidden, special, folders, loops } = open.listing.skipped;
+  handle({ kind: 'listing-ended', job, skipped: hidden + special + folders + loops, wallMs: wall() });
+}
+
+async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null> {
+  const next = await open.rest.next();
+  return next.done === true ? null : next.value;
+}
+
+async function appendWhenRoom(
+  catalog: InputCatalog,
+  page: readonly InputFile[],
+  { job, handle, signal }: ListJobOptions,
+): ReturnType<InputCatalog['append']> {
+  for (let isStalled = false; ; isStalled = true) {
+    try {
+      const sealed = await catalog.append(page);
+      if (isStalled) handle({ kind: 'stall', job, failure: null });
+      return sealed;
+    } catch (error) {
+      if (!(error instanceof BatchError) || error.code !== 'DISK_FULL' || signal.aborted) throw error;
+      handle({ kind: 'stall', job, failure: error.toFailure() });
+      await delay(limits.diskFullRetryMs, signal);
+    }
+  }
+}
+
+/** The last file that is known must be the one that now stands at its place. */
+async function checkSame(catalog: InputCatalog, page: readonly InputFile[], first: number, count: number): Promise<void> {
+  const [wanted] = await catalog.files(first + count - 1, 1);
+  const found = page[count - 1];
+  if (wanted?.path !== found?.path || wanted?.identity !== found?.identity) {
+    throw changed(`file ${first + count - 1} was ${wanted?.path} and is ${found?.path} now`);
+  }
+}
+
+function changed(what: string): BatchError {
+  return new BatchError('INPUT_CHANGED', `the input changed while it was being listed: ${what}; run the job again`);
+}

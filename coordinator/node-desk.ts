@@ -1,0 +1,245 @@
+/**
+ * Worker nodes' side of the coordinator: who is who, what they say, what they are told. Translates between the gRPC
+ * service and the loop; decides nothing.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { BatchError } from '../common/core/batch-error.ts';
+import type {
+  AdoptedLease,
+  CoordinatorMessage,
+  JobSpec,
+  JoinReply,
+  JoinRequest,
+  NodeMessage,
+} from '../common/core/cluster-messages.ts';
+import { digest, type JobName, type NodeName } from '../common/core/ids.ts';
+import { limits } from '../common/core/limits.ts';
+import { formatToken, type Token } from '../common/core/token.ts';
+import type { Clock } from '../common/io/clock.ts';
+import type { Effect } from './core/effects.ts';
+import { heartbeatIntervalMs, leaseMs, type Job } from './core/ledger.ts';
+import { nodeCommands } from './core/node-commands.ts';
+import type { JobFiles } from './job-files.ts';
+import type { Loop } from './loop.ts';
+import type { ArtifactStore } from './registry/artifact-store.ts';
+import type { ResultStore } from './result-store.ts';
+import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
+import type { NodeLink } from './service/node-link.ts';
+import { readInput } from './service/read-input.ts';
+
+export interface NodeDeskOptions {
+  readonly loop: Loop;
+  readonly clock: Clock;
+  readonly joinToken: string;
+  readonly release: string;
+  readonly results: ResultStore;
+  readonly artifacts: ArtifactStore;
+  readonly filesOf: (job: JobName) => JobFiles | undefined;
+  /** A defect, or damage on the disk: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
+
+export class NodeDesk implements ClusterBackend {
+  readonly #options: NodeDeskOptions;
+  readonly #loop: Loop;
+  readonly #sessions = new Map<string, NodeName>();
+  readonly #links = new Map<NodeName, NodeLink>();
+  readonly #adoptions = new Map<NodeName, AdoptedLease[]>();
+
+  constructor(options: NodeDeskOptions) {
+    this.#options = options;
+    this.#loop = options.loop;
+  }
+
+  join(request: JoinRequest): JoinReply {
+    const { joinToken, release, clock } = this.#options;
+    checkProtocol(request, release);
+    checkToken(request.joinToken, joinToken);
+    const { name: node, incarnation, slots, hostname, pid } = request;
+    this.#loop.handle({ kind: 'join', node, incarnation, slots, hostname, pid, wallMs: clock.wall() });
+    for (const [session, other] of this.#sessions) if (other === node) this.#sessions.delete(session);
+    const session = randomBytes(18).toString('base64url');
+    this.#sessions.set(session, node);
+    const { ledger } = this.#loop;
+    return {
+      protocol: limits.protocolVersion,
+      release,
+      session,
+      epoch: ledger.epoch,
+      heartbeatMs: heartbeatIntervalMs(ledger),
+      leaseMs: leaseMs(ledger),
+      uploadCreditBytes: limits.uploadCreditBytes,
+    };
+  }
+
+  nodeOfSession(session: string): NodeName {
+    const node = this.#sessions.get(session);
+    if (node !== undefined) return node;
+    throw new BatchError('SESSION_UNKNOWN', 'this session is not known here; the worker node joins again');
+  }
+
+  receive(link: NodeLink, message: NodeMessage, inline: readonly Uint8Array[]): void {
+    const current = this.#links.get(link.node);
+    if (message.hello) {
+      if (current && current !== link) current.close();
+      this.#links.set(link.node, link);
+    } else if (current !== link) {
+      return;
+    }
+    message.results.forEach(({ token, isUploaded }, place) => {
+      const bytes = inline[place];
+      if (!isUploaded && bytes) this.#options.results.putInline(token, bytes);
+    });
+    const late = message.results.filter((result) => result.isUploaded);
+    const now = late.length === 0 ? message : { ...message, results: message.results.filter((r) => !r.isUploaded) };
+    for (const command of nodeCommands(link.node, now, this.#options.clock.wall())) this.#loop.handle(command);
+    for (const result of late) void this.#takeUploaded(link.node, result).catch(this.#options.onFatal);
+    if (message.heartbeat) link.send({ heartbeatAck: message.heartbeat.sequence });
+  }
+
+  disconnected(link: NodeLink): void {
+    if (this.#links.get(link.node) !== link) return;
+    this.#links.delete(link.node);
+    this.#loop.handle({ kind: 'disconnected', node: link.node });
+  }
+
+  async uploadPiece(node: NodeName, piece: UploadedPiece): Promise<UploadProgress> {
+    if (!this.#isLeased(node, piece.token)) {
+      throw new BatchError('LEASE_STALE', `no lease ${formatToken(piece.token)} is held by ${node} any more`);
+    }
+    return this.#options.results.putPiece(piece);
+  }
+
+  artifact(of: string, offset: number): AsyncIterable<Uint8Array> {
+    return this.#options.artifacts.open(digest(of), offset);
+  }
+
+  input(name: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array> {
+    const files = this.#options.filesOf(name);
+    if (!files) throw new BatchError('JOB_NOT_FOUND', `job ${name} is not running here`);
+    return readInput(files, ordinal, identity, offset);
+  }
+
+  /** Carries out what concerns worker nodes. */
+  grant(effect: EffectOf<'grant'>): void {
+    const files = this.#options.filesOf(effect.job);
+    const job = this.#loop.ledger.jobs.get(effect.job);
+    if (!files || !job) return;
+    const { first, count } = effect.range;
+    files.catalog
+      .files(first, count)
+      .then((inputs) => {
+        const grant = { token: effect.token, job: effect.job, first, files: inputs, attempt: effect.attempt };
+        const link = this.#links.get(effect.node);
+        if (!link) return;
+        const jobs = link.announced.has(effect.job) ? [] : [jobSpec(job, files.inputRoot)];
+        link.announced.add(effect.job);
+        link.send({ jobs, grants: [grant] });
+      })
+      .catch(this.#options.onFatal);
+  }
+
+  adopt(effect: EffectOf<'adopt'>): void {
+    const adoptions = this.#adoptions.get(effect.node) ?? [];
+    adoptions.push({ oldToken: effect.oldToken, newToken: effect.token });
+    this.#adoptions.set(effect.node, adoptions);
+  }
+
+  welcome(effect: EffectOf<'welcome'>): void {
+    const link = this.#links.get(effect.node);
+    const kept = effect.kept.map((token) => ({ oldToken: token, newToken: token }));
+    const adoption = [...(this.#adoptions.get(effect.node) ?? []), ...kept];
+    this.#adoptions.delete(effect.node);
+    if (!link) return;
+    link.send({ adoption, jobs: this.#jobsOf(link) });
+  }
+
+  tell(node: NodeName, part: Partial<CoordinatorMessage>): void {
+    this.#links.get(node)?.send(part);
+  }
+
+  endJob(job: JobName): void {
+    for (const link of this.#links.values()) {
+      if (link.announced.delete(job)) link.send({ endedJobs: [job] });
+    }
+  }
+
+  close(): void {
+    for (const link of [...this.#links.values()]) link.close();
+    this.#links.clear();
+  }
+
+  /** Jobs whose leases the node has kept: it must know on this stream that they go on. */
+  #jobsOf(link: NodeLink): readonly JobSpec[] {
+    const specs: JobSpec[] = [];
+    for (const job of this.#loop.ledger.jobs.values()) {
+      const files = this.#options.filesOf(job.name);
+      if (!files || !job.nodes.has(link.node) || link.announced.has(job.name)) continue;
+      link.announced.add(job.name);
+      specs.push(jobSpec(job, files.inputRoot));
+    }
+    return specs;
+  }
+
+  #isLeased(node: NodeName, token: Token): boolean {
+    const { ledger } = this.#loop;
+    return token.epoch === ledger.epoch && ledger.leases.get(token.counter)?.node === node;
+  }
+
+  /** An uploaded result is complete before its report comes, unless this process has not seen the upload. */
+  async #takeUploaded(node: NodeName, report: NodeMessage['results'][number]): Promise<void> {
+    const { token, summary, bytes, crc32 } = report;
+    const whole = await this.#options.results.whole(token);
+    if (whole?.length === bytes && whole.crc32 === crc32) {
+      this.#loop.handle({ kind: 'result', node, token, summary, length: bytes, crc32 });
+      return;
+    }
+    const message = whole
+      ? `${whole.length} bytes with checksum ${whole.crc32} have arrived, ${bytes} with ${crc32} were announced`
+      : 'its bytes have not arrived';
+    const failure = { code: 'ARTIFACT_CORRUPT', message: `result ${formatToken(token)}: ${message}`, detail: '' } as const;
+    this.#loop.handle({ kind: 'attempt-failed', node, token, failure, fileIndex: -1 });
+    this.tell(node, { refused: [{ token, failure }] });
+  }
+}
+
+function checkProtocol(request: JoinRequest, release: string): void {
+  const { protocolVersion, protocolVersionOldest } = limits;
+  if (request.protocol >= protocolVersionOldest && request.protocol <= protocolVersion) return;
+  throw new BatchError(
+    'PROTOCOL_MISMATCH',
+    `worker node ${request.name} (release ${request.release}) speaks protocol ${request.protocol}, this coordinator ` +
+      `(release ${release}) ${protocolVersionOldest} to ${protocolVersion}; run the same release on both`,
+  );
+}
+
+function checkToken(given: string, wanted: string): void {
+  const [a, b] = [Buffer.from(given), Buffer.from(wanted)];
+  if (a.length === b.length && timingSafeEqual(a, b)) return;
+  const what = given === '' ? 'no join token was given' : 'the join token is not the one of this coordinator';
+  throw new BatchError('TOKEN_INVALID', `${what}; \`batchmill coordinator start\` prints the line to join with`);
+}
+
+function jobSpec(job: Job, inputRoot: string): JobSpec {
+  const { deployment } = job;
+  const { timeoutMs, outputFormat, outputAction, loggingLevel, environmentVariables, concurrencyPerInstanceMax } =
+    deployment.settings;
+  return {
+    name: job.name,
+    deployment: deployment.name,
+    scorer: deployment.scorer,
+    model: deployment.model,
+    code: deployment.code,
+    settings: {
+      timeoutMs,
+      outputFormat,
+      outputAction,
+      loggingLevel,
+      environmentVariables,
+      concurrencyMax: concurrencyPerInstanceMax,
+    },
+    inputRoot,
+  };
+}

@@ -1,0 +1,111 @@
+/**
+ * Bytes of results between their arrival and their place on the disk. A small result is held in memory, and its credit
+ * with it, until it is written; a large one goes piece by piece into a staging segment of its own.
+ */
+import { crc32 } from 'node:zlib';
+import { BatchError } from '../common/core/batch-error.ts';
+import { invariant } from '../common/core/invariant.ts';
+import { limits } from '../common/core/limits.ts';
+import { formatToken, type Token } from '../common/core/token.ts';
+import type { SegmentSink } from './output/segment-sink.ts';
+import type { UploadedPiece, UploadProgress } from './service/cluster-server.ts';
+
+interface Held {
+  readonly totalBytes: number;
+  receivedBytes: number;
+  readonly pieces: Uint8Array[];
+  /** Of a result with a segment of its own. */
+  readonly sink: SegmentSink | null;
+  readonly freed: (() => void)[];
+}
+
+export interface ResultStoreOptions {
+  /** A segment for a result that is too large for memory. @throws LEASE_STALE */
+  readonly openSegment: (token: Token) => SegmentSink;
+}
+
+export class ResultStore {
+  readonly #options: ResultStoreOptions;
+  readonly #held = new Map<string, Held>();
+
+  constructor(options: ResultStoreOptions) {
+    this.#options = options;
+  }
+
+  /** A result that came whole on the control stream. */
+  putInline(token: Token, bytes: Uint8Array): void {
+    this.#held.set(formatToken(token), {
+      totalBytes: bytes.length,
+      receivedBytes: bytes.length,
+      pieces: bytes.length === 0 ? [] : [bytes],
+      sink: null,
+      freed: [],
+    });
+  }
+
+  /** @throws REQUEST_INVALID when the pieces do not follow each other, and what opening a segment throws */
+  async putPiece(piece: UploadedPiece): Promise<UploadProgress> {
+    const held = await this.#heldFor(piece);
+    if (piece.offset !== held.receivedBytes || piece.offset + piece.data.length > held.totalBytes) {
+      throw new BatchError(
+        'REQUEST_INVALID',
+        `a piece of result ${formatToken(piece.token)} covers bytes ${piece.offset} to ${piece.offset + piece.data.length}, ` +
+          `wanted is ${held.receivedBytes} on, of ${held.totalBytes}`,
+      );
+    }
+    held.receivedBytes += piece.data.length;
+    const isComplete = held.receivedBytes === held.totalBytes;
+    if (held.sink) {
+      await held.sink.write(piece.offset, piece.data);
+      return { isComplete, freed: Promise.resolve() };
+    }
+    held.pieces.push(piece.data);
+    return { isComplete, freed: new Promise((resolve) => held.freed.push(resolve)) };
+  }
+
+  /** Length and checksum of a complete result; undefined while bytes are missing. */
+  async whole(token: Token): Promise<{ readonly length: number; readonly crc32: number } | undefined> {
+    const held = this.#held.get(formatToken(token));
+    if (!held || held.receivedBytes !== held.totalBytes) return undefined;
+    const sum = held.sink ? await held.sink.sync() : held.pieces.reduce((crc, piece) => crc32(piece, crc), 0);
+    return { length: held.totalBytes, crc32: sum };
+  }
+
+  /** The bytes, for writing; they stay held until {@link release}. */
+  pieces(token: Token): readonly Uint8Array[] {
+    const held = this.#held.get(formatToken(token));
+    invariant(held !== undefined, `no bytes are held for result ${formatToken(token)}`);
+    return held.pieces;
+  }
+
+  /** Written: memory and credit are free again. */
+  release(token: Token): void {
+    const key = formatToken(token);
+    const held = this.#held.get(key);
+    this.#held.delete(key);
+    for (const free of held?.freed ?? []) free();
+  }
+
+  /** Not wanted any more. */
+  discard(token: Token): void {
+    void this.#held.get(formatToken(token))?.sink?.abandon();
+    this.release(token);
+  }
+
+  async #heldFor(piece: UploadedPiece): Promise<Held> {
+    const key = formatToken(piece.token);
+    const known = this.#held.get(key);
+    if (piece.offset > 0) {
+      if (known) return known;
+      throw new BatchError('REQUEST_INVALID', `the first piece of result ${key} begins at 0, not at ${piece.offset}`);
+    }
+    // A broken upload begins anew; what came of it before is dropped.
+    await known?.sink?.abandon();
+    this.release(piece.token);
+    const isLarge = piece.totalBytes > limits.directAppendBytesMax;
+    const sink = isLarge ? this.#options.openSegment(piece.token) : null;
+    const held: Held = { totalBytes: piece.totalBytes, receivedBytes: 0, pieces: [], sink, freed: [] };
+    this.#held.set(key, held);
+    return held;
+  }
+}

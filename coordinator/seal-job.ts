@@ -1,0 +1,104 @@
+/** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
+import type { Failure } from '../common/core/batch-error.ts';
+import { formatToken } from '../common/core/token.ts';
+import { noBatch } from './core/batch-table.ts';
+import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
+import type { InputCatalog } from './input/input-catalog.ts';
+import { sealOutput } from './output/seal.ts';
+import type { ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
+import { isoTime, jobView } from './views/job-view.ts';
+
+export interface SealJobOptions {
+  readonly ledger: Ledger;
+  readonly job: Job;
+  readonly catalog: InputCatalog;
+  readonly release: string;
+  readonly endedWallMs: number;
+}
+
+/** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
+export async function sealJob(options: SealJobOptions): Promise<SealedOutput> {
+  const { job, catalog } = options;
+  const { outputAction, outputFileName } = job.deployment.settings;
+  const failures = failuresByFile(job);
+  return sealOutput({
+    dir: job.outputDir,
+    outputFileName: outputAction === 'append_row' ? outputFileName : null,
+    header: manifestHeader(options),
+    files: fileLines(job, catalog, failures),
+    errors: errorLines(catalog, failures),
+    verdict: job.state === 'Failed' || job.state === 'Canceled' ? job.state : 'Completed',
+  });
+}
+
+function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): Record<string, unknown> {
+  const { deployment } = job;
+  const { files, mini_batches, rows } = jobView(ledger, job);
+  return {
+    name: job.name,
+    batchmill: release,
+    deployment: { name: deployment.name, scorer: deployment.scorer, model: deployment.model, code: deployment.code },
+    settings: { ...deployment.settings, environmentVariables: Object.keys(deployment.settings.environmentVariables) },
+    input_path: job.inputPath,
+    created_at: isoTime(job.createdWallMs),
+    started_at: job.startedWallMs === null ? null : isoTime(job.startedWallMs),
+    ended_at: isoTime(job.endedWallMs ?? endedWallMs),
+    counts: { files, mini_batches: mini_batches.total, rows },
+    error: job.error,
+  };
+}
+
+/** The failure of each failed file by ordinal. A mini-batch that returned too few rows counts at its first files. */
+function failuresByFile(job: Job): ReadonlyMap<number, FailedFile> {
+  const byFile = new Map<number, FailedFile>();
+  for (const failed of job.failures) {
+    for (let file = failed.first; file < failed.first + failed.count; file += 1) byFile.set(file, failed);
+  }
+  return byFile;
+}
+
+async function* fileLines(
+  job: Job,
+  catalog: InputCatalog,
+  failures: ReadonlyMap<number, FailedFile>,
+): AsyncGenerator<FileLine> {
+  const { batches } = job;
+  let batch = batches.head;
+  let ordinal = 0;
+  for await (const file of catalog.all()) {
+    while (batch !== noBatch && (batches.state(batch) === 'split' || batches.first(batch) + batches.files(batch) <= ordinal)) {
+      batch = batches.next(batch);
+    }
+    const isCommitted = batch !== noBatch && batches.state(batch) === 'committed';
+    const failed = failures.get(ordinal);
+    const rows = job.fileRows[ordinal] ?? unknownRows;
+    yield {
+      ordinal,
+      path: file.path,
+      size_bytes: file.sizeBytes,
+      identity: file.identity,
+      status: failed ? 'failed' : isCommitted ? 'scored' : 'unscored',
+      rows: isCommitted && rows !== unknownRows ? rows : null,
+      mini_batch: batch === noBatch ? null : [batches.first(batch), batches.files(batch)],
+      attempt: isCommitted ? formatToken(batches.token(batch)) : null,
+      node: (isCommitted ? job.nodeNames[batches.node(batch)] : failed?.node) ?? null,
+      code: failed?.failure.code ?? null,
+    };
+    ordinal += 1;
+  }
+}
+
+async function* errorLines(
+  catalog: InputCatalog,
+  failures: ReadonlyMap<number, FailedFile>,
+): AsyncGenerator<ErrorLine> {
+  for (const ordinal of [...failures.keys()].sort((a, b) => a - b)) {
+    const { failure, node, tries } = failures.get(ordinal) as FailedFile;
+    const [file] = await catalog.files(ordinal, 1);
+    yield { ordinal, path: file?.path ?? '', ...textOf(failure), tries, node };
+  }
+}
+
+function textOf({ code, message, detail }: Failure): Failure {
+  return { code, message, detail };
+}

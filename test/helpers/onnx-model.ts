@@ -1,0 +1,91 @@
+/** Writes small ONNX models, so that a test says what it feeds. Protobuf by hand: the few fields of onnx.proto that matter. */
+
+/** A tensor's type and dimensions; a text is a dimension without a number. */
+export interface ModelTensor {
+  readonly name: string;
+  readonly type: keyof typeof elementTypes;
+  readonly shape: readonly (number | string)[];
+}
+
+export interface ModelNode {
+  readonly op: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly domain?: string;
+  readonly attributes?: Readonly<Record<string, number | readonly number[] | readonly string[]>>;
+}
+
+export interface OnnxModel {
+  readonly inputs: readonly ModelTensor[];
+  readonly outputs: readonly (ModelTensor | { readonly name: string; readonly type: 'maps' })[];
+  readonly nodes: readonly ModelNode[];
+}
+
+const elementTypes = {
+  float32: 1,
+  uint8: 2,
+  int32: 6,
+  int64: 7,
+  string: 8,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+} as const;
+
+/** The bytes of an `.onnx` file. @source onnx.proto: field numbers of ModelProto and the messages in it */
+export function onnxModel({ inputs, outputs, nodes }: OnnxModel): Buffer {
+  const graph = Buffer.concat([
+    ...nodes.map((node) => message(1, nodeProto(node))),
+    text(2, 'test'),
+    ...inputs.map((input) => message(11, valueInfo(input.name, tensorType(input)))),
+    ...outputs.map((output) =>
+      message(12, valueInfo(output.name, output.type === 'maps' ? mapsType() : tensorType(output))),
+    ),
+  ]);
+  return Buffer.concat([
+    number(1, 8),
+    message(7, graph),
+    message(8, Buffer.concat([text(1, ''), number(2, 17)])),
+    message(8, Buffer.concat([text(1, 'ai.onnx.ml'), number(2, 3)])),
+  ]);
+}
+
+function nodeProto({ op, inputs, outputs, domain, attributes }: ModelNode): Buffer {
+  return Buffer.concat([
+    ...inputs.map((name) => text(1, name)),
+    ...outputs.map((name) => text(2, name)),
+    text(4, op),
+    ...(domain === undefined ? [] : [text(7, domain)]),
+    ...Object.entries(attributes ?? {}).map(([name, value]) => message(5, attribute(name, value))),
+  ]);
+}
+
+/** Types of attributes: 2 an integer, 7 integers, 8 texts. */
+function attribute(name: string, value: number | readonly number[] | readonly string[]): Buffer {
+  if (typeof value === 'number') return Buffer.concat([text(1, name), number(3, value), number(20, 2)]);
+  const items = value.map((item) => (typeof item === 'number' ? number(8, item) : text(9, item)));
+  return Buffer.concat([text(1, name), ...items, number(20, typeof value[0] === 'number' ? 7 : 8)]);
+}
+
+const valueInfo = (name: string, type: Buffer): Buffer => Buffer.concat([text(1, name), message(2, type)]);
+
+function tensorType({ type, shape }: ModelTensor): Buffer {
+  const dims = shape.map((dim) => message(1, typeof dim === 'number' ? number(1, dim) : text(2, dim)));
+  return message(1, Buffer.concat([number(1, elementTypes[type]), message(2, Buffer.concat(dims))]));
+}
+
+/** sequence<map<int64, float>>, what ZipMap gives. */
+function mapsType(): Buffer {
+  const float = message(1, number(1, elementTypes.float32));
+  const map = message(5, Buffer.concat([number(1, elementTypes.int64), message(2, float)]));
+  return message(4, message(1, map));
+}
+
+const number = (field: number, value: number): Buffer => Buffer.from([...varint(field << 3), ...varint(value)]);
+const text = (field: number, value: string): Buffer => message(field, Buffer.from(value));
+const message = (field: number, body: Buffer): Buffer =>
+  Buffer.concat([Buffer.from([...varint((field << 3) | 2), ...varint(body.length)]), body]);
+
+function varint(value: number): number[] {
+  return value < 128 ? [value] : [(value & 127) | 128, ...varint(value >>> 7)];
+}

@@ -1,0 +1,182 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import { openCsvReader } from '../../worker/scorers/csv-reader.ts';
+import { readRecords } from '../../worker/scorers/csv-records.ts';
+import type { ColumnsPlan, FeaturesPlan } from '../../worker/scorers/onnx-inputs.ts';
+import { failing } from '../helpers/failing.ts';
+
+let dir = '';
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'batchmill-csv-'));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+function file(text: string | Uint8Array, name = 'in.csv'): HostFile {
+  const path = join(dir, name);
+  writeFileSync(path, text);
+  return { path, name };
+}
+
+async function records(text: string | Uint8Array): Promise<[string[], number][]> {
+  const found: [string[], number][] = [];
+  for await (const _ of readRecords(file(text), ',', (record, line) => found.push([record, line])));
+  return found;
+}
+
+describe('records', () => {
+  it.each([
+    ['plain lines', 'a,b\n1,2\n'],
+    ['no end of the last line', 'a,b\n1,2'],
+    ['carriage returns', 'a,b\r\n1,2\r\n'],
+    ['a byte order mark', '\ufeffa,b\n1,2\n'],
+    ['a byte order mark before quotes', '\ufeff"a",b\n1,2\n'],
+    ['quotes', 'a,"b"\n"1",2\n'],
+    ['old line ends', 'a,b\r1,2\r'],
+  ])('with %s', async (_, text) => {
+    expect(await records(text)).toEqual([
+      [['a', 'b'], 1],
+      [['1', '2'], 2],
+    ]);
+  });
+
+  it('skip empty lines and count them', async () => {
+    expect(await records('a\n\n\n1\n')).toEqual([
+      [['a'], 1],
+      [['1'], 4],
+    ]);
+    expect(await records('a\n\n\n"1"\n2')).toEqual([
+      [['a'], 1],
+      [['1'], 4],
+      [['2'], 5],
+    ]);
+  });
+
+  it('hold quoted line breaks and delimiters, and go on counting lines', async () => {
+    expect(await records('a,b\nx,y\r\n"1\n2","3,""4"""\n5,6\n')).toEqual([
+      [['a', 'b'], 1],
+      [['x', 'y'], 2],
+      [['1\n2', '3,"4"'], 4],
+      [['5', '6'], 5],
+    ]);
+  });
+
+  it('are the same however the file is cut into pieces', async () => {
+    const line = 'é'.repeat(50) + ',1\r\n';
+    const plain = 'name,n\r\n' + line.repeat(6_000);
+    const found = await records(plain);
+    expect(found).toHaveLength(6_001);
+    expect(found.slice(1).every(([record]) => record[0] === 'é'.repeat(50) && record[1] === '1')).toBe(true);
+    const quoted = await records(`${plain}"z",2\r\n${line.repeat(3_000)}`);
+    expect(quoted).toHaveLength(9_002);
+    expect(quoted.at(6_001)).toEqual([['z', '2'], 6_002]);
+    expect(quoted.at(-1)).toEqual([['é'.repeat(50), '1'], 9_002]);
+  });
+
+  it('are refused with the line where a quote is wrong', async () => {
+    await expect(records('a,b\n1,2\n3,"4\n5')).rejects.toThrow(
+      failing('INPUT_DECODE_FAILED', 'in.csv, line 4: Quote Not Closed'),
+    );
+    await expect(records('a,b\n1,2\n3,4"5"\n')).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'in.csv, line 3'));
+  });
+
+  it('have a longest one', async () => {
+    const binary = new Uint8Array(17_000_000).fill(65);
+    await expect(records(binary)).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'in.csv, line 1: longer than'));
+    const quoted = Buffer.concat([Buffer.from('a\n"'), binary]);
+    await expect(records(quoted)).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'Max Record Size'));
+  });
+
+  it('of a file that is not there are INPUT_UNREADABLE', async () => {
+    const walk = async (path: string): Promise<void> => {
+      for await (const _ of readRecords({ path, name: 'gone.csv' }, ',', () => undefined));
+    };
+    await expect(walk(join(dir, 'gone.csv'))).rejects.toThrow(failing('INPUT_UNREADABLE', 'gone.csv cannot be read'));
+    await expect(walk(dir)).rejects.toThrow(failing('INPUT_UNREADABLE', 'EISDIR'));
+  });
+});
+
+async function read(plan: ColumnsPlan | FeaturesPlan, input: HostFile): Promise<unknown[]> {
+  const cells: Record<string, unknown[]> = {};
+  for await (const part of openCsvReader(plan).read(input)) {
+    for (const { name, cells: values } of part.inputs) (cells[name] ??= []).push(...Array.from(values as unknown[]));
+  }
+  return Object.entries(cells).map(([name, values]) => [name, ...values]);
+}
+
+const columns: ColumnsPlan = {
+  kind: 'columns',
+  inputs: [
+    { name: 'age', type: 'int64', rank: 2 },
+    { name: 'thal', type: 'string', rank: 2 },
+    { name: 'oldpeak', type: 'float64', rank: 1 },
+  ],
+  batch: null,
+};
+
+describe('columns by name', () => {
+  it('are found in any order, and others are left out', async () => {
+    const text = 'id,oldpeak, thal ,age\nx,0.5,"a, b",63\ny,,normal,67.0\n';
+    expect(await read(columns, file(text))).toEqual([
+      ['age', 63n, 67n],
+      ['thal', 'a, b', 'normal'],
+      ['oldpeak', 0.5, NaN],
+    ]);
+  });
+
+  it('of a .tsv file are separated by tabs', async () => {
+    expect(await read(columns, file('age\tthal\toldpeak\n1\ta,b\t2\n', 'IN.TSV'))).toEqual([
+      ['age', 1n],
+      ['thal', 'a,b'],
+      ['oldpeak', 2],
+    ]);
+  });
+
+  it('of a file with a header alone give no row', async () => {
+    expect(await read(columns, file('age,thal,oldpeak\n'))).toEqual([]);
+  });
+
+  it.each([
+    [
+      'age,thall\n1,2\n',
+      'INPUT_COLUMNS_MISSING',
+      'lacks the columns thal (did you mean thall?), oldpeak that the model takes; it has age, thall',
+    ],
+    ['age,thal,oldpeak\n1,a,0\nx,a,0\n', 'INPUT_DECODE_FAILED', 'in.csv, line 3, column age: "x" is not an int64'],
+    ['age,thal,oldpeak\n1,a,0\n,a,0\n', 'INPUT_DECODE_FAILED', 'in.csv, line 3, column age: is empty'],
+    ['age,thal,oldpeak\n1,a,zero\n', 'INPUT_DECODE_FAILED', 'column oldpeak: "zero" is not a float64'],
+    ['age,thal,oldpeak\n1,a\n', 'INPUT_DECODE_FAILED', 'in.csv, line 2: 2 cells, but the header has 3'],
+    ['age,thal,oldpeak\n"1",a\n', 'INPUT_DECODE_FAILED', 'in.csv, line 2: 2 cells, but the header has 3'],
+    ['age,thal,oldpeak,age\n1,a,0,2\n', 'INPUT_DECODE_FAILED', 'two columns named "age"'],
+    ['', 'INPUT_DECODE_FAILED', 'in.csv is empty'],
+  ] as const)('are refused in %j', async (text, code, words) => {
+    await expect(read(columns, file(text))).rejects.toThrow(failing(code, words));
+  });
+});
+
+describe('features', () => {
+  const plan: FeaturesPlan = { kind: 'features', input: 'x', type: 'float32', features: 2, batch: null };
+
+  it('are the columns of numbers in file order', async () => {
+    expect(await read(plan, file('id,a,name,b\nr1,1,n,2\nr2,3,,\n'))).toEqual([['x', 1, 2, 3, NaN]]);
+  });
+
+  it('are as many as the model takes', async () => {
+    await expect(read(plan, file('id,a\nr1,1\n'))).rejects.toThrow(
+      failing('INPUT_COLUMNS_MISSING', 'the model takes 2 columns of numbers, in.csv has 1 (a) among 2'),
+    );
+    expect(await read({ ...plan, features: null }, file('a,b,c\n1,2,3\n'))).toEqual([['x', 1, 2, 3]]);
+  });
+
+  it('of a model of texts are all columns', async () => {
+    expect(await read({ ...plan, type: 'string' }, file('id,a\nr1,1\n'))).toEqual([['x', 'r1', '1']]);
+  });
+
+  it('are numbers in every row', async () => {
+    await expect(read(plan, file('a,b\n1,2\n3,x\n'))).rejects.toThrow(
+      failing('INPUT_DECODE_FAILED', 'in.csv, line 3, column b: "x" is not a float32'),
+    );
+  });
+});

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import type { FileRows } from '../../worker/scorers/file-rows.ts';
+import { RowBatch, type ModelCall } from '../../worker/scorers/row-batch.ts';
+
+/** Rows of one float32 input whose cells count up from `from`. */
+function rowsOf(from: number, rows: number, ...dims: number[]): FileRows {
+  const stride = dims.reduce((product, dim) => product * dim, 1);
+  const cells = Float32Array.from({ length: rows * stride }, (_, i) => from + i);
+  return { rows, inputs: [{ name: 'x', type: 'float32', dims, cells }] };
+}
+
+const seen = (calls: readonly ModelCall[]): unknown =>
+  calls.map((call) => ({
+    rows: call.rows,
+    cells: [...(call.inputs[0]?.cells as Float32Array)],
+    spans: call.spans.map((span) => [span.fileIndex, span.first, span.rows]),
+  }));
+
+const open = (options: Partial<ConstructorParameters<typeof RowBatch>[0]> = {}): RowBatch =>
+  new RowBatch({ batch: null, rowsMax: 3, bytesMax: 1_000, ...options });
+
+describe('a call', () => {
+  it('has rows of several files, and what is over goes into the next', () => {
+    const batch = open();
+    expect(batch.add(0, 0, rowsOf(0, 2))).toEqual([]);
+    expect(seen(batch.add(1, 7, rowsOf(10, 5)))).toEqual([
+      {
+        rows: 3,
+        cells: [0, 1, 10],
+        spans: [
+          [0, 0, 2],
+          [1, 7, 1],
+        ],
+      },
+      { rows: 3, cells: [11, 12, 13], spans: [[1, 8, 3]] },
+    ]);
+    expect(seen(batch.flush())).toEqual([{ rows: 1, cells: [14], spans: [[1, 11, 1]] }]);
+    expect(batch.flush()).toEqual([]);
+  });
+
+  it('is bounded by bytes, and has one row at least', () => {
+    expect(seen(open({ bytesMax: 16 }).add(0, 0, rowsOf(0, 2, 2)))).toEqual([
+      { rows: 2, cells: [0, 1, 2, 3], spans: [[0, 0, 2]] },
+    ]);
+    expect(open({ bytesMax: 1 }).add(0, 0, rowsOf(0, 2, 100))).toHaveLength(2);
+  });
+
+  it('has rows of equal dimensions only', () => {
+    const batch = open();
+    batch.add(0, 0, rowsOf(0, 1, 1, 2));
+    expect(seen(batch.add(1, 0, rowsOf(5, 1, 2, 1)))).toEqual([{ rows: 1, cells: [0, 1], spans: [[0, 0, 1]] }]);
+    expect(seen(batch.flush())).toEqual([{ rows: 1, cells: [5, 6], spans: [[1, 0, 1]] }]);
+  });
+
+  it('is padded with its last row where the model wants a fixed number', () => {
+    const batch = open({ batch: 4, rowsMax: 3 });
+    expect(seen(batch.add(0, 0, rowsOf(0, 5)))).toEqual([{ rows: 4, cells: [0, 1, 2, 3], spans: [[0, 0, 4]] }]);
+    expect(seen(batch.flush())).toEqual([{ rows: 4, cells: [4, 4, 4, 4], spans: [[0, 4, 1]] }]);
+  });
+
+  it('has no rows of a file that was dropped', () => {
+    const batch = open();
+    batch.add(0, 0, rowsOf(0, 1));
+    batch.add(1, 0, rowsOf(5, 1));
+    batch.drop(1);
+    expect(seen(batch.add(2, 0, rowsOf(8, 1)))).toEqual([]);
+    expect(seen(batch.flush())).toEqual([
+      {
+        rows: 2,
+        cells: [0, 8],
+        spans: [
+          [0, 0, 1],
+          [2, 0, 1],
+        ],
+      },
+    ]);
+  });
+});
