@@ -231,7 +231,16 @@ function* decideStagingFailed(
   if (linkErrors.has(failure.code)) {
     yield { kind: 'StagingPutOff', work, retryAt: retryAfter(now, lease.state.tries + 1), failure };
   } else {
-    yield { kind: 'AttemptFailed', work, slot: null, failure, fileIndex: -1, runSeconds: 0, isHostDead: false };
+    yield {
+      kind: 'AttemptFailed',
+      work,
+      slot: null,
+      failure,
+      fileIndex: -1,
+      runSeconds: 0,
+      isHostDead: false,
+      at: now,
+    };
   }
 }
 
@@ -271,7 +280,7 @@ function* decideAttemptFailed(state: WorkerState, command: CommandOf<'attempt-fa
   }
   const fileIndex = mergedIndex(command.fileIndex, lease.state.failed, lease.files.length);
   const runSeconds = (now - lease.state.since) / 1_000;
-  yield { kind: 'AttemptFailed', work, slot, failure, fileIndex, runSeconds, isHostDead };
+  yield { kind: 'AttemptFailed', work, slot, failure, fileIndex, runSeconds, isHostDead, at: now };
 }
 
 function* decideUploadFailed(state: WorkerState, command: CommandOf<'upload-failed'>, now: MonotonicMs): Events {

@@ -104,6 +104,7 @@ export type WorkerEvent =
       readonly fileIndex: number;
       readonly runSeconds: number;
       readonly isHostDead: boolean;
+      readonly at: MonotonicMs;
     }
   /** ORDER: upload the result's bytes; answer with `uploaded` or `upload-failed`. */
   | { readonly kind: 'UploadStarted'; readonly work: number; readonly upload: number; readonly token: Token }

@@ -4,7 +4,7 @@ import { formatToken } from '../../common/core/token.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import type { JobName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
-import { monotonicMs } from '../../common/core/ids.ts';
+import { monotonicMs, type MonotonicMs } from '../../common/core/ids.ts';
 import type { EventOf, WorkerEvent } from './events.ts';
 import type { HeldResult, Job, Lease, LeaseState, LinkUp, Upload, WorkerState } from './state.ts';
 
@@ -122,7 +122,7 @@ const writers: Writers = {
   AttemptUndone: (state, { work, slot, at }) => {
     const lease = leaseOf(state, work);
     const failed = lease.state.kind === 'running' ? lease.state.failed : [];
-    freeSlot(state, slot, true);
+    endAttempt(state, lease, slot, true, at);
     state.outbox.started.delete(work);
     enter(state, lease, { kind: 'ready', since: at, failed });
   },
@@ -246,6 +246,7 @@ function announceJob(state: WorkerState, { spec }: EventOf<'JobAnnounced'>): voi
     unstarted: 0,
     initFailures: 0,
     hostRetryAt: null,
+    servedAt: null,
     isAnnounced: true,
   });
 }
@@ -270,13 +271,14 @@ function startAttempt(state: WorkerState, { work, slot, host, at }: EventOf<'Att
   invariant(idle?.kind === 'idle' && idle.host === host && idle.job === lease.job, `slot ${slot} has no host for it`);
   enter(state, lease, { kind: 'running', since: at, failed: lease.state.failed, slot });
   state.slots[slot] = { kind: 'running', host, job: lease.job, work };
+  jobOf(state, lease.job).servedAt = at;
   state.outbox.started.add(work);
 }
 
 function holdResult(state: WorkerState, { work, slot, result, at }: EventOf<'Scored'>): void {
   const lease = leaseOf(state, work);
   if (lease.state.kind === 'running') state.runSeconds = averaged(state.runSeconds, (at - lease.state.since) / 1_000);
-  if (slot !== null) freeSlot(state, slot, false);
+  if (slot !== null) endAttempt(state, lease, slot, false, at);
   state.outbox.started.delete(work);
   const isInline = result.bytes <= limits.inlineResultBytesMax;
   const upload: Upload = isInline ? { kind: 'inline' } : { kind: 'wanted', tries: 0, retryAt: null };
@@ -287,16 +289,17 @@ function holdResult(state: WorkerState, { work, slot, result, at }: EventOf<'Sco
 function failAttempt(state: WorkerState, event: EventOf<'AttemptFailed'>): void {
   const { work, slot, failure, fileIndex, runSeconds } = event;
   const lease = leaseOf(state, work);
-  if (slot !== null) freeSlot(state, slot, event.isHostDead);
+  if (slot !== null) endAttempt(state, lease, slot, event.isHostDead, event.at);
   state.outbox.started.delete(work);
   enter(state, lease, { kind: 'failed', failure, fileIndex, runSeconds });
   state.outbox.failures.add(work);
 }
 
-function freeSlot(state: WorkerState, slot: number, isHostDead: boolean): void {
+function endAttempt(state: WorkerState, lease: Lease, slot: number, isHostDead: boolean, at: MonotonicMs): void {
   const running = state.slots[slot];
-  invariant(running?.kind === 'running', `slot ${slot} runs nothing`);
+  invariant(running?.kind === 'running' && running.work === lease.work, `slot ${slot} does not run work ${lease.work}`);
   state.slots[slot] = isHostDead ? { kind: 'empty' } : { kind: 'idle', host: running.host, job: running.job };
+  jobOf(state, lease.job).servedAt = at;
 }
 
 function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): void {

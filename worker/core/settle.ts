@@ -73,18 +73,16 @@ const startAttempts: Rule = (state, now) => {
 
 /**
  * Hosts are started for leases that are still being staged, too: loading a model takes longer than copying files. The
- * job with the fewest comes first.
+ * job with the fewest comes first, then the one that was served least recently.
  */
 const startHosts: Rule = (state, now) => {
   const slot = state.slots.findIndex((held) => held.kind === 'empty');
   if (slot < 0) return null;
-  let neediest: { readonly job: Job; readonly hosts: number } | null = null;
+  let neediest: Job | null = null;
   for (const job of state.jobs.values()) {
-    if (!needsHost(state, job, now)) continue;
-    const hosts = countSlots(state, job, 'starting', 'idle', 'running');
-    if (neediest === null || hosts < neediest.hosts) neediest = { job, hosts };
+    if (needsHost(state, job, now) && (neediest === null || isNeedier(state, job, neediest))) neediest = job;
   }
-  return neediest && { kind: 'HostStarted', slot, host: state.hosts + 1, spec: neediest.job.spec };
+  return neediest && { kind: 'HostStarted', slot, host: state.hosts + 1, spec: neediest.spec };
 };
 
 /** Where no slot is empty, one whose host has nothing to do is emptied. */
@@ -175,11 +173,19 @@ function needsHost(state: WorkerState, job: Job, now: MonotonicMs): boolean {
   );
 }
 
+function isNeedier(state: WorkerState, job: Job, other: Job): boolean {
+  const hosts = countSlots(state, job, 'starting', 'idle', 'running');
+  const otherHosts = countSlots(state, other, 'starting', 'idle', 'running');
+  return hosts < otherHosts || (hosts === otherHosts && (job.servedAt ?? 0) < (other.servedAt ?? 0));
+}
+
+/** Counted from when its turn ended, so that jobs that share a slot do not change places after every mini-batch. */
 function isOverdue(state: WorkerState, job: Job, now: MonotonicMs): boolean {
   const oldest = job.ready[0];
   if (oldest === undefined || !canStartHost(job, now)) return false;
   if (state.slots.some((held) => held.kind === 'empty' || held.kind === 'stopping')) return false;
   const lease = state.leases.get(oldest);
-  const hasWaited = lease?.state.kind === 'ready' && now - lease.state.since > limits.hostAffinityMs;
+  if (lease?.state.kind !== 'ready') return false;
+  const hasWaited = now - Math.max(lease.state.since, job.servedAt ?? 0) > limits.hostAffinityMs;
   return hasWaited && countSlots(state, job, 'starting', 'idle', 'running') === 0;
 }

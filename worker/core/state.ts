@@ -135,6 +135,8 @@ export interface Job {
   /** Failures of init() since it last went well, and when a host may be started again. */
   initFailures: number;
   hostRetryAt: MonotonicMs | null;
+  /** When one of its mini-batches last began or ended on a slot; null before the first. */
+  servedAt: MonotonicMs | null;
   /** Named by the coordinator on this stream. */
   isAnnounced: boolean;
 }
