@@ -67,7 +67,11 @@ async function runJob(
   }
 }
 
-function startNodes(options: EmbeddedOptions, coordinator: Coordinator, home: string): Promise<readonly WorkerHandle[]> {
+function startNodes(
+  options: EmbeddedOptions,
+  coordinator: Coordinator,
+  home: string,
+): Promise<readonly WorkerHandle[]> {
   const { nodes, slots, python } = options;
   const names = Array.from({ length: nodes }, (_, index) => `node-${index + 1}`);
   return Promise.all(

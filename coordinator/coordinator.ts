@@ -191,6 +191,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     closers.push(() => jobs.close());
     await jobs.reopen();
     loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
+    jobs.failDamaged();
     await loop.durable();
     const timers = startTimers(loop, feeds, clock, onFatal);
     closers.push(() => timers.close());
@@ -199,9 +200,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       nodes.close();
       await server.close();
     });
-    const api = options.http
-      ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal })
-      : null;
+    const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal }) : null;
     if (api) closers.push(() => api.close());
     ending.onEnd(closeAll);
     log.info('coordinator serves', {
@@ -307,7 +306,10 @@ function parseRecord(record: unknown, sequence: number): Event {
   const event = record as Event;
   if (typeof record === 'object' && record !== null && 'kind' in record && isDurable(event)) return event;
   const kind = JSON.stringify((record as { kind?: unknown } | null)?.kind);
-  throw new BatchError('JOURNAL_VERSION', `record ${sequence} is of kind ${kind}, which this release does not know; run the newer one`);
+  throw new BatchError(
+    'JOURNAL_VERSION',
+    `record ${sequence} is of kind ${kind}, which this release does not know; run the newer one`,
+  );
 }
 
 /** Made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
@@ -319,7 +321,9 @@ async function readJoinToken(stateDir: string): Promise<string> {
   } catch (error) {
     if (errnoOf(error) === '') throw error;
     if (errnoOf(error) !== 'EEXIST') {
-      throw new BatchError('STATE_UNWRITABLE', `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`, { cause: error });
+      throw new BatchError('STATE_UNWRITABLE', `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
   }
   return (await readFile(path, 'utf8')).trim();

@@ -4,7 +4,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import { jobName, type JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
@@ -15,7 +15,7 @@ import type { Log } from '../common/io/log.ts';
 import type { Backend, JobEvent, JobRequest, JobView, NodeView } from './api/backend.ts';
 import type { Job } from './core/ledger.ts';
 import { listInput } from './input/list-input.ts';
-import { JobFiles } from './job-files.ts';
+import { JobFiles, type JobFilesOptions } from './job-files.ts';
 import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { Loop } from './loop.ts';
@@ -62,8 +62,13 @@ export class JobDesk implements Backend {
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async reopen(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
-      if (!job.isSealed) this.#files.set(job.name, await this.#openFiles(job));
+      if (!job.isSealed) this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
     }
+  }
+
+  /** Jobs whose output was damaged while the coordinator was away fail; the others go on. */
+  failDamaged(): void {
+    for (const [name, { damage }] of this.#files) if (damage) this.#fail(name, damage);
   }
 
   async submit(request: JobRequest): Promise<JobView> {
@@ -84,14 +89,17 @@ export class JobDesk implements Backend {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
       segments: new Map<number, number>(),
     };
-    this.#files.set(job, await this.#openFiles(record));
+    this.#files.set(job, await JobFiles.create(record, this.#fileOptions(job)));
     this.#listings.set(job, open);
     loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
     this.#options.log.info('job submitted', { job, deployment: deployment.name, input: inputPath, output: outputDir });
     if (foreign.length > 0) {
-      this.#options.log.warn('the output folder holds files that are not of this job; they stay', { job, files: foreign.length });
+      this.#options.log.warn('the output folder holds files that are not of this job; they stay', {
+        job,
+        files: foreign.length,
+      });
     }
     return this.show(job);
   }
@@ -123,16 +131,17 @@ export class JobDesk implements Backend {
   async outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
     const job = this.#find(name);
     if (!isFinal(job.state) || !job.isSealed) {
-      throw new BatchError('JOB_NOT_FINISHED', `job ${job.name} is ${job.state}; wait for it with \`job wait ${job.name}\``);
+      throw new BatchError(
+        'JOB_NOT_FINISHED',
+        `job ${job.name} is ${job.state}; wait for it with \`job wait ${job.name}\``,
+      );
     }
     const names = await readdir(job.outputDir, { recursive: true, withFileTypes: true });
     const paths = names
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath, entry.name).slice(job.outputDir.length + 1));
     const wanted = paths.filter((path) => isResult(job, path)).sort();
-    return Promise.all(
-      wanted.map(async (path) => ({ path, sizeBytes: (await stat(join(job.outputDir, path))).size })),
-    );
+    return Promise.all(wanted.map(async (path) => ({ path, sizeBytes: (await stat(join(job.outputDir, path))).size })));
   }
 
   outputFile(name: string, path: string): string {
@@ -145,7 +154,7 @@ export class JobDesk implements Backend {
 
   /** Begins or resumes the listing of a job's input. */
   startListing(name: JobName): void {
-    const { clock, log } = this.#options;
+    const { clock } = this.#options;
     this.#run(async () => {
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
@@ -164,39 +173,54 @@ export class JobDesk implements Backend {
         });
       } catch (error) {
         if (!(error instanceof BatchError) || error.code === 'JOURNAL_CORRUPT') throw error;
-        log.error('the input cannot be listed', { job: name, code: error.code, message: error.message });
-        this.#loop.handle({ kind: 'fail-job', job: name, failure: error.toFailure(), wallMs: clock.wall() });
+        this.#fail(name, error);
       }
     });
   }
 
   /** Puts output, manifest and markers in place, however long the disk is full. */
   startSealing(name: JobName): void {
-    const { clock, log, release } = this.#options;
+    const { clock, log } = this.#options;
     this.#run(async () => {
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
       if (!job || !files) return;
       await files.close();
-      const seal = (): Promise<unknown> =>
-        sealJob({ ledger: this.#loop.ledger, job, catalog: files.catalog, release, endedWallMs: clock.wall() });
-      while (!this.#stop.signal.aborted) {
-        try {
-          await seal();
-          break;
-        } catch (error) {
-          const { code, message } = toBatchError(error);
-          if (code !== 'DISK_FULL' || this.#stop.signal.aborted) throw error;
-          log.warn('no room to seal the output; trying again', { job: name, message });
-          await delay(limits.diskFullRetryMs, this.#stop.signal);
-        }
-      }
+      if (!(await this.#sealWhenRoom(job, files))) return;
       if (this.#stop.signal.aborted) return;
       await files.removeStaging();
       this.#files.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
       log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
     });
+  }
+
+  /** False when sealing has failed the job, whose failure is then sealed in turn. */
+  async #sealWhenRoom(job: Job, files: JobFiles): Promise<boolean> {
+    const { clock, log, release } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await sealJob({ ledger: this.#loop.ledger, job, catalog: files.catalog, release, endedWallMs: clock.wall() });
+        return true;
+      } catch (error) {
+        if (!(error instanceof BatchError)) throw error;
+        if (error.code !== 'DISK_FULL') {
+          if (isFinal(job.state)) {
+            log.error('the end of the job cannot be written down', {
+              job: job.name,
+              code: error.code,
+              message: error.message,
+            });
+            return true;
+          }
+          this.#fail(job.name, error);
+          return false;
+        }
+        log.warn('no room to seal the output; trying again', { job: job.name, message: error.message });
+        await delay(limits.diskFullRetryMs, this.#stop.signal);
+      }
+    }
+    return true;
   }
 
   async close(): Promise<void> {
@@ -214,17 +238,23 @@ export class JobDesk implements Backend {
     this.#work.add(running);
   }
 
-  #openFiles(job: Parameters<typeof JobFiles.open>[0]): Promise<JobFiles> {
-    return JobFiles.open(job, {
-      stateDir: this.#options.stateDir,
+  #fileOptions(job: JobName): JobFilesOptions {
+    const { log, stateDir } = this.#options;
+    return {
+      stateDir,
       onStall: (failure) => {
-        const { log } = this.#options;
-        if (failure) log.warn('the job is paused', { job: job.name, code: failure.code, message: failure.message });
-        else log.info('the job goes on', { job: job.name });
-        this.#loop.handle({ kind: 'stall', job: job.name, failure });
+        if (failure) log.warn('the job is paused', { job, code: failure.code, message: failure.message });
+        else log.info('the job goes on', { job });
+        this.#loop.handle({ kind: 'stall', job, failure });
       },
-      onFatal: this.#options.onFatal,
-    });
+      // What was written since the last commit is in doubt, but of this job alone.
+      onFatal: (error) => this.#fail(job, error),
+    };
+  }
+
+  #fail(job: JobName, error: BatchError): void {
+    this.#options.log.error('the job cannot go on', { job, code: error.code, message: error.message });
+    this.#loop.handle({ kind: 'fail-job', job, failure: error.toFailure(), wallMs: this.#options.clock.wall() });
   }
 
   /** Model and code by digest, so that what a job scores with cannot change under it. */
@@ -253,8 +283,12 @@ export class JobDesk implements Backend {
     if (exact) return exact;
     const found = jobs.filter((job) => job.name.startsWith(name));
     if (found.length === 1) return found[0] as Job;
-    if (found.length === 0) throw new BatchError('JOB_NOT_FOUND', `there is no job ${name}; \`job list\` shows those there are`);
-    throw new BatchError('JOB_NOT_FOUND', `${found.length} jobs begin with ${name}: ${found.map((job) => job.name).join(', ')}`);
+    if (found.length === 0)
+      throw new BatchError('JOB_NOT_FOUND', `there is no job ${name}; \`job list\` shows those there are`);
+    throw new BatchError(
+      'JOB_NOT_FOUND',
+      `${found.length} jobs begin with ${name}: ${found.map((job) => job.name).join(', ')}`,
+    );
   }
 }
 

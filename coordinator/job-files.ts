@@ -1,7 +1,7 @@
 /** What one job has on the coordinator's disk: its catalog of inputs, its output while it grows, its staging segments. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BatchError, Failure } from '../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import type { Job } from './core/ledger.ts';
 import { InputCatalog } from './input/input-catalog.ts';
@@ -27,6 +27,8 @@ export class JobFiles {
   readonly catalog: InputCatalog;
   /** Folder that the paths of inputs are relative to. */
   readonly inputRoot: string;
+  /** Why the job cannot go on after a restart; null when it can. */
+  readonly damage: BatchError | null;
   readonly #jobDir: string;
   readonly #writer: OutputWriter | null;
   readonly #done: Map<number, () => void>;
@@ -39,33 +41,53 @@ export class JobFiles {
     jobDir: string;
     writer: OutputWriter | null;
     done: Map<number, () => void>;
+    damage: BatchError | null;
   }) {
     this.catalog = parts.catalog;
     this.inputRoot = parts.inputRoot;
     this.#jobDir = parts.jobDir;
     this.#writer = parts.writer;
     this.#done = parts.done;
+    this.damage = parts.damage;
+  }
+
+  /** For a new job. @throws INPUT_NOT_FOUND, INPUT_UNREADABLE, STATE_UNWRITABLE, OUTPUT_CORRUPT */
+  static async create(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
+    await inspectInput(job.inputPath);
+    const files = await JobFiles.reopen(job, options);
+    if (files.damage) throw files.damage;
+    return files;
   }
 
   /**
-   * Brings the files to what the ledger says: for a new job, and after a restart.
-   * @throws INPUT_NOT_FOUND, INPUT_UNREADABLE, STATE_UNWRITABLE, JOURNAL_CORRUPT, OUTPUT_CORRUPT
+   * After a restart: brings the files to what the ledger says. What is wrong with the job's own input or output is its
+   * own {@link damage} and no reason for the others not to go on.
+   * @throws JOURNAL_CORRUPT, STATE_UNWRITABLE of the state directory
    */
-  static async open(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
-    const { base: inputRoot } = await inspectInput(job.inputPath);
+  static async reopen(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
+    const inputRoot = await inputRootOf(job.inputPath);
     const jobDir = jobDirOf(options.stateDir, job.name);
     await mkdir(jobDir, { recursive: true });
     const catalog = await InputCatalog.open({ jobDir });
     await catalog.truncateTo(job.chunks);
     const done = new Map<number, () => void>();
-    const writer = job.deployment.settings.outputAction === 'append_row' ? openWriter(job, jobDir, options, done) : null;
+    const parts = { catalog, inputRoot, jobDir, done };
+    if (job.deployment.settings.outputAction === 'summary_only')
+      return new JobFiles({ ...parts, writer: null, damage: null });
+    const writer = openWriter(job, jobDir, options, done);
     const prologue = job.schemas[job.schema]?.prologue ?? '';
-    await writer?.recover({
-      outputEnd: job.outputCommitted,
-      prologue: prologue === '' ? null : Buffer.from(prologue),
-      liveSegments: new Set(job.segments.keys()),
-    });
-    return new JobFiles({ catalog, inputRoot, jobDir, writer, done });
+    try {
+      await writer.recover({
+        outputEnd: job.outputCommitted,
+        prologue: prologue === '' ? null : Buffer.from(prologue),
+        liveSegments: new Set(job.segments.keys()),
+      });
+      return new JobFiles({ ...parts, writer, damage: null });
+    } catch (error) {
+      if (!(error instanceof BatchError)) throw error;
+      await writer.close();
+      return new JobFiles({ ...parts, writer: null, damage: error });
+    }
   }
 
   /** `onDone` is called when the operation and all before it are on the disk. */
@@ -103,6 +125,16 @@ type JobRecord = Pick<
   Job,
   'name' | 'inputPath' | 'outputDir' | 'deployment' | 'chunks' | 'outputCommitted' | 'schema' | 'schemas' | 'segments'
 >;
+
+/** An input that has gone missing is told file by file, or by the listing that is resumed. */
+async function inputRootOf(inputPath: string): Promise<string> {
+  try {
+    return (await inspectInput(inputPath)).base;
+  } catch (error) {
+    if (error instanceof BatchError) return inputPath;
+    throw error;
+  }
+}
 
 function openWriter(
   job: JobRecord,

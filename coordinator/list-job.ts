@@ -80,7 +80,12 @@ async function appendWhenRoom(
 }
 
 /** The last file that is known must be the one that now stands at its place. */
-async function checkSame(catalog: InputCatalog, page: readonly InputFile[], first: number, count: number): Promise<void> {
+async function checkSame(
+  catalog: InputCatalog,
+  page: readonly InputFile[],
+  first: number,
+  count: number,
+): Promise<void> {
   const [wanted] = await catalog.files(first + count - 1, 1);
   const found = page[count - 1];
   if (wanted?.path !== found?.path || wanted?.identity !== found?.identity) {

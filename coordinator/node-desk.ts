@@ -199,7 +199,11 @@ export class NodeDesk implements ClusterBackend {
     const message = whole
       ? `${whole.length} bytes with checksum ${whole.crc32} have arrived, ${bytes} with ${crc32} were announced`
       : 'its bytes have not arrived';
-    const failure = { code: 'ARTIFACT_CORRUPT', message: `result ${formatToken(token)}: ${message}`, detail: '' } as const;
+    const failure = {
+      code: 'ARTIFACT_CORRUPT',
+      message: `result ${formatToken(token)}: ${message}`,
+      detail: '',
+    } as const;
     this.#loop.handle({ kind: 'attempt-failed', node, token, failure, fileIndex: -1 });
     this.tell(node, { refused: [{ token, failure }] });
   }

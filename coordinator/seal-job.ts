@@ -66,7 +66,10 @@ async function* fileLines(
   let batch = batches.head;
   let ordinal = 0;
   for await (const file of catalog.all()) {
-    while (batch !== noBatch && (batches.state(batch) === 'split' || batches.first(batch) + batches.files(batch) <= ordinal)) {
+    while (
+      batch !== noBatch &&
+      (batches.state(batch) === 'split' || batches.first(batch) + batches.files(batch) <= ordinal)
+    ) {
       batch = batches.next(batch);
     }
     const isCommitted = batch !== noBatch && batches.state(batch) === 'committed';

@@ -4,6 +4,7 @@
  */
 import { BatchError } from '../core/batch-error.ts';
 import type { OutputFormat } from '../core/deployment.ts';
+import { unreachable } from '../core/invariant.ts';
 import { floatText, jsonInteger, numberText } from './number-text.ts';
 import { booleanText, timeJson, timeText, type TextColumn } from './text-column.ts';
 import { encodeBlocks, encodeLines, type EncodedRows } from './text-encoder.ts';
@@ -77,9 +78,13 @@ export function cellText(value: unknown): string {
       return booleanText(value);
     case 'undefined':
       return '';
-    default:
+    case 'object':
+    case 'function':
+    case 'symbol':
       if (value === null) return '';
       return value instanceof Date ? timeText(value.getTime()) : jsonText(value);
+    default:
+      return unreachable(value as never);
   }
 }
 

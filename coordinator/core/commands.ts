@@ -18,7 +18,13 @@ export type Command =
       readonly wallMs: number;
     }
   /** A page of the listing is sealed in chunk `chunk`. `sizesBytes` has one entry per file. */
-  | { readonly kind: 'page-listed'; readonly job: JobName; readonly chunk: number; readonly sizesBytes: ArrayLike<number>; readonly wallMs: number }
+  | {
+      readonly kind: 'page-listed';
+      readonly job: JobName;
+      readonly chunk: number;
+      readonly sizesBytes: ArrayLike<number>;
+      readonly wallMs: number;
+    }
   | { readonly kind: 'listing-ended'; readonly job: JobName; readonly skipped: number; readonly wallMs: number }
   /** The job cannot go on, whatever its mini-batches do. */
   | { readonly kind: 'fail-job'; readonly job: JobName; readonly failure: Failure; readonly wallMs: number }
@@ -40,7 +46,13 @@ export type Command =
   | { readonly kind: 'want'; readonly node: NodeName; readonly leases: number }
   | { readonly kind: 'leaving'; readonly node: NodeName }
   | { readonly kind: 'returned'; readonly node: NodeName; readonly tokens: readonly Token[] }
-  | { readonly kind: 'host-failed'; readonly node: NodeName; readonly job: JobName; readonly failure: Failure; readonly wallMs: number }
+  | {
+      readonly kind: 'host-failed';
+      readonly node: NodeName;
+      readonly job: JobName;
+      readonly failure: Failure;
+      readonly wallMs: number;
+    }
   | {
       readonly kind: 'attempt-failed';
       readonly node: NodeName;

@@ -17,7 +17,13 @@ export function failureKind(code: ErrorCode): FailureKind {
 }
 
 /** `at`: attended milliseconds. `fileIndex`: the file that was open last within the mini-batch, −1 when unknown. */
-export function failureEvents(ledger: Ledger, lease: Lease, failure: Failure, fileIndex: number, at: number): readonly Event[] {
+export function failureEvents(
+  ledger: Ledger,
+  lease: Lease,
+  failure: Failure,
+  fileIndex: number,
+  at: number,
+): readonly Event[] {
   const job = jobOf(ledger, lease.job);
   const kind = failureKind(failure.code);
   const verdict = judge(job, lease.batch, kind, fileIndex);
@@ -38,7 +44,10 @@ export function failureEvents(ledger: Ledger, lease: Lease, failure: Failure, fi
     case 'split':
       return [failed, { kind: 'Split', job: lease.job, batch: lease.batch, sizes: verdict.sizes }];
     case 'quarantine':
-      return [failed, { kind: 'Quarantined', job: lease.job, batch: lease.batch, failure: bounded(failure), node: lease.node }];
+      return [
+        failed,
+        { kind: 'Quarantined', job: lease.job, batch: lease.batch, failure: bounded(failure), node: lease.node },
+      ];
   }
 }
 

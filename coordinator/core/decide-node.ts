@@ -14,7 +14,16 @@ import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
 import type { Event } from './events.ts';
-import { attended, findLease, heartbeatIntervalMs, leaseMs, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
+import {
+  attended,
+  findLease,
+  heartbeatIntervalMs,
+  leaseMs,
+  type Job,
+  type Ledger,
+  type Lease,
+  type Node,
+} from './ledger.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -52,7 +61,15 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
     else {
       grants += 1;
       const token = { epoch: ledger.epoch, counter: grants };
-      events.push({ kind: 'LeaseAdopted', job: held.job, batch: found, node: command.node, oldToken: held.token, token, at });
+      events.push({
+        kind: 'LeaseAdopted',
+        job: held.job,
+        batch: found,
+        node: command.node,
+        oldToken: held.token,
+        token,
+        at,
+      });
     }
   }
   // Leases that the node does not know of: their grants were lost on the way. A placed result needs its node no more.
@@ -64,7 +81,11 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
 }
 
 /** The mini-batch that a node holds from before: its number when it may go on, or what has become of it. */
-function findHeld(ledger: Ledger, held: HeldLease, index: Map<JobName, Map<number, number>>): number | 'gone' | 'committed' {
+function findHeld(
+  ledger: Ledger,
+  held: HeldLease,
+  index: Map<JobName, Map<number, number>>,
+): number | 'gone' | 'committed' {
   const job = ledger.jobs.get(held.job);
   if (!job) return 'gone';
   let byFirst = index.get(held.job);
@@ -96,7 +117,12 @@ export function disconnected(ledger: Ledger, command: CommandOf<'disconnected'>,
 }
 
 /** `at` on the attended clock renews leases; `clock` is the bare one, for the record of gaps. */
-export function heartbeat(ledger: Ledger, command: CommandOf<'heartbeat'>, at: number, clock: number): readonly Event[] {
+export function heartbeat(
+  ledger: Ledger,
+  command: CommandOf<'heartbeat'>,
+  at: number,
+  clock: number,
+): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node) return [];
   const held = new Set(command.held.filter((token) => token.epoch === ledger.epoch).map((token) => token.counter));
@@ -170,4 +196,3 @@ function lose(ledger: Ledger, node: Node, at: number, why: string): readonly Eve
   }
   return [...events, { kind: 'NodeLost', node: node.name }];
 }
-

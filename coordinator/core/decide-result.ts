@@ -57,9 +57,17 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
   return events;
 }
 
-function refusal(command: { readonly node: CommandOf<'result'>['node']; readonly token: CommandOf<'result'>['token'] }): Event {
+function refusal(command: {
+  readonly node: CommandOf<'result'>['node'];
+  readonly token: CommandOf<'result'>['token'];
+}): Event {
   const message = `the mini-batch is not leased to ${command.node} under token ${formatToken(command.token)} any more`;
-  return { kind: 'ResultRefused', node: command.node, token: command.token, failure: { code: 'LEASE_STALE', message, detail: '' } };
+  return {
+    kind: 'ResultRefused',
+    node: command.node,
+    token: command.token,
+    failure: { code: 'LEASE_STALE', message, detail: '' },
+  };
 }
 
 function schemaIndex(job: Job, schema: ResultSchema | null): { readonly schema: number; readonly isNew: boolean } {
@@ -80,7 +88,8 @@ function choosePlace(job: Job, lease: Lease, command: CommandOf<'result'>, isNex
   const { length, crc32 } = command;
   if (length === 0) return noPlace;
   if (lease.uploadSegment !== null) return { segment: lease.uploadSegment, offset: 0, length, crc32 };
-  if (isNext && length <= limits.directAppendBytesMax) return { segment: outputSegment, offset: outputEnd, length, crc32 };
+  if (isNext && length <= limits.directAppendBytesMax)
+    return { segment: outputSegment, offset: outputEnd, length, crc32 };
   const isRoom = job.stagingSegment > outputSegment && job.stagingEnd + length <= limits.stagingSegmentBytes;
   return isRoom
     ? { segment: job.stagingSegment, offset: job.stagingEnd, length, crc32 }
@@ -132,7 +141,9 @@ function emptied(job: Job, batches: readonly number[]): readonly number[] {
   }
   const isFilling = (segment: number): boolean =>
     segment === job.stagingSegment && job.stagingEnd < limits.stagingSegmentBytes;
-  return [...taken].filter(([segment, count]) => job.segments.get(segment) === count && !isFilling(segment)).map(([segment]) => segment);
+  return [...taken]
+    .filter(([segment, count]) => job.segments.get(segment) === count && !isFilling(segment))
+    .map(([segment]) => segment);
 }
 
 /**

@@ -150,10 +150,19 @@ function hostFailed(ledger: Ledger, command: CommandOf<'host-failed'>): readonly
   if (!job || isFinal(job.state)) return [];
   const events: Event[] = [{ kind: 'HostFailed', job: job.name, node: command.node, failure: command.failure }];
   const slots = ledger.nodes.get(command.node)?.slots ?? 1;
-  const isHopeless = command.failure.code === 'MODEL_INVALID' || command.failure.code === 'MODEL_UNSUPPORTED' || command.failure.code === 'SCRIPT_INVALID';
+  const isHopeless =
+    command.failure.code === 'MODEL_INVALID' ||
+    command.failure.code === 'MODEL_UNSUPPORTED' ||
+    command.failure.code === 'SCRIPT_INVALID';
   const isWorn = job.initFailures + 1 >= limits.initFailuresPerSlot * slots;
   if (!job.isInitialised && (isHopeless || isWorn)) {
-    events.push({ kind: 'JobStateChanged', job: job.name, state: 'Failed', error: command.failure, wallMs: command.wallMs });
+    events.push({
+      kind: 'JobStateChanged',
+      job: job.name,
+      state: 'Failed',
+      error: command.failure,
+      wallMs: command.wallMs,
+    });
   }
   return events;
 }

@@ -22,7 +22,14 @@ export interface StagedBytes {
 
 export type Effect =
   // To worker nodes
-  | { readonly kind: 'grant'; readonly node: NodeName; readonly token: Token; readonly job: JobName; readonly range: FileRange; readonly attempt: number }
+  | {
+      readonly kind: 'grant';
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly job: JobName;
+      readonly range: FileRange;
+      readonly attempt: number;
+    }
   | { readonly kind: 'adopt'; readonly node: NodeName; readonly oldToken: Token; readonly token: Token }
   /** Everything that the node may keep has been said: the answer to its hello is complete. */
   | { readonly kind: 'welcome'; readonly node: NodeName; readonly kept: readonly Token[] }
@@ -33,7 +40,13 @@ export type Effect =
   // To the output, strictly in this order within a job
   | { readonly kind: 'prologue'; readonly job: JobName; readonly text: string }
   | { readonly kind: 'append'; readonly job: JobName; readonly token: Token; readonly offset: number }
-  | { readonly kind: 'stage'; readonly job: JobName; readonly token: Token; readonly segment: number; readonly offset: number }
+  | {
+      readonly kind: 'stage';
+      readonly job: JobName;
+      readonly token: Token;
+      readonly segment: number;
+      readonly offset: number;
+    }
   /** The bytes are in an upload's own segment already, or there are none. */
   | { readonly kind: 'settle'; readonly job: JobName; readonly token: Token; readonly segment: number }
   | { readonly kind: 'copy'; readonly job: JobName; readonly from: readonly StagedBytes[]; readonly toOffset: number }
@@ -138,7 +151,8 @@ function revoke(event: { readonly node: NodeName; readonly token: Token }): Effe
 function abandon(lease: Lease | undefined): readonly Effect[] {
   if (!lease) return [];
   const effects: Effect[] = [{ kind: 'discard', token: lease.token }];
-  if (lease.uploadSegment !== null) effects.push({ kind: 'drop-segment', job: lease.job, segment: lease.uploadSegment });
+  if (lease.uploadSegment !== null)
+    effects.push({ kind: 'drop-segment', job: lease.job, segment: lease.uploadSegment });
   return effects;
 }
 
@@ -146,7 +160,9 @@ function placeEffect(event: Extract<Event, { kind: 'ResultPlaced' }>, lease: Lea
   const { job, token } = event;
   const { segment, offset } = event.placed.place;
   if (segment < outputSegment || lease?.uploadSegment === segment) return { kind: 'settle', job, token, segment };
-  return segment === outputSegment ? { kind: 'append', job, token, offset } : { kind: 'stage', job, token, segment, offset };
+  return segment === outputSegment
+    ? { kind: 'append', job, token, offset }
+    : { kind: 'stage', job, token, segment, offset };
 }
 
 function stateEffects(ledger: Ledger, event: Extract<Event, { kind: 'JobStateChanged' }>): readonly Effect[] {

@@ -34,8 +34,19 @@ export type DurableEvent =
       readonly sizes: readonly number[];
       readonly open: { readonly files: number; readonly bytes: number };
     }
-  | { readonly kind: 'ListingEnded'; readonly job: JobName; readonly skipped: number; readonly sizes: readonly number[] }
-  | { readonly kind: 'JobStateChanged'; readonly job: JobName; readonly state: JobState; readonly error: Failure | null; readonly wallMs: number }
+  | {
+      readonly kind: 'ListingEnded';
+      readonly job: JobName;
+      readonly skipped: number;
+      readonly sizes: readonly number[];
+    }
+  | {
+      readonly kind: 'JobStateChanged';
+      readonly job: JobName;
+      readonly state: JobState;
+      readonly error: Failure | null;
+      readonly wallMs: number;
+    }
   /** Output, manifest and markers are in place; nothing is to be done for the job any more. */
   | { readonly kind: 'JobSealed'; readonly job: JobName }
   | { readonly kind: 'SchemaSeen'; readonly job: JobName; readonly schema: ResultSchema }
@@ -56,8 +67,22 @@ export type DurableEvent =
       readonly missing: number;
     }
   /** Staged results have been copied to the output; `dropped` segments are empty now. */
-  | { readonly kind: 'Appended'; readonly job: JobName; readonly batches: readonly number[]; readonly offset: number; readonly dropped: readonly number[] }
-  | { readonly kind: 'LeaseAdopted'; readonly job: JobName; readonly batch: number; readonly node: NodeName; readonly oldToken: Token; readonly token: Token; readonly at: number }
+  | {
+      readonly kind: 'Appended';
+      readonly job: JobName;
+      readonly batches: readonly number[];
+      readonly offset: number;
+      readonly dropped: readonly number[];
+    }
+  | {
+      readonly kind: 'LeaseAdopted';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly node: NodeName;
+      readonly oldToken: Token;
+      readonly token: Token;
+      readonly at: number;
+    }
   /** `readyAt`: when it may be leased again, unless it is split or quarantined, which then follows. */
   | {
       readonly kind: 'AttemptFailed';
@@ -71,10 +96,25 @@ export type DurableEvent =
       readonly readyAt: number;
     }
   | { readonly kind: 'Split'; readonly job: JobName; readonly batch: number; readonly sizes: readonly number[] }
-  | { readonly kind: 'Quarantined'; readonly job: JobName; readonly batch: number; readonly failure: Failure; readonly node: NodeName | null };
+  | {
+      readonly kind: 'Quarantined';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly failure: Failure;
+      readonly node: NodeName | null;
+    };
 
 export type VolatileEvent =
-  | { readonly kind: 'NodeJoined'; readonly node: NodeName; readonly incarnation: Incarnation; readonly slots: number; readonly hostname: string; readonly pid: number; readonly wallMs: number; readonly at: number }
+  | {
+      readonly kind: 'NodeJoined';
+      readonly node: NodeName;
+      readonly incarnation: Incarnation;
+      readonly slots: number;
+      readonly hostname: string;
+      readonly pid: number;
+      readonly wallMs: number;
+      readonly at: number;
+    }
   | { readonly kind: 'NodeConnected'; readonly node: NodeName; readonly at: number; readonly kept: readonly Token[] }
   | { readonly kind: 'NodeDisconnected'; readonly node: NodeName; readonly at: number }
   | { readonly kind: 'NodeHeard'; readonly node: NodeName; readonly at: number; readonly clock: number }
@@ -84,9 +124,23 @@ export type VolatileEvent =
   | { readonly kind: 'NodeGone'; readonly node: NodeName }
   | { readonly kind: 'NodeForgotten'; readonly node: NodeName }
   | { readonly kind: 'Wanted'; readonly node: NodeName; readonly leases: number }
-  | { readonly kind: 'LeaseGranted'; readonly job: JobName; readonly batch: number; readonly node: NodeName; readonly token: Token; readonly at: number }
+  | {
+      readonly kind: 'LeaseGranted';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly at: number;
+    }
   /** The mini-batch may be leased again; `isRevoked`: the node must be told. */
-  | { readonly kind: 'LeaseReleased'; readonly job: JobName; readonly batch: number; readonly node: NodeName; readonly token: Token; readonly isRevoked: boolean }
+  | {
+      readonly kind: 'LeaseReleased';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly isRevoked: boolean;
+    }
   | { readonly kind: 'BatchReady'; readonly job: JobName; readonly batch: number }
   | { readonly kind: 'UploadSegmentGiven'; readonly job: JobName; readonly token: Token; readonly segment: number }
   | { readonly kind: 'ResultPlaced'; readonly job: JobName; readonly token: Token; readonly placed: Placed }
@@ -123,4 +177,3 @@ const durableKinds = {
 export function isDurable(event: Event): event is DurableEvent {
   return Object.hasOwn(durableKinds, event.kind);
 }
-

@@ -32,6 +32,7 @@ export class Reactor {
   #appended = 0;
   #synced = 0;
   #held: Held[] = [];
+  #isReleasing = false;
 
   constructor(ledger: Ledger, ports: ReactorPorts) {
     this.ledger = ledger;
@@ -54,21 +55,23 @@ export class Reactor {
         for (const event of more) this.#apply(event, touched);
       }
     }
-    for (let grant = nextGrant(this.ledger, now); grant; grant = nextGrant(this.ledger, now)) this.#apply(grant, touched);
+    for (let grant = nextGrant(this.ledger, now); grant; grant = nextGrant(this.ledger, now))
+      this.#apply(grant, touched);
   }
 
   /** The journal has everything up to `sequence` on disk. */
   synced(sequence: number): void {
     this.#synced = Math.max(this.#synced, sequence);
+    if (this.#isReleasing) return;
+    this.#isReleasing = true;
     let released = 0;
-    for (const held of this.#held) {
-      if (held.sequence > this.#synced) break;
+    // What is held while others leave queues up behind them, so that the order stays.
+    for (let held = this.#held[0]; held && held.sequence <= this.#synced; held = this.#held[released]) {
       released += 1;
+      this.#release(held);
     }
-    for (const { effect, event } of this.#held.splice(0, released)) {
-      if (effect) this.#ports.carryOut(effect);
-      if (event) this.#ports.publish(event);
-    }
+    this.#held.splice(0, released);
+    this.#isReleasing = false;
   }
 
   #apply(event: Event, touched: Set<JobName>): void {
@@ -76,6 +79,8 @@ export class Reactor {
     evolve(this.ledger, event);
     if (isDurable(event)) this.#appended = this.#ports.append(event);
     if ('job' in event && event.job !== null) touched.add(event.job);
+    // What the process before had still to do of itself (a copy, the end of a job), nobody else will call for.
+    if (event.kind === 'EpochBegan') for (const name of this.ledger.jobs.keys()) touched.add(name);
     for (const effect of effects) {
       if (needsSync(effect)) this.#hold({ sequence: this.#appended, effect, event: null });
       else this.#ports.carryOut(effect);
@@ -84,11 +89,12 @@ export class Reactor {
   }
 
   #hold(held: Held): void {
-    if (this.#held.length === 0 && held.sequence <= this.#synced) {
-      if (held.effect) this.#ports.carryOut(held.effect);
-      if (held.event) this.#ports.publish(held.event);
-    } else {
-      this.#held.push(held);
-    }
+    if (this.#held.length === 0 && held.sequence <= this.#synced) this.#release(held);
+    else this.#held.push(held);
+  }
+
+  #release({ effect, event }: Held): void {
+    if (effect) this.#ports.carryOut(effect);
+    if (event) this.#ports.publish(event);
   }
 }

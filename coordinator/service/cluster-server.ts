@@ -2,7 +2,13 @@
  * The gRPC service for worker nodes: sessions, streams and translation, no decisions. What a message means is the
  * coordinator's business, which it hands on through {@link ClusterBackend}.
  */
-import { Server, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
+import {
+  Server,
+  type sendUnaryData,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+} from '@grpc/grpc-js';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { JoinReply, JoinRequest, NodeMessage } from '../../common/core/cluster-messages.ts';
 import { jobName, type JobName, type NodeName } from '../../common/core/ids.ts';
@@ -172,7 +178,11 @@ function serveWork(
 }
 
 /** Pieces are dealt with one after the other; credit goes back as their bytes find their place. */
-function serveUpload(call: ServerDuplexStream<UploadPiece__Output, UploadReply>, node: NodeName, backend: ClusterBackend): void {
+function serveUpload(
+  call: ServerDuplexStream<UploadPiece__Output, UploadReply>,
+  node: NodeName,
+  backend: ClusterBackend,
+): void {
   let queue = Promise.resolve();
   let underWayBytes = 0;
   let isOpen = true;
@@ -203,7 +213,12 @@ function serveUpload(call: ServerDuplexStream<UploadPiece__Output, UploadReply>,
   call.on('data', (wire: UploadPiece__Output) => {
     underWayBytes += wire.data.length;
     if (underWayBytes > limits.uploadCreditBytes) {
-      return fail(new BatchError('CREDIT_EXCEEDED', `${underWayBytes} bytes are under way, ${limits.uploadCreditBytes} are allowed`));
+      return fail(
+        new BatchError(
+          'CREDIT_EXCEEDED',
+          `${underWayBytes} bytes are under way, ${limits.uploadCreditBytes} are allowed`,
+        ),
+      );
     }
     queue = queue.then(() => take(wire)).catch(fail);
   });
@@ -242,4 +257,3 @@ function writable<Request>(call: ServerWritableStream<Request, Piece>): Promise<
     call.on('close', done);
   });
 }
-

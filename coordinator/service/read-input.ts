@@ -36,7 +36,10 @@ export async function* readInput(
       const stats = await handle.stat({ bigint: true });
       const found = `${stats.size}-${stats.mtimeNs}`;
       if (found !== identity) {
-        throw new BatchError('INPUT_CHANGED', `${file.path} was ${identity} (size and mtime) when it was listed and is ${found} now`);
+        throw new BatchError(
+          'INPUT_CHANGED',
+          `${file.path} was ${identity} (size and mtime) when it was listed and is ${found} now`,
+        );
       }
       yield* handle.createReadStream({ start: offset, highWaterMark: limits.fetchChunkBytes, autoClose: false });
     } finally {

@@ -150,7 +150,10 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
         message: `${rangeText(job, event.batch)} given up: ${event.failure.code}: ${event.failure.message}`,
       };
     case 'HostFailed':
-      return { kind: 'attempt-failed', message: `the scorer did not start on ${event.node}: ${event.failure.code}: ${event.failure.message}` };
+      return {
+        kind: 'attempt-failed',
+        message: `the scorer did not start on ${event.node}: ${event.failure.code}: ${event.failure.message}`,
+      };
     case 'Committed':
     case 'JobSubmitted':
     case 'PageListed':

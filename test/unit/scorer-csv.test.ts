@@ -22,7 +22,8 @@ function file(text: string | Uint8Array, name = 'in.csv'): HostFile {
 
 async function records(text: string | Uint8Array): Promise<[string[], number][]> {
   const found: [string[], number][] = [];
-  for await (const _ of readRecords(file(text), ',', (record, line) => found.push([record, line])));
+  const onRecord = (record: string[], line: number): void => void found.push([record, line]);
+  for await (const count of readRecords(file(text), ',', onRecord)) expect(count).toBe(found.length);
   return found;
 }
 
@@ -91,7 +92,7 @@ describe('records', () => {
 
   it('of a file that is not there are INPUT_UNREADABLE', async () => {
     const walk = async (path: string): Promise<void> => {
-      for await (const _ of readRecords({ path, name: 'gone.csv' }, ',', () => undefined));
+      await readRecords({ path, name: 'gone.csv' }, ',', () => undefined).next();
     };
     await expect(walk(join(dir, 'gone.csv'))).rejects.toThrow(failing('INPUT_UNREADABLE', 'gone.csv cannot be read'));
     await expect(walk(dir)).rejects.toThrow(failing('INPUT_UNREADABLE', 'EISDIR'));

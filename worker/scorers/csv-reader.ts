@@ -39,7 +39,8 @@ async function* readCsv(file: HostFile, plan: ColumnsPlan | FeaturesPlan): Async
     collector.add(record, line);
   };
   const delimiter = file.name.toLowerCase().endsWith('.tsv') ? '\t' : ',';
-  for await (const _ of readRecords(file, delimiter, onRecord)) {
+  for await (const records of readRecords(file, delimiter, onRecord)) {
+    if (records < 2) continue;
     const block = (collector as RowCollector | null)?.take();
     if (block && block.rows > 0) yield block;
   }

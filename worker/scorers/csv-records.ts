@@ -14,26 +14,31 @@ export type OnRecord = (record: string[], line: number) => void;
 const readBytes = 262_144;
 
 /**
- * Calls `onRecord` for each record, the header first; yields after each piece of the file, so that the caller may use what
- * has come before it reads on. Empty lines are skipped, a byte order mark and any line ending are fine. Throws
+ * Calls `onRecord` for each record, the header first; yields after each piece of the file how many there were so far, so that
+ * the caller may use what has come before it reads on. Empty lines are skipped, a byte order mark and any line ending are fine. Throws
  * INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
-export async function* readRecords(file: HostFile, delimiter: string, onRecord: OnRecord): AsyncGenerator<void> {
-  const lines = new LineCutter(file, delimiter, onRecord);
+export async function* readRecords(file: HostFile, delimiter: string, onRecord: OnRecord): AsyncGenerator<number> {
+  let records = 0;
+  const take: OnRecord = (record, line) => {
+    records += 1;
+    onRecord(record, line);
+  };
+  const lines = new LineCutter(file, delimiter, take);
   const decoder = new TextDecoder();
   let parser: RecordParser | null = null;
   try {
     for await (const bytes of createReadStream(file.path, { highWaterMark: readBytes })) {
       const text = decoder.decode(bytes as Buffer, { stream: true });
       if (parser) await parser.write(text);
-      else if (!lines.push(text)) parser = await openParser(file, delimiter, onRecord, lines);
-      yield;
+      else if (!lines.push(text)) parser = await openParser(file, delimiter, take, lines);
+      yield records;
     }
     const rest = decoder.decode();
     if (parser) await parser.write(rest);
-    else if (!lines.push(`${rest}\n`)) parser = await openParser(file, delimiter, onRecord, lines);
+    else if (!lines.push(`${rest}\n`)) parser = await openParser(file, delimiter, take, lines);
     await parser?.end();
-    yield;
+    yield records;
   } catch (error) {
     if (error instanceof BatchError) throw error;
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });

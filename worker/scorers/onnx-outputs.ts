@@ -1,4 +1,5 @@
 /** What a model gives, as columns of an Arrow table: the file, the row in it, a label where there are class scores, the outputs. */
+import type * as Arrow from 'apache-arrow';
 import type { Data, DataType, Table } from 'apache-arrow';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -178,7 +179,7 @@ interface Vectors {
   labels(labels: readonly (number | null)[]): Data;
 }
 
-function arrowVectors(arrow: typeof import('apache-arrow')): Vectors {
+function arrowVectors(arrow: typeof Arrow): Vectors {
   const { Bool, Dictionary, Field, FixedSizeList, Int32, Utf8, makeData, makeVector, vectorFromArray } = arrow;
   const cells = (values: Cells, type = ''): Data => {
     if (type === 'bool') return firstData(vectorFromArray(Array.from(values as Uint8Array, Boolean), new Bool()));

@@ -30,8 +30,7 @@ function isTypedArray(value: unknown): value is ArrayLike<number | bigint> {
   return ArrayBuffer.isView(value) && !(value instanceof DataView);
 }
 
-const rowKinds = ['value', 'array', 'object'] as const;
-type RowKind = (typeof rowKinds)[number];
+type RowKind = 'value' | 'array' | 'object';
 
 /** All rows are of one kind, and those with cells have the same ones. */
 function rowsOf(rows: readonly unknown[]): ValueRows {
