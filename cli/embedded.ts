@@ -2,7 +2,8 @@
  * `run`: the coordinator and worker nodes of a cluster in this process, over real gRPC on a unix socket, with a real
  * journal in the output folder while the job runs. Scoring hosts are children, as everywhere.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandEnvironment } from '../common/config/process-settings.ts';
@@ -61,7 +62,9 @@ async function runJob(
   signal.addEventListener('abort', cancel, { once: true });
   try {
     await Promise.race([followToEnd(coordinator, name, options), failWhenClosed(coordinator), failWhen(joining)]);
-    return coordinator.jobs.show(name);
+    const view = coordinator.jobs.show(name);
+    await keepLogs(await joining, view);
+    return view;
   } finally {
     signal.removeEventListener('abort', cancel);
   }
@@ -90,6 +93,16 @@ function startNodes(
       }),
     ),
   );
+}
+
+/** What user code printed would go with the nodes' scratch folders; a person at a terminal looks for it beside the output. */
+async function keepLogs(nodes: readonly WorkerHandle[], view: JobView): Promise<void> {
+  const logsDir = join(view.output_path, '_logs');
+  await rm(logsDir, { recursive: true, force: true });
+  for (const node of nodes) {
+    const from = node.logsDir(view.name);
+    if (existsSync(from)) await cp(from, join(logsDir, node.name), { recursive: true });
+  }
 }
 
 async function followToEnd(coordinator: Coordinator, name: string, options: EmbeddedOptions): Promise<void> {

@@ -21,7 +21,7 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'skipped', value: (job) => job.files.skipped || null },
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
-  { title: 'nodes', value: (job) => job.nodes },
+  { title: 'nodes', value: (job) => (job.ended_at === null ? job.nodes : null) },
   { title: 'input', value: (job) => job.input_path },
   { title: 'output', value: (job) => job.output_file ?? job.output_path },
   { title: 'started', value: (job) => job.started_at },
@@ -70,7 +70,9 @@ export function progressText(job: JobView, filesPerSecond: number | null): strin
   if (filesPerSecond !== null) parts.push(`${rateText(filesPerSecond)} files/s`);
   const left = filesPerSecond !== null && job.files.is_listed ? (job.files.total - done) / filesPerSecond : 0;
   if (left >= 1) parts.push(`${durationText(left)} left`);
-  parts.push(job.nodes === 1 ? '1 node' : `${job.nodes} nodes`);
+  // Once all is scored nobody works on it, which would read as if something were missing.
+  if (job.status !== 'Finalizing' && job.ended_at === null)
+    parts.push(job.nodes === 1 ? '1 node' : `${job.nodes} nodes`);
   return `${job.status}  ${parts.join(' · ')}${job.waiting === null ? '' : ` · waiting: ${job.waiting}`}`;
 }
 

@@ -1,6 +1,6 @@
 // Generates the types of proto/ and compiles to dist/. Does nothing that is already done: tsc is incremental.
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -26,3 +26,5 @@ if (!existsSync(root + generated) || statSync(root + generated).mtimeMs < statSy
   ]);
 }
 run('typescript/bin/tsc', ['--incremental', '--tsBuildInfoFile', 'dist/.tsbuildinfo']);
+// The compiler writes it anew without this bit, and `npm link` and `npx` run it as it is.
+chmodSync(`${root}dist/cli/main.js`, 0o755);

@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { preparePackages } from './packages.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pythonOldest = [3, 9];
@@ -21,23 +22,6 @@ function refuse(message) {
 function run(command, args, advice) {
   const done = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (done.status !== 0) refuse(`${[command, ...args].join(' ')} failed. ${done.error?.message ?? ''} ${advice}`);
-}
-
-/** True when every package of the lock file is there in its version; those of other platforms need not be. */
-function arePackagesCurrent() {
-  const installed = join(root, 'node_modules', '.package-lock.json');
-  if (!existsSync(installed)) return false;
-  const packagesOf = (path) => JSON.parse(readFileSync(path, 'utf8')).packages;
-  const found = packagesOf(installed);
-  return Object.entries(packagesOf(join(root, 'package-lock.json'))).every(
-    ([path, wanted]) => path === '' || wanted.optional === true || found[path]?.version === wanted.version,
-  );
-}
-
-function preparePackages() {
-  if (arePackagesCurrent()) return;
-  const command = existsSync(join(root, 'node_modules')) ? 'install' : 'ci';
-  run('npm', [command, '--no-audit', '--no-fund'], 'The npm registry must be reachable for the first run.');
 }
 
 /** Version of the `python3` on PATH as text; the run ends when there is none, or when it is too old. */
@@ -104,7 +88,11 @@ function test(args) {
   });
 }
 
-preparePackages();
+try {
+  preparePackages(root, (text) => console.log(text));
+} catch (error) {
+  refuse(error.message);
+}
 run(process.execPath, [join(root, 'scripts', 'build.mjs')], 'The errors above are the compiler’s.');
 preparePython();
 test(process.argv.slice(2));

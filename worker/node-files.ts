@@ -42,8 +42,13 @@ export class NodeFiles {
     return dir;
   }
 
+  /** What user code printed; stays when the job has ended. */
+  logsDir(job: JobName): string {
+    return join(this.#jobDir(job), 'logs');
+  }
+
   logPath(job: JobName, slot: number, stream: 'stdout' | 'stderr'): string {
-    return join(this.#jobDir(job), 'logs', `slot-${slot + 1}.${stream}.txt`);
+    return join(this.logsDir(job), `slot-${slot + 1}.${stream}.txt`);
   }
 
   /** Everything of the job but its logs. */
@@ -54,14 +59,16 @@ export class NodeFiles {
   /** Everything of all jobs but the logs of the newest ones. */
   async sweep(): Promise<void> {
     await rm(this.spoolDir, { recursive: true, force: true });
-    const jobs: { readonly dir: string; readonly changedMs: number }[] = [];
+    const kept: { readonly dir: string; readonly loggedMs: number }[] = [];
     for (const name of await listDir(this.#jobsDir)) {
       const dir = join(this.#jobsDir, name);
       await removeAllBut(dir, 'logs');
-      jobs.push({ dir, changedMs: (await stat(dir)).mtimeMs });
+      const loggedMs = await changedAt(join(dir, 'logs'));
+      if (loggedMs === null) await rm(dir, { recursive: true, force: true });
+      else kept.push({ dir, loggedMs });
     }
-    jobs.sort((a, b) => b.changedMs - a.changedMs);
-    for (const { dir } of jobs.slice(limits.jobLogsKept)) await rm(dir, { recursive: true, force: true });
+    kept.sort((a, b) => b.loggedMs - a.loggedMs);
+    for (const { dir } of kept.slice(limits.jobLogsKept)) await rm(dir, { recursive: true, force: true });
   }
 
   #jobDir(job: JobName): string {
@@ -72,6 +79,16 @@ export class NodeFiles {
 async function removeAllBut(dir: string, kept: string): Promise<void> {
   for (const name of await listDir(dir)) {
     if (name !== kept) await rm(join(dir, name), { recursive: true, force: true });
+  }
+}
+
+/** When something was last added to the folder; null when there is none. */
+async function changedAt(dir: string): Promise<number | null> {
+  try {
+    return (await stat(dir)).mtimeMs;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return null;
+    throw error;
   }
 }
 

@@ -6,11 +6,12 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Environment } from '../common/config/process-settings.ts';
 import type { JoinRequest } from '../common/core/cluster-messages.ts';
-import { incarnation, nodeName } from '../common/core/ids.ts';
+import { incarnation, jobName, nodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
+import { NodeFiles } from './node-files.ts';
 import { WorkerShell } from './worker-shell.ts';
 
 export interface WorkerOptions {
@@ -59,6 +60,8 @@ export interface WorkerHandle {
   /** Leaves at once: what is running is killed and returned. Resolves with `closed`. */
   close(): Promise<void>;
   stats(): WorkerStats;
+  /** Folder with what user code printed for a job, `slot-N.stdout.txt` and `slot-N.stderr.txt`; absent when nothing was. */
+  logsDir(job: string): string;
 }
 
 /**
@@ -78,6 +81,7 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
     drain: () => shell.leave('drain'),
     close: () => shell.leave('close'),
     stats: () => shell.stats(),
+    logsDir: (job) => new NodeFiles(options.scratchDir, nodeName(options.name)).logsDir(jobName(job)),
   };
 }
 

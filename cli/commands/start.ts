@@ -1,5 +1,6 @@
 /** `coordinator start` and `worker join`: processes that run until they are told to stop. */
-import { formatAddress } from '../../common/config/address.ts';
+import { hostname } from 'node:os';
+import { formatAddress, type Address } from '../../common/config/address.ts';
 import {
   coordinatorSettings,
   workerSettings,
@@ -51,7 +52,13 @@ export async function joinWorkerCommand(
 function answerOf(coordinator: CoordinatorProcess): CoordinatorAnswer {
   const listen = formatAddress(coordinator.listen);
   const token = coordinator.joinToken === null ? '' : ` --token ${coordinator.joinToken}`;
-  return { listen, http: formatAddress(coordinator.http), join: `batchmill worker join ${listen}${token}` };
+  const reachable = formatAddress(reachableAddress(coordinator.listen));
+  return { listen, http: formatAddress(coordinator.http), join: `batchmill worker join ${reachable}${token}` };
+}
+
+/** Whoever listens on all addresses of a machine is not reached by that name from another one. */
+function reachableAddress({ host, port }: Address): Address {
+  return { host: host === '0.0.0.0' || host === '::' ? hostname() : host, port };
 }
 
 /** Waits for the end, or for an interrupt and then for what `stop` brings to an end. */

@@ -49,6 +49,8 @@ export const limits = {
   stagingSegmentBytes: 67_108_864,
   /** Bytes that one copy from staging to output moves before others get a turn. */
   copyBytesMax: 8_388_608,
+  /** Results that one copy moves: its journal record names each of them. */
+  copyBatchesMax: 16_384,
   fetchChunkBytes: 262_144,
 
   /** A frame between worker node and scoring host. */

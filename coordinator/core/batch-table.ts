@@ -54,6 +54,11 @@ export class BatchTable {
   #counter = new Uint32Array(64);
   #node = new Uint16Array(64);
 
+  /** Memory of all columns. */
+  get bytes(): number {
+    return this.#columns().reduce((sum, column) => sum + column.byteLength, 0);
+  }
+
   /** Adds a range at the end of the order; returns its number. */
   append(range: FileRange): number {
     const batch = this.#add(range);
@@ -168,8 +173,17 @@ export class BatchTable {
     return batch;
   }
 
+  #columns(): readonly { readonly byteLength: number }[] {
+    return [
+      ...[this.#first, this.#files, this.#next, this.#state, this.#failures, this.#crashes, this.#lost],
+      ...[this.#segment, this.#offset, this.#length, this.#crc32, this.#rows, this.#schema],
+      ...[this.#epoch, this.#counter, this.#node],
+    ];
+  }
+
   #grow(): void {
-    this.#capacity *= 2;
+    // By half: at most a third of the memory is empty, and millions still grow in a few dozen steps.
+    this.#capacity += this.#capacity >> 1;
     const grown = <T extends { set(from: T): void }>(from: T, to: T): T => {
       to.set(from);
       return to;

@@ -4,6 +4,7 @@
  */
 import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
 import type { Failure } from '../../common/core/batch-error.ts';
+import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Event, FailureKind } from './events.ts';
 import { jobOf } from './evolve.ts';
@@ -26,7 +27,7 @@ export function failureEvents(
 ): readonly Event[] {
   const job = jobOf(ledger, lease.job);
   const kind = failureKind(failure.code);
-  const verdict = judge(job, lease.batch, kind, fileIndex);
+  const verdict = judge(job, lease.batch, kind, fileIndex, failure.code === 'NODE_LOST');
   const failed: Event = {
     kind: 'AttemptFailed',
     job: lease.job,
@@ -51,18 +52,48 @@ export function failureEvents(
   }
 }
 
+/**
+ * A committed result whose rows turn out, when they have their turn, not to have the job's columns: it is taken back.
+ * Its scorer would say the same again, so it is not tried again as it is.
+ */
+export function withdrawalEvents(job: Job, batch: number, failure: Failure): readonly Event[] {
+  const { batches, nodeNames, name } = job;
+  const node = nodeNames[batches.node(batch)];
+  invariant(node !== undefined, `mini-batch ${batch} was committed by nobody`);
+  const files = batches.files(batch);
+  const isWhole = files === 1 || job.deployment.settings.isolation === 'mini_batch';
+  return [
+    {
+      kind: 'AttemptFailed',
+      job: name,
+      batch,
+      token: batches.token(batch),
+      node,
+      failureKind: 'error',
+      failure: bounded(failure),
+      fileIndex: -1,
+      readyAt: 0,
+    },
+    isWhole
+      ? { kind: 'Quarantined', job: name, batch, failure: bounded(failure), node }
+      : { kind: 'Split', job: name, batch, sizes: splitSizes(files, -1) },
+  ];
+}
+
 type Verdict =
   | { readonly kind: 'retry'; readonly waitMs: number }
   | { readonly kind: 'split'; readonly sizes: readonly number[] }
   | { readonly kind: 'quarantine' };
 
 /** Counters are those before this failure. */
-function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number): Verdict {
+function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, isNodeLost: boolean): Verdict {
   const { triesMax, isolation } = job.deployment.settings;
   const files = job.batches.files(batch);
   const tries = job.batches.failures(batch) + (kind === 'lost' ? 0 : 1);
-  const isNodeSuspect = kind === 'lost' && job.batches.lostLeases(batch) + 1 < limits.lostLeasesMax;
-  if (isNodeSuspect) return { kind: 'retry', waitMs: 0 };
+  const lost = job.batches.lostLeases(batch) + 1;
+  // A node that lives and has trouble of its own (a full disk) would fail the next try at once as well.
+  if (kind === 'lost' && lost < limits.lostLeasesMax)
+    return { kind: 'retry', waitMs: isNodeLost ? 0 : backoffMs(lost) };
   const again: Verdict = { kind: 'retry', waitMs: backoffMs(tries) };
   if (isolation === 'mini_batch' || files === 1) {
     return tries >= triesMax || kind === 'lost' ? { kind: 'quarantine' } : again;

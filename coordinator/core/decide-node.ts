@@ -32,7 +32,8 @@ export function join(ledger: Ledger, command: CommandOf<'join'>, at: number): re
   const { kind: _, ...joined } = command;
   const event: Event = { kind: 'NodeJoined', ...joined, at };
   if (!known || known.incarnation === command.incarnation || known.state === 'gone') return [event];
-  if (known.isConnected) {
+  // A node that is lost may be connected still, until the transport notices that its machine is gone.
+  if (known.isConnected && known.state !== 'lost') {
     throw new BatchError(
       'NAME_TAKEN',
       `a worker node named ${command.node} is connected (${known.hostname}, process ${known.pid}); choose another --name`,
@@ -48,7 +49,8 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
   const events: Event[] = [];
   const kept: Token[] = [];
   let grants = ledger.grants;
-  const index = new Map<JobName, Map<number, number>>();
+  const adopted = new Set<string>();
+  const index = indexHeld(ledger, command.held);
   for (const held of command.held) {
     const lease = findLease(ledger, command.node, held.token);
     if (lease) {
@@ -56,9 +58,10 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
       continue;
     }
     const found = findHeld(ledger, held, index);
-    if (found === 'gone') continue;
+    if (found === 'gone' || adopted.has(`${held.job}/${found}`)) continue;
     if (found === 'committed') events.push({ kind: 'CommitRepeated', node: command.node, token: held.token });
     else {
+      adopted.add(`${held.job}/${found}`);
       grants += 1;
       const token = { epoch: ledger.epoch, counter: grants };
       events.push({
@@ -81,38 +84,46 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
 }
 
 /** The mini-batch that a node holds from before: its number when it may go on, or what has become of it. */
-function findHeld(
-  ledger: Ledger,
-  held: HeldLease,
-  index: Map<JobName, Map<number, number>>,
-): number | 'gone' | 'committed' {
+function findHeld(ledger: Ledger, held: HeldLease, index: HeldIndex): number | 'gone' | 'committed' {
   const job = ledger.jobs.get(held.job);
+  const batch = index.get(held.job)?.get(held.first);
   if (!job) return 'gone';
-  let byFirst = index.get(held.job);
-  if (!byFirst) {
-    byFirst = indexByFirst(job);
-    index.set(held.job, byFirst);
-  }
-  const batch = byFirst.get(held.first);
-  if (batch === undefined || job.batches.files(batch) !== held.count) return 'gone';
+  if (batch === undefined || batch === noBatch || job.batches.files(batch) !== held.count) return 'gone';
   const state = job.batches.state(batch);
   if (state === 'committed' && isSameToken(job.batches.token(batch), held.token)) return 'committed';
   return state === 'pending' && !isFinal(job.state) ? batch : 'gone';
 }
 
-function indexByFirst(job: Job): Map<number, number> {
-  const byFirst = new Map<number, number>();
-  for (let batch = job.batches.head; batch !== noBatch; batch = job.batches.next(batch)) {
-    if (job.batches.state(batch) !== 'split') byFirst.set(job.batches.first(batch), batch);
+/** By job and first file: the mini-batch that stands there now. */
+type HeldIndex = ReadonlyMap<JobName, ReadonlyMap<number, number>>;
+
+/** Looks through a job's columns once, and keeps only what is asked for: after a restart every node asks at once. */
+function indexHeld(ledger: Ledger, held: readonly HeldLease[]): HeldIndex {
+  const index = new Map<JobName, Map<number, number>>();
+  for (const { job, first } of held) {
+    const wanted = index.get(job) ?? new Map<number, number>();
+    index.set(job, wanted.set(first, noBatch));
   }
-  return byFirst;
+  for (const [name, wanted] of index) {
+    const job = ledger.jobs.get(name);
+    if (job) fillIndex(job, wanted);
+  }
+  return index;
+}
+
+function fillIndex({ batches }: Job, wanted: Map<number, number>): void {
+  for (let batch = 0; batch < batches.count; batch += 1) {
+    const first = batches.first(batch);
+    if (wanted.has(first) && batches.state(batch) !== 'split') wanted.set(first, batch);
+  }
 }
 
 export function disconnected(ledger: Ledger, command: CommandOf<'disconnected'>, at: number): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node?.isConnected) return [];
   const events: Event[] = [{ kind: 'NodeDisconnected', node: node.name, at }];
-  if (node.state === 'draining') events.push({ kind: 'NodeGone', node: node.name });
+  // With leases still to its name it is a node like any other that has vanished.
+  if (node.state === 'draining' && node.leases.size === 0) events.push({ kind: 'NodeGone', node: node.name });
   return events;
 }
 
@@ -141,7 +152,7 @@ export function heartbeat(
 export function want(ledger: Ledger, command: CommandOf<'want'>): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node || node.state === 'draining' || node.state === 'gone') return [];
-  return [{ kind: 'Wanted', node: node.name, leases: Math.min(command.leases, limits.workAheadMax * 2) }];
+  return [{ kind: 'Wanted', node: node.name, leases: Math.min(command.leases, node.slots + limits.workAheadMax) }];
 }
 
 export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {

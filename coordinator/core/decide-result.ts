@@ -7,15 +7,15 @@
  */
 import type { Failure } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
-import { failedFiles, type ResultSchema } from '../../common/core/result.ts';
+import { failedFiles, type ResultSchema, type ResultSummary } from '../../common/core/result.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { formatToken } from '../../common/core/token.ts';
 import { noBatch, noPlace, outputSegment, type Place } from './batch-table.ts';
 import type { Command } from './commands.ts';
-import { failureEvents } from './decide-failure.ts';
+import { failureEvents, withdrawalEvents } from './decide-failure.ts';
 import type { Event } from './events.ts';
 import { jobOf, utf8Length } from './evolve.ts';
-import { findLease, type Copy, type Job, type Ledger, type Lease } from './ledger.ts';
+import { findLease, isInUse, type Copy, type Job, type Ledger, type Lease } from './ledger.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -33,8 +33,11 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
   if (!lease) return [refusal(command)];
   if (lease.placed) return [];
   const job = jobOf(ledger, lease.job);
+  const defect = defectOf(command.summary, job.batches.files(lease.batch));
+  if (defect) return refusedResult(ledger, lease, defect, at);
   const events: Event[] = [];
-  const { schema, isNew } = schemaIndex(job, command.summary.rows > 0 ? command.summary.schema : null);
+  // Rows without bytes (summary_only) have no columns to agree on.
+  const { schema, isNew } = schemaIndex(job, command.length > 0 ? command.summary.schema : null);
   if (isNew) events.push({ kind: 'SchemaSeen', job: job.name, schema: command.summary.schema as ResultSchema });
   const isNext = job.cursor === lease.batch && lease.uploadSegment === null;
   let outputEnd = job.outputEnd;
@@ -44,7 +47,7 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
       outputEnd += utf8Length((command.summary.schema as ResultSchema).prologue);
     } else if (job.schema !== schema) {
       const failure = schemaMismatch(job.schemas[job.schema] as ResultSchema, command.summary.schema as ResultSchema);
-      return [...events, ...failureEvents(ledger, lease, failure, -1, at)];
+      return [...events, ...refusedResult(ledger, lease, failure, at)];
     }
   }
   const place = choosePlace(job, lease, command, isNext, outputEnd);
@@ -55,6 +58,29 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
     placed: { place, summary: command.summary, schema },
   });
   return events;
+}
+
+/** The attempt has failed although the node thinks otherwise: it is told, and forgets the result. */
+function refusedResult(ledger: Ledger, lease: Lease, failure: Failure, at: number): readonly Event[] {
+  const { node, token } = lease;
+  return [...failureEvents(ledger, lease, failure, -1, at), { kind: 'ResultRefused', node, token, failure }];
+}
+
+/** Counts that do not fit the mini-batch would be written over those of its neighbours. */
+function defectOf({ rows, fileRows, failed }: ResultSummary, files: number): Failure | null {
+  const isCount = (count: number): boolean => Number.isInteger(count) && count >= 0;
+  const isFile = (index: number): boolean => isCount(index) && index < files;
+  const places = new Set(failed.map(({ index }) => index));
+  const isSound =
+    isCount(rows) &&
+    (fileRows === null || (fileRows.length === files && fileRows.every(isCount))) &&
+    places.size === failed.length &&
+    failed.every(({ index }) => isFile(index));
+  if (isSound) return null;
+  const message =
+    `the result of a mini-batch of ${files} files counts ${rows} rows in ${fileRows?.length ?? 'no'} files and ` +
+    `${failed.length} failed files, which does not add up; this is a defect of the scoring host`;
+  return { code: 'SCORER_OUTPUT_INVALID', message, detail: '' };
 }
 
 function refusal(command: {
@@ -132,22 +158,20 @@ export function copied(ledger: Ledger, command: CommandOf<'copied'>): readonly E
   return [{ kind: 'Appended', job: job.name, batches, offset: toOffset, dropped: emptied(job, batches) }];
 }
 
-/** Segments in which nothing is left once `batches` have gone; the one that is being filled stays. */
+/** Segments in which nothing is left once `batches` have gone; one in which something is being written stays. */
 function emptied(job: Job, batches: readonly number[]): readonly number[] {
   const taken = new Map<number, number>();
   for (const batch of batches) {
     const { segment } = job.batches.place(batch);
     taken.set(segment, (taken.get(segment) ?? 0) + 1);
   }
-  const isFilling = (segment: number): boolean =>
-    segment === job.stagingSegment && job.stagingEnd < limits.stagingSegmentBytes;
-  return [...taken]
-    .filter(([segment, count]) => job.segments.get(segment) === count && !isFilling(segment))
-    .map(([segment]) => segment);
+  const isEmpty = ([segment, count]: readonly [number, number]): boolean =>
+    job.segments.get(segment) === count && !isInUse(job, segment);
+  return [...taken].filter(isEmpty).map(([segment]) => segment);
 }
 
 /**
- * Staged results whose turn has come: a copy to the end of the output, or the end of one whose columns differ.
+ * Staged results whose turn has come: a copy to the end of the output, or the withdrawal of one whose columns differ.
  * One copy at a time; `[]` when the head of the order is not there yet.
  */
 export function copyEvents(job: Job): readonly Event[] {
@@ -165,12 +189,12 @@ export function copyEvents(job: Job): readonly Event[] {
     if (place.segment <= outputSegment) continue;
     const own = job.batches.schema(batch);
     if (own >= 0 && schema >= 0 && own !== schema) {
-      const node = job.nodeNames[job.batches.node(batch)] ?? null;
+      if (batches.length > 0) break;
       const failure = schemaMismatch(job.schemas[schema] as ResultSchema, job.schemas[own] as ResultSchema);
-      if (batches.length === 0) return [...events, { kind: 'Quarantined', job: job.name, batch, failure, node }];
-      break;
+      return withdrawalEvents(job, batch, failure);
     }
     if (batches.length > 0 && length + place.length > limits.copyBytesMax) break;
+    if (batches.length === limits.copyBatchesMax) break;
     if (own >= 0 && schema < 0) {
       schema = own;
       events.push({ kind: 'SchemaFixed', job: job.name, schema });

@@ -10,7 +10,7 @@ import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
 import type { Event } from './events.ts';
 import { jobOf } from './evolve.ts';
-import type { Job, Ledger, Lease } from './ledger.ts';
+import { isInUse, type Job, type Ledger, type Lease } from './ledger.ts';
 
 /** Bytes of a staged result. */
 export interface StagedBytes {
@@ -100,7 +100,9 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'LeaseReleased':
       return [...abandon(leaseOf(ledger, event.token)), ...(event.isRevoked ? [revoke(event)] : [])];
     case 'AttemptFailed':
-      return abandon(leaseOf(ledger, event.token));
+      return [...abandon(leaseOf(ledger, event.token)), ...dropWithdrawn(jobOf(ledger, event.job), event.batch)];
+    case 'UploadSegmentGiven':
+      return dropLeftBehind(jobOf(ledger, event.job), event.segment);
     case 'ResultRefused':
       return [
         { kind: 'discard', token: event.token },
@@ -115,7 +117,10 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
       return text === '' ? [] : [{ kind: 'prologue', job: event.job, text }];
     }
     case 'ResultPlaced':
-      return [placeEffect(event, leaseOf(ledger, event.token))];
+      return [
+        placeEffect(event, leaseOf(ledger, event.token)),
+        ...dropLeftBehind(jobOf(ledger, event.job), event.placed.place.segment),
+      ];
     case 'Committed':
       return [{ kind: 'committed', node: event.node, token: event.token }];
     case 'CopyStarted': {
@@ -154,6 +159,22 @@ function abandon(lease: Lease | undefined): readonly Effect[] {
   if (lease.uploadSegment !== null)
     effects.push({ kind: 'drop-segment', job: lease.job, segment: lease.uploadSegment });
   return effects;
+}
+
+/** The segment that was being filled, when another one takes its place and nothing is left in it. */
+function dropLeftBehind(job: Job, next: number): readonly Effect[] {
+  const { stagingSegment, stagingEnd, segments, placing } = job;
+  const isFilled = stagingSegment > outputSegment && stagingEnd < Number.POSITIVE_INFINITY;
+  if (next <= stagingSegment || !isFilled || segments.has(stagingSegment) || placing.has(stagingSegment)) return [];
+  return [{ kind: 'drop-segment', job: job.name, segment: stagingSegment }];
+}
+
+/** The segment of a committed result that is taken back, when it was the last one there. */
+function dropWithdrawn(job: Job, batch: number): readonly Effect[] {
+  if (job.batches.state(batch) !== 'committed') return [];
+  const { segment } = job.batches.place(batch);
+  if (segment <= outputSegment || job.segments.get(segment) !== 1 || isInUse(job, segment)) return [];
+  return [{ kind: 'drop-segment', job: job.name, segment }];
 }
 
 function placeEffect(event: Extract<Event, { kind: 'ResultPlaced' }>, lease: Lease | undefined): Effect {

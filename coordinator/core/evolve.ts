@@ -131,6 +131,7 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   for (const job of ledger.jobs.values()) {
     job.leased = 0;
     job.nodes.clear();
+    job.placing.clear();
     job.copy = null;
     job.stall = null;
     job.outputEnd = job.outputCommitted;
@@ -228,7 +229,7 @@ function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf<'Lease
     placed: null,
     uploadSegment: null,
   });
-  job.nodes.set(event.node, (job.nodes.get(event.node) ?? 0) + 1);
+  countUp(job.nodes, event.node);
   const node = ledger.nodes.get(event.node);
   node?.leases.add(token.counter);
   if (event.kind === 'LeaseGranted') setCredit(ledger, event.node, nodeOf(ledger, event.node).credit - 1);
@@ -240,11 +241,21 @@ function endLease(ledger: Ledger, job: Job, counter: number, epoch: number): voi
   const lease = epoch === ledger.epoch ? ledger.leases.get(counter) : undefined;
   if (!lease) return;
   ledger.leases.delete(counter);
+  if (lease.placed) countDown(job.placing, lease.placed.place.segment);
   ledger.nodes.get(lease.node)?.leases.delete(counter);
   job.leased -= 1;
-  const left = (job.nodes.get(lease.node) ?? 1) - 1;
-  if (left > 0) job.nodes.set(lease.node, left);
-  else job.nodes.delete(lease.node);
+  countDown(job.nodes, lease.node);
+}
+
+function countUp<K>(counts: Map<K, number>, key: K): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+/** What is counted down to nothing is not there any more. */
+function countDown<K>(counts: Map<K, number>, key: K): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
 }
 
 function released(ledger: Ledger, event: EventOf<'LeaseReleased'>): void {
@@ -262,6 +273,7 @@ function batchReady(ledger: Ledger, event: EventOf<'BatchReady'>): void {
 function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): void {
   const job = jobOf(ledger, event.job);
   endLease(ledger, job, event.token.counter, event.token.epoch);
+  if (job.batches.state(event.batch) === 'committed') withdraw(job, event.batch);
   job.failedTries += 1;
   job.batches.addFailure(event.batch, event.failureKind);
   job.batches.setState(event.batch, 'waiting');
@@ -285,16 +297,7 @@ function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void {
   const { batch } = event;
   job.waiting.delete(batch);
   const count = job.batches.files(batch);
-  if (job.batches.state(batch) === 'committed') {
-    // Its rows never got their turn: its schema is not the job's.
-    job.committed -= 1;
-    job.rows -= job.batches.rows(batch);
-    job.scoredFiles -= count;
-    dropStaged(job, job.batches.place(batch).segment);
-    job.batches.setPlace(batch, noPlace);
-  } else {
-    job.open -= 1;
-  }
+  job.open -= 1;
   job.batches.setState(batch, 'quarantined');
   job.failedFiles += count;
   job.failures.push({
@@ -306,6 +309,24 @@ function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void {
   });
   moveCursor(job);
   refreshRunnable(ledger, job);
+}
+
+/** Takes back what `committed` has counted, of a result whose rows are not in the output. */
+function withdraw(job: Job, batch: number): void {
+  const { batches, failures } = job;
+  const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
+  const own = failures.filter((failure) => failure.first >= first && failure.first < first + count);
+  // A failure of the whole mini-batch stands for the rows that were missing.
+  const failed = own.some((failure) => failure.count === count) ? Math.max(own.length, count - rows) : own.length;
+  failures.splice(0, failures.length, ...failures.filter((failure) => !own.includes(failure)));
+  job.fileRows.fill(unknownRows, first, first + count);
+  job.failedFiles -= failed;
+  job.scoredFiles -= count - failed;
+  job.rows -= rows;
+  job.committed -= 1;
+  job.open += 1;
+  countDown(job.segments, batches.place(batch).segment);
+  batches.setPlace(batch, noPlace);
 }
 
 // ---- results and output ----
@@ -341,6 +362,7 @@ function placed(ledger: Ledger, event: EventOf<'ResultPlaced'>): void {
     job.stagingSegment = place.segment;
     job.stagingEnd = place.offset + place.length;
   }
+  if (place.segment > outputSegment) countUp(job.placing, place.segment);
 }
 
 function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
@@ -356,7 +378,8 @@ function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     node: nodeNumber(job, event.node),
   });
   job.batches.setState(batch, 'committed');
-  job.isInitialised = true;
+  // Files that no host has seen say nothing about the scorer.
+  if (event.failed.length < job.batches.files(batch)) job.isInitialised = true;
   recordFiles(job, event);
   job.open -= 1;
   job.committed += 1;
@@ -366,7 +389,7 @@ function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     job.outputEnd = Math.max(job.outputEnd, job.outputCommitted);
     if (job.cursor === batch) moveCursorPast(job, batch);
   } else if (place.segment > outputSegment) {
-    job.segments.set(place.segment, (job.segments.get(place.segment) ?? 0) + 1);
+    countUp(job.segments, place.segment);
     job.stagingSegment = Math.max(job.stagingSegment, place.segment);
   }
   moveCursor(job);
@@ -417,7 +440,7 @@ function appended(job: Job, event: EventOf<'Appended'>): void {
   let offset = event.offset;
   for (const batch of event.batches) {
     const place = job.batches.place(batch);
-    dropStaged(job, place.segment);
+    if (place.segment > outputSegment) countDown(job.segments, place.segment);
     job.batches.setPlace(batch, { ...place, segment: outputSegment, offset });
     offset += place.length;
     if (job.cursor === batch) moveCursorPast(job, batch);
@@ -425,13 +448,6 @@ function appended(job: Job, event: EventOf<'Appended'>): void {
   job.outputCommitted = offset;
   job.outputEnd = Math.max(job.outputEnd, offset);
   job.copy = null;
-}
-
-function dropStaged(job: Job, segment: number): void {
-  if (segment <= outputSegment) return;
-  const left = (job.segments.get(segment) ?? 1) - 1;
-  if (left > 0) job.segments.set(segment, left);
-  else job.segments.delete(segment);
 }
 
 function moveCursorPast(job: Job, batch: number): void {

@@ -77,6 +77,8 @@ export interface Job {
   stagingEnd: number;
   /** Results that still lie in a staging segment. */
   readonly segments: Map<number, number>;
+  /** Results that are being written to a staging segment and are not committed yet. Not durable. */
+  readonly placing: Map<number, number>;
   readonly schemas: ResultSchema[];
   /** Index of the job's schema; −1 until the first rows have their turn. */
   schema: number;
@@ -209,6 +211,7 @@ export function newJob(submitted: {
     stagingSegment: outputSegment,
     stagingEnd: 0,
     segments: new Map(),
+    placing: new Map(),
     schemas: [],
     schema: -1,
     committed: 0,
@@ -224,6 +227,12 @@ export function newJob(submitted: {
     initFailures: 0,
     isInitialised: false,
   };
+}
+
+/** Whether more bytes may be on their way to a staging segment, so that it must stay although it may hold nothing. */
+export function isInUse(job: Job, segment: number): boolean {
+  const isFilling = segment === job.stagingSegment && job.stagingEnd < limits.stagingSegmentBytes;
+  return isFilling || job.placing.has(segment);
 }
 
 /** Interval of heartbeats as nodes are told it: grows with the cluster unless the operator fixed it. */

@@ -20,8 +20,8 @@ export class DiskStall {
     this.#options = options;
   }
 
-  /** Repeats `write`, which must be idempotent, until it is not refused for want of room in `dir` or the signal aborts. */
-  async retry<T>(dir: string, write: () => Promise<T>, signal: AbortSignal = this.#options.signal): Promise<T> {
+  /** Repeats `write`, which must be idempotent, until it is not refused for want of room in one of `dirs` or the signal aborts. */
+  async retry<T>(dirs: readonly string[], write: () => Promise<T>, signal: AbortSignal = this.#options.signal): Promise<T> {
     let isWaiting = false;
     try {
       for (;;) {
@@ -29,7 +29,7 @@ export class DiskStall {
           return await write();
         } catch (error) {
           if (!isDiskFull(error) || signal.aborted) throw error;
-          if (!isWaiting) await this.#begin(dir, error);
+          if (!isWaiting) await this.#begin(dirs, error);
           isWaiting = true;
         }
         await this.#options.delay(limits.diskFullRetryMs, signal);
@@ -39,15 +39,24 @@ export class DiskStall {
     }
   }
 
-  async #begin(dir: string, error: unknown): Promise<void> {
+  async #begin(dirs: readonly string[], error: unknown): Promise<void> {
     this.#waiting += 1;
     if (this.#waiting > 1) return;
-    const free = await this.#options.fileSystem.freeBytes(dir).catch(() => null);
+    const { dir, freeBytes } = await this.#fullest(dirs);
     this.#options.onStall({
       code: 'DISK_FULL',
-      message: `${dir} has no room for results (${free ?? 'unknown'} bytes free); make room, the job goes on by itself`,
+      message: `${dir} has no room for results (${freeBytes ?? 'unknown'} bytes free); make room, the job goes on by itself`,
       detail: reasonOf(error),
     });
+  }
+
+  /** Node does not say which file was refused; they may lie on different disks. */
+  async #fullest(dirs: readonly string[]): Promise<{ readonly dir: string; readonly freeBytes: number | null }> {
+    const { fileSystem } = this.#options;
+    const found = await Promise.all(
+      dirs.map(async (dir) => ({ dir, freeBytes: await fileSystem.freeBytes(dir).catch(() => null) })),
+    );
+    return found.reduce((least, one) => ((one.freeBytes ?? Infinity) < (least.freeBytes ?? Infinity) ? one : least));
   }
 
   #end(): void {

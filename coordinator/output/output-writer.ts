@@ -66,7 +66,7 @@ export class OutputWriter {
     invariant(this.#files === null, 'an output writer recovers once');
     const { outputDir, stagingDir, fileSystem } = this.#options;
     try {
-      const output = await this.#stall.retry(outputDir, () => recoverOutput(this.#options, wanted));
+      const output = await this.#stall.retry([outputDir, stagingDir], () => recoverOutput(this.#options, wanted));
       this.#files = new StagingFiles(fileSystem, stagingDir, wanted.liveSegments);
       this.#files.output = output;
     } catch (error) {
@@ -118,10 +118,11 @@ export class OutputWriter {
   }
 
   async #drain(): Promise<void> {
+    const { outputDir, stagingDir } = this.#options;
     while (this.#queue.length > 0 && !this.#isDead) {
       const group = this.#takeGroup();
       const plan = planGroup(group);
-      await this.#stall.retry(this.#options.outputDir, () => this.#carryOut(plan));
+      await this.#stall.retry([outputDir, stagingDir], () => this.#carryOut(plan));
       for (const operation of group) this.#pendingBytes -= operationBytes(operation);
       this.#options.onDone(group.map((operation) => operation.id));
     }

@@ -73,7 +73,7 @@ export class SegmentSink {
 
   #inOrder(work: () => Promise<void>): Promise<void> {
     const { stall, stagingDir, onFailure } = this.#options;
-    const done = this.#tail.then(() => stall.retry(stagingDir, work, this.#over));
+    const done = this.#tail.then(() => stall.retry([stagingDir], work, this.#over));
     done.catch((error: unknown) => {
       if (!this.#over.aborted) onFailure(error);
     });

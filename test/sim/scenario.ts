@@ -1,9 +1,9 @@
 /** One simulated job from a seed: a cluster, an input with poison in it, a schedule of faults, and the verdict. */
-import type { Deployment } from '../../common/core/deployment.ts';
-import { noBatch } from '../../coordinator/core/batch-table.ts';
+import { judge } from './judge.ts';
 import { SimCoordinator, type Mutation } from './sim-coordinator.ts';
-import { SimNode, type FileFate, type SimInput } from './sim-node.ts';
-import { Random, World } from './world.ts';
+import { SimNode } from './sim-node.ts';
+import { expectedOf, planOf } from './sim-plan.ts';
+import { World } from './world.ts';
 
 export interface Outcome {
   readonly seed: number;
@@ -12,110 +12,96 @@ export interface Outcome {
   readonly trace: readonly string[];
   readonly virtualMs: number;
   readonly files: number;
+  readonly state: string;
   readonly quarantined: number;
   readonly starts: number;
   readonly messages: number;
+  readonly nodesLost: number;
 }
 
-const fates: readonly FileFate[] = ['error', 'crash', 'hang', 'undecodable', 'unreadable'];
 const virtualMsMax = 6 * 3_600_000;
+/** By then the last fault is over, and what it left behind is cleared away. */
+const quietAtMs = 400_000;
 
 export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   const world = new World(seed);
   const { random } = world;
-  const files = random.between(1, 400);
-  const input = poisonedInput(seed, files);
-  const deployment = simDeployment(random);
-  const coordinator = new SimCoordinator(world, { files, deployment }, mutation);
-  const nodes = Array.from({ length: random.between(1, 5) }, (_, index) => {
-    const fastest = random.between(1, 500);
-    return new SimNode({
-      world,
-      coordinator,
-      input,
-      name: `node-${index}`,
-      slots: random.between(1, 3),
-      scoreMs: [fastest, fastest + random.between(0, 4_000)],
-    });
-  });
+  const plan = planOf(seed);
+  const coordinator = new SimCoordinator(world, plan, mutation);
+  const nodes = simNodes(world, coordinator, plan.input);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 2_000), () => node.start());
   scheduleFaults(world, coordinator, nodes);
-  const isOver = (): boolean => coordinator.job?.isSealed === true;
-  const ended = world.run(virtualMsMax, isOver);
-  const faults = ended ? judge(coordinator, input, files) : [`${world.livelock ?? 'the job has not ended'}: ${describe(coordinator)}`];
+  const isCanceled = random.chance(0.1);
+  if (isCanceled) world.after(random.between(100, 30_000), () => coordinator.cancel());
+  const ended = world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
+  coordinator.checkReplay();
+  const { now: virtualMs } = world;
+  const { job } = coordinator;
+  const faults = ended
+    ? [...judge({ coordinator, expected: expectedOf(plan), isCanceled }), ...judgeSilence(world, coordinator, nodes)]
+    : [...coordinator.faults, `${world.livelock ?? 'the job has not ended'}: ${describe(coordinator)}`];
   return {
     seed,
     faults,
     trace: world.trace,
-    virtualMs: world.now,
-    files,
-    quarantined: coordinator.job?.failedFiles ?? 0,
+    virtualMs,
+    files: plan.files,
+    state: job?.state ?? 'gone',
+    quarantined: job?.failedFiles ?? 0,
     starts: coordinator.starts,
     messages: nodes.reduce((sum, node) => sum + node.sent, 0),
+    nodesLost: coordinator.counts.get('NodeLost') ?? 0,
   };
 }
 
-function simDeployment(random: Random): Deployment {
-  return {
-    name: 'sim',
-    scorer: { kind: 'onnx', scale: 1 },
-    model: null,
-    code: null,
-    settings: {
-      miniBatchSize: { kind: 'files', files: random.between(1, 20) },
-      triesMax: random.between(1, 3),
-      timeoutMs: 5_000,
-      errorThreshold: -1,
-      isolation: 'file',
-      outputAction: 'append_row',
-      outputFileName: 'predictions.csv',
-      outputFormat: 'csv',
-      loggingLevel: 'info',
-      environmentVariables: {},
-      instanceCountMax: null,
-      concurrencyPerInstanceMax: null,
-      recursive: true,
-    },
-  };
-}
-
-/** A property of the input alone, so that any attempt on any node meets the same. */
-function poisonedInput(seed: number, files: number): SimInput {
-  const random = new Random(seed ^ 0x5eed);
-  const rate = random.pick([0, 0.01, 0.1]);
-  const large = random.pick([0, 0.05]);
-  const fate = Array.from({ length: files }, () => (random.chance(rate) ? random.pick(fates) : 'fine'));
-  // At least one file is fine: a job without any row fails, which is another test.
-  fate[random.between(0, files - 1)] = 'fine';
-  const bytes = Array.from({ length: files }, () => (random.chance(large) ? random.pick([30_000, 5_000_000]) : random.between(5, 60)));
-  return { fateOf: (file) => fate[file] ?? 'fine', rowsBytes: (file) => bytes[file] ?? 10 };
+function simNodes(
+  world: World,
+  coordinator: SimCoordinator,
+  input: ReturnType<typeof planOf>['input'],
+): readonly SimNode[] {
+  const { random } = world;
+  return Array.from({ length: random.between(1, 5) }, (_, index) => {
+    const fastest = random.between(1, 500);
+    const scoreMs = [fastest, fastest + random.between(0, 4_000)] as const;
+    return new SimNode({ world, coordinator, input, name: `node-${index}`, slots: random.between(1, 3), scoreMs });
+  });
 }
 
 /** Faults come for a while and then end, so that every job can finish. */
 function scheduleFaults(world: World, coordinator: SimCoordinator, nodes: readonly SimNode[]): void {
   const { random } = world;
   const count = random.between(0, 12);
+  // A mini-batch whose nodes vanish too often is taken for one that crashes them, and rightly so.
+  let losses = 3;
   for (let index = 0; index < count; index += 1) {
     world.after(random.between(500, 120_000), () => {
       const node = random.pick(nodes);
-      switch (random.between(0, 5)) {
-        case 0: {
+      const fault = random.between(0, 8);
+      if ((fault === 2 || fault === 3) && (losses -= 1) < 0) return;
+      switch (fault) {
+        case 0:
+          return coordinator.killAtRecord(random.between(1, 60));
+        case 1:
+          return coordinator.stall(random.pick([500, 5_000, 40_000]), random.pick([0, 3_000]));
+        case 2: {
+          if (!node.isUp) return;
+          node.kill();
+          world.after(random.between(100, 60_000), () => !node.isUp && node.start());
+          return;
+        }
+        case 3:
+          return node.freeze(random.pick([1_000, 20_000, 90_000]));
+        case 4:
+          return node.drain();
+        case 5:
+          return coordinator.fillDisk(random.between(10, 20_000));
+        case 6: {
           if (!coordinator.isUp) return;
           coordinator.kill();
           world.after(random.between(10, 20_000), () => coordinator.start());
           return;
         }
-        case 1:
-          return coordinator.stall(random.pick([500, 5_000, 40_000]));
-        case 2: {
-          if (!node.isUp) return;
-          node.kill();
-          world.after(random.between(100, 60_000), () => node.start());
-          return;
-        }
-        case 3:
-          return node.freeze(random.pick([1_000, 20_000, 90_000]));
         default:
           return node.cutLink();
       }
@@ -123,28 +109,17 @@ function scheduleFaults(world: World, coordinator: SimCoordinator, nodes: readon
   }
 }
 
-/** Rows of every fine file exactly once and in order; every other file quarantined exactly once. */
-function judge(coordinator: SimCoordinator, input: SimInput, files: number): readonly string[] {
-  const { job } = coordinator;
-  if (!job) return ['the job is gone'];
-  const faults: string[] = [];
-  if (job.state !== 'Completed') faults.push(`the job ended as ${job.state}: ${job.error?.message}`);
-  const found = coordinator.disk.output.read(0, job.outputCommitted);
-  const wanted = Array.from({ length: files }, (_, file) => file).filter((file) => input.fateOf(file) === 'fine');
-  if (typeof found === 'string') faults.push(found);
-  else {
-    const got = found.map((rows) => rows.file).join(',');
-    if (got !== wanted.join(',')) faults.push(`rows of files ${got} instead of ${wanted.join(',')}`);
-  }
-  const quarantined = job.failures.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index));
-  const poison = Array.from({ length: files }, (_, file) => file).filter((file) => input.fateOf(file) !== 'fine');
-  if (quarantined.sort((a, b) => a - b).join(',') !== poison.join(',')) {
-    faults.push(`quarantined ${quarantined.join(',')} instead of ${poison.join(',')}`);
-  }
-  if (job.scoredFiles !== wanted.length) faults.push(`counts ${job.scoredFiles} scored files instead of ${wanted.length}`);
-  if (job.rows !== wanted.length) faults.push(`counts ${job.rows} rows instead of ${wanted.length}`);
-  if (job.segments.size > 0) faults.push(`${job.segments.size} staging segments were never emptied`);
-  if (job.cursor !== noBatch) faults.push('the cursor has not reached the end');
+/** When the faults have ended too, nobody holds anything of the job any more. */
+function judgeSilence(world: World, coordinator: SimCoordinator, nodes: readonly SimNode[]): readonly string[] {
+  const until = Math.max(quietAtMs, world.now + quietAtMs / 4);
+  world.run(until, () => false);
+  if (world.livelock !== null) return [world.livelock];
+  const faults = nodes
+    .filter((node) => node.held > 0)
+    .map((node) => `${node.name} holds ${node.held} leases at the end`);
+  const leases = coordinator.ledger?.leases.size ?? 0;
+  if (leases > 0) faults.push(`${leases} leases are left in the ledger`);
+  if (!nodes.every((node) => node.isUp)) faults.push('a node has not come back');
   return faults;
 }
 
@@ -152,4 +127,36 @@ function describe(coordinator: SimCoordinator): string {
   const { job } = coordinator;
   if (!job) return 'no coordinator';
   return `${job.state}, ${job.committed} of ${job.total} committed, ${job.leased} leased, ${job.waiting.size} waiting, cursor ${job.cursor} ${job.cursor >= 0 ? job.batches.state(job.cursor) : ''}`;
+}
+
+export interface StallOutcome {
+  readonly nodesLost: number;
+  readonly state: string;
+  readonly stalls: number;
+}
+
+/**
+ * Nothing is wrong with any node: only the coordinator stands still for longer than a lease, now and then just when a
+ * connection has broken and its node wants to come back.
+ */
+export function runStalls(seed: number, mutation: Mutation = {}): StallOutcome {
+  const world = new World(seed);
+  const { random } = world;
+  const plan = planOf(seed);
+  const coordinator = new SimCoordinator(world, plan, mutation);
+  const nodes = simNodes(world, coordinator, plan.input);
+  coordinator.start();
+  for (const node of nodes) world.after(random.between(0, 500), () => node.start());
+  let stalls = 0;
+  for (let at = 3_000; at < 400_000; at += 70_000) {
+    const node = random.pick(nodes);
+    world.after(at, () => node.cutLink());
+    world.after(at + 2_000 + random.between(1, 500), () => {
+      if (coordinator.job?.isSealed) return;
+      stalls += 1;
+      coordinator.stall(40_000, 3_000);
+    });
+  }
+  world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
+  return { nodesLost: coordinator.counts.get('NodeLost') ?? 0, state: coordinator.job?.state ?? 'gone', stalls };
 }

@@ -2,7 +2,13 @@
  * The coordinator's process in the simulator: the real reactor on a simulated journal, output and network. It does what
  * the real shell does and nothing else; it can be killed at any time and started again on what its disk kept.
  */
-import { emptyCoordinatorMessage, type CoordinatorMessage, type JoinReply, type JoinRequest, type NodeMessage } from '../../common/core/cluster-messages.ts';
+import {
+  emptyCoordinatorMessage,
+  type CoordinatorMessage,
+  type JoinReply,
+  type JoinRequest,
+  type NodeMessage,
+} from '../../common/core/cluster-messages.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import { jobName, type NodeName } from '../../common/core/ids.ts';
@@ -10,15 +16,18 @@ import { limits } from '../../common/core/limits.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import type { Command } from '../../coordinator/core/commands.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
-import type { DurableEvent } from '../../coordinator/core/events.ts';
+import { isDurable, type DurableEvent, type Event } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
-import { newLedger, type Job } from '../../coordinator/core/ledger.ts';
+import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
 import { nodeCommands } from '../../coordinator/core/node-commands.ts';
 import { Reactor } from '../../coordinator/core/reactor.ts';
+import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import { SimFile, type Rows } from './sim-disk.ts';
 import type { World } from './world.ts';
 
 export const simJob = jobName('sim');
+/** Stands for the output's header among the rows. */
+export const headerRow = -1;
 
 /** Deliberate damage to the program under test: a simulator that cannot find it proves nothing. */
 export interface Mutation {
@@ -45,6 +54,7 @@ export interface SimJob {
 /** What survives a crash. */
 class Disk {
   readonly journal: DurableEvent[] = [];
+  readonly synced = new Set<DurableEvent>();
   readonly output = new SimFile();
   readonly segments = new Map<number, SimFile>();
   epoch = 0;
@@ -69,8 +79,23 @@ interface OutputOp {
 
 const pageFiles = 64;
 
+/** A mini-batch of which a node was told that its result is committed. */
+interface Acknowledged {
+  readonly batch: number;
+  readonly token: Token;
+}
+
 export class SimCoordinator {
   readonly disk = new Disk();
+  /** What went wrong on the way and would not show in the end result. */
+  readonly faults: string[] = [];
+  /** Events of each kind that left the reactor. */
+  readonly counts = new Map<Event['kind'], number>();
+  readonly #acknowledged: Acknowledged[] = [];
+  /** Mini-batches by the tokens under which this process granted or adopted them. */
+  readonly #batches = new Map<string, number>();
+  /** Journal records after which the process is killed; null: not. */
+  #appendsLeft: number | null = null;
   readonly #world: World;
   readonly #work: SimJob;
   readonly #mutation: Mutation;
@@ -87,8 +112,8 @@ export class SimCoordinator {
   #life = 0;
   #lastTick = 0;
   #frozenUntil = 0;
+  #deafUntil = 0;
   starts = 0;
-  sealedAs: string | null = null;
 
   constructor(world: World, work: SimJob, mutation: Mutation = {}) {
     this.#world = world;
@@ -107,19 +132,25 @@ export class SimCoordinator {
   start(): void {
     const ledger = newLedger({ heartbeatMs: 5_000 });
     for (const event of this.disk.journal) evolve(ledger, event);
+    this.#checkAcknowledged(ledger);
     this.#life += 1;
     this.starts += 1;
     this.disk.epoch += 1;
     const job = ledger.jobs.get(simJob);
     this.disk.output.truncate(job?.outputCommitted ?? 0);
+    // The header may be fixed and not written yet.
+    const header = job?.schemas[job.schema]?.prologue ?? '';
+    if (header !== '') this.disk.output.write(0, [{ file: headerRow, length: header.length }]);
+    this.disk.output.sync();
     for (const segment of this.disk.segments.keys()) {
       if (!job?.segments.has(segment)) this.disk.segments.delete(segment);
     }
     this.#reactor = new Reactor(ledger, {
       append: (event) => this.#append(event),
       carryOut: (effect) => this.#carryOut(effect),
-      publish: () => undefined,
+      publish: (event) => this.#publish(event),
     });
+    this.#batches.clear();
     this.#lastTick = this.#world.now;
     this.#handle({ kind: 'begin', epoch: this.disk.epoch });
     if (!job) {
@@ -140,10 +171,12 @@ export class SimCoordinator {
   kill(): void {
     if (!this.#reactor) return;
     this.#world.say('coordinator is killed');
+    this.checkReplay();
+    this.#appendsLeft = null;
     this.#life += 1;
     this.#reactor = null;
     const kept = this.#isSyncing ? this.#world.random.between(0, this.#buffer.length) : 0;
-    this.disk.journal.push(...this.#buffer.slice(0, kept));
+    this.#keep(this.#buffer.slice(0, kept));
     this.#buffer = [];
     this.#isSyncing = false;
     this.disk.output.crash(this.#world.random);
@@ -158,9 +191,70 @@ export class SimCoordinator {
     for (const link of links) link.cut();
   }
 
-  /** The event loop stands still: timers and messages wait. */
-  stall(ms: number): void {
+  cancel(): void {
+    this.#own(0, () => {
+      this.#world.say('the job is canceled');
+      if (this.job) this.#handle({ kind: 'cancel', job: simJob, wallMs: 0 });
+    });
+  }
+
+  /** The disk is full, and has room again later. */
+  fillDisk(ms: number): void {
+    const failure = new BatchError('DISK_FULL', 'no room').toFailure();
+    this.#own(0, () => {
+      this.#world.say(`the disk is full for ${ms} ms`);
+      this.#handle({ kind: 'stall', job: null, failure });
+      this.#own(ms, () => this.#handle({ kind: 'stall', job: null, failure: null }));
+    });
+  }
+
+  get ledger(): Ledger | undefined {
+    return this.#reactor?.ledger;
+  }
+
+  /** Kills the process at its `records`th journal record from now, or up to a sync later, and starts it again. */
+  killAtRecord(records: number): void {
+    if (this.#reactor) this.#appendsLeft = records;
+  }
+
+  /** The journal, with what is not synced yet, gives the ledger that this process has. */
+  checkReplay(): void {
+    const reactor = this.#reactor;
+    if (!reactor) return;
+    const replayed = newLedger({ heartbeatMs: 5_000 });
+    for (const event of [...this.disk.journal, ...this.#buffer]) evolve(replayed, event);
+    const withCursor = isQuiet(reactor.ledger);
+    const text = (ledger: Ledger): string => JSON.stringify(ledgerDigest(ledger, { withCursor }));
+    const [a, b] = [text(reactor.ledger), text(replayed)];
+    if (a === b) return;
+    let at = 0;
+    while (a[at] === b[at]) at += 1;
+    const part = (text: string): string => text.slice(Math.max(0, at - 60), at + 60);
+    this.faults.push(`a replay at ${this.#world.now} ms gives ${part(b)} instead of ${part(a)}`);
+  }
+
+  /** What a node was told to be committed is committed, under the very token. */
+  #checkAcknowledged(ledger: Ledger): void {
+    const batches = ledger.jobs.get(simJob)?.batches;
+    for (const { batch, token } of this.#acknowledged) {
+      const isKept = batches && batch < batches.count && formatToken(batches.token(batch)) === formatToken(token);
+      if (!isKept) this.faults.push(`mini-batch ${batch} was acknowledged under ${formatToken(token)} and is lost`);
+    }
+  }
+
+  #publish(event: Event): void {
+    this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
+    if (isDurable(event) && !this.disk.synced.has(event))
+      this.faults.push(`${event.kind} was published before it was synced`);
+  }
+
+  /**
+   * The event loop stands still: timers and messages wait. As with a machine that was suspended, the network may need
+   * `deafMs` more than the timers until it is back.
+   */
+  stall(ms: number, deafMs = 0): void {
     this.#frozenUntil = Math.max(this.#frozenUntil, this.#world.now + ms);
+    this.#deafUntil = Math.max(this.#deafUntil, this.#frozenUntil + deafMs);
     this.#world.say(`coordinator stalls for ${ms} ms`);
   }
 
@@ -169,15 +263,18 @@ export class SimCoordinator {
     const life = this.#life;
     const attempt = (): void => {
       if (life !== this.#life) return;
-      if (this.#frozenUntil > this.#world.now) this.#world.after(this.#frozenUntil - this.#world.now, attempt);
+      if (this.#frozenUntil > this.#world.now) this.#world.at(this.#frozenUntil, attempt);
       else what();
     };
     this.#world.after(delayMs, attempt);
   }
 
-  /** A message from the network; order within one sender is kept by equal delays. */
+  /** A message from the network. */
   arrive(what: () => void): void {
-    this.#own(0, what);
+    const life = this.#life;
+    const isDeaf = this.#deafUntil > this.#world.now;
+    if (isDeaf) this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what));
+    else this.#own(0, what);
   }
 
   join(request: JoinRequest, reply: (result: JoinReply | BatchError) => void): void {
@@ -250,15 +347,17 @@ export class SimCoordinator {
   #mutate(command: Command): Command {
     const reactor = this.#reactor;
     if (!this.#mutation.noFencing || command.kind !== 'result' || !reactor) return command;
-    // Takes any result for the lease that its mini-batch has now.
-    for (const lease of reactor.ledger.leases.values()) {
-      if (reactor.ledger.leases.has(command.token.counter)) return command;
-      const rows = this.#results.get(formatToken(command.token));
-      if (!rows || lease.placed) continue;
-      this.#results.set(formatToken(lease.token), rows);
-      return { ...command, token: lease.token, node: lease.node };
-    }
-    return command;
+    const { ledger } = reactor;
+    const key = formatToken(command.token);
+    const batch = this.#batches.get(key);
+    const rows = this.#results.get(key);
+    const isStale = command.token.epoch !== ledger.epoch || !ledger.leases.has(command.token.counter);
+    if (!isStale || batch === undefined || !rows) return command;
+    // A coordinator that knows mini-batches only: the late result is one of a mini-batch that it has given out.
+    const token = { epoch: ledger.epoch, counter: ledger.grants + 1 };
+    evolve(ledger, { kind: 'LeaseGranted', job: simJob, batch, node: command.node, token, at: this.#world.now });
+    this.#results.set(formatToken(token), rows);
+    return { ...command, token };
   }
 
   #handle(command: Command): void {
@@ -275,10 +374,27 @@ export class SimCoordinator {
 
   #append(event: DurableEvent): number {
     this.#buffer.push(event);
+    this.#countToKill();
     const sequence = this.disk.journal.length + this.#buffer.length;
     if (this.#mutation.noSync) this.#own(0, () => this.#reactor?.synced(sequence));
     this.#sync();
     return sequence;
+  }
+
+  #keep(events: readonly DurableEvent[]): void {
+    this.disk.journal.push(...events);
+    for (const event of events) this.disk.synced.add(event);
+  }
+
+  #countToKill(): void {
+    if (this.#appendsLeft === null) return;
+    this.#appendsLeft -= 1;
+    if (this.#appendsLeft > 0) return;
+    this.#appendsLeft = null;
+    this.#own(this.#world.random.between(0, 30), () => {
+      this.kill();
+      this.#world.after(this.#world.random.between(10, 10_000), () => this.start());
+    });
   }
 
   #sync(): void {
@@ -286,7 +402,7 @@ export class SimCoordinator {
     this.#isSyncing = true;
     const group = this.#buffer.length;
     this.#own(this.#world.random.between(1, 15), () => {
-      this.disk.journal.push(...this.#buffer.splice(0, group));
+      this.#keep(this.#buffer.splice(0, group));
       this.#isSyncing = false;
       this.#reactor?.synced(this.disk.journal.length);
       this.#sync();
@@ -320,6 +436,8 @@ export class SimCoordinator {
     const { output } = this.disk;
     switch (effect.kind) {
       case 'grant': {
+        this.#remember(effect.token);
+        if (this.job?.stall) this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,
           sizeBytes: 10,
@@ -339,6 +457,7 @@ export class SimCoordinator {
         return this.#send(effect.node, { jobs: [spec], grants: [grant] });
       }
       case 'adopt': {
+        this.#remember(effect.token);
         const pairs = this.#adoptions.get(effect.node) ?? [];
         pairs.push({ oldToken: effect.oldToken, newToken: effect.token });
         this.#adoptions.set(effect.node, pairs);
@@ -350,8 +469,11 @@ export class SimCoordinator {
         this.#adoptions.delete(effect.node);
         return this.#send(effect.node, { adoption });
       }
-      case 'committed':
+      case 'committed': {
+        const batch = this.#batches.get(formatToken(effect.token));
+        if (batch !== undefined) this.#acknowledged.push({ batch, token: effect.token });
         return this.#send(effect.node, { committed: [effect.token] });
+      }
       case 'refuse':
         return this.#send(effect.node, { refused: [{ token: effect.token, failure: effect.failure }] });
       case 'revoke':
@@ -369,10 +491,10 @@ export class SimCoordinator {
       }
       case 'stage': {
         const rows = this.#take(effect.token);
-        const file = this.disk.segment(effect.segment);
+        const file = (): SimFile => this.disk.segment(effect.segment);
         return this.#enqueue({
-          write: () => file.write(effect.offset, rows),
-          sync: () => file.sync(),
+          write: () => file().write(effect.offset, rows),
+          sync: () => file().sync(),
           done: () => this.#handle({ kind: 'written', job: simJob, token: effect.token }),
         });
       }
@@ -399,22 +521,38 @@ export class SimCoordinator {
           done: () => this.#handle({ kind: 'copied', job: simJob }),
         });
       case 'drop-segment':
-        this.disk.segments.delete(effect.segment);
-        return;
+        // Behind what was written before, as in the real writer.
+        return this.#enqueue({
+          write: () => undefined,
+          sync: () => this.disk.segments.delete(effect.segment),
+          done: () => undefined,
+        });
       case 'discard':
         this.#results.delete(formatToken(effect.token));
         this.#uploaded.delete(formatToken(effect.token));
         return;
-      case 'prologue':
-        return;
+      case 'prologue': {
+        const header = [{ file: headerRow, length: effect.text.length }];
+        return this.#enqueue({
+          write: () => output.write(0, header),
+          sync: () => output.sync(),
+          done: () => undefined,
+        });
+      }
       case 'list':
         return this.#own(1, () => this.#listPage());
       case 'seal':
-        return this.#own(this.#world.random.between(5, 50), () => {
-          this.sealedAs = this.job?.state ?? 'gone';
-          this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 });
-        });
+        return this.#enqueue({ write: () => undefined, sync: () => undefined, done: () => this.#seal() });
     }
+  }
+
+  #seal(): void {
+    this.#own(this.#world.random.between(5, 50), () => this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 }));
+  }
+
+  #remember(token: Token): void {
+    const lease = this.#reactor?.ledger.leases.get(token.counter);
+    if (lease) this.#batches.set(formatToken(token), lease.batch);
   }
 
   #take(token: Token): readonly Rows[] {

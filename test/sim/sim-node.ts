@@ -3,7 +3,7 @@
  * a script: which files are poison is a property of the input, how long things take is chance.
  */
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { CoordinatorMessage, NodeMessage } from '../../common/core/cluster-messages.ts';
+import { emptyNodeMessage, type CoordinatorMessage, type NodeMessage } from '../../common/core/cluster-messages.ts';
 import { incarnation, monotonicMs, nodeName, type NodeName } from '../../common/core/ids.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
@@ -17,7 +17,12 @@ import type { Rows } from './sim-disk.ts';
 import type { World } from './world.ts';
 
 /** What happens when a file is scored. */
-export type FileFate = 'fine' | 'error' | 'crash' | 'hang' | 'undecodable' | 'unreadable';
+export type FileFate = 'fine' | 'error' | 'crash' | 'hang' | 'undecodable' | 'unreadable' | 'other-columns';
+
+/** Whether a file fails the mini-batch that it is in. */
+export function isDeadly(fate: FileFate): boolean {
+  return fate === 'error' || fate === 'crash' || fate === 'hang';
+}
 
 export interface SimInput {
   fateOf(file: number): FileFate;
@@ -69,6 +74,11 @@ export class SimNode {
     this.name = nodeName(options.name);
   }
 
+  /** Leases that the node believes to hold. */
+  get held(): number {
+    return this.#state?.leases.size ?? 0;
+  }
+
   get isUp(): boolean {
     return this.#state !== null;
   }
@@ -84,6 +94,26 @@ export class SimNode {
   kill(): void {
     if (!this.#state) return;
     this.#world.say(`${this.name} is killed`);
+    this.#end();
+  }
+
+  /** Finishes what runs, gives back the rest, leaves, and is started again later. */
+  drain(): void {
+    if (!this.#state) return;
+    this.#world.say(`${this.name} drains`);
+    this.#tell({ kind: 'drain' });
+  }
+
+  /** The process has ended by itself; whatever supervises it starts it again. */
+  #ended(): void {
+    this.#world.say(`${this.name} has ended`);
+    this.#end();
+    this.#world.after(this.#world.random.between(1_000, 10_000), () => {
+      if (!this.isUp) this.start();
+    });
+  }
+
+  #end(): void {
     this.#life += 1;
     this.#state = null;
     this.#wakeAt = null;
@@ -117,7 +147,7 @@ export class SimNode {
     const life = this.#life;
     const attempt = (): void => {
       if (life !== this.#life) return;
-      if (this.#frozenUntil > this.#world.now) this.#world.after(this.#frozenUntil - this.#world.now, attempt);
+      if (this.#frozenUntil > this.#world.now) this.#world.at(this.#frozenUntil, attempt);
       else what();
     };
     this.#world.after(delayMs, attempt);
@@ -168,17 +198,24 @@ export class SimNode {
       case 'Reported':
         return this.#send(event.message);
       case 'ArtifactsWanted':
-        return this.#own(random.between(1, 50), () => this.#tell({ kind: 'artifacts-localised', job: event.spec.name }));
+        return this.#own(random.between(1, 50), () =>
+          this.#tell({ kind: 'artifacts-localised', job: event.spec.name }),
+        );
       case 'StagingStarted':
         return this.#stage(event.work, event.first, event.files.length);
       case 'HostStarted':
-        return this.#own(random.between(20, 200), () => this.#tell({ kind: 'host-ready', slot: event.slot, host: event.host }));
+        return this.#own(random.between(20, 200), () => this.#begin(event.slot, event.host));
       case 'HostStopping':
-        return this.#own(random.between(1, 50), () => this.#tell({ kind: 'host-ended', slot: event.slot, host: event.host }));
+        return this.#own(random.between(1, 50), () =>
+          this.#tell({ kind: 'host-ended', slot: event.slot, host: event.host }),
+        );
       case 'AttemptStarted':
         return this.#score(event.work, event.slot, event.host, event.timeoutMs);
       case 'UploadStarted':
         return this.#upload(event.work, event.upload, event.token);
+      case 'GaveUp':
+      case 'Left':
+        return this.#own(0, () => this.#ended());
       case 'Forgotten':
         this.#works.delete(event.work);
         this.#results.delete(event.work);
@@ -186,6 +223,13 @@ export class SimNode {
       default:
         return;
     }
+  }
+
+  /** A model that was loaded once may fail to load later: then the node has too little memory. */
+  #begin(slot: number, host: number): void {
+    const isLoaded = this.#options.coordinator.job?.isInitialised !== true || this.#world.random.chance(0.9);
+    const failure = new BatchError('SCORER_INIT_FAILED', 'no memory for the model').toFailure();
+    this.#tell(isLoaded ? { kind: 'host-ready', slot, host } : { kind: 'host-failed', slot, host, failure });
   }
 
   #join(): void {
@@ -263,9 +307,20 @@ export class SimNode {
         return [formatToken(token), this.#results.get(work) ?? []] as const;
       }),
     );
+    const bytesOf = (token: Token): readonly Rows[] => rows.get(formatToken(token)) ?? [];
+    if (message.results.length > 0 && this.#world.random.chance(0.05)) this.#repeatLater(message, bytesOf);
     link.upAt = Math.max(link.upAt, this.#world.now + this.#latency());
     this.#world.after(link.upAt - this.#world.now, () => {
-      if (link.isOpen) this.#options.coordinator.receive(link, message, (token) => rows.get(formatToken(token)) ?? []);
+      if (link.isOpen) this.#options.coordinator.receive(link, message, bytesOf);
+    });
+  }
+
+  /** Results come a second time, long after: from a buffer, or a node that has lost its memory of what it was told. */
+  #repeatLater(message: NodeMessage, bytesOf: (token: Token) => readonly Rows[]): void {
+    const results = message.results.filter((result) => !result.isUploaded);
+    this.#world.after(this.#world.random.between(1, 60_000), () => {
+      const link = this.#link;
+      if (link?.isOpen) this.#options.coordinator.receive(link, { ...emptyNodeMessage, results }, bytesOf);
     });
   }
 
@@ -286,7 +341,7 @@ export class SimNode {
     const { fateOf, rowsBytes } = this.#options.input;
     const [fastest, slowest] = this.#options.scoreMs;
     const tookMs = this.#world.random.between(fastest, slowest);
-    const bad = staged.findIndex((file) => ['error', 'crash', 'hang'].includes(fateOf(file)));
+    const bad = staged.findIndex((file) => isDeadly(fateOf(file)));
     const fate = bad < 0 ? 'fine' : fateOf(staged[bad] as number);
     if (fate !== 'fine') {
       const code = fate === 'error' ? 'SCORER_FAILED' : fate === 'crash' ? 'SCORER_CRASHED' : 'SCORER_TIMEOUT';
@@ -299,17 +354,20 @@ export class SimNode {
       );
       return;
     }
-    const rows = staged.filter((file) => fateOf(file) === 'fine').map((file) => ({ file, length: rowsBytes(file) }));
+    const rows = staged
+      .filter((file) => fateOf(file) !== 'undecodable')
+      .map((file) => ({ file, length: rowsBytes(file) }));
     const failed = staged.flatMap((file, index) =>
       fateOf(file) === 'undecodable' ? [{ index, code: 'INPUT_DECODE_FAILED', message: 'no image' } as const] : [],
     );
+    const columns = staged.some((file) => fateOf(file) === 'other-columns') ? ['file:int', 'note:text'] : ['file:int'];
     const bytes = rows.reduce((sum, piece) => sum + piece.length, 0);
     const summary = {
       rows: rows.length,
       attribution: 'file',
-      fileRows: staged.map((file) => (fateOf(file) === 'fine' ? 1 : 0)),
+      fileRows: staged.map((file) => (fateOf(file) === 'undecodable' ? 0 : 1)),
       failed,
-      schema: { columns: ['file:int'], prologue: '' },
+      schema: { columns, prologue: 'file\n' },
       runSeconds: tookMs / 1_000,
     } as const;
     this.#own(tookMs, () => {
@@ -330,7 +388,9 @@ export class SimNode {
       this.#options.coordinator.upload(this.name, token, rows, (isTaken) => {
         const failure = new BatchError('LEASE_STALE', 'stale').toFailure();
         this.#own(this.#latency(), () =>
-          isTaken ? this.#tell({ kind: 'uploaded', work, upload }) : this.#tell({ kind: 'upload-failed', work, upload, failure }),
+          isTaken
+            ? this.#tell({ kind: 'uploaded', work, upload })
+            : this.#tell({ kind: 'upload-failed', work, upload, failure }),
         );
       });
       // A coordinator that dies with the upload answers nothing; the transport notices.

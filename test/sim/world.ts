@@ -55,8 +55,13 @@ export class World {
   }
 
   after(delayMs: number, what: () => void): void {
+    this.at(this.now + Math.max(0, delayMs), what);
+  }
+
+  /** What is due at the same time happens in the order of the calls. */
+  at(timeMs: number, what: () => void): void {
     this.#sequence += 1;
-    const item = { at: this.now + Math.max(0, delayMs), sequence: this.#sequence, what };
+    const item = { at: Math.max(this.now, timeMs), sequence: this.#sequence, what };
     let at = this.#queue.length;
     this.#queue.push(item);
     while (at > 0) {

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -198,6 +199,28 @@ describe('processes', () => {
       join: 'batchmill worker join [::1]:4001 --token secret',
     });
     expect(process.calls).toEqual(['close']);
+  });
+
+  test('a coordinator that listens on every address is joined by the name of its machine', async () => {
+    const process = handle();
+    const host = testHost({
+      processes: {
+        startCoordinator: async (): Promise<CoordinatorProcess> => {
+          setImmediate(() => host.interrupt());
+          return Promise.resolve({
+            listen: { host: '0.0.0.0', port: 4_001 },
+            http: { host: '127.0.0.1', port: 4_002 },
+            joinToken: 'secret',
+            ...process,
+          });
+        },
+      },
+    });
+    expect(await runCli(['coordinator', 'start', '--listen', '0.0.0.0:0', '--insecure'], host)).toBe(0);
+    expect(JSON.parse(host.out)).toMatchObject({
+      listen: '0.0.0.0:4001',
+      join: `batchmill worker join ${hostname()}:4001 --token secret`,
+    });
   });
 
   test('Ctrl-C drains a worker node', async () => {

@@ -165,6 +165,7 @@ describe('progress', () => {
     );
     const listing = { ...job, files: { ...job.files, is_listed: false, failed: 3 } };
     expect(progressText(listing, 50)).toBe('Running  253/500+ files · 250 rows · 3 failed · 50 files/s · 1 node');
+    expect(progressText({ ...job, nodes: 0, status: 'Finalizing' }, null)).toBe('Finalizing  250/500 files · 250 rows');
   });
 
   test('a job’s end in one line', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cellTypes, joinCells, sliceCells } from '../../worker/scorers/tensor-cells.ts';
+import { cellsOf, cellTypes, joinCells, sliceCells } from '../../worker/scorers/tensor-cells.ts';
 
 const parse = (type: string, text: string): unknown => cellTypes[type]?.parse(text);
 
@@ -31,8 +31,9 @@ describe('a cell', () => {
     ['uint8', '256', null],
     ['uint8', '-1', null],
     ['int8', '-128', -128],
-    ['int64', '7', 7n],
-    ['int64', '-3.0', -3n],
+    ['int64', '7', 7],
+    ['int64', '-3.0', -3],
+    ['int64', '-9007199254740991', -9007199254740991],
     ['int64', '9223372036854775807', 9223372036854775807n],
     ['int64', '+9007199254740993', 9007199254740993n],
     ['int64', '9223372036854775808', null],
@@ -48,6 +49,23 @@ describe('a cell', () => {
   ])('of type %s written %j is %s', (type, text, value) => {
     expect(parse(type, text)).toBe(value);
   });
+});
+
+it('cells of 64 bits are those that were parsed, as numbers or not', () => {
+  const values = [
+    7,
+    -3,
+    0,
+    2 ** 32,
+    -(2 ** 32),
+    4_294_967_295,
+    -4_294_967_297,
+    9007199254740991,
+    -9007199254740991,
+    2n ** 62n,
+  ];
+  expect(cellsOf('int64', values)).toEqual(BigInt64Array.from(values, BigInt));
+  expect(cellsOf('uint64', [5, 2 ** 40, 2n ** 64n - 1n])).toEqual(BigUint64Array.of(5n, 2n ** 40n, 2n ** 64n - 1n));
 });
 
 describe('joinCells', () => {

@@ -3,10 +3,18 @@ import { monotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import type { WorkerCommand } from '../../worker/core/commands.ts';
-import type { WorkerEvent } from '../../worker/core/events.ts';
-import { leasesAhead } from '../../worker/core/want.ts';
+import type { EventOf, ForgetReason, WorkerEvent } from '../../worker/core/events.ts';
 import { failure, grant, jobA, jobB, jobSpec, summaryOf, WorkerRig } from '../helpers/worker-rig.ts';
 import { Random } from '../sim/world.ts';
+
+type Watchers = { readonly [K in WorkerEvent['kind']]?: (event: EventOf<K>, command: WorkerCommand) => unknown };
+
+/** Asked hundreds of thousands of times, and `expect` is not made for that. */
+function same<T extends string | number | boolean>(found: T, wanted: T, what = 'it'): void {
+  if (found !== wanted) expect(found, what).toBe(wanted);
+}
+
+const finalReasons: readonly ForgetReason[] = ['committed', 'refused', 'revoked', 'not-adopted', 'job-ended', 'closed'];
 
 /**
  * Anything may happen to a node in any order, also what makes no sense. Whatever it decides, the outside world as its
@@ -51,85 +59,77 @@ class Walk {
 
   check(): void {
     const { state } = this.rig;
-    for (const [slot, hosts] of this.alive) expect(hosts.size, `hosts on slot ${slot}`).toBeLessThanOrEqual(1);
-    expect([...this.owed].sort()).toEqual([...state.leases.values()].map((lease) => formatToken(lease.token)).sort());
-    expect([...this.held].sort()).toEqual([...state.scored].sort());
+    for (const [slot, hosts] of this.alive) same(Math.max(1, hosts.size), 1, `hosts on slot ${slot}`);
+    same(
+      [...this.owed].sort().join(),
+      [...state.leases.values()]
+        .map((lease) => formatToken(lease.token))
+        .sort()
+        .join(),
+    );
+    same([...this.held].sort().join(), [...state.scored].sort().join());
     const unstarted = state.granted.size + state.staging.size + state.ready;
-    expect(unstarted).toBe([...state.jobs.values()].reduce((sum, job) => sum + job.unstarted, 0));
-    expect(state.heldResultBytes).toBeGreaterThanOrEqual(0);
-    expect(state.byToken.size).toBe(state.leases.size);
-    // What it does next needs no time that has passed already, except for what only a tick can do.
-    const wakeInMs = this.rig.wakeInMs;
-    if (wakeInMs !== null && state.link.kind !== 'up' && state.link.kind !== 'down')
-      expect(wakeInMs).toBeGreaterThan(0);
+    same(
+      [...state.jobs.values()].reduce((sum, job) => sum + job.unstarted, 0),
+      unstarted,
+    );
+    same(state.byToken.size, state.leases.size);
+    same(Math.max(0, state.heldResultBytes), state.heldResultBytes);
   }
 
   #one(event: WorkerEvent, command: WorkerCommand): void {
-    switch (event.kind) {
-      case 'HostStarted': {
-        const hosts = this.alive.get(event.slot) ?? new Set();
-        this.alive.set(event.slot, hosts.add(event.host));
-        return;
-      }
-      case 'SlotEmptied':
-        return void this.alive.get(event.slot)?.clear();
-      case 'AttemptStarted':
-        expect(this.alive.get(event.slot)?.has(event.host)).toBe(true);
-        expect(this.scoring.has(event.host), 'a host that scores already').toBe(false);
-        this.scoring.set(event.host, event.work);
-        return;
-      case 'HostStopping':
-        this.scoring.delete(event.host);
-        return;
-      case 'Scored':
-        // Only the word of the host that has the mini-batch counts.
-        if (event.slot !== null && command.kind === 'scored') {
-          expect(this.scoring.get(command.host)).toBe(event.work);
-        }
-        this.#ended(event.work);
-        this.held.add(event.work);
-        return;
-      case 'AttemptFailed':
-        this.#ended(event.work);
-        if (event.slot !== null && event.isHostDead) this.alive.get(event.slot)?.clear();
-        return;
-      case 'AttemptUndone':
-        this.#ended(event.work);
-        this.alive.get(event.slot)?.clear();
-        return;
-      case 'LeaseGranted':
-        this.owed.add(formatToken(event.grant.token));
-        return;
-      case 'Adopted':
-        return this.#renamed(event.work, event.token);
-      case 'Forgotten': {
-        const wasHeld = this.held.delete(event.work);
-        // A result goes only when the coordinator said so, or when the node leaves without it.
-        if (wasHeld)
-          expect(['committed', 'refused', 'revoked', 'not-adopted', 'job-ended', 'closed']).toContain(event.reason);
-        if (wasHeld && event.reason === 'closed') expect(command.kind).toBe('close');
-        this.owed.delete(formatToken(event.token));
-        this.tokens.delete(event.work);
-        return;
-      }
-      case 'LinkOpened':
-        this.outstanding = 0;
-        return;
-      case 'Reported': {
-        const { state } = this.rig;
-        this.outstanding += event.message.want;
-        const bound = state.slots.length + Math.max(leasesAhead(state), limits.workAheadMax);
-        expect(this.outstanding).toBeLessThanOrEqual(bound);
-        if (event.message.heartbeat && state.link.kind === 'up' && state.link.offered === null) {
-          const told = new Set(event.message.heartbeat.held.map(formatToken));
-          for (const token of this.owed) expect(told.has(token), `${token} in the heartbeat`).toBe(true);
-        }
-        return;
-      }
-      default:
-        return;
-    }
+    const watch = this.#watchers[event.kind] as ((event: WorkerEvent, command: WorkerCommand) => void) | undefined;
+    watch?.(event, command);
   }
+
+  readonly #watchers: Watchers = {
+    HostStarted: ({ slot, host }) => {
+      this.alive.set(slot, (this.alive.get(slot) ?? new Set()).add(host));
+    },
+    SlotEmptied: ({ slot }) => this.alive.get(slot)?.clear(),
+    AttemptStarted: ({ slot, host, work }) => {
+      expect(this.alive.get(slot)?.has(host)).toBe(true);
+      expect(this.scoring.has(host), 'a host that scores already').toBe(false);
+      this.scoring.set(host, work);
+    },
+    HostStopping: ({ host }) => this.scoring.delete(host),
+    Scored: ({ slot, work }, command) => {
+      // Only the word of the host that has the mini-batch counts.
+      if (slot !== null && command.kind === 'scored') expect(this.scoring.get(command.host)).toBe(work);
+      this.#ended(work);
+      this.held.add(work);
+    },
+    AttemptFailed: ({ work, slot, isHostDead }) => {
+      this.#ended(work);
+      if (slot !== null && isHostDead) this.alive.get(slot)?.clear();
+    },
+    AttemptUndone: ({ work, slot }) => {
+      this.#ended(work);
+      this.alive.get(slot)?.clear();
+    },
+    LeaseGranted: ({ grant: granted }) => this.owed.add(formatToken(granted.token)),
+    Adopted: ({ work, token }) => this.#renamed(work, token),
+    Forgotten: ({ work, token, reason }, command) => {
+      const wasHeld = this.held.delete(work);
+      // A result goes only when the coordinator said so, or when the node leaves without it.
+      if (wasHeld) expect(finalReasons).toContain(reason);
+      if (wasHeld && reason === 'closed') expect(command.kind).toBe('close');
+      this.owed.delete(formatToken(token));
+      this.tokens.delete(work);
+    },
+    LinkOpened: () => {
+      this.outstanding = 0;
+    },
+    Reported: ({ message }) => {
+      const { state } = this.rig;
+      this.outstanding += message.want;
+      expect(this.outstanding).toBeLessThanOrEqual(state.slots.length + limits.workAheadMax);
+      if (message.heartbeat && state.link.kind === 'up' && state.link.offered === null) {
+        const told = new Set(message.heartbeat.held.map(formatToken));
+        for (const token of this.owed) same(told.has(token), true, `${token} in the heartbeat`);
+      }
+    },
+  };
 
   readonly tokens = new Map<number, string>();
 

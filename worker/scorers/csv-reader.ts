@@ -5,7 +5,7 @@ import { nearestWord } from '../../common/config/nearest-word.ts';
 import { readRecords } from './csv-records.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import type { ColumnsPlan, FeaturesPlan } from './onnx-inputs.ts';
-import { cellTypes, type Cells, isNumericType } from './tensor-cells.ts';
+import { cellsOf, cellTypes, type Cells, isNumericType } from './tensor-cells.ts';
 
 /** Rows that were parsed and not yet taken. */
 interface RowCollector {
@@ -150,7 +150,7 @@ interface CellCollector {
 
 /** Cells of some columns, row by row, parsed as `type`. */
 function cellCollector(file: HostFile, type: string, columns: readonly FedColumn[]): CellCollector {
-  const { make, parse } = cellTypes[type] as (typeof cellTypes)[string];
+  const { parse } = cellTypes[type] as (typeof cellTypes)[string];
   let values: (number | bigint | string)[] = [];
   const add = (record: readonly string[], line: number): void => {
     for (const { at, header } of columns) {
@@ -163,10 +163,7 @@ function cellCollector(file: HostFile, type: string, columns: readonly FedColumn
   const take = (): Cells => {
     const taken = values;
     values = [];
-    if (type === 'string') return taken as string[];
-    const cells = make(taken.length) as Exclude<Cells, string[]>;
-    cells.set(taken as never);
-    return cells;
+    return cellsOf(type, taken);
   };
   return { add, take };
 }

@@ -71,16 +71,15 @@ function integerParser(least: number, most: number): (text: string) => number | 
   };
 }
 
-function wideParser(least: bigint, most: bigint): (text: string) => bigint | null {
+/** The same for 64 bits; what a double holds exactly stays a number, as a BigInt for each cell is slow. */
+function wideParser(least: bigint, most: bigint): (text: string) => number | bigint | null {
   return (text) => {
     const trimmed = text.trim();
     if (!decimal.test(trimmed)) return null;
     const near = Number(trimmed);
-    if (!Number.isInteger(near)) return null;
-    const isDigits = /^[+-]?\d+$/.test(trimmed);
-    // What a double holds exactly needs no parsing of digits, which is ten times slower.
-    if (!Number.isSafeInteger(near) && !isDigits) return null;
-    const value = BigInt(Number.isSafeInteger(near) ? near : trimmed.replace('+', ''));
+    if (Number.isSafeInteger(near)) return near >= least ? near : null;
+    if (!/^[+-]?\d+$/.test(trimmed)) return null;
+    const value = BigInt(trimmed.replace('+', ''));
     return value >= least && value <= most ? value : null;
   };
 }
@@ -89,6 +88,29 @@ const booleans: Readonly<Record<string, number>> = { true: 1, false: 0, '1': 1, 
 
 function parseBoolCell(text: string): number | null {
   return booleans[text.trim().toLowerCase()] ?? null;
+}
+
+/** Parsed cells as those of a tensor. */
+export function cellsOf(type: string, values: readonly (number | bigint | string)[]): Cells {
+  if (type === 'string') return values as string[];
+  const cells = (cellTypes[type] as CellType).make(values.length) as Exclude<Cells, string[]>;
+  if (cells instanceof BigInt64Array || cells instanceof BigUint64Array) setWide(cells, values as (number | bigint)[]);
+  else cells.set(values as number[]);
+  return cells;
+}
+
+/** Writes numbers as two words each, the low one first, as on every machine that Node's binaries of the runtime exist for. */
+function setWide(cells: BigInt64Array | BigUint64Array, values: readonly (number | bigint)[]): void {
+  const words = new Int32Array(cells.buffer);
+  for (let i = 0; i < values.length; i += 1) {
+    const value = values[i] as number | bigint;
+    if (typeof value === 'bigint') {
+      cells[i] = value;
+    } else {
+      words[2 * i] = value;
+      words[2 * i + 1] = Math.floor(value / 2 ** 32);
+    }
+  }
 }
 
 /** True for a type whose cells are numbers. */

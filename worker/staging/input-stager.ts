@@ -2,7 +2,8 @@
  * Input files of mini-batches on this machine: in place where the node sees the very file that was listed, else fetched
  * into a folder of the attempt's own, which goes when the attempt is over.
  */
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
@@ -72,7 +73,8 @@ export class InputStager {
         }
       });
     } catch (error) {
-      if (hasFetched) await release();
+      // Why it failed says more than why the rest cannot be removed.
+      if (hasFetched) await release().catch(() => undefined);
       throw error;
     }
     failed.sort((a, b) => a.index - b.index);
@@ -119,10 +121,12 @@ async function findInPlace(inputRoot: string, file: InputFile): Promise<string |
   return null;
 }
 
-/** `size-mtimeNs`; null when there is no such file, or none that this process may look at: the coordinator's will do. */
+/** `size-mtimeNs`; null when there is no such file, or none that this process may read: the coordinator's will do. */
 async function identityOf(path: string): Promise<string | null> {
   try {
     const { size, mtimeNs } = await stat(path, { bigint: true });
+    // The scoring host opens it as the same user: what it cannot read is as good as not there.
+    await access(path, constants.R_OK);
     return `${size}-${mtimeNs}`;
   } catch (error) {
     if (errnoOf(error) === '') throw error;

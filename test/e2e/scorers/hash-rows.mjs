@@ -1,6 +1,6 @@
 /**
- * One row a file: its name and a digest of its bytes. What it does besides is chosen by environment variables, none of
- * which changes a row:
+ * One row a file: its name and a digest of its bytes, padded to PAD_CHARS characters. What it does besides is chosen by variables that
+ * change no row:
  *   PAUSE_MS   how long run() takes; not at all once the file FAST_WHEN exists
  *   TRACE      a file that gets a line at each begin and end of run(): begin|end, name of the first file, folder read from
  */
@@ -9,7 +9,7 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const { PAUSE_MS = '0', FAST_WHEN = '', TRACE = '' } = process.env;
+const { PAD_CHARS = '16', PAUSE_MS = '0', FAST_WHEN = '', TRACE = '' } = process.env;
 
 function trace(what, context, paths) {
   if (TRACE) appendFileSync(TRACE, `${what} ${context.names[0]} ${dirname(paths[0])} ${process.cwd()}\n`);
@@ -20,7 +20,7 @@ export async function run(paths, context) {
   if (PAUSE_MS !== '0' && !existsSync(FAST_WHEN)) await sleep(Number(PAUSE_MS));
   const rows = paths.map((path, index) => ({
     file: context.names[index],
-    digest: createHash('sha256').update(readFileSync(path)).digest('hex').slice(0, 16),
+    digest: createHash('sha256').update(readFileSync(path)).digest('hex').slice(0, 16).padEnd(Number(PAD_CHARS), '=~'),
   }));
   trace('end', context, paths);
   return rows;

@@ -1,0 +1,230 @@
+/** What can happen to a job on its way: files that hang or crash their host, no node, a node that leaves, an end on request. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { JobView } from '../../coordinator/api/backend.ts';
+import { ClusterProcesses } from '../helpers/cluster-processes.ts';
+import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
+import { endPrograms, Program, runProgram, until, type ProgramEnd } from '../helpers/programs.ts';
+import { testPython } from '../helpers/python.ts';
+import { readOutput } from '../helpers/sealed-output.ts';
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'batchmill-fate-'));
+});
+afterEach(async () => {
+  await endPrograms();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+describe('a file that takes its host down costs itself and nobody else', () => {
+  const traceLines = (): readonly string[] => readFileSync(join(dir, 'trace.txt'), 'utf8').trimEnd().split('\n');
+
+  /** Thirty files in mini-batches of ten on one slot, the fifteenth being trouble. */
+  async function runWith(trouble: string): Promise<ProgramEnd> {
+    const texts = Array.from({ length: 30 }, (_, index) => (index === 14 ? trouble : `text ${index}`));
+    writeInputs(
+      join(dir, 'in'),
+      texts.map((text, index) => [`f${String(index).padStart(2, '0')}.txt`, text]),
+    );
+    const deployment = writeDeployment(dir, 'trouble', {
+      script: 'trouble.py',
+      environment: { TRACE: join(dir, 'trace.txt') },
+      more: ['retry_settings:', '  max_retries: 2', '  timeout: 3'],
+    });
+    const args = ['run', deployment, '--input', 'in', '--output', 'out', '--slots', '1', '--python', testPython()];
+    return await runProgram(args, { cwd: dir });
+  }
+
+  test.each([
+    ['hang', 'SCORER_TIMEOUT', 3],
+    ['crash', 'SCORER_CRASHED', 3],
+  ])('%s', async (trouble, code, failures) => {
+    const end = await runWith(trouble);
+    expect(end.code, end.stderr).toBe(0);
+    const { errors, files, text, isComplete } = readOutput(join(dir, 'out'));
+    expect(isComplete).toBe(true);
+    expect(errors.map((line) => [line.path, line.code])).toEqual([['f14.txt', code]]);
+    expect(files.filter((file) => file.status === 'scored')).toHaveLength(29);
+    const wanted = files
+      .filter((file) => file.path !== 'f14.txt')
+      .map(({ path }) => `${path} text ${Number(path.slice(1, 3))}`);
+    expect(
+      text
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.replaceAll('"', '')),
+    ).toEqual(wanted);
+    // Each failure cost its host; each new one was initialised before it scored.
+    const lines = traceLines();
+    const hosts = lines.filter((line) => line.startsWith('init '));
+    expect(new Set(hosts).size).toBe(hosts.length);
+    expect(hosts.length).toBeGreaterThanOrEqual(2);
+    expect(hosts.length).toBeLessThanOrEqual(1 + failures);
+    expect(lines.filter((line) => line === 'run 10').length).toBeGreaterThanOrEqual(3);
+    expect(lines).toContain('run 1');
+    if (code === 'SCORER_CRASHED') expect(errors[0]?.message).toMatch(/7/);
+  });
+
+  test('with isolation: mini_batch, as Azure has it, the whole mini-batch is given up', async () => {
+    writeInputs(join(dir, 'in'), [
+      ['a.txt', 'fine'],
+      ['b.txt', 'raise'],
+      ['c.txt', 'fine'],
+      ['d.txt', 'fine'],
+    ]);
+    const deployment = writeDeployment(dir, 'trouble', {
+      script: 'trouble.py',
+      miniBatchSize: 2,
+      environment: { TRACE: join(dir, 'trace.txt') },
+      more: ['isolation: mini_batch', 'retry_settings:', '  max_retries: 2'],
+    });
+    const end = await runProgram(
+      ['run', deployment, '--input', 'in', '--output', 'out', '--slots', '1', '--python', testPython()],
+      { cwd: dir },
+    );
+    expect(end.code, end.stderr).toBe(0);
+    const { errors, text } = readOutput(join(dir, 'out'));
+    expect(errors.map((line) => [line.path, line.code, line.tries])).toEqual([
+      ['a.txt', 'SCORER_FAILED', 2],
+      ['b.txt', 'SCORER_FAILED', 2],
+    ]);
+    expect(text.trimEnd().split('\n')).toHaveLength(2);
+  });
+});
+
+describe('in a cluster', () => {
+  /** Mini-batches of ten that take `pauseMs` until the file `fast` exists. */
+  function slowDeployment(pauseMs: number, more: readonly string[] = []): string {
+    const environment = {
+      PAUSE_MS: String(pauseMs),
+      FAST_WHEN: join(dir, 'fast'),
+      TRACE: join(dir, 'trace.txt'),
+    };
+    return writeDeployment(dir, 'slow', { script: 'hash-rows.mjs', environment, more });
+  }
+
+  const begun = (): number =>
+    existsSync(join(dir, 'trace.txt'))
+      ? (readFileSync(join(dir, 'trace.txt'), 'utf8').match(/^begin /gm) ?? []).length
+      : 0;
+
+  test('a job without nodes says what it waits for, and goes on when one joins', async () => {
+    const input = writeInputs(join(dir, 'in'), smallFiles(30));
+    const cluster = await ClusterProcesses.start({ dir });
+    const job = await cluster.submit([slowDeployment(0), '--input', input, '--output', join(dir, 'out')]);
+    const shown = await cluster.job(job, (view) => view.waiting !== null, 'a reason for waiting');
+    expect(shown.waiting).toContain('no worker node is connected');
+    expect(shown.waiting).toContain('batchmill worker join');
+    expect((await cluster.cli(['job', 'show', job, '-o', 'table'])).stdout).toContain('no worker node is connected');
+    const waited = cluster.cli(['job', 'wait', job]);
+    const listed = cluster.cli(['job', 'stream', job, '-o', 'json']);
+    await cluster.startWorker('node-a');
+    const end = await waited;
+    expect(end.code, end.stderr).toBe(0);
+    expect(JSON.parse(end.stdout)).toMatchObject({ status: 'Completed', waiting: null, rows: 30 });
+    const events = (await listed).stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { kind: string; message: string });
+    expect(events.some((event) => event.kind === 'waiting' && event.message.includes('no worker node'))).toBe(true);
+    expect(readOutput(join(dir, 'out')).isComplete).toBe(true);
+    expect((await cluster.client.show(job)).name).toBe(job);
+  });
+
+  test('job cancel: slots are free at once, what is committed stays, wait answers 4 and stream 0', async () => {
+    const input = writeInputs(join(dir, 'in'), smallFiles(200));
+    const cluster = await ClusterProcesses.start({ dir });
+    await cluster.startWorker('node-a');
+    const job = await cluster.submit([slowDeployment(300), '--input', input, '--output', join(dir, 'out')]);
+    const waited = cluster.cli(['job', 'wait', job]);
+    const streamed = cluster.cli(['job', 'stream', job]);
+    await cluster.job(job, (view) => view.mini_batches.committed >= 3, 'some mini-batches');
+    const canceled = await cluster.cli(['job', 'cancel', job]);
+    expect(canceled.code, canceled.stderr).toBe(0);
+    expect((JSON.parse(canceled.stdout) as JobView).status).toMatch(/^Cancel/);
+    expect((await waited).code).toBe(4);
+    expect((await streamed).code).toBe(0);
+    const folder = await until(
+      () => existsSync(join(dir, 'out', '_manifest.json')) && readOutput(join(dir, 'out')),
+      'a manifest',
+    );
+    expect(folder.isComplete).toBe(false);
+    expect(folder.manifest.verdict).toBe('Canceled');
+    const scored = folder.files.filter((file) => file.status === 'scored').length;
+    expect(scored).toBeGreaterThanOrEqual(30);
+    expect(folder.files.filter((file) => file.status === 'unscored')).toHaveLength(200 - scored);
+    // The next job does not wait for what was killed, and canceling again changes nothing.
+    const next = writeDeployment(dir, 'next', { script: 'hash-rows.mjs' });
+    const nextJob = await cluster.submit([next, '--input', input, '--output', join(dir, 'out-2')]);
+    await cluster.job(nextJob, (view) => view.status === 'Completed', 'completed');
+    expect((await cluster.cli(['job', 'cancel', job])).code).toBe(0);
+    await cluster.node('node-a', (node) => node.leases === 0, 'holds nothing');
+  });
+
+  test('a node that gets SIGTERM finishes what is running and leaves; the others do the rest', async () => {
+    const input = writeInputs(join(dir, 'in'), smallFiles(300));
+    const cluster = await ClusterProcesses.start({ dir });
+    const leaving = await cluster.startWorker('node-a');
+    await cluster.startWorker('node-b');
+    const job = await cluster.submit([slowDeployment(400), '--input', input, '--output', join(dir, 'out')]);
+    await cluster.job(job, (view) => view.mini_batches.committed >= 4, 'some mini-batches');
+    leaving.signal('SIGTERM');
+    const end = await leaving.endsWithin(20_000);
+    expect([end.code, end.signal], end.stderr).toEqual([0, null]);
+    expect(end.stderr).toContain('leaving once what is running is scored');
+    await cluster.node('node-a', (node) => node.state === 'gone' && node.leases === 0, 'is gone');
+    writeFileSync(join(dir, 'fast'), '');
+    const done = await cluster.job(job, (view) => view.status === 'Completed', 'completed');
+    // In order means that nothing was scored in vain.
+    expect(done.mini_batches).toMatchObject({ total: 30, committed: 30, failed_tries: 0 });
+    expect(begun()).toBe(30);
+    expect(done.rows).toBe(300);
+    expect(existsSync(join(cluster.scratchDir('node-a'), 'nodes', 'node-a', 'spool'))).toBe(false);
+  });
+
+  test('the coordinator gets SIGTERM between two jobs and in one: a restart goes on, nodes come back by themselves', async () => {
+    const input = writeInputs(join(dir, 'in'), smallFiles(300));
+    const cluster = await ClusterProcesses.start({ dir });
+    await cluster.startWorker('node-a');
+    const job = await cluster.submit([slowDeployment(200), '--input', input, '--output', join(dir, 'out')]);
+    const waited = cluster.cli(['job', 'wait', job], 90_000);
+    await cluster.job(job, (view) => view.mini_batches.committed >= 4, 'some mini-batches');
+    cluster.coordinator.signal('SIGTERM');
+    expect((await cluster.coordinator.endsWithin(20_000)).code).toBe(0);
+    await cluster.restartCoordinator();
+    const end = await waited;
+    expect(end.code, end.stderr).toBe(0);
+    expect(readOutput(join(dir, 'out')).files.filter((file) => file.status === 'scored')).toHaveLength(300);
+  });
+});
+
+describe('Ctrl-C in run', () => {
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    '%s cancels in order and leaves no process and no scratch',
+    async (signal) => {
+      const input = writeInputs(join(dir, 'in'), smallFiles(200));
+      const deployment = writeDeployment(dir, 'slow', { script: 'hash-rows.mjs', environment: { PAUSE_MS: '300' } });
+      const scratch = join(dir, 'tmp');
+      writeInputs(scratch, []);
+      const args = ['run', deployment, '--input', input, '--output', join(dir, 'out'), '--slots', '1'];
+      const program = new Program(args, { cwd: dir, environment: { TMPDIR: scratch } });
+      const partial = join(dir, 'out', 'predictions.csv.partial');
+      await program.until(() => existsSync(partial) && readFileSync(partial).length > 0, 'first rows');
+      const hosts = program.children();
+      expect(hosts).toHaveLength(1);
+      program.signal(signal);
+      const end = await program.endsWithin(20_000);
+      expect([end.code, end.signal], end.stderr).toEqual([4, null]);
+      expect(JSON.parse(end.stdout)).toMatchObject({ status: 'Canceled' });
+      expect(end.stderr).toContain('once more to stop at once');
+      const { manifest, files, isComplete } = readOutput(join(dir, 'out'));
+      expect([manifest.verdict, isComplete]).toEqual(['Canceled', false]);
+      expect(files.filter((file) => file.status === 'scored').length).toBeGreaterThanOrEqual(10);
+      for (const pid of hosts) await until(() => !existsSync(`/proc/${pid}`), `the end of host ${pid}`);
+      expect(readdirSync(scratch)).toEqual([]);
+    },
+  );
+});

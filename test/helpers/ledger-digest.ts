@@ -1,0 +1,54 @@
+/** What of a ledger must be the same whether it was lived through or replayed from the journal, as plain data. */
+import { noBatch } from '../../coordinator/core/batch-table.ts';
+import { isFinal } from '../../common/core/states.ts';
+import type { Job, Ledger } from '../../coordinator/core/ledger.ts';
+
+/**
+ * Leases, places of results on their way and all that follows from them end with the process, and are left out.
+ * `withCursor` of {@link isQuiet}: while bytes are on their way, the cursor of a live ledger stands beyond them already.
+ */
+export function ledgerDigest(ledger: Ledger, options: { readonly withCursor: boolean }): unknown {
+  return { epoch: ledger.epoch, jobs: [...ledger.jobs.values()].map((job) => jobDigest(job, options.withCursor)) };
+}
+
+/** Whether no result and no copy is on its way to the disk. */
+export function isQuiet(ledger: Ledger): boolean {
+  const isStill = ({ batches, copy }: Job): boolean => {
+    for (let batch = 0; batch < batches.count; batch += 1) if (batches.state(batch) === 'placed') return false;
+    return copy === null;
+  };
+  return [...ledger.jobs.values()].every(isStill);
+}
+
+function jobDigest(job: Job, withCursor: boolean): unknown {
+  const { batches, files } = job;
+  const { name, state, error, isSealed, isListed, chunks, inputBytes, skipped, planned, openCut } = job;
+  const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles } = job;
+  const order: unknown[] = [];
+  for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
+    const [first, count] = [batches.first(batch), batches.files(batch)];
+    const tries = [batches.failures(batch), batches.crashes(batch), batches.lostLeases(batch)];
+    const durable = durableState(job, batch);
+    const commit = durable === 'committed' ? commitDigest(job, batch) : null;
+    order.push([batch, first, count, durable, tries, commit]);
+  }
+  return {
+    ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
+    ...{ open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, order },
+    failedTries: job.failedTries,
+    failures: job.failures,
+    fileRows: [...job.fileRows.subarray(0, files)],
+    segments: [...job.segments].sort(([a], [b]) => a - b),
+    cursor: withCursor && !isFinal(state) ? job.cursor : null,
+  };
+}
+
+function durableState({ batches }: Job, batch: number): string {
+  const state = batches.state(batch);
+  return state === 'leased' || state === 'placed' || state === 'waiting' ? 'pending' : state;
+}
+
+function commitDigest({ batches, nodeNames }: Job, batch: number): unknown {
+  const node = nodeNames[batches.node(batch)];
+  return [batches.place(batch), batches.token(batch), node, batches.rows(batch), batches.schema(batch)];
+}

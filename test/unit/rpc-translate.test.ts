@@ -1,0 +1,252 @@
+import { describe, expect, it } from 'vitest';
+import type { Failure } from '../../common/core/batch-error.ts';
+import {
+  emptyCoordinatorMessage,
+  emptyNodeMessage,
+  type CoordinatorMessage,
+  type JobSpec,
+  type NodeMessage,
+} from '../../common/core/cluster-messages.ts';
+import { digest, incarnation, jobName, nodeName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { clusterService } from '../../common/rpc/load-cluster.ts';
+import {
+  readCoordinatorMessage,
+  readJob,
+  writeCoordinatorMessage,
+  writeJob,
+} from '../../common/rpc/translate-coordinator-message.ts';
+import {
+  readJoinReply,
+  readJoinRequest,
+  readNodeMessage,
+  writeFileFailures,
+  writeJoinReply,
+  writeJoinRequest,
+  writeNodeMessage,
+} from '../../common/rpc/translate-node-message.ts';
+
+const { Work, Join } = clusterService().service;
+const token = (counter: number) => ({ epoch: 3, counter });
+const failure: Failure = { code: 'SCORER_FAILED', message: 'ValueError: ü', detail: 'Traceback' };
+const noBytes = () => new Uint8Array(0);
+
+/** Through the very bytes that travel. */
+function sendNode(message: NodeMessage, inline = noBytes) {
+  return readNodeMessage(Work.requestDeserialize(Work.requestSerialize(writeNodeMessage(message, inline))));
+}
+
+function sendCoordinator(message: CoordinatorMessage): CoordinatorMessage {
+  return readCoordinatorMessage(Work.responseDeserialize(Work.responseSerialize(writeCoordinatorMessage(message))));
+}
+
+const everySetting: JobSpec = {
+  name: jobName('digits-1'),
+  deployment: 'digits',
+  scorer: { kind: 'onnx', scale: 1 / 255 },
+  model: { kind: 'file', name: 'mnist.onnx', digest: digest(`sha256:${'a'.repeat(64)}`), bytes: 2 ** 40 },
+  code: { kind: 'folder', name: 'code', digest: digest(`sha256:${'b'.repeat(64)}`), bytes: 0 },
+  settings: {
+    timeoutMs: limits.timeoutMsMax,
+    outputFormat: 'jsonl',
+    outputAction: 'summary_only',
+    loggingLevel: 'warning',
+    environmentVariables: { A: '1', EMPTY: '' },
+    concurrencyMax: 2,
+  },
+  inputRoot: '/data/in',
+};
+
+describe('what a worker node says', () => {
+  const everything: NodeMessage = {
+    hello: [{ token: token(1), job: jobName('a'), first: 0, count: 10 }],
+    heartbeat: { sequence: 7, held: [token(1), token(2)], slotsBusy: 2, rssBytes: 2 ** 40 },
+    want: 12,
+    started: [token(2)],
+    results: [
+      {
+        token: token(3),
+        summary: {
+          rows: 3,
+          attribution: 'file',
+          fileRows: [2, 0, 1],
+          failed: [{ index: 1, code: 'INPUT_DECODE_FAILED', message: 'no PNG' }],
+          schema: { columns: ['file:utf8'], prologue: 'file\n' },
+          runSeconds: 0.25,
+        },
+        bytes: 4,
+        crc32: 0xffff_ffff,
+        isUploaded: false,
+      },
+      {
+        token: token(4),
+        summary: { rows: 0, attribution: 'range', fileRows: null, failed: [], schema: null, runSeconds: 0 },
+        bytes: 2 ** 33,
+        crc32: 0,
+        isUploaded: true,
+      },
+    ],
+    failures: [{ token: token(5), failure, fileIndex: -1, runSeconds: 1.5 }],
+    hostFailures: [{ job: jobName('a'), failure }],
+    returned: [token(6)],
+    isLeaving: true,
+  };
+
+  it('arrives as it was said, with inline bytes beside it', () => {
+    const asked: unknown[] = [];
+    const read = readNodeMessage(
+      Work.requestDeserialize(
+        Work.requestSerialize(
+          writeNodeMessage(everything, (result) => {
+            asked.push(result.token);
+            return Buffer.from('rows');
+          }),
+        ),
+      ),
+    );
+    expect(read.message).toEqual(everything);
+    expect(read.inline.map((bytes) => Buffer.from(bytes).toString())).toEqual(['rows', '']);
+    // Bytes that were uploaded are not asked for again.
+    expect(asked).toEqual([token(3)]);
+  });
+
+  it('tells an empty hello from none', () => {
+    expect(sendNode({ ...emptyNodeMessage, hello: [] }).message.hello).toEqual([]);
+    expect(sendNode(emptyNodeMessage).message).toEqual(emptyNodeMessage);
+  });
+
+  it('may carry a code of a newer release, which becomes INTERNAL and stays in the text', () => {
+    const report = {
+      token: token(1),
+      failure: { ...failure, code: 'QUANTUM_FLUX' as never },
+      fileIndex: 2,
+      runSeconds: 0,
+    };
+    const [read] = sendNode({ ...emptyNodeMessage, failures: [report] }).message.failures;
+    expect(read).toMatchObject({ fileIndex: 2, failure: { code: 'INTERNAL', message: 'QUANTUM_FLUX: ValueError: ü' } });
+  });
+
+  it('bounds the texts of a failure: the head of the message, the end of the detail', () => {
+    const long = {
+      code: 'SCORER_FAILED',
+      message: `head${'m'.repeat(99_999)}`,
+      detail: `${'d'.repeat(99_999)}tail`,
+    } as const;
+    const [read] = sendNode({ ...emptyNodeMessage, hostFailures: [{ job: jobName('a'), failure: long }] }).message
+      .hostFailures;
+    expect(read?.failure.message).toHaveLength(limits.failureMessageCharsMax);
+    expect(read?.failure.message.startsWith('head')).toBe(true);
+    expect(read?.failure.detail).toHaveLength(limits.failureDetailCharsMax);
+    expect(read?.failure.detail.endsWith('tail')).toBe(true);
+  });
+
+  it('fits a message even when every file of the largest mini-batch has failed with a long reason', () => {
+    const failed = Array.from({ length: limits.miniBatchFilesMax }, (_, index) => ({
+      index,
+      code: 'INPUT_DECODE_FAILED' as const,
+      message: 'x'.repeat(4_000),
+    }));
+    const written = writeFileFailures(failed);
+    expect(written).toHaveLength(limits.miniBatchFilesMax);
+    expect(written.reduce((sum, one) => sum + (one.message ?? '').length, 0)).toBeLessThanOrEqual(
+      limits.fileFailuresCharsMax,
+    );
+    const [result] = everything.results;
+    if (!result) throw new Error('there is a result above');
+    const message = { ...emptyNodeMessage, results: [{ ...result, summary: { ...result.summary, failed } }] };
+    expect(Work.requestSerialize(writeNodeMessage(message, noBytes)).length).toBeLessThan(limits.messageBytesMax);
+    expect(writeFileFailures(failed.slice(0, 1))[0]?.message).toHaveLength(4_000);
+  });
+
+  it.each([
+    ['a lease without its token', { started: [{}, null] }, 'REQUEST_INVALID'],
+    ['an attribution of no release', { results: [{ token: { epoch: 1 }, attribution: 'guess' }] }, 'PROTOCOL_MISMATCH'],
+  ])('is refused when it is %s', (_, patch, code) => {
+    const whole = { ...Work.requestDeserialize(Work.requestSerialize({})), ...patch };
+    if ('results' in patch)
+      Object.assign(whole, { results: [{ ...patch.results?.[0], failed: [], fileRows: [], inline: Buffer.of() }] });
+    expect(() => readNodeMessage(whole as never)).toThrowError(expect.objectContaining({ code }));
+  });
+});
+
+describe('what the coordinator says', () => {
+  const everything: CoordinatorMessage = {
+    jobs: [everySetting],
+    grants: [
+      {
+        token: token(1),
+        job: jobName('digits-1'),
+        first: 40,
+        files: [{ path: 'ü/ b.png', sizeBytes: 2 ** 41, identity: '5-1700000000000000001' }],
+        attempt: 2,
+      },
+    ],
+    committed: [token(2)],
+    refused: [{ token: token(3), failure: { code: 'LEASE_STALE', message: 'leased under 3.9', detail: '' } }],
+    revoked: [token(4)],
+    endedJobs: [jobName('b')],
+    heartbeatAck: 9,
+    isDrain: true,
+    adoption: [{ oldToken: { epoch: 2, counter: 8 }, newToken: token(5) }],
+  };
+
+  it('arrives as it was said', () => {
+    expect(sendCoordinator(everything)).toEqual(everything);
+  });
+
+  it('tells an empty adoption from none', () => {
+    expect(sendCoordinator({ ...emptyCoordinatorMessage, adoption: [] }).adoption).toEqual([]);
+    expect(sendCoordinator(emptyCoordinatorMessage)).toEqual(emptyCoordinatorMessage);
+  });
+
+  it.each([
+    { ...everySetting, scorer: { kind: 'python', script: 'batch_driver.py' }, model: null },
+    { ...everySetting, scorer: { kind: 'node', script: 'score.ts' }, code: null },
+    { ...everySetting, settings: { ...everySetting.settings, concurrencyMax: null, environmentVariables: {} } },
+  ] as const)('keeps what a job lacks', (job) => {
+    expect(sendCoordinator({ ...emptyCoordinatorMessage, jobs: [job] }).jobs).toEqual([job]);
+  });
+
+  it.each([
+    ['PROTOCOL_MISMATCH', { scorer: { kind: 'wasm', script: '', scale: 0 } }],
+    ['PROTOCOL_MISMATCH', { settings: { ...writeJob(everySetting).settings, outputFormat: 'orc' } }],
+    ['REQUEST_INVALID', { scorer: null }],
+    ['REQUEST_INVALID', { settings: null }],
+  ])('is refused with %s when a job is of no known form', (code, patch) => {
+    expect(() => readJob({ ...writeJob(everySetting), ...patch } as never)).toThrowError(
+      expect.objectContaining({ code }),
+    );
+  });
+
+  it('is refused when an adoption does not pair its tokens', () => {
+    const adoption = { oldTokens: [token(1), token(2)], newTokens: [token(3)] };
+    const wire = { ...Work.responseDeserialize(Work.responseSerialize({})), adoption };
+    expect(() => readCoordinatorMessage(wire)).toThrowError(expect.objectContaining({ code: 'REQUEST_INVALID' }));
+  });
+});
+
+describe('joining', () => {
+  it('arrives as it was said, both ways', () => {
+    const request = {
+      protocol: 1,
+      release: '0.1.0',
+      joinToken: 't',
+      name: nodeName('n'),
+      incarnation: incarnation('i'),
+      slots: 4,
+      hostname: 'h',
+      pid: 12,
+    };
+    expect(readJoinRequest(Join.requestDeserialize(Join.requestSerialize(writeJoinRequest(request))))).toEqual(request);
+    const reply = {
+      protocol: 1,
+      release: '0.1.0',
+      session: 's',
+      epoch: 5,
+      heartbeatMs: 5_000,
+      leaseMs: 30_000,
+      uploadCreditBytes: 2 ** 33,
+    };
+    expect(readJoinReply(Join.responseDeserialize(Join.responseSerialize(writeJoinReply(reply))))).toEqual(reply);
+  });
+});
