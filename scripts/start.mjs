@@ -92,7 +92,7 @@ function tellAccuracy({ total, wrong }) {
 }
 
 function times(count) {
-  return count === 1 ? 'once' : `${count} times`;
+  return [undefined, 'once', 'twice'][count] ?? `${count} times`;
 }
 
 function tellNext() {

@@ -67,10 +67,11 @@ export function needsSync(effect: Effect): boolean {
     case 'adopt':
     case 'welcome':
     case 'list':
-      return true;
-    case 'grant':
+    // The lease may have ended by a commit that is not durable yet: until it is, the node keeps the result.
     case 'refuse':
     case 'revoke':
+      return true;
+    case 'grant':
     case 'prologue':
     case 'append':
     case 'stage':

@@ -21,7 +21,11 @@ export class DiskStall {
   }
 
   /** Repeats `write`, which must be idempotent, until it is not refused for want of room in one of `dirs` or the signal aborts. */
-  async retry<T>(dirs: readonly string[], write: () => Promise<T>, signal: AbortSignal = this.#options.signal): Promise<T> {
+  async retry<T>(
+    dirs: readonly string[],
+    write: () => Promise<T>,
+    signal: AbortSignal = this.#options.signal,
+  ): Promise<T> {
     let isWaiting = false;
     try {
       for (;;) {

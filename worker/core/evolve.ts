@@ -1,12 +1,11 @@
 /** The only writer of the worker node's state: one small function per event. */
-import type { Token } from '../../common/core/token.ts';
-import { formatToken } from '../../common/core/token.ts';
-import { invariant } from '../../common/core/invariant.ts';
-import type { JobName } from '../../common/core/ids.ts';
-import { limits } from '../../common/core/limits.ts';
 import { monotonicMs, type MonotonicMs } from '../../common/core/ids.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
+import { formatToken, type Token } from '../../common/core/token.ts';
 import type { EventOf, WorkerEvent } from './events.ts';
-import type { HeldResult, Job, Lease, LeaseState, LinkUp, Upload, WorkerState } from './state.ts';
+import { enter, index, jobOf, leaseOf, unindex } from './lease-index.ts';
+import type { HeldResult, Lease, LeaseState, LinkUp, Upload, WorkerState } from './state.ts';
 
 type Writers = { readonly [K in WorkerEvent['kind']]: (state: WorkerState, event: EventOf<K>) => void };
 
@@ -315,76 +314,8 @@ function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): voi
   if (reason === 'returned') outbox.returned.push(lease.token);
 }
 
-/** Moves a lease to `next` and keeps the indexes true. */
-function enter(state: WorkerState, lease: Lease, next: LeaseState): void {
-  unindex(state, lease);
-  lease.state = next;
-  index(state, lease);
-}
-
 function setUpload(state: WorkerState, work: number, result: HeldResult, upload: Upload): void {
   enter(state, leaseOf(state, work), { kind: 'scored', result, upload });
-}
-
-function index(state: WorkerState, lease: Lease): void {
-  const { work } = lease;
-  switch (lease.state.kind) {
-    case 'ready': {
-      const job = jobOf(state, lease.job);
-      insertReady(state, job, lease);
-      state.ready += 1;
-      job.unstarted += 1;
-      return;
-    }
-    case 'granted':
-    case 'staging':
-      jobOf(state, lease.job).unstarted += 1;
-      state[lease.state.kind].add(work);
-      return;
-    case 'scored':
-      state.scored.add(work);
-      state.heldResultBytes += lease.state.result.bytes;
-      if (lease.state.upload.kind === 'wanted' || lease.state.upload.kind === 'underway') state.uploads.add(work);
-      return;
-    case 'running':
-    case 'failed':
-      state[lease.state.kind].add(work);
-      return;
-  }
-}
-
-function unindex(state: WorkerState, lease: Lease): void {
-  const { work } = lease;
-  switch (lease.state.kind) {
-    case 'ready': {
-      const job = jobOf(state, lease.job);
-      job.ready.splice(job.ready.indexOf(work), 1);
-      state.ready -= 1;
-      job.unstarted -= 1;
-      return;
-    }
-    case 'granted':
-    case 'staging':
-      jobOf(state, lease.job).unstarted -= 1;
-      state[lease.state.kind].delete(work);
-      return;
-    case 'scored':
-      state.scored.delete(work);
-      state.heldResultBytes -= lease.state.result.bytes;
-      state.uploads.delete(work);
-      return;
-    case 'running':
-    case 'failed':
-      state[lease.state.kind].delete(work);
-      return;
-  }
-}
-
-/** Keeps `job.ready` in the order of the input. Grants mostly come in that order, so the search starts at the end. */
-function insertReady(state: WorkerState, job: Job, lease: Lease): void {
-  let place = job.ready.length;
-  while (place > 0 && leaseOf(state, job.ready[place - 1] as number).first > lease.first) place -= 1;
-  job.ready.splice(place, 0, lease.work);
 }
 
 /** Follows changes within a few mini-batches and does not jump at a single one. */
@@ -395,18 +326,6 @@ function averaged(average: number | null, sample: number): number {
 function linkUp(state: WorkerState): LinkUp {
   invariant(state.link.kind === 'up', `the link is ${state.link.kind}, not up`);
   return state.link;
-}
-
-function leaseOf(state: WorkerState, work: number): Lease {
-  const lease = state.leases.get(work);
-  invariant(lease !== undefined, `work ${work} is not held`);
-  return lease;
-}
-
-function jobOf(state: WorkerState, name: JobName): Job {
-  const job = state.jobs.get(name);
-  invariant(job !== undefined, `job ${name} is not known`);
-  return job;
 }
 
 function workOf(state: WorkerState, token: Token): number {
