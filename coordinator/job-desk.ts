@@ -3,7 +3,7 @@
  * sealing). Decides nothing: what follows from what is the ledger's business.
  */
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import { jobName, type JobName } from '../common/core/ids.ts';
@@ -46,6 +46,8 @@ export class JobDesk implements Backend {
   /** Listings whose first page was looked at when the job was submitted. */
   readonly #listings = new Map<JobName, OpenListing>();
   readonly #stop = new AbortController();
+  /** Jobs that are being submitted and not in the ledger yet. */
+  readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
   /** Listings and seals under way. */
   readonly #work = new Set<Promise<void>>();
 
@@ -71,20 +73,31 @@ export class JobDesk implements Backend {
     for (const [name, { damage }] of this.#files) if (damage) this.#fail(name, damage);
   }
 
-  async submit(request: JobRequest): Promise<JobView> {
+  /** While it looks at files, it keeps name and output folder from others who ask at the same time. */
+  async submit(given: JobRequest): Promise<JobView> {
+    const request = { ...given, outputDir: resolve(given.outputDir) };
+    const { name, outputDir } = request;
+    this.#refuseTaken(name, outputDir);
+    const submission = { name, outputDir };
+    this.#submissions.add(submission);
+    try {
+      return await this.#submit(request);
+    } finally {
+      this.#submissions.delete(submission);
+    }
+  }
+
+  async #submit(request: JobRequest): Promise<JobView> {
     const { loop, clock, random } = this.#options;
     const { deployment: local, inputPath, outputDir, isOverwrite } = request;
     const { recursive, outputAction, outputFileName } = local.settings;
     const open = await openListing(listInput(inputPath, { recursive }));
     if (open.first === null) throw emptyInput(inputPath, open);
-    this.#refuseSharedOutput(outputDir);
     const fileName = outputAction === 'append_row' ? outputFileName : null;
     const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     const deployment = await this.#seal(local);
     const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
-    if (loop.ledger.jobs.has(job)) {
-      throw new BatchError('REQUEST_INVALID', `a job named ${job} exists; choose another --name`);
-    }
+    if (request.name === null) this.#refuseTakenName(job);
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
       segments: new Map<number, number>(),
@@ -264,12 +277,20 @@ export class JobDesk implements Backend {
     return { ...local, model: model && (await artifacts.add(model)), code: code && (await artifacts.add(code)) };
   }
 
-  /** Two jobs that run must not share an output folder, not even with --overwrite. */
-  #refuseSharedOutput(outputDir: string): void {
-    for (const job of this.#loop.ledger.jobs.values()) {
-      if (job.outputDir !== outputDir || job.isSealed) continue;
-      throw new BatchError('OUTPUT_EXISTS', `job ${job.name} is writing to ${outputDir}; choose another --output`);
-    }
+  #refuseTaken(name: string | null, outputDir: string): void {
+    if (name !== null) this.#refuseTakenName(name);
+    // Two jobs that run must not share an output folder, not even with --overwrite.
+    const unsealed = [...this.#loop.ledger.jobs.values()].filter((job) => !job.isSealed);
+    const other = [...unsealed, ...this.#submissions].find((job) => job.outputDir === outputDir);
+    if (!other) return;
+    const who = other.name === null ? 'a job that is being submitted' : `job ${other.name}`;
+    throw new BatchError('OUTPUT_EXISTS', `${who} is writing to ${outputDir}; choose another --output`);
+  }
+
+  #refuseTakenName(name: string): void {
+    const isTaken =
+      this.#loop.ledger.jobs.has(jobName(name)) || [...this.#submissions].some((other) => other.name === name);
+    if (isTaken) throw new BatchError('REQUEST_INVALID', `a job named ${name} exists; choose another --name`);
   }
 
   #find(name: string): Job {

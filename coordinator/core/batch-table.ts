@@ -80,6 +80,8 @@ export class BatchTable {
     for (const count of sizes) {
       const child = this.#add({ first, count });
       this.#failures[child] = this.failures(parent);
+      // The node has been given the benefit of the doubt once: a part that crashes is split at once.
+      this.#crashes[child] = this.crashes(parent);
       const previous = children.at(-1);
       if (previous !== undefined) this.#next[previous] = child;
       children.push(child);

@@ -57,7 +57,10 @@ export type Effect =
   | { readonly kind: 'list'; readonly job: JobName }
   | { readonly kind: 'seal'; readonly job: JobName };
 
-/** True when the effect must wait for the journal. Grants need no sync: the epoch is durable, and a token says the rest. */
+/**
+ * True when the effect must wait for the journal. Grants need no sync: the epoch is durable, and a token says the rest.
+ * A refusal does: the lease may have ended by a commit that is not durable yet, and until it is the node keeps the result.
+ */
 export function needsSync(effect: Effect): boolean {
   switch (effect.kind) {
     case 'committed':
@@ -67,7 +70,6 @@ export function needsSync(effect: Effect): boolean {
     case 'adopt':
     case 'welcome':
     case 'list':
-    // The lease may have ended by a commit that is not durable yet: until it is, the node keeps the result.
     case 'refuse':
     case 'revoke':
       return true;

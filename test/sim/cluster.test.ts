@@ -1,21 +1,33 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
-import { runScenario } from './scenario.ts';
+import { readFileSync } from 'node:fs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { runScenario, runStalls, type Outcome } from './scenario.ts';
+import type { Mutation } from './sim-coordinator.ts';
 
-const seeds = Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 150) }, (_, index) => index + 1);
-const regressions = new URL('./regressions.txt', import.meta.url);
+const seeds = Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 250) }, (_, index) => index + 1);
+const regressions = readFileSync(new URL('./regressions.txt', import.meta.url), 'utf8')
+  .split('\n')
+  .map((line) => Number.parseInt(line, 10))
+  .filter((seed) => seed > 0);
 
-describe('a simulated cluster under crashes, freezes, stalls and cut links', () => {
-  it('scores every file exactly once and in order', () => {
-    const bad = seeds.map((seed) => runScenario(seed)).filter((outcome) => outcome.faults.length > 0);
-    expect(bad.map(({ seed, faults }) => `seed ${seed}: ${faults.join('; ')}`)).toEqual([]);
+function faultsOf(outcomes: readonly Outcome[]): readonly string[] {
+  return outcomes
+    .filter(({ faults }) => faults.length > 0)
+    .map(({ seed, faults }) => `seed ${seed}: ${faults.join('; ')}`);
+}
+
+describe('a simulated cluster under crashes, freezes, stalls, full disks and cut links', () => {
+  const outcomes: Outcome[] = [];
+  beforeAll(() => void outcomes.push(...seeds.map((seed) => runScenario(seed))), 600_000);
+  const count = (isIt: (outcome: Outcome) => boolean): number => outcomes.filter(isIt).length;
+  const meets = (what: string): boolean => outcomes.some(({ trace }) => trace.some((line) => line.includes(what)));
+
+  it('scores every file exactly once and in order, and replays to what it was', () => {
+    expect(faultsOf(outcomes)).toEqual([]);
   });
 
   it('does so for the seeds that once found a defect', () => {
-    const lines = existsSync(regressions) ? readFileSync(regressions, 'utf8').split('\n') : [];
-    const known = lines.map((line) => Number(line.split('#')[0])).filter((seed) => seed > 0);
-    const bad = known.map((seed) => runScenario(seed)).filter((outcome) => outcome.faults.length > 0);
-    expect(bad.map(({ seed, faults }) => `seed ${seed}: ${faults.join('; ')}`)).toEqual([]);
+    expect(regressions.length).toBeGreaterThan(0);
+    expect(faultsOf(regressions.map((seed) => runScenario(seed)))).toEqual([]);
   });
 
   it('does the same thing twice for the same seed', () => {
@@ -26,28 +38,47 @@ describe('a simulated cluster under crashes, freezes, stalls and cut links', () 
     }
   });
 
-  it('meets the faults that it is meant to meet', () => {
-    const outcomes = seeds.map((seed) => runScenario(seed));
-    expect(outcomes.some((outcome) => outcome.starts > 2)).toBe(true);
-    expect(outcomes.some((outcome) => outcome.quarantined > 5)).toBe(true);
-    for (const what of ['killed', 'freezes', 'stalls']) {
-      expect(outcomes.some((outcome) => outcome.trace.some((line) => line.includes(what)))).toBe(true);
+  it('meets the faults and the ends that it is meant to meet', () => {
+    for (const what of ['is killed', 'freezes', 'stalls', 'drains', 'disk is full', 'has ended']) {
+      expect([what, meets(what)]).toEqual([what, true]);
     }
+    for (const state of ['Completed', 'Failed', 'Canceled']) {
+      expect([state, count((outcome) => outcome.state === state) > 0]).toEqual([state, true]);
+    }
+    expect(count(({ starts }) => starts > 2)).toBeGreaterThan(0);
+    expect(count(({ quarantined }) => quarantined > 5)).toBeGreaterThan(0);
+    expect(count(({ nodesLost }) => nodesLost > 0)).toBeGreaterThan(0);
+  });
+});
+
+describe('a coordinator that stands still for longer than a lease', () => {
+  const stallSeeds = seeds.slice(0, 20);
+
+  it('loses no node for it', () => {
+    const outcomes = stallSeeds.map((seed) => runStalls(seed));
+    expect(outcomes.map(({ nodesLost }) => nodesLost)).toEqual(stallSeeds.map(() => 0));
+    expect(outcomes.filter(({ stalls }) => stalls > 0).length).toBeGreaterThan(10);
+  });
+
+  it('would lose some if it did not take the time off', () => {
+    expect(stallSeeds.some((seed) => runStalls(seed, { noStallRule: true }).nodesLost > 0)).toBe(true);
   });
 });
 
 describe('the simulator finds', () => {
-  const isFound = (mutation: Parameters<typeof runScenario>[1]): boolean =>
-    seeds.some((seed) => {
+  const mutations: readonly [string, Mutation][] = [
+    ['a coordinator that acknowledges before the journal is synced', { noSync: true }],
+    ['a coordinator that takes results whatever their token says', { noFencing: true }],
+  ];
+  it.each(mutations)('%s', (_name, mutation) => {
+    const isFound = (seed: number): boolean => {
       try {
         return runScenario(seed, mutation).faults.length > 0;
       } catch {
         // A reactor that trips over its own ledger has been found out as well.
         return true;
       }
-    });
-
-  it('a coordinator that acknowledges before the journal is synced', () => {
-    expect(isFound({ noSync: true })).toBe(true);
+    };
+    expect(seeds.some(isFound)).toBe(true);
   });
 });

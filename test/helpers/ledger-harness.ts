@@ -1,0 +1,209 @@
+/** The coordinator's core on a table: commands in, effects out, time and syncs by hand. One job named `job`. */
+import type { HeldLease } from '../../common/core/cluster-messages.ts';
+import type { DeploymentSettings } from '../../common/core/deployment.ts';
+import type { ErrorCode } from '../../common/core/error-codes.ts';
+import { incarnation, jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
+import type { ResultSummary } from '../../common/core/result.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { Token } from '../../common/core/token.ts';
+import { noBatch } from '../../coordinator/core/batch-table.ts';
+import type { Command } from '../../coordinator/core/commands.ts';
+import type { Effect } from '../../coordinator/core/effects.ts';
+import type { DurableEvent, Event } from '../../coordinator/core/events.ts';
+import { evolve } from '../../coordinator/core/evolve.ts';
+import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { Reactor } from '../../coordinator/core/reactor.ts';
+
+export const job = jobName('job');
+export type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
+
+const settings: DeploymentSettings = {
+  miniBatchSize: { kind: 'files', files: 2 },
+  triesMax: 3,
+  timeoutMs: 30_000,
+  errorThreshold: -1,
+  isolation: 'file',
+  outputAction: 'append_row',
+  outputFileName: 'predictions.csv',
+  outputFormat: 'csv',
+  loggingLevel: 'info',
+  environmentVariables: {},
+  instanceCountMax: null,
+  concurrencyPerInstanceMax: null,
+  recursive: true,
+};
+
+/** Of a result with one row per file unless `summary` says otherwise. */
+export interface GivenResult {
+  readonly length?: number;
+  readonly columns?: readonly string[];
+  readonly summary?: Partial<ResultSummary>;
+}
+
+export class Harness {
+  now = 1_000_000;
+  readonly journal: DurableEvent[];
+  readonly published: Event[] = [];
+  #reactor: Reactor;
+  #effects: Effect[] = [];
+  /** Syncs after every command unless told otherwise. */
+  isSyncing = true;
+
+  constructor(journal: readonly DurableEvent[] = [], epoch = 1) {
+    this.journal = [...journal];
+    const ledger = newLedger({ heartbeatMs: 5_000 });
+    for (const event of this.journal) evolve(ledger, event);
+    this.#reactor = new Reactor(ledger, {
+      append: (event) => this.journal.push(event),
+      carryOut: (effect) => void this.#effects.push(effect),
+      publish: (event) => void this.published.push(event),
+    });
+    this.give({ kind: 'begin', epoch });
+  }
+
+  get ledger(): Ledger {
+    return this.#reactor.ledger;
+  }
+
+  get job(): Job {
+    return this.ledger.jobs.get(job) as Job;
+  }
+
+  give(command: Command): void {
+    this.#reactor.handle(command, this.now, 0);
+    if (this.isSyncing) this.sync();
+  }
+
+  sync(): void {
+    this.#reactor.synced(this.journal.length);
+  }
+
+  /** Everything that has gone out since the last call. */
+  take(): readonly Effect[] {
+    return this.#effects.splice(0);
+  }
+
+  /** The same, of one kind; the others are dropped. */
+  takeOf<K extends Effect['kind']>(kind: K): readonly EffectOf<K>[] {
+    return this.take().filter((effect): effect is EffectOf<K> => effect.kind === kind);
+  }
+
+  submit(given: Partial<DeploymentSettings> = {}): this {
+    const deployment = {
+      name: 'd',
+      scorer: { kind: 'onnx', scale: 1 },
+      model: null,
+      code: null,
+      settings: { ...settings, ...given },
+    } as const;
+    this.give({ kind: 'submit', job, deployment, inputPath: '/in', outputDir: '/out', wallMs: 0 });
+    return this;
+  }
+
+  /** A page of files of these sizes. */
+  list(...sizesBytes: readonly number[]): this {
+    this.give({ kind: 'page-listed', job, chunk: this.job.chunks, sizesBytes, wallMs: 0 });
+    return this;
+  }
+
+  endList(skipped = 0): this {
+    this.give({ kind: 'listing-ended', job, skipped, wallMs: 0 });
+    return this;
+  }
+
+  /** Joins, says hello and wants `leases`. */
+  node(
+    name: string,
+    leases = 0,
+    options: { readonly slots?: number; readonly held?: readonly HeldLease[] } = {},
+  ): NodeName {
+    const node = nodeName(name);
+    this.join(name, `${name}/1`, options.slots);
+    this.give({ kind: 'hello', node, held: options.held ?? [] });
+    if (leases > 0) this.give({ kind: 'want', node, leases });
+    return node;
+  }
+
+  join(name: string, process: string, slots = 2): void {
+    const node = nodeName(name);
+    this.give({ kind: 'join', node, incarnation: incarnation(process), slots, hostname: 'h', pid: 1, wallMs: 0 });
+  }
+
+  /** Tokens in the order of their grants; drops all other effects. */
+  grants(): readonly Token[] {
+    return this.takeOf('grant').map(({ token }) => token);
+  }
+
+  result(node: NodeName, token: Token, given: GivenResult = {}): void {
+    const files = this.#filesOf(token);
+    const { length = 10 * files, columns = ['a:int'] } = given;
+    const summary: ResultSummary = {
+      rows: files,
+      attribution: 'file',
+      fileRows: Array.from({ length: files }, () => 1),
+      failed: [],
+      schema: { columns, prologue: 'a\n' },
+      runSeconds: 0.1,
+      ...given.summary,
+    };
+    this.give({ kind: 'result', node, token, summary, length, crc32: 7 });
+  }
+
+  written(token: Token): void {
+    this.give({ kind: 'written', job, token });
+  }
+
+  /** A result whose bytes are on the disk at once. */
+  commit(node: NodeName, token: Token, given: GivenResult = {}): void {
+    this.result(node, token, given);
+    this.written(token);
+  }
+
+  copied(): void {
+    this.give({ kind: 'copied', job });
+  }
+
+  fail(node: NodeName, token: Token, code: ErrorCode, fileIndex = -1): void {
+    this.give({ kind: 'attempt-failed', node, token, failure: { code, message: code, detail: '' }, fileIndex });
+  }
+
+  heartbeat(node: NodeName, held: readonly Token[]): void {
+    this.give({ kind: 'heartbeat', node, held });
+  }
+
+  /** Time passes in ticks, without a stall. */
+  pass(ms: number): void {
+    for (const end = this.now + ms; this.now < end;) {
+      this.now = Math.min(end, this.now + limits.tickMs);
+      this.give({ kind: 'tick', stallMs: 0, wallMs: 0 });
+    }
+  }
+
+  /** `first+files:state` of every mini-batch that counts, in the input order. */
+  get order(): string {
+    const { batches } = this.job;
+    const found: string[] = [];
+    for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
+      const state = batches.state(batch);
+      if (state !== 'split') found.push(`${batches.first(batch)}+${batches.files(batch)}:${state}`);
+    }
+    return found.join(' ');
+  }
+
+  /** The process ends here; another one starts on what its journal kept (everything, unless told otherwise). */
+  restart(records: number = this.journal.length): Harness {
+    const next = new Harness(this.journal.slice(0, records), this.ledger.epoch + 1);
+    next.now = this.now;
+    return next;
+  }
+
+  #filesOf(token: Token): number {
+    const lease = token.epoch === this.ledger.epoch ? this.ledger.leases.get(token.counter) : undefined;
+    return lease ? this.job.batches.files(lease.batch) : 2;
+  }
+}
+
+/** `n` files of one byte. */
+export function files(n: number): readonly number[] {
+  return Array.from({ length: n }, () => 1);
+}
