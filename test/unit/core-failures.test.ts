@@ -37,17 +37,6 @@ describe('a mini-batch that failed', () => {
       ],
       '0+1:pending 1+1:pending 2+2:pending',
     ],
-    [
-      'by crashes is cut further at once',
-      4,
-      {},
-      [
-        ['SCORER_CRASHED', -1],
-        ['SCORER_CRASHED', -1],
-        ['SCORER_CRASHED', -1],
-      ],
-      '0+1:pending 1+1:pending 2+2:pending',
-    ],
     ['by its node is tried again as it is', 4, {}, [['DISK_FULL', -1]], '0+4:waiting'],
     [
       'by its nodes too often is cut',
@@ -98,6 +87,17 @@ describe('a mini-batch that failed', () => {
     }
     expect(h.order).toBe(wanted);
     expect(h.job.failedTries).toBe(failures.length);
+  });
+
+  it('passes on that it has crashed, so that its parts are cut further at once', () => {
+    const { h, a } = one(4);
+    for (let crash = 0; crash < 3; crash += 1) {
+      const [lease] = [...h.ledger.leases.values()];
+      h.fail(a, lease?.token as Token, 'SCORER_CRASHED', -1);
+      h.pass(limits.retryBackoffMsMax / 10);
+      h.give({ kind: 'want', node: a, leases: 1 });
+    }
+    expect(h.order).toBe('0+1:leased 1+1:pending 2+2:pending');
   });
 
   it('alone counts the tries of the ranges that it was in, and is tried alone at least once', () => {
