@@ -7,8 +7,7 @@ import type { Failure } from '../../common/core/batch-error.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Event, FailureKind } from './events.ts';
-import { jobOf } from './evolve.ts';
-import type { Job, Ledger, Lease } from './ledger.ts';
+import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
 
 export function failureKind(code: ErrorCode): FailureKind {
   if (code === 'SCORER_TIMEOUT') return 'timeout';

@@ -14,8 +14,8 @@ import { noBatch, noPlace, outputSegment, type Place } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents, withdrawalEvents } from './decide-failure.ts';
 import type { Event } from './events.ts';
-import { jobOf, utf8Length } from './evolve.ts';
-import { findLease, isInUse, type Copy, type Job, type Ledger, type Lease } from './ledger.ts';
+import { utf8Length } from '../../common/core/utf8.ts';
+import { findLease, isInUse, jobOf, type Copy, type Job, type Ledger, type Lease } from './ledger.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 

@@ -12,8 +12,7 @@ import { failureEvents } from './decide-failure.ts';
 import { disconnected, heartbeat, hello, join, leaving, returned, tick, want } from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
-import { jobOf } from './evolve.ts';
-import { attended, findLease, type Job, type Ledger } from './ledger.ts';
+import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
 import { cutEnd, cutPage } from './plan.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;

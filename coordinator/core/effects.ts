@@ -9,8 +9,7 @@ import { isFinal } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
 import type { Event } from './events.ts';
-import { jobOf } from './evolve.ts';
-import { isInUse, type Job, type Ledger, type Lease } from './ledger.ts';
+import { isInUse, jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
 
 /** Bytes of a staged result. */
 export interface StagedBytes {

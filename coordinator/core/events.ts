@@ -156,6 +156,7 @@ export type VolatileEvent =
   | { readonly kind: 'GrantsHeld'; readonly until: number };
 
 export type Event = DurableEvent | VolatileEvent;
+export type EventOf<K extends Event['kind']> = Extract<Event, { readonly kind: K }>;
 
 const durableKinds = {
   EpochBegan: true,

@@ -6,6 +6,7 @@
 import type { Failure } from '../../common/core/batch-error.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
+import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
@@ -254,4 +255,22 @@ export function findLease(ledger: Ledger, node: NodeName, token: Token): Lease |
   if (token.epoch !== ledger.epoch) return undefined;
   const lease = ledger.leases.get(token.counter);
   return lease?.node === node ? lease : undefined;
+}
+
+export function jobOf(ledger: Ledger, name: JobName): Job {
+  const job = ledger.jobs.get(name);
+  invariant(job !== undefined, `no job ${name} in the ledger`);
+  return job;
+}
+
+export function nodeOf(ledger: Ledger, name: NodeName): Node {
+  const node = ledger.nodes.get(name);
+  invariant(node !== undefined, `no worker node ${name} in the ledger`);
+  return node;
+}
+
+export function leaseOf(ledger: Ledger, counter: number): Lease {
+  const lease = ledger.leases.get(counter);
+  invariant(lease !== undefined, `no lease ${ledger.epoch}.${counter} in the ledger`);
+  return lease;
 }

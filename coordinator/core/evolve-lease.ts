@@ -1,0 +1,85 @@
+/** What leases do to the ledger: mini-batches that become pending, leased, waiting or split. Called by `evolve` alone. */
+import type { EventOf } from './events.ts';
+import { setCredit } from './evolve-node.ts';
+import { jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+
+/** A job may be leased from while it lists or runs, has something pending and a place to put results. */
+export function refreshRunnable(ledger: Ledger, job: Job): void {
+  const isOpen = job.state === 'Preparing' || job.state === 'Running';
+  if (isOpen && !job.pending.isEmpty && job.stall === null) ledger.runnable.add(job.name);
+  else ledger.runnable.delete(job.name);
+}
+
+export function makePending(ledger: Ledger, job: Job, batch: number): void {
+  job.batches.setState(batch, 'pending');
+  job.pending.push(batch);
+  refreshRunnable(ledger, job);
+}
+
+export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf<'LeaseAdopted'>): void {
+  const job = jobOf(ledger, event.job);
+  const { token, batch } = event;
+  job.waiting.delete(batch);
+  job.batches.setState(batch, 'leased');
+  job.leased += 1;
+  ledger.grants = Math.max(ledger.grants, token.counter);
+  ledger.leases.set(token.counter, {
+    token,
+    job: event.job,
+    batch,
+    node: event.node,
+    grantedAt: event.at,
+    placed: null,
+    uploadSegment: null,
+  });
+  countUp(job.nodes, event.node);
+  const node = ledger.nodes.get(event.node);
+  node?.leases.add(token.counter);
+  if (event.kind === 'LeaseGranted') setCredit(ledger, event.node, nodeOf(ledger, event.node).credit - 1);
+  refreshRunnable(ledger, job);
+}
+
+/** Takes the lease away, whatever becomes of its mini-batch. Absent on replay, where leases do not exist. */
+export function endLease(ledger: Ledger, job: Job, counter: number, epoch: number): void {
+  const lease = epoch === ledger.epoch ? ledger.leases.get(counter) : undefined;
+  if (!lease) return;
+  ledger.leases.delete(counter);
+  if (lease.placed) countDown(job.placing, lease.placed.place.segment);
+  ledger.nodes.get(lease.node)?.leases.delete(counter);
+  job.leased -= 1;
+  countDown(job.nodes, lease.node);
+}
+
+export function countUp<K>(counts: Map<K, number>, key: K): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+/** What is counted down to nothing is not there any more. */
+export function countDown<K>(counts: Map<K, number>, key: K): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
+}
+
+export function released(ledger: Ledger, event: EventOf<'LeaseReleased'>): void {
+  const job = jobOf(ledger, event.job);
+  endLease(ledger, job, event.token.counter, event.token.epoch);
+  makePending(ledger, job, event.batch);
+}
+
+export function batchReady(ledger: Ledger, event: EventOf<'BatchReady'>): void {
+  const job = jobOf(ledger, event.job);
+  job.waiting.delete(event.batch);
+  makePending(ledger, job, event.batch);
+}
+
+export function split(ledger: Ledger, event: EventOf<'Split'>): void {
+  const job = jobOf(ledger, event.job);
+  job.waiting.delete(event.batch);
+  const children = job.batches.split(event.batch, event.sizes);
+  if (job.cursor === event.batch) job.cursor = children[0] as number;
+  job.open += children.length - 1;
+  job.total += children.length - 1;
+  for (const child of children) job.pending.push(child);
+  refreshRunnable(ledger, job);
+}

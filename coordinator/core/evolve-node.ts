@@ -1,0 +1,61 @@
+/** What worker nodes do to the ledger: who is there, who was heard, who wants work. Called by `evolve` alone. */
+import type { NodeName } from '../../common/core/ids.ts';
+import type { EventOf } from './events.ts';
+import { nodeOf, type Ledger, type NodeState } from './ledger.ts';
+
+export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
+  const known = ledger.nodes.get(event.node);
+  if (known?.incarnation === event.incarnation) {
+    known.heardAt = event.at;
+    return;
+  }
+  ledger.nodes.set(event.node, {
+    name: event.node,
+    incarnation: event.incarnation,
+    slots: event.slots,
+    hostname: event.hostname,
+    pid: event.pid,
+    joinedWallMs: event.wallMs,
+    state: 'ready',
+    isConnected: false,
+    credit: 0,
+    heardAt: event.at,
+    heartbeatGapMsMax: 0,
+    lastHeartbeatAt: null,
+    leases: new Set(),
+  });
+}
+
+export function nodeConnected(ledger: Ledger, event: EventOf<'NodeConnected'>): void {
+  const node = nodeOf(ledger, event.node);
+  node.isConnected = true;
+  node.state = 'ready';
+  node.heardAt = event.at;
+  node.lastHeartbeatAt = null;
+  setCredit(ledger, event.node, 0);
+}
+
+export function nodeHeard(ledger: Ledger, event: EventOf<'NodeHeard'>): void {
+  const node = nodeOf(ledger, event.node);
+  if (node.lastHeartbeatAt !== null) {
+    node.heartbeatGapMsMax = Math.max(node.heartbeatGapMsMax, event.clock - node.lastHeartbeatAt);
+  }
+  node.lastHeartbeatAt = event.clock;
+  node.heardAt = event.at;
+  if (node.state === 'suspect' || node.state === 'lost') setNodeState(ledger, node.name, 'ready');
+}
+
+/** Credit stays: a node that comes back has not forgotten what it asked for. */
+export function setNodeState(ledger: Ledger, name: NodeName, state: NodeState): void {
+  const node = nodeOf(ledger, name);
+  node.state = state;
+  setCredit(ledger, name, node.credit);
+}
+
+export function setCredit(ledger: Ledger, name: NodeName, credit: number): void {
+  const node = nodeOf(ledger, name);
+  node.credit = Math.max(0, credit);
+  // Taken out and put back at the end: nodes are served in turn.
+  ledger.hungry.delete(name);
+  if (node.credit > 0 && node.state === 'ready' && node.isConnected) ledger.hungry.add(name);
+}

@@ -1,0 +1,183 @@
+/** What results do to the ledger: places, commits, copies, and the cursor of the output. Called by `evolve` alone. */
+import { invariant } from '../../common/core/invariant.ts';
+import type { NodeName } from '../../common/core/ids.ts';
+import { utf8Length } from '../../common/core/utf8.ts';
+import { noBatch, noPlace, outputSegment } from './batch-table.ts';
+import type { EventOf } from './events.ts';
+import { countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
+
+export function schemaFixed(job: Job, schema: number): void {
+  job.schema = schema;
+  const prologue = job.schemas[schema]?.prologue ?? '';
+  const length = utf8Length(prologue);
+  job.outputEnd += length;
+  job.outputCommitted += length;
+}
+
+export function placed(ledger: Ledger, event: EventOf<'ResultPlaced'>): void {
+  const job = jobOf(ledger, event.job);
+  const lease = leaseOf(ledger, event.token.counter);
+  const { place } = event.placed;
+  lease.placed = event.placed;
+  job.batches.setState(lease.batch, 'placed');
+  if (place.segment === outputSegment) {
+    job.outputEnd = place.offset + place.length;
+    moveCursorPast(job, lease.batch);
+  } else if (place.segment > outputSegment && lease.uploadSegment === null) {
+    job.stagingSegment = place.segment;
+    job.stagingEnd = place.offset + place.length;
+  }
+  if (place.segment > outputSegment) countUp(job.placing, place.segment);
+}
+
+export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
+  const job = jobOf(ledger, event.job);
+  const { batch, place } = event;
+  job.waiting.delete(batch);
+  endLease(ledger, job, event.token.counter, event.token.epoch);
+  job.batches.setPlace(batch, place);
+  job.batches.setCommit(batch, {
+    rows: event.rows,
+    schema: event.schema,
+    token: event.token,
+    node: nodeNumber(job, event.node),
+  });
+  job.batches.setState(batch, 'committed');
+  // Files that no host has seen say nothing about the scorer.
+  if (event.failed.length < job.batches.files(batch)) job.isInitialised = true;
+  recordFiles(job, event);
+  job.open -= 1;
+  job.committed += 1;
+  job.rows += event.rows;
+  if (place.segment === outputSegment) {
+    job.outputCommitted = place.offset + place.length;
+    job.outputEnd = Math.max(job.outputEnd, job.outputCommitted);
+    if (job.cursor === batch) moveCursorPast(job, batch);
+  } else if (place.segment > outputSegment) {
+    countUp(job.segments, place.segment);
+    job.stagingSegment = Math.max(job.stagingSegment, place.segment);
+  }
+  moveCursor(job);
+  refreshRunnable(ledger, job);
+}
+
+function nodeNumber(job: Job, node: NodeName): number {
+  const known = job.nodeNames.indexOf(node);
+  return known >= 0 ? known : job.nodeNames.push(node) - 1;
+}
+
+function recordFiles(job: Job, event: EventOf<'Committed'>): void {
+  const first = job.batches.first(event.batch);
+  const count = job.batches.files(event.batch);
+  if (event.fileRows) {
+    growFileRows(job, first + count);
+    job.fileRows.set(event.fileRows, first);
+  }
+  for (const { index, failure } of event.failed) {
+    job.failures.push({ first: first + index, count: 1, failure, node: event.node, tries: 1 });
+  }
+  if (event.missing > 0) {
+    const message = `the mini-batch has ${count} files and returned ${event.rows} rows`;
+    const failure = { code: 'SCORER_OUTPUT_INVALID', message, detail: '' } as const;
+    job.failures.push({ first, count, failure, node: event.node, tries: 1 });
+  }
+  const failed = event.failed.length + event.missing;
+  job.failedFiles += failed;
+  job.scoredFiles += count - failed;
+}
+
+function growFileRows(job: Job, files: number): void {
+  if (files <= job.fileRows.length) return;
+  const grown = new Uint32Array(Math.max(files, job.fileRows.length * 2)).fill(unknownRows);
+  grown.set(job.fileRows);
+  job.fileRows = grown;
+}
+
+export function copyStarted(job: Job, event: EventOf<'CopyStarted'>): void {
+  job.copy = event.copy;
+  job.outputEnd = event.copy.toOffset + event.copy.length;
+  const last = event.copy.batches.at(-1);
+  invariant(last !== undefined, 'a copy moves at least one mini-batch');
+  moveCursorPast(job, last);
+}
+
+export function appended(job: Job, event: EventOf<'Appended'>): void {
+  let offset = event.offset;
+  for (const batch of event.batches) {
+    const place = job.batches.place(batch);
+    if (place.segment > outputSegment) countDown(job.segments, place.segment);
+    job.batches.setPlace(batch, { ...place, segment: outputSegment, offset });
+    offset += place.length;
+    if (job.cursor === batch) moveCursorPast(job, batch);
+  }
+  job.outputCommitted = offset;
+  job.outputEnd = Math.max(job.outputEnd, offset);
+  job.copy = null;
+}
+
+export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): void {
+  const job = jobOf(ledger, event.job);
+  endLease(ledger, job, event.token.counter, event.token.epoch);
+  if (job.batches.state(event.batch) === 'committed') withdraw(job, event.batch);
+  job.failedTries += 1;
+  job.batches.addFailure(event.batch, event.failureKind);
+  job.batches.setState(event.batch, 'waiting');
+  job.waiting.set(event.batch, event.readyAt);
+  refreshRunnable(ledger, job);
+}
+
+export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void {
+  const job = jobOf(ledger, event.job);
+  const { batch } = event;
+  job.waiting.delete(batch);
+  const count = job.batches.files(batch);
+  job.open -= 1;
+  job.batches.setState(batch, 'quarantined');
+  job.failedFiles += count;
+  job.failures.push({
+    first: job.batches.first(batch),
+    count,
+    failure: event.failure,
+    node: event.node,
+    tries: job.batches.failures(batch),
+  });
+  moveCursor(job);
+  refreshRunnable(ledger, job);
+}
+
+/** Takes back what `committed` has counted, of a result whose rows are not in the output. */
+function withdraw(job: Job, batch: number): void {
+  const { batches, failures } = job;
+  const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
+  const own = failures.filter((failure) => failure.first >= first && failure.first < first + count);
+  // A failure of the whole mini-batch stands for the rows that were missing.
+  const failed = own.some((failure) => failure.count === count) ? Math.max(own.length, count - rows) : own.length;
+  failures.splice(0, failures.length, ...failures.filter((failure) => !own.includes(failure)));
+  job.fileRows.fill(unknownRows, first, first + count);
+  job.failedFiles -= failed;
+  job.scoredFiles -= count - failed;
+  job.rows -= rows;
+  job.committed -= 1;
+  job.open += 1;
+  countDown(job.segments, batches.place(batch).segment);
+  batches.setPlace(batch, noPlace);
+}
+
+function moveCursorPast(job: Job, batch: number): void {
+  job.cursor = job.batches.next(batch);
+  moveCursor(job);
+}
+
+/** Skips what needs no place: quarantined, split, and committed without bytes. */
+function moveCursor(job: Job): void {
+  while (job.cursor !== noBatch) {
+    const state = job.batches.state(job.cursor);
+    const isSettled =
+      state === 'split' ||
+      state === 'quarantined' ||
+      (state === 'committed' && job.batches.place(job.cursor).segment <= outputSegment);
+    if (!isSettled) return;
+    job.cursor = job.batches.next(job.cursor);
+  }
+}
