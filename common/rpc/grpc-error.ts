@@ -76,7 +76,8 @@ const transportCodes: Readonly<Partial<Record<status, ErrorCode>>> = {
 };
 
 function transportMessage(code: ErrorCode, error: ServiceError, address: string): string {
-  if (code === 'COORDINATOR_UNREACHABLE') return `no answer from a coordinator at ${address}: ${error.details.replace(/\s*Resolution note:\s*$/, '')}`;
+  if (code === 'COORDINATOR_UNREACHABLE')
+    return `no answer from a coordinator at ${address}: ${error.details.replace(/\s*Resolution note:\s*$/, '')}`;
   if (code === 'PROTOCOL_MISMATCH') {
     return `${address} answers, but not as a Batchmill coordinator of this protocol: ${error.details}`;
   }
