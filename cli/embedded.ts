@@ -1,6 +1,6 @@
 /**
  * `run`: the coordinator and worker nodes of a cluster in this process, over real gRPC on a unix socket, with a real
- * journal in the output folder while the job runs. Scoring hosts are children, as everywhere.
+ * journal in a temporary folder while the job runs. Scoring hosts are children, as everywhere.
  */
 import { existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { commandEnvironment } from '../common/config/process-settings.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { systemClock } from '../common/io/clock.ts';
+import { reasonOf } from '../common/io/errno.ts';
 import { createLog, type Log } from '../common/io/log.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { JobView } from '../coordinator/api/backend.ts';
@@ -32,7 +33,8 @@ export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
       clock: systemClock,
       random: systemRandom,
     });
-    closers.push(() => coordinator.close());
+    // Its failure, if any, has been told by what waited for it.
+    closers.push(() => coordinator.close().catch(() => undefined));
     return await runJob(options, coordinator, home, closers);
   } finally {
     for (const close of closers.reverse()) await close();
@@ -56,14 +58,16 @@ async function runJob(
   const { deployment, inputPath, outputDir, isOverwrite, signal } = options;
   const joining = startNodes(options, coordinator, home);
   closers.push(() => joining.then((nodes) => Promise.all(nodes.map((node) => node.close()))).catch(() => undefined));
-  const { name } = await coordinator.jobs.submit({ deployment, inputPath, outputDir, isOverwrite, name: null });
-  const cancel = (): void => void coordinator.jobs.cancel(name);
+  const isOver = Promise.race([failWhenClosed(coordinator), failWhen(joining)]);
+  const submitted = coordinator.jobs.submit({ deployment, inputPath, outputDir, isOverwrite, name: null });
+  const { name } = await Promise.race([submitted, isOver]);
+  const cancel = (): void => void coordinator.jobs.cancel(name).catch(() => undefined);
   if (signal.aborted) cancel();
   signal.addEventListener('abort', cancel, { once: true });
   try {
-    await Promise.race([followToEnd(coordinator, name, options), failWhenClosed(coordinator), failWhen(joining)]);
+    await Promise.race([followToEnd(coordinator, name, options), isOver]);
     const view = coordinator.jobs.show(name);
-    await keepLogs(await joining, view);
+    await keepLogs(await joining, view, isOverwrite);
     return view;
   } finally {
     signal.removeEventListener('abort', cancel);
@@ -96,12 +100,17 @@ function startNodes(
 }
 
 /** What user code printed would go with the nodes' scratch folders; a person at a terminal looks for it beside the output. */
-async function keepLogs(nodes: readonly WorkerHandle[], view: JobView): Promise<void> {
+async function keepLogs(nodes: readonly WorkerHandle[], view: JobView, isOverwrite: boolean): Promise<void> {
   const logsDir = join(view.output_path, '_logs');
-  await rm(logsDir, { recursive: true, force: true });
-  for (const node of nodes) {
-    const from = node.logsDir(view.name);
-    if (existsSync(from)) await cp(from, join(logsDir, node.name), { recursive: true });
+  try {
+    if (isOverwrite) await rm(logsDir, { recursive: true, force: true });
+    for (const node of nodes) {
+      const from = node.logsDir(view.name);
+      if (existsSync(from)) await cp(from, join(logsDir, node.name), { recursive: true });
+    }
+  } catch (error) {
+    // The results are sealed; what was printed on the way must not make them look lost.
+    warnings.error('what the script printed cannot be kept', { folder: logsDir, reason: reasonOf(error) });
   }
 }
 

@@ -113,6 +113,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     results,
     artifacts,
     filesOf: (name) => jobs.filesOf(name),
+    onJobFailed: (job, error) => jobs.fail(job, error),
     onFatal,
   });
 
@@ -184,15 +185,19 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     log.warn('the end of the journal was torn and has been cut', { bytes: journal.recovery.bytesCut });
   }
   const closers: Close[] = [() => journal.close()];
+  // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
-    for (const close of closers.reverse()) await close();
+    const failures: unknown[] = [];
+    for (const close of closers.splice(0).reverse()) await close().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   };
+  ending.onEnd(closeAll);
   try {
     closers.push(() => jobs.close());
     await jobs.reopen();
     loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
     jobs.failDamaged();
-    await loop.durable();
+    await Promise.race([loop.durable(), ending.closed]);
     const timers = startTimers(loop, feeds, clock, onFatal);
     closers.push(() => timers.close());
     const server = await startClusterServer({ address: options.listen, backend: nodes, log });
@@ -202,7 +207,6 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     });
     const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal }) : null;
     if (api) closers.push(() => api.close());
-    ending.onEnd(closeAll);
     log.info('coordinator serves', {
       nodes: server.address,
       http: api ? formatAddress(api.address) : null,
@@ -283,8 +287,13 @@ class Ending {
   async end(): Promise<void> {
     if (this.#isOver) return this.closed;
     this.#isOver = true;
-    await this.#close();
-    this.#resolve();
+    try {
+      await this.#close();
+      this.#resolve();
+    } catch (error) {
+      this.#reject(toBatchError(error));
+    }
+    return this.closed;
   }
 
   /** What cannot be gone on with: the process ends and a restart replays. */

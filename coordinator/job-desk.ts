@@ -2,7 +2,7 @@
  * People's and programs' side of the coordinator: submits, shows, cancels, and the long work behind a job (listing,
  * sealing). Decides nothing: what follows from what is the ledger's business.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
@@ -11,7 +11,9 @@ import { limits } from '../common/core/limits.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
+import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
+import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import type { Backend, JobEvent, JobRequest, JobView, NodeView } from './api/backend.ts';
 import type { Job } from './core/ledger.ts';
 import { listInput } from './input/list-input.ts';
@@ -20,6 +22,8 @@ import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
+import { manifestDirName } from './output/output-names.ts';
+import { sizeOf } from './output/recover-output.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import { sealJob } from './seal-job.ts';
 import type { JobFeeds } from './views/job-feed.ts';
@@ -48,6 +52,8 @@ export class JobDesk implements Backend {
   readonly #stop = new AbortController();
   /** Jobs that are being submitted and not in the ledger yet. */
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
+  /** The last seal of each job that was begun: one at a time, since they write the same files. */
+  readonly #seals = new Map<JobName, Promise<void>>();
   /** Listings and seals under way. */
   readonly #work = new Set<Promise<void>>();
 
@@ -70,7 +76,7 @@ export class JobDesk implements Backend {
 
   /** Jobs whose output was damaged while the coordinator was away fail; the others go on. */
   failDamaged(): void {
-    for (const [name, { damage }] of this.#files) if (damage) this.#fail(name, damage);
+    for (const [name, { damage }] of this.#files) if (damage) this.fail(name, damage);
   }
 
   /** While it looks at files, it keeps name and output folder from others who ask at the same time. */
@@ -88,14 +94,29 @@ export class JobDesk implements Backend {
   }
 
   async #submit(request: JobRequest): Promise<JobView> {
-    const { loop, clock, random } = this.#options;
-    const { deployment: local, inputPath, outputDir, isOverwrite } = request;
-    const { recursive, outputAction, outputFileName } = local.settings;
+    const { deployment, inputPath } = request;
+    const { recursive } = deployment.settings;
     const open = await openListing(listInput(inputPath, { recursive }));
     if (open.first === null) throw emptyInput(inputPath, open);
+    try {
+      return await this.#submitListed(request, open);
+    } catch (error) {
+      // A job that is refused does not list on.
+      await open.rest.return?.();
+      throw error;
+    }
+  }
+
+  async #submitListed(request: JobRequest, open: OpenListing): Promise<JobView> {
+    const { loop, clock, random } = this.#options;
+    const { deployment: local, inputPath, outputDir, isOverwrite } = request;
+    const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
-    const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
+    const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
+    // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
+    if (!isOverwrite) await prepare();
     const deployment = await this.#seal(local);
+    const prepared = await prepare();
     const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
     if (request.name === null) this.#refuseTakenName(job);
     const record = {
@@ -146,15 +167,17 @@ export class JobDesk implements Backend {
     if (!isFinal(job.state) || !job.isSealed) {
       throw new BatchError(
         'JOB_NOT_FINISHED',
-        `job ${job.name} is ${job.state}; wait for it with \`job wait ${job.name}\``,
+        `the output of job ${job.name} (${job.state}) is not sealed yet; wait for it with \`job wait ${job.name}\``,
       );
     }
-    const names = await readdir(job.outputDir, { recursive: true, withFileTypes: true });
-    const paths = names
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name).slice(job.outputDir.length + 1));
-    const wanted = paths.filter((path) => isResult(job, path)).sort();
-    return Promise.all(wanted.map(async (path) => ({ path, sizeBytes: (await stat(join(job.outputDir, path))).size })));
+    const top = await namesIn(job.outputDir);
+    const chunks = (await namesIn(join(job.outputDir, manifestDirName))).map((chunk) => `${manifestDirName}/${chunk}`);
+    const sealed: { readonly path: string; readonly sizeBytes: number }[] = [];
+    for (const path of [...top, ...chunks].filter((candidate) => isResult(job, candidate)).sort()) {
+      const sizeBytes = await sizeOf(nodeFileSystem, join(job.outputDir, path));
+      if (sizeBytes !== null) sealed.push({ path, sizeBytes });
+    }
+    return sealed;
   }
 
   outputFile(name: string, path: string): string {
@@ -168,7 +191,7 @@ export class JobDesk implements Backend {
   /** Begins or resumes the listing of a job's input. */
   startListing(name: JobName): void {
     const { clock } = this.#options;
-    this.#run(async () => {
+    void this.#run(async () => {
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
       if (!job || !files) return;
@@ -183,10 +206,14 @@ export class JobDesk implements Backend {
           handle: (command) => this.#loop.handle(command),
           wall: () => clock.wall(),
           signal: this.#stop.signal,
+          isOver: () => isFinal(job.state),
         });
       } catch (error) {
-        if (!(error instanceof BatchError) || error.code === 'JOURNAL_CORRUPT') throw error;
-        this.#fail(name, error);
+        // A stop is no failure: the next start goes on.
+        if (this.#stop.signal.aborted || isFinal(job.state)) return;
+        const failure = outsideError(error, `the input ${job.inputPath} cannot be listed`);
+        if (!failure) throw error;
+        this.fail(name, failure);
       }
     });
   }
@@ -194,18 +221,24 @@ export class JobDesk implements Backend {
   /** Puts output, manifest and markers in place, however long the disk is full. */
   startSealing(name: JobName): void {
     const { clock, log } = this.#options;
-    this.#run(async () => {
+    const before = this.#seals.get(name) ?? Promise.resolve();
+    const sealing = this.#run(async () => {
+      await before;
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
       if (!job || !files) return;
       await files.close();
       if (!(await this.#sealWhenRoom(job, files))) return;
       if (this.#stop.signal.aborted) return;
-      await files.removeStaging();
+      await files.removeStaging().catch((error: unknown) => {
+        log.warn('staging of an ended job cannot be removed', { job: name, reason: reasonOf(error) });
+      });
       this.#files.delete(name);
+      this.#seals.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
       log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
     });
+    this.#seals.set(name, sealing);
   }
 
   /** False when sealing has failed the job, whose failure is then sealed in turn. */
@@ -215,8 +248,9 @@ export class JobDesk implements Backend {
       try {
         await sealJob({ ledger: this.#loop.ledger, job, catalog: files.catalog, release, endedWallMs: clock.wall() });
         return true;
-      } catch (error) {
-        if (!(error instanceof BatchError)) throw error;
+      } catch (thrown) {
+        const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
+        if (!error) throw thrown;
         if (error.code !== 'DISK_FULL') {
           if (isFinal(job.state)) {
             log.error('the end of the job cannot be written down', {
@@ -226,7 +260,7 @@ export class JobDesk implements Backend {
             });
             return true;
           }
-          this.#fail(job.name, error);
+          this.fail(job.name, error);
           return false;
         }
         log.warn('no room to seal the output; trying again', { job: job.name, message: error.message });
@@ -242,13 +276,15 @@ export class JobDesk implements Backend {
     await Promise.all([...this.#files.values()].map((files) => files.close()));
   }
 
-  #run(work: () => Promise<void>): void {
-    const running = work()
+  /** Never rejects. */
+  #run(work: () => Promise<void>): Promise<void> {
+    const running: Promise<void> = work()
       .catch((error: unknown) => {
         if (!this.#stop.signal.aborted) this.#options.onFatal(error);
       })
       .finally(() => this.#work.delete(running));
     this.#work.add(running);
+    return running;
   }
 
   #fileOptions(job: JobName): JobFilesOptions {
@@ -261,12 +297,15 @@ export class JobDesk implements Backend {
         this.#loop.handle({ kind: 'stall', job, failure });
       },
       // What was written since the last commit is in doubt, but of this job alone.
-      onFatal: (error) => this.#fail(job, error),
+      onFatal: (error) => this.fail(job, error),
     };
   }
 
-  #fail(job: JobName, error: BatchError): void {
+  /** The job cannot go on; the others do. */
+  fail(job: JobName, error: BatchError): void {
     this.#options.log.error('the job cannot go on', { job, code: error.code, message: error.message });
+    // One that is still being submitted is told to its caller.
+    if (!this.#loop.ledger.jobs.has(job)) return;
     this.#loop.handle({ kind: 'fail-job', job, failure: error.toFailure(), wallMs: this.#options.clock.wall() });
   }
 
@@ -310,6 +349,19 @@ export class JobDesk implements Backend {
       'JOB_NOT_FOUND',
       `${found.length} jobs begin with ${name}: ${found.map((job) => job.name).join(', ')}`,
     );
+  }
+}
+
+/** Names in a folder; none when it is gone, as a user may have moved it. @throws INPUT_UNREADABLE */
+async function namesIn(dir: string): Promise<readonly string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    if (errnoOf(error) === '') throw error;
+    throw new BatchError('INPUT_UNREADABLE', `the output folder ${dir} cannot be read: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
+import { outsideError } from '../common/io/errno.ts';
 import type { Job } from './core/ledger.ts';
 import { InputCatalog } from './input/input-catalog.ts';
 import { inspectInput } from './input/input-root.ts';
@@ -67,7 +68,7 @@ export class JobFiles {
   static async reopen(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
     const inputRoot = await inputRootOf(job.inputPath);
     const jobDir = jobDirOf(options.stateDir, job.name);
-    await mkdir(jobDir, { recursive: true });
+    await makeJobDir(jobDir);
     const catalog = await InputCatalog.open({ jobDir });
     await catalog.truncateTo(job.chunks);
     const done = new Map<number, () => void>();
@@ -125,6 +126,14 @@ type JobRecord = Pick<
   Job,
   'name' | 'inputPath' | 'outputDir' | 'deployment' | 'chunks' | 'outputCommitted' | 'schema' | 'schemas' | 'segments'
 >;
+
+async function makeJobDir(jobDir: string): Promise<void> {
+  try {
+    await mkdir(jobDir, { recursive: true });
+  } catch (error) {
+    throw outsideError(error, `the state folder ${jobDir} cannot be made`) ?? error;
+  }
+}
 
 /** An input that has gone missing is told file by file, or by the listing that is resumed. */
 async function inputRootOf(inputPath: string): Promise<string> {

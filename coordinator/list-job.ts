@@ -28,7 +28,10 @@ export interface ListJobOptions {
   readonly catalog: InputCatalog;
   readonly handle: (command: Command) => void;
   readonly wall: () => number;
+  /** The process ends. */
   readonly signal: AbortSignal;
+  /** The job has ended: nothing more of its input is of interest. */
+  readonly isOver: () => boolean;
 }
 
 /**
@@ -36,18 +39,19 @@ export interface ListJobOptions {
  * @throws INPUT_CHANGED when the folder is not the one that was being listed; INPUT_UNREADABLE, JOURNAL_CORRUPT, …
  */
 export async function listJob(options: ListJobOptions): Promise<void> {
-  const { job, open, catalog, handle, wall, signal } = options;
+  const { job, open, catalog, handle, wall } = options;
+  const isStopped = (): boolean => options.signal.aborted || options.isOver();
   const known = catalog.count;
   let seen = 0;
-  for (let page = open.first; page !== null && !signal.aborted; page = await nextPage(open)) {
+  for (let page = open.first; page !== null && !isStopped(); page = await nextPage(open)) {
     const fresh = page.slice(Math.max(0, Math.min(page.length, known - seen)));
     if (seen < known) await checkSame(catalog, page, seen, Math.min(page.length, known - seen));
     seen += page.length;
     if (fresh.length === 0) continue;
     const { chunk, sizes } = await appendWhenRoom(catalog, fresh, options);
-    if (!signal.aborted) handle({ kind: 'page-listed', job, chunk, sizesBytes: sizes, wallMs: wall() });
+    if (!isStopped()) handle({ kind: 'page-listed', job, chunk, sizesBytes: sizes, wallMs: wall() });
   }
-  if (signal.aborted) {
+  if (isStopped()) {
     await open.rest.return?.();
     return;
   }
@@ -64,7 +68,7 @@ async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null>
 async function appendWhenRoom(
   catalog: InputCatalog,
   page: readonly InputFile[],
-  { job, handle, signal }: ListJobOptions,
+  { job, handle, signal, isOver }: ListJobOptions,
 ): ReturnType<InputCatalog['append']> {
   for (let isStalled = false; ; isStalled = true) {
     try {
@@ -72,7 +76,7 @@ async function appendWhenRoom(
       if (isStalled) handle({ kind: 'stall', job, failure: null });
       return sealed;
     } catch (error) {
-      if (!(error instanceof BatchError) || error.code !== 'DISK_FULL' || signal.aborted) throw error;
+      if (!(error instanceof BatchError) || error.code !== 'DISK_FULL' || signal.aborted || isOver()) throw error;
       handle({ kind: 'stall', job, failure: error.toFailure() });
       await delay(limits.diskFullRetryMs, signal);
     }

@@ -16,6 +16,7 @@ import { digest, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { outsideError } from '../common/io/errno.ts';
 import type { Effect } from './core/effects.ts';
 import { heartbeatIntervalMs, leaseMs, type Job } from './core/ledger.ts';
 import { nodeCommands } from './core/node-commands.ts';
@@ -35,7 +36,9 @@ export interface NodeDeskOptions {
   readonly results: ResultStore;
   readonly artifacts: ArtifactStore;
   readonly filesOf: (job: JobName) => JobFiles | undefined;
-  /** A defect, or damage on the disk: the process must end. */
+  /** One job cannot go on. */
+  readonly onJobFailed: (job: JobName, error: BatchError) => void;
+  /** A defect: the process must end. */
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -133,12 +136,17 @@ export class NodeDesk implements ClusterBackend {
       .then((inputs) => {
         const grant = { token: effect.token, job: effect.job, first, files: inputs, attempt: effect.attempt };
         const link = this.#links.get(effect.node);
-        if (!link) return;
+        // While the list was read, the lease or the whole job may have ended.
+        if (!link || !this.#isLeased(effect.node, effect.token)) return;
         const jobs = link.announced.has(effect.job) ? [] : [jobSpec(job, files.inputRoot)];
         link.announced.add(effect.job);
         link.send({ jobs, grants: [grant] });
       })
-      .catch(this.#options.onFatal);
+      .catch((error: unknown) => {
+        const failure = outsideError(error, `the list of inputs of job ${effect.job} cannot be read`);
+        if (failure) this.#options.onJobFailed(effect.job, failure);
+        else this.#options.onFatal(error);
+      });
   }
 
   adopt(effect: EffectOf<'adopt'>): void {
@@ -183,6 +191,16 @@ export class NodeDesk implements ClusterBackend {
     return specs;
   }
 
+  /** Undefined too when the segment's disk has failed, which the job's writer tells by itself. */
+  async #wholeOrFailed(token: Token): ReturnType<ResultStore['whole']> {
+    try {
+      return await this.#options.results.whole(token);
+    } catch (error) {
+      if (outsideError(error, 'the bytes of a result are lost')) return undefined;
+      throw error;
+    }
+  }
+
   #isLeased(node: NodeName, token: Token): boolean {
     const { ledger } = this.#loop;
     return token.epoch === ledger.epoch && ledger.leases.get(token.counter)?.node === node;
@@ -191,14 +209,14 @@ export class NodeDesk implements ClusterBackend {
   /** An uploaded result is complete before its report comes, unless this process has not seen the upload. */
   async #takeUploaded(node: NodeName, report: NodeMessage['results'][number]): Promise<void> {
     const { token, summary, bytes, crc32 } = report;
-    const whole = await this.#options.results.whole(token);
+    const whole = await this.#wholeOrFailed(token);
     if (whole?.length === bytes && whole.crc32 === crc32) {
       this.#loop.handle({ kind: 'result', node, token, summary, length: bytes, crc32 });
       return;
     }
     const message = whole
       ? `${whole.length} bytes with checksum ${whole.crc32} have arrived, ${bytes} with ${crc32} were announced`
-      : 'its bytes have not arrived';
+      : 'its bytes have not arrived, or could not be made durable';
     const failure = {
       code: 'ARTIFACT_CORRUPT',
       message: `result ${formatToken(token)}: ${message}`,

@@ -88,7 +88,11 @@ export class ResultStore {
 
   /** Not wanted any more. */
   discard(token: Token): void {
-    void this.#held.get(formatToken(token))?.sink?.abandon();
+    // What cannot be removed now goes with the segment's own removal, or with the job.
+    this.#held
+      .get(formatToken(token))
+      ?.sink?.abandon()
+      .catch(() => undefined);
     this.release(token);
   }
 

@@ -66,6 +66,8 @@ async function* fileLines(
   let batch = batches.head;
   let ordinal = 0;
   for await (const file of catalog.all()) {
+    // A page that was listed while the job ended is not of it.
+    if (ordinal >= job.files) return;
     while (
       batch !== noBatch &&
       (batches.state(batch) === 'split' || batches.first(batch) + batches.files(batch) <= ordinal)

@@ -1,4 +1,5 @@
 /** Reads the system's error codes off what Node throws. */
+import { BatchError } from '../core/batch-error.ts';
 
 /** `ENOENT`, `EIO`, …; empty for what is not a system error. */
 export function errnoOf(error: unknown): string {
@@ -15,4 +16,15 @@ export function isDiskFull(error: unknown): boolean {
 /** The system's own words, for the end of a message. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * What came from outside (the disk, a request) as the error that it is; null for a defect of our own, which nobody
+ * answers for but the process.
+ */
+export function outsideError(error: unknown, what: string): BatchError | null {
+  if (error instanceof BatchError) return error;
+  if (errnoOf(error) === '') return null;
+  const code = isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE';
+  return new BatchError(code, `${what}: ${reasonOf(error)}`, { cause: error });
 }

@@ -17,7 +17,10 @@ import { cutEnd, cutPage } from './plan.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
-/** @throws BatchError NAME_TAKEN, for `join` only: everything else that is out of place is answered by an event. */
+/**
+ * Callers who wait for an answer are refused by an error; everything else that is out of place is answered by an event.
+ * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit), JOB_NOT_FOUND (cancel)
+ */
 export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
   const at = attended(ledger, now);
   switch (command.kind) {

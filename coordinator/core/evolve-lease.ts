@@ -6,7 +6,7 @@ import { jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 /** A job may be leased from while it lists or runs, has something pending and a place to put results. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
   const isOpen = job.state === 'Preparing' || job.state === 'Running';
-  if (isOpen && !job.pending.isEmpty && job.stall === null) ledger.runnable.add(job.name);
+  if (isOpen && !job.pending.isEmpty && (job.stall ?? ledger.stall) === null) ledger.runnable.add(job.name);
   else ledger.runnable.delete(job.name);
 }
 

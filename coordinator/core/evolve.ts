@@ -172,8 +172,7 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
 }
 
 function stalled(ledger: Ledger, event: EventOf<'Stalled'>): void {
-  for (const job of event.job === null ? ledger.jobs.values() : [jobOf(ledger, event.job)]) {
-    job.stall = event.failure;
-    refreshRunnable(ledger, job);
-  }
+  if (event.job === null) ledger.stall = event.failure;
+  else jobOf(ledger, event.job).stall = event.failure;
+  for (const job of ledger.jobs.values()) refreshRunnable(ledger, job);
 }

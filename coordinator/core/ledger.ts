@@ -28,6 +28,8 @@ export interface Ledger {
   readonly hungry: Set<NodeName>;
   /** Jobs with something to lease, in order of submission. */
   readonly runnable: Set<JobName>;
+  /** The journal cannot be written to for want of space; nothing is granted meanwhile. Not durable. */
+  stall: Failure | null;
   /** Sum of the stalls so far. */
   stallMs: number;
   /** After a restart nothing is granted before this time, so that nodes come back to what they hold. */
@@ -46,7 +48,7 @@ export interface Job {
   state: JobState;
   error: Failure | null;
   isSealed: boolean;
-  /** A full disk or the like; nothing is granted meanwhile. Not durable. */
+  /** The job's own output cannot be written to for want of space; nothing of it is granted meanwhile. Not durable. */
   stall: Failure | null;
 
   /** Listing. */
@@ -167,6 +169,7 @@ export function newLedger(options: { readonly heartbeatMs: number | null }): Led
     leases: new Map(),
     hungry: new Set(),
     runnable: new Set(),
+    stall: null,
     stallMs: 0,
     grantFrom: 0,
     heartbeatMs: options.heartbeatMs,

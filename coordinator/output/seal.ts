@@ -58,6 +58,8 @@ export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
 
 async function seal(options: Resolved): Promise<SealedOutput> {
   const { dir, fileSystem, header, verdict } = options;
+  // An earlier try may have come to its end as Completed.
+  if (verdict !== 'Completed') await fileSystem.remove(join(dir, successName));
   const files = await writeChunks(options);
   const errors = await writeErrors(options);
   const output = await sealFile(options);

@@ -40,7 +40,7 @@ export interface ClusterBackend {
   /** `inline`: the bytes of `message.results`, by place. */
   receive(link: NodeLink, message: NodeMessage, inline: readonly Uint8Array[]): void;
   disconnected(link: NodeLink): void;
-  /** Resolves when the piece has a place: true when the result is complete. @throws BatchError LEASE_STALE, CREDIT_EXCEEDED */
+  /** Resolves when the piece has a place. @throws BatchError LEASE_STALE, REQUEST_INVALID */
   uploadPiece(node: NodeName, piece: UploadedPiece): Promise<UploadProgress>;
   artifact(digest: string, offset: number): AsyncIterable<Uint8Array>;
   input(job: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array>;
@@ -167,7 +167,6 @@ function serveWork(
     } catch (error) {
       if (!(error instanceof BatchError)) throw error;
       log.warn('a worker node sent what cannot be understood', { node, code: error.code, message: error.message });
-      over();
       call.emit('error', grpcError(error));
     }
   });
@@ -223,7 +222,10 @@ function serveUpload(
     queue = queue.then(() => take(wire)).catch(fail);
   });
   call.on('end', () => {
-    void queue.then(() => call.end());
+    void queue.then(() => {
+      isOpen = false;
+      call.end();
+    });
   });
   for (const event of ['cancelled', 'error', 'close']) call.on(event, () => (isOpen = false));
 }

@@ -45,7 +45,8 @@ function outputFile(job: Job, name: string): string {
 /** Why a job that has not ended does not go on; null when it does. */
 export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (isFinal(job.state)) return null;
-  if (job.stall) return `paused: ${job.stall.message}`;
+  const stall = job.stall ?? ledger.stall;
+  if (stall) return `paused: ${stall.message}`;
   if (job.state === 'Finalizing') return null;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';

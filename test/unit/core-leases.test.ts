@@ -102,6 +102,19 @@ describe('nothing is granted', () => {
     expect(h.takeOf('grant')).toHaveLength(2);
   });
 
+  it('while either the journal or the output has no room, whichever comes back first', () => {
+    const h = new Harness().submit();
+    h.node('a', 4);
+    h.give({ kind: 'stall', job: null, failure: full });
+    h.give({ kind: 'stall', job, failure: full });
+    h.list(1, 1);
+    h.give({ kind: 'stall', job, failure: null });
+    h.pass(1_000);
+    expect(h.takeOf('grant')).toEqual([]);
+    h.give({ kind: 'stall', job: null, failure: null });
+    expect(h.takeOf('grant')).toHaveLength(1);
+  });
+
   it('after a restart until nodes had time to come back', () => {
     const h = new Harness().submit().list(1, 1).restart();
     h.node('a', 1);

@@ -138,6 +138,14 @@ describe('sealing', () => {
     ]);
   });
 
+  it('takes _SUCCESS of an earlier try away from a job that has failed since', async () => {
+    const disk = folder();
+    await sealOutput(options(disk));
+    expect(disk.content('/out/_SUCCESS')).not.toBeNull();
+    await sealOutput(options(disk, { verdict: 'Failed' }));
+    expect(disk.content('/out/_SUCCESS')).toBeNull();
+  });
+
   it('leaves the partial output of a failed or canceled job under its own name, without _SUCCESS', async () => {
     for (const verdict of ['Failed', 'Canceled'] as const) {
       const disk = folder();
