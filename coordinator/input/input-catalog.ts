@@ -10,7 +10,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { FileRange, InputFile } from '../../common/core/input.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
-import { errnoOf, isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { outsideError, reasonOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 
@@ -236,9 +236,7 @@ async function translated<T>(dir: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof BatchError || errnoOf(error) === '') throw error;
-    const code = isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE';
-    throw new BatchError(code, `the list of inputs in ${dir} cannot be written: ${reasonOf(error)}`, { cause: error });
+    throw outsideError(error, `the list of inputs in ${dir} cannot be written`) ?? error;
   }
 }
 

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
-import { errnoOf, isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { outsideError } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { LineFile } from './line-file.ts';
@@ -50,9 +50,7 @@ export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
   try {
     return await seal(options);
   } catch (error) {
-    if (error instanceof BatchError || errnoOf(error) === '') throw error;
-    const code = isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE';
-    throw new BatchError(code, `the results in ${options.dir} cannot be sealed: ${reasonOf(error)}`, { cause: error });
+    throw outsideError(error, `the results in ${options.dir} cannot be sealed`) ?? error;
   }
 }
 

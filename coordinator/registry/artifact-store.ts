@@ -10,7 +10,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { Artifact, LocalArtifact } from '../../common/core/deployment.ts';
 import { digest, type Digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
-import { errnoOf, isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { errnoOf, outsideError, reasonOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { formatListing, isDigest, parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
 import { folderFiles } from './folder-files.ts';
@@ -181,9 +181,7 @@ async function translated<T>(dir: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof BatchError || errnoOf(error) === '') throw error;
-    const code = isDiskFull(error) ? 'DISK_FULL' : 'STATE_UNWRITABLE';
-    throw new BatchError(code, `the artifact store ${dir} cannot be written: ${reasonOf(error)}`, { cause: error });
+    throw outsideError(error, `the artifact store ${dir} cannot be written`) ?? error;
   }
 }
 
