@@ -90,6 +90,8 @@ export function scorerText(deployment: LocalDeployment): string {
   switch (scorer.kind) {
     case 'onnx':
       return `built-in ONNX scorer, ${model?.path ?? ''}`;
+    case 'mlflow':
+      return `MLflow model, ${model?.path ?? ''}`;
     case 'python':
     case 'node':
       return `${scorer.script} in ${code?.path ?? ''}${model ? `, model ${model.path}` : ''}`;

@@ -134,7 +134,14 @@ export class NodeDesk implements ClusterBackend {
     files.catalog
       .files(first, count)
       .then((inputs) => {
-        const grant = { token: effect.token, job: effect.job, first, files: inputs, attempt: effect.attempt };
+        const grant = {
+          token: effect.token,
+          job: effect.job,
+          first,
+          files: inputs,
+          attempt: effect.attempt,
+          isAlone: false,
+        };
         const link = this.#links.get(effect.node);
         // While the list was read, the lease or the whole job may have ended.
         if (!link || !this.#isLeased(effect.node, effect.token)) return;
@@ -246,22 +253,25 @@ function checkToken(given: string, wanted: string): void {
 
 function jobSpec(job: Job, inputRoot: string): JobSpec {
   const { deployment } = job;
-  const { timeoutMs, outputFormat, outputAction, loggingLevel, environmentVariables, concurrencyPerInstanceMax } =
-    deployment.settings;
+  const { settings } = deployment;
   return {
     name: job.name,
     deployment: deployment.name,
     scorer: deployment.scorer,
     model: deployment.model,
     code: deployment.code,
+    environment: deployment.environment,
     settings: {
-      timeoutMs,
-      outputFormat,
-      outputAction,
-      loggingLevel,
-      environmentVariables,
-      concurrencyMax: concurrencyPerInstanceMax,
+      timeoutMs: settings.timeoutMs,
+      outputFormat: settings.outputFormat,
+      outputAction: settings.outputAction,
+      loggingLevel: settings.loggingLevel,
+      environmentVariables: settings.environmentVariables,
+      customOutput: settings.customOutput,
+      memoryBytesMax: settings.memoryBytesMax,
+      concurrencyMax: settings.concurrencyPerInstanceMax,
     },
     inputRoot,
+    outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
   };
 }

@@ -12,7 +12,7 @@ import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import { HostLog } from './host-log.ts';
 import type { NodeFiles } from './node-files.ts';
-import { hostCommand, resolvePython, type HostCommand } from './pool/host-command.ts';
+import { hostCommand, isPythonScorer, resolvePython, type HostCommand } from './pool/host-command.ts';
 import { HostProcess, type Scored, type ScoreOutcome } from './pool/host-process.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
@@ -23,6 +23,8 @@ export interface JobArtifacts {
 }
 
 export interface HostSlotsOptions {
+  /** Name of the worker node, as scripts are told it. */
+  readonly node: string;
   readonly files: NodeFiles;
   /** A path or a name; null: whichever is on PATH. */
   readonly python: string | null;
@@ -37,6 +39,8 @@ export interface AttemptOrder {
   readonly host: number;
   readonly work: number;
   readonly timeoutMs: number;
+  /** Ordinal of the first file. */
+  readonly first: number;
 }
 
 interface Host {
@@ -125,10 +129,18 @@ export class HostSlots {
   ): Promise<HostProcess> {
     const { files } = this.#options;
     const command = await this.#command(spec, artifacts);
+    const cwd = await files.makeHostDir(spec.name, slot);
+    const customDir = await files.makeCustomDir(spec.name, slot);
     return HostProcess.start({
       ...command,
-      cwd: await files.makeHostDir(spec.name, slot),
-      init: initOf(spec, artifacts),
+      cwd,
+      init: initOf(spec, artifacts, {
+        customDir,
+        logDir: files.logsDir(spec.name),
+        job: spec.name,
+        node: this.#options.node,
+        process: slot,
+      }),
       spoolDir: files.spoolDir,
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
@@ -140,7 +152,7 @@ export class HostSlots {
     const { environment } = this.#options;
     return hostCommand({
       scorer,
-      python: scorer.kind === 'python' ? await this.#findPython() : null,
+      python: isPythonScorer(scorer) ? await this.#findPython() : null,
       environment: { node: environment, deployment: settings.environmentVariables, modelDir: model?.dir ?? null },
     });
   }
@@ -175,14 +187,14 @@ export class HostSlots {
 
   async #score(
     held: Host,
-    { slot, host, work, timeoutMs }: AttemptOrder,
+    { slot, host, work, timeoutMs, first }: AttemptOrder,
     files: readonly HostFile[],
     keep: (scored: Scored) => WorkerCommand,
   ): Promise<void> {
     const { tell } = this.#options;
     const process = await held.process;
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
-    tell(commandOf(await process.score(files, { timeoutMs }), { slot, host, work }, keep));
+    tell(commandOf(await process.score(files, { timeoutMs, first }), { slot, host, work }, keep));
   }
 }
 
@@ -193,10 +205,13 @@ function commandOf(
 ): WorkerCommand {
   if (outcome.kind === 'scored') return keep(outcome);
   const { failure, fileIndex, isHostDead } = outcome;
-  return { kind: 'attempt-failed', ...where, failure, fileIndex, isHostDead };
+  const circumstances = { peakMemoryBytes: null, hostExit: null };
+  return { kind: 'attempt-failed', ...where, failure, fileIndex, circumstances, isHostDead };
 }
 
-function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts): HostInit {
+type HostPlace = Pick<HostInit, 'customDir' | 'logDir' | 'job' | 'node' | 'process'>;
+
+function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts, place: HostPlace): HostInit {
   const { outputFormat, outputAction, loggingLevel } = settings;
   return {
     scorer,
@@ -204,5 +219,6 @@ function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts): H
     modelDir: model?.dir ?? null,
     modelPath: model?.path ?? null,
     codeDir: code?.path ?? null,
+    ...place,
   };
 }

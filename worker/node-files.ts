@@ -5,6 +5,7 @@
  *   nodes/<node>/spool/                        results too large for memory
  *   nodes/<node>/jobs/<job>/<token>/           fetched inputs of an attempt
  *   nodes/<node>/jobs/<job>/hosts/slot-N/      working directory of a scoring host
+ *   nodes/<node>/jobs/<job>/custom/slot-N/     where user code writes files (AZUREML_BI_OUTPUT_PATH)
  *   nodes/<node>/jobs/<job>/logs/slot-N.stdout.txt, slot-N.stderr.txt
  *
  * A node's name is its own among live ones, so what an earlier process of that name has left is nobody's: it is removed
@@ -35,11 +36,13 @@ export class NodeFiles {
   }
 
   /** Made new and empty. */
-  async makeHostDir(job: JobName, slot: number): Promise<string> {
-    const dir = join(this.#jobDir(job), 'hosts', `slot-${slot + 1}`);
-    await rm(dir, { recursive: true, force: true });
-    await mkdir(dir, { recursive: true });
-    return dir;
+  makeHostDir(job: JobName, slot: number): Promise<string> {
+    return makeEmpty(join(this.#jobDir(job), 'hosts', `slot-${slot + 1}`));
+  }
+
+  /** Made new and empty: what an earlier host has left there is not of any attempt to come. */
+  makeCustomDir(job: JobName, slot: number): Promise<string> {
+    return makeEmpty(join(this.#jobDir(job), 'custom', `slot-${slot + 1}`));
   }
 
   /** What user code printed; stays when the job has ended. */
@@ -74,6 +77,12 @@ export class NodeFiles {
   #jobDir(job: JobName): string {
     return confine(this.#jobsDir, job);
   }
+}
+
+async function makeEmpty(dir: string): Promise<string> {
+  await rm(dir, { recursive: true, force: true });
+  await mkdir(dir, { recursive: true });
+  return dir;
 }
 
 async function removeAllBut(dir: string, kept: string): Promise<void> {

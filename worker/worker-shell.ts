@@ -62,7 +62,7 @@ export class WorkerShell {
     this.#state = newWorkerState({ slots, joinMsMax });
     this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
     const tell = (command: WorkerCommand): void => this.#tell(command);
-    this.#hosts = new HostSlots({ files: this.#files, python, environment, log, tell });
+    this.#hosts = new HostSlots({ node: options.request.name, files: this.#files, python, environment, log, tell });
     const source = this.#bulk;
     const root = this.#files.artifactsDir;
     this.#artifacts = new ArtifactCache({ root, source, clock, delay, signal: this.#over.signal });
@@ -275,9 +275,13 @@ export class WorkerShell {
   }
 
   #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
-    this.#hosts.score({ slot, host, work, timeoutMs }, this.#works.inputsOf(work), ({ summary, body }) => {
+    const lease = this.#state.leases.get(work);
+    invariant(lease !== undefined, `work ${work} is started but not held`);
+    const order = { slot, host, work, timeoutMs, first: lease.first };
+    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }) => {
       this.#works.keep(work, body);
-      return { kind: 'scored', slot, host, work, summary, bytes: body.bytes, crc32: body.crc32 };
+      const result = { summary, bytes: body.bytes, crc32: body.crc32, customBytes: 0, customCrc32: 0 };
+      return { kind: 'scored', slot, host, work, result };
     });
   }
 

@@ -1,6 +1,7 @@
 /** From a YAML that has the right keys to a deployment in which nothing is optional. */
 import { basename, extname } from 'node:path';
 import type { DeploymentSettings, LocalArtifact, LocalDeployment, OutputFormat, Scorer } from '../core/deployment.ts';
+import { scaledOnnxSettings } from '../core/onnx-settings.ts';
 import { invariant } from '../core/invariant.ts';
 import { limits } from '../core/limits.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
@@ -51,6 +52,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
     scorer,
     model,
     code: code?.folder ?? null,
+    environment: { kind: 'host', python: null },
     settings: resolveSettings(parsed, scorer, source, context.isBare),
   };
 }
@@ -137,7 +139,7 @@ async function chooseScorer(
   if (root.code_configuration || (root.model && !model)) return null;
   if (model === null) return fail([], 'nothing to score with: wanted model (an .onnx file) or code_configuration');
   if (model.kind === 'file' && extname(model.path).toLowerCase() === '.onnx')
-    return { kind: 'onnx', scale: scale ?? 1 };
+    return { kind: 'onnx', settings: scaledOnnxSettings(scale ?? 1) };
   const isMlflow = root.model?.type === 'mlflow_model' || (await kindAt(`${model.path}/MLmodel`)) === 'file';
   const what = isMlflow ? 'an MLflow model' : basename(model.path);
   return fail(['model'], `model: ${what} needs a scoring script: give code_configuration with code and scoring_script`);
@@ -187,6 +189,8 @@ function resolveSettings(
     instanceCountMax: root.resources?.instance_count ?? settings.instance_count ?? null,
     concurrencyPerInstanceMax: settings.max_concurrency_per_instance ?? null,
     recursive: settings.input?.recursive ?? true,
+    customOutput: 'collected',
+    memoryBytesMax: null,
   };
 }
 

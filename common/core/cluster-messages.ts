@@ -4,7 +4,7 @@
  * Lists are empty, never absent, when there is nothing to say.
  */
 import type { Failure } from './batch-error.ts';
-import type { Artifact, DeploymentSettings, Scorer } from './deployment.ts';
+import type { Artifact, DeploymentSettings, EnvironmentSpec, Scorer } from './deployment.ts';
 import type { Incarnation, JobName, NodeName } from './ids.ts';
 import type { FileRange, InputFile } from './input.ts';
 import type { ResultSummary } from './result.ts';
@@ -42,15 +42,24 @@ export interface JobSpec {
   readonly scorer: Scorer;
   readonly model: Artifact | null;
   readonly code: Artifact | null;
+  readonly environment: EnvironmentSpec;
   readonly settings: Pick<
     DeploymentSettings,
-    'timeoutMs' | 'outputFormat' | 'outputAction' | 'loggingLevel' | 'environmentVariables'
+    | 'timeoutMs'
+    | 'outputFormat'
+    | 'outputAction'
+    | 'loggingLevel'
+    | 'environmentVariables'
+    | 'customOutput'
+    | 'memoryBytesMax'
   > & {
     /** Slots of one node that may score the job at once; null: all. */
     readonly concurrencyMax: number | null;
   };
   /** Absolute path on the coordinator's machine. */
   readonly inputRoot: string;
+  /** The same of the output folder where user code writes there by itself; null otherwise. */
+  readonly outputDir: string | null;
 }
 
 /** A lease and all that a node needs to work on it. */
@@ -62,6 +71,8 @@ export interface Grant {
   readonly files: readonly InputFile[];
   /** 1 for the first try. */
   readonly attempt: number;
+  /** Nothing else is scored on the node meanwhile: the attempt before ran out of memory. */
+  readonly isAlone: boolean;
 }
 
 /** A lease as a node reports it when a stream begins. */
@@ -83,8 +94,12 @@ export interface Heartbeat {
 export interface ResultReport {
   readonly token: Token;
   readonly summary: ResultSummary;
+  /** Of the rows. */
   readonly bytes: number;
   readonly crc32: number;
+  /** Of the files that user code wrote, which follow the rows' bytes; 0 when there are none. */
+  readonly customBytes: number;
+  readonly customCrc32: number;
   readonly isUploaded: boolean;
 }
 
@@ -93,7 +108,26 @@ export interface AttemptFailureReport {
   readonly failure: Failure;
   /** Place within the mini-batch of the file that was open last; −1 when unknown. */
   readonly fileIndex: number;
+  readonly circumstances: Circumstances;
+}
+
+/** What is known of an attempt that failed, for the people who look for the reason. */
+export interface Circumstances {
   readonly runSeconds: number;
+  /** Of the scoring host with all that it started; null when unknown. */
+  readonly peakMemoryBytes: number | null;
+  /** How the host ended, such as `signal SIGKILL` or `exit code 3`; null when it lives on. */
+  readonly hostExit: string | null;
+}
+
+/** Of a failure that no host was part of. */
+export const noCircumstances: Circumstances = { runSeconds: 0, peakMemoryBytes: null, hostExit: null };
+
+/** Long work before the first mini-batch of a job on a node: an environment that is being built. */
+export interface Preparation {
+  readonly job: JobName;
+  /** One line for people; empty when it is done. */
+  readonly text: string;
 }
 
 /** A job's model, code or `init()` failed on the node: no mini-batch is to blame. */
@@ -113,6 +147,7 @@ export interface NodeMessage {
   readonly results: readonly ResultReport[];
   readonly failures: readonly AttemptFailureReport[];
   readonly hostFailures: readonly HostFailureReport[];
+  readonly preparations: readonly Preparation[];
   readonly returned: readonly Token[];
   readonly isLeaving: boolean;
 }
@@ -151,6 +186,7 @@ export const emptyNodeMessage: NodeMessage = {
   results: [],
   failures: [],
   hostFailures: [],
+  preparations: [],
   returned: [],
   isLeaving: false,
 };

@@ -3,6 +3,7 @@
  * with every default filled in. Nothing here is optional.
  */
 import type { Digest } from './ids.ts';
+import type { OnnxSettings } from './onnx-settings.ts';
 
 /** Text of the output file. `azure`: space-separated, no header. `csv`: comma, header. `jsonl`: one JSON object a line. */
 export const outputFormats = ['azure', 'csv', 'jsonl'] as const;
@@ -16,8 +17,10 @@ export type MiniBatchSize =
 
 /** What turns files into rows. */
 export type Scorer =
-  /** The built-in ONNX scorer; pixels are multiplied by `scale` before they are fed. */
-  | { readonly kind: 'onnx'; readonly scale: number }
+  /** The built-in ONNX scorer. */
+  | { readonly kind: 'onnx'; readonly settings: OnnxSettings }
+  /** An MLflow model without a script: the Python host calls its `predict`, `rowsPerPredict` rows at a time (null: a file). */
+  | { readonly kind: 'mlflow'; readonly rowsPerPredict: number | null }
   /** `init()` and `run(mini_batch)` in Python; `script` is relative to the code folder. */
   | { readonly kind: 'python'; readonly script: string }
   /** The same in JavaScript or TypeScript. */
@@ -40,6 +43,30 @@ export interface Artifact {
   readonly bytes: number;
 }
 
+/** Which Python runs the scorer. Ignored by scorers that need none. */
+export type EnvironmentSpec =
+  /** An interpreter that is there already; null: whichever the worker node was started with. */
+  | { readonly kind: 'host'; readonly python: string | null }
+  /** Made by each worker node once from the text of a conda file. */
+  | { readonly kind: 'conda'; readonly conda: CondaSpec }
+  /** A container image, with what the conda file adds to it. */
+  | { readonly kind: 'image'; readonly image: string; readonly conda: CondaSpec | null };
+
+/** A conda environment file, with nothing in it that points elsewhere on the disk. */
+export interface CondaSpec {
+  /** What people call it: the file's or the environment's name. */
+  readonly name: string;
+  readonly yaml: string;
+  /** Of `yaml` in canonical form: equal digests are one environment. */
+  readonly digest: Digest;
+}
+
+/**
+ * Files that user code writes to AZUREML_BI_OUTPUT_PATH. `collected`: a folder of the host's own, whose new bytes belong to
+ * the attempt and are published when it commits. `shared`: the output folder itself, without that guarantee.
+ */
+export type CustomOutput = 'collected' | 'shared';
+
 export interface DeploymentSettings {
   readonly miniBatchSize: MiniBatchSize;
   /** Tries in all, at least 1. @source Azure ML retry_settings.max_retries, counted as tries */
@@ -60,6 +87,9 @@ export interface DeploymentSettings {
   readonly concurrencyPerInstanceMax: number | null;
   /** False skips sub-folders of the input. */
   readonly recursive: boolean;
+  readonly customOutput: CustomOutput;
+  /** Of one scoring host with all that it started; null: no limit. */
+  readonly memoryBytesMax: number | null;
 }
 
 interface DeploymentOf<A> {
@@ -67,6 +97,7 @@ interface DeploymentOf<A> {
   readonly scorer: Scorer;
   readonly model: A | null;
   readonly code: A | null;
+  readonly environment: EnvironmentSpec;
   readonly settings: DeploymentSettings;
 }
 

@@ -88,6 +88,13 @@ export type ErrorCode =
   | 'SCORER_FAILED'
   | 'SCORER_OUTPUT_INVALID'
   | 'SCORER_TIMEOUT'
+  | 'SCORER_OUT_OF_MEMORY'
+  | 'NO_PROGRESS'
+  | 'CUSTOM_OUTPUT_INVALID'
+  | 'ENVIRONMENT_INVALID'
+  | 'ENVIRONMENT_UNSUPPORTED'
+  | 'ENVIRONMENT_BUILD_FAILED'
+  | 'LOG_NOT_FOUND'
   | 'SCORER_CRASHED'
   | 'RESULT_SCHEMA_MISMATCH'
   | 'NO_RESULTS'
@@ -134,6 +141,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
   OUTPUT_EXISTS: caller('The output folder already holds results. Choose another one, or say --overwrite.', 409, 6),
   JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
+  LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),
   REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
   LISTEN_INSECURE: caller(
@@ -169,6 +177,26 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   SCORER_TIMEOUT: scorer('run() took longer than retry_settings.timeout; the scoring host was killed and replaced.'),
   SCORER_CRASHED: scorer(
     'The scoring host died while it held this mini-batch; exit code or signal and the end of stderr are in the message.',
+  ),
+  SCORER_OUT_OF_MEMORY: scorer(
+    'The scoring host and what it started used more memory than settings.resources.memory, or the machine had no more. It was killed and replaced.',
+  ),
+  NO_PROGRESS: scorer(
+    'No mini-batch of the job has ended for a long time although worker nodes held some; the job was stopped.',
+    false,
+  ),
+  CUSTOM_OUTPUT_INVALID: scorer(
+    'A file that the script wrote to AZUREML_BI_OUTPUT_PATH cannot be published: its name is one of ours, or it is no plain file.',
+  ),
+  ENVIRONMENT_INVALID: caller(
+    'The environment is not of a form that can be built: the conda file is none, or points to files outside of itself.',
+  ),
+  ENVIRONMENT_UNSUPPORTED: operator(
+    'The worker node lacks the tool that the environment needs (conda, mamba or micromamba; Apptainer or Docker). Install it there, or name an interpreter that is there with --environment.',
+  ),
+  ENVIRONMENT_BUILD_FAILED: scorer(
+    'The packages of the environment cannot be installed; the message has the installer’s own last lines, the build log has all of them.',
+    false,
   ),
   RESULT_SCHEMA_MISMATCH: scorer(
     'The result’s columns differ from those of the first rows of the job; the message names them.',

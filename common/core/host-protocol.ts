@@ -27,6 +27,14 @@ export interface HostInit {
   readonly modelPath: string | null;
   /** Absolute path of the code folder; null without code. */
   readonly codeDir: string | null;
+  /** Folder of this host for files that user code writes (AZUREML_BI_OUTPUT_PATH); exists; absolute. */
+  readonly customDir: string;
+  /** Folder for logs that user code keeps by itself (EntryScript, MLflow); absolute; made when needed. */
+  readonly logDir: string;
+  readonly job: string;
+  readonly node: string;
+  /** Number of the host within its job on this node, from 0: `processNNN` in the log tree. */
+  readonly process: number;
 }
 
 /** The host has called init() and takes mini-batches. */
@@ -40,6 +48,8 @@ export interface HostReady {
 export interface HostScore {
   /** Drawn by the worker node; returned in the answer and written on the side channel. */
   readonly sequence: number;
+  /** Ordinal of the first file in the job's input order. */
+  readonly first: number;
   readonly files: readonly HostFile[];
 }
 
@@ -54,6 +64,8 @@ export interface HostDone extends ResultSummary {
   readonly sequence: number;
   /** Of all `rows` payloads since the mini-batch began. */
   readonly bytes: number;
+  /** Paths within `customDir` of files that were opened for appending since the answer before; hosts that cannot tell leave it out. */
+  readonly appended?: readonly string[] | undefined;
 }
 
 /** init() (sequence 0) or a mini-batch failed; the host lives on and takes the next one unless it exits. */

@@ -110,6 +110,9 @@ export const limits = {
   bareCodeFilesMax: 1_000,
   bareCodeBytesMax: 268_435_456,
 
+  /** A conda file travels with its job, to every node. */
+  condaYamlCharsMax: 262_144,
+
   /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
   apiBodyBytesMax: 1_048_576,
   /** A silent event stream says that it lives this often: proxies cut connections that are quiet for 30 to 60 s. */

@@ -1,14 +1,16 @@
 /** What the coordinator says, to and from the wire. */
 import { BatchError } from '../core/batch-error.ts';
 import type { AdoptedLease, CoordinatorMessage, Grant, JobSpec, RefusalReport } from '../core/cluster-messages.ts';
-import { outputFormats, type Artifact, type Scorer } from '../core/deployment.ts';
+import { outputFormats, type Artifact, type CondaSpec, type EnvironmentSpec, type Scorer } from '../core/deployment.ts';
 import { digest, jobName } from '../core/ids.ts';
+import { defaultOnnxSettings, type OnnxSettings } from '../core/onnx-settings.ts';
 import type { Adoption__Output } from './generated/batchmill/v1/Adoption.ts';
 import type { Artifact__Output } from './generated/batchmill/v1/Artifact.ts';
 import type {
   CoordinatorMessage as CoordinatorMessageWire,
   CoordinatorMessage__Output,
 } from './generated/batchmill/v1/CoordinatorMessage.ts';
+import type { Environment as EnvironmentWire, Environment__Output } from './generated/batchmill/v1/Environment.ts';
 import type { Grant as GrantWire, Grant__Output } from './generated/batchmill/v1/Grant.ts';
 import type { Job as JobWire, Job__Output } from './generated/batchmill/v1/Job.ts';
 import type { JobSettings__Output } from './generated/batchmill/v1/JobSettings.ts';
@@ -49,11 +51,13 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
 }
 
 function writeGrant(grant: Grant): GrantWire {
-  return { ...grant, token: writeToken(grant.token), files: [...grant.files] };
+  const { isAlone, ...rest } = grant;
+  return { ...rest, token: writeToken(grant.token), files: [...grant.files], alone: isAlone };
 }
 
 function readGrant(wire: Grant__Output): Grant {
-  return { ...wire, token: readToken(wire.token), job: jobName(wire.job) };
+  const { token, job, first, files, attempt, alone } = wire;
+  return { token: readToken(token), job: jobName(job), first, files, attempt, isAlone: alone };
 }
 
 export function writeRefusal(refusal: RefusalReport): RefusalWire {
@@ -79,30 +83,39 @@ function readAdoption(wire: Adoption__Output): AdoptedLease[] {
 }
 
 export function writeJob(job: JobSpec): JobWire {
-  const { concurrencyMax, environmentVariables, ...settings } = job.settings;
+  const { concurrencyMax, environmentVariables, memoryBytesMax, ...settings } = job.settings;
   return {
     name: job.name,
     deployment: job.deployment,
     scorer: writeScorer(job.scorer),
     model: job.model,
     code: job.code,
-    settings: { ...settings, environmentVariables: { ...environmentVariables }, concurrencyMax: concurrencyMax ?? 0 },
+    environment: writeEnvironment(job.environment),
+    settings: {
+      ...settings,
+      environmentVariables: { ...environmentVariables },
+      concurrencyMax: concurrencyMax ?? 0,
+      memoryBytesMax: memoryBytesMax ?? 0,
+    },
     inputRoot: job.inputRoot,
+    outputDir: job.outputDir ?? '',
   };
 }
 
 export function readJob(wire: Job__Output): JobSpec {
-  const { scorer, settings } = wire;
-  if (!scorer || !settings)
-    throw new BatchError('REQUEST_INVALID', `job ${wire.name} comes without scorer or settings`);
+  const { scorer, settings, environment } = wire;
+  if (!scorer || !settings || !environment)
+    throw new BatchError('REQUEST_INVALID', `job ${wire.name} comes without scorer, environment or settings`);
   return {
     name: jobName(wire.name),
     deployment: wire.deployment,
     scorer: readScorer(scorer),
     model: wire.model && readArtifact(wire.model),
     code: wire.code && readArtifact(wire.code),
+    environment: readEnvironment(environment),
     settings: readSettings(settings),
     inputRoot: wire.inputRoot,
+    outputDir: wire.outputDir === '' ? null : wire.outputDir,
   };
 }
 
@@ -114,16 +127,63 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     loggingLevel: readOneOf(['debug', 'info', 'warning'], wire.loggingLevel, 'the logging level of a job'),
     environmentVariables: wire.environmentVariables,
     concurrencyMax: wire.concurrencyMax === 0 ? null : wire.concurrencyMax,
+    memoryBytesMax: wire.memoryBytesMax === 0 ? null : wire.memoryBytesMax,
+    customOutput: readOneOf(['collected', 'shared'], wire.customOutput, 'the custom output of a job'),
   };
 }
 
 function writeScorer(scorer: Scorer): ScorerWire {
-  return { ...scorer };
+  switch (scorer.kind) {
+    case 'onnx':
+      return { kind: scorer.kind, settingsJson: JSON.stringify(scorer.settings) };
+    case 'mlflow':
+      return { kind: scorer.kind, settingsJson: JSON.stringify({ rowsPerPredict: scorer.rowsPerPredict }) };
+    case 'python':
+    case 'node':
+      return { ...scorer };
+  }
 }
 
+/** Settings come from a coordinator of the same release or one before, which has checked them. */
 function readScorer(wire: Scorer__Output): Scorer {
-  const kind = readOneOf(['onnx', 'python', 'node'], wire.kind, 'the scorer of a job');
-  return kind === 'onnx' ? { kind, scale: wire.scale } : { kind, script: wire.script };
+  const kind = readOneOf(['onnx', 'mlflow', 'python', 'node'], wire.kind, 'the scorer of a job');
+  if (kind === 'python' || kind === 'node') return { kind, script: wire.script };
+  const settings = readJson(wire.settingsJson, 'the settings of a scorer');
+  if (kind === 'onnx') return { kind, settings: { ...defaultOnnxSettings, ...(settings as Partial<OnnxSettings>) } };
+  return { kind, rowsPerPredict: (settings as { readonly rowsPerPredict?: number | null }).rowsPerPredict ?? null };
+}
+
+function readJson(text: string, what: string): object {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return value;
+  } catch {
+    // Told below, as a value of the wrong kind is.
+  }
+  throw new BatchError('REQUEST_INVALID', `${what} are no JSON object: ${text.slice(0, 60)}`);
+}
+
+function writeEnvironment(environment: EnvironmentSpec): EnvironmentWire {
+  const conda = environment.kind === 'host' ? null : environment.conda;
+  const reference =
+    environment.kind === 'host' ? environment.python : environment.kind === 'image' ? environment.image : '';
+  return {
+    kind: environment.kind,
+    reference: reference ?? '',
+    condaYaml: conda?.yaml ?? '',
+    name: conda?.name ?? '',
+    digest: conda?.digest ?? '',
+  };
+}
+
+function readEnvironment(wire: Environment__Output): EnvironmentSpec {
+  const kind = readOneOf(['host', 'conda', 'image'], wire.kind, 'the environment of a job');
+  if (kind === 'host') return { kind, python: wire.reference === '' ? null : wire.reference };
+  const conda: CondaSpec | null =
+    wire.digest === '' ? null : { name: wire.name, yaml: wire.condaYaml, digest: digest(wire.digest) };
+  if (kind === 'image') return { kind, image: wire.reference, conda };
+  if (conda === null) throw new BatchError('REQUEST_INVALID', 'a conda environment comes without its file');
+  return { kind, conda };
 }
 
 function readArtifact(wire: Artifact__Output): Artifact {

@@ -58,6 +58,7 @@ export function writeNodeMessage(
     results: message.results.map((result) => writeResult(result, inlineOf)),
     failures: message.failures.map(writeAttemptFailure),
     hostFailures: message.hostFailures.map(({ job, failure }) => ({ job, ...writeFailure(failure) })),
+    preparations: message.preparations.map(({ job, text }) => ({ job, text })),
     returned: message.returned.map(writeToken),
     leaving: message.isLeaving,
   };
@@ -80,6 +81,7 @@ export function readNodeMessage(wire: NodeMessage__Output): ReadNodeMessage {
     results: wire.results.map(readResult),
     failures: wire.failures.map(readAttemptFailure),
     hostFailures: wire.hostFailures.map(readHostFailure),
+    preparations: wire.preparations.map(({ job, text }) => ({ job: jobName(job), text })),
     returned: wire.returned.map(readToken),
     isLeaving: wire.leaving,
   };
@@ -104,6 +106,8 @@ function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => U
     token: writeToken(result.token),
     bytes: result.bytes,
     crc32: result.crc32,
+    customBytes: result.customBytes,
+    customCrc32: result.customCrc32,
     rows: summary.rows,
     attribution: summary.attribution,
     fileRows: summary.fileRows === null ? [] : [...summary.fileRows],
@@ -128,6 +132,8 @@ function readResult(wire: Result__Output): ResultReport {
     summary: readSummary(wire),
     bytes: wire.bytes,
     crc32: wire.crc32,
+    customBytes: wire.customBytes,
+    customCrc32: wire.customCrc32,
     isUploaded: wire.uploaded,
   };
 }
@@ -154,8 +160,15 @@ function readSchema(wire: Schema__Output): ResultSchema {
 }
 
 function writeAttemptFailure(report: AttemptFailureReport): AttemptFailureWire {
-  const { token, failure, fileIndex, runSeconds } = report;
-  return { token: writeToken(token), ...writeFailure(failure), fileIndex, runSeconds };
+  const { token, failure, fileIndex, circumstances } = report;
+  return {
+    token: writeToken(token),
+    ...writeFailure(failure),
+    fileIndex,
+    runSeconds: circumstances.runSeconds,
+    peakMemoryBytes: circumstances.peakMemoryBytes ?? 0,
+    hostExit: circumstances.hostExit ?? '',
+  };
 }
 
 function readAttemptFailure(wire: AttemptFailure__Output): AttemptFailureReport {
@@ -163,7 +176,11 @@ function readAttemptFailure(wire: AttemptFailure__Output): AttemptFailureReport 
     token: readToken(wire.token),
     failure: readFailure(wire),
     fileIndex: wire.fileIndex,
-    runSeconds: wire.runSeconds,
+    circumstances: {
+      runSeconds: wire.runSeconds,
+      peakMemoryBytes: wire.peakMemoryBytes === 0 ? null : wire.peakMemoryBytes,
+      hostExit: wire.hostExit === '' ? null : wire.hostExit,
+    },
   };
 }
 

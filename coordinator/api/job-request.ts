@@ -8,13 +8,17 @@ import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import {
   outputFormats,
+  type CondaSpec,
   type DeploymentSettings,
+  type EnvironmentSpec,
   type LocalArtifact,
   type LocalDeployment,
   type MiniBatchSize,
   type Scorer,
 } from '../../common/core/deployment.ts';
+import { digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { JobRequest } from './backend.ts';
 
 const absolutePath = z.string().refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
@@ -28,8 +32,42 @@ const scriptPath = z
   .min(1)
   .refine((path) => !isAbsolute(path) && !path.split('/').includes('..'), 'wanted a path inside of the code folder');
 
+const channelNumbers = z.array(z.number()).max(4);
+
+const onnxSettings: z.ZodType<OnnxSettings> = z.strictObject({
+  image: z.strictObject({
+    layout: z.enum(['nchw', 'nhwc']).nullable(),
+    width: count.nullable(),
+    height: count.nullable(),
+    channels: z.enum(['gray', 'rgb', 'bgr']).nullable(),
+    scale: z.number(),
+    mean: channelNumbers,
+    std: channelNumbers,
+  }),
+  columns: z.record(z.string(), z.string()),
+  missing: z.union([z.literal('refuse'), z.strictObject({ fill: z.union([z.number(), z.string()]) })]),
+  batchRows: count.nullable(),
+  labels: z.array(z.string()).nullable(),
+  topK: count.nullable(),
+  outputs: z.array(z.string()).nullable(),
+  providers: z.array(z.enum(['cpu', 'cuda', 'tensorrt', 'webgpu'])).min(1),
+});
+
+const conda: z.ZodType<CondaSpec> = z.strictObject({
+  name: z.string(),
+  yaml: z.string().max(limits.condaYamlCharsMax),
+  digest: z.string().transform(digest),
+});
+
+const environment: z.ZodType<EnvironmentSpec> = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('host'), python: z.string().min(1).nullable() }),
+  z.strictObject({ kind: z.literal('conda'), conda }),
+  z.strictObject({ kind: z.literal('image'), image: z.string().min(1), conda: conda.nullable() }),
+]);
+
 const scorer: z.ZodType<Scorer> = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('onnx'), scale: z.number() }),
+  z.strictObject({ kind: z.literal('onnx'), settings: onnxSettings }),
+  z.strictObject({ kind: z.literal('mlflow'), rowsPerPredict: count.nullable() }),
   z.strictObject({ kind: z.literal('python'), script: scriptPath }),
   z.strictObject({ kind: z.literal('node'), script: scriptPath }),
 ]);
@@ -60,6 +98,8 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   instanceCountMax: count.nullable(),
   concurrencyPerInstanceMax: count.nullable(),
   recursive: z.boolean(),
+  customOutput: z.enum(['collected', 'shared']),
+  memoryBytesMax: count.nullable(),
 });
 
 const deployment: z.ZodType<LocalDeployment> = z
@@ -68,16 +108,20 @@ const deployment: z.ZodType<LocalDeployment> = z
     scorer,
     model: artifact.nullable(),
     code: artifact.nullable(),
+    environment,
     settings,
   })
   .refine((one) => one.settings.outputAction === 'summary_only' || one.settings.outputFileName !== '', {
     path: ['settings', 'outputFileName'],
     message: 'wanted a name',
   })
-  .refine((one) => (one.scorer.kind === 'onnx' ? one.model !== null : one.code !== null), {
-    path: ['scorer'],
-    message: 'wanted the model or the code that this scorer needs',
-  });
+  .refine(
+    (one) => (one.scorer.kind === 'onnx' || one.scorer.kind === 'mlflow' ? one.model !== null : one.code !== null),
+    {
+      path: ['scorer'],
+      message: 'wanted the model or the code that this scorer needs',
+    },
+  );
 
 const body = z.strictObject({
   deployment: z.unknown(),

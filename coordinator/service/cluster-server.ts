@@ -124,6 +124,9 @@ function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
         call.emit('error', grpcError(error));
       }
     },
+    UploadLog: (call) => {
+      call.emit('error', grpcError(new BatchError('INTERNAL', 'logs are not taken here')));
+    },
     FetchArtifact: (call) => {
       void sendPieces(call, () => {
         nodeOf(call);

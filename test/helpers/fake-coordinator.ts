@@ -136,6 +136,7 @@ export class FakeCoordinator {
 
   #handlers(): ClusterHandlers {
     return {
+      UploadLog: (call) => call.end(),
       Join: (call, reply) => {
         const { epoch = 1, heartbeatMs = 5_000, uploadCreditBytes = 8_388_608, refusal } = this.#options;
         this.joins.push(readJoinRequest(call.request));

@@ -1,4 +1,5 @@
 /** The coordinator's core on a table: commands in, effects out, time and syncs by hand. One job named `job`. */
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { HeldLease } from '../../common/core/cluster-messages.ts';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
@@ -31,6 +32,8 @@ const settings: DeploymentSettings = {
   instanceCountMax: null,
   concurrencyPerInstanceMax: null,
   recursive: true,
+  customOutput: 'collected',
+  memoryBytesMax: null,
 };
 
 /** Of a result with one row per file unless `summary` says otherwise. */
@@ -91,9 +94,10 @@ export class Harness {
   submit(given: Partial<DeploymentSettings> = {}): this {
     const deployment = {
       name: 'd',
-      scorer: { kind: 'onnx', scale: 1 },
+      scorer: { kind: 'onnx', settings: defaultOnnxSettings },
       model: null,
       code: null,
+      environment: { kind: 'host', python: null },
       settings: { ...settings, ...given },
     } as const;
     this.give({ kind: 'submit', job, deployment, inputPath: '/in', outputDir: '/out', wallMs: 0 });

@@ -76,6 +76,11 @@ export function openNodeHostBench(): NodeHostBench {
         modelDir: modelPath && dirname(modelPath),
         modelPath,
         codeDir,
+        customDir: dir,
+        logDir: dir,
+        job: 'job',
+        node: 'node-1',
+        process: 0,
       } satisfies HostInit);
       return { ...host, init: await host.answer() };
     },

@@ -48,7 +48,7 @@ export interface HostOverrides {
 }
 
 /** Long enough for the slowest machine: tests wait for events, this only ends what hangs. */
-export const patience = { timeoutMs: 30_000 } as const;
+export const patience = { timeoutMs: 30_000, first: 0 } as const;
 
 export function openBench(): HostBench {
   const dir = realpathSync(mkdtempSync(join(tmpdir(), 'batchmill-host-')));
@@ -74,6 +74,11 @@ export function openBench(): HostBench {
         modelDir,
         modelPath: null,
         codeDir: join(dir, 'code'),
+        customDir: dir,
+        logDir: dir,
+        job: 'job',
+        node: 'node-1',
+        process: 0,
       },
       logSink: (stream, chunk, sequence) =>
         void printed.push({ stream, text: Buffer.from(chunk).toString(), sequence }),

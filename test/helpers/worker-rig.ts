@@ -1,4 +1,6 @@
 /** Drives the worker node's core by hand: a clock that only moves when told, and short ways to the usual situations. */
+import type { HeldResult } from '../../worker/core/state.ts';
+import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import {
   emptyCoordinatorMessage,
   type CoordinatorMessage,
@@ -31,15 +33,19 @@ export function jobSpec(name: JobName = jobA, concurrencyMax: number | null = nu
     scorer: { kind: 'python', script: 'score.py' },
     model: null,
     code: null,
+    environment: { kind: 'host', python: null },
     settings: {
       timeoutMs: 30_000,
       outputFormat: 'csv',
       outputAction: 'append_row',
       loggingLevel: 'info',
       environmentVariables: {},
+      customOutput: 'collected',
+      memoryBytesMax: null,
       concurrencyMax,
     },
     inputRoot: '/in',
+    outputDir: null,
   };
 }
 
@@ -59,7 +65,13 @@ export function grant(
     first,
     files: Array.from({ length: files }, (_, index) => ({ path: `f${first + index}`, sizeBytes: 1, identity: '1-1' })),
     attempt: 1,
+    isAlone: false,
   };
+}
+
+/** A result whose rows are all that there is. */
+export function resultOf(summary: ResultSummary, bytes: number, crc32 = 7): HeldResult {
+  return { summary, bytes, crc32, customBytes: 0, customCrc32: 0 };
 }
 
 export function summaryOf(files: number): ResultSummary {
@@ -157,7 +169,7 @@ export class WorkerRig {
     const lease = this.state.leases.get(work);
     const failed = lease?.state.kind === 'running' ? lease.state.failed.length : 0;
     const summary = summaryOf((lease?.files.length ?? 0) - failed);
-    return this.tell({ kind: 'scored', slot, host, work, summary, bytes, crc32: 7 });
+    return this.tell({ kind: 'scored', slot, host, work, result: resultOf(summary, bytes) });
   }
 
   /** The attempt on `slot` fails. */
@@ -165,7 +177,16 @@ export class WorkerRig {
     const held = this.state.slots[slot];
     if (held?.kind !== 'running') throw new Error(`slot ${slot} is ${held?.kind}, not running`);
     const { host, work } = held;
-    return this.tell({ kind: 'attempt-failed', slot, host, work, failure: failure(code), fileIndex, isHostDead });
+    return this.tell({
+      kind: 'attempt-failed',
+      slot,
+      host,
+      work,
+      failure: failure(code),
+      fileIndex,
+      circumstances: noCircumstances,
+      isHostDead,
+    });
   }
 
   loseLink(): readonly WorkerEvent[] {

@@ -1,3 +1,4 @@
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
@@ -40,9 +41,10 @@ const url = (path: string): string => `http://127.0.0.1:${api.address.port}${pat
 
 const deployment: LocalDeployment = {
   name: 'digits',
-  scorer: { kind: 'onnx', scale: 1 },
+  scorer: { kind: 'onnx', settings: defaultOnnxSettings },
   model: { kind: 'file', path: '/models/digits.onnx' },
   code: null,
+  environment: { kind: 'host', python: null },
   settings: {
     miniBatchSize: { kind: 'auto' },
     triesMax: 3,
@@ -57,6 +59,8 @@ const deployment: LocalDeployment = {
     instanceCountMax: null,
     concurrencyPerInstanceMax: null,
     recursive: true,
+    customOutput: 'collected',
+    memoryBytesMax: null,
   },
 };
 const submission = { deployment, input_path: '/in', output_path: '/out' };

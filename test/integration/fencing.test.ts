@@ -117,7 +117,15 @@ class HandNode {
       schema: null,
       runSeconds: 0,
     } as const;
-    const result = { token: grant.token, summary, bytes: bytes.length, crc32: crc32(bytes), isUploaded: false };
+    const result = {
+      token: grant.token,
+      summary,
+      bytes: bytes.length,
+      crc32: crc32(bytes),
+      customBytes: 0,
+      customCrc32: 0,
+      isUploaded: false,
+    };
     this.say({ results: [result] }, bytes);
   }
 

@@ -166,7 +166,7 @@ describe('deaths', () => {
       `import subprocess, time\ndef run(mini_batch):\n    open(mini_batch[1]).close()\n    child = subprocess.Popen(["sleep", "600"])\n    open(${JSON.stringify(pidFile)}, "w").write(str(child.pid))\n    time.sleep(600)\n`,
     );
     const host = await bench.start();
-    const outcome = failed(await host.score(bench.files('a', 'slow.png'), { timeoutMs: 1_000 }));
+    const outcome = failed(await host.score(bench.files('a', 'slow.png'), { ...patience, timeoutMs: 1_000 }));
     expect(outcome).toMatchObject({
       class: 'timeout',
       isHostDead: true,
@@ -386,7 +386,7 @@ export function shutdown() { console.log('put away'); }
       fileIndex: 0,
     });
     const hung = await start(script('for (;;);'));
-    expect(failed(await hung.score(bench.files('a'), { timeoutMs: 500 }))).toMatchObject({
+    expect(failed(await hung.score(bench.files('a'), { ...patience, timeoutMs: 500 }))).toMatchObject({
       class: 'timeout',
       isHostDead: true,
     });

@@ -1,4 +1,5 @@
 /** The compiled Node scoring host over its own channels: ONNX models, scripts, and how it ends. */
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -34,7 +35,7 @@ function inputs(...parts: readonly string[]): HostFile[] {
 }
 
 const startOnnx = (modelPath: string, changes: HostChanges = {}): Promise<RawHost> =>
-  bench.start({ kind: 'onnx', scale: 1 }, { modelPath, ...changes });
+  bench.start({ kind: 'onnx', settings: defaultOnnxSettings }, { modelPath, ...changes });
 
 async function startModel(model: OnnxModel, changes: HostChanges = {}): Promise<RawHost> {
   const host = await startOnnx(bench.file('model.onnx', onnxModel(model)).path, changes);

@@ -1,3 +1,4 @@
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -87,15 +88,19 @@ function pythonJob(fake: FakeCoordinator, script: string, overrides: Partial<Job
     scorer: { kind: 'python', script: 'score.py' },
     model: null,
     code: { kind: 'folder', name: 'code', digest: fake.addArtifact(listing), bytes: bytes.length },
+    environment: { kind: 'host', python: null },
     settings: {
       timeoutMs: 20_000,
       outputFormat: 'azure',
       outputAction: 'append_row',
       loggingLevel: 'info',
       environmentVariables: {},
+      customOutput: 'collected',
+      memoryBytesMax: null,
       concurrencyMax: null,
     },
     inputRoot: join(dir, 'in'),
+    outputDir: null,
     ...overrides,
   };
 }
@@ -109,7 +114,7 @@ function grantOf(counter: number, contents: Readonly<Record<string, string>>, fi
     const { size, mtimeNs } = statSync(local, { bigint: true });
     return { path, sizeBytes: Number(size), identity: `${size}-${mtimeNs}` };
   });
-  return { token: { epoch: 1, counter }, job, first, files, attempt: 1 };
+  return { token: { epoch: 1, counter }, job, first, files, attempt: 1, isAlone: false };
 }
 
 const echo = `
@@ -249,6 +254,7 @@ def run(mini_batch):
       first: 100,
       files: files.map(([path, text]) => ({ path, sizeBytes: text.length, identity: '1-2' })),
       attempt: 1,
+      isAlone: false,
     };
     fake.send({ jobs: [spec], grants: [grant] });
     const { report, bytes } = await fake.until('the result', () => fake.results[0]);
@@ -449,7 +455,7 @@ def run(mini_batch):
     });
     const spec: JobSpec = {
       ...pythonJob(fake, echo, { inputRoot }),
-      scorer: { kind: 'onnx', scale: 1 },
+      scorer: { kind: 'onnx', settings: defaultOnnxSettings },
       code: null,
       model: { kind: 'file', name: 'mnist.onnx', digest: fake.addArtifact(model), bytes: model.length },
     };
@@ -459,6 +465,7 @@ def run(mini_batch):
       first,
       files: files.slice(first, first + 20),
       attempt: 1,
+      isAlone: false,
     }));
     fake.send({ jobs: [spec], grants });
     await fake.until('both results', () => fake.results.length === 2);

@@ -450,10 +450,13 @@ export class SimCoordinator {
           scorer: this.#work.deployment.scorer,
           model: null,
           code: null,
+          environment: this.#work.deployment.environment,
           settings: { ...settings, concurrencyMax: settings.concurrencyPerInstanceMax },
           inputRoot: '/in',
+          outputDir: null,
         };
-        const grant = { token: effect.token, job: simJob, first: effect.range.first, files, attempt: effect.attempt };
+        const { token, range, attempt } = effect;
+        const grant = { token, job: simJob, first: range.first, files, attempt, isAlone: false };
         return this.#send(effect.node, { jobs: [spec], grants: [grant] });
       }
       case 'adopt': {

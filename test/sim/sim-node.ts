@@ -2,6 +2,7 @@
  * A worker node's process in the simulator: the real worker core on simulated hosts, staging and network. Scorers follow
  * a script: which files are poison is a property of the input, how long things take is chance.
  */
+import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { emptyNodeMessage, type CoordinatorMessage, type NodeMessage } from '../../common/core/cluster-messages.ts';
 import { incarnation, monotonicMs, nodeName, type NodeName } from '../../common/core/ids.ts';
@@ -350,7 +351,16 @@ export class SimNode {
       const fileIndex = this.#world.random.chance(0.5) ? bad : -1;
       const isHostDead = fate !== 'error';
       this.#own(fate === 'hang' ? timeoutMs : tookMs, () =>
-        this.#tell({ kind: 'attempt-failed', slot, host, work, failure, fileIndex, isHostDead }),
+        this.#tell({
+          kind: 'attempt-failed',
+          slot,
+          host,
+          work,
+          failure,
+          fileIndex,
+          circumstances: noCircumstances,
+          isHostDead,
+        }),
       );
       return;
     }
@@ -372,7 +382,13 @@ export class SimNode {
     } as const;
     this.#own(tookMs, () => {
       this.#results.set(work, rows);
-      this.#tell({ kind: 'scored', slot, host, work, summary, bytes, crc32: 0 });
+      this.#tell({
+        kind: 'scored',
+        slot,
+        host,
+        work,
+        result: { summary, bytes, crc32: 0, customBytes: 0, customCrc32: 0 },
+      });
     });
   }
 

@@ -1,4 +1,5 @@
 /** What a seed asks of the cluster: an input with poison in it, a deployment, and what must come of the two. */
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { Deployment, MiniBatchSize } from '../../common/core/deployment.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isDeadly, type FileFate, type SimInput } from './sim-node.ts';
@@ -40,9 +41,10 @@ export function simDeployment(random: Random): Deployment {
   ];
   return {
     name: 'sim',
-    scorer: { kind: 'onnx', scale: 1 },
+    scorer: { kind: 'onnx', settings: defaultOnnxSettings },
     model: null,
     code: null,
+    environment: { kind: 'host', python: null },
     settings: {
       miniBatchSize: random.pick(sizes),
       triesMax: random.between(1, 3),
@@ -57,6 +59,8 @@ export function simDeployment(random: Random): Deployment {
       instanceCountMax: random.chance(0.2) ? random.between(1, 3) : null,
       concurrencyPerInstanceMax: null,
       recursive: true,
+      customOutput: 'collected',
+      memoryBytesMax: null,
     },
   };
 }

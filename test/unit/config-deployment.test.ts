@@ -1,3 +1,4 @@
+import { scaledOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -81,6 +82,7 @@ settings:
       scorer: { kind: 'python', script: 'batch_driver.py' },
       model: { kind: 'folder', path: join(dir, 'model') },
       code: { kind: 'folder', path: join(dir, 'code') },
+      environment: { kind: 'host', python: null },
       settings: {
         miniBatchSize: { kind: 'files', files: 25 },
         triesMax: 5,
@@ -95,6 +97,8 @@ settings:
         instanceCountMax: 2,
         concurrencyPerInstanceMax: 4,
         recursive: false,
+        customOutput: 'collected',
+        memoryBytesMax: null,
       },
     } satisfies LocalDeployment);
   });
@@ -124,12 +128,14 @@ settings:
       instanceCountMax: null,
       concurrencyPerInstanceMax: null,
       recursive: true,
+      customOutput: 'collected',
+      memoryBytesMax: null,
     });
   });
 
   test('a model that is an .onnx file needs no code and writes a CSV with a header', async () => {
     const deployment = await load(`${onnx}settings: {onnx: {scale: 0.5}}`);
-    expect(deployment.scorer).toEqual({ kind: 'onnx', scale: 0.5 });
+    expect(deployment.scorer).toEqual({ kind: 'onnx', settings: scaledOnnxSettings(0.5) });
     expect(deployment.settings.outputFormat).toBe('csv');
     expect(deployment.model).toEqual({ kind: 'file', path: join(dir, 'model/digits.onnx') });
   });
@@ -330,7 +336,7 @@ describe('--set and flags', () => {
     expect(settings.timeoutMs).toBe(7_000);
     const flagged = await load(onnx, { set, miniBatchSize: '1MB', scale: 0.25 });
     expect(flagged.settings.miniBatchSize).toEqual({ kind: 'bytes', bytes: 1_048_576 });
-    expect(flagged.scorer).toEqual({ kind: 'onnx', scale: 0.25 });
+    expect(flagged.scorer).toEqual({ kind: 'onnx', settings: scaledOnnxSettings(0.25) });
   });
 
   test.each([
@@ -357,7 +363,7 @@ describe('--set and flags', () => {
   test('a flag finds the place of a flat file', async () => {
     const deployment = await load('model: model/digits.onnx\nmini_batch_size: 2\n', { miniBatchSize: '4', scale: 2 });
     expect(deployment.settings.miniBatchSize).toEqual({ kind: 'files', files: 4 });
-    expect(deployment.scorer).toEqual({ kind: 'onnx', scale: 2 });
+    expect(deployment.scorer).toEqual({ kind: 'onnx', settings: scaledOnnxSettings(2) });
   });
 
   test('required keys may come from outside of the file', async () => {
@@ -386,7 +392,7 @@ describe('bare models and scripts', () => {
   test('a model gets our defaults', async () => {
     const deployment = await loadDeployment('model/digits.onnx', { cwd: dir });
     expect(deployment.name).toBe('digits');
-    expect(deployment.scorer).toEqual({ kind: 'onnx', scale: 1 });
+    expect(deployment.scorer).toEqual({ kind: 'onnx', settings: scaledOnnxSettings(1) });
     expect(deployment.settings.miniBatchSize).toEqual({ kind: 'auto' });
     expect(deployment.settings.timeoutMs).toBe(limits.bareTimeoutMsDefault);
     expect(deployment.settings.outputFormat).toBe('csv');

@@ -1,4 +1,5 @@
 /** The small parts of worker/pool that need no process. */
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { describe, expect, it } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -75,7 +76,10 @@ describe('command of a scoring host', () => {
   });
 
   it('runs Node for the built-in scorer and for scripts in JavaScript', () => {
-    for (const scorer of [{ kind: 'onnx', scale: 1 } as const, { kind: 'node', script: 'a.ts' } as const]) {
+    for (const scorer of [
+      { kind: 'onnx', settings: defaultOnnxSettings } as const,
+      { kind: 'node', script: 'a.ts' } as const,
+    ]) {
       const found = hostCommand({ scorer, python: null, environment });
       expect(found.command).toBe(process.execPath);
       expect(found.args.at(-1)).toMatch(/dist\/worker\/scorers\/node-host\.js$/);

@@ -1,3 +1,5 @@
+import { noCircumstances } from '../../common/core/cluster-messages.ts';
+import { scaledOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { describe, expect, it } from 'vitest';
 import type { Failure } from '../../common/core/batch-error.ts';
 import {
@@ -43,18 +45,26 @@ function sendCoordinator(message: CoordinatorMessage): CoordinatorMessage {
 const everySetting: JobSpec = {
   name: jobName('digits-1'),
   deployment: 'digits',
-  scorer: { kind: 'onnx', scale: 1 / 255 },
+  scorer: { kind: 'onnx', settings: scaledOnnxSettings(1 / 255) },
   model: { kind: 'file', name: 'mnist.onnx', digest: digest(`sha256:${'a'.repeat(64)}`), bytes: 2 ** 40 },
   code: { kind: 'folder', name: 'code', digest: digest(`sha256:${'b'.repeat(64)}`), bytes: 0 },
+  environment: {
+    kind: 'image',
+    image: 'registry/python:3',
+    conda: { name: 'conda.yaml', yaml: 'dependencies: [python]', digest: digest(`sha256:${'c'.repeat(64)}`) },
+  },
   settings: {
     timeoutMs: limits.timeoutMsMax,
     outputFormat: 'jsonl',
     outputAction: 'summary_only',
     loggingLevel: 'warning',
     environmentVariables: { A: '1', EMPTY: '' },
+    customOutput: 'shared',
+    memoryBytesMax: 2 ** 40,
     concurrencyMax: 2,
   },
   inputRoot: '/data/in',
+  outputDir: '/data/out',
 };
 
 describe('what a worker node says', () => {
@@ -76,6 +86,8 @@ describe('what a worker node says', () => {
         },
         bytes: 4,
         crc32: 0xffff_ffff,
+        customBytes: 2 ** 33,
+        customCrc32: 0xffff_fffe,
         isUploaded: false,
       },
       {
@@ -83,11 +95,22 @@ describe('what a worker node says', () => {
         summary: { rows: 0, attribution: 'range', fileRows: null, failed: [], schema: null, runSeconds: 0 },
         bytes: 2 ** 33,
         crc32: 0,
+        customBytes: 0,
+        customCrc32: 0,
         isUploaded: true,
       },
     ],
-    failures: [{ token: token(5), failure, fileIndex: -1, runSeconds: 1.5 }],
+    failures: [
+      {
+        token: token(5),
+        failure,
+        fileIndex: -1,
+        circumstances: { runSeconds: 1.5, peakMemoryBytes: 2 ** 40, hostExit: 'signal SIGKILL' },
+      },
+      { token: token(7), failure, fileIndex: 0, circumstances: noCircumstances },
+    ],
     hostFailures: [{ job: jobName('a'), failure }],
+    preparations: [{ job: jobName('a'), text: 'pip: 3 of 9 packages' }],
     returned: [token(6)],
     isLeaving: true,
   };
@@ -120,7 +143,7 @@ describe('what a worker node says', () => {
       token: token(1),
       failure: { ...failure, code: 'QUANTUM_FLUX' as never },
       fileIndex: 2,
-      runSeconds: 0,
+      circumstances: noCircumstances,
     };
     const [read] = sendNode({ ...emptyNodeMessage, failures: [report] }).message.failures;
     expect(read).toMatchObject({ fileIndex: 2, failure: { code: 'INTERNAL', message: 'QUANTUM_FLUX: ValueError: ü' } });
@@ -179,6 +202,7 @@ describe('what the coordinator says', () => {
         first: 40,
         files: [{ path: 'ü/ b.png', sizeBytes: 2 ** 41, identity: '5-1700000000000000001' }],
         attempt: 2,
+        isAlone: true,
       },
     ],
     committed: [token(2)],
@@ -202,13 +226,19 @@ describe('what the coordinator says', () => {
   it.each([
     { ...everySetting, scorer: { kind: 'python', script: 'batch_driver.py' }, model: null },
     { ...everySetting, scorer: { kind: 'node', script: 'score.ts' }, code: null },
-    { ...everySetting, settings: { ...everySetting.settings, concurrencyMax: null, environmentVariables: {} } },
+    { ...everySetting, scorer: { kind: 'mlflow', rowsPerPredict: 100 }, environment: { kind: 'host', python: null } },
+    { ...everySetting, environment: { kind: 'host', python: '/opt/python' }, outputDir: null },
+    { ...everySetting, environment: { kind: 'image', image: 'a', conda: null } },
+    {
+      ...everySetting,
+      settings: { ...everySetting.settings, concurrencyMax: null, environmentVariables: {}, memoryBytesMax: null },
+    },
   ] as const)('keeps what a job lacks', (job) => {
     expect(sendCoordinator({ ...emptyCoordinatorMessage, jobs: [job] }).jobs).toEqual([job]);
   });
 
   it.each([
-    ['PROTOCOL_MISMATCH', { scorer: { kind: 'wasm', script: '', scale: 0 } }],
+    ['PROTOCOL_MISMATCH', { scorer: { kind: 'wasm', script: '' } }],
     ['PROTOCOL_MISMATCH', { settings: { ...writeJob(everySetting).settings, outputFormat: 'orc' } }],
     ['REQUEST_INVALID', { scorer: null }],
     ['REQUEST_INVALID', { settings: null }],

@@ -1,3 +1,4 @@
+import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import { describe, expect, it } from 'vitest';
 import { emptyNodeMessage } from '../../common/core/cluster-messages.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -9,6 +10,7 @@ import {
   jobB,
   jobSpec,
   kindsOf,
+  resultOf,
   summaryOf,
   token,
   WorkerRig,
@@ -26,7 +28,7 @@ describe('a lease', () => {
     rig.now = (rig.now + 100) as typeof rig.now;
     expect(kindsOf(rig.score())).toEqual(['Scored']);
     const summary = summaryOf(2);
-    const result = { token: token(1), summary, bytes: 100, crc32: 7, isUploaded: false };
+    const result = { token: token(1), ...resultOf(summary, 100), isUploaded: false };
     expect(rig.turn()).toEqual({ ...emptyNodeMessage, want: 1, results: [result] });
     expect(rig.turn()).toBeNull();
     expect(rig.hear({ committed: [token(1)] }).at(-1)).toMatchObject({ kind: 'Forgotten', reason: 'committed' });
@@ -90,7 +92,7 @@ describe('a lease', () => {
     const events = rig.hear({ revoked: [token(1)] });
     expect(kindsOf(events)).toEqual(['Heard', 'HostStopping', 'Forgotten']);
     const late = { slot: 0, host: 1, work: 1 };
-    expect(rig.tell({ kind: 'scored', ...late, summary: summaryOf(2), bytes: 1, crc32: 1 })).toEqual([]);
+    expect(rig.tell({ kind: 'scored', ...late, result: resultOf(summaryOf(2), 1) })).toEqual([]);
     expect(rig.slotKinds()).toEqual(['stopping']);
     expect(kindsOf(rig.tell({ kind: 'host-ended', slot: 0, host: 1 }))).toEqual(['SlotEmptied']);
     expect(rig.tell({ kind: 'host-ended', slot: 0, host: 1 })).toEqual([]);
@@ -113,7 +115,12 @@ describe('a lease', () => {
     rig.now = (rig.now + 1_500) as typeof rig.now;
     expect(kindsOf(rig.fail(0, 'SCORER_FAILED', false, 1))).toEqual(['AttemptFailed', 'AttemptStarted']);
     const [report] = rig.turn()?.failures ?? [];
-    expect(report).toEqual({ token: token(1), failure: failure('SCORER_FAILED'), fileIndex: 1, runSeconds: 1.5 });
+    expect(report).toEqual({
+      token: token(1),
+      failure: failure('SCORER_FAILED'),
+      fileIndex: 1,
+      circumstances: { ...noCircumstances, runSeconds: 1.5 },
+    });
     expect(rig.leaseKinds()).toEqual(['running']);
   });
 
@@ -160,7 +167,7 @@ describe('inputs', () => {
       fileRows: [1, 0, 2],
       failed: [{ index: 1, code: 'INPUT_DECODE_FAILED', message: '' }],
     } as const;
-    rig.tell({ kind: 'scored', slot: 0, host: 1, work: 1, summary, bytes: 9, crc32: 1 });
+    rig.tell({ kind: 'scored', slot: 0, host: 1, work: 1, result: resultOf(summary, 9) });
     expect(rig.turn()?.results[0]?.summary).toMatchObject({
       fileRows: [1, 0, 0, 2],
       failed: [failed[0], { index: 2, code: 'INPUT_DECODE_FAILED' }],

@@ -1,10 +1,11 @@
+import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import { describe, expect, it } from 'vitest';
 import { monotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import type { WorkerCommand } from '../../worker/core/commands.ts';
 import type { EventOf, ForgetReason, WorkerEvent } from '../../worker/core/events.ts';
-import { failure, grant, jobA, jobB, jobSpec, summaryOf, WorkerRig } from '../helpers/worker-rig.ts';
+import { failure, grant, jobA, jobB, jobSpec, resultOf, summaryOf, WorkerRig } from '../helpers/worker-rig.ts';
 import { Random } from '../sim/world.ts';
 
 type Watchers = { readonly [K in WorkerEvent['kind']]?: (event: EventOf<K>, command: WorkerCommand) => unknown };
@@ -208,11 +209,20 @@ class Walk {
       case 19: {
         const files = state.leases.get(work)?.files.length ?? 1;
         const bytes = random.pick([0, 10, limits.inlineResultBytesMax + 1]);
-        return { kind: 'scored', slot, host, work, summary: summaryOf(files), bytes, crc32: 1 };
+        return { kind: 'scored', slot, host, work, result: resultOf(summaryOf(files), bytes) };
       }
       case 20: {
         const isHostDead = random.chance(0.5);
-        return { kind: 'attempt-failed', slot, host, work, failure: problem, fileIndex: -1, isHostDead };
+        return {
+          kind: 'attempt-failed',
+          slot,
+          host,
+          work,
+          failure: problem,
+          fileIndex: -1,
+          circumstances: noCircumstances,
+          isHostDead,
+        };
       }
       case 21: {
         const [uploading = work] = state.uploads;

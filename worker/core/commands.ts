@@ -1,8 +1,9 @@
 /** Everything that can happen to a worker node, as plain data. */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { CoordinatorMessage, JoinReply } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, CoordinatorMessage, JoinReply } from '../../common/core/cluster-messages.ts';
 import type { JobName } from '../../common/core/ids.ts';
-import type { FileFailure, ResultSummary } from '../../common/core/result.ts';
+import type { FileFailure } from '../../common/core/result.ts';
+import type { HeldResult } from './state.ts';
 
 export type WorkerCommand =
   /** First of all. */
@@ -22,15 +23,13 @@ export type WorkerCommand =
   | { readonly kind: 'host-failed'; readonly slot: number; readonly host: number; readonly failure: Failure }
   /** A host that was told to stop is gone, or an idle one died. */
   | { readonly kind: 'host-ended'; readonly slot: number; readonly host: number }
-  /** `summary` is of the staged files only. */
+  /** The summary is of the staged files only. */
   | {
       readonly kind: 'scored';
       readonly slot: number;
       readonly host: number;
       readonly work: number;
-      readonly summary: ResultSummary;
-      readonly bytes: number;
-      readonly crc32: number;
+      readonly result: HeldResult;
     }
   /** `fileIndex` is among the staged files; −1 when unknown. */
   | {
@@ -40,6 +39,8 @@ export type WorkerCommand =
       readonly work: number;
       readonly failure: Failure;
       readonly fileIndex: number;
+      /** `runSeconds` is the core's to say. */
+      readonly circumstances: Omit<Circumstances, 'runSeconds'>;
       readonly isHostDead: boolean;
     }
   /** The host was found dead before it was given the mini-batch, which is not to blame. */

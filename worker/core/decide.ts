@@ -4,7 +4,7 @@
  * (starting hosts, filling slots, asking for work) is in `settle.ts`.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { CoordinatorMessage, Grant } from '../../common/core/cluster-messages.ts';
+import { noCircumstances, type CoordinatorMessage, type Grant } from '../../common/core/cluster-messages.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { monotonicMs, type JobName, type MonotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -186,6 +186,8 @@ function* killHosts(state: WorkerState): Events {
   for (const slot of state.slots.keys()) yield* stopHost(state, slot, 'kill');
 }
 
+const noResult = { bytes: 0, crc32: 0, customBytes: 0, customCrc32: 0 } as const;
+
 /** The coordinator has no more use for the job here. */
 export function* endJob(state: WorkerState, name: JobName): Events {
   const job = state.jobs.get(name);
@@ -218,7 +220,7 @@ function* decideStaged(state: WorkerState, { work, failed }: CommandOf<'staged'>
   if (lease?.state.kind !== 'staging') return;
   yield { kind: 'Staged', work, failed, at: now };
   if (failed.length < lease.files.length) return;
-  yield { kind: 'Scored', work, slot: null, result: { summary: unstagedSummary(failed), bytes: 0, crc32: 0 }, at: now };
+  yield { kind: 'Scored', work, slot: null, result: { ...noResult, summary: unstagedSummary(failed) }, at: now };
 }
 
 function* decideStagingFailed(
@@ -237,7 +239,7 @@ function* decideStagingFailed(
       slot: null,
       failure,
       fileIndex: -1,
-      runSeconds: 0,
+      circumstances: noCircumstances,
       isHostDead: false,
       at: now,
     };
@@ -264,11 +266,11 @@ function hasWorkingHost(slot: Slot, job: JobName): boolean {
 }
 
 function* decideScored(state: WorkerState, command: CommandOf<'scored'>, now: MonotonicMs): Events {
-  const { work, slot, host, bytes, crc32 } = command;
+  const { work, slot, host, result } = command;
   const lease = runningLease(state, slot, host, work);
   if (!lease) return;
-  const summary = mergeFailures(command.summary, lease.state.failed, lease.files.length);
-  yield { kind: 'Scored', work, slot, result: { summary, bytes, crc32 }, at: now };
+  const summary = mergeFailures(result.summary, lease.state.failed, lease.files.length);
+  yield { kind: 'Scored', work, slot, result: { ...result, summary }, at: now };
 }
 
 function* decideAttemptFailed(state: WorkerState, command: CommandOf<'attempt-failed'>, now: MonotonicMs): Events {
@@ -279,8 +281,8 @@ function* decideAttemptFailed(state: WorkerState, command: CommandOf<'attempt-fa
     return;
   }
   const fileIndex = mergedIndex(command.fileIndex, lease.state.failed, lease.files.length);
-  const runSeconds = (now - lease.state.since) / 1_000;
-  yield { kind: 'AttemptFailed', work, slot, failure, fileIndex, runSeconds, isHostDead, at: now };
+  const circumstances = { ...command.circumstances, runSeconds: (now - lease.state.since) / 1_000 };
+  yield { kind: 'AttemptFailed', work, slot, failure, fileIndex, circumstances, isHostDead, at: now };
 }
 
 function* decideUploadFailed(state: WorkerState, command: CommandOf<'upload-failed'>, now: MonotonicMs): Events {

@@ -3,7 +3,7 @@
  * which they come; the others only change the state.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { Grant, JobSpec, JoinReply, NodeMessage } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, Grant, JobSpec, JoinReply, NodeMessage } from '../../common/core/cluster-messages.ts';
 import type { JobName, MonotonicMs } from '../../common/core/ids.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { FileFailure } from '../../common/core/result.ts';
@@ -102,7 +102,7 @@ export type WorkerEvent =
       readonly slot: number | null;
       readonly failure: Failure;
       readonly fileIndex: number;
-      readonly runSeconds: number;
+      readonly circumstances: Circumstances;
       readonly isHostDead: boolean;
       readonly at: MonotonicMs;
     }

@@ -286,11 +286,11 @@ function holdResult(state: WorkerState, { work, slot, result, at }: EventOf<'Sco
 }
 
 function failAttempt(state: WorkerState, event: EventOf<'AttemptFailed'>): void {
-  const { work, slot, failure, fileIndex, runSeconds } = event;
+  const { work, slot, failure, fileIndex, circumstances } = event;
   const lease = leaseOf(state, work);
   if (slot !== null) endAttempt(state, lease, slot, event.isHostDead, event.at);
   state.outbox.started.delete(work);
-  enter(state, lease, { kind: 'failed', failure, fileIndex, runSeconds });
+  enter(state, lease, { kind: 'failed', failure, fileIndex, circumstances });
   state.outbox.failures.add(work);
 }
 

@@ -63,7 +63,7 @@ function buildResults(state: WorkerState): ResultReport[] {
   let inlineBytes = 0;
   for (const work of state.outbox.results) {
     const report = buildResult(leaseOf(state, work));
-    inlineBytes += report.isUploaded ? 0 : report.bytes;
+    inlineBytes += report.isUploaded ? 0 : report.bytes + report.customBytes;
     if (reports.length > 0 && inlineBytes > limits.reportInlineBytesMax) break;
     reports.push(report);
   }
@@ -72,13 +72,12 @@ function buildResults(state: WorkerState): ResultReport[] {
 
 function buildResult({ work, token, state }: Lease): ResultReport {
   invariant(state.kind === 'scored', `work ${work} is ${state.kind}, not scored`);
-  const { summary, bytes, crc32 } = state.result;
-  return { token, summary, bytes, crc32, isUploaded: state.upload.kind === 'done' };
+  return { token, ...state.result, isUploaded: state.upload.kind === 'done' };
 }
 
 function buildFailure({ work, token, state }: Lease): AttemptFailureReport {
   invariant(state.kind === 'failed', `work ${work} is ${state.kind}, not failed`);
-  return { token, failure: state.failure, fileIndex: state.fileIndex, runSeconds: state.runSeconds };
+  return { token, failure: state.failure, fileIndex: state.fileIndex, circumstances: state.circumstances };
 }
 
 function leaseOf(state: WorkerState, work: number): Lease {

@@ -12,7 +12,7 @@
  * numbered too, so that word from a host or an upload that was given up is recognised and passed over.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { HostFailureReport, JobSpec } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, HostFailureReport, JobSpec } from '../../common/core/cluster-messages.ts';
 import type { JobName, MonotonicMs } from '../../common/core/ids.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { FileFailure, ResultSummary } from '../../common/core/result.ts';
@@ -107,13 +107,22 @@ export type LeaseState =
       readonly slot: number;
     }
   | { readonly kind: 'scored'; readonly result: HeldResult; readonly upload: Upload }
-  | { readonly kind: 'failed'; readonly failure: Failure; readonly fileIndex: number; readonly runSeconds: number };
+  | {
+      readonly kind: 'failed';
+      readonly failure: Failure;
+      readonly fileIndex: number;
+      readonly circumstances: Circumstances;
+    };
 
 /** What a scored mini-batch gave; the shell keeps its bytes until the lease is forgotten. */
 export interface HeldResult {
   readonly summary: ResultSummary;
+  /** Of the rows. */
   readonly bytes: number;
   readonly crc32: number;
+  /** Of the files that user code wrote; they follow the rows' bytes. */
+  readonly customBytes: number;
+  readonly customCrc32: number;
 }
 
 export type Upload =

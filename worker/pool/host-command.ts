@@ -21,10 +21,15 @@ export interface HostCommandOptions {
   readonly environment: HostEnvironmentOptions;
 }
 
+/** Whether the scorer runs in the Python host. */
+export function isPythonScorer({ kind }: Scorer): boolean {
+  return kind === 'python' || kind === 'mlflow';
+}
+
 /** The command of the host for `scorer`. */
 export function hostCommand(options: HostCommandOptions): HostCommand {
   const env = hostEnvironment(options.environment);
-  if (options.scorer.kind !== 'python') {
+  if (!isPythonScorer(options.scorer)) {
     return { command: process.execPath, args: [compiledFile('worker', 'scorers', 'node-host.js')], env };
   }
   invariant(options.python !== null, 'a Python scorer needs a resolved interpreter');

@@ -24,6 +24,8 @@ export interface HostProcessOptions extends HostConnectionOptions {
 }
 
 export interface ScoreOptions {
+  /** Ordinal of the first file in the job's input order. */
+  readonly first: number;
   /** Of run(); it begins anew whenever rows arrive. */
   readonly timeoutMs: number;
   /** Kills the host; `score` rejects with the signal's reason. */
@@ -107,7 +109,9 @@ export class HostProcess {
    */
   async score(files: readonly HostFile[], options: ScoreOptions): Promise<ScoreOutcome> {
     options.signal?.throwIfAborted();
-    const payload = Buffer.from(JSON.stringify({ sequence: this.#connection.beginMiniBatch(), files }));
+    const payload = Buffer.from(
+      JSON.stringify({ sequence: this.#connection.beginMiniBatch(), first: options.first, files }),
+    );
     if (payload.length > limits.framePayloadBytesMax) {
       return failed(failures.tooManyFiles(files.length, payload.length), 'error');
     }

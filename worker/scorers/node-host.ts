@@ -88,9 +88,10 @@ async function openScorer(message: HostInit): Promise<HostScorer> {
       return openScriptScorer(message, message.scorer);
     }
     case 'python':
+    case 'mlflow':
       throw new BatchError(
         'INTERNAL',
-        'this scoring host runs ONNX models and JavaScript; it was sent a Python script',
+        `this scoring host runs ONNX models and JavaScript; it was sent a ${kind} scorer`,
       );
     default:
       return unreachable(kind);

@@ -35,7 +35,7 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   // Loaded beside the model, which takes about as long; an error comes out where it is awaited again.
   import('apache-arrow').catch(() => undefined);
   const model = await openModel(findModel(host.modelPath), host.settings.loggingLevel);
-  const reader = await openReader(model.inputs, scorer.scale);
+  const reader = await openReader(model.inputs, scorer.settings.image.scale);
   const { batch } = model.inputs;
   const makeTable = await openTableMaker(model.outputs, { hasRowNumbers: reader.hasRowNumbers, batch });
   return {

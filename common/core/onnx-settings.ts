@@ -1,0 +1,56 @@
+/**
+ * `settings.onnx` of a deployment: what the built-in ONNX scorer is told about a model. Null: inferred from the model, and
+ * said in the log of the scoring host.
+ */
+
+export type ImageLayout = 'nchw' | 'nhwc';
+export type ImageChannels = 'gray' | 'rgb' | 'bgr';
+/** An execution provider of onnxruntime. */
+export type ExecutionProvider = 'cpu' | 'cuda' | 'tensorrt' | 'webgpu';
+
+export interface OnnxImageSettings {
+  readonly layout: ImageLayout | null;
+  /** Pixels. */
+  readonly width: number | null;
+  readonly height: number | null;
+  readonly channels: ImageChannels | null;
+  /** A pixel 0..255 becomes `(pixel * scale - mean) / std`; one number for all channels or one for each, in the model's order. */
+  readonly scale: number;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+export interface OnnxSettings {
+  readonly image: OnnxImageSettings;
+  /** Input of the model to column of the file, where their names differ. */
+  readonly columns: Readonly<Record<string, string>>;
+  /** A missing value: refused (the file fails), or replaced by this. */
+  readonly missing: 'refuse' | { readonly fill: number | string };
+  /** Rows of one call of the model at most; null: auto. */
+  readonly batchRows: number | null;
+  /** Names of classes, by index. */
+  readonly labels: readonly string[] | null;
+  /** Only the best so many classes, best first. */
+  readonly topK: number | null;
+  /** Outputs of the model that become columns; null: all. */
+  readonly outputs: readonly string[] | null;
+  /** Tried in this order. */
+  readonly providers: readonly ExecutionProvider[];
+}
+
+/** Nothing told. */
+export const defaultOnnxSettings: OnnxSettings = {
+  image: { layout: null, width: null, height: null, channels: null, scale: 1, mean: [], std: [] },
+  columns: {},
+  missing: 'refuse',
+  batchRows: null,
+  labels: null,
+  topK: null,
+  outputs: null,
+  providers: ['cpu'],
+};
+
+/** The defaults with another factor for pixels. */
+export function scaledOnnxSettings(scale: number): OnnxSettings {
+  return { ...defaultOnnxSettings, image: { ...defaultOnnxSettings.image, scale } };
+}
