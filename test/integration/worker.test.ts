@@ -266,7 +266,7 @@ def run(mini_batch):
     // The copies are gone when the attempt is.
     const jobDir = join(dir, 'scratch', 'nodes', 'node-1', 'jobs', job);
     fake.send({ committed: [grant.token] });
-    await expect.poll(() => readdirSync(jobDir).sort(), { timeout: 20_000 }).toEqual(['hosts', 'logs']);
+    await expect.poll(() => readdirSync(jobDir).sort(), { timeout: 20_000 }).toEqual(['custom', 'hosts', 'logs']);
   });
 
   it('fetches a file again whose local namesake is another one', async () => {
