@@ -101,6 +101,11 @@ export function pythonSetting(flag: string | undefined, environment: Environment
   return picker(environment)('--python', flag, 'python3', asNonEmpty);
 }
 
+/** Tool that makes conda environments: a path or a name; null: micromamba, mamba or conda, whichever is on PATH. */
+export function condaSetting(environment: Environment): string | null {
+  return environment['BATCHMILL_CONDA'] || null;
+}
+
 /** Where the coordinator's HTTP API is, as clients reach it. @throws USAGE */
 export function serverSetting(flag: string | undefined, environment: Environment = process.env): Address {
   return picker(environment)('--server', flag, '127.0.0.1:7078', (text, what) =>

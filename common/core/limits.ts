@@ -112,6 +112,18 @@ export const limits = {
 
   /** A conda file travels with its job, to every node. */
   condaYamlCharsMax: 262_144,
+  /** Solving for conda and compiling without wheels take their time; an installer that hangs is ended after it. */
+  environmentBuildMsMax: 3_600_000,
+  /** Slots that ask for an environment right after it could not be built are told so without another try. */
+  environmentFailureKeptMs: 10_000,
+  /** Lines of the installer that go with the failure; the log has all of them. */
+  environmentLogLinesKept: 20,
+  /** Between two lines of progress, and between two signs of life of whoever builds. */
+  environmentProgressMs: 1_000,
+  /** Between two looks at an environment that another process builds. */
+  environmentLockPollMs: 250,
+  /** A builder on a machine into which we cannot look is taken for dead when it gives no sign for this long. */
+  environmentLockSilentMs: 60_000,
 
   /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
   apiBodyBytesMax: 1_048_576,
