@@ -7,12 +7,11 @@ import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
-import type { Environment } from '../common/config/process-settings.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import { HostLog } from './host-log.ts';
+import type { HostSetup } from './host-setup.ts';
 import type { NodeFiles } from './node-files.ts';
-import { hostCommand, isPythonScorer, resolvePython, type HostCommand } from './pool/host-command.ts';
 import { HostProcess, type Scored, type ScoreOutcome } from './pool/host-process.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
@@ -26,10 +25,8 @@ export interface HostSlotsOptions {
   /** Name of the worker node, as scripts are told it. */
   readonly node: string;
   readonly files: NodeFiles;
-  /** A path or a name; null: whichever is on PATH. */
-  readonly python: string | null;
-  /** Of the worker node; scoring hosts get what `hostEnvironment` lets pass. */
-  readonly environment: Environment;
+  /** What hosts are started with. */
+  readonly setup: HostSetup;
   readonly log: Log;
   readonly tell: (command: WorkerCommand) => void;
 }
@@ -57,7 +54,6 @@ export class HostSlots {
   readonly #options: HostSlotsOptions;
   readonly #hosts = new Map<number, Host>();
   readonly #ends = new Map<number, Promise<void>>();
-  #python: Promise<string> | null = null;
   started = 0;
 
   constructor(options: HostSlotsOptions) {
@@ -72,7 +68,7 @@ export class HostSlots {
       stderrPath: files.logPath(spec.name, slot, 'stderr'),
       log,
     });
-    const process = this.#start(slot, spec, artifacts, hostLog, stopping.signal);
+    const process = this.#start(slot, host, spec, artifacts, hostLog, stopping.signal);
     const held = { job: spec.name, stopping, process, log: hostLog, attempt: Promise.resolve() };
     this.#hosts.set(host, held);
     this.started += 1;
@@ -122,13 +118,21 @@ export class HostSlots {
 
   async #start(
     slot: number,
+    host: number,
     spec: JobSpec,
     artifacts: JobArtifacts,
     log: HostLog,
     signal: AbortSignal,
   ): Promise<HostProcess> {
-    const { files } = this.#options;
-    const command = await this.#command(spec, artifacts);
+    const { files, setup, tell } = this.#options;
+    const { warnings, ...command } = await setup.command({
+      host,
+      spec,
+      modelDir: artifacts.model?.dir ?? null,
+      signal,
+      onProgress: (text) => tell({ kind: 'preparing', job: spec.name, text }),
+    });
+    for (const warning of warnings) log.append('stderr', Buffer.from(`batchmill: ${warning}\n`));
     const cwd = await files.makeHostDir(spec.name, slot);
     const customDir = await files.makeCustomDir(spec.name, slot);
     return HostProcess.start({
@@ -147,25 +151,6 @@ export class HostSlots {
     });
   }
 
-  async #command(spec: JobSpec, { model }: JobArtifacts): Promise<HostCommand> {
-    const { scorer, settings } = spec;
-    const { environment } = this.#options;
-    return hostCommand({
-      scorer,
-      python: isPythonScorer(scorer) ? await this.#findPython() : null,
-      environment: { node: environment, deployment: settings.environmentVariables, modelDir: model?.dir ?? null },
-    });
-  }
-
-  /** Once, when the first Python script comes; a failure is not kept: somebody may install one. */
-  #findPython(): Promise<string> {
-    this.#python ??= resolvePython(this.#options.python).catch((error: unknown) => {
-      this.#python = null;
-      throw error;
-    });
-    return this.#python;
-  }
-
   /** Tells how a host starts and how it ends; its end comes after the outcome of what it was scoring. */
   async #watch(slot: number, host: number, held: Host): Promise<void> {
     const { tell } = this.#options;
@@ -180,6 +165,7 @@ export class HostSlots {
     }
     this.#hosts.delete(host);
     this.#ends.delete(host);
+    this.#options.setup.release(host);
     await held.log.close();
     if (ready instanceof HostProcess) tell({ kind: 'host-ended', slot, host });
     else tell({ kind: 'host-failed', slot, host, failure: ready.toFailure() });

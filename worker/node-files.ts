@@ -2,6 +2,7 @@
  * Where a worker node keeps things in its scratch folder:
  *
  *   artifacts/…                                models and code, shared by all nodes that use the folder
+ *   environments/…                             built environments, shared in the same way
  *   nodes/<node>/spool/                        results too large for memory
  *   nodes/<node>/jobs/<job>/<token>/           fetched inputs of an attempt
  *   nodes/<node>/jobs/<job>/hosts/slot-N/      working directory of a scoring host
@@ -21,12 +22,14 @@ import { confine } from '../common/storage/confine.ts';
 
 export class NodeFiles {
   readonly artifactsDir: string;
+  readonly environmentsDir: string;
   readonly spoolDir: string;
   readonly #jobsDir: string;
 
   constructor(scratchDir: string, node: NodeName) {
     const nodeDir = confine(join(scratchDir, 'nodes'), node);
     this.artifactsDir = join(scratchDir, 'artifacts');
+    this.environmentsDir = join(scratchDir, 'environments');
     this.spoolDir = join(nodeDir, 'spool');
     this.#jobsDir = join(nodeDir, 'jobs');
   }

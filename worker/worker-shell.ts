@@ -18,6 +18,7 @@ import type { EventOf, WorkerEvent } from './core/events.ts';
 import { logLine } from './core/log-line.ts';
 import { hasReports } from './core/report.ts';
 import { newWorkerState, type WorkerState } from './core/state.ts';
+import { HostSetup } from './host-setup.ts';
 import { HostSlots, type JobArtifacts } from './host-slots.ts';
 import { NodeFiles } from './node-files.ts';
 import { ArtifactCache } from './staging/artifact-cache.ts';
@@ -34,6 +35,7 @@ export class WorkerShell {
   readonly #options: WorkerShellOptions;
   readonly #state: WorkerState;
   readonly #files: NodeFiles;
+  readonly #setup: HostSetup;
   readonly #hosts: HostSlots;
   readonly #artifacts: ArtifactCache;
   readonly #works: WorkTable;
@@ -62,7 +64,10 @@ export class WorkerShell {
     this.#state = newWorkerState({ slots, joinMsMax });
     this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
     const tell = (command: WorkerCommand): void => this.#tell(command);
-    this.#hosts = new HostSlots({ node: options.request.name, files: this.#files, python, environment, log, tell });
+    const { environmentsDir } = this.#files;
+    const { scratchDir } = options;
+    this.#setup = new HostSetup({ environmentsDir, scratchDir, python, slots, environment, clock, delay, log });
+    this.#hosts = new HostSlots({ node: options.request.name, files: this.#files, setup: this.#setup, log, tell });
     const source = this.#bulk;
     const root = this.#files.artifactsDir;
     this.#artifacts = new ArtifactCache({ root, source, clock, delay, signal: this.#over.signal });
@@ -194,6 +199,7 @@ export class WorkerShell {
       case 'AttemptUndone':
       case 'Uploaded':
       case 'UploadPutOff':
+      case 'PreparationMoved':
         // These only change the core's state.
         return;
     }
@@ -235,7 +241,7 @@ export class WorkerShell {
   }
 
   #sweptOnce(): Promise<void> {
-    this.#swept ??= Promise.all([this.#files.sweep(), this.#artifacts.sweep()]).then(
+    this.#swept ??= Promise.all([this.#files.sweep(), this.#artifacts.sweep(), this.#setup.environments.sweep()]).then(
       () => undefined,
       (error: unknown) => this.#options.log.warn('the scratch folder cannot be swept', { reason: reasonOf(error) }),
     );

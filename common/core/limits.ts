@@ -120,6 +120,8 @@ export const limits = {
   environmentLogLinesKept: 20,
   /** Between two lines of progress, and between two signs of life of whoever builds. */
   environmentProgressMs: 1_000,
+  /** What a node says of it, in one line. */
+  preparationCharsMax: 400,
   /** Between two looks at an environment that another process builds. */
   environmentLockPollMs: 250,
   /** A builder on a machine into which we cannot look is taken for dead when it gives no sign for this long. */

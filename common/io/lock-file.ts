@@ -80,12 +80,7 @@ async function place(path: string, fileSystem: FileSystem, self: ProcessIdentity
 }
 
 /** Moves a dead holder's lock away; if it has been replaced by a live one in between, puts that one back. */
-async function takeAway(
-  path: string,
-  fileSystem: FileSystem,
-  self: ProcessIdentity,
-  staleText: string,
-): Promise<void> {
+async function takeAway(path: string, fileSystem: FileSystem, self: ProcessIdentity, staleText: string): Promise<void> {
   const aside = nameOf(path, self, 'stale.');
   try {
     await fileSystem.rename(path, aside);

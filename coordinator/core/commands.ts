@@ -53,6 +53,8 @@ export type Command =
       readonly failure: Failure;
       readonly wallMs: number;
     }
+  /** How far a node is with an environment of the job; empty: it is done or given up. */
+  | { readonly kind: 'preparing'; readonly node: NodeName; readonly job: JobName; readonly text: string }
   | {
       readonly kind: 'attempt-failed';
       readonly node: NodeName;

@@ -155,6 +155,14 @@ export function want(ledger: Ledger, command: CommandOf<'want'>): readonly Event
   return [{ kind: 'Wanted', node: node.name, leases: Math.min(command.leases, node.slots + limits.workAheadMax) }];
 }
 
+/** Of no consequence but for people who wait. */
+export function preparing(ledger: Ledger, command: CommandOf<'preparing'>): readonly Event[] {
+  const { node, text } = command;
+  const job = ledger.jobs.get(command.job);
+  if (!ledger.nodes.has(node) || !job || isFinal(job.state)) return [];
+  return [{ kind: 'NodePrepares', job: job.name, node, text: text.slice(0, limits.preparationCharsMax) }];
+}
+
 export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node || node.state === 'draining') return [];

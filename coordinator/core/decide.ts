@@ -9,7 +9,7 @@ import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
-import { disconnected, heartbeat, hello, join, leaving, returned, tick, want } from './decide-node.ts';
+import { disconnected, heartbeat, hello, join, leaving, preparing, returned, tick, want } from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
@@ -54,6 +54,8 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return returned(ledger, command);
     case 'host-failed':
       return hostFailed(ledger, command);
+    case 'preparing':
+      return preparing(ledger, command);
     case 'attempt-failed': {
       const lease = findLease(ledger, command.node, command.token);
       return lease && !lease.placed ? failureEvents(ledger, lease, command.failure, command.fileIndex, at) : [];

@@ -151,6 +151,7 @@ export type VolatileEvent =
   | { readonly kind: 'LeaseDisowned'; readonly node: NodeName; readonly token: Token }
   | { readonly kind: 'CopyStarted'; readonly job: JobName; readonly copy: Copy }
   | { readonly kind: 'HostFailed'; readonly job: JobName; readonly node: NodeName; readonly failure: Failure }
+  | { readonly kind: 'NodePrepares'; readonly job: JobName; readonly node: NodeName; readonly text: string }
   | { readonly kind: 'Stalled'; readonly job: JobName | null; readonly failure: Failure | null }
   | { readonly kind: 'TimeStalled'; readonly byMs: number }
   | { readonly kind: 'GrantsHeld'; readonly until: number };

@@ -23,6 +23,7 @@ export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
     heartbeatGapMsMax: 0,
     lastHeartbeatAt: null,
     leases: new Set(),
+    preparations: new Map(),
   });
 }
 
@@ -32,6 +33,21 @@ export function nodeConnected(ledger: Ledger, event: EventOf<'NodeConnected'>): 
   node.state = 'ready';
   node.heardAt = event.at;
   node.lastHeartbeatAt = null;
+  setCredit(ledger, event.node, 0);
+}
+
+export function nodePrepares(ledger: Ledger, { node, job, text }: EventOf<'NodePrepares'>): void {
+  const { preparations } = nodeOf(ledger, node);
+  if (text === '') preparations.delete(job);
+  else preparations.set(job, text);
+}
+
+/** What it was about to prepare it says anew when it comes back. */
+export function nodeDisconnected(ledger: Ledger, event: EventOf<'NodeDisconnected'>): void {
+  const node = nodeOf(ledger, event.node);
+  node.isConnected = false;
+  node.heardAt = event.at;
+  node.preparations.clear();
   setCredit(ledger, event.node, 0);
 }
 

@@ -7,7 +7,15 @@ import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Event, EventOf } from './events.ts';
 import { batchReady, endLease, granted, makePending, refreshRunnable, released, split } from './evolve-lease.ts';
-import { nodeConnected, nodeHeard, nodeJoined, setCredit, setNodeState } from './evolve-node.ts';
+import {
+  nodeConnected,
+  nodeDisconnected,
+  nodeHeard,
+  nodeJoined,
+  nodePrepares,
+  setCredit,
+  setNodeState,
+} from './evolve-node.ts';
 import { appended, attemptFailed, committed, copyStarted, placed, quarantined, schemaFixed } from './evolve-output.ts';
 import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
 
@@ -74,9 +82,9 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'NodeConnected':
       return nodeConnected(ledger, event);
     case 'NodeDisconnected':
-      nodeOf(ledger, event.node).isConnected = false;
-      nodeOf(ledger, event.node).heardAt = event.at;
-      return setCredit(ledger, event.node, 0);
+      return nodeDisconnected(ledger, event);
+    case 'NodePrepares':
+      return nodePrepares(ledger, event);
     case 'NodeHeard':
       return nodeHeard(ledger, event);
     case 'NodeSuspected':
@@ -167,6 +175,7 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
     }
     job.waiting.clear();
     job.copy = null;
+    for (const node of ledger.nodes.values()) node.preparations.delete(job.name);
   }
   refreshRunnable(ledger, job);
 }

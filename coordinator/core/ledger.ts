@@ -158,6 +158,8 @@ export interface Node {
   heartbeatGapMsMax: number;
   lastHeartbeatAt: number | null;
   readonly leases: Set<number>;
+  /** What it prepares before it can score, by job: one line for people. */
+  readonly preparations: Map<JobName, string>;
 }
 
 export function newLedger(options: { readonly heartbeatMs: number | null }): Ledger {

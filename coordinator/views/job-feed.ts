@@ -2,20 +2,22 @@
  * What happens to jobs, as lines for people: a fold of the events that have become durable. Keeps the last lines of each
  * job for those who come late; progress is told at most once per interval.
  */
-import type { JobName } from '../../common/core/ids.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobEvent } from '../api/backend.ts';
-import type { Event } from '../core/events.ts';
+import type { Event, EventOf } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
-import { isoTime, jobView } from './job-view.ts';
+import { isoTime, jobView, preparationOf } from './job-view.ts';
 
 interface Feed {
   sequence: number;
   readonly past: JobEvent[];
   readonly listeners: Set<() => void>;
   waiting: string | null;
+  /** By node: the phase of its preparation that was told last. */
+  readonly phases: Map<NodeName, string>;
   isDirty: boolean;
 }
 
@@ -34,6 +36,7 @@ export class JobFeeds {
     if (!('job' in event) || event.job === null) return;
     const job = this.#ledger.jobs.get(event.job);
     if (!job) return;
+    if (event.kind === 'NodePrepares') this.#tellPhase(job, event);
     const line = describe(job, event);
     if (line) this.#tell(job, line.kind, line.message);
     else this.#feed(event.job).isDirty = true;
@@ -44,7 +47,8 @@ export class JobFeeds {
     for (const job of this.#ledger.jobs.values()) {
       if (isFinal(job.state)) continue;
       const feed = this.#feed(job.name);
-      const waiting = jobView(this.#ledger, job).waiting;
+      // Preparations have lines of their own, one for each phase; their seconds move the progress.
+      const waiting = preparationOf(this.#ledger, job) === null ? jobView(this.#ledger, job).waiting : null;
       if (waiting !== feed.waiting && waiting !== null) this.#tell(job, 'waiting', waiting);
       feed.waiting = waiting;
       if (!feed.isDirty) continue;
@@ -85,10 +89,21 @@ export class JobFeeds {
   #feed(name: JobName): Feed {
     let feed = this.#feeds.get(name);
     if (!feed) {
-      feed = { sequence: 0, past: [], listeners: new Set(), waiting: null, isDirty: false };
+      feed = { sequence: 0, past: [], listeners: new Set(), waiting: null, phases: new Map(), isDirty: false };
       this.#feeds.set(name, feed);
     }
     return feed;
+  }
+
+  /** When it begins, comes to another phase, ends. */
+  #tellPhase(job: Job, { node, text }: EventOf<'NodePrepares'>): void {
+    const { phases } = this.#feed(job.name);
+    const before = phases.get(node) ?? '';
+    const phase = phaseOf(text);
+    if (phase === before) return;
+    if (phase === '') phases.delete(node);
+    else phases.set(node, phase);
+    this.#tell(job, 'waiting', `${node}: ${phase === '' ? `${before}, ended` : phase}`);
   }
 
   #tell(job: Job, kind: JobEvent['kind'], message: string): void {
@@ -128,6 +143,11 @@ function progressMessage(job: Job): string {
   const total = job.isListed ? `${job.files}` : `${job.files}+`;
   const failed = job.failedFiles > 0 ? `, ${job.failedFiles} failed` : '';
   return `${job.scoredFiles} of ${total} files scored${failed}, ${job.rows} rows`;
+}
+
+/** Without its seconds, and without what the installer is at. */
+function phaseOf(text: string): string {
+  return text.replace(/ \d+ s( · .*)?$/, '');
 }
 
 /** The line that an event is worth by itself; undefined for those that only move the progress. */
@@ -186,6 +206,7 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
     case 'LeaseDisowned':
     case 'TimeStalled':
     case 'GrantsHeld':
+    case 'NodePrepares':
       return undefined;
     default:
       return unreachable(event);

@@ -50,11 +50,22 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (job.state === 'Finalizing') return null;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
+  const preparing = preparationOf(ledger, job);
+  if (preparing !== null) return preparing;
   if (job.leased > 0) return null;
   if (job.files === 0 && !job.isListed) return 'the input is being listed';
   if (!job.pending.isEmpty) return 'every slot is busy with other work';
   if (job.waiting.size > 0) return `${job.waiting.size} mini-batches failed and are tried again after a pause`;
   return null;
+}
+
+/** What all nodes that hold leases of the job are still preparing, in the words of the first; null when one scores. */
+export function preparationOf(ledger: Ledger, job: Job): string | null {
+  const nodes = [...job.nodes.keys()].flatMap((name) => ledger.nodes.get(name) ?? []);
+  const first = nodes[0];
+  if (first === undefined || !nodes.every(({ preparations }) => preparations.has(job.name))) return null;
+  const more = nodes.length === 1 ? '' : ` (and ${nodes.length - 1} more)`;
+  return `${first.name}: ${first.preparations.get(job.name) ?? ''}${more}`;
 }
 
 export function nodeView(node: Node): NodeView {

@@ -21,6 +21,8 @@ export type WorkerCommand =
   | { readonly kind: 'host-ready'; readonly slot: number; readonly host: number }
   /** init() failed, or the host could not be started; there is no process any more. */
   | { readonly kind: 'host-failed'; readonly slot: number; readonly host: number; readonly failure: Failure }
+  /** How far an environment of the job is; empty when it is done or given up. */
+  | { readonly kind: 'preparing'; readonly job: JobName; readonly text: string }
   /** A host that was told to stop is gone, or an idle one died. */
   | { readonly kind: 'host-ended'; readonly slot: number; readonly host: number }
   /** The summary is of the staged files only. */

@@ -54,6 +54,12 @@ const deciders: Deciders = {
   'host-ready': function* (state, { slot, host }) {
     if (isAt(state, slot, host, 'starting')) yield { kind: 'HostReady', slot };
   },
+  preparing: function* (state, { job, text }) {
+    // Every slot that waits says the same.
+    if (state.jobs.has(job) && (state.preparations.get(job) ?? '') !== text) {
+      yield { kind: 'PreparationMoved', job, text };
+    }
+  },
   'host-failed': decideHostFailed,
   'host-ended': function* (state, { slot, host }) {
     if (isAt(state, slot, host, 'stopping') || isAt(state, slot, host, 'idle')) yield { kind: 'SlotEmptied', slot };

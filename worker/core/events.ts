@@ -70,6 +70,8 @@ export type WorkerEvent =
     }
   /** ORDER: start a scoring host; answer with `host-ready` or `host-failed`. */
   | { readonly kind: 'HostStarted'; readonly slot: number; readonly host: number; readonly spec: JobSpec }
+  /** Long work before the first mini-batch has moved on; empty when it is over. */
+  | { readonly kind: 'PreparationMoved'; readonly job: JobName; readonly text: string }
   | { readonly kind: 'HostReady'; readonly slot: number }
   /** init() failed: reported, and not tried again before `retryAt`. */
   | { readonly kind: 'HostFailed'; readonly job: JobName; readonly failure: Failure; readonly retryAt: MonotonicMs }

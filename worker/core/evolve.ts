@@ -70,6 +70,8 @@ const writers: Writers = {
   },
   JobEnded: (state, { job }) => {
     state.jobs.delete(job);
+    state.preparations.delete(job);
+    state.outbox.preparations.delete(job);
   },
   LeaseGranted: grantLease,
   StagingStarted: (state, { work, at }) => {
@@ -93,6 +95,11 @@ const writers: Writers = {
     invariant(state.slots[slot]?.kind === 'empty', `slot ${slot} is taken`);
     state.hosts = host;
     state.slots[slot] = { kind: 'starting', host, job: spec.name };
+  },
+  PreparationMoved: (state, { job, text }) => {
+    if (text === '') state.preparations.delete(job);
+    else state.preparations.set(job, text);
+    state.outbox.preparations.add(job);
   },
   HostReady: (state, { slot }) => {
     const starting = state.slots[slot];
@@ -184,6 +191,9 @@ function forgetStream(state: WorkerState): void {
   outbox.started.clear();
   outbox.results.clear();
   outbox.failures.clear();
+  // Told anew on the next stream, as far as it still goes on.
+  outbox.preparations.clear();
+  for (const job of state.preparations.keys()) outbox.preparations.add(job);
   // Leases that were given back are not in the next hello, which says the same.
   outbox.returned.length = 0;
   outbox.isLeaving = state.leaving !== 'none';
@@ -223,6 +233,7 @@ function clearReported(state: WorkerState, { message, at }: EventOf<'Reported'>)
   for (const token of message.started) outbox.started.delete(workOf(state, token));
   for (const result of message.results) outbox.results.delete(workOf(state, result.token));
   for (const failure of message.failures) outbox.failures.delete(workOf(state, failure.token));
+  for (const { job } of message.preparations) outbox.preparations.delete(job);
   outbox.hostFailures.splice(0, message.hostFailures.length);
   outbox.returned.splice(0, message.returned.length);
 }

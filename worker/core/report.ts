@@ -18,8 +18,9 @@ export function hasReports(state: WorkerState): boolean {
   if (outbox.isLeaving) return true;
   // Until hello is answered the coordinator does not know the tokens that a report would name.
   if (link.offered !== null) return false;
-  const { started, results, failures, hostFailures, returned } = outbox;
-  const things = started.size + results.size + failures.size + hostFailures.length + returned.length;
+  const { started, results, failures, hostFailures, preparations, returned } = outbox;
+  const things =
+    started.size + results.size + failures.size + hostFailures.length + preparations.size + returned.length;
   return things > 0 || wantedLeases(state) > 0;
 }
 
@@ -42,6 +43,7 @@ export function buildReport(state: WorkerState, heartbeat: { readonly rssBytes: 
     results: buildResults(state),
     failures: [...outbox.failures].map((work) => buildFailure(leaseOf(state, work))),
     hostFailures: [...outbox.hostFailures],
+    preparations: [...outbox.preparations].map((job) => ({ job, text: state.preparations.get(job) ?? '' })),
     returned: [...outbox.returned],
   };
 }

@@ -35,6 +35,8 @@ export interface WorkerState {
   /** In order of their first announcement. */
   readonly jobs: Map<JobName, Job>;
   readonly slots: Slot[];
+  /** What is being prepared for a job, one line for people. */
+  readonly preparations: Map<JobName, string>;
 
   /** Indexes of `leases` by state; `Job.ready` has the ready ones. */
   readonly granted: Set<number>;
@@ -168,6 +170,8 @@ export interface Outbox {
   readonly results: Set<number>;
   readonly failures: Set<number>;
   readonly hostFailures: HostFailureReport[];
+  /** Jobs whose line in `preparations` has changed. */
+  readonly preparations: Set<JobName>;
   readonly returned: Token[];
   isLeaving: boolean;
 }
@@ -181,6 +185,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
     byToken: new Map(),
     jobs: new Map(),
     slots: Array.from({ length: config.slots }, () => ({ kind: 'empty' }) as const),
+    preparations: new Map(),
     granted: new Set(),
     staging: new Set(),
     running: new Set(),
@@ -200,6 +205,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
       results: new Set(),
       failures: new Set(),
       hostFailures: [],
+      preparations: new Set(),
       returned: [],
       isLeaving: false,
     },

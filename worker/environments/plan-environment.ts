@@ -151,7 +151,9 @@ function planVenv(name: string, file: CondaFile, tools: NodeTools, { dir }: Buil
     warnings:
       wanted === null
         ? []
-        : [`environment ${name} asks for Python ${wanted}; this node has ${found} (${interpreter.path}), which is used`],
+        : [
+            `environment ${name} asks for Python ${wanted}; this node has ${found} (${interpreter.path}), which is used`,
+          ],
   };
 }
 

@@ -19,6 +19,19 @@ export interface HostCommandOptions {
   /** From {@link resolvePython}; null where no Python scorer runs. */
   readonly python: string | null;
   readonly environment: HostEnvironmentOptions;
+  /** Inside of a container instead, whose `python3` it is then; Python scorers only. */
+  readonly container?: Container | null;
+}
+
+/** A container image and what of this machine is seen in it. */
+export interface Container {
+  /** Absolute path of Apptainer. */
+  readonly apptainer: string;
+  readonly image: string;
+  /** Absolute folders, at the same places inside. */
+  readonly binds: readonly string[];
+  /** The host has a GPU of the node's. */
+  readonly hasGpu: boolean;
 }
 
 /** Whether the scorer runs in the Python host. */
@@ -32,9 +45,25 @@ export function hostCommand(options: HostCommandOptions): HostCommand {
   if (!isPythonScorer(options.scorer)) {
     return { command: process.execPath, args: [compiledFile('worker', 'scorers', 'node-host.js')], env };
   }
-  invariant(options.python !== null, 'a Python scorer needs a resolved interpreter');
   const args = ['-X', 'faulthandler', packageFile('worker', 'python', 'batchmill_host')];
+  if (options.container) return inContainer(options.container, args, env);
+  invariant(options.python !== null, 'a Python scorer needs a resolved interpreter');
   return { command: options.python, args, env };
+}
+
+/** Apptainer hands on the channels (descriptors 3 and 4) and all variables but PATH, which is the image's own. */
+function inContainer(
+  { apptainer, image, binds, hasGpu }: Container,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): HostCommand {
+  const folders = [...new Set([...binds, packageFile('worker', 'python')])].flatMap((dir) => ['--bind', dir]);
+  const gpu = hasGpu ? ['--nv'] : [];
+  return {
+    command: apptainer,
+    args: ['exec', ...gpu, ...folders, image, 'python3', ...args],
+    env: { ...env, PYTHONNOUSERSITE: '1' },
+  };
 }
 
 /** Oldest Python that the host runs on. */

@@ -60,7 +60,14 @@ export interface HostEnvironmentOptions {
   readonly deployment: Readonly<Record<string, string>>;
   /** Folder that holds the model under its basename; null without a model. */
   readonly modelDir: string | null;
+  /** What the node has chosen for this host: devices, threads. The deployment may say otherwise. */
+  readonly chosen?: Readonly<Record<string, string>>;
+  /** Folder of the environment that was built for the host; null or absent: an interpreter of the machine. */
+  readonly built?: { readonly kind: 'venv' | 'conda'; readonly dir: string } | null;
 }
+
+/** Of another Python than the one that was built for the host. */
+const otherPython: ReadonlySet<string> = new Set(['PYTHONPATH', 'VIRTUAL_ENV', 'CONDA_PREFIX']);
 
 /** True when a variable of the worker node passes to its scoring hosts. */
 export function passesToHost(name: string): boolean {
@@ -70,10 +77,25 @@ export function passesToHost(name: string): boolean {
 
 /** All variables of a scoring host. */
 export function hostEnvironment(options: HostEnvironmentOptions): Record<string, string> {
+  const { node, deployment, modelDir, chosen, built } = options;
   const passed: Record<string, string> = {};
-  for (const [name, value] of Object.entries(options.node)) {
-    if (value !== undefined && passesToHost(name)) passed[name] = value;
+  for (const [name, value] of Object.entries(node)) {
+    if (value === undefined || !passesToHost(name) || (built && otherPython.has(name))) continue;
+    passed[name] = value;
   }
-  const model = options.modelDir === null ? {} : { AZUREML_MODEL_DIR: options.modelDir };
-  return { ...passed, ...options.deployment, ...model };
+  if (built) Object.assign(passed, activation(built, passed['PATH'] ?? ''));
+  const model = modelDir === null ? {} : { AZUREML_MODEL_DIR: modelDir };
+  return { ...passed, ...chosen, ...deployment, ...model };
+}
+
+/** What `activate` would set, and nothing from the home folder's site-packages. */
+function activation(
+  { kind, dir }: NonNullable<HostEnvironmentOptions['built']>,
+  path: string,
+): Readonly<Record<string, string>> {
+  return {
+    PATH: path === '' ? `${dir}/bin` : `${dir}/bin:${path}`,
+    [kind === 'venv' ? 'VIRTUAL_ENV' : 'CONDA_PREFIX']: dir,
+    PYTHONNOUSERSITE: '1',
+  };
 }
