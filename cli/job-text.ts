@@ -2,6 +2,7 @@
 import type { LocalDeployment } from '../common/core/deployment.ts';
 import { unreachable } from '../common/core/invariant.ts';
 import type { JobEvent, JobView, NodeView } from '../coordinator/api/backend.ts';
+import { environmentText } from './config-text.ts';
 import type { Column } from './table.ts';
 
 export const jobColumns: readonly Column<JobView>[] = [
@@ -104,13 +105,20 @@ export function scorerText(deployment: LocalDeployment): string {
 export const deploymentSheet: readonly Column<LocalDeployment>[] = [
   { title: 'name', value: (one) => one.name },
   { title: 'scorer', value: (one) => scorerText(one) },
+  { title: 'environment', value: (one) => (hasPython(one) ? environmentText(one.environment) : null) },
   { title: 'mini_batch_size', value: ({ settings: { miniBatchSize } }) => sizeText(miniBatchSize) },
   { title: 'tries', value: (one) => one.settings.triesMax },
   { title: 'timeout', value: (one) => `${one.settings.timeoutMs / 1_000} s` },
   { title: 'error_threshold', value: (one) => one.settings.errorThreshold },
   { title: 'isolation', value: (one) => one.settings.isolation },
+  { title: 'memory', value: ({ settings: { memoryBytesMax } }) => memoryBytesMax && `${memoryBytesMax} bytes` },
   { title: 'output', value: (one) => outputText(one) },
+  { title: 'custom output', value: (one) => (hasPython(one) ? one.settings.customOutput : null) },
 ];
+
+function hasPython({ scorer }: LocalDeployment): boolean {
+  return scorer.kind === 'python' || scorer.kind === 'mlflow';
+}
 
 function outputText({ settings }: LocalDeployment): string {
   if (settings.outputAction === 'summary_only') return 'summary_only';

@@ -3,12 +3,13 @@
  * `--help` waits for nothing.
  */
 import { Command, Option } from 'commander';
+import { configKinds } from '../common/config/config-kind.ts';
 import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
 import type { CommandContext } from './command-context.ts';
-import type { DeploymentFlags } from './commands/deployment-flags.ts';
 import type { DownloadFlags } from './commands/job-download.ts';
 import type { SubmitFlags } from './commands/job.ts';
 import type { RunFlags } from './commands/run.ts';
+import type { ValidateFlags } from './commands/validate.ts';
 import { answerFormats, type AnswerFormat } from './output.ts';
 
 /** Flags that every command that answers something has. */
@@ -40,15 +41,24 @@ export function buildProgram(release: string, perform: Perform): Command {
   return program;
 }
 
-const deploymentHelp = 'a deployment.yml, an .onnx file, or a scoring script (.py, .ts, .js, .mjs)';
+const deploymentHelp =
+  'a deployment.yml, an .onnx file, an MLflow model folder, or a scoring script (.py, .ts, .js, .mjs)';
 
 function withDeploymentFlags(command: Command): Command {
+  return withFileFlags(command.argument('<deployment>', deploymentHelp));
+}
+
+function withFileFlags(command: Command): Command {
   return command
-    .argument('<deployment>', deploymentHelp)
     .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto')
     .option('--set <key=value>', 'override any key of the YAML: --set settings.error_threshold=5', collect)
     .option('--scale <number>', 'built-in ONNX scorer: multiply pixels by this')
-    .option('--model <path>', 'model file or folder for the deployment');
+    .option('--model <path>', 'model file or folder for the deployment')
+    .option(
+      '--environment <host|path>',
+      'Python to use instead of environment: an interpreter or a virtual environment',
+    )
+    .option('--skip-script-validation', 'do not parse the Python script before it is sent');
 }
 
 function withInvocationFlags(command: Command): Command {
@@ -175,11 +185,12 @@ function addJobCommand(
 }
 
 function addValidate(program: Command, perform: Perform): void {
-  withAnswer(withDeploymentFlags(program.command('validate').description('check a deployment without scoring'))).action(
-    async (path: string, flags: AnswerFlags & DeploymentFlags) => {
+  const validate = program.command('validate').description('check a YAML of any kind without scoring');
+  withAnswer(withFileFlags(validate.argument('<file>', `${deploymentHelp}, or the YAML of another kind`)))
+    .addOption(new Option('--type <kind>', 'kind of the YAML, when its keys do not tell').choices(configKinds))
+    .action(async (path: string, flags: AnswerFlags & ValidateFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/validate.ts')).validateCommand(context, path, flags),
       );
-    },
-  );
+    });
 }

@@ -1,6 +1,7 @@
 /** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
 import { resolve } from 'node:path';
-import { loadDeployment } from '../../common/config/deployment-file.ts';
+import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
+import { pythonSetting } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -11,6 +12,10 @@ export interface DeploymentFlags {
   readonly miniBatchSize?: string;
   readonly scale?: string;
   readonly model?: string;
+  readonly environment?: string;
+  readonly skipScriptValidation?: boolean;
+  /** Of `run` alone. */
+  readonly python?: string;
 }
 
 export interface InvocationFlags extends DeploymentFlags {
@@ -29,18 +34,26 @@ export interface Invocation {
 
 /** @throws what loading a deployment throws; USAGE for a scale that is no number */
 export async function loadWithFlags(
-  { host, output }: CommandContext,
+  context: CommandContext,
   path: string,
   flags: DeploymentFlags,
 ): Promise<LocalDeployment> {
-  return await loadDeployment(path, {
+  return await loadDeployment(path, loadOptions(context, flags));
+}
+
+/** What the flags come to. @throws USAGE for a scale that is no number */
+export function loadOptions({ host, output }: CommandContext, flags: DeploymentFlags): LoadOptions {
+  return {
     cwd: host.cwd,
     set: flags.set ?? [],
     ...(flags.miniBatchSize === undefined ? {} : { miniBatchSize: flags.miniBatchSize }),
     ...(flags.scale === undefined ? {} : { scale: scaleOf(flags.scale) }),
     ...(flags.model === undefined ? {} : { model: flags.model }),
+    ...(flags.environment === undefined ? {} : { environment: flags.environment }),
+    python: pythonSetting(flags.python, host.environment),
+    isScriptUnchecked: flags.skipScriptValidation ?? false,
     onNote: (text) => output.note(`note: ${text}`),
-  });
+  };
 }
 
 /** Loads the deployment and says on stderr what was resolved. */

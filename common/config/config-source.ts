@@ -7,6 +7,7 @@ import {
   isMap,
   isNode,
   isScalar,
+  isSeq,
   LineCounter,
   parseDocument,
   Scalar,
@@ -16,16 +17,24 @@ import {
 } from 'yaml';
 import { BatchError } from '../core/batch-error.ts';
 
-/** Keys from the root down to a value. */
+/** Keys from the root down to a value; the items of a list have their index as key. */
 export type KeyPath = readonly string[];
 
 /** One thing that is wrong, at one place. */
 export interface ConfigProblem {
-  readonly code: 'CONFIG_INVALID' | 'CONFIG_UNKNOWN_KEY' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_INVALID';
+  readonly code:
+    | 'CONFIG_INVALID'
+    | 'CONFIG_UNKNOWN_KEY'
+    | 'DEPLOYMENT_NOT_FOUND'
+    | 'DEPLOYMENT_INVALID'
+    | 'ENVIRONMENT_INVALID'
+    | 'SCRIPT_INVALID';
   readonly path: KeyPath;
   /** Whether the key itself or its value is at fault. */
   readonly at: 'key' | 'value';
   readonly message: string;
+  /** `conda.yaml:4:5`, for what is wrong in a file that this one names; null or absent: `path` says where. */
+  readonly place?: string | null;
 }
 
 interface Override {
@@ -91,7 +100,7 @@ export class ConfigSource {
 
   /** All problems as one error; its code is that of the problems when they agree, otherwise CONFIG_INVALID. */
   toError(problems: readonly ConfigProblem[]): BatchError {
-    const lines = problems.map((one) => `${this.locate(one.path, one.at)}: ${one.message}`);
+    const lines = problems.map((one) => `${one.place ?? this.locate(one.path, one.at)}: ${one.message}`);
     const codes = new Set(problems.map((one) => one.code));
     const code = codes.size === 1 ? (problems[0] as ConfigProblem).code : 'CONFIG_INVALID';
     const text = lines.length === 1 ? lines.join() : `${lines.length} problems:\n${lines.join('\n')}`;
@@ -114,6 +123,11 @@ export class ConfigSource {
     let value: Node | null = this.#document.contents;
     let key: Node | null = null;
     for (const name of path) {
+      if (isSeq(value)) {
+        const item: unknown = value.items[Number(name)];
+        [key, value] = [null, isAlias(item) ? (item.resolve(this.#document) ?? null) : isNode(item) ? item : null];
+        continue;
+      }
       if (!isMap(value)) return null;
       const pair = value.items.find((one) => String(isScalar(one.key) ? one.key.value : one.key) === name);
       if (!pair) return null;

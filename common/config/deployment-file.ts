@@ -1,16 +1,19 @@
 /**
  * Reads what a user calls a deployment: a `deployment.yml` as written for Azure, a folder that holds one, an `.onnx`
- * file, or a scoring script. A bare model or script is read as the YAML that it stands for, so there is one way from
- * here on and `--set` reaches everything.
+ * file, the folder of an MLflow model, or a scoring script. A bare model or script is read as the YAML that it stands for, so
+ * there is one way from here on and `--set` reaches everything.
  */
 import { readFile } from 'node:fs/promises';
-import { basename, dirname, extname, join, relative, resolve } from 'node:path';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
 import type { LocalDeployment, Scorer } from '../core/deployment.ts';
+import { guessKind, kindText } from './config-kind.ts';
 import { ConfigSource } from './config-source.ts';
 import { bareCodeFolder, kindAt } from './deployment-paths.ts';
 import { resolveDeployment, scorerKindOf } from './deployment-resolve.ts';
-import { settingsPathOf } from './deployment-schema.ts';
+import { parseDeployment, settingsPathOf } from './deployment-schema.ts';
+import { environmentOfFlag, labelOf } from './environment-resolve.ts';
+import { isMlflowFolder } from './mlflow-folder.ts';
 
 export interface LoadOptions {
   /** `settings.mini_batch_size=20`, applied before validation; the value is YAML. Paths in it are relative to the YAML. */
@@ -20,31 +23,76 @@ export interface LoadOptions {
   readonly scale?: number;
   /** Path of the model, relative to `cwd`. */
   readonly model?: string;
+  /** `host`, or the path of an interpreter or of a virtual environment, relative to `cwd`; wins over everything. */
+  readonly environment?: string;
+  /** Parses Python scripts when the environment names no interpreter. Default: `python3`. */
+  readonly python?: string;
+  /** Python scripts are not parsed. */
+  readonly isScriptUnchecked?: boolean;
   /** Absolute; what relative paths on the command line start from. Default: the working directory. */
   readonly cwd?: string;
   /** Told about what was accepted but has no effect. */
   readonly onNote?: (text: string) => void;
 }
 
+/** A file with everything laid over it that the command line says. */
+export interface OpenedFile {
+  readonly source: ConfigSource;
+  /** Absolute. */
+  readonly file: string;
+  readonly isYaml: boolean;
+  readonly cwd: string;
+}
+
 /**
  * The deployment at `path`, complete and with its files found.
- * @throws DEPLOYMENT_NOT_FOUND, DEPLOYMENT_INVALID, CONFIG_INVALID, CONFIG_UNKNOWN_KEY
+ * @throws DEPLOYMENT_NOT_FOUND, DEPLOYMENT_INVALID, CONFIG_INVALID, CONFIG_UNKNOWN_KEY, ENVIRONMENT_INVALID, SCRIPT_INVALID
  */
 export async function loadDeployment(path: string, options: LoadOptions = {}): Promise<LocalDeployment> {
-  const cwd = options.cwd ?? process.cwd();
-  const file = await findDeploymentFile(resolve(cwd, path), path);
-  const isYaml = ['.yml', '.yaml'].includes(extname(file).toLowerCase());
-  const label = relative(cwd, file).startsWith('../..') ? file : relative(cwd, file);
-  const source = new ConfigSource(isYaml ? await readText(file, label) : await bareYaml(file), label);
-  for (const text of options.set ?? []) applySet(source, text);
-  applyFlags(source, options, cwd);
+  const opened = await openConfig(path, options);
+  refuseOtherKind(opened);
+  return await deploymentOf(opened, options);
+}
+
+/** What {@link loadDeployment} does with a file that is open. */
+export async function deploymentOf(opened: OpenedFile, options: LoadOptions): Promise<LocalDeployment> {
+  const { source, file, isYaml, cwd } = opened;
+  const onNote = options.onNote ?? ((): void => undefined);
+  const { environment } = options;
   return await resolveDeployment({
     source,
     baseDir: dirname(file),
+    cwd,
     fallbackName: nameFor(file, isYaml),
     isBare: !isYaml,
-    onNote: options.onNote ?? (() => undefined),
+    environment: environment === undefined ? null : await environmentOfFlag(environment, cwd, onNote),
+    python: options.isScriptUnchecked ? null : (options.python ?? 'python3'),
+    onNote,
   });
+}
+
+/** Reads the file and lays `--set` and flags over it; nothing is checked yet. */
+export async function openConfig(path: string, options: LoadOptions): Promise<OpenedFile> {
+  const cwd = options.cwd ?? process.cwd();
+  const file = await findDeploymentFile(resolve(cwd, path), path);
+  const isYaml = ['.yml', '.yaml'].includes(extname(file).toLowerCase());
+  const label = labelOf(file, cwd);
+  const source = new ConfigSource(isYaml ? await readText(file, label) : await bareYaml(file), label);
+  for (const text of options.set ?? []) applySet(source, text);
+  applyFlags(source, options, cwd);
+  return { source, file, isYaml, cwd };
+}
+
+/** A file of another kind gets one answer, not one for each of its keys. */
+function refuseOtherKind({ source }: OpenedFile): void {
+  const value = source.toJs();
+  if ('root' in parseDeployment(value)) return;
+  const { kind } = guessKind(value);
+  if (kind === null || kind === 'deployment') return;
+  throw new BatchError(
+    'DEPLOYMENT_INVALID',
+    `${source.label} is ${kindText[kind]}, wanted a deployment; \`batchmill validate ${source.label}\` checks it as what it is`,
+  );
 }
 
 async function findDeploymentFile(path: string, asTyped: string): Promise<string> {
@@ -52,14 +100,18 @@ async function findDeploymentFile(path: string, asTyped: string): Promise<string
   if (kind === null) {
     throw new BatchError(
       'DEPLOYMENT_NOT_FOUND',
-      `${asTyped} does not exist; wanted a deployment.yml, an .onnx file or a scoring script`,
+      `${asTyped} does not exist; wanted a deployment.yml, an .onnx file, an MLflow model folder or a scoring script`,
     );
   }
   if (kind === 'file') return path;
   for (const name of ['deployment.yml', 'deployment.yaml']) {
     if ((await kindAt(join(path, name))) === 'file') return join(path, name);
   }
-  throw new BatchError('DEPLOYMENT_NOT_FOUND', `the folder ${asTyped} holds no deployment.yml; name the file to use`);
+  if (await isMlflowFolder(path)) return path;
+  throw new BatchError(
+    'DEPLOYMENT_NOT_FOUND',
+    `the folder ${asTyped} holds no deployment.yml and no MLmodel; name the file to use`,
+  );
 }
 
 async function readText(file: string, label: string): Promise<string> {
@@ -75,6 +127,9 @@ async function readText(file: string, label: string): Promise<string> {
 /** The YAML that a bare model or script stands for. JSON is YAML, so nothing needs quoting by hand. */
 async function bareYaml(file: string): Promise<string> {
   if (extname(file).toLowerCase() === '.onnx') return JSON.stringify({ type: 'model', model: { path: file } });
+  if ((await kindAt(file)) === 'folder') {
+    return JSON.stringify({ type: 'model', model: { path: file, type: 'mlflow_model' } });
+  }
   const kind: Scorer['kind'] | null = scorerKindOf(file);
   if (kind === null) {
     throw new BatchError(

@@ -1,10 +1,13 @@
 /** Files and folders that a deployment names: relative to its YAML, there, and of the right kind. */
-import { lstat, opendir, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join, normalize, resolve } from 'node:path';
+import { lstat, opendir, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, normalize, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
 import type { LocalArtifact } from '../core/deployment.ts';
+import { unreachable } from '../core/invariant.ts';
 import { limits } from '../core/limits.ts';
 import type { ConfigProblem, KeyPath } from './config-source.ts';
+import { nearestWord } from './nearest-word.ts';
+import { parseReference, referenceText, type AssetKind } from './reference.ts';
 
 export interface PathRequest {
   readonly key: KeyPath;
@@ -13,6 +16,25 @@ export interface PathRequest {
   /** Folder that relative paths start from, absolute. */
   readonly baseDir: string;
   readonly wanted: 'file' | 'folder' | 'file or folder';
+  /** What the key is about. */
+  readonly about: AssetKind;
+}
+
+/** What to do about a reference that cannot be followed. */
+export function todayText(about: AssetKind): string {
+  switch (about) {
+    case 'model':
+      return ', which cannot be fetched from here: give the path of a local file or folder, or --model PATH';
+    case 'environment':
+      return ', which cannot be fetched from here: give conda_file, or --environment host|PATH of a Python that has the packages';
+    case 'data':
+    case 'code':
+    case 'component':
+    case 'compute':
+      return ', which cannot be fetched from here: download it and give the path of the local file or folder';
+    default:
+      return unreachable(about);
+  }
 }
 
 /** Finds what `request` names, or adds to `problems` why it cannot be used. */
@@ -22,19 +44,15 @@ export async function findArtifact(request: PathRequest, problems: ConfigProblem
     problems.push({ code, path: request.key, at: 'value', message: `${name}: ${message}` });
     return null;
   };
-  if (/^azureml:/i.test(request.value)) {
+  const reference = parseReference(request.value);
+  if (reference.kind !== 'path') {
+    const what = referenceText(reference, request.about);
     return fail(
       'CONFIG_INVALID',
-      `${request.value} is a registered asset; Batchmill has no registry of them yet, so give the path of a local file or folder`,
+      `${request.value} ${what}${reference.kind === 'malformed' ? '' : todayText(request.about)}`,
     );
   }
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(request.value)) {
-    return fail(
-      'CONFIG_INVALID',
-      `${request.value} is a URI; download it first and give the path of the local file or folder`,
-    );
-  }
-  const path = resolve(request.baseDir, request.value);
+  const path = resolve(request.baseDir, reference.path);
   const kind = await kindAt(path);
   if (kind === null) return fail('DEPLOYMENT_NOT_FOUND', `${request.value} does not exist (looked for ${path})`);
   if (!request.wanted.includes(kind)) {
@@ -56,8 +74,24 @@ export async function findScript(
     problems.push({ code: 'CONFIG_INVALID', path: key, at: 'value', message });
     return null;
   }
-  const found = await findArtifact({ key, value: relative, baseDir: codeDir, wanted: 'file' }, problems);
-  return found && relative;
+  const found = await kindAt(join(codeDir, relative));
+  if (found === 'file') return relative;
+  const why = found === null ? await neighboursText(join(codeDir, relative)) : 'it is a folder';
+  const message = `${key.join('.')}: failed to open ${script} in ${codeDir}: ${why}`;
+  problems.push({ code: 'DEPLOYMENT_NOT_FOUND', path: key, at: 'value', message });
+  return null;
+}
+
+/** Names what lies where a file was looked for: most often its name is a little different. */
+async function neighboursText(path: string): Promise<string> {
+  const folder = dirname(path);
+  if ((await kindAt(folder)) !== 'folder') return `there is no folder ${folder}`;
+  const names = (await readdir(folder)).toSorted();
+  if (names.length === 0) return 'the folder is empty';
+  const near = nearestWord(basename(path), names);
+  const shown = names.slice(0, 8).join(', ');
+  const hint = near === null ? '' : `; did you mean ${near}?`;
+  return `there is no such file; found ${shown}${names.length > 8 ? ' and others' : ''}${hint}`;
 }
 
 /** What stands at `path`, links followed; null for nothing. */

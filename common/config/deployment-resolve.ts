@@ -1,20 +1,37 @@
 /** From a YAML that has the right keys to a deployment in which nothing is optional. */
-import { basename, extname } from 'node:path';
-import type { DeploymentSettings, LocalArtifact, LocalDeployment, OutputFormat, Scorer } from '../core/deployment.ts';
-import { scaledOnnxSettings } from '../core/onnx-settings.ts';
+import { basename, extname, join } from 'node:path';
+import type {
+  DeploymentSettings,
+  EnvironmentSpec,
+  LocalArtifact,
+  LocalDeployment,
+  OutputFormat,
+  Scorer,
+} from '../core/deployment.ts';
 import { invariant } from '../core/invariant.ts';
 import { limits } from '../core/limits.ts';
+import { scaledOnnxSettings } from '../core/onnx-settings.ts';
+import { pythonMinorOf } from './conda-file.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
-import { findArtifact, findScript, kindAt } from './deployment-paths.ts';
+import { findArtifact, findScript } from './deployment-paths.ts';
 import { parseDeployment, type ParsedDeployment } from './deployment-schema.ts';
+import { hostEnvironment, labelOf, resolveEnvironment } from './environment-resolve.ts';
+import { isMlflowFolder, readMlflowEnvironment } from './mlflow-folder.ts';
+import { checkScript } from './script-check.ts';
 
 export interface ResolveContext {
   readonly source: ConfigSource;
   /** The YAML's own folder, absolute. */
   readonly baseDir: string;
+  /** What relative paths in messages start from. */
+  readonly cwd: string;
   readonly fallbackName: string;
   /** A bare model or script: nobody chose Azure's defaults, so ours hold. */
   readonly isBare: boolean;
+  /** What `--environment` says; wins over the file. */
+  readonly environment: EnvironmentSpec | null;
+  /** Reads scripts in Python when the environment names no interpreter of this machine; null: scripts are not checked. */
+  readonly python: string | null;
   readonly onNote: (text: string) => void;
 }
 
@@ -32,7 +49,7 @@ export function scorerKindOf(script: string): 'python' | 'node' | null {
   return scriptKinds[extname(script).toLowerCase()] ?? null;
 }
 
-/** @throws CONFIG_INVALID, CONFIG_UNKNOWN_KEY, DEPLOYMENT_NOT_FOUND, DEPLOYMENT_INVALID with every problem listed */
+/** @throws CONFIG_INVALID, CONFIG_UNKNOWN_KEY, DEPLOYMENT_NOT_FOUND, DEPLOYMENT_INVALID, ENVIRONMENT_INVALID, SCRIPT_INVALID with every problem listed */
 export async function resolveDeployment(context: ResolveContext): Promise<LocalDeployment> {
   const { source } = context;
   const parsed = parseDeployment(source.toJs());
@@ -40,19 +57,17 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   const problems: ConfigProblem[] = [...checkTogether(parsed)];
   const model = await findModel(parsed, context, problems);
   const code = await findCode(parsed, context, problems);
-  await checkEnvironment(parsed, context, problems);
   const scorer = await chooseScorer(parsed, model, code, problems);
+  const environment = await chooseEnvironment(parsed, scorer, model, context, problems);
+  if (scorer?.kind === 'python' && code) await checkSyntax(code, environment, context, problems);
   if (problems.length > 0) throw source.toError(problems);
-  invariant(scorer !== null, 'a deployment without problems has a scorer');
-  if (scorer.kind === 'python' && parsed.root.environment) {
-    context.onNote('environment is not built yet: the script runs in the Python that the worker node has (--python)');
-  }
+  invariant(scorer !== null && environment !== null, 'a deployment without problems has a scorer and an environment');
   return {
     name: parsed.root.name ?? context.fallbackName,
     scorer,
     model,
     code: code?.folder ?? null,
-    environment: { kind: 'host', python: null },
+    environment,
     settings: resolveSettings(parsed, scorer, source, context.isBare),
   };
 }
@@ -71,9 +86,10 @@ async function findModel(
   const { path } = root.model;
   if (path) {
     const key = context.source.textAt(['model']) === null ? ['model', 'path'] : ['model'];
-    return await findArtifact({ key, value: path, baseDir: context.baseDir, wanted: 'file or folder' }, problems);
+    const { baseDir } = context;
+    return await findArtifact({ key, value: path, baseDir, wanted: 'file or folder', about: 'model' }, problems);
   }
-  const message = 'model: wanted path, the model’s local file or folder (registered models are not there yet)';
+  const message = 'model: wanted path, the model’s local file or folder; or say --model PATH';
   problems.push({ code: 'CONFIG_INVALID', path: ['model'], at: 'key', message });
   return null;
 }
@@ -93,21 +109,74 @@ async function findCode(
     problems.push({ code: 'CONFIG_INVALID', path: key, at: 'key', message });
     return null;
   }
-  const folder = await findArtifact({ key: [...key, 'code'], value: given.code, baseDir, wanted: 'folder' }, problems);
+  const request = { key: [...key, 'code'], value: given.code, baseDir, wanted: 'folder', about: 'code' } as const;
+  const folder = await findArtifact(request, problems);
   if (!folder) return null;
   const relative = await findScript(script, folder.path, [...key, 'scoring_script'], problems);
   return relative === null ? null : { folder, script: relative };
 }
 
-/** A conda file that is not there is a mistake today already, although nothing is built from it. */
-async function checkEnvironment(
+/** `--environment`, else the file's own, else what an MLflow model brings along, else the worker node's Python. */
+async function chooseEnvironment(
   { root }: ParsedDeployment,
-  { baseDir }: ResolveContext,
+  scorer: Scorer | null,
+  model: LocalArtifact | null,
+  context: ResolveContext,
+  problems: ConfigProblem[],
+): Promise<EnvironmentSpec | null> {
+  const isNeeded = scorer === null || scorer.kind === 'python' || scorer.kind === 'mlflow';
+  if (context.environment !== null) return isNeeded ? context.environment : hostEnvironment;
+  if (root.environment) {
+    const { source, baseDir, cwd, onNote } = context;
+    const request = { raw: root.environment, source, at: ['environment'], baseDir, cwd, isNeeded, onNote };
+    const environment = await resolveEnvironment(request, problems);
+    return isNeeded ? environment : environment && hostEnvironment;
+  }
+  if (scorer?.kind === 'mlflow' && model) {
+    const { cwd, onNote } = context;
+    const key = context.source.textAt(['model']) === null ? ['model', 'path'] : ['model'];
+    return await readMlflowEnvironment({ folder: model.path, key, cwd, onNote }, problems);
+  }
+  if (
+    scorer?.kind === 'python' &&
+    model &&
+    (root.model?.type === 'mlflow_model' || (await isMlflowFolder(model.path)))
+  ) {
+    context.onNote(
+      'an MLflow model with a script and without environment: the script runs in the worker node’s own Python (Azure refuses this)',
+    );
+  }
+  return hostEnvironment;
+}
+
+/** @source Azure ML: a script is parsed when its deployment is created */
+async function checkSyntax(
+  code: FoundCode,
+  environment: EnvironmentSpec | null,
+  { python, onNote, cwd }: ResolveContext,
   problems: ConfigProblem[],
 ): Promise<void> {
-  const file = root.environment?.conda_file;
-  if (typeof file !== 'string') return;
-  await findArtifact({ key: ['environment', 'conda_file'], value: file, baseDir, wanted: 'file' }, problems);
+  if (python === null) return;
+  const own = environment?.kind === 'host' ? environment.python : null;
+  const file = join(code.folder.path, code.script);
+  let check = await checkScript(file, own ?? python);
+  if (check.kind === 'skipped' && own !== null) check = await checkScript(file, python);
+  if (check.kind === 'skipped') {
+    onNote(`${code.script} is not checked for syntax: ${check.reason}`);
+    return;
+  }
+  if (check.kind === 'fine') return;
+  const where = `${labelOf(file, cwd)}:${check.line}:${check.column}: ${check.message}: ${check.text}`;
+  const wanted = environment?.kind === 'conda' ? pythonMinorOf(environment.conda) : null;
+  if (wanted !== null && wanted > check.minor) {
+    onNote(
+      `${where} (as Python 3.${check.minor} reads it; the environment has 3.${wanted}, which may read it otherwise)`,
+    );
+    return;
+  }
+  const key = ['code_configuration', 'scoring_script'];
+  const message = `${key.join('.')}: ${where} (as Python 3.${check.minor} reads it; --skip-script-validation goes on all the same)`;
+  problems.push({ code: 'SCRIPT_INVALID', path: key, at: 'value', message });
 }
 
 async function chooseScorer(
@@ -131,6 +200,10 @@ async function chooseScorer(
         'CONFIG_INVALID',
       );
     }
+    if (settings.mlflow?.rows_per_predict) {
+      const message = 'rows_per_predict is for MLflow models without a script, but code_configuration names one';
+      return fail([...settingsPath, 'mlflow', 'rows_per_predict'], message, 'CONFIG_INVALID');
+    }
     const kind = scorerKindOf(code.script);
     if (kind) return { kind, script: code.script };
     const key = ['code_configuration', 'scoring_script'];
@@ -140,9 +213,20 @@ async function chooseScorer(
   if (model === null) return fail([], 'nothing to score with: wanted model (an .onnx file) or code_configuration');
   if (model.kind === 'file' && extname(model.path).toLowerCase() === '.onnx')
     return { kind: 'onnx', settings: scaledOnnxSettings(scale ?? 1) };
-  const isMlflow = root.model?.type === 'mlflow_model' || (await kindAt(`${model.path}/MLmodel`)) === 'file';
-  const what = isMlflow ? 'an MLflow model' : basename(model.path);
-  return fail(['model'], `model: ${what} needs a scoring script: give code_configuration with code and scoring_script`);
+  const type = root.model?.type ?? null;
+  const isMlflow = model.kind === 'folder' && (await isMlflowFolder(model.path));
+  if (isMlflow && (type === 'mlflow_model' || type === null))
+    return { kind: 'mlflow', rowsPerPredict: settings.mlflow?.rows_per_predict ?? null };
+  if (type === 'mlflow_model') {
+    const message = `model: wanted an MLflow model, a folder with a file MLmodel in it, found ${model.path}`;
+    return fail(['model'], message);
+  }
+  const what = isMlflow ? `${type}` : type === 'triton_model' ? 'a Triton model' : basename(model.path);
+  const hint = isMlflow ? ', or type: mlflow_model' : '';
+  return fail(
+    ['model'],
+    `model: ${what} needs a scoring script: give code_configuration with code and scoring_script${hint}`,
+  );
 }
 
 /** Rules between keys. */
@@ -154,8 +238,12 @@ function checkTogether({ root, settings, settingsPath }: ParsedDeployment): read
   if (settings.output_action === 'summary_only' && settings.output_file_name) {
     fail('output_file_name', 'output_file_name has no meaning with output_action: summary_only; remove one of them');
   }
-  if (settingsPath.length === 0 && root.resources && settings.instance_count) {
+  const hasResources = Object.entries(root.resources ?? {}).some(([key, value]) => key !== 'memory' && value !== null);
+  if (settingsPath.length === 0 && hasResources && settings.instance_count) {
     fail('instance_count', 'instance_count is given twice: keep either it or resources.instance_count');
+  }
+  if (root.resources?.memory && settings.resources?.memory) {
+    fail('resources', 'resources.memory is given twice: keep either it or settings.resources.memory');
   }
   return problems;
 }
@@ -189,8 +277,8 @@ function resolveSettings(
     instanceCountMax: root.resources?.instance_count ?? settings.instance_count ?? null,
     concurrencyPerInstanceMax: settings.max_concurrency_per_instance ?? null,
     recursive: settings.input?.recursive ?? true,
-    customOutput: 'collected',
-    memoryBytesMax: null,
+    customOutput: settings.output?.custom ?? 'collected',
+    memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
   };
 }
 

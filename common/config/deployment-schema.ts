@@ -5,10 +5,19 @@
  */
 import { z } from 'zod';
 import { outputFormats, type DeploymentSettings, type MiniBatchSize, type OutputFormat } from '../core/deployment.ts';
-import { nearestWord } from './nearest-word.ts';
-import { kindOf, type ConfigProblem, type KeyPath } from './config-source.ts';
 import {
-  field,
+  environmentInline,
+  modelSchema,
+  optional,
+  textOr,
+  type RawCommon,
+  type RawEnvironment,
+  type RawModel,
+} from './asset-schemas.ts';
+import type { ConfigProblem, KeyPath } from './config-source.ts';
+import {
+  anything,
+  memoryBytes,
   miniBatchSize,
   nonEmptyText,
   oneOf,
@@ -20,99 +29,113 @@ import {
   timeoutMs,
   wholeNumber,
   yesOrNo,
+  type Maybe,
 } from './field-types.ts';
+import { problemsOf, type KeyHint } from './schema-problems.ts';
 
 const environmentVariables = textMap.refine((map) => Object.keys(map).every((name) => /^[^=\0]+$/.test(name)), {
   message: 'names without "="',
 });
 
 const settingsShape = {
-  instance_count: wholeNumber(1).nullish(),
-  max_concurrency_per_instance: wholeNumber(1).nullish(),
-  mini_batch_size: miniBatchSize.nullish(),
-  retry_settings: z
-    .strictObject({ max_retries: wholeNumber(0).nullish(), timeout: timeoutMs.nullish() }, 'a mapping')
-    .nullish(),
-  error_threshold: wholeNumber(-1).nullish(),
-  logging_level: oneOf(['debug', 'info', 'warning'], {
-    warn: 'warning',
-    error: 'warning',
-    critical: 'warning',
-  }).nullish(),
-  output_action: oneOf(['append_row', 'summary_only']).nullish(),
-  output_file_name: outputFileName.nullish(),
-  environment_variables: environmentVariables.nullish(),
-  output: z.strictObject({ format: oneOf(outputFormats).nullish() }, 'a mapping').nullish(),
+  instance_count: optional(wholeNumber(1), 'Worker nodes at most; resources.instance_count wins.'),
+  max_concurrency_per_instance: optional(wholeNumber(1), 'Scoring processes at most on each worker node.'),
+  mini_batch_size: optional(miniBatchSize, 'Files (20), bytes (64MB) or auto.'),
+  retry_settings: optional(
+    z.strictObject(
+      {
+        max_retries: optional(wholeNumber(0), 'Tries in all, at least one; 3 by default.'),
+        timeout: optional(timeoutMs, 'Seconds for one run(); 30 by default.'),
+      },
+      'a mapping',
+    ),
+    'How often and how long a mini-batch is tried.',
+  ),
+  error_threshold: optional(wholeNumber(-1), 'The job fails when more files than this have failed; -1: never.'),
+  logging_level: optional(
+    oneOf(['debug', 'info', 'warning'], { warn: 'warning', error: 'warning', critical: 'warning', fatal: 'warning' }),
+    'debug, info (default) or warning.',
+  ),
+  output_action: optional(oneOf(['append_row', 'summary_only']), 'summary_only writes no rows.'),
+  output_file_name: optional(outputFileName, 'Name of the file of rows; predictions.csv by default.'),
+  environment_variables: optional(environmentVariables, 'Names and values for the script; values become text.'),
+  output: optional(
+    z.strictObject(
+      {
+        format: optional(oneOf(outputFormats), 'azure (spaces, no header), csv (commas, header) or jsonl.'),
+        custom: optional(
+          oneOf(['collected', 'shared']),
+          'Files that the script writes to AZUREML_BI_OUTPUT_PATH: published with their mini-batch, or written straight.',
+        ),
+      },
+      'a mapping',
+    ),
+    'What the output looks like.',
+  ),
   input: z.strictObject({ recursive: yesOrNo.nullish() }, 'a mapping').nullish(),
   onnx: z.strictObject({ scale: positiveNumber.nullish() }, 'a mapping').nullish(),
-  isolation: oneOf(['file', 'mini_batch']).nullish(),
+  mlflow: optional(
+    z.strictObject(
+      { rows_per_predict: optional(wholeNumber(1), 'Rows of one call of predict; a whole file by default.') },
+      'a mapping',
+    ),
+    'For MLflow models without a script.',
+  ),
+  isolation: optional(oneOf(['file', 'mini_batch']), 'Whether a failing mini-batch is split down to the file.'),
 };
 
-const modelObject = z.strictObject(
-  {
-    $schema: text.nullish(),
-    name: text.nullish(),
-    version: text.nullish(),
-    description: text.nullish(),
-    tags: textMap.nullish(),
-    properties: textMap.nullish(),
-    path: nonEmptyText.nullish(),
-    type: oneOf(['custom_model', 'mlflow_model']).nullish(),
-    flavors: z.unknown().nullish(),
-  },
-  'a path or a mapping with path',
-);
-
-const environmentObject = z.strictObject(
-  {
-    $schema: text.nullish(),
-    name: text.nullish(),
-    version: text.nullish(),
-    description: text.nullish(),
-    tags: textMap.nullish(),
-    properties: textMap.nullish(),
-    image: text.nullish(),
-    build: z.strictObject({ path: text.nullish(), dockerfile_path: text.nullish() }, 'a mapping').nullish(),
-    conda_file: z.unknown().nullish(),
-    os_type: text.nullish(),
-    inference_config: z.unknown().nullish(),
-  },
-  'a name, a path or a mapping',
-);
-
-/** A text, or an object of `schema`: told apart before validation, so that a message speaks of one of them only. */
-const textOr = <S extends z.ZodObject>(schema: S): z.ZodPreprocess<S> =>
-  z.preprocess((value) => (typeof value === 'string' ? { path: value } : value), schema);
+const memory = optional(memoryBytes, 'Of one scoring host with all that it started, such as 2GB; no limit by default.');
 
 const rootShape = {
-  $schema: text.nullish(),
-  name: resourceName.nullish(),
-  endpoint_name: resourceName.nullish(),
-  description: text.nullish(),
-  tags: textMap.nullish(),
-  properties: textMap.nullish(),
-  type: field('model (pipeline component deployments are not supported)', (value) =>
-    value === 'model' ? value : undefined,
-  ).nullish(),
-  model: textOr(modelObject).nullish(),
-  code_configuration: z
-    .strictObject({ code: nonEmptyText.nullish(), scoring_script: nonEmptyText.nullish() }, 'a mapping')
-    .nullish(),
-  environment: textOr(environmentObject.extend({ path: text.nullish() })).nullish(),
-  compute: text.nullish(),
-  resources: z
-    .strictObject(
-      { instance_count: wholeNumber(1).nullish(), instance_type: text.nullish(), properties: z.unknown().nullish() },
+  $schema: optional(text, 'A hint for editors; it decides nothing.'),
+  name: optional(resourceName, '3 to 32 letters, digits and "-"; from the name of the file by default.'),
+  endpoint_name: optional(resourceName, 'Endpoint that it belongs to; matched whatever the case.'),
+  description: optional(text, 'Words for people.'),
+  tags: optional(textMap, 'Names and values for people; values become text.'),
+  properties: optional(textMap, 'Names and values for programs; values become text.'),
+  type: optional(oneOf(['model']), 'model: the knobs stand under settings. Absent: they stand at the root.'),
+  model: optional(textOr(modelSchema), 'Path of a local file or folder, or a mapping with path.'),
+  code_configuration: optional(
+    z.strictObject(
+      {
+        code: optional(nonEmptyText, 'Folder that ships to the worker nodes.'),
+        scoring_script: optional(nonEmptyText, 'Script inside of it, with init() and run(mini_batch).'),
+      },
       'a mapping',
-    )
-    .nullish(),
+    ),
+    'The scoring script.',
+  ),
+  environment: optional(textOr(environmentInline), 'The packages of a Python script.'),
+  compute: optional(text, 'A name; has no effect here.'),
+  resources: optional(
+    z.strictObject(
+      {
+        instance_count: optional(wholeNumber(1), 'Worker nodes at most.'),
+        instance_type: optional(text, 'Has no effect here.'),
+        properties: optional(anything, 'Has no effect here.'),
+        memory,
+      },
+      'a mapping',
+    ),
+    'Worker nodes and memory.',
+  ),
 };
 
-const flatSchema = z.strictObject({ ...rootShape, ...settingsShape });
-const nestedSchema = z.strictObject({
-  ...rootShape,
-  settings: z.strictObject(settingsShape, 'a mapping').nullish(),
-});
+/** No `type`, knobs at the root. */
+export const flatSchema: z.ZodType<RawDeployment & RawSettings> = z.strictObject({ ...rootShape, ...settingsShape });
+/** `type: model`, knobs under `settings`. */
+export const nestedSchema: z.ZodType<RawDeployment & { readonly settings?: Maybe<RawNestedSettings> }> = z.strictObject(
+  {
+    ...rootShape,
+    settings: optional(
+      z.strictObject(
+        { ...settingsShape, resources: optional(z.strictObject({ memory }, 'a mapping'), 'Limits of a scoring host.') },
+        'a mapping',
+      ),
+      'The knobs.',
+    ),
+  },
+);
 
 /** Knobs as a file gives them: right in type, possibly absent. */
 export interface RawSettings {
@@ -126,27 +149,39 @@ export interface RawSettings {
   readonly output_action?: Maybe<DeploymentSettings['outputAction']>;
   readonly output_file_name?: Maybe<string>;
   readonly environment_variables?: Maybe<Readonly<Record<string, string>>>;
-  readonly output?: Maybe<{ readonly format?: Maybe<OutputFormat> }>;
+  readonly output?: Maybe<{
+    readonly format?: Maybe<OutputFormat>;
+    readonly custom?: Maybe<DeploymentSettings['customOutput']>;
+  }>;
   readonly input?: Maybe<{ readonly recursive?: Maybe<boolean> }>;
   readonly onnx?: Maybe<{ readonly scale?: Maybe<number> }>;
+  readonly mlflow?: Maybe<{ readonly rows_per_predict?: Maybe<number> }>;
   readonly isolation?: Maybe<DeploymentSettings['isolation']>;
 }
 
-/** Keys outside of the settings that Batchmill acts on. */
-export interface RawDeployment {
-  readonly name?: Maybe<string>;
-  readonly model?: Maybe<{ readonly path?: Maybe<string>; readonly type?: Maybe<string> }>;
-  readonly code_configuration?: Maybe<{ readonly code?: Maybe<string>; readonly scoring_script?: Maybe<string> }>;
-  readonly environment?: Maybe<{ readonly conda_file?: unknown }>;
-  readonly resources?: Maybe<{ readonly instance_count?: Maybe<number> }>;
+/** Under `settings` there is room for memory; in the flat form it stands with the other `resources`. */
+export interface RawNestedSettings extends RawSettings {
+  readonly resources?: Maybe<{ readonly memory?: Maybe<number> }>;
 }
 
-type Maybe<T> = T | null | undefined;
+/** Keys outside of the settings. */
+export interface RawDeployment extends Omit<RawCommon, 'version'> {
+  readonly endpoint_name?: Maybe<string>;
+  readonly model?: Maybe<RawModel>;
+  readonly code_configuration?: Maybe<{ readonly code?: Maybe<string>; readonly scoring_script?: Maybe<string> }>;
+  readonly environment?: Maybe<RawEnvironment>;
+  readonly compute?: Maybe<string>;
+  readonly resources?: Maybe<{
+    readonly instance_count?: Maybe<number>;
+    readonly instance_type?: Maybe<string>;
+    readonly memory?: Maybe<number>;
+  }>;
+}
 
 /** A deployment that has the right keys and types, whichever form it was written in. */
 export interface ParsedDeployment {
   readonly root: RawDeployment;
-  readonly settings: RawSettings;
+  readonly settings: RawNestedSettings;
   /** Where the settings stand: `['settings']` or the root. */
   readonly settingsPath: KeyPath;
 }
@@ -161,54 +196,46 @@ export function settingsPathOf(value: unknown): KeyPath {
 
 /** Checks keys and types of `value`; every problem is listed. */
 export function parseDeployment(value: unknown): ParsedDeployment | readonly ConfigProblem[] {
+  const pipeline = pipelineProblem(value);
+  if (pipeline) return [pipeline];
   const settingsPath = settingsPathOf(value);
   if (settingsPath.length > 0) {
     const result = nestedSchema.safeParse(value);
     if (result.success) return { root: result.data, settings: result.data.settings ?? {}, settingsPath };
-    return problemsOf(result.error, value, nestedSchema);
+    return problemsOf(result.error, value, nestedSchema, hintFor);
   }
   const result = flatSchema.safeParse(value);
-  if (result.success) return { root: result.data, settings: result.data, settingsPath };
-  return problemsOf(result.error, value, flatSchema);
+  if (!result.success) return problemsOf(result.error, value, flatSchema, hintFor);
+  // `resources` of the flat form belongs to the root alone.
+  const { resources: _, ...settings } = result.data;
+  return { root: result.data, settings, settingsPath };
 }
 
-function problemsOf(error: z.ZodError, value: unknown, schema: z.ZodType): readonly ConfigProblem[] {
-  return error.issues.flatMap((issue): readonly ConfigProblem[] => {
-    const path = issue.path.map(String);
-    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key, schema));
-    const found = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], value);
-    const message = `${path.join('.')}: wanted ${issue.message}, found ${kindOf(found)}`;
-    return [{ code: 'CONFIG_INVALID', path, at: 'value', message }];
-  });
+/** A deployment of a pipeline component is a thing of its own: it gets one answer, not one for each of its keys. */
+function pipelineProblem(value: unknown): ConfigProblem | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const keys = value as Readonly<Record<string, unknown>>;
+  const isTyped = typeof keys['type'] === 'string' && keys['type'].toLowerCase() === 'pipeline';
+  const key = isTyped ? 'type' : ['component', 'job_definition'].find((one) => Object.hasOwn(keys, one));
+  if (key === undefined) return null;
+  const what = key === 'type' ? 'type: wanted model, found pipeline' : `${key} is a key of pipeline deployments`;
+  return {
+    code: 'DEPLOYMENT_INVALID',
+    path: [key],
+    at: key === 'type' ? 'value' : 'key',
+    message:
+      `${what}: pipeline component deployments are not run here. ` +
+      'Write each step that scores as a deployment of its own, with type: model, model and code_configuration',
+  };
 }
 
-function unknownKey(parent: KeyPath, key: string, schema: z.ZodType): ConfigProblem {
-  const path = [...parent, key];
-  const message = `${path.join('.')} is not a known key${hintFor(parent, key, keysAt(schema, parent))}`;
-  return { code: 'CONFIG_UNKNOWN_KEY', path, at: 'key', message };
-}
-
-function hintFor(parent: KeyPath, key: string, known: readonly string[]): string {
-  if (parent.length === 0 && known.includes('settings') && Object.hasOwn(settingsShape, key)) {
+const hintFor: KeyHint = (parent, key, known) => {
+  if (parent.length > 0) return null;
+  if (known.includes('settings') && Object.hasOwn(settingsShape, key)) {
     return `; with \`type: model\` it stands under settings: settings.${key}`;
   }
-  if (parent.length === 0 && key === 'settings') {
+  if (key === 'settings') {
     return '; without `type: model` the settings stand at the root, so either add that line or move them up';
   }
-  const near = nearestWord(key, known);
-  return near === null ? `; known here: ${known.toSorted().join(', ')}` : `; did you mean ${near}?`;
-}
-
-/** Keys that the schema knows below `path`. */
-function keysAt(schema: z.ZodType, path: KeyPath): readonly string[] {
-  const shape = path.reduce<z.ZodType | undefined>((at, key) => shapeOf(at)?.[key], schema);
-  return Object.keys(shapeOf(shape) ?? {}).filter((key) => key !== '$schema');
-}
-
-/** Looks through `nullish()` and `preprocess()` for the object below. */
-function shapeOf(schema: z.ZodType | undefined): Record<string, z.ZodType> | undefined {
-  if (schema instanceof z.ZodObject) return schema.shape as Record<string, z.ZodType>;
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable) return shapeOf(schema.unwrap() as z.ZodType);
-  if (schema instanceof z.ZodPipe) return shapeOf(schema.out as z.ZodType);
-  return undefined;
-}
+  return null;
+};

@@ -6,106 +6,235 @@ import { z } from 'zod';
 import type { MiniBatchSize } from '../core/deployment.ts';
 import { limits } from '../core/limits.ts';
 
-/** A field that reads `value` or answers undefined; `wanted` completes the sentence "wanted …, found …". */
-export function field<T>(wanted: string, read: (value: unknown) => T | undefined): z.ZodType<T> {
-  return z.unknown().transform((value, context) => {
-    const result = read(value);
-    if (result !== undefined) return result;
-    context.addIssue({ code: 'custom', message: wanted });
-    return z.NEVER;
-  });
+/** What a key may hold when it need not be there: an empty value counts as not given. */
+export type Maybe<T> = T | null | undefined;
+
+/** A piece of JSON Schema: what an editor may know about a field before we read it. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/**
+ * A field that reads `value` or answers undefined; `wanted` completes the sentence "wanted …, found …". `json` says the
+ * same to editors, as far as JSON Schema can; what it refuses must be refused here too.
+ */
+export function field<T>(wanted: string, read: (value: unknown) => T | undefined, json: JsonSchema): z.ZodType<T> {
+  return z
+    .unknown()
+    .transform((value, context) => {
+      const result = read(value);
+      if (result !== undefined) return result;
+      context.addIssue({ code: 'custom', message: wanted });
+      return z.NEVER;
+    })
+    .meta(json);
 }
 
 const toNumber = (value: unknown): number =>
   typeof value === 'number' ? value : typeof value === 'string' && value.trim() !== '' ? Number(value) : NaN;
 
+const numberText = '^\\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\\s*$';
+const anyText = { type: ['string', 'number', 'boolean'] } as const;
+
 export const wholeNumber = (min: number, max = 2_147_483_647): z.ZodType<number> =>
-  field(`a whole number from ${min} to ${max}`, (value) => {
+  field(
+    `a whole number from ${min} to ${max}`,
+    (value) => {
+      const number = toNumber(value);
+      return Number.isInteger(number) && number >= min && number <= max ? number : undefined;
+    },
+    {
+      anyOf: [
+        { type: 'integer', minimum: min, maximum: max },
+        { type: 'string', pattern: numberText },
+      ],
+    },
+  );
+
+export const positiveNumber: z.ZodType<number> = field(
+  'a number above 0',
+  (value) => {
     const number = toNumber(value);
-    return Number.isInteger(number) && number >= min && number <= max ? number : undefined;
-  });
-
-export const positiveNumber: z.ZodType<number> = field('a number above 0', (value) => {
-  const number = toNumber(value);
-  return Number.isFinite(number) && number > 0 ? number : undefined;
-});
-
-export const yesOrNo: z.ZodType<boolean> = field('true or false', (value) => {
-  const text = String(value).toLowerCase();
-  return text === 'true' ? true : text === 'false' ? false : undefined;
-});
-
-/** Text; numbers and truth values are taken for what they look like. */
-export const text: z.ZodType<string> = field('text', (value) =>
-  ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined,
+    return Number.isFinite(number) && number > 0 ? number : undefined;
+  },
+  {
+    anyOf: [
+      { type: 'number', exclusiveMinimum: 0 },
+      { type: 'string', pattern: numberText },
+    ],
+  },
 );
 
-export const nonEmptyText: z.ZodType<string> = field('text', (value) =>
-  (typeof value === 'string' && value !== '') || typeof value === 'number' ? String(value) : undefined,
+export const yesOrNo: z.ZodType<boolean> = field(
+  'true or false',
+  (value) => {
+    const text = String(value).toLowerCase();
+    return text === 'true' ? true : text === 'false' ? false : undefined;
+  },
+  { anyOf: [{ type: 'boolean' }, { type: 'string', pattern: `^(${anyCase('true')}|${anyCase('false')})$` }] },
+);
+
+const textOf = (value: unknown): string | undefined =>
+  ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined;
+
+/** Text; numbers and truth values are taken for what they look like. */
+export const text: z.ZodType<string> = field('text', textOf, anyText);
+
+export const nonEmptyText: z.ZodType<string> = field(
+  'text',
+  (value) => ((typeof value === 'string' && value !== '') || typeof value === 'number' ? String(value) : undefined),
+  { type: ['string', 'number'], minLength: 1 },
 );
 
 /** Name to text; values that are not text are turned into it, an empty value into the empty text. */
 export const textMap: z.ZodType<Record<string, string>> = z.record(
   z.string(),
-  field('text', (value) =>
-    value === null ? '' : ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined,
-  ),
+  field('text', (value) => (value === null ? '' : textOf(value)), { type: [...anyText.type, 'null'] }),
   'names and values',
 );
 
+/** What is read and not looked at. */
+export const anything: z.ZodType = z.unknown();
+
 /** One of `words`, whatever the case and with or without underscores; `also` maps further spellings. */
-export function oneOf<W extends string>(words: readonly W[], also: Readonly<Record<string, W>> = {}): z.ZodType<W> {
+export function oneOf<const W extends string>(
+  words: readonly W[],
+  also: Readonly<Record<string, W>> = {},
+): z.ZodType<W> {
   const bare = (value: string): string => value.toLowerCase().replaceAll('_', '');
   const known = new Map<string, W>([...words.map((word) => [bare(word), word] as const), ...Object.entries(also)]);
-  return field(`one of ${words.join(', ')}`, (value) => known.get(bare(String(value))));
+  const spellings = [...words, ...Object.keys(also)].map(anyCase);
+  return field(`one of ${words.join(', ')}`, (value) => known.get(bare(String(value))), {
+    anyOf: [{ enum: words }, { type: 'string', pattern: `^(${spellings.join('|')})$` }],
+  });
 }
+
+/** The regular expression of `word` in any case, its underscores optional: JSON Schema has no flag for it. */
+function anyCase(word: string): string {
+  return [...word].map((c) => (c === '_' ? '_?' : /[a-z]/.test(c) ? `[${c}${c.toUpperCase()}]` : c)).join('');
+}
+
+const resourceNamePattern = /^[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]$/;
 
 /** @source Azure ML: 3–32 characters, a letter first, letters, digits and "-", a letter or digit last */
 export const resourceName: z.ZodType<string> = field(
   'a name of 3 to 32 letters, digits and "-", beginning with a letter and ending with a letter or digit',
-  (value) => (typeof value === 'string' && /^[a-z][a-z0-9-]{1,30}[a-z0-9]$/i.test(value) ? value : undefined),
+  (value) => (typeof value === 'string' && resourceNamePattern.test(value) ? value : undefined),
+  { type: 'string', pattern: resourceNamePattern.source },
+);
+
+const assetNamePattern = /^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,254}$/;
+
+/** Of models, data assets, environments and computes; numbers are taken for what they look like. */
+export const assetName: z.ZodType<string> = field(
+  'a name of up to 255 letters, digits, "_", "-" and ".", beginning with a letter, digit or "_"',
+  (value) =>
+    ['string', 'number'].includes(typeof value) && assetNamePattern.test(String(value)) ? String(value) : undefined,
+  { type: ['string', 'number'], pattern: assetNamePattern.source },
 );
 
 /** Seconds, or the ISO 8601 form that Azure gives back (`PT30S`), as milliseconds. @source Azure ML: above 0, up to 259200 s */
 export const timeoutMs: z.ZodType<number> = field(
   `seconds above 0 and up to ${limits.timeoutMsMax / 1_000}`,
   (value) => {
-    const iso = typeof value === 'string' ? /^PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?$/i.exec(value) : null;
-    const seconds = iso
-      ? Number(iso[1] ?? 0) * 3_600 + Number(iso[2] ?? 0) * 60 + Number(iso[3] ?? 0)
-      : toNumber(value);
-    const ms = Math.ceil(seconds * 1_000);
-    return seconds > 0 && ms <= limits.timeoutMsMax ? ms : undefined;
+    const ms = Math.ceil(secondsOf(value) * 1_000);
+    return ms > 0 && ms <= limits.timeoutMsMax ? ms : undefined;
+  },
+  {
+    anyOf: [
+      { type: 'number', exclusiveMinimum: 0, maximum: limits.timeoutMsMax / 1_000 },
+      { type: 'string', pattern: `${numberText}|^[pP][tT][0-9.hHmMsS]+$` },
+    ],
   },
 );
 
-const byteUnits: Readonly<Record<string, number>> = { b: 1, kb: 1_024, mb: 1_048_576, gb: 1_073_741_824 };
+/** Seconds from 0 up, or the ISO form. */
+export const idleSeconds: z.ZodType<number> = field(
+  'seconds from 0 up',
+  (value) => {
+    const seconds = secondsOf(value);
+    return seconds >= 0 && Number.isFinite(seconds) ? seconds : undefined;
+  },
+  {
+    anyOf: [
+      { type: 'number', minimum: 0 },
+      { type: 'string', pattern: `${numberText}|^[pP][tT][0-9.hHmMsS]+$` },
+    ],
+  },
+);
 
-/** Files, bytes (`64MB`; 1 KB is 1,024 bytes, as everywhere in this field), or `auto`. Times are for later. */
-export const miniBatchSize: z.ZodType<MiniBatchSize> = z.unknown().transform((value, context): MiniBatchSize => {
-  const text = String(value).trim().toLowerCase();
-  if (text === 'auto') return { kind: 'auto' };
-  const files = toNumber(value);
-  if (Number.isInteger(files) && files >= 1 && files <= limits.miniBatchFilesMax) return { kind: 'files', files };
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|kib|mib|gib)$/.exec(text) ?? [];
+function secondsOf(value: unknown): number {
+  const iso = typeof value === 'string' ? /^PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?$/i.exec(value) : null;
+  return iso ? Number(iso[1] ?? 0) * 3_600 + Number(iso[2] ?? 0) * 60 + Number(iso[3] ?? 0) : toNumber(value);
+}
+
+const byteUnits: Readonly<Record<string, number>> = {
+  b: 1,
+  kb: 1_024,
+  mb: 1_048_576,
+  gb: 1_073_741_824,
+  tb: 1_099_511_627_776,
+};
+const sizePattern = /^(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)$/;
+
+/** `64MB` as bytes (1 KB is 1,024 bytes, as everywhere in this field); null for what is none. */
+function bytesOf(text: string): number | null {
+  const [, amount, unit] = sizePattern.exec(text.trim().toLowerCase()) ?? [];
   const bytes = Math.floor(Number(amount) * (byteUnits[(unit ?? '').replace('i', '')] ?? NaN));
-  if (bytes >= 1) return { kind: 'bytes', bytes };
-  const isTime = /^\d+(\.\d+)?\s*(ms|s|m|min|h)$|^pt\d/.test(text);
-  const message = isTime
-    ? 'a count of files, a size such as 64MB, or auto (mini-batches sized by time are not there yet; auto is nearest)'
-    : `a count of files from 1 to ${limits.miniBatchFilesMax}, a size such as 64MB, or auto`;
-  context.addIssue({ code: 'custom', message });
-  return z.NEVER;
-});
+  return bytes >= 1 ? bytes : null;
+}
+
+/** Memory: `2GB`, or a count of bytes. Below a mebibyte no scoring host starts, so that is surely not what was meant. */
+export const memoryBytes: z.ZodType<number> = field(
+  'a size such as 2GB or 512MB, at least 1MB, or a count of bytes',
+  (value) => {
+    const bytes = bytesOf(String(value)) ?? toNumber(value);
+    return Number.isSafeInteger(bytes) && bytes >= 1_048_576 ? bytes : undefined;
+  },
+  {
+    anyOf: [
+      { type: 'integer', minimum: 1_048_576 },
+      { type: 'string', pattern: '^\\s*[0-9.]+\\s*([kKmMgGtT]?[iI]?[bB])?\\s*$' },
+    ],
+    examples: ['2GB'],
+  },
+);
+
+/** Files, bytes (`64MB`), or `auto`. Times are for later. */
+export const miniBatchSize: z.ZodType<MiniBatchSize> = z
+  .unknown()
+  .transform((value, context): MiniBatchSize => {
+    const text = String(value).trim().toLowerCase();
+    if (text === 'auto') return { kind: 'auto' };
+    const files = toNumber(value);
+    if (Number.isInteger(files) && files >= 1 && files <= limits.miniBatchFilesMax) return { kind: 'files', files };
+    const bytes = bytesOf(text);
+    if (bytes !== null) return { kind: 'bytes', bytes };
+    const isTime = /^\d+(\.\d+)?\s*(ms|s|m|min|h)$|^pt\d/.test(text);
+    const message = isTime
+      ? 'a count of files, a size such as 64MB, or auto (mini-batches sized by time are not there yet; auto is nearest)'
+      : `a count of files from 1 to ${limits.miniBatchFilesMax}, a size such as 64MB, or auto`;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  })
+  .meta({
+    anyOf: [
+      { type: 'integer', minimum: 1, maximum: limits.miniBatchFilesMax },
+      { enum: ['auto'] },
+      { type: 'string', pattern: `^\\s*([0-9.]+\\s*([kKmMgGtT]?[iI]?[bB])?|${anyCase('auto')})\\s*$` },
+    ],
+    examples: [10, '64MB', 'auto'],
+  });
+
+const fileNamePattern = /^[^_.\\/\p{Cc}][^\\/\p{Cc}]*$/u;
 
 /** A file name that stays in its folder and does not look like one of our own. */
 export const outputFileName: z.ZodType<string> = field(
   'a file name without "/" and "..", not beginning with "_" or "."',
   (value) =>
     typeof value === 'string' &&
-    /^[^_.\\/\p{Cc}][^\\/\p{Cc}]*$/u.test(value) &&
+    fileNamePattern.test(value) &&
     !value.includes('..') &&
     new TextEncoder().encode(value).length <= 255
       ? value
       : undefined,
+  { type: 'string', pattern: '^[^_./][^/]*$', maxLength: 255 },
 );

@@ -110,6 +110,9 @@ export const limits = {
   bareCodeFilesMax: 1_000,
   bareCodeBytesMax: 268_435_456,
 
+  /** A Python that takes longer than this to parse a script is broken; the script is then not checked. */
+  scriptCheckMsMax: 10_000,
+
   /** A conda file travels with its job, to every node. */
   condaYamlCharsMax: 262_144,
   /** Solving for conda and compiling without wheels take their time; an installer that hangs is ended after it. */

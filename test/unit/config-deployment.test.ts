@@ -1,4 +1,5 @@
 import { scaledOnnxSettings } from '../../common/core/onnx-settings.ts';
+import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -6,10 +7,14 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { digest, type Digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 
 let dir = '';
+
+const digestOf = (value: unknown): Digest =>
+  digest(`sha256:${createHash('sha256').update(JSON.stringify(value)).digest('hex')}`);
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'batchmill-config-'));
@@ -28,7 +33,7 @@ async function put(path: string, content: string): Promise<string> {
 /** Writes `yaml` as deployment.yml and loads it. */
 async function load(yaml: string, options: LoadOptions = {}): Promise<LocalDeployment> {
   await put('deployment.yml', yaml);
-  return await loadDeployment('deployment.yml', { cwd: dir, ...options });
+  return await loadDeployment('deployment.yml', { cwd: dir, isScriptUnchecked: true, ...options });
 }
 
 /** `CODE message` of the error that `loading` ends with. */
@@ -46,7 +51,7 @@ const script = 'type: model\nmodel: {path: model}\ncode_configuration: {code: co
 
 describe('Azure forms', () => {
   test('a nested file with every key gives the deployment that it describes', async () => {
-    await put('environment/conda.yaml', '{}');
+    await put('environment/conda.yaml', 'channels: [conda-forge]\ndependencies: [python=3.11, pip, {pip: [torch]}]\n');
     const deployment = await load(`
 $schema: https://example.org/modelBatchDeployment.schema.json
 type: model
@@ -73,16 +78,24 @@ settings:
   output_action: AppendRow
   output_file_name: scores.csv
   environment_variables: {BATCH: 16, VERSION: 1.10, FLAG: True, EMPTY: , TEXT: "a b"}
-  output: {format: jsonl}
+  output: {format: jsonl, custom: shared}
   input: {recursive: false}
   isolation: mini_batch
+  resources: {memory: 2GB}
 `);
     expect(deployment).toEqual({
       name: 'heart-torch',
       scorer: { kind: 'python', script: 'batch_driver.py' },
       model: { kind: 'folder', path: join(dir, 'model') },
       code: { kind: 'folder', path: join(dir, 'code') },
-      environment: { kind: 'host', python: null },
+      environment: {
+        kind: 'conda',
+        conda: {
+          name: 'env',
+          yaml: 'channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - torch\n',
+          digest: digestOf({ channels: ['conda-forge'], dependencies: ['python=3.11', 'pip', { pip: ['torch'] }] }),
+        },
+      },
       settings: {
         miniBatchSize: { kind: 'files', files: 25 },
         triesMax: 5,
@@ -97,8 +110,8 @@ settings:
         instanceCountMax: 2,
         concurrencyPerInstanceMax: 4,
         recursive: false,
-        customOutput: 'collected',
-        memoryBytesMax: null,
+        customOutput: 'shared',
+        memoryBytesMax: 2_147_483_648,
       },
     } satisfies LocalDeployment);
   });
@@ -284,7 +297,7 @@ describe('mistakes are told with their place', () => {
     expect(
       await failure(load('model: model/digits.onnx\nresources: {instance_count: 1}\ninstance_count: 2\n')),
     ).toMatch(/^CONFIG_INVALID deployment\.yml:3:1: instance_count is given twice/);
-    expect(await failure(load('type: pipeline\n'))).toContain('wanted model (pipeline component deployments');
+
     expect(await failure(load(`${script}settings: {onnx: {scale: 2}}`))).toContain('scale is for the built-in ONNX');
   });
 
@@ -300,7 +313,9 @@ describe('mistakes are told with their place', () => {
   test('a script that is not there, leaves its folder, or is of no known language', async () => {
     const scoring = (name: string): Promise<string> =>
       failure(load(`type: model\ncode_configuration:\n  code: code\n  scoring_script: ${name}\n`));
-    expect(await scoring('gone.py')).toMatch(/^DEPLOYMENT_NOT_FOUND deployment\.yml:4:19: .*gone\.py does not exist/);
+    expect(await scoring('gone.py')).toMatch(
+      /^DEPLOYMENT_NOT_FOUND deployment\.yml:4:19: .*failed to open gone\.py in .*; found batch_driver\.py, batch_driver\.ts$/,
+    );
     expect(await scoring('../code/batch_driver.py')).toContain('wanted a path inside of the code folder');
     expect(await scoring('/etc/passwd')).toContain('wanted a path inside of the code folder');
     await put('code/score.R', '');
@@ -309,16 +324,26 @@ describe('mistakes are told with their place', () => {
 
   test('a kind that does not fit, an asset, a URI', async () => {
     expect(await failure(load(script.replace('code: code', 'code: model/digits.onnx')))).toContain('wanted a folder');
-    expect(await failure(load('model: azureml:digits@latest\n'))).toMatch(/deployment\.yml:1:8: .*registered asset/);
-    expect(await failure(load('model: https://example.org/m.onnx\n'))).toContain('is a URI; download it first');
+    expect(await failure(load('model: azureml:digits@latest\n'))).toMatch(
+      /deployment\.yml:1:8: .*is a registered model \(digits, latest\).* or --model PATH$/,
+    );
+    expect(await failure(load('model: https://example.org/m.onnx\n'))).toContain('is a URI, which cannot be fetched from here');
     expect(await failure(load('model: {name: m, version: 1}\n'))).toContain('deployment.yml:1:1: model: wanted path');
   });
 
   test('a model that nothing scores without a script', async () => {
     await put('model.pt', '');
     await put('flow/MLmodel', '');
+    const typed = 'model: {path: flow, type: custom_model}\n';
     expect(await failure(load('model: model.pt\n'))).toMatch(/^DEPLOYMENT_INVALID .*model\.pt needs a scoring script/);
-    expect(await failure(load('model: flow\n'))).toContain('an MLflow model needs a scoring script');
+    expect(await failure(load(typed))).toContain('custom_model needs a scoring script');
+    expect(await failure(load('model: {path: model, type: mlflow_model}\n'))).toContain('a folder with a file MLmodel');
+    expect(await failure(load('model: {path: model, type: triton_model}\n'))).toContain(
+      'a Triton model needs a scoring',
+    );
+    expect(await failure(load('model: flow\n'))).toContain(
+      'flow/MLmodel: wanted a model with the flavor python_function',
+    );
     expect(await failure(load('code_configuration: {code: code}\n'))).toContain('found no scoring_script');
   });
 });
@@ -435,12 +460,4 @@ describe('bare models and scripts', () => {
       /^DEPLOYMENT_NOT_FOUND --model: /,
     );
   });
-});
-
-test('an environment that is not built is told, once, and only where it matters', async () => {
-  const notes: string[] = [];
-  await load(`${script}environment: azureml:env@latest\n`, { onNote: (text) => notes.push(text) });
-  expect(notes).toHaveLength(1);
-  await load(`${onnx}environment: azureml:env@latest\n`, { onNote: (text) => notes.push(text) });
-  expect(notes).toHaveLength(1);
 });
