@@ -6,7 +6,16 @@ import { unreachable } from '../../common/core/invariant.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Event, EventOf } from './events.ts';
-import { batchReady, endLease, granted, makePending, refreshRunnable, released, split } from './evolve-lease.ts';
+import {
+  batchReady,
+  countUp,
+  endLease,
+  granted,
+  makePending,
+  refreshRunnable,
+  released,
+  split,
+} from './evolve-lease.ts';
 import { nodeConnected, nodeHeard, nodeJoined, setCredit, setNodeState } from './evolve-node.ts';
 import { appended, attemptFailed, committed, copyStarted, placed, quarantined, schemaFixed } from './evolve-output.ts';
 import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
@@ -60,6 +69,7 @@ export function evolve(ledger: Ledger, event: Event): void {
       return copyStarted(jobOf(ledger, event.job), event);
     case 'HostFailed':
       jobOf(ledger, event.job).initFailures += 1;
+      countUp(jobOf(ledger, event.job).initFailuresOf, event.node);
       return;
     case 'Stalled':
       return stalled(ledger, event);
