@@ -105,13 +105,13 @@ function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, is
   if (kind === 'lost' && lost < limits.lostLeasesMax)
     return { kind: 'retry', waitMs: isNodeLost ? 0 : backoffMs(lost) };
   const again: Verdict = { kind: 'retry', waitMs: backoffMs(tries) };
+  // Its neighbours on the node may have had the memory, which is no fault of its own: once more, without them.
+  if (kind === 'memory' && job.batches.memoryFailures(batch) === 0) return again;
   if (isolation === 'mini_batch' || files === 1) {
     return tries >= triesMax || kind === 'lost' ? { kind: 'quarantine' } : again;
   }
   // A first crash of several files may be the node's fault; anything else is in one of the files.
   if (kind === 'crash' && job.batches.crashes(batch) === 0) return again;
-  // Its neighbours may have had the memory: it is tried once more alone on its node.
-  if (kind === 'memory' && job.batches.memoryFailures(batch) === 0) return again;
   return { kind: 'split', sizes: splitSizes(files, fileIndex) };
 }
 

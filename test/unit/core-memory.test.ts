@@ -38,7 +38,7 @@ describe('a mini-batch that ran out of memory', () => {
       .endList();
     const a = h.node('a', 1);
     const circumstances: Circumstances = { runSeconds: 2, peakMemoryBytes: 3e8, hostExit: 'signal SIGKILL' };
-    const failure = { code: 'SCORER_OUT_OF_MEMORY', message: 'm', detail: '' } as const;
+    const failure = { code: 'SCORER_CRASHED', message: 'm', detail: '' } as const;
     const [token] = h.grants();
     if (!token) throw new Error('nothing was granted');
     h.give({ kind: 'attempt-failed', node: a, token, failure, fileIndex: -1, circumstances });
