@@ -4,13 +4,14 @@
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { BatchError } from '../common/core/batch-error.ts';
-import type {
-  AdoptedLease,
-  CoordinatorMessage,
-  JobSpec,
-  JoinReply,
-  JoinRequest,
-  NodeMessage,
+import {
+  noCircumstances,
+  type AdoptedLease,
+  type CoordinatorMessage,
+  type JobSpec,
+  type JoinReply,
+  type JoinRequest,
+  type NodeMessage,
 } from '../common/core/cluster-messages.ts';
 import { digest, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
@@ -140,7 +141,7 @@ export class NodeDesk implements ClusterBackend {
           first,
           files: inputs,
           attempt: effect.attempt,
-          isAlone: false,
+          isAlone: effect.isAlone,
         };
         const link = this.#links.get(effect.node);
         // While the list was read, the lease or the whole job may have ended.
@@ -229,7 +230,8 @@ export class NodeDesk implements ClusterBackend {
       message: `result ${formatToken(token)}: ${message}`,
       detail: '',
     } as const;
-    this.#loop.handle({ kind: 'attempt-failed', node, token, failure, fileIndex: -1 });
+    const circumstances = noCircumstances;
+    this.#loop.handle({ kind: 'attempt-failed', node, token, failure, fileIndex: -1, circumstances });
     this.tell(node, { refused: [{ token, failure }] });
   }
 }

@@ -98,9 +98,18 @@ async function* errorLines(
   failures: ReadonlyMap<number, FailedFile>,
 ): AsyncGenerator<ErrorLine> {
   for (const ordinal of [...failures.keys()].sort((a, b) => a - b)) {
-    const { failure, node, tries } = failures.get(ordinal) as FailedFile;
+    const { failure, node, tries, circumstances } = failures.get(ordinal) as FailedFile;
     const [file] = await catalog.files(ordinal, 1);
-    yield { ordinal, path: file?.path ?? '', ...textOf(failure), tries, node };
+    yield {
+      ordinal,
+      path: file?.path ?? '',
+      ...textOf(failure),
+      tries,
+      node,
+      run_seconds: circumstances?.runSeconds ?? null,
+      peak_memory_bytes: circumstances?.peakMemoryBytes ?? null,
+      host_exit: circumstances?.hostExit ?? null,
+    };
   }
 }
 

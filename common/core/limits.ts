@@ -86,6 +86,11 @@ export const limits = {
   lostLeasesMax: 4,
   /** Failures of init() on one deployment, with no success anywhere, that fail the job; times the slots of a node. */
   initFailuresPerSlot: 3,
+  /** The same over all nodes: so many times all slots, once the job has run for so long. @source Azure ML batch */
+  initFailuresPerSlotOfAll: 2,
+  initFailuresRunMsMin: 120_000,
+  /** One mini-batch whose parts all fail alike has bad neighbours; three, before anything was ever scored, have a bad scorer. */
+  brokenMiniBatchesMin: 3,
   /** Backoff before a failed mini-batch is tried again: doubled each time. */
   retryBackoffMs: 250,
   retryBackoffMsMax: 30_000,

@@ -44,6 +44,8 @@ export class BatchTable {
   #failures = new Uint8Array(64);
   #crashes = new Uint8Array(64);
   #lost = new Uint8Array(64);
+  #memory = new Uint8Array(64);
+  #isPart = new Uint8Array(64);
   #segment = new Int32Array(64);
   #offset = new Float64Array(64);
   #length = new Float64Array(64);
@@ -82,6 +84,8 @@ export class BatchTable {
       this.#failures[child] = this.failures(parent);
       // The node has been given the benefit of the doubt once: a part that crashes is split at once.
       this.#crashes[child] = this.crashes(parent);
+      this.#memory[child] = this.memoryFailures(parent);
+      this.#isPart[child] = 1;
       const previous = children.at(-1);
       if (previous !== undefined) this.#next[previous] = child;
       children.push(child);
@@ -121,9 +125,18 @@ export class BatchTable {
   lostLeases(batch: number): number {
     return this.#lost[batch] as number;
   }
-  addFailure(batch: number, kind: 'error' | 'timeout' | 'crash' | 'lost'): void {
+  /** Tries that ran out of memory, those of its parents included: from the first on it is scored alone on its node. */
+  memoryFailures(batch: number): number {
+    return this.#memory[batch] as number;
+  }
+  /** Whether it was made by a split, and not cut from the input order. */
+  isPart(batch: number): boolean {
+    return this.#isPart[batch] === 1;
+  }
+  addFailure(batch: number, kind: 'error' | 'timeout' | 'crash' | 'memory' | 'lost'): void {
     if (kind === 'lost') this.#lost[batch] = Math.min(255, this.lostLeases(batch) + 1);
     else this.#failures[batch] = Math.min(255, this.failures(batch) + 1);
+    if (kind === 'memory') this.#memory[batch] = Math.min(255, this.memoryFailures(batch) + 1);
     if (kind === 'crash') this.#crashes[batch] = Math.min(255, this.crashes(batch) + 1);
   }
   rows(batch: number): number {
@@ -178,6 +191,7 @@ export class BatchTable {
   #columns(): readonly { readonly byteLength: number }[] {
     return [
       ...[this.#first, this.#files, this.#next, this.#state, this.#failures, this.#crashes, this.#lost],
+      ...[this.#memory, this.#isPart],
       ...[this.#segment, this.#offset, this.#length, this.#crc32, this.#rows, this.#schema],
       ...[this.#epoch, this.#counter, this.#node],
     ];
@@ -198,6 +212,8 @@ export class BatchTable {
     this.#failures = grown(this.#failures, new Uint8Array(n));
     this.#crashes = grown(this.#crashes, new Uint8Array(n));
     this.#lost = grown(this.#lost, new Uint8Array(n));
+    this.#memory = grown(this.#memory, new Uint8Array(n));
+    this.#isPart = grown(this.#isPart, new Uint8Array(n));
     this.#segment = grown(this.#segment, new Int32Array(n));
     this.#offset = grown(this.#offset, new Float64Array(n));
     this.#length = grown(this.#length, new Float64Array(n));

@@ -1,6 +1,6 @@
 /** Everything that can happen to the coordinator, as plain data. */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { HeldLease } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, HeldLease } from '../../common/core/cluster-messages.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
@@ -62,6 +62,7 @@ export type Command =
       readonly failure: Failure;
       /** Place within the mini-batch of the file that was open last; −1 when unknown. */
       readonly fileIndex: number;
+      readonly circumstances: Circumstances;
     }
   /** The first piece of a result that is too large to be held in memory. */
   | { readonly kind: 'upload-began'; readonly node: NodeName; readonly token: Token }

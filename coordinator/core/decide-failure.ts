@@ -4,6 +4,7 @@
  */
 import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
 import type { Failure } from '../../common/core/batch-error.ts';
+import { noCircumstances, type Circumstances } from '../../common/core/cluster-messages.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Event, FailureKind } from './events.ts';
@@ -11,6 +12,7 @@ import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
 
 export function failureKind(code: ErrorCode): FailureKind {
   if (code === 'SCORER_TIMEOUT') return 'timeout';
+  if (code === 'SCORER_OUT_OF_MEMORY') return 'memory';
   if (code === 'SCORER_CRASHED' || code === 'FRAME_CORRUPT') return 'crash';
   const { category } = errorRule(code);
   return category === 'transient' || category === 'operator' ? 'lost' : 'error';
@@ -23,6 +25,7 @@ export function failureEvents(
   failure: Failure,
   fileIndex: number,
   at: number,
+  circumstances: Circumstances = noCircumstances,
 ): readonly Event[] {
   const job = jobOf(ledger, lease.job);
   const kind = failureKind(failure.code);
@@ -37,6 +40,7 @@ export function failureEvents(
     failure: bounded(failure),
     fileIndex,
     readyAt: at + (verdict.kind === 'retry' ? verdict.waitMs : 0),
+    circumstances,
   };
   switch (verdict.kind) {
     case 'retry':
@@ -46,7 +50,14 @@ export function failureEvents(
     case 'quarantine':
       return [
         failed,
-        { kind: 'Quarantined', job: lease.job, batch: lease.batch, failure: bounded(failure), node: lease.node },
+        {
+          kind: 'Quarantined',
+          job: lease.job,
+          batch: lease.batch,
+          failure: bounded(failure),
+          node: lease.node,
+          circumstances,
+        },
       ];
   }
 }
@@ -94,6 +105,8 @@ function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, is
   if (kind === 'lost' && lost < limits.lostLeasesMax)
     return { kind: 'retry', waitMs: isNodeLost ? 0 : backoffMs(lost) };
   const again: Verdict = { kind: 'retry', waitMs: backoffMs(tries) };
+  // Its neighbours on the node may have had the memory, which is no fault of its own: once more, without them.
+  if (kind === 'memory' && job.batches.memoryFailures(batch) === 0) return again;
   if (isolation === 'mini_batch' || files === 1) {
     return tries >= triesMax || kind === 'lost' ? { kind: 'quarantine' } : again;
   }
@@ -106,9 +119,12 @@ function backoffMs(tries: number): number {
   return Math.min(limits.retryBackoffMsMax, limits.retryBackoffMs * 2 ** Math.max(0, tries - 1));
 }
 
-/** The suspect by itself when there is one, halves otherwise. */
+/**
+ * The suspect by itself when there is one, halves otherwise. The last file is no suspect: a script that opens all files
+ * before it scores any, or that fails when it has scored them all, has it open last whichever is to blame.
+ */
 export function splitSizes(files: number, suspect: number): readonly number[] {
-  if (suspect < 0 || suspect >= files) {
+  if (suspect < 0 || suspect >= files - 1) {
     const half = Math.ceil(files / 2);
     return [half, files - half];
   }

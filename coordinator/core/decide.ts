@@ -8,7 +8,9 @@ import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
+import { brokenScorer } from './broken-scorer.ts';
 import { failureEvents } from './decide-failure.ts';
+import { hostFailed } from './decide-init.ts';
 import { disconnected, heartbeat, hello, join, leaving, preparing, returned, tick, want } from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
@@ -58,7 +60,9 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return preparing(ledger, command);
     case 'attempt-failed': {
       const lease = findLease(ledger, command.node, command.token);
-      return lease && !lease.placed ? failureEvents(ledger, lease, command.failure, command.fileIndex, at) : [];
+      return lease && !lease.placed
+        ? failureEvents(ledger, lease, command.failure, command.fileIndex, at, command.circumstances)
+        : [];
     }
     case 'upload-began':
       return uploadBegan(ledger, command);
@@ -145,32 +149,6 @@ function sealed(job: Job, wallMs: number): readonly Event[] {
   return events;
 }
 
-/**
- * A scorer that nobody has been able to start fails the job: at once when its author must act, after a few tries
- * otherwise. @source Azure ML batch: stop after 3 × concurrency failures of init() on a node
- */
-function hostFailed(ledger: Ledger, command: CommandOf<'host-failed'>): readonly Event[] {
-  const job = ledger.jobs.get(command.job);
-  if (!job || isFinal(job.state)) return [];
-  const events: Event[] = [{ kind: 'HostFailed', job: job.name, node: command.node, failure: command.failure }];
-  const slots = ledger.nodes.get(command.node)?.slots ?? 1;
-  const isHopeless =
-    command.failure.code === 'MODEL_INVALID' ||
-    command.failure.code === 'MODEL_UNSUPPORTED' ||
-    command.failure.code === 'SCRIPT_INVALID';
-  const isWorn = job.initFailures + 1 >= limits.initFailuresPerSlot * slots;
-  if (!job.isInitialised && (isHopeless || isWorn)) {
-    events.push({
-      kind: 'JobStateChanged',
-      job: job.name,
-      state: 'Failed',
-      error: command.failure,
-      wallMs: command.wallMs,
-    });
-  }
-  return events;
-}
-
 function stall(ledger: Ledger, command: CommandOf<'stall'>): readonly Event[] {
   if (command.job !== null && !ledger.jobs.has(command.job)) return [];
   return [{ kind: 'Stalled', job: command.job, failure: command.failure }];
@@ -193,13 +171,15 @@ export function advance(job: Job, wallMs: number): readonly Event[] {
       detail: job.failures[0]?.failure.detail ?? '',
     });
   }
+  const broken = brokenScorer(job.suspicion);
+  if (broken) return stateChanged('Failed', broken);
   const copy = copyEvents(job);
   if (copy.length > 0) return copy;
   const isDone = job.isListed && job.open === 0 && job.cursor === noBatch && job.copy === null;
   if (!isDone) return [];
   if (job.files === 0) return stateChanged('Failed', { code: 'INPUT_EMPTY', message: emptyMessage(job), detail: '' });
   if (outputAction === 'append_row' && job.rows === 0) {
-    const message = `no mini-batch returned a row; ${firstFailure(job)}`;
+    const message = `no succeeded mini batch item returned from run(): no mini-batch returned a row; ${firstFailure(job)}`;
     return stateChanged('Failed', { code: 'NO_RESULTS', message, detail: job.failures[0]?.failure.detail ?? '' });
   }
   return stateChanged('Finalizing', null);

@@ -28,6 +28,7 @@ export type Effect =
       readonly job: JobName;
       readonly range: FileRange;
       readonly attempt: number;
+      readonly isAlone: boolean;
     }
   | { readonly kind: 'adopt'; readonly node: NodeName; readonly oldToken: Token; readonly token: Token }
   /** Everything that the node may keep has been said: the answer to its hello is complete. */
@@ -93,7 +94,8 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
       const { batches } = jobOf(ledger, event.job);
       const range = { first: batches.first(event.batch), count: batches.files(event.batch) };
       const attempt = batches.failures(event.batch) + batches.lostLeases(event.batch) + 1;
-      return [{ kind: 'grant', node: event.node, token: event.token, job: event.job, range, attempt }];
+      const isAlone = batches.memoryFailures(event.batch) > 0;
+      return [{ kind: 'grant', node: event.node, token: event.token, job: event.job, range, attempt, isAlone }];
     }
     case 'LeaseAdopted':
       return [{ kind: 'adopt', node: event.node, oldToken: event.oldToken, token: event.token }];

@@ -3,6 +3,7 @@
  * and connections, which end with the process. Stored journals keep these shapes readable: change by addition only.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
+import type { Circumstances } from '../../common/core/cluster-messages.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
@@ -11,8 +12,8 @@ import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
 import type { Place } from './batch-table.ts';
 
-/** How an attempt ended without a result. `lost`: the node vanished with it. */
-export type FailureKind = 'error' | 'timeout' | 'crash' | 'lost';
+/** How an attempt ended without a result. `lost`: the node vanished with it. `memory`: there was not enough of it. */
+export type FailureKind = 'error' | 'timeout' | 'crash' | 'memory' | 'lost';
 
 export type DurableEvent =
   | { readonly kind: 'EpochBegan'; readonly epoch: number }
@@ -94,6 +95,8 @@ export type DurableEvent =
       readonly failure: Failure;
       readonly fileIndex: number;
       readonly readyAt: number;
+      /** Absent in the records of older releases. */
+      readonly circumstances?: Circumstances;
     }
   | { readonly kind: 'Split'; readonly job: JobName; readonly batch: number; readonly sizes: readonly number[] }
   | {
@@ -102,6 +105,8 @@ export type DurableEvent =
       readonly batch: number;
       readonly failure: Failure;
       readonly node: NodeName | null;
+      /** Of the last try; absent in the records of older releases. */
+      readonly circumstances?: Circumstances;
     };
 
 export type VolatileEvent =

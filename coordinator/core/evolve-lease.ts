@@ -1,5 +1,6 @@
 /** What leases do to the ledger: mini-batches that become pending, leased, waiting or split. Called by `evolve` alone. */
 import type { EventOf } from './events.ts';
+import { noteSplit } from './broken-scorer.ts';
 import { setCredit } from './evolve-node.ts';
 import { jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 
@@ -76,7 +77,9 @@ export function batchReady(ledger: Ledger, event: EventOf<'BatchReady'>): void {
 export function split(ledger: Ledger, event: EventOf<'Split'>): void {
   const job = jobOf(ledger, event.job);
   job.waiting.delete(event.batch);
+  const isWhole = !job.batches.isPart(event.batch);
   const children = job.batches.split(event.batch, event.sizes);
+  if (isWhole && !job.isInitialised) noteSplit(job.suspicion, event.batch, children);
   if (job.cursor === event.batch) job.cursor = children[0] as number;
   job.open += children.length - 1;
   job.total += children.length - 1;

@@ -2,6 +2,7 @@
 import { invariant } from '../../common/core/invariant.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
+import { clearSuspicion, noteFailure } from './broken-scorer.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
@@ -45,7 +46,10 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   });
   job.batches.setState(batch, 'committed');
   // Files that no host has seen say nothing about the scorer.
-  if (event.failed.length < job.batches.files(batch)) job.isInitialised = true;
+  if (event.failed.length < job.batches.files(batch)) {
+    job.isInitialised = true;
+    clearSuspicion(job.suspicion);
+  }
   recordFiles(job, event);
   job.open -= 1;
   job.committed += 1;
@@ -75,12 +79,12 @@ function recordFiles(job: Job, event: EventOf<'Committed'>): void {
     job.fileRows.set(event.fileRows, first);
   }
   for (const { index, failure } of event.failed) {
-    job.failures.push({ first: first + index, count: 1, failure, node: event.node, tries: 1 });
+    job.failures.push({ first: first + index, count: 1, failure, node: event.node, tries: 1, circumstances: null });
   }
   if (event.missing > 0) {
     const message = `the mini-batch has ${count} files and returned ${event.rows} rows`;
     const failure = { code: 'SCORER_OUTPUT_INVALID', message, detail: '' } as const;
-    job.failures.push({ first, count, failure, node: event.node, tries: 1 });
+    job.failures.push({ first, count, failure, node: event.node, tries: 1, circumstances: null });
   }
   const failed = event.failed.length + event.missing;
   job.failedFiles += failed;
@@ -121,6 +125,7 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   endLease(ledger, job, event.token.counter, event.token.epoch);
   if (job.batches.state(event.batch) === 'committed') withdraw(job, event.batch);
   job.failedTries += 1;
+  if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
   job.batches.setState(event.batch, 'waiting');
   job.waiting.set(event.batch, event.readyAt);
@@ -141,6 +146,7 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
     failure: event.failure,
     node: event.node,
     tries: job.batches.failures(batch),
+    circumstances: event.circumstances ?? null,
   });
   moveCursor(job);
   refreshRunnable(ledger, job);

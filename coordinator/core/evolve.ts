@@ -6,7 +6,16 @@ import { unreachable } from '../../common/core/invariant.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Event, EventOf } from './events.ts';
-import { batchReady, endLease, granted, makePending, refreshRunnable, released, split } from './evolve-lease.ts';
+import {
+  batchReady,
+  countUp,
+  endLease,
+  granted,
+  makePending,
+  refreshRunnable,
+  released,
+  split,
+} from './evolve-lease.ts';
 import {
   nodeConnected,
   nodeDisconnected,
@@ -68,6 +77,7 @@ export function evolve(ledger: Ledger, event: Event): void {
       return copyStarted(jobOf(ledger, event.job), event);
     case 'HostFailed':
       jobOf(ledger, event.job).initFailures += 1;
+      countUp(jobOf(ledger, event.job).initFailuresOf, event.node);
       return;
     case 'Stalled':
       return stalled(ledger, event);

@@ -4,6 +4,7 @@
  * stalls, so that a stalled coordinator never expires a lease that its holder could not renew.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
+import type { Circumstances } from '../../common/core/cluster-messages.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import { invariant } from '../../common/core/invariant.ts';
@@ -12,6 +13,7 @@ import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts';
+import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
 
@@ -101,7 +103,11 @@ export interface Job {
   /** Leases by node. */
   readonly nodes: Map<NodeName, number>;
   initFailures: number;
+  /** The same by node. */
+  readonly initFailuresOf: Map<NodeName, number>;
   isInitialised: boolean;
+  /** Whether it is the scorer that fails, and not some of the files. */
+  readonly suspicion: BrokenSuspicion;
 }
 
 /** In `fileRows`: not told, or not scored yet. */
@@ -114,6 +120,8 @@ export interface FailedFile {
   readonly failure: Failure;
   readonly node: NodeName | null;
   readonly tries: number;
+  /** Of the last try; null when unknown. */
+  readonly circumstances: Circumstances | null;
 }
 
 /** Staged results on their way to their place in the output. */
@@ -231,7 +239,9 @@ export function newJob(submitted: {
     nodeNames: [],
     nodes: new Map(),
     initFailures: 0,
+    initFailuresOf: new Map(),
     isInitialised: false,
+    suspicion: newBrokenSuspicion(),
   };
 }
 

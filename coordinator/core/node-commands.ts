@@ -13,8 +13,8 @@ export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: numbe
   for (const { token, summary, bytes, crc32 } of message.results) {
     commands.push({ kind: 'result', node, token, summary, length: bytes, crc32 });
   }
-  for (const { token, failure, fileIndex } of message.failures) {
-    commands.push({ kind: 'attempt-failed', node, token, failure, fileIndex });
+  for (const { token, failure, fileIndex, circumstances } of message.failures) {
+    commands.push({ kind: 'attempt-failed', node, token, failure, fileIndex, circumstances });
   }
   for (const { job, failure } of message.hostFailures) {
     commands.push({ kind: 'host-failed', node, job, failure, wallMs });

@@ -32,6 +32,12 @@ export interface ErrorLine {
   readonly detail: string;
   readonly tries: number;
   readonly node: string | null;
+  /** Of the last try; null where it is not known, as are the two below. */
+  readonly run_seconds: number | null;
+  /** Of the scoring host with all that it started. */
+  readonly peak_memory_bytes: number | null;
+  /** How the scoring host ended: `signal SIGSEGV`, `exit code 3`; null when it lived on. */
+  readonly host_exit: string | null;
 }
 
 /** A file of the folder, as `_manifest.json` names it. */

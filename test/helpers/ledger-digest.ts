@@ -27,7 +27,12 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
   const order: unknown[] = [];
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
     const [first, count] = [batches.first(batch), batches.files(batch)];
-    const tries = [batches.failures(batch), batches.crashes(batch), batches.lostLeases(batch)];
+    const tries = [
+      batches.failures(batch),
+      batches.crashes(batch),
+      batches.lostLeases(batch),
+      batches.memoryFailures(batch),
+    ];
     const durable = durableState(job, batch);
     const commit = durable === 'committed' ? commitDigest(job, batch) : null;
     order.push([batch, first, count, durable, tries, commit]);

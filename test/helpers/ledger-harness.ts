@@ -1,6 +1,6 @@
 /** The coordinator's core on a table: commands in, effects out, time and syncs by hand. One job named `job`. */
 import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
-import type { HeldLease } from '../../common/core/cluster-messages.ts';
+import { noCircumstances, type HeldLease } from '../../common/core/cluster-messages.ts';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { incarnation, jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
@@ -168,7 +168,8 @@ export class Harness {
   }
 
   fail(node: NodeName, token: Token, code: ErrorCode, fileIndex = -1): void {
-    this.give({ kind: 'attempt-failed', node, token, failure: { code, message: code, detail: '' }, fileIndex });
+    const failure = { code, message: code, detail: '' };
+    this.give({ kind: 'attempt-failed', node, token, failure, fileIndex, circumstances: noCircumstances });
   }
 
   heartbeat(node: NodeName, held: readonly Token[]): void {

@@ -56,16 +56,16 @@ export function token(counter: number, epoch = 1): Token {
 /** A lease of `files` files whose first ordinal is ten times its counter, unless said otherwise. */
 export function grant(
   counter: number,
-  options: { job?: JobName; first?: number; files?: number; epoch?: number } = {},
+  options: { job?: JobName; first?: number; files?: number; epoch?: number; isAlone?: boolean } = {},
 ): Grant {
-  const { job = jobA, first = counter * 10, files = 2, epoch = 1 } = options;
+  const { job = jobA, first = counter * 10, files = 2, epoch = 1, isAlone = false } = options;
   return {
     token: token(counter, epoch),
     job,
     first,
     files: Array.from({ length: files }, (_, index) => ({ path: `f${first + index}`, sizeBytes: 1, identity: '1-1' })),
     attempt: 1,
-    isAlone: false,
+    isAlone,
   };
 }
 

@@ -455,8 +455,8 @@ export class SimCoordinator {
           inputRoot: '/in',
           outputDir: null,
         };
-        const { token, range, attempt } = effect;
-        const grant = { token, job: simJob, first: range.first, files, attempt, isAlone: false };
+        const { token, range, attempt, isAlone } = effect;
+        const grant = { token, job: simJob, first: range.first, files, attempt, isAlone };
         return this.#send(effect.node, { jobs: [spec], grants: [grant] });
       }
       case 'adopt': {

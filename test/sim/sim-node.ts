@@ -3,6 +3,7 @@
  * a script: which files are poison is a property of the input, how long things take is chance.
  */
 import { noCircumstances } from '../../common/core/cluster-messages.ts';
+import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { emptyNodeMessage, type CoordinatorMessage, type NodeMessage } from '../../common/core/cluster-messages.ts';
 import { incarnation, monotonicMs, nodeName, type NodeName } from '../../common/core/ids.ts';
@@ -18,11 +19,21 @@ import type { Rows } from './sim-disk.ts';
 import type { World } from './world.ts';
 
 /** What happens when a file is scored. */
-export type FileFate = 'fine' | 'error' | 'crash' | 'hang' | 'undecodable' | 'unreadable' | 'other-columns';
+export type FileFate =
+  'fine' | 'error' | 'crash' | 'hang' | 'memory' | 'hungry' | 'undecodable' | 'unreadable' | 'other-columns';
+
+/** Code of each fate that ends an attempt. */
+const failureCodes: Partial<Record<FileFate, ErrorCode>> = {
+  error: 'SCORER_FAILED',
+  crash: 'SCORER_CRASHED',
+  hang: 'SCORER_TIMEOUT',
+  memory: 'SCORER_OUT_OF_MEMORY',
+  hungry: 'SCORER_OUT_OF_MEMORY',
+};
 
 /** Whether a file fails the mini-batch that it is in. */
 export function isDeadly(fate: FileFate): boolean {
-  return fate === 'error' || fate === 'crash' || fate === 'hang';
+  return fate === 'error' || fate === 'crash' || fate === 'hang' || fate === 'memory';
 }
 
 export interface SimInput {
@@ -342,10 +353,13 @@ export class SimNode {
     const { fateOf, rowsBytes } = this.#options.input;
     const [fastest, slowest] = this.#options.scoreMs;
     const tookMs = this.#world.random.between(fastest, slowest);
-    const bad = staged.findIndex((file) => isDeadly(fateOf(file)));
+    // `hungry` takes what a node has, and nothing else may.
+    const isAlone = this.#state?.alone.has(work) === true;
+    this.#checkAlone(slot, isAlone);
+    const bad = staged.findIndex((file) => isDeadly(fateOf(file)) || (fateOf(file) === 'hungry' && !isAlone));
     const fate = bad < 0 ? 'fine' : fateOf(staged[bad] as number);
     if (fate !== 'fine') {
-      const code = fate === 'error' ? 'SCORER_FAILED' : fate === 'crash' ? 'SCORER_CRASHED' : 'SCORER_TIMEOUT';
+      const code = failureCodes[fate] ?? 'SCORER_TIMEOUT';
       const failure = { code, message: `file ${staged[bad]} is poison`, detail: '' } as const;
       // Not every scorer tells which file it was at.
       const fileIndex = this.#world.random.chance(0.5) ? bad : -1;
@@ -390,6 +404,16 @@ export class SimNode {
         result: { summary, bytes, crc32: 0, customBytes: 0, customCrc32: 0 },
       });
     });
+  }
+
+  /** Whoever must be alone is, and nobody begins beside it. */
+  #checkAlone(slot: number, isAlone: boolean): void {
+    const { faults } = this.#options.coordinator;
+    for (const [other, held] of (this.#state?.slots ?? []).entries()) {
+      if (other === slot || (held.kind !== 'running' && held.kind !== 'starting')) continue;
+      const isBesideAlone = held.kind === 'running' && this.#state?.alone.has(held.work) === true;
+      if (isAlone || isBesideAlone) faults.push(`${this.name} does two things at once although one must be alone`);
+    }
   }
 
   #upload(work: number, upload: number, token: Token): void {

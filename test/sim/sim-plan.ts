@@ -22,7 +22,10 @@ export interface Expected {
 /** As the listing gives it. */
 export const fileBytes = 10;
 
-const fates: readonly FileFate[] = ['error', 'crash', 'hang', 'undecodable', 'unreadable', 'other-columns'];
+const fates: readonly FileFate[] = [
+  ...(['error', 'crash', 'hang', 'memory', 'hungry'] as const),
+  ...(['undecodable', 'unreadable', 'other-columns'] as const),
+];
 
 export function planOf(seed: number): SimPlan {
   // Of its own, so that the schedule of faults does not hang on the input.
@@ -84,7 +87,7 @@ export function expectedOf({ files, input, deployment }: SimPlan): Expected {
   const { isolation, errorThreshold, miniBatchSize } = deployment.settings;
   const perBatch = isolation === 'file' ? 1 : filesPerBatch(miniBatchSize);
   const isQuarantined = (file: number): boolean => {
-    if (input.fateOf(file) !== 'fine') return true;
+    if (input.fateOf(file) !== 'fine' && input.fateOf(file) !== 'hungry') return true;
     const first = file - (file % perBatch);
     const others = Array.from({ length: Math.min(perBatch, files - first) }, (_, index) => input.fateOf(first + index));
     return others.some((fate) => isDeadly(fate) || fate === 'other-columns');

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -163,6 +164,7 @@ describe('a mini-batch that failed', () => {
       token: h.grants()[0] as Token,
       failure: { code: 'SCORER_FAILED', message, detail: '' },
       fileIndex: 0,
+      circumstances: noCircumstances,
     });
     expect(h.job.failures[0]?.failure.message).toBe(`${'x'.repeat(limits.failureMessageCharsMax)}…`);
   });

@@ -39,6 +39,9 @@ const failedLine: ErrorLine = {
   detail: '',
   tries: 3,
   node: 'n1',
+  run_seconds: 0.5,
+  peak_memory_bytes: 1_000_000,
+  host_exit: null,
 };
 
 function options(disk: MemoryFileSystem, more: Partial<SealOptions> = {}): SealOptions {

@@ -270,6 +270,7 @@ function grantLease(state: WorkerState, { work, grant }: EventOf<'LeaseGranted'>
   state.works = work;
   state.leases.set(work, lease);
   state.byToken.set(formatToken(token), work);
+  if (grant.isAlone) state.alone.add(work);
   jobOf(state, job).leases.add(work);
   index(state, lease);
 }
@@ -317,6 +318,7 @@ function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): voi
   const { outbox } = state;
   unindex(state, lease);
   state.leases.delete(work);
+  state.alone.delete(work);
   state.byToken.delete(formatToken(lease.token));
   jobOf(state, lease.job).leases.delete(work);
   outbox.started.delete(work);

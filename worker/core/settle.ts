@@ -5,6 +5,7 @@
 import type { MonotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { WorkerEvent } from './events.ts';
+import { isHeldForAlone, nextAlone } from './alone.ts';
 import { hasReports } from './report.ts';
 import type { Job, Lease, WorkerState } from './state.ts';
 import { isFull } from './want.ts';
@@ -48,6 +49,8 @@ const stageInputs: Rule = (state, now) => {
 
 /** A job that has waited for long with no host at all gets the slot that just became free. */
 const takeTurns: Rule = (state, now) => {
+  // The host that it waits for is not taken away.
+  if (isHeldForAlone(state)) return null;
   for (const [slot, held] of state.slots.entries()) {
     if (held.kind !== 'idle') continue;
     for (const job of state.jobs.values()) {
@@ -60,8 +63,9 @@ const takeTurns: Rule = (state, now) => {
 /** A ready mini-batch goes to a host that has its model loaded. */
 const startAttempts: Rule = (state, now) => {
   if (isFull(state)) return null;
+  if (isHeldForAlone(state)) return startAlone(state, now);
   for (const job of state.jobs.values()) {
-    const work = job.ready[0];
+    const work = job.ready.find((ready) => !state.alone.has(ready));
     if (work === undefined || isCapped(state, job, 'running')) continue;
     for (const [slot, held] of state.slots.entries()) {
       if (held.kind !== 'idle' || held.job !== job.spec.name) continue;
@@ -71,11 +75,25 @@ const startAttempts: Rule = (state, now) => {
   return null;
 };
 
+/** Once every slot is at rest, the mini-batch that must have the node for itself. */
+function startAlone(state: WorkerState, now: MonotonicMs): WorkerEvent | null {
+  const work = nextAlone(state);
+  const lease = work === null ? undefined : state.leases.get(work);
+  const job = lease && state.jobs.get(lease.job);
+  if (work === null || !job) return null;
+  const slot = state.slots.findIndex((held) => held.kind === 'idle' && held.job === lease.job);
+  const held = state.slots[slot];
+  if (held?.kind !== 'idle') return null;
+  return { kind: 'AttemptStarted', work, slot, host: held.host, timeoutMs: job.spec.settings.timeoutMs, at: now };
+}
+
 /**
  * Hosts are started for leases that are still being staged, too: loading a model takes longer than copying files. The
  * job with the fewest comes first, then the one that was served least recently.
  */
 const startHosts: Rule = (state, now) => {
+  // init() takes memory as well.
+  if (isHeldForAlone(state)) return null;
   const slot = state.slots.findIndex((held) => held.kind === 'empty');
   if (slot < 0) return null;
   let neediest: Job | null = null;
@@ -87,6 +105,7 @@ const startHosts: Rule = (state, now) => {
 
 /** Where no slot is empty, one whose host has nothing to do is emptied. */
 const replaceHosts: Rule = (state, now) => {
+  if (isHeldForAlone(state)) return null;
   if (state.slots.some((held) => held.kind === 'empty' || held.kind === 'stopping')) return null;
   for (const job of state.jobs.values()) {
     if (!needsHost(state, job, now)) continue;

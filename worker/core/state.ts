@@ -45,6 +45,8 @@ export interface WorkerState {
   readonly scored: Set<number>;
   readonly failed: Set<number>;
   ready: number;
+  /** Works that must be scored alone on the node, in any state. */
+  readonly alone: Set<number>;
   /** Works whose upload is wanted or underway. */
   readonly uploads: Set<number>;
   heldResultBytes: number;
@@ -192,6 +194,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
     scored: new Set(),
     failed: new Set(),
     ready: 0,
+    alone: new Set(),
     uploads: new Set(),
     heldResultBytes: 0,
     works: 0,

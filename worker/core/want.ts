@@ -3,6 +3,7 @@
  * is spread over all nodes.
  */
 import { limits } from '../../common/core/limits.ts';
+import { isHeldForAlone } from './alone.ts';
 import type { WorkerState } from './state.ts';
 
 /** Leases to keep beyond the free slots: as many as the slots use up while others are granted and staged. */
@@ -18,6 +19,8 @@ export function leasesAhead(state: WorkerState): number {
 export function wantedLeases(state: WorkerState): number {
   const { link, leaving, slots } = state;
   if (link.kind !== 'up' || leaving !== 'none' || isFull(state)) return 0;
+  // What is asked for now could not begin for long; other nodes may have it.
+  if (isHeldForAlone(state)) return 0;
   const free = slots.length - state.running.size;
   const unstarted = state.granted.size + state.staging.size + state.ready;
   return Math.max(0, free + leasesAhead(state) - unstarted - link.asked);
