@@ -22,6 +22,7 @@ import { evolve } from './core/evolve.ts';
 import { newLedger } from './core/ledger.ts';
 import { JobDesk } from './job-desk.ts';
 import { Journal } from './journal/journal.ts';
+import { LogStore } from './logs/log-store.ts';
 import { Loop } from './loop.ts';
 import { NodeDesk } from './node-desk.ts';
 import type { SegmentSink } from './output/segment-sink.ts';
@@ -103,8 +104,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     publish: (event) => feeds.publish(event),
   });
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
+  const logs = new LogStore({ outputDirOf: (job) => jobs.logOwner(job), log });
   const results = new ResultStore({ openSegment: (token) => openSegment(token) });
-  const jobs = new JobDesk({ loop, feeds, artifacts, stateDir, release, clock, random, log, onFatal });
+  const jobs: JobDesk = new JobDesk({ loop, feeds, artifacts, logs, stateDir, release, clock, random, log, onFatal });
   const nodes = new NodeDesk({
     loop,
     clock,
@@ -112,6 +114,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     release,
     results,
     artifacts,
+    logs,
     filesOf: (name) => jobs.filesOf(name),
     onJobFailed: (job, error) => jobs.fail(job, error),
     onFatal,
@@ -193,7 +196,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   };
   ending.onEnd(closeAll);
   try {
-    closers.push(() => jobs.close());
+    closers.push(async () => {
+      await jobs.close();
+      await logs.settled();
+    });
     await jobs.reopen();
     loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
     jobs.failDamaged();

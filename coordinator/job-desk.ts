@@ -20,6 +20,7 @@ import { listInput } from './input/list-input.ts';
 import { JobFiles, type JobFilesOptions } from './job-files.ts';
 import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
+import type { LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
 import { manifestDirName } from './output/output-names.ts';
@@ -33,6 +34,7 @@ export interface JobDeskOptions {
   readonly loop: Loop;
   readonly feeds: JobFeeds;
   readonly artifacts: ArtifactStore;
+  readonly logs: LogStore;
   readonly stateDir: string;
   readonly release: string;
   readonly clock: Clock;
@@ -65,6 +67,14 @@ export class JobDesk implements Backend {
   /** Files of a job that has not been sealed. */
   filesOf(name: JobName): JobFiles | undefined {
     return this.#files.get(name);
+  }
+
+  /** Output folder where the logs of a job go; null when a later job has the folder. */
+  logOwner(name: JobName): string | null {
+    const jobs = [...this.#loop.ledger.jobs.values()];
+    const job = this.#loop.ledger.jobs.get(name);
+    const owner = job && jobs.findLast((other) => other.outputDir === job.outputDir);
+    return job && owner === job ? job.outputDir : null;
   }
 
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */

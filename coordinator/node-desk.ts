@@ -22,6 +22,7 @@ import type { Effect } from './core/effects.ts';
 import { heartbeatIntervalMs, leaseMs, type Job } from './core/ledger.ts';
 import { nodeCommands } from './core/node-commands.ts';
 import type { JobFiles } from './job-files.ts';
+import type { LogPieceOf, LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import type { ResultStore } from './result-store.ts';
@@ -36,6 +37,7 @@ export interface NodeDeskOptions {
   readonly release: string;
   readonly results: ResultStore;
   readonly artifacts: ArtifactStore;
+  readonly logs: LogStore;
   readonly filesOf: (job: JobName) => JobFiles | undefined;
   /** One job cannot go on. */
   readonly onJobFailed: (job: JobName, error: BatchError) => void;
@@ -114,6 +116,10 @@ export class NodeDesk implements ClusterBackend {
       throw new BatchError('LEASE_STALE', `no lease ${formatToken(piece.token)} is held by ${node} any more`);
     }
     return this.#options.results.putPiece(piece);
+  }
+
+  logPiece(node: NodeName, piece: LogPieceOf): Promise<number> {
+    return this.#options.logs.take(node, piece);
   }
 
   artifact(of: string, offset: number): AsyncIterable<Uint8Array> {

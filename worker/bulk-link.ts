@@ -11,6 +11,7 @@ import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts
 import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
 import type { Piece__Output } from '../common/rpc/generated/batchmill/v1/Piece.ts';
 import { fromGrpcError } from '../common/rpc/grpc-error.ts';
+import { LogLane, type ShippedPiece } from './log-lane.ts';
 import type { BulkSource, InputRequest } from './staging/bulk-source.ts';
 import { UploadLane, type UploadBody, type UploadLaneOptions } from './upload-lane.ts';
 
@@ -18,12 +19,14 @@ export class BulkLink implements BulkSource {
   readonly #options: UploadLaneOptions;
   readonly #client: ClusterClient;
   readonly #lanes: UploadLane[] = [];
+  readonly #logs: LogLane;
   /** A client that is closed lets its calls go on. */
   readonly #fetches = new Set<ClientReadableStream<Piece__Output>>();
 
   constructor(options: UploadLaneOptions) {
     this.#options = options;
     this.#client = connectCluster(options.address);
+    this.#logs = new LogLane({ client: this.#client, address: options.address, session: options.session });
   }
 
   artifact(digest: Digest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
@@ -47,7 +50,14 @@ export class BulkLink implements BulkSource {
     return lane.upload(token, body, signal);
   }
 
+  /** See {@link LogLane.send}. */
+  readonly send = (piece: ShippedPiece): Promise<number> => this.#logs.send(piece);
+
+  /** Results are being uploaded. */
+  readonly isBusy = (): boolean => this.#lanes.some((lane) => lane.load > 0);
+
   close(): void {
+    this.#logs.close();
     for (const lane of this.#lanes) lane.close();
     for (const fetch of this.#fetches) fetch.cancel();
     this.#client.close();

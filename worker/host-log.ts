@@ -1,65 +1,121 @@
-/** What user code prints on one slot for one job, appended to two files, up to a bound. */
+/**
+ * What one scoring host leaves to read: its stdout and stderr, each up to a bound, the errors that it ended mini-batches
+ * with, and a line for each mini-batch. Files are made when they have something to say.
+ */
 import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import type { Failure } from '../common/core/batch-error.ts';
+import { processName, type BatchRecord, type ByteSpan } from '../common/core/batch-record.ts';
 import { limits } from '../common/core/limits.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 
 export interface HostLogOptions {
-  readonly stdoutPath: string;
-  readonly stderrPath: string;
+  /** Logs of the job on this node. */
+  readonly dir: string;
+  /** Number of the host within its job on this node. */
+  readonly process: number;
+  /** Of each stream. */
+  readonly bytesMax: number;
   readonly log: Log;
 }
 
-export class HostLog {
-  readonly #stdout: BoundedFile;
-  readonly #stderr: BoundedFile;
+/** Where the streams of a host end at present, in bytes of their files. */
+export type LogPlace = Readonly<Record<'stdout' | 'stderr', number>>;
 
-  constructor(options: HostLogOptions) {
-    this.#stdout = new BoundedFile(options.stdoutPath, options.log);
-    this.#stderr = new BoundedFile(options.stderrPath, options.log);
+export class HostLog {
+  readonly #streams: Readonly<Record<'stdout' | 'stderr', BoundedFile>>;
+  readonly #errors: BoundedFile;
+  readonly #records: BoundedFile;
+  readonly #sheet: BoundedFile;
+
+  constructor({ dir, process, bytesMax, log }: HostLogOptions) {
+    const name = processName(process);
+    const open = (path: string): BoundedFile => new BoundedFile({ path: join(dir, path), bytesMax, log });
+    this.#streams = { stdout: open(`user/stdout/${name}.stdout.txt`), stderr: open(`user/stderr/${name}.stderr.txt`) };
+    this.#errors = open(`user/error/${name}.txt`);
+    this.#records = open(`sys/mini_batches/${name}.jsonl`);
+    this.#sheet = open(`sys/node/${name}.txt`);
   }
 
   append(stream: 'stdout' | 'stderr', chunk: Uint8Array): void {
-    (stream === 'stdout' ? this.#stdout : this.#stderr).append(chunk);
+    this.#streams[stream].append(chunk);
+  }
+
+  get place(): LogPlace {
+    return { stdout: this.#streams.stdout.bytes, stderr: this.#streams.stderr.bytes };
+  }
+
+  /** Of init(), or of a mini-batch. */
+  error(what: string, failure: Failure, time: string): void {
+    const detail = failure.detail === '' ? '' : `${failure.detail.trimEnd()}\n`;
+    this.#errors.append(Buffer.from(`${time} ${what} failed: ${failure.code}: ${failure.message}\n${detail}\n`));
+  }
+
+  record(record: BatchRecord): void {
+    this.#records.append(Buffer.from(`${JSON.stringify(record)}\n`));
+    this.#sheet.append(Buffer.from(recordText(record)));
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#stdout.close(), this.#stderr.close()]);
+    const files = [this.#streams.stdout, this.#streams.stderr, this.#errors, this.#records, this.#sheet];
+    await Promise.all(files.map((file) => file.close()));
   }
 }
 
-/** Made when the first byte comes: most scripts print nothing. */
-class BoundedFile {
-  readonly #path: string;
-  readonly #log: Log;
-  #stream: WriteStream | null = null;
-  #bytes = 0;
-  #isOver = false;
+/** What was printed between two places. */
+export function spansBetween(from: LogPlace, to: LogPlace): Readonly<Record<'stdout' | 'stderr', ByteSpan>> {
+  return { stdout: [from.stdout, to.stdout], stderr: [from.stderr, to.stderr] };
+}
 
-  constructor(path: string, log: Log) {
-    this.#path = path;
-    this.#log = log;
+function recordText(record: BatchRecord): string {
+  const files =
+    record.count === 1 ? `file ${record.first}` : `files ${record.first} to ${record.first + record.count - 1}`;
+  const why = record.code === null ? '' : `, ${record.code}: ${record.message ?? ''}`;
+  return (
+    `${record.start} ${record.status}: ${files}, try ${record.attempt} (lease ${record.token}), ` +
+    `${record.run_seconds} s, ${record.rows} rows, ${record.failed} failed${why.replaceAll('\n', ' ')}\n`
+  );
+}
+
+/** Made when the first byte comes: most scripts print nothing. What is above the bound is counted and dropped. */
+class BoundedFile {
+  readonly #options: { readonly path: string; readonly bytesMax: number; readonly log: Log };
+  #stream: WriteStream | null = null;
+  /** A file that could not be written is not tried again. */
+  #isLost = false;
+  #isClosed = false;
+  #droppedBytes = 0;
+  bytes = 0;
+
+  constructor(options: { readonly path: string; readonly bytesMax: number; readonly log: Log }) {
+    this.#options = options;
   }
 
   append(chunk: Uint8Array): void {
-    if (this.#isOver) return;
-    this.#bytes += chunk.length;
+    if (this.#isLost || this.#isClosed) return;
     const stream = (this.#stream ??= this.#open());
     if (!stream) return;
-    // A disk that is slower than a script’s prints must not fill the memory of the node.
-    if (this.#bytes > limits.hostLogBytesMax || stream.writableLength > limits.spoolMemoryBytesMax) {
-      this.#isOver = true;
-      stream.write(`\n[batchmill: more than ${limits.hostLogBytesMax} bytes; the rest is not kept]\n`);
-      return;
-    }
-    stream.write(chunk);
+    // A disk that is slower than a script’s prints must not fill the memory of the node. What is cut stays cut, so that
+    // the log has one end and no holes.
+    const isBehind = stream.writableLength > limits.spoolMemoryBytesMax;
+    const room = this.#droppedBytes > 0 || isBehind ? 0 : this.#options.bytesMax - this.bytes;
+    const kept = chunk.length <= room ? chunk : chunk.subarray(0, Math.max(0, room));
+    this.#droppedBytes += chunk.length - kept.length;
+    if (kept.length === 0) return;
+    this.bytes += kept.length;
+    stream.write(kept);
   }
 
   close(): Promise<void> {
-    this.#isOver = true;
     const stream = this.#stream;
+    this.#isClosed = true;
     if (!stream || stream.closed) return Promise.resolve();
+    if (this.#droppedBytes > 0 && !this.#isLost) {
+      stream.write(
+        `\n[batchmill: the log is cut here; ${this.bytes} bytes are kept, ${this.#droppedBytes} more were dropped]\n`,
+      );
+    }
     return new Promise((resolve) => {
       stream.once('close', resolve);
       stream.end();
@@ -67,20 +123,23 @@ class BoundedFile {
   }
 
   #open(): WriteStream | null {
+    const { path } = this.#options;
     try {
-      mkdirSync(dirname(this.#path), { recursive: true });
+      mkdirSync(dirname(path), { recursive: true });
     } catch (error) {
       this.#giveUp(error);
       return null;
     }
-    const stream = createWriteStream(this.#path, { flags: 'a' });
+    const stream = createWriteStream(path, { flags: 'a' });
     stream.on('error', (error) => this.#giveUp(error));
     return stream;
   }
 
   /** Scoring goes on without its log. */
   #giveUp(error: unknown): void {
-    this.#isOver = true;
-    this.#log.warn('the log of a scoring host cannot be written', { path: this.#path, reason: reasonOf(error) });
+    if (this.#isLost) return;
+    this.#isLost = true;
+    const { path, log } = this.#options;
+    log.warn('the log of a scoring host cannot be written', { path, reason: reasonOf(error) });
   }
 }

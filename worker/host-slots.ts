@@ -3,13 +3,16 @@
  * core; what to make of it is decided there.
  */
 import { toBatchError } from '../common/core/batch-error.ts';
+import { statusOf, type BatchRecord } from '../common/core/batch-record.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
+import { formatToken, type Token } from '../common/core/token.ts';
+import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
-import { HostLog } from './host-log.ts';
+import { HostLog, spansBetween } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { NodeFiles } from './node-files.ts';
 import { HostProcess, type Scored, type ScoreOutcome } from './pool/host-process.ts';
@@ -27,6 +30,9 @@ export interface HostSlotsOptions {
   readonly files: NodeFiles;
   /** What hosts are started with. */
   readonly setup: HostSetup;
+  /** Of stdout and stderr of each host. */
+  readonly hostLogBytesMax: number;
+  readonly clock: Clock;
   readonly log: Log;
   readonly tell: (command: WorkerCommand) => void;
 }
@@ -38,6 +44,11 @@ export interface AttemptOrder {
   readonly timeoutMs: number;
   /** Ordinal of the first file. */
   readonly first: number;
+  /** Files of the mini-batch, with those that could not be staged. */
+  readonly count: number;
+  readonly token: Token;
+  /** 1 for the first try. */
+  readonly attempt: number;
 }
 
 interface Host {
@@ -45,7 +56,7 @@ interface Host {
   readonly stopping: AbortController;
   /** Rejects when init() fails. */
   readonly process: Promise<HostProcess>;
-  readonly log: HostLog;
+  readonly log: Promise<HostLog>;
   /** The attempt under way has had its outcome told. */
   attempt: Promise<void>;
 }
@@ -54,6 +65,8 @@ export class HostSlots {
   readonly #options: HostSlotsOptions;
   readonly #hosts = new Map<number, Host>();
   readonly #ends = new Map<number, Promise<void>>();
+  /** Number of the next host of each job. */
+  readonly #processes = new Map<JobName, Promise<number>>();
   started = 0;
 
   constructor(options: HostSlotsOptions) {
@@ -61,15 +74,11 @@ export class HostSlots {
   }
 
   start(slot: number, host: number, spec: JobSpec, artifacts: JobArtifacts): void {
-    const { files, log } = this.#options;
     const stopping = new AbortController();
-    const hostLog = new HostLog({
-      stdoutPath: files.logPath(spec.name, slot, 'stdout'),
-      stderrPath: files.logPath(spec.name, slot, 'stderr'),
-      log,
-    });
-    const process = this.#start(slot, host, spec, artifacts, hostLog, stopping.signal);
-    const held = { job: spec.name, stopping, process, log: hostLog, attempt: Promise.resolve() };
+    const number = this.#nextProcess(spec.name);
+    const log = number.then((process) => this.#openLog(spec.name, process));
+    const process = this.#start(slot, host, spec, artifacts, { number, log }, stopping.signal);
+    const held = { job: spec.name, stopping, process, log, attempt: Promise.resolve() };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
@@ -98,8 +107,9 @@ export class HostSlots {
     );
   }
 
-  /** Resolves when no host of the job is left. */
+  /** The job has ended: resolves when no host of it is left. */
   async endOf(job: JobName): Promise<void> {
+    this.#processes.delete(job);
     const hosts = [...this.#hosts].filter(([, host]) => host.job === job);
     await Promise.all(hosts.map(([number]) => this.#ends.get(number)));
   }
@@ -121,10 +131,11 @@ export class HostSlots {
     host: number,
     spec: JobSpec,
     artifacts: JobArtifacts,
-    log: HostLog,
+    logs: { readonly number: Promise<number>; readonly log: Promise<HostLog> },
     signal: AbortSignal,
   ): Promise<HostProcess> {
     const { files, setup, tell } = this.#options;
+    const [number, log] = await Promise.all([logs.number, logs.log]);
     const { warnings, ...command } = await setup.command({
       host,
       spec,
@@ -140,15 +151,30 @@ export class HostSlots {
       cwd,
       init: initOf(spec, artifacts, {
         customDir,
-        logDir: files.logsDir(spec.name),
+        logDir: files.userLogsDir(spec.name),
         job: spec.name,
         node: this.#options.node,
-        process: slot,
+        process: number,
       }),
       spoolDir: files.spoolDir,
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
     });
+  }
+
+  /** One after the other, so that a replacement is a process of its own in the log tree, as on Azure. */
+  #nextProcess(job: JobName): Promise<number> {
+    const number = this.#processes.get(job) ?? this.#options.files.firstFreeProcess(job);
+    this.#processes.set(
+      job,
+      number.then((taken) => taken + 1),
+    );
+    return number;
+  }
+
+  #openLog(job: JobName, process: number): HostLog {
+    const { files, log, hostLogBytesMax: bytesMax } = this.#options;
+    return new HostLog({ dir: files.logsDir(job), process, bytesMax, log });
   }
 
   /** Tells how a host starts and how it ends; its end comes after the outcome of what it was scoring. */
@@ -166,22 +192,54 @@ export class HostSlots {
     this.#hosts.delete(host);
     this.#ends.delete(host);
     this.#options.setup.release(host);
-    await held.log.close();
+    const log = await held.log;
+    // A host that was stopped while it started has not failed.
+    if (!(ready instanceof HostProcess) && !held.stopping.signal.aborted) {
+      log.error('init()', ready.toFailure(), this.#time());
+    }
+    await log.close();
     if (ready instanceof HostProcess) tell({ kind: 'host-ended', slot, host });
     else tell({ kind: 'host-failed', slot, host, failure: ready.toFailure() });
   }
 
   async #score(
     held: Host,
-    { slot, host, work, timeoutMs, first }: AttemptOrder,
+    order: AttemptOrder,
     files: readonly HostFile[],
     keep: (scored: Scored) => WorkerCommand,
   ): Promise<void> {
-    const { tell } = this.#options;
-    const process = await held.process;
+    const { tell, clock } = this.#options;
+    const { slot, host, work, timeoutMs, first } = order;
+    const [process, log] = await Promise.all([held.process, held.log]);
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
-    tell(commandOf(await process.score(files, { timeoutMs, first }), { slot, host, work }, keep));
+    const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
+    const outcome = await process.score(files, { timeoutMs, first });
+    const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
+    const printed = spansBetween(began.place, log.place);
+    log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, ...printed });
+    if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
+    tell(commandOf(outcome, order, keep));
   }
+
+  #time(): string {
+    return new Date(this.#options.clock.wall()).toISOString();
+  }
+}
+
+type Told = Omit<BatchRecord, 'start' | 'run_seconds' | 'stdout' | 'stderr'>;
+
+function recordOf({ first, count, token, attempt }: AttemptOrder, outcome: ScoreOutcome): Told {
+  const what = { first, count, token: formatToken(token), attempt };
+  if (outcome.kind === 'scored') {
+    const { rows, failed } = outcome.summary;
+    return { ...what, status: 'RUN_DONE', rows, failed: failed.length, code: null, message: null };
+  }
+  const { code, message } = outcome.failure;
+  return { ...what, status: statusOf(code, outcome.isHostDead), rows: 0, failed: count, code, message };
+}
+
+function rangeText(first: number, count: number): string {
+  return count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`;
 }
 
 function commandOf(
@@ -191,8 +249,9 @@ function commandOf(
 ): WorkerCommand {
   if (outcome.kind === 'scored') return keep(outcome);
   const { failure, fileIndex, isHostDead } = outcome;
+  const { slot, host, work } = where;
   const circumstances = { peakMemoryBytes: null, hostExit: null };
-  return { kind: 'attempt-failed', ...where, failure, fileIndex, circumstances, isHostDead };
+  return { kind: 'attempt-failed', slot, host, work, failure, fileIndex, circumstances, isHostDead };
 }
 
 type HostPlace = Pick<HostInit, 'customDir' | 'logDir' | 'job' | 'node' | 'process'>;

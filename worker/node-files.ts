@@ -7,7 +7,8 @@
  *   nodes/<node>/jobs/<job>/<token>/           fetched inputs of an attempt
  *   nodes/<node>/jobs/<job>/hosts/slot-N/      working directory of a scoring host
  *   nodes/<node>/jobs/<job>/custom/slot-N/     where user code writes files (AZUREML_BI_OUTPUT_PATH)
- *   nodes/<node>/jobs/<job>/logs/slot-N.stdout.txt, slot-N.stderr.txt
+ *   nodes/<node>/jobs/<job>/logs/user/…        what scoring hosts print, their errors, and logs that user code keeps by itself
+ *   nodes/<node>/jobs/<job>/logs/sys/…         what the node notes of each mini-batch
  *
  * A node's name is its own among live ones, so what an earlier process of that name has left is nobody's: it is removed
  * when the node has joined. Logs stay, those of the newest jobs.
@@ -48,13 +49,26 @@ export class NodeFiles {
     return makeEmpty(join(this.#jobDir(job), 'custom', `slot-${slot + 1}`));
   }
 
-  /** What user code printed; stays when the job has ended. */
+  /** What the node's part of the job's log tree is made from; stays when the job has ended. */
   logsDir(job: JobName): string {
     return join(this.#jobDir(job), 'logs');
   }
 
-  logPath(job: JobName, slot: number, stream: 'stdout' | 'stderr'): string {
-    return join(this.logsDir(job), `slot-${slot + 1}.${stream}.txt`);
+  /** Where user code keeps logs by itself (HostInit.logDir). */
+  userLogsDir(job: JobName): string {
+    return join(this.logsDir(job), 'user');
+  }
+
+  /** The first number that no log of the job here bears: an earlier process of this node may have left some. */
+  async firstFreeProcess(job: JobName): Promise<number> {
+    let free = 0;
+    for (const folder of ['user/stdout', 'user/stderr', 'user/error', 'sys/mini_batches']) {
+      for (const name of await listDir(join(this.logsDir(job), folder))) {
+        const [, digits] = /^process(\d+)\./.exec(name) ?? [];
+        if (digits !== undefined) free = Math.max(free, Number(digits) + 1);
+      }
+    }
+    return free;
   }
 
   /** Everything of the job but its logs. */

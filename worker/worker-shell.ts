@@ -6,6 +6,7 @@ import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import type { JobSpec, JoinReply, JoinRequest } from '../common/core/cluster-messages.ts';
 import { nodeName, type JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
+import { limits } from '../common/core/limits.ts';
 import { formatToken } from '../common/core/token.ts';
 import { deferred } from '../common/io/deferred.ts';
 import { delay } from '../common/io/delay.ts';
@@ -20,6 +21,7 @@ import { hasReports } from './core/report.ts';
 import { newWorkerState, type WorkerState } from './core/state.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostSlots, type JobArtifacts } from './host-slots.ts';
+import { LogShipper } from './log-shipper.ts';
 import { NodeFiles } from './node-files.ts';
 import { ArtifactCache } from './staging/artifact-cache.ts';
 import { InputStager } from './staging/input-stager.ts';
@@ -39,6 +41,7 @@ export class WorkerShell {
   readonly #hosts: HostSlots;
   readonly #artifacts: ArtifactCache;
   readonly #works: WorkTable;
+  readonly #logs: LogShipper;
   readonly #bulk = new CurrentBulkSource();
   /** Ends fetches of artifacts. */
   readonly #over = new AbortController();
@@ -67,8 +70,13 @@ export class WorkerShell {
     const { environmentsDir } = this.#files;
     const { scratchDir } = options;
     this.#setup = new HostSetup({ environmentsDir, scratchDir, python, slots, environment, clock, delay, log });
-    this.#hosts = new HostSlots({ node: options.request.name, files: this.#files, setup: this.#setup, log, tell });
+    const hostLogBytesMax = options.hostLogBytesMax ?? limits.hostLogBytesMax;
+    const { name: node } = options.request;
+    const setup = this.#setup;
+    this.#hosts = new HostSlots({ node, files: this.#files, setup, hostLogBytesMax, clock, log, tell });
     const source = this.#bulk;
+    const logsDir = (job: JobName): string => this.#files.logsDir(job);
+    this.#logs = new LogShipper({ logsDir, route: () => source.link, delay, log });
     const root = this.#files.artifactsDir;
     this.#artifacts = new ArtifactCache({ root, source, clock, delay, signal: this.#over.signal });
     this.#works = new WorkTable({ stager: new InputStager({ source, delay }), files: this.#files, log, tell });
@@ -268,7 +276,8 @@ export class WorkerShell {
     this.#jobArtifacts.delete(job);
     const removal = this.#hosts
       .endOf(job)
-      .then(() => this.#files.removeJob(job))
+      .then(() => Promise.all([this.#files.removeJob(job), this.#logs.finish(job)]))
+      .then(() => undefined)
       .catch((error: unknown) => this.#options.log.warn('a job’s files remain', { job, reason: reasonOf(error) }))
       .finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);
@@ -278,12 +287,15 @@ export class WorkerShell {
     const artifacts = this.#jobArtifacts.get(spec.name);
     invariant(artifacts !== undefined, `model and code of ${spec.name} are not here`);
     this.#hosts.start(slot, host, spec, artifacts);
+    this.#logs.watch(spec.name);
   }
 
   #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
     const lease = this.#state.leases.get(work);
     invariant(lease !== undefined, `work ${work} is started but not held`);
-    const order = { slot, host, work, timeoutMs, first: lease.first };
+    const { first, token, attempt } = lease;
+    const count = lease.files.length;
+    const order = { slot, host, work, timeoutMs, first, count, token, attempt };
     this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }) => {
       this.#works.keep(work, body);
       const result = { summary, bytes: body.bytes, crc32: body.crc32, customBytes: 0, customCrc32: 0 };
@@ -300,8 +312,10 @@ export class WorkerShell {
     this.#over.abort(new Error('the worker node ends'));
     try {
       if (error === null) await this.#control?.end();
-      this.#closeLink();
       await this.#hosts.close();
+      // The connection outlives the hosts for what they said last.
+      await this.#logs.close();
+      this.#closeLink();
       await this.#works.close();
       await Promise.all(this.#removals);
       // A node that never joined has nothing there; what is there may be a live one's of the same name.

@@ -35,6 +35,8 @@ export interface WorkerOptions {
   readonly random: () => number;
   /** How long the first join is tried; default {@link limits.joinMsMax}. */
   readonly joinTimeoutMs?: number;
+  /** What is kept of stdout and of stderr of each scoring host; default {@link limits.hostLogBytesMax}. */
+  readonly hostLogBytesMax?: number;
 }
 
 export interface WorkerStats {
@@ -60,7 +62,7 @@ export interface WorkerHandle {
   /** Leaves at once: what is running is killed and returned. Resolves with `closed`. */
   close(): Promise<void>;
   stats(): WorkerStats;
-  /** Folder with what user code printed for a job, `slot-N.stdout.txt` and `slot-N.stderr.txt`; absent when nothing was. */
+  /** Folder of the job's logs on this node, which travel to the coordinator as well; absent when there are none. */
   logsDir(job: string): string;
 }
 

@@ -187,7 +187,23 @@ export const limits = {
   leaveMsMax: 1_000,
   /** Upload streams of a node, each with its own connection: one alone is limited to 64 KiB per round trip. */
   uploadStreamsMax: 4,
-  /** What user code prints, per slot and job; the rest is dropped. */
+  /** Between two looks at what is new in the logs of a job that runs. */
+  logShipMs: 1_000,
+  /** One message with bytes of a log; one is under way at a time. */
+  logPieceBytes: 262_144,
+  /** A log that user code keeps and may write anew is sent whole up to this size; above it it is taken to grow only. */
+  logRewriteBytesMax: 65_536,
+  /** Log files of one job that a node sends. */
+  jobLogFilesMax: 10_000,
+  /** What a node may have sent of one log file: the bound of a stream with its note, and room for what user code keeps. */
+  logFileBytesMax: 1_073_741_824,
+  /** A node that leaves sends what is left of its logs, but not for longer than this. */
+  logLeaveMsMax: 5_000,
+  /** Failed attempts that a job's log tells one by one; a job whose every file fails would tell millions. */
+  jobErrorsLogged: 10_000,
+  /** Between two lines of progress in a job's log. */
+  jobLogProgressMs: 10_000,
+  /** What user code prints, per scoring host and stream; the rest is dropped. */
   hostLogBytesMax: 67_108_864,
   /** Jobs whose logs a node keeps, the newest. */
   jobLogsKept: 100,

@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import { logsDirName, ownLogs, readmeTitle } from '../logs/log-tree.ts';
 import {
   checkOutputFileName,
   errorsName,
@@ -68,7 +69,18 @@ async function namesOfResults(
     manifestDirName,
     manifestName,
   ].flatMap((name) => [name, temporaryName(name)]);
-  return [...new Set(possible)].filter((name) => names.includes(name));
+  const results = [...new Set(possible)].filter((name) => names.includes(name));
+  return names.includes(logsDirName) && (await isLogFolder(dir)) ? [...results, logsDirName] : results;
+}
+
+/** A folder of that name that somebody else has made stays. */
+async function isLogFolder(dir: string): Promise<boolean> {
+  try {
+    return (await readFile(join(dir, logsDirName, ownLogs.readme), 'utf8')).startsWith(readmeTitle);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes(errnoOf(error))) return false;
+    throw error;
+  }
 }
 
 async function earlierOutputName(dir: string): Promise<string | null> {
@@ -93,6 +105,7 @@ function outputNameOf(manifest: unknown): string | null {
 
 async function removeResult(dir: string, name: string): Promise<void> {
   const path = join(dir, name);
+  if (name === logsDirName) return rm(path, { recursive: true, force: true });
   if (name !== manifestDirName) return rm(path, { force: true });
   for (const chunk of await readdir(path)) {
     if (isManifestChunkName(chunk)) await rm(join(path, chunk), { force: true });

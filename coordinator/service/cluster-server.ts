@@ -22,6 +22,8 @@ import type { CoordinatorMessage as CoordinatorMessageWire } from '../../common/
 import type { JoinReply as JoinReplyWire } from '../../common/rpc/generated/batchmill/v1/JoinReply.ts';
 import type { JoinRequest__Output } from '../../common/rpc/generated/batchmill/v1/JoinRequest.ts';
 import type { NodeMessage__Output } from '../../common/rpc/generated/batchmill/v1/NodeMessage.ts';
+import type { LogPiece__Output } from '../../common/rpc/generated/batchmill/v1/LogPiece.ts';
+import type { LogReply } from '../../common/rpc/generated/batchmill/v1/LogReply.ts';
 import type { Piece } from '../../common/rpc/generated/batchmill/v1/Piece.ts';
 import type { UploadPiece__Output } from '../../common/rpc/generated/batchmill/v1/UploadPiece.ts';
 import type { UploadReply } from '../../common/rpc/generated/batchmill/v1/UploadReply.ts';
@@ -30,6 +32,7 @@ import { clusterService } from '../../common/rpc/load-cluster.ts';
 import { readToken } from '../../common/rpc/translate.ts';
 import { writeCoordinatorMessage, writeRefusal } from '../../common/rpc/translate-coordinator-message.ts';
 import { readJoinRequest, readNodeMessage, writeJoinReply } from '../../common/rpc/translate-node-message.ts';
+import type { LogPieceOf } from '../logs/log-store.ts';
 import { NodeLink } from './node-link.ts';
 
 export interface ClusterBackend {
@@ -42,6 +45,8 @@ export interface ClusterBackend {
   disconnected(link: NodeLink): void;
   /** Resolves when the piece has a place. @throws BatchError LEASE_STALE, REQUEST_INVALID */
   uploadPiece(node: NodeName, piece: UploadedPiece): Promise<UploadProgress>;
+  /** Resolves with the bytes that are here of the log. @throws BatchError REQUEST_INVALID, JOB_NOT_FOUND, … */
+  logPiece(node: NodeName, piece: LogPieceOf): Promise<number>;
   artifact(digest: string, offset: number): AsyncIterable<Uint8Array>;
   input(job: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array>;
 }
@@ -124,8 +129,12 @@ function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
         call.emit('error', grpcError(error));
       }
     },
-    UploadLog: (call) => {
-      call.emit('error', grpcError(new BatchError('INTERNAL', 'logs are not taken here')));
+    UploadLog: (call: ServerDuplexStream<LogPiece__Output, LogReply>) => {
+      try {
+        serveLogs(call, nodeOf(call), backend);
+      } catch (error) {
+        call.emit('error', grpcError(error));
+      }
     },
     FetchArtifact: (call) => {
       void sendPieces(call, () => {
@@ -223,6 +232,41 @@ function serveUpload(
       );
     }
     queue = queue.then(() => take(wire)).catch(fail);
+  });
+  call.on('end', () => {
+    void queue.then(() => {
+      isOpen = false;
+      call.end();
+    });
+  });
+  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => (isOpen = false));
+}
+
+/** Each piece is answered with what is here of its file; a node sends the next one then. */
+function serveLogs(
+  call: ServerDuplexStream<LogPiece__Output, LogReply>,
+  node: NodeName,
+  backend: ClusterBackend,
+): void {
+  let queue = Promise.resolve();
+  let isOpen = true;
+  const take = async ({ job, name, offset, data }: LogPiece__Output): Promise<void> => {
+    if (!isOpen) return;
+    const received = await backend.logPiece(node, { job: jobName(job), name, offset, data });
+    if (isOpen) call.write({ job, name, received });
+  };
+  const fail = (error: unknown): void => {
+    if (!isOpen) return;
+    isOpen = false;
+    call.emit('error', grpcError(error));
+  };
+  call.on('data', (wire: LogPiece__Output) => {
+    // A node that does not wait for its answers does not fill our memory.
+    call.pause();
+    queue = queue
+      .then(() => take(wire))
+      .catch(fail)
+      .finally(() => call.resume());
   });
   call.on('end', () => {
     void queue.then(() => {

@@ -163,7 +163,9 @@ describe('a worker node', () => {
     expect(node.stats()).toMatchObject({ link: 'closed', scored: 2, failed: 0, held: 0, hostsStarted: 1, joins: 1 });
     const jobDir = join(dir, 'scratch', 'nodes', 'node-1', 'jobs', job);
     expect(readdirSync(jobDir)).toEqual(['logs']);
-    expect(readFileSync(join(jobDir, 'logs', 'slot-1.stdout.txt'), 'utf8')).toBe('init done\nscoring 2\nscoring 1\n');
+    expect(readFileSync(join(jobDir, 'logs', 'user', 'stdout', 'process000.stdout.txt'), 'utf8')).toBe(
+      'init done\nscoring 2\nscoring 1\n',
+    );
     expect(fake.messages.filter((message) => message.results.length > 0).length).toBeLessThanOrEqual(2);
     expect(lines.join('')).not.toContain('join-me');
   });

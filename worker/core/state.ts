@@ -96,6 +96,8 @@ export interface Lease {
   readonly job: JobName;
   readonly first: number;
   readonly files: readonly InputFile[];
+  /** 1 for the first try. */
+  readonly attempt: number;
   state: LeaseState;
 }
 

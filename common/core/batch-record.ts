@@ -1,0 +1,43 @@
+/**
+ * What a worker node notes of each attempt at a mini-batch that one of its scoring hosts made: a line of JSON in the
+ * host's record file, read back by the coordinator for `job logs --file` and the job's report.
+ */
+import type { ErrorCode } from './error-codes.ts';
+
+/** First byte and the one behind the last. */
+export type ByteSpan = readonly [number, number];
+
+/** @source Azure ML parallel run report: words of the status column; CRASHED is ours */
+export type BatchStatus = 'RUN_DONE' | 'RUN_EXCEPTION' | 'RUN_TIMEOUT' | 'CRASHED';
+
+export interface BatchRecord {
+  /** Ordinal of the first file. */
+  readonly first: number;
+  readonly count: number;
+  readonly token: string;
+  /** 1 for the first try. */
+  readonly attempt: number;
+  readonly status: BatchStatus;
+  /** ISO 8601, UTC. */
+  readonly start: string;
+  readonly run_seconds: number;
+  readonly rows: number;
+  /** Files without a result. */
+  readonly failed: number;
+  /** What the host printed meanwhile, in its log files. */
+  readonly stdout: ByteSpan;
+  readonly stderr: ByteSpan;
+  readonly code: ErrorCode | null;
+  readonly message: string | null;
+}
+
+/** `process007` @source Azure ML batch log tree */
+export function processName(number: number): string {
+  return `process${String(number).padStart(3, '0')}`;
+}
+
+/** Of a mini-batch that failed with `code`. */
+export function statusOf(code: ErrorCode, isHostDead: boolean): BatchStatus {
+  if (code === 'SCORER_TIMEOUT') return 'RUN_TIMEOUT';
+  return isHostDead ? 'CRASHED' : 'RUN_EXCEPTION';
+}
