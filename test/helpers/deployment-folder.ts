@@ -108,7 +108,12 @@ export async function plainLoop(loop: PlainLoop): Promise<string> {
   const { stdout } = await promisify(execFile)(
     loop.python,
     [packageFile('test', 'frameworks', 'plain_loop.py'), loop.script, String(loop.miniBatchFiles), ...files],
-    { env: { ...process.env, ...loop.environment, AZUREML_MODEL_DIR: loop.modelDir }, maxBuffer: 64 * 1024 * 1024 },
+    // Libraries that keep something where they are run (mlflow) keep it with the test.
+    {
+      env: { ...process.env, ...loop.environment, AZUREML_MODEL_DIR: loop.modelDir },
+      maxBuffer: 64 * 1024 * 1024,
+      cwd: loop.modelDir,
+    },
   );
   return stdout;
 }
