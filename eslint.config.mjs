@@ -8,6 +8,7 @@ export default tseslint.config(
       'common/rpc/generated/',
       'node_modules/',
       '.venv/',
+      '.venv-*/',
       'examples/',
       'test/fixtures/',
       'scripts/',

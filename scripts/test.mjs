@@ -1,16 +1,19 @@
-// `npm test`: makes whatever the tests need (packages, build, Python environment), runs them all, and ends with the line
-// `N passed, N failed`. Arguments go to vitest: `npm test -- --project fast`, `npm test -- test/unit/frame-vectors.test.ts`.
-// What is made already is not made again.
+// `npm test`: makes whatever the tests need (packages, build, Python environment), runs them all but those with real
+// frameworks, and ends with the line `N passed, N failed`. Arguments go to vitest: `npm test -- --project fast`,
+// `npm test -- test/unit/frame-vectors.test.ts`.
+// `npm run test:frameworks` (`--frameworks`) makes the environments of those and runs them alone; `--all` (.ci/run) runs
+// first the one, then the other, and ends with one line for both. What is made already is not made again.
 import { spawn, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { preparePackages } from './packages.mjs';
+import { prepareEnvironment, prepareFrameworks, versionOf } from './python-environments.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pythonOldest = [3, 9];
+const note = (text) => console.log(text);
 
 /** Ends the run: what is missing, and what to do. */
 function refuse(message) {
@@ -18,45 +21,22 @@ function refuse(message) {
   process.exit(1);
 }
 
-/** Runs a program with its output shown; its failure ends the run. */
-function run(command, args, advice) {
-  const done = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
-  if (done.status !== 0) refuse(`${[command, ...args].join(' ')} failed. ${done.error?.message ?? ''} ${advice}`);
+/** The run ends when there is no `python3` on PATH, or when it is too old. */
+function checkPython() {
+  const version = versionOf('python3');
+  const [major, minor] = version ?? [];
+  if (major === pythonOldest[0] && minor >= pythonOldest[1]) return;
+  const found = version ? `python3 is ${version.join('.')}` : 'there is no python3 on PATH';
+  refuse(`the tests need Python ${pythonOldest.join('.')} or later: ${found}. Install it (Debian: python3).`);
 }
 
-/** Version of the `python3` on PATH as text; the run ends when there is none, or when it is too old. */
-function pythonVersion() {
-  const asked = spawnSync('python3', ['-c', 'import sys; print(*sys.version_info[:3], sep=".")'], { encoding: 'utf8' });
-  const version = asked.stdout?.trim() ?? '';
-  const [major, minor] = version.split('.').map(Number);
-  if (asked.status === 0 && major === pythonOldest[0] && minor >= pythonOldest[1]) return version;
-  const found = asked.status === 0 ? `python3 is ${version}` : 'there is no python3 on PATH';
-  return refuse(`the tests need Python ${pythonOldest.join('.')} or later: ${found}. Install it (Debian: python3).`);
-}
-
-/** `.venv` with test/requirements.txt; made anew when those or the interpreter have changed. */
-function preparePython() {
-  const requirements = join(root, 'test', 'requirements.txt');
-  const stamp = join(root, '.venv', 'requirements.sha256');
-  const wanted = createHash('sha256').update(pythonVersion()).update(readFileSync(requirements)).digest('hex');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
-  if (spawnSync('python3', ['-c', 'import ensurepip, venv']).status !== 0) {
-    refuse('python3 cannot make virtual environments. Install its venv module (Debian: python3-venv).');
-  }
-  console.log('making .venv for the Python scoring host …');
-  run('python3', ['-m', 'venv', '--clear', '.venv'], '');
-  const pip = [
-    '-m',
-    'pip',
-    'install',
-    '--quiet',
-    '--disable-pip-version-check',
-    '--only-binary=:all:',
-    '-r',
-    requirements,
-  ];
-  run(join(root, '.venv', 'bin', 'python'), pip, 'The Python package index must be reachable for the first run.');
-  writeFileSync(stamp, wanted);
+/** What every tier needs. */
+async function prepare() {
+  preparePackages(root, note);
+  const build = spawnSync(process.execPath, [join(root, 'scripts', 'build.mjs')], { cwd: root, stdio: 'inherit' });
+  if (build.status !== 0) refuse('the build failed; the errors above are the compiler’s.');
+  checkPython();
+  await prepareEnvironment({ root, name: '.venv', requirements: 'requirements.txt', python: 'python3', note });
 }
 
 /** Counts of vitest's JSON report; a file that could not even be loaded is a failure of its own. */
@@ -72,27 +52,55 @@ function countsOf(report) {
   return { passed: numPassedTests, failed, skipped: numPendingTests + numTodoTests };
 }
 
-function test(args) {
+/** One run of vitest. @returns its counts, and its exit code */
+function vitest(args) {
   const scratch = mkdtempSync(join(tmpdir(), 'batchmill-test-'));
   const report = join(scratch, 'report.json');
-  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
+  const program = join(root, 'node_modules', 'vitest', 'vitest.mjs');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...args], { cwd: root, stdio: 'inherit' });
-  // Ctrl-C reaches the child as well, which ends in its own time and is then counted.
-  process.on('SIGINT', () => undefined);
-  child.on('close', (code) => {
-    const { passed, failed, skipped } = countsOf(report);
-    rmSync(scratch, { recursive: true });
-    console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
-    process.exitCode = code ?? 1;
+  const child = spawn(process.execPath, [program, 'run', ...reporters, ...args], { cwd: root, stdio: 'inherit' });
+  return new Promise((resolve) => {
+    child.on('close', (code) => {
+      const counts = countsOf(report);
+      rmSync(scratch, { recursive: true });
+      resolve({ ...counts, code: code ?? 1 });
+    });
   });
 }
 
-try {
-  preparePackages(root, (text) => console.log(text));
-} catch (error) {
-  refuse(error.message);
+async function ordinaryTests(args) {
+  const isChosen = args.some((arg) => arg.startsWith('--project'));
+  return await vitest([...(isChosen ? [] : ['--project=!frameworks']), ...args]);
 }
-run(process.execPath, [join(root, 'scripts', 'build.mjs')], 'The errors above are the compiler’s.');
-preparePython();
-test(process.argv.slice(2));
+
+/** What cannot be prepared is one failure, with its reason in the output. */
+async function frameworkTests(args) {
+  try {
+    await prepareFrameworks(root, note);
+  } catch (error) {
+    console.error(`npm run test:frameworks: ${error.message}`);
+    return { passed: 0, failed: 1, skipped: 0, code: 1 };
+  }
+  return await vitest(['--project=frameworks', ...args]);
+}
+
+async function main([mode, ...rest]) {
+  try {
+    await prepare();
+  } catch (error) {
+    refuse(error.message);
+  }
+  // Ctrl-C reaches vitest as well, which ends in its own time and is then counted.
+  process.on('SIGINT', () => undefined);
+  const runs = [];
+  if (mode === '--all') runs.push(await ordinaryTests(rest), await frameworkTests(rest));
+  else if (mode === '--frameworks') runs.push(await frameworkTests(rest));
+  else runs.push(await ordinaryTests(mode === undefined ? [] : [mode, ...rest]));
+  const sum = (count) => runs.reduce((total, run) => total + run[count], 0);
+  console.log(
+    `${sum('passed')} passed, ${sum('failed')} failed${sum('skipped') > 0 ? `, ${sum('skipped')} skipped` : ''}`,
+  );
+  process.exitCode = runs.find(({ code }) => code !== 0)?.code ?? 0;
+}
+
+await main(process.argv.slice(2));
