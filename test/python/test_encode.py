@@ -81,8 +81,22 @@ class Azure(unittest.TestCase):
         self.assertEqual(text(np.array([[0.5, 1.0]] * 2)), "[0.5, 1.0]\n[0.5, 1.0]\n")
         self.assertEqual(text(pd.Series(["a b", "c"], name="x")), "a b\nc\n")
 
+    def test_an_array_without_dimensions_is_one_row(self) -> None:
+        self.assertEqual(text(np.squeeze(np.array([[7]]))), "7\n")
+
+    def test_a_structured_array_has_named_cells(self) -> None:
+        array = np.array([(1, 0.5, "a b"), (2, 1.5, "c")], dtype=[("n", "i4"), ("x", "f8"), ("t", "U8")])
+        self.assertEqual(text(array), "(1, 0.5, 'a b')\n(2, 1.5, 'c')\n")
+        self.assertEqual(encoded(array, "csv"), ("1,0.5,a b\n2,1.5,c\n", Schema(["n:value", "x:value", "t:value"], "n,x,t\n")))
+        self.assertEqual(text(array, "jsonl"), '{"n":1,"x":0.5,"t":"a b"}\n{"n":2,"x":1.5,"t":"c"}\n')
+
     def test_a_wide_array_is_one_line_a_row(self) -> None:
         self.assertEqual(len(text(np.zeros((3, 5_000))).splitlines()), 3)
+
+    def test_another_separator_is_for_frames(self) -> None:
+        out = io.BytesIO()
+        encode(read_result(MIXED), "azure", out.write, separator=",")
+        self.assertEqual(out.getvalue().decode("utf-8"), MIXED.to_csv(header=False, index=False))
 
     def test_there_is_no_schema(self) -> None:
         self.assertIsNone(encoded(MIXED, "azure")[1])
@@ -192,7 +206,7 @@ class Refused(unittest.TestCase):
         for value, name in (
             (None, "NoneType. Is a return statement missing?"), ("text", "str"), (b"bytes", "bytes"), ({"a": 1}, "dict"),
             (generator(), "a generator; return a list"), (3, "int"), ({1}, "set"), (1.5, "float"), (range(3), "range"),
-            (np.float32(1), "numpy.float32"), (np.zeros((1, 2, 3)), "an array of 3 dimensions"), (np.array(1), "an array of 0 dimensions"),
+            (np.float32(1), "numpy.float32"), (np.zeros((1, 2, 3)), "an array of 3 dimensions"),
         ):
             with self.subTest(name), self.assertRaises(HostFailure) as caught:
                 read_result(value)

@@ -6,6 +6,7 @@ import json
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from batchmill_host.failures import HostFailure
+from batchmill_host.frame_text import small_frame_text
 from batchmill_host.results import Frame, Result, Values
 
 Write = Callable[[bytes], None]
@@ -21,8 +22,8 @@ class Schema(NamedTuple):
     prologue: str
 
 
-def encode(result: Result, output_format: str, write: Write) -> Optional[Schema]:
-    """Writes all rows; the schema for a format that has columns."""
+def encode(result: Result, output_format: str, write: Write, separator: str = " ") -> Optional[Schema]:
+    """Writes all rows; the schema for a format that has columns. ``separator`` stands between the cells of the format `azure`."""
     if len(result.data) == 0:
         return None
     if output_format == "csv":
@@ -30,17 +31,17 @@ def encode(result: Result, output_format: str, write: Write) -> Optional[Schema]
     if output_format == "jsonl":
         _encode_jsonl(result, write)
     else:
-        _encode_azure(result, write)
+        _encode_azure(result, write, separator)
     return None
 
 
-def _encode_azure(result: Result, write: Write) -> None:
+def _encode_azure(result: Result, write: Write, separator: str) -> None:
     """Space-separated cells of a DataFrame; a list is one str(element) a line, without quotes.
 
     @source Azure ML batch endpoints, the format of append_row
     """
     if isinstance(result, Frame):
-        result.data.to_csv(_TextWriter(write), sep=" ", header=False, index=False)
+        _write_frame(result.data, write, separator)
         return
     for part in _slices(result.data):
         write(("\n".join(map(str, part)) + "\n").encode("utf-8", "backslashreplace"))
@@ -49,13 +50,22 @@ def _encode_azure(result: Result, write: Write) -> None:
 def _encode_csv(result: Result, write: Write) -> Schema:
     if isinstance(result, Frame):
         names = [str(name) for name in result.data.columns]
-        result.data.to_csv(_TextWriter(write), header=False, index=False)
+        _write_frame(result.data, write, ",")
     else:
         names, rows = _table(result)
         for part in _slices(rows):
             write(_csv_text(part))
     # Text has no types; a column that is int64 here and float64 in the next mini-batch is the same column.
     return Schema([f"{name}:value" for name in names], _csv_text([names]).decode("utf-8"))
+
+
+def _write_frame(frame: Any, write: Write, separator: str) -> None:
+    """The bytes of pandas' to_csv without header and index."""
+    text = small_frame_text(frame, separator)
+    if text is None:
+        frame.to_csv(_TextWriter(write), sep=separator, header=False, index=False)
+    else:
+        write(text.encode("utf-8", "backslashreplace"))
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -71,6 +81,8 @@ def _csv_cell(cell: Any) -> Any:
 def _table(values: Values) -> "tuple[List[str], List[Sequence[Any]]]":
     """Column names and rows of a list, whose elements must all have the form of the first."""
     rows = [_plain(element) for element in values.data]
+    if values.fields is not None:
+        return values.fields, rows
     form = _form(rows[0])
     for index, row in enumerate(rows):
         if _form(row) != form:
@@ -121,7 +133,9 @@ def _objects(result: Result) -> Iterable[Dict[str, Any]]:
         # Not to_json: it rounds to 15 digits and writes dates as numbers.
         columns = [frame.iloc[:, place].tolist() for place in range(len(names))]
         return (dict(zip(names, row)) for row in _transpose(columns, len(frame)))
-    name = result.name or _RESULT
+    name, fields = result.name or _RESULT, result.fields
+    if fields is not None:
+        return (dict(zip(fields, element)) for element in result.data)
     return (_object(_plain(element), name) for element in result.data)
 
 

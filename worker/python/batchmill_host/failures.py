@@ -2,8 +2,7 @@
 
 import os
 import traceback
-from types import TracebackType
-from typing import Optional
+from typing import NamedTuple, Set
 
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 MESSAGE_CHARS_MAX = 4_000
@@ -20,6 +19,14 @@ class HostFailure(Exception):
         self.detail = detail[-DETAIL_CHARS_MAX:]
 
 
+class FileFailure(NamedTuple):
+    """One file that could not be scored although its mini-batch could; ``index`` is its place there."""
+
+    index: int
+    code: str
+    message: str
+
+
 def name_exception(error: BaseException) -> str:
     """``Type: text``, as the last line of a traceback has it; the text may fail, it is user code."""
     try:
@@ -31,14 +38,25 @@ def name_exception(error: BaseException) -> str:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames above those of user code."""
-    tb: Optional[TracebackType] = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-        tb = tb.tb_next
+    """The traceback without our own frames above those of user code, in each exception of the chain."""
     try:
-        return "".join(traceback.format_exception(type(error), error, tb))
+        told = traceback.TracebackException(type(error), error, error.__traceback__)
+        _cut_own_frames(told, set())
+        return "".join(told.format())
     except Exception:
-        return "".join(traceback.format_tb(tb)) + name_exception(error) + "\n"
+        return "".join(traceback.format_tb(error.__traceback__)) + name_exception(error) + "\n"
+
+
+def _cut_own_frames(told: traceback.TracebackException, seen: Set[int]) -> None:
+    if id(told) in seen:
+        return
+    seen.add(id(told))
+    while told.stack and told.stack[0].filename.startswith(_OWN_FOLDER):
+        del told.stack[0]
+    # An exception group has its members beside the chain.
+    for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        if other is not None:
+            _cut_own_frames(other, seen)
 
 
 def user_failure(code: str, error: BaseException) -> HostFailure:

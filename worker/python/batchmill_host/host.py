@@ -2,23 +2,23 @@
 
 import ctypes
 import json
-import logging
 import os
 import signal
 import sys
 import time
-from typing import Any, Dict, List, NoReturn, Optional
+from typing import Any, Dict, NoReturn, Optional, Protocol
 
+from batchmill_host.appended import Appended
 from batchmill_host.channel import Channel, NodeGone
 from batchmill_host.current_file import CurrentFile
-from batchmill_host.encode import Schema, encode
-from batchmill_host.failures import HostFailure, user_failure
+from batchmill_host.failures import HostFailure
 from batchmill_host.frames import DONE, FAILED, INIT, READY, SCORE, STOP, FrameCorrupt
-from batchmill_host.results import Result, read_result
-from batchmill_host.script import Script
+from batchmill_host.mini_batch import MiniBatch, Summary, read_mini_batch, summary_message
+from batchmill_host.open_watch import watch_opens
+from batchmill_host.script_scorer import ScriptScorer
+from batchmill_host.surroundings import prepare_user_code
 
 _PR_SET_PDEATHSIG = 1
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main(started: float) -> NoReturn:
@@ -50,13 +50,24 @@ def _prepare_process() -> None:
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
 
 
+class Scorer(Protocol):
+    """Made by `init`; what it raises there and in `score` is a HostFailure."""
+
+    def score(self, batch: MiniBatch) -> Summary:
+        """Writes rows to the channel; says how many and of which files."""
+
+    def shutdown(self) -> None:
+        """Called once, before the host ends in good order."""
+
+
 class Host:
     def __init__(self, channel: Channel, started: float) -> None:
         self._channel = channel
         self._started = started
         self._current = CurrentFile(channel)
-        self._script: Optional[Script] = None
-        self._settings: Dict[str, Any] = {}
+        self._appended = Appended()
+        watch_opens(self._current, self._appended)
+        self._scorer: Optional[Scorer] = None
 
     def serve(self) -> None:
         """Returns after `stop` or a failed init; a node that is gone ends the process at once."""
@@ -66,85 +77,65 @@ class Host:
                 _exit_now(0)
             if frame.type == STOP:
                 return self._stop()
-            if frame.type == INIT and self._script is None:
+            if frame.type == INIT and self._scorer is None:
                 if not self._init(json.loads(frame.payload)):
                     return
-            elif frame.type == SCORE and self._script is not None:
-                self._score(self._script, json.loads(frame.payload))
+            elif frame.type == SCORE and self._scorer is not None:
+                self._score(self._scorer, read_mini_batch(json.loads(frame.payload)))
             else:
                 raise FrameCorrupt(f"a frame of type {frame.type} is not expected here")
 
     def _init(self, message: Dict[str, Any]) -> bool:
-        self._settings = message["settings"]
-        script = message["scorer"]["script"]
-        level = self._settings["loggingLevel"].upper()
-        # What Azure's driver has there; scripts read their own arguments with parse_known_args.
-        sys.argv = [os.path.join(message["codeDir"] or "", script), "--logging_level", level]
-        logging.basicConfig(stream=sys.stdout, level=level, format=_LOG_FORMAT)
+        prepare_user_code(message)
+        self._appended.watch(message["customDir"])
         try:
-            loaded = Script(message["codeDir"], script)
-            loaded.init()
+            self._scorer = self._open_scorer(message)
         except HostFailure as failure:
             _flush()
             self._channel.send(FAILED, _failed(0, failure, -1))
             return False
-        self._script = loaded
         _flush()
         self._channel.send(READY, {"pid": os.getpid(), "initSeconds": time.monotonic() - self._started})
         return True
 
-    def _score(self, script: Script, message: Dict[str, Any]) -> None:
-        sequence: int = message["sequence"]
-        paths: List[str] = [file["path"] for file in message["files"]]
+    def _open_scorer(self, message: Dict[str, Any]) -> Scorer:
+        if message["scorer"]["kind"] == "mlflow":
+            # Only here: a host that runs a script has no use for it.
+            from batchmill_host.mlflow_scorer import MlflowScorer
+
+            return MlflowScorer(message, self._channel, self._current)
+        return ScriptScorer(message, self._channel)
+
+    def _score(self, scorer: Scorer, batch: MiniBatch) -> None:
         self._channel.begin_rows()
-        self._current.begin(sequence, paths)
+        self._current.begin(batch.sequence, [file.path for file in batch.files])
+        started = time.perf_counter()
         try:
-            started = time.perf_counter()
-            # A copy: what user code does to its list must not change what is counted here.
-            returned = script.run(list(paths))
-            seconds = time.perf_counter() - started
-            done = self._send_result(read_result(returned), len(paths))
+            summary = scorer.score(batch)
         except HostFailure as failure:
             self._current.end()
+            # Those of a failed attempt are thrown away with it.
+            self._appended.take()
             _flush()
-            self._channel.send(FAILED, _failed(sequence, failure, self._current.index))
+            self._channel.send(FAILED, _failed(batch.sequence, failure, self._current.index))
             return
+        seconds = time.perf_counter() - started
         self._current.end()
         _flush()
-        self._channel.send(DONE, {"sequence": sequence, **done, "failed": [], "runSeconds": seconds})
-
-    def _send_result(self, result: Result, files: int) -> Dict[str, Any]:
-        rows = len(result.data)
-        schema: Optional[Schema] = None
-        if self._settings["outputAction"] != "summary_only":
-            schema = self._encode(result)
-        is_positional = rows == files
-        return {
-            "bytes": self._channel.end_rows(),
-            "rows": rows,
-            "attribution": "positional" if is_positional else "range",
-            "fileRows": [1] * files if is_positional else None,
-            "schema": None if schema is None else schema._asdict(),
-        }
-
-    def _encode(self, result: Result) -> Optional[Schema]:
-        try:
-            return encode(result, self._settings["outputFormat"], self._channel.write_rows)
-        except (HostFailure, NodeGone):
-            raise
-        except BaseException as error:
-            # Elements are user objects: their __str__ may raise anything.
-            found = user_failure("SCORER_OUTPUT_INVALID", error)
-            message = f"what run() returned cannot be written as {self._settings['outputFormat']}: {found.message}"
-            raise HostFailure(found.code, message, found.detail) from None
+        done = {"sequence": batch.sequence, "bytes": self._channel.end_rows(), **summary_message(summary)}
+        self._channel.send(DONE, {**done, "runSeconds": seconds, "appended": self._appended.take()})
 
     def _stop(self) -> None:
-        if self._script is None:
+        if self._scorer is None:
             return
         try:
-            self._script.shutdown()
+            self._scorer.shutdown()
         except HostFailure as failure:
-            print(f"shutdown() raised {failure.message}\n{failure.detail}", file=sys.stderr)
+            try:
+                print(f"shutdown() raised {failure.message}\n{failure.detail}", file=sys.__stderr__)
+            except (OSError, ValueError):
+                # User code has closed it; nobody is left to be told.
+                pass
 
 
 def _failed(sequence: int, failure: HostFailure, file_index: int) -> Dict[str, Any]:

@@ -13,10 +13,11 @@ class Frame(NamedTuple):
 
 
 class Values(NamedTuple):
-    """One element a row. ``name`` is that of a Series, if it has one."""
+    """One element a row. ``name`` is that of a Series, if it has one; ``fields`` those of a structured array."""
 
     data: List[Any]
     name: Optional[str]
+    fields: Optional[List[str]] = None
 
 
 Result = Union[Frame, Values]
@@ -25,24 +26,41 @@ Result = Union[Frame, Values]
 def read_result(returned: Any) -> Result:
     """SCORER_OUTPUT_INVALID for what is neither list, tuple, array, DataFrame nor Series.
 
-    A Series is taken as the list of its values, an array as the list of its rows.
+    A Series is taken as the list of its values, an array as the list of its rows, one without dimensions (what squeeze()
+    makes of a single value) as one row. Tables of Polars and Arrow become data frames where pandas is there.
     """
     if isinstance(returned, list):
         return Values(returned, None)
     if isinstance(returned, tuple):
         return Values(list(returned), None)
-    if _is_a(returned, "pandas", "DataFrame"):
+    if is_a(returned, "pandas", "DataFrame"):
         return Frame(returned)
-    if _is_a(returned, "pandas", "Series"):
+    if is_a(returned, "pandas", "Series"):
         return Values(returned.tolist(), None if returned.name is None else str(returned.name))
-    if _is_a(returned, "numpy", "ndarray"):
+    if is_a(returned, "numpy", "ndarray"):
+        if returned.ndim == 0:
+            returned = returned.reshape(1)
         if returned.ndim in (1, 2):
-            return Values(returned.tolist(), None)
-        raise _refuse(f"an array of {returned.ndim} dimensions (1 or 2 are possible), shape {returned.shape}")
+            names = returned.dtype.names if returned.ndim == 1 else None
+            return Values(returned.tolist(), None, None if names is None else list(names))
+        raise _refuse(f"an array of {returned.ndim} dimensions (up to 2 are possible), shape {returned.shape}")
+    if is_a(returned, "polars", "DataFrame") or is_a(returned, "pyarrow", "Table"):
+        return Frame(_pandas_frame(returned))
     raise _refuse(_describe(returned))
 
 
-def _is_a(value: Any, module_name: str, class_name: str) -> bool:
+def _pandas_frame(table: Any) -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise _refuse(f"{_full_name(table)}, which needs pandas to be written: add it to the environment") from None
+    if is_a(table, "pyarrow", "Table"):
+        return table.to_pandas()
+    # Polars' own to_pandas() needs pyarrow as well.
+    return pandas.DataFrame(table.to_dict(as_series=False))
+
+
+def is_a(value: Any, module_name: str, class_name: str) -> bool:
     """False when the module was never imported: then nobody can have made such an object."""
     cls = getattr(sys.modules.get(module_name), class_name, None)
     return isinstance(cls, type) and isinstance(value, cls)
@@ -56,13 +74,16 @@ def _describe(value: Any) -> str:
         return "a generator; return a list instead of using yield"
     if name == "coroutine":
         return "a coroutine; run() must not be async"
-    module = type(value).__module__
-    return name if module == "builtins" else f"{module}.{name}; make it a list or a DataFrame first"
+    return name if type(value).__module__ == "builtins" else f"{_full_name(value)}; make it a list or a DataFrame first"
+
+
+def _full_name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}"
 
 
 def _refuse(found: str) -> HostFailure:
     return HostFailure(
         "SCORER_OUTPUT_INVALID",
-        "run() must return a list or a DataFrame (a tuple, an array of 1 or 2 dimensions or a Series will do); "
+        "run() must return a list or a DataFrame (a tuple, an array of at most 2 dimensions or a Series will do); "
         f"its length is the number of files that were scored. It returned {found}",
     )

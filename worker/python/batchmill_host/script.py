@@ -8,21 +8,28 @@ import inspect
 import os
 import sys
 from types import ModuleType
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from batchmill_host.failures import HostFailure, name_exception, user_failure, user_traceback
+from batchmill_host.mini_batch import MiniBatch
 
 INVALID = "SCRIPT_INVALID"
 
 
 class MiniBatchContext:
-    """Second argument of a run() that takes two."""
+    """Second argument of a run() that takes two.
 
-    __slots__ = ("partition_key_value",)
+    @source Azure ML parallel jobs: partition_key_value is what scripts read; the others only ever serve as names
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("mini_batch_id", "minibatch_index", "ordinal", "partition_key_value")
+
+    def __init__(self, batch: MiniBatch) -> None:
+        self.ordinal = batch.first
+        self.minibatch_index = batch.first
+        self.mini_batch_id = str(batch.first)
         # Files are not partitioned by keys here; a script that looks finds none.
-        self.partition_key_value: dict = {}
+        self.partition_key_value: Dict[str, str] = {}
 
 
 class Script:
@@ -44,10 +51,10 @@ class Script:
         """Calls shutdown() if there is one."""
         self._call_optional("shutdown")
 
-    def run(self, paths: List[str]) -> Any:
+    def run(self, paths: List[str], batch: MiniBatch) -> Any:
         """What run() returns. Anything that it raises, SystemExit included, is SCORER_FAILED."""
         try:
-            return self._run(paths, MiniBatchContext()) if self._takes_context else self._run(paths)
+            return self._run(paths, MiniBatchContext(batch)) if self._takes_context else self._run(paths)
         except BaseException as error:
             raise user_failure("SCORER_FAILED", error) from None
 

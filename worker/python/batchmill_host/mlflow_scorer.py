@@ -1,0 +1,122 @@
+"""Scores files with an MLflow model and no script: predict() for each file, or for some rows of it at a time."""
+
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from batchmill_host.channel import Channel
+from batchmill_host.current_file import CurrentFile
+from batchmill_host.encode import Schema, encode
+from batchmill_host.failures import FileFailure, HostFailure, user_failure
+from batchmill_host.frames import ROWS_BYTES
+from batchmill_host.mini_batch import InputFile, MiniBatch, Summary
+from batchmill_host.mlflow_load import INVALID, find_model, load_model, mismatch_text
+from batchmill_host.model_environment import blamed, differences
+from batchmill_host.model_inputs import UnreadableFile, read_inputs, read_signature
+from batchmill_host.predictions import to_frame
+from batchmill_host.results import Frame
+
+# Text of a file is held until its last row is predicted: rows that have left cannot be taken back. Above this, on disk.
+_HELD_BYTES_MAX = 32 * ROWS_BYTES
+_TRACEBACK_CHARS = 2_000
+# What code of one release raises at objects of another; other errors are about the data.
+_MISMATCH_ERRORS = (AttributeError, TypeError, ImportError, KeyError)
+
+
+class _PredictFailed(Exception):
+    def __init__(self, failure: HostFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class _Scored(NamedTuple):
+    rows: int
+    schema: Optional[Schema]
+
+
+class MlflowScorer:
+    """Loads the model of `modelPath`."""
+
+    def __init__(self, init: Dict[str, Any], channel: Channel, current: CurrentFile) -> None:
+        self._channel = channel
+        self._current = current
+        self._format: str = init["settings"]["outputFormat"]
+        self._writes_rows = init["settings"]["outputAction"] != "summary_only"
+        self._rows_max: Optional[int] = init["scorer"]["rowsPerPredict"]
+        self._folder = find_model(init["modelPath"])
+        self._model = load_model(self._folder)
+        self._signature = read_signature(self._model)
+
+    def score(self, batch: MiniBatch) -> Summary:
+        """A file that cannot be read or predicted is named and left out. When predict() fails in all of them, the mini-batch fails:
+        then it is the model that is broken."""
+        file_rows = [0] * len(batch.files)
+        failed: List[FileFailure] = []
+        broken: List[HostFailure] = []
+        schema: Optional[Schema] = None
+        for index, file in enumerate(batch.files):
+            self._current.begin_file(index)
+            try:
+                scored = self._score_file(file, schema)
+                file_rows[index] = scored.rows
+                schema = schema or scored.schema
+            except UnreadableFile as error:
+                failed.append(FileFailure(index, error.code, error.message))
+            except _PredictFailed as error:
+                broken.append(error.failure)
+                failed.append(FileFailure(index, error.failure.code, _with_traceback(error.failure)))
+        if len(broken) == len(batch.files) and len({failure.message for failure in broken}) == 1:
+            raise broken[-1]
+        return Summary(sum(file_rows), "file", file_rows, failed, schema)
+
+    def shutdown(self) -> None:
+        """A model has nothing to say at the end."""
+
+    def _score_file(self, file: InputFile, schema: Optional[Schema]) -> _Scored:
+        rows = 0
+        with tempfile.SpooledTemporaryFile(_HELD_BYTES_MAX) as held:
+            for data in read_inputs(file, self._signature, self._rows_max):
+                frame = self._predict(data)
+                first = rows
+                rows += len(frame)
+                if not self._writes_rows or len(frame) == 0:
+                    continue
+                frame.insert(0, "row", range(first, rows), allow_duplicates=True)
+                frame.insert(frame.shape[1], "file", file.name, allow_duplicates=True)
+                found = encode(Frame(frame), self._format, held.write, separator=",")
+                if schema is not None and found is not None and found.columns != schema.columns:
+                    raise _PredictFailed(_other_columns(found, schema))
+                schema = schema or found
+            held.seek(0)
+            for piece in iter(lambda: held.read(ROWS_BYTES), b""):
+                self._channel.write_rows(piece)
+        return _Scored(rows, schema)
+
+    def _predict(self, data: Any) -> Any:
+        try:
+            return to_frame(self._model.predict(data))
+        except HostFailure as failure:
+            raise _PredictFailed(failure) from None
+        except BaseException as error:
+            raise self._predict_failure(error) from None
+
+    def _predict_failure(self, error: BaseException) -> Exception:
+        failure = user_failure("SCORER_FAILED", error)
+        guilty = blamed(differences(self._folder), error) if isinstance(error, _MISMATCH_ERRORS) else []
+        if guilty:
+            message = f"the model loads, but predict() fails: {failure.message}\n{mismatch_text(guilty)}"
+            return HostFailure(INVALID, message, failure.detail)
+        return _PredictFailed(failure)
+
+
+def _other_columns(found: Schema, wanted: Schema) -> HostFailure:
+    return HostFailure(
+        "SCORER_OUTPUT_INVALID",
+        f"predict() returned the columns {', '.join(found.columns)}, and {', '.join(wanted.columns)} before; they must be the same in all files",
+    )
+
+
+def _with_traceback(failure: HostFailure) -> str:
+    """The error itself, then where it came from: the message is all that the report of a file has."""
+    detail = failure.detail
+    shown = detail if len(detail) <= _TRACEBACK_CHARS else detail[:_TRACEBACK_CHARS] + " …"
+    return f"{failure.message}\n{shown.rstrip()}" if shown else failure.message

@@ -1,0 +1,271 @@
+"""Reads input files as an MLflow model wants them: tables as data frames, images as arrays.
+
+@source Azure ML batch endpoints, MLflow models: file types by extension, signature enforced while reading
+"""
+
+import os
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from batchmill_host.failures import name_exception
+from batchmill_host.mini_batch import InputFile
+
+TABLES = (".csv", ".parquet", ".pqt")
+IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp", ".gif")
+# Types of MLflow's columns as pandas reads them; those that are missing here are left as they come. Text stays
+# objects: pandas' own string types would not be taken for text by all releases of MLflow.
+_DTYPES = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64", "string": "object"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_SEARCH_ROWS = 10_000
+
+
+class UnreadableFile(Exception):
+    """``code`` is one of docs/errors.md."""
+
+    def __init__(self, code: str, file: InputFile, what: str) -> None:
+        super().__init__(what)
+        self.code = code
+        self.message = f"Error processing input file: '{file.name}'. {what}"
+
+
+class Column(NamedTuple):
+    """``type`` is MLflow's name of it; None for types that have no name, such as arrays."""
+
+    name: str
+    type: Optional[str]
+    is_required: bool
+
+
+class Tensor(NamedTuple):
+    name: Optional[str]
+    dtype: Any
+    shape: Tuple[int, ...]
+
+
+class Signature(NamedTuple):
+    """What the model says of its inputs. Columns without names are taken as they come."""
+
+    columns: List[Column]
+    tensors: List[Tensor]
+
+
+def read_signature(model: Any) -> Signature:
+    """Of a loaded pyfunc model; empty when it has none."""
+    schema = model.metadata.get_input_schema() if model.metadata is not None else None
+    if schema is None:
+        return Signature([], [])
+    if schema.is_tensor_spec():
+        return Signature([], [Tensor(spec.name, spec.type, tuple(spec.shape)) for spec in schema.inputs])
+    columns = [
+        Column(spec.name, getattr(spec.type, "name", None), getattr(spec, "required", True)) for spec in schema.inputs if spec.name is not None
+    ]
+    return Signature(columns, [])
+
+
+def read_inputs(file: InputFile, signature: Signature, rows_max: Optional[int]) -> Iterator[Any]:
+    """What predict() is given, one after the other: the whole file, or ``rows_max`` rows of a table at a time.
+
+    A table without rows gives nothing. Raises UnreadableFile.
+    """
+    extension = os.path.splitext(file.path)[1].lower()
+    try:
+        if extension == ".csv":
+            yield from _read_csv(file, signature.columns, rows_max)
+        elif extension in TABLES:
+            yield from _read_parquet(file, signature.columns, rows_max)
+        elif extension in IMAGES:
+            yield _read_image(file, signature)
+        else:
+            kind = f"File type '{extension[1:]}'" if extension else "A file without an extension"
+            known = ", ".join(kind[1:] for kind in TABLES + IMAGES)
+            raise UnreadableFile("INPUT_UNSUPPORTED", file, f"{kind} is not supported: an MLflow model without a script reads {known}")
+    except UnreadableFile:
+        raise
+    except ModuleNotFoundError as error:
+        package = {"PIL": "pillow"}.get(error.name or "", error.name)
+        raise UnreadableFile("INPUT_UNSUPPORTED", file, f"Reading {extension} needs {package}: add it to the environment") from None
+    except MemoryError:
+        raise
+    except OSError as error:
+        # A library's own complaint about the content is an OSError too, but one without a number.
+        code = "INPUT_DECODE_FAILED" if error.errno is None else "INPUT_UNREADABLE"
+        raise UnreadableFile(code, file, f"Exception: {name_exception(error)}") from None
+    except Exception as error:
+        raise UnreadableFile("INPUT_DECODE_FAILED", file, f"Exception: {error or name_exception(error)}") from None
+
+
+def _read_csv(file: InputFile, columns: Sequence[Column], rows_max: Optional[int]) -> Iterator[Any]:
+    import pandas
+
+    options: Dict[str, Any] = {}
+    if columns:
+        present = _present(file, columns, [str(name) for name in pandas.read_csv(file.path, nrows=0).columns])
+        options["usecols"] = [column.name for column in present]
+        options["dtype"] = {column.name: _DTYPES[column.type] for column in present if column.type in _DTYPES}
+    try:
+        if rows_max is None:
+            frames = iter([pandas.read_csv(file.path, **options)])
+        else:
+            frames = iter(pandas.read_csv(file.path, chunksize=rows_max, **options))
+        for frame in frames:
+            if len(frame) > 0:
+                yield _cast(frame, columns)
+    except ValueError as error:
+        place = _place_of_bad_cell(file, columns) if "dtype" in options else ""
+        raise UnreadableFile("INPUT_DECODE_FAILED", file, f"Exception: {error}{place}") from None
+
+
+def _read_parquet(file: InputFile, columns: Sequence[Column], rows_max: Optional[int]) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file.path) as table:
+        names = None
+        if columns:
+            names = [column.name for column in _present(file, columns, table.schema_arrow.names)]
+        if rows_max is None:
+            pieces = iter([table.read(columns=names)])
+        else:
+            pieces = (pyarrow.Table.from_batches([batch]) for batch in table.iter_batches(rows_max, columns=names))
+        for piece in pieces:
+            if piece.num_rows > 0:
+                yield _cast(piece.to_pandas(), columns)
+
+
+def _present(file: InputFile, columns: Sequence[Column], found: Sequence[str]) -> List[Column]:
+    """Columns of the signature that the file has. INPUT_COLUMNS_MISSING when one that is required is not there."""
+    missing = [column.name for column in columns if column.is_required and column.name not in found]
+    if missing:
+        named = ", ".join(repr(name) for name in missing)
+        has = ", ".join(repr(name) for name in found[:50])
+        raise UnreadableFile("INPUT_COLUMNS_MISSING", file, f"The model's signature needs the columns {named}; the file has {has}")
+    return [column for column in columns if column.name in found]
+
+
+def _cast(frame: Any, columns: Sequence[Column]) -> Any:
+    """``frame`` with the types of the signature, so that MLflow's own check takes it."""
+    for column in columns:
+        if column.name not in frame.columns:
+            continue
+        values = frame[column.name]
+        if column.type == "datetime":
+            import pandas
+
+            if values.dtype.kind != "M":
+                frame[column.name] = pandas.to_datetime(values)
+        elif column.type == "boolean" and values.dtype != bool:
+            frame[column.name] = _as_bool(values, column.name)
+        elif column.type == "string":
+            if values.dtype != object:
+                frame[column.name] = values.astype(object).map(lambda value: value if isinstance(value, str) else str(value), "ignore")
+        elif column.type in _DTYPES and values.dtype != _DTYPES[column.type]:
+            frame[column.name] = _as_number(values, column)
+    # The signature's order is the model's; text files may have any.
+    return frame[[column.name for column in columns if column.name in frame.columns]] if columns else frame
+
+
+def _as_number(values: Any, column: Column) -> Any:
+    """Never quietly another number: 2.5 is no long."""
+    cast = values.astype(_DTYPES[column.type or ""])
+    if cast.dtype.kind in "iu" and not (cast == values).all():
+        raise ValueError(f"column {column.name!r} of type {values.dtype} has values that are no {column.type}")
+    return cast
+
+
+def _as_bool(values: Any, name: str) -> Any:
+    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+    cast = values.map(lambda value: known.get(value.strip().lower() if isinstance(value, str) else value))
+    if cast.isna().any():
+        wrong = values[cast.isna()].iloc[0]
+        raise ValueError(f"column {name!r} must be boolean, and {wrong!r} is not")
+    return cast.astype(bool)
+
+
+def _place_of_bad_cell(file: InputFile, columns: Sequence[Column]) -> str:
+    """Which column and row pandas meant; its own message has the text at most. Reads the file again, in pieces."""
+    import pandas
+
+    numbers = {column.name: column for column in columns if column.type in _DTYPES and column.type != "string"}
+    try:
+        row = 0
+        for frame in pandas.read_csv(file.path, dtype="object", usecols=lambda name: name in numbers, chunksize=_SEARCH_ROWS):
+            for name, column in numbers.items():
+                if name not in frame.columns:
+                    continue
+                values = frame[name]
+                bad = pandas.to_numeric(values, errors="coerce")
+                wrong = bad.isna() & (values.notna() | (column.type in ("integer", "long")))
+                if column.type in ("integer", "long"):
+                    wrong |= bad.notna() & (bad % 1 != 0)
+                if wrong.any():
+                    place = int(wrong.to_numpy().argmax())
+                    cell = values.iloc[place]
+                    shown = repr(cell) if isinstance(cell, str) else "empty"
+                    return f" (column {name!r} must be {column.type}; row {row + place} has {shown})"
+            row += len(frame)
+    except Exception:
+        # The first message stands by itself.
+        pass
+    return ""
+
+
+def _read_image(file: InputFile, signature: Signature) -> Any:
+    """An array with a leading axis of length 1; bytes in a one-row table for a model whose only column is binary."""
+    if signature.columns:
+        return _image_in_table(file, signature.columns)
+    import numpy
+    from PIL import Image
+
+    tensor = signature.tensors[0] if len(signature.tensors) == 1 else None
+    with Image.open(file.path) as image:
+        mode = _wanted_mode(image, tensor)
+        array = numpy.asarray(image if image.mode == mode else image.convert(mode))
+    if array.ndim == 2:
+        array = array[:, :, numpy.newaxis]
+    array = array[numpy.newaxis]
+    if tensor is None:
+        return array
+    shaped = _shape(array, tensor.shape, file).astype(tensor.dtype, copy=False)
+    return shaped if tensor.name is None else {tensor.name: shaped}
+
+
+def _image_in_table(file: InputFile, columns: Sequence[Column]) -> Any:
+    import pandas
+
+    if len(columns) != 1 or columns[0].type != "binary":
+        wanted = ", ".join(f"{column.name} ({column.type})" for column in columns)
+        raise UnreadableFile("INPUT_UNSUPPORTED", file, f"The model's signature wants a table with the columns {wanted}, not an image")
+    with open(file.path, "rb") as image:
+        return pandas.DataFrame({columns[0].name: [image.read()]})
+
+
+def _wanted_mode(image: Any, tensor: Optional[Tensor]) -> str:
+    """Channels as the signature has them; without one grey stays grey, and what is no plain picture becomes RGB."""
+    if tensor is not None and len(tensor.shape) == 4:
+        channels = tensor.shape[1] if _is_channels_first(tensor.shape) else tensor.shape[3]
+        if channels in _MODES:
+            return _MODES[channels]
+    mode: str = image.mode
+    return mode if mode in ("L", "RGB", "RGBA") or mode.startswith("I;16") else "RGB"
+
+
+def _is_channels_first(shape: Sequence[int]) -> bool:
+    return shape[1] in _MODES and shape[3] not in _MODES
+
+
+def _shape(array: Any, wanted: Tuple[int, ...], file: InputFile) -> Any:
+    """``array`` (1, height, width, channels) in the shape of the signature, where −1 is any length."""
+    if len(wanted) == 4 and _is_channels_first(wanted):
+        array = array.transpose(0, 3, 1, 2)
+    if len(wanted) == array.ndim and all(want in (-1, have) for want, have in zip(wanted, array.shape)):
+        return array
+    # With several free axes the image keeps its own, without the channel of a grey one.
+    grey = array[..., 0] if array.shape[-1] == 1 else array
+    for candidate in (grey, grey[0]):
+        if len(wanted) == candidate.ndim and all(want in (-1, have) for want, have in zip(wanted, candidate.shape)):
+            return candidate
+    if wanted.count(-1) <= 1:
+        try:
+            return array.reshape(wanted)
+        except ValueError:
+            pass
+    raise UnreadableFile("INPUT_DECODE_FAILED", file, f"Exception: cannot reshape an image of shape {array.shape} into the signature's {wanted}")

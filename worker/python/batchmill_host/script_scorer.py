@@ -1,0 +1,44 @@
+"""Scores with a user's script: run() and the rows that it returned."""
+
+from typing import Any, Dict, Optional
+
+from batchmill_host.channel import Channel, NodeGone
+from batchmill_host.encode import Schema, encode
+from batchmill_host.failures import HostFailure, user_failure
+from batchmill_host.mini_batch import MiniBatch, Summary
+from batchmill_host.results import Result, read_result
+from batchmill_host.script import Script
+
+
+class ScriptScorer:
+    """Loads the script and calls its init()."""
+
+    def __init__(self, init: Dict[str, Any], channel: Channel) -> None:
+        self._channel = channel
+        self._format: str = init["settings"]["outputFormat"]
+        self._writes_rows = init["settings"]["outputAction"] != "summary_only"
+        self._script = Script(init["codeDir"], init["scorer"]["script"])
+        self._script.init()
+
+    def score(self, batch: MiniBatch) -> Summary:
+        # A list of user code's own: what it does to it must not change what is counted here.
+        result = read_result(self._script.run([file.path for file in batch.files], batch))
+        rows, files = len(result.data), len(batch.files)
+        schema = self._encode(result) if self._writes_rows else None
+        if rows == files:
+            return Summary(rows, "positional", [1] * files, [], schema)
+        return Summary(rows, "range", None, [], schema)
+
+    def shutdown(self) -> None:
+        self._script.shutdown()
+
+    def _encode(self, result: Result) -> Optional[Schema]:
+        try:
+            return encode(result, self._format, self._channel.write_rows)
+        except (HostFailure, NodeGone):
+            raise
+        except BaseException as error:
+            # Elements are user objects: their __str__ may raise anything.
+            found = user_failure("SCORER_OUTPUT_INVALID", error)
+            message = f"what run() returned cannot be written as {self._format}: {found.message}"
+            raise HostFailure(found.code, message, found.detail) from None

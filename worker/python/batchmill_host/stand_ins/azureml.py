@@ -1,0 +1,3 @@
+"""`azureml` itself: a name space with nothing in it."""
+
+__all__ = ()
