@@ -1,6 +1,6 @@
 /** `validate`: reads a YAML of any kind, a bare model or a script as other commands would, and says what it came to. */
 import { loadConfigFile } from '../../common/config/config-file.ts';
-import type { ConfigKind } from '../../common/config/config-kind.ts';
+import { kindText, type ConfigKind } from '../../common/config/config-kind.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import type { CommandContext } from '../command-context.ts';
 import { deploymentSheet } from '../job-text.ts';
@@ -37,6 +37,6 @@ export async function validateCommand(context: CommandContext, path: string, fla
     default:
       return unreachable(file);
   }
-  output.note(file.kind === 'deployment' ? `${path} is valid` : `${path} is a valid ${file.kind}`);
+  output.note(file.kind === 'deployment' ? `${path} is valid` : `${path} is valid: ${kindText[file.kind]}`);
   return 0;
 }

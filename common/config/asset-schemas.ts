@@ -93,7 +93,10 @@ const environmentShape = {
     ),
     'Images are not built here: give image or conda_file.',
   ),
-  conda_file: optional(anything, 'Path of a conda file, relative to this YAML, or its contents.'),
+  conda_file: optional(
+    z.unknown().meta({ type: ['string', 'object'] }),
+    'Path of a conda file, relative to this YAML, or its contents.',
+  ),
   os_type: optional(oneOf(['linux']), 'Only linux.'),
   inference_config: optional(anything, 'For online endpoints; has no effect.'),
 };

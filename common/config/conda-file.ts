@@ -83,10 +83,11 @@ class CondaReader {
         Object.keys(file).filter((key) => !knownKeys.includes(key)),
       );
       const hint = near === null ? '' : `; did you mean that by ${near}?`;
-      return this.#fail(
-        ['dependencies'],
-        `wanted dependencies, a list of packages, found ${kindOf(dependencies)}${hint}`,
-      );
+      const message = `wanted dependencies, a list of packages, found ${kindOf(dependencies)}${hint}`;
+      const { source, at } = this.#request;
+      return near === null
+        ? this.#fail(['dependencies'], message)
+        : this.#failAt(source.locate([...at, near], 'key'), message);
     }
     const packages: string[] = [];
     const pip: string[] = [];

@@ -72,7 +72,10 @@ const settingsShape = {
     ),
     'What the output looks like.',
   ),
-  input: z.strictObject({ recursive: yesOrNo.nullish() }, 'a mapping').nullish(),
+  input: optional(
+    z.strictObject({ recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.') }, 'a mapping'),
+    'How the input is listed.',
+  ),
   onnx: z.strictObject({ scale: positiveNumber.nullish() }, 'a mapping').nullish(),
   mlflow: optional(
     z.strictObject(

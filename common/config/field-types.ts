@@ -14,9 +14,9 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /**
  * A field that reads `value` or answers undefined; `wanted` completes the sentence "wanted …, found …". `json` says the
- * same to editors, as far as JSON Schema can; what it refuses must be refused here too.
+ * same to editors, as far as JSON Schema can; what it refuses must be refused here too. Absent: editors accept everything.
  */
-export function field<T>(wanted: string, read: (value: unknown) => T | undefined, json: JsonSchema): z.ZodType<T> {
+export function field<T>(wanted: string, read: (value: unknown) => T | undefined, json: JsonSchema = {}): z.ZodType<T> {
   return z
     .unknown()
     .transform((value, context) => {

@@ -327,7 +327,9 @@ describe('mistakes are told with their place', () => {
     expect(await failure(load('model: azureml:digits@latest\n'))).toMatch(
       /deployment\.yml:1:8: .*is a registered model \(digits, latest\).* or --model PATH$/,
     );
-    expect(await failure(load('model: https://example.org/m.onnx\n'))).toContain('is a URI, which cannot be fetched from here');
+    expect(await failure(load('model: https://example.org/m.onnx\n'))).toContain(
+      'is a URI, which cannot be fetched from here',
+    );
     expect(await failure(load('model: {name: m, version: 1}\n'))).toContain('deployment.yml:1:1: model: wanted path');
   });
 

@@ -6,7 +6,13 @@ import { buildProgram } from '../../cli/program.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 
 const pages = ['README.md', 'CONTRIBUTING.md', 'examples/README.md', 'examples/digits/README.md', 'deploy/README.md'];
-const guides = ['docs/deployment.md', 'docs/http-api.md', 'docs/host-protocol.md', 'docs/architecture.md'];
+const guides = [
+  'docs/deployment.md',
+  'docs/yaml-files.md',
+  'docs/http-api.md',
+  'docs/host-protocol.md',
+  'docs/architecture.md',
+];
 const others = [
   'scripts/start.mjs',
   'deploy/systemd/batchmill-coordinator.service',
