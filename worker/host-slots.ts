@@ -142,6 +142,7 @@ export class HostSlots {
         process: slot,
       }),
       spoolDir: files.spoolDir,
+      memoryBytesMax: spec.settings.memoryBytesMax,
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
     });
@@ -204,8 +205,8 @@ function commandOf(
   keep: (scored: Scored) => WorkerCommand,
 ): WorkerCommand {
   if (outcome.kind === 'scored') return keep(outcome);
-  const { failure, fileIndex, isHostDead } = outcome;
-  const circumstances = { peakMemoryBytes: null, hostExit: null };
+  const { failure, fileIndex, isHostDead, peakMemoryBytes, hostExit } = outcome;
+  const circumstances = { peakMemoryBytes, hostExit };
   return { kind: 'attempt-failed', ...where, failure, fileIndex, circumstances, isHostDead };
 }
 
