@@ -157,6 +157,7 @@ export class HostSlots {
         process: number,
       }),
       spoolDir: files.spoolDir,
+      memoryBytesMax: spec.settings.memoryBytesMax,
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
     });
@@ -248,9 +249,9 @@ function commandOf(
   keep: (scored: Scored) => WorkerCommand,
 ): WorkerCommand {
   if (outcome.kind === 'scored') return keep(outcome);
-  const { failure, fileIndex, isHostDead } = outcome;
+  const { failure, fileIndex, isHostDead, peakMemoryBytes, hostExit } = outcome;
   const { slot, host, work } = where;
-  const circumstances = { peakMemoryBytes: null, hostExit: null };
+  const circumstances = { peakMemoryBytes, hostExit };
   return { kind: 'attempt-failed', slot, host, work, failure, fileIndex, circumstances, isHostDead };
 }
 

@@ -108,6 +108,8 @@ export const limits = {
 
   /** init() may load gigabytes; a host that says nothing for this long is replaced. */
   hostInitMsMax: 600_000,
+  /** Between two looks at the memory of scoring hosts at work: at 2 GB/s one gets 200 MB past its limit. */
+  memoryLookMs: 100,
   /** Between SIGTERM and SIGKILL. */
   hostStopMs: 2_000,
 

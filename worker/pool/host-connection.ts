@@ -18,6 +18,7 @@ import { CurrentFile } from './current-file.ts';
 import type { HostCommand } from './host-command.ts';
 import type { HostExit } from './host-exit.ts';
 import { notStarted, unexpectedFrame } from './host-failures.ts';
+import { unwatchMemory, watchMemory, type MemoryReading } from './memory-watch.ts';
 import type { ResultBody } from './result-body.ts';
 
 /** Takes what user code prints. `sequence`: the mini-batch under way or last; 0 during init. */
@@ -27,6 +28,8 @@ export interface HostConnectionOptions extends HostCommand {
   /** Working directory; must exist. */
   readonly cwd: string;
   readonly logSink: LogSink;
+  /** Of the host with all that it starts; default null: no limit. */
+  readonly memoryBytesMax?: number | null;
 }
 
 /** What the host is asked, and how long it may be silent. */
@@ -43,6 +46,8 @@ export type Answer =
   | { readonly kind: 'frame'; readonly frame: Frame }
   | { readonly kind: 'exit'; readonly exit: HostExit }
   | { readonly kind: 'timeout' }
+  /** It uses more memory than it may; it has been killed. */
+  | { readonly kind: 'memory'; readonly usedBytes: number }
   /** The stream of frames is of no use any more; the host has been killed. */
   | { readonly kind: 'corrupt'; readonly error: BatchError }
   | { readonly kind: 'aborted'; readonly reason: unknown };
@@ -64,24 +69,30 @@ export class HostConnection {
   readonly #child: ChildProcess;
   readonly #socket: Duplex;
   readonly #frames = new FrameReader(crc32);
+  readonly #memory: MemoryReading;
   #stderr = new ByteTail(limits.stderrTailBytes);
   #waiting: Waiting | null = null;
   #sequence = 0;
   #exit: HostExit | null = null;
   #corruption: BatchError | null = null;
 
-  private constructor(child: ChildProcess, logSink: LogSink) {
+  private constructor(child: ChildProcess, { logSink, memoryBytesMax = null }: HostConnectionOptions) {
     invariant(child.pid !== undefined, 'a spawned process has an id');
     this.#child = child;
     this.pid = child.pid;
     this.#socket = child.stdio[3] as Duplex;
+    this.#memory = watchMemory({
+      pid: child.pid,
+      bytesMax: memoryBytesMax,
+      onExceeded: (usedBytes) => this.#onMemoryExceeded(usedBytes),
+    });
     this.exited = this.#watchExit();
     this.#listen(logSink);
   }
 
   /** Starts the process. Throws PYTHON_NOT_FOUND when there is no such program, else INTERNAL. */
   static async open(options: HostConnectionOptions): Promise<HostConnection> {
-    const connection = new HostConnection(await spawnHost(options), options.logSink);
+    const connection = new HostConnection(await spawnHost(options), options);
     preferAsVictim(connection.pid);
     return connection;
   }
@@ -92,6 +103,21 @@ export class HostConnection {
 
   get isBusy(): boolean {
     return this.#waiting !== null;
+  }
+
+  /** How the process has ended; null while it lives. */
+  get exit(): HostExit | null {
+    return this.#exit;
+  }
+
+  /** Of what was asked last, with all that the host started; null when unknown. */
+  get peakMemoryBytes(): number | null {
+    return this.#memory.peakBytes();
+  }
+
+  /** Whether the kernel has killed a process of this machine for want of memory since something was asked. */
+  get hasKernelKilled(): boolean {
+    return this.#memory.hasKernelKilled();
   }
 
   /** Of the mini-batch under way or last; 0 before the first. */
@@ -121,6 +147,7 @@ export class HostConnection {
         clearTimeout(timer);
         question.signal?.removeEventListener('abort', onAbort);
         this.#waiting = null;
+        this.#memory.end();
         // One turn of the loop later, what user code printed before the answer has reached the log as well: nothing says
         // in which order one turn serves the channels.
         setImmediate(resolve, answer);
@@ -129,6 +156,7 @@ export class HostConnection {
       const timer = setTimeout(() => setImmediate(() => settle({ kind: 'timeout' })), question.timeoutMs);
       const onAbort = (): void => settle({ kind: 'aborted', reason: question.signal?.reason });
       question.signal?.addEventListener('abort', onAbort);
+      this.#memory.begin();
       this.#waiting = { body: question.body, settle, restartTimer: () => timer.refresh() };
       if (question.signal?.aborted === true) onAbort();
       else if (this.#exit !== null) settle({ kind: 'exit', exit: this.#exit });
@@ -179,6 +207,11 @@ export class HostConnection {
     for (const stream of [stdout, stderr, side, this.#socket]) stream?.on('error', () => undefined);
   }
 
+  #onMemoryExceeded(usedBytes: number): void {
+    this.signalGroup('SIGKILL');
+    this.#waiting?.settle({ kind: 'memory', usedBytes });
+  }
+
   #receive(chunk: Uint8Array): void {
     if (this.#corruption !== null) return;
     try {
@@ -217,6 +250,7 @@ export class HostConnection {
       this.#child.once('exit', (exitCode, signal) => {
         const exit = { exitCode, signal };
         this.#exit = exit;
+        unwatchMemory(this.#memory);
         // What it started and left behind, at once: the group's number is safe as long as nobody else can have it.
         signalProcessGroup(this.pid, 'SIGKILL');
         const finish = (): void => {

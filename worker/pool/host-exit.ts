@@ -22,6 +22,11 @@ export function describeExit(exit: HostExit): string {
   return reason === undefined ? `was ended by ${exit.signal}` : `was ended by ${exit.signal} (${reason})`;
 }
 
+/** The same in a few characters: `signal SIGSEGV`, `exit code 3`. */
+export function briefExit(exit: HostExit): string {
+  return exit.signal === null ? `exit code ${exit.exitCode}` : `signal ${exit.signal}`;
+}
+
 /** The last line of stderr that says something, for a message; empty when there is none. */
 export function lastLine(stderr: string): string {
   return stderr.trimEnd().split('\n').at(-1)?.trim() ?? '';

@@ -1,6 +1,6 @@
 /** What goes wrong with a scoring host, as errors that tell what was wanted, what was found, what to do. */
 import { existsSync } from 'node:fs';
-import { BatchError } from '../../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { describeExit, lastLine, type HostExit } from './host-exit.ts';
@@ -27,6 +27,46 @@ export function timeout(timeoutMs: number, lost: LostHost): BatchError {
     `run() took longer than ${seconds(timeoutMs)} (retry_settings.timeout) and its scoring host was killed; ${openFile(lost)}`,
     { detail: lost.stderr },
   );
+}
+
+/** It used more than `settings.resources.memory` allows. */
+export function memoryExceeded(usedBytes: number, allowedBytes: number, lost: LostHost): BatchError {
+  return new BatchError(
+    'SCORER_OUT_OF_MEMORY',
+    `the scoring host used ${megabytes(usedBytes)} MB of memory, settings.resources.memory allows ` +
+      `${megabytes(allowedBytes)} MB, and it was killed; ${openFile(lost)}`,
+    { detail: lost.stderr },
+  );
+}
+
+/** The same before init() was done. */
+export function memoryExceededInInit(usedBytes: number, allowedBytes: number, stderr: string): BatchError {
+  return new BatchError(
+    'SCORER_OUT_OF_MEMORY',
+    `the scoring host used ${megabytes(usedBytes)} MB of memory before init() was done, settings.resources.memory ` +
+      `allows ${megabytes(allowedBytes)} MB, and it was killed; allow more, or load a smaller model`,
+    { detail: stderr },
+  );
+}
+
+/** The machine, or a limit that others have set, had no more to give: by the kernel's word, or by the host's own. */
+export function memoryExhausted(how: string, lost: LostHost): BatchError {
+  return new BatchError('SCORER_OUT_OF_MEMORY', `${how}; ${openFile(lost)}`, { detail: lost.stderr });
+}
+
+/** V8's last words. */
+export function isHeapExhausted(stderr: string): boolean {
+  return /FATAL ERROR: .*(?:JavaScript heap out of memory|Allocation failed)/.test(stderr);
+}
+
+/** A failure that user code was told by Python, numpy or torch as want of memory; any other stays what it is. */
+export function withMemoryCode(failure: Failure): Failure {
+  const isMemory = /^(?:[\w.]+\.)?_?(?:Array)?(?:MemoryError|OutOfMemoryError)(?::|$)/.test(failure.message);
+  return failure.code === 'SCORER_FAILED' && isMemory ? { ...failure, code: 'SCORER_OUT_OF_MEMORY' } : failure;
+}
+
+function megabytes(bytes: number): number {
+  return Math.round(bytes / 1_048_576);
 }
 
 export function crashInInit(exit: HostExit, stderr: string): BatchError {

@@ -8,7 +8,7 @@ import { hostFrame, type HostFile, type HostInit, type HostReady } from '../../c
 import { limits } from '../../common/core/limits.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
 import { HostConnection, type Answer, type HostConnectionOptions } from './host-connection.ts';
-import type { HostExit } from './host-exit.ts';
+import { briefExit, describeExit, type HostExit } from './host-exit.ts';
 import * as failures from './host-failures.ts';
 import { parseDone, parseFailed, parseReady } from './host-messages.ts';
 import { ResultBody } from './result-body.ts';
@@ -46,6 +46,10 @@ export interface ScoreFailed {
   readonly fileIndex: number;
   /** Which durable counter of the mini-batch it adds to. */
   readonly class: 'error' | 'timeout' | 'crash';
+  /** Of the host with all that it started; null when unknown. */
+  readonly peakMemoryBytes: number | null;
+  /** How the host ended; null when it lives on. */
+  readonly hostExit: string | null;
   /** True when the host is of no use any more; it is gone then. */
   readonly isHostDead: boolean;
 }
@@ -57,11 +61,13 @@ export class HostProcess {
   readonly ready: HostReady;
   readonly #connection: HostConnection;
   readonly #spoolDir: string;
+  readonly #memoryBytesMax: number;
 
-  private constructor(connection: HostConnection, ready: HostReady, spoolDir: string) {
+  private constructor(connection: HostConnection, ready: HostReady, options: HostProcessOptions) {
     this.#connection = connection;
     this.ready = ready;
-    this.#spoolDir = spoolDir;
+    this.#spoolDir = options.spoolDir;
+    this.#memoryBytesMax = options.memoryBytesMax ?? 0;
   }
 
   /**
@@ -76,8 +82,9 @@ export class HostProcess {
       const timeoutMs = options.initTimeoutMs ?? limits.hostInitMsMax;
       const payload = Buffer.from(JSON.stringify(options.init));
       const question = { type: hostFrame.init, payload, body: null, timeoutMs, signal: options.signal };
-      const ready = readyOf(await connection.ask(question), timeoutMs, connection);
-      return new HostProcess(connection, ready, options.spoolDir);
+      const { memoryBytesMax } = options;
+      const ready = readyOf(await connection.ask(question), timeoutMs, connection, memoryBytesMax ?? 0);
+      return new HostProcess(connection, ready, options);
     } catch (error) {
       await connection.kill();
       throw error;
@@ -162,17 +169,35 @@ export class HostProcess {
     if (answer.kind === 'aborted') throw answer.reason;
     if (answer.kind === 'corrupt') return this.#lost(answer.error, 'crash', files);
     const lost = { fileName: files[this.#connection.current.index]?.name ?? null, stderr: this.#connection.stderrTail };
-    return answer.kind === 'timeout'
-      ? this.#lost(failures.timeout(timeoutMs, lost), 'timeout', files)
-      : this.#lost(failures.crash(answer.exit, lost), 'crash', files);
+    switch (answer.kind) {
+      case 'timeout':
+        return this.#lost(failures.timeout(timeoutMs, lost), 'timeout', files);
+      case 'memory':
+        return this.#lost(failures.memoryExceeded(answer.usedBytes, this.#memoryBytesMax, lost), 'crash', files);
+      case 'exit':
+        return this.#lost(this.#exitError(answer.exit, lost), 'crash', files);
+    }
+  }
+
+  /** Want of memory is told as such where somebody says so: the kernel, or V8 with its last words. */
+  #exitError(exit: HostExit, lost: failures.LostHost): BatchError {
+    const isByKernel = exit.signal === 'SIGKILL' && this.#connection.hasKernelKilled;
+    if (isByKernel) return failures.memoryExhausted('the kernel killed the scoring host for want of memory', lost);
+    if (failures.isHeapExhausted(lost.stderr)) {
+      return failures.memoryExhausted(`the scoring host ${describeExit(exit)}: its JavaScript heap was full`, lost);
+    }
+    return failures.crash(exit, lost);
   }
 
   async #outcomeOfFrame(frame: Frame, files: readonly HostFile[], body: ResultBody): Promise<ScoreOutcome> {
     if (frame.type === hostFrame.failed) {
-      const { sequence, fileIndex, ...failure } = parseFailed(frame.payload);
+      const { sequence, fileIndex, ...said } = parseFailed(frame.payload);
+      const failure = failures.withMemoryCode(said);
       // Last words: what it says before it ends, of no mini-batch or of the one that it could not hold any longer.
       if (sequence !== this.sequence || failure.code === 'SCORER_CRASHED') throw BatchError.fromFailure(failure);
-      return { ...failed(BatchError.fromFailure(failure), 'error'), fileIndex: placeWithin(files, fileIndex) };
+      const { peakMemoryBytes } = this.#connection;
+      const place = placeWithin(files, fileIndex);
+      return { ...failed(BatchError.fromFailure(failure), 'error'), fileIndex: place, peakMemoryBytes };
     }
     if (frame.type !== hostFrame.done) throw failures.unexpectedFrame(frame.type);
     const { sequence, bytes, ...summary } = parseDone(frame.payload, files.length);
@@ -190,12 +215,14 @@ export class HostProcess {
   async #lost(error: BatchError, failureClass: ScoreFailed['class'], files: readonly HostFile[]): Promise<ScoreFailed> {
     await this.#connection.kill();
     const fileIndex = placeWithin(files, this.#connection.current.index);
-    return { ...failed(error, failureClass), fileIndex, isHostDead: true };
+    const { peakMemoryBytes, exit } = this.#connection;
+    const hostExit = exit && briefExit(exit);
+    return { ...failed(error, failureClass), fileIndex, peakMemoryBytes, hostExit, isHostDead: true };
   }
 }
 
 /** What the host said to init; throws what {@link HostProcess.start} throws. */
-function readyOf(answer: Answer, timeoutMs: number, connection: HostConnection): HostReady {
+function readyOf(answer: Answer, timeoutMs: number, connection: HostConnection, memoryBytesMax: number): HostReady {
   switch (answer.kind) {
     case 'frame':
       if (answer.frame.type === hostFrame.failed) throw BatchError.fromFailure(parseFailed(answer.frame.payload));
@@ -203,6 +230,8 @@ function readyOf(answer: Answer, timeoutMs: number, connection: HostConnection):
       return parseReady(answer.frame.payload);
     case 'exit':
       throw failures.crashInInit(answer.exit, connection.stderrTail);
+    case 'memory':
+      throw failures.memoryExceededInInit(answer.usedBytes, memoryBytesMax, connection.stderrTail);
     case 'timeout':
       throw failures.timeoutInInit(timeoutMs, connection.stderrTail);
     case 'corrupt':
@@ -213,7 +242,9 @@ function readyOf(answer: Answer, timeoutMs: number, connection: HostConnection):
 }
 
 function failed(error: BatchError, failureClass: ScoreFailed['class']): ScoreFailed {
-  return { kind: 'failed', failure: error.toFailure(), fileIndex: -1, class: failureClass, isHostDead: false };
+  const circumstances = { peakMemoryBytes: null, hostExit: null };
+  const failure = error.toFailure();
+  return { kind: 'failed', failure, fileIndex: -1, class: failureClass, ...circumstances, isHostDead: false };
 }
 
 function placeWithin(files: readonly HostFile[], index: number): number {

@@ -1,0 +1,171 @@
+/**
+ * How much memory scoring hosts use, each with all that it started: one reader for all hosts of a node, at work only
+ * while one of them is. Linux only; elsewhere nothing is known and nothing is limited.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { limits } from '../../common/core/limits.ts';
+
+export interface WatchedHost {
+  /** Of the host and of its process group. */
+  readonly pid: number;
+  /** Null: no limit. */
+  readonly bytesMax: number | null;
+  /** Called again at every look as long as it stands above its limit. */
+  readonly onExceeded: (usedBytes: number) => void;
+}
+
+/** Looks between two searches for new processes: going through all of /proc costs more than reading a few. */
+const looksPerSearch = 5;
+
+export class MemoryReading {
+  readonly host: WatchedHost;
+  isBusy = false;
+  #peakBytes: number | null = null;
+  #oomKills: number | null = null;
+
+  constructor(host: WatchedHost) {
+    this.host = host;
+  }
+
+  /** Forgets the peak and is looked at until {@link end}. */
+  begin(): void {
+    this.isBusy = true;
+    this.#peakBytes = null;
+    this.#oomKills = watch.oomKills;
+    watch.wake();
+  }
+
+  end(): void {
+    this.isBusy = false;
+  }
+
+  /** Of all looks since {@link begin} and of now; null when there was none, which is so of what took no time. */
+  peakBytes(): number | null {
+    const now = residentBytes(this.host.pid);
+    if (now > 0) this.note(now);
+    return this.#peakBytes;
+  }
+
+  note(bytes: number): void {
+    this.#peakBytes = Math.max(this.#peakBytes ?? 0, bytes);
+  }
+
+  /** Whether the kernel has killed any process for want of memory since a look before {@link begin}. */
+  hasKernelKilled(): boolean {
+    const kills = readOomKills();
+    watch.oomKills = kills;
+    return kills !== null && this.#oomKills !== null && kills > this.#oomKills;
+  }
+}
+
+class MemoryWatch {
+  oomKills: number | null = readOomKills();
+  readonly #readings = new Set<MemoryReading>();
+  #members: ReadonlyMap<number, readonly number[]> = new Map();
+  #looks = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  add(reading: MemoryReading): void {
+    this.#readings.add(reading);
+  }
+
+  remove(reading: MemoryReading): void {
+    this.#readings.delete(reading);
+  }
+
+  wake(): void {
+    this.#timer ??= setInterval(() => this.#look(), limits.memoryLookMs).unref();
+  }
+
+  #look(): void {
+    const busy = [...this.#readings].filter(({ isBusy }) => isBusy);
+    if (busy.length === 0) {
+      if (this.#timer) clearInterval(this.#timer);
+      this.#timer = null;
+      return;
+    }
+    if (this.#looks % looksPerSearch === 0 || busy.some(({ host }) => !this.#members.has(host.pid))) {
+      this.#members = processGroups(new Set(busy.map(({ host }) => host.pid)));
+    }
+    this.#looks += 1;
+    for (const reading of busy) this.#lookAt(reading);
+  }
+
+  #lookAt(reading: MemoryReading): void {
+    const { pid, bytesMax, onExceeded } = reading.host;
+    const members = this.#members.get(pid) ?? [pid];
+    const resident = sum(members, residentBytes);
+    if (resident === 0) return;
+    reading.note(resident);
+    if (bytesMax === null || resident <= bytesMax) return;
+    // Pages that processes share count for each of them above, and only once here, which takes longer to find out.
+    const used = members.length === 1 ? resident : sum(members, proportionalBytes);
+    if (used > bytesMax) onExceeded(used);
+  }
+}
+
+const watch = new MemoryWatch();
+
+/** From now on; the caller says when it is at work. */
+export function watchMemory(host: WatchedHost): MemoryReading {
+  const reading = new MemoryReading(host);
+  watch.add(reading);
+  return reading;
+}
+
+export function unwatchMemory(reading: MemoryReading): void {
+  reading.end();
+  watch.remove(reading);
+}
+
+function sum(pids: readonly number[], bytesOf: (pid: number) => number): number {
+  return pids.reduce((total, pid) => total + bytesOf(pid), 0);
+}
+
+/** 0 when there is no such process. */
+function residentBytes(pid: number): number {
+  return kilobytes(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1_024;
+}
+
+function proportionalBytes(pid: number): number {
+  const bytes = kilobytes(`/proc/${pid}/smaps_rollup`, /^Pss:\s+(\d+) kB$/m) * 1_024;
+  return bytes > 0 ? bytes : residentBytes(pid);
+}
+
+function kilobytes(path: string, pattern: RegExp): number {
+  return Number(pattern.exec(readProc(path))?.[1] ?? 0);
+}
+
+/** Empty when it cannot be read: the process has ended, or there is no /proc. */
+function readProc(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Processes of each of these groups. */
+function processGroups(wanted: ReadonlySet<number>): ReadonlyMap<number, readonly number[]> {
+  const groups = new Map<number, number[]>([...wanted].map((pid) => [pid, []]));
+  let names: readonly string[] = [];
+  try {
+    names = readdirSync('/proc');
+  } catch {
+    // No /proc: the caller looks at the hosts themselves, and finds nothing.
+  }
+  for (const name of names) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = readProc(`/proc/${name}/stat`);
+    // A command may hold spaces and brackets; the state and the numbers come after its end.
+    const [, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ', 3);
+    groups.get(Number(group))?.push(Number(name));
+  }
+  return groups;
+}
+
+/** Kills of the whole machine so far, those within a control group included; null where the kernel does not say. */
+function readOomKills(): number | null {
+  const found = /^oom_kill (\d+)$/m.exec(readProc('/proc/vmstat'))?.[1];
+  return found === undefined ? null : Number(found);
+}
