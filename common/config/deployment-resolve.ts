@@ -1,11 +1,11 @@
 /** From a YAML that has the right keys to a deployment in which nothing is optional. */
 import { basename, extname } from 'node:path';
 import type { DeploymentSettings, LocalArtifact, LocalDeployment, OutputFormat, Scorer } from '../core/deployment.ts';
-import { scaledOnnxSettings } from '../core/onnx-settings.ts';
 import { invariant } from '../core/invariant.ts';
 import { limits } from '../core/limits.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
 import { findArtifact, findScript, kindAt } from './deployment-paths.ts';
+import { resolveOnnx } from './onnx-settings-schema.ts';
 import { parseDeployment, type ParsedDeployment } from './deployment-schema.ts';
 
 export interface ResolveContext {
@@ -41,7 +41,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   const model = await findModel(parsed, context, problems);
   const code = await findCode(parsed, context, problems);
   await checkEnvironment(parsed, context, problems);
-  const scorer = await chooseScorer(parsed, model, code, problems);
+  const scorer = await chooseScorer(parsed, model, code, context.baseDir, problems);
   if (problems.length > 0) throw source.toError(problems);
   invariant(scorer !== null, 'a deployment without problems has a scorer');
   if (scorer.kind === 'python' && parsed.root.environment) {
@@ -114,6 +114,7 @@ async function chooseScorer(
   parsed: ParsedDeployment,
   model: LocalArtifact | null,
   code: FoundCode | null,
+  baseDir: string,
   problems: ConfigProblem[],
 ): Promise<Scorer | null> {
   const { root, settings, settingsPath } = parsed;
@@ -121,15 +122,11 @@ async function chooseScorer(
     problems.push({ code, path, at: 'key', message });
     return null;
   };
-  const scale = settings.onnx?.scale ?? null;
   if (code) {
-    const path = [...settingsPath, 'onnx', 'scale'];
-    if (scale !== null) {
-      return fail(
-        path,
-        'scale is for the built-in ONNX scorer, but code_configuration names a script',
-        'CONFIG_INVALID',
-      );
+    const [setting] = Object.keys(settings.onnx ?? {});
+    if (setting !== undefined) {
+      const text = `${setting} is for the built-in ONNX scorer, but code_configuration names a script`;
+      return fail([...settingsPath, 'onnx', setting], text, 'CONFIG_INVALID');
     }
     const kind = scorerKindOf(code.script);
     if (kind) return { kind, script: code.script };
@@ -139,7 +136,10 @@ async function chooseScorer(
   if (root.code_configuration || (root.model && !model)) return null;
   if (model === null) return fail([], 'nothing to score with: wanted model (an .onnx file) or code_configuration');
   if (model.kind === 'file' && extname(model.path).toLowerCase() === '.onnx')
-    return { kind: 'onnx', settings: scaledOnnxSettings(scale ?? 1) };
+    return {
+      kind: 'onnx',
+      settings: await resolveOnnx(settings.onnx ?? {}, [...settingsPath, 'onnx'], baseDir, problems),
+    };
   const isMlflow = root.model?.type === 'mlflow_model' || (await kindAt(`${model.path}/MLmodel`)) === 'file';
   const what = isMlflow ? 'an MLflow model' : basename(model.path);
   return fail(['model'], `model: ${what} needs a scoring script: give code_configuration with code and scoring_script`);

@@ -13,7 +13,6 @@ import {
   nonEmptyText,
   oneOf,
   outputFileName,
-  positiveNumber,
   resourceName,
   text,
   textMap,
@@ -21,6 +20,7 @@ import {
   wholeNumber,
   yesOrNo,
 } from './field-types.ts';
+import { onnxKeys, type RawOnnx } from './onnx-settings-schema.ts';
 
 const environmentVariables = textMap.refine((map) => Object.keys(map).every((name) => /^[^=\0]+$/.test(name)), {
   message: 'names without "="',
@@ -44,7 +44,7 @@ const settingsShape = {
   environment_variables: environmentVariables.nullish(),
   output: z.strictObject({ format: oneOf(outputFormats).nullish() }, 'a mapping').nullish(),
   input: z.strictObject({ recursive: yesOrNo.nullish() }, 'a mapping').nullish(),
-  onnx: z.strictObject({ scale: positiveNumber.nullish() }, 'a mapping').nullish(),
+  onnx: onnxKeys.nullish(),
   isolation: oneOf(['file', 'mini_batch']).nullish(),
 };
 
@@ -128,7 +128,7 @@ export interface RawSettings {
   readonly environment_variables?: Maybe<Readonly<Record<string, string>>>;
   readonly output?: Maybe<{ readonly format?: Maybe<OutputFormat> }>;
   readonly input?: Maybe<{ readonly recursive?: Maybe<boolean> }>;
-  readonly onnx?: Maybe<{ readonly scale?: Maybe<number> }>;
+  readonly onnx?: Maybe<RawOnnx>;
   readonly isolation?: Maybe<DeploymentSettings['isolation']>;
 }
 
