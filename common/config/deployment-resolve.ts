@@ -10,10 +10,10 @@ import type {
 } from '../core/deployment.ts';
 import { invariant } from '../core/invariant.ts';
 import { limits } from '../core/limits.ts';
-import { scaledOnnxSettings } from '../core/onnx-settings.ts';
 import { pythonMinorOf } from './conda-file.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
 import { findArtifact, findScript } from './deployment-paths.ts';
+import { resolveOnnx } from './onnx-settings-schema.ts';
 import { parseDeployment, type ParsedDeployment } from './deployment-schema.ts';
 import { hostEnvironment, labelOf, resolveEnvironment } from './environment-resolve.ts';
 import { isMlflowFolder, readMlflowEnvironment } from './mlflow-folder.ts';
@@ -57,7 +57,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   const problems: ConfigProblem[] = [...checkTogether(parsed)];
   const model = await findModel(parsed, context, problems);
   const code = await findCode(parsed, context, problems);
-  const scorer = await chooseScorer(parsed, model, code, problems);
+  const scorer = await chooseScorer(parsed, model, code, context.baseDir, problems);
   const environment = await chooseEnvironment(parsed, scorer, model, context, problems);
   if (scorer?.kind === 'python' && code) await checkSyntax(code, environment, context, problems);
   if (problems.length > 0) throw source.toError(problems);
@@ -183,6 +183,7 @@ async function chooseScorer(
   parsed: ParsedDeployment,
   model: LocalArtifact | null,
   code: FoundCode | null,
+  baseDir: string,
   problems: ConfigProblem[],
 ): Promise<Scorer | null> {
   const { root, settings, settingsPath } = parsed;
@@ -190,15 +191,11 @@ async function chooseScorer(
     problems.push({ code, path, at: 'key', message });
     return null;
   };
-  const scale = settings.onnx?.scale ?? null;
   if (code) {
-    const path = [...settingsPath, 'onnx', 'scale'];
-    if (scale !== null) {
-      return fail(
-        path,
-        'scale is for the built-in ONNX scorer, but code_configuration names a script',
-        'CONFIG_INVALID',
-      );
+    const [setting] = Object.keys(settings.onnx ?? {});
+    if (setting !== undefined) {
+      const text = `${setting} is for the built-in ONNX scorer, but code_configuration names a script`;
+      return fail([...settingsPath, 'onnx', setting], text, 'CONFIG_INVALID');
     }
     if (settings.mlflow?.rows_per_predict) {
       const message = 'rows_per_predict is for MLflow models without a script, but code_configuration names one';
@@ -212,7 +209,10 @@ async function chooseScorer(
   if (root.code_configuration || (root.model && !model)) return null;
   if (model === null) return fail([], 'nothing to score with: wanted model (an .onnx file) or code_configuration');
   if (model.kind === 'file' && extname(model.path).toLowerCase() === '.onnx')
-    return { kind: 'onnx', settings: scaledOnnxSettings(scale ?? 1) };
+    return {
+      kind: 'onnx',
+      settings: await resolveOnnx(settings.onnx ?? {}, [...settingsPath, 'onnx'], baseDir, problems),
+    };
   const type = root.model?.type ?? null;
   const isMlflow = model.kind === 'folder' && (await isMlflowFolder(model.path));
   if (isMlflow && (type === 'mlflow_model' || type === null))

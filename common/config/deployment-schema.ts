@@ -22,7 +22,6 @@ import {
   nonEmptyText,
   oneOf,
   outputFileName,
-  positiveNumber,
   resourceName,
   text,
   textMap,
@@ -32,6 +31,7 @@ import {
   type Maybe,
 } from './field-types.ts';
 import { problemsOf, type KeyHint } from './schema-problems.ts';
+import { onnxKeys, type RawOnnx } from './onnx-settings-schema.ts';
 
 const environmentVariables = textMap.refine((map) => Object.keys(map).every((name) => /^[^=\0]+$/.test(name)), {
   message: 'names without "="',
@@ -76,7 +76,7 @@ const settingsShape = {
     z.strictObject({ recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.') }, 'a mapping'),
     'How the input is listed.',
   ),
-  onnx: z.strictObject({ scale: positiveNumber.nullish() }, 'a mapping').nullish(),
+  onnx: optional(onnxKeys, 'For the built-in ONNX scorer; see docs/onnx.md.'),
   mlflow: optional(
     z.strictObject(
       { rows_per_predict: optional(wholeNumber(1), 'Rows of one call of predict; a whole file by default.') },
@@ -157,7 +157,7 @@ export interface RawSettings {
     readonly custom?: Maybe<DeploymentSettings['customOutput']>;
   }>;
   readonly input?: Maybe<{ readonly recursive?: Maybe<boolean> }>;
-  readonly onnx?: Maybe<{ readonly scale?: Maybe<number> }>;
+  readonly onnx?: Maybe<RawOnnx>;
   readonly mlflow?: Maybe<{ readonly rows_per_predict?: Maybe<number> }>;
   readonly isolation?: Maybe<DeploymentSettings['isolation']>;
 }

@@ -160,7 +160,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     false,
   ),
   MODEL_UNSUPPORTED: scorer(
-    'The model loads, but its inputs are of a kind that the built-in scorer cannot feed; use a scoring script.',
+    'The model loads, but the built-in scorer cannot feed its inputs or use its outputs, or settings.onnx does not fit it; the message has what the model takes and gives. Use a scoring script for what settings cannot say.',
     false,
   ),
   SCRIPT_INVALID: scorer(
@@ -211,7 +211,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   INPUT_DECODE_FAILED: input(
     'The file is not of the format that its scorer reads (an image that is none, a broken CSV).',
   ),
-  INPUT_COLUMNS_MISSING: input('The CSV lacks columns that the model needs; the message names them.'),
+  INPUT_COLUMNS_MISSING: input('The file lacks columns that the model needs; the message names them.'),
   INPUT_UNSUPPORTED: input('The scorer does not read files of this kind.'),
 
   // The cluster

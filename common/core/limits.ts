@@ -62,6 +62,15 @@ export const limits = {
   modelRunRowsMax: 1_024,
   /** Bytes of input tensors of one call, at least one row: 34 float images of 3×224×224. */
   modelRunBytesMax: 20_971_520,
+  /** Images that are decoded, or being decoded, while the model scores those before them: some for each of sharp's four threads. */
+  decodeAheadFilesMax: 16,
+  decodeAheadBytesMax: 67_108_864,
+  /** Pixels of a BMP, which is decoded whole: what sharp allows for other images. */
+  bmpPixelsMax: 268_402_689,
+  /** Names of classes of a deployment: they travel with the job, and a request's body is bounded. */
+  labelsCharsMax: 524_288,
+  /** Rows of a JSON Lines, Parquet or Arrow file that are handed on at once. */
+  tableBlockRowsMax: 8_192,
   /** A record of a CSV file: one that is longer is no record, but a file of another kind. */
   csvRecordCharsMax: 16_777_216,
   /** An output of a model with more values per row than this becomes one list column instead of columns of its own. */

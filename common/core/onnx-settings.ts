@@ -5,8 +5,9 @@
 
 export type ImageLayout = 'nchw' | 'nhwc';
 export type ImageChannels = 'gray' | 'rgb' | 'bgr';
-/** An execution provider of onnxruntime. */
-export type ExecutionProvider = 'cpu' | 'cuda' | 'tensorrt' | 'webgpu';
+/** Execution providers of onnxruntime. */
+export const executionProviders = ['cpu', 'cuda', 'tensorrt', 'webgpu'] as const;
+export type ExecutionProvider = (typeof executionProviders)[number];
 
 export interface OnnxImageSettings {
   readonly layout: ImageLayout | null;
@@ -22,9 +23,11 @@ export interface OnnxImageSettings {
 
 export interface OnnxSettings {
   readonly image: OnnxImageSettings;
-  /** Input of the model to column of the file, where their names differ. */
-  readonly columns: Readonly<Record<string, string>>;
-  /** A missing value: refused (the file fails), or replaced by this. */
+  /** Input of the model to column of the file, where their names differ; several columns side by side for an input [n, k]. */
+  readonly columns: Readonly<Record<string, string | readonly string[]>>;
+  /** Columns of the file that are the only input [n, k], in this order; null: all that suit, in file order. */
+  readonly features: readonly string[] | null;
+  /** A missing value: refused (the file fails), or replaced by this; the text `nan` is no number where the input is of floats. */
   readonly missing: 'refuse' | { readonly fill: number | string };
   /** Rows of one call of the model at most; null: auto. */
   readonly batchRows: number | null;
@@ -42,6 +45,7 @@ export interface OnnxSettings {
 export const defaultOnnxSettings: OnnxSettings = {
   image: { layout: null, width: null, height: null, channels: null, scale: 1, mean: [], std: [] },
   columns: {},
+  features: null,
   missing: 'refuse',
   batchRows: null,
   labels: null,

@@ -18,7 +18,7 @@ import {
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
-import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
+import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { JobRequest } from './backend.ts';
 
 const absolutePath = z.string().refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
@@ -44,13 +44,14 @@ const onnxSettings: z.ZodType<OnnxSettings> = z.strictObject({
     mean: channelNumbers,
     std: channelNumbers,
   }),
-  columns: z.record(z.string(), z.string()),
+  columns: z.record(z.string(), z.union([z.string(), z.array(z.string()).min(1)])),
+  features: z.array(z.string()).min(1).nullable(),
   missing: z.union([z.literal('refuse'), z.strictObject({ fill: z.union([z.number(), z.string()]) })]),
   batchRows: count.nullable(),
   labels: z.array(z.string()).nullable(),
   topK: count.nullable(),
   outputs: z.array(z.string()).nullable(),
-  providers: z.array(z.enum(['cpu', 'cuda', 'tensorrt', 'webgpu'])).min(1),
+  providers: z.array(z.enum(executionProviders)).min(1),
 });
 
 const conda: z.ZodType<CondaSpec> = z.strictObject({

@@ -1,5 +1,5 @@
 /** The compiled Node scoring host over its own channels: ONNX models, scripts, and how it ends. */
-import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
+import { defaultOnnxSettings, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -34,11 +34,19 @@ function inputs(...parts: readonly string[]): HostFile[] {
     .map((name) => ({ path: join(dir, name), name }));
 }
 
-const startOnnx = (modelPath: string, changes: HostChanges = {}): Promise<RawHost> =>
-  bench.start({ kind: 'onnx', settings: defaultOnnxSettings }, { modelPath, ...changes });
+const startOnnx = (
+  modelPath: string,
+  changes: HostChanges = {},
+  settings: Partial<OnnxSettings> = {},
+): Promise<RawHost> =>
+  bench.start({ kind: 'onnx', settings: { ...defaultOnnxSettings, ...settings } }, { modelPath, ...changes });
 
-async function startModel(model: OnnxModel, changes: HostChanges = {}): Promise<RawHost> {
-  const host = await startOnnx(bench.file('model.onnx', onnxModel(model)).path, changes);
+async function startModel(
+  model: OnnxModel,
+  changes: HostChanges = {},
+  settings: Partial<OnnxSettings> = {},
+): Promise<RawHost> {
+  const host = await startOnnx(bench.file('model.onnx', onnxModel(model)).path, changes, settings);
   expect(host.init).toMatchObject({ kind: 'ready' });
   return host;
 }
@@ -227,11 +235,15 @@ describe('ONNX models of CSV files', () => {
   });
 
   it('take all numeric columns as features, padded to a fixed batch', async () => {
-    const host = await startModel({
-      inputs: [{ name: 'x', type: 'float32', shape: [4, 2] }],
-      outputs: [{ name: 'features', type: 'float32', shape: [4, 2] }],
-      nodes: [{ op: 'Neg', inputs: ['x'], outputs: ['features'] }],
-    });
+    const host = await startModel(
+      {
+        inputs: [{ name: 'x', type: 'float32', shape: [4, 2] }],
+        outputs: [{ name: 'features', type: 'float32', shape: [4, 2] }],
+        nodes: [{ op: 'Neg', inputs: ['x'], outputs: ['features'] }],
+      },
+      {},
+      { missing: { fill: 'nan' } },
+    );
     const files = [
       bench.file('a.csv', 'id,p,q\nr,1,2\nr,3,4\n'),
       bench.file('b.csv', 'p,q\n5,6\n7,\n9,10\n'),
@@ -281,6 +293,7 @@ describe('ONNX models of CSV files', () => {
         nodes: names.map((name) => ({ op: 'Identity', inputs: [name], outputs: [`${name}_out`] })),
       },
       { outputFormat: 'jsonl' },
+      { missing: { fill: 'nan' } },
     );
     const file = bench.file('t.csv', 'b,s,i,d,other\ntrue,"a ""b""",7,0.1,\nFalse,é,-3,,x\n');
     expect(done(await host.score([file])).lines).toEqual([

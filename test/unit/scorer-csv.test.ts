@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HostFile } from '../../common/core/host-protocol.ts';
-import { openCsvReader } from '../../worker/scorers/csv-reader.ts';
 import { readRecords } from '../../worker/scorers/csv-records.ts';
-import type { ColumnsPlan, FeaturesPlan } from '../../worker/scorers/onnx-inputs.ts';
+import type { TablePlan } from '../../worker/scorers/onnx-inputs.ts';
+import type { TableFeed } from '../../worker/scorers/table-columns.ts';
+import { openTableReader } from '../../worker/scorers/table-reader.ts';
 import { failing } from '../helpers/failing.ts';
 
 let dir = '';
@@ -99,20 +100,20 @@ describe('records', () => {
   });
 });
 
-async function read(plan: ColumnsPlan | FeaturesPlan, input: HostFile): Promise<unknown[]> {
+async function read(plan: TablePlan, input: HostFile, missing: TableFeed['missing'] = 'refuse'): Promise<unknown[]> {
   const cells: Record<string, unknown[]> = {};
-  for await (const part of openCsvReader(plan).read(input)) {
+  for await (const part of openTableReader({ plan, missing }).read(input)) {
     for (const { name, cells: values } of part.inputs) (cells[name] ??= []).push(...Array.from(values as unknown[]));
   }
   return Object.entries(cells).map(([name, values]) => [name, ...values]);
 }
 
-const columns: ColumnsPlan = {
-  kind: 'columns',
+const columns: TablePlan = {
+  kind: 'table',
   inputs: [
-    { name: 'age', type: 'int64', rank: 2 },
-    { name: 'thal', type: 'string', rank: 2 },
-    { name: 'oldpeak', type: 'float64', rank: 1 },
+    { name: 'age', type: 'int64', rank: 2, width: 1, columns: ['age'] },
+    { name: 'thal', type: 'string', rank: 2, width: 1, columns: ['thal'] },
+    { name: 'oldpeak', type: 'float64', rank: 1, width: 1, columns: ['oldpeak'] },
   ],
   batch: null,
 };
@@ -120,7 +121,7 @@ const columns: ColumnsPlan = {
 describe('columns by name', () => {
   it('are found in any order, and others are left out', async () => {
     const text = 'id,oldpeak, thal ,age\nx,0.5,"a, b",63\ny,,normal,67.0\n';
-    expect(await read(columns, file(text))).toEqual([
+    expect(await read(columns, file(text), { fill: 'nan' })).toEqual([
       ['age', 63n, 67n],
       ['thal', 'a, b', 'normal'],
       ['oldpeak', 0.5, NaN],
@@ -146,7 +147,7 @@ describe('columns by name', () => {
       'lacks the columns thal (did you mean thall?), oldpeak that the model takes; it has age, thall',
     ],
     ['age,thal,oldpeak\n1,a,0\nx,a,0\n', 'INPUT_DECODE_FAILED', 'in.csv, line 3, column age: "x" is not an int64'],
-    ['age,thal,oldpeak\n1,a,0\n,a,0\n', 'INPUT_DECODE_FAILED', 'in.csv, line 3, column age: is empty'],
+    ['age,thal,oldpeak\n1,a,0\n,a,0\n', 'INPUT_DECODE_FAILED', 'in.csv, line 3, column age is empty'],
     ['age,thal,oldpeak\n1,a,zero\n', 'INPUT_DECODE_FAILED', 'column oldpeak: "zero" is not a float64'],
     ['age,thal,oldpeak\n1,a\n', 'INPUT_DECODE_FAILED', 'in.csv, line 2: 2 cells, but the header has 3'],
     ['age,thal,oldpeak\n"1",a\n', 'INPUT_DECODE_FAILED', 'in.csv, line 2: 2 cells, but the header has 3'],
@@ -158,21 +159,41 @@ describe('columns by name', () => {
 });
 
 describe('features', () => {
-  const plan: FeaturesPlan = { kind: 'features', input: 'x', type: 'float32', features: 2, batch: null };
+  const features = (changes: Partial<TablePlan['inputs'][number]> = {}): TablePlan => ({
+    kind: 'table',
+    inputs: [{ name: 'x', type: 'float32', rank: 2, width: 2, columns: null, ...changes }],
+    batch: null,
+  });
+  const plan = features();
 
   it('are the columns of numbers in file order', async () => {
-    expect(await read(plan, file('id,a,name,b\nr1,1,n,2\nr2,3,,\n'))).toEqual([['x', 1, 2, 3, NaN]]);
+    expect(await read(plan, file('id,a,name,b\nr1,1,n,2\nr2,3,,\n'), { fill: 'nan' })).toEqual([['x', 1, 2, 3, NaN]]);
   });
 
   it('are as many as the model takes', async () => {
     await expect(read(plan, file('id,a\nr1,1\n'))).rejects.toThrow(
-      failing('INPUT_COLUMNS_MISSING', 'the model takes 2 columns of numbers, in.csv has 1 (a) among 2'),
+      failing('INPUT_COLUMNS_MISSING', 'the model takes 2 columns of numbers for x, in.csv has 1 (a) among 2'),
     );
-    expect(await read({ ...plan, features: null }, file('a,b,c\n1,2,3\n'))).toEqual([['x', 1, 2, 3]]);
+    expect(await read(features({ width: null }), file('a,b,c\n1,2,3\n'))).toEqual([['x', 1, 2, 3]]);
   });
 
   it('of a model of texts are all columns', async () => {
-    expect(await read({ ...plan, type: 'string' }, file('id,a\nr1,1\n'))).toEqual([['x', 'r1', '1']]);
+    expect(await read(features({ type: 'string' }), file('id,a\nr1,1\n'))).toEqual([['x', 'r1', '1']]);
+  });
+
+  it('may be listed, in an order of their own', async () => {
+    expect(await read(features({ columns: ['b', 'a'] }), file('a,b,c\n1,2,3\n'))).toEqual([['x', 2, 1]]);
+  });
+
+  it('without a value are refused, or filled as told', async () => {
+    const gap = file('a,b\n1,2\n3,NA\n');
+    await expect(read(plan, gap)).rejects.toThrow(
+      failing('INPUT_DECODE_FAILED', 'in.csv, line 3, column b is empty, and the model wants a float32; settings.onnx'),
+    );
+    expect(await read(plan, gap, { fill: -1 })).toEqual([['x', 1, 2, 3, -1]]);
+    await expect(read(features({ type: 'int32' }), gap, { fill: 'nan' })).rejects.toThrow(
+      failing('INPUT_DECODE_FAILED', '("nan" is not an int32)'),
+    );
   });
 
   it('are numbers in every row', async () => {

@@ -20,7 +20,11 @@ const plan: ImagePlan = {
   input: 'x',
   type: 'float32',
   channels: 3,
+  order: 'rgb',
   layout: 'nchw',
+  scale: 1,
+  mean: [],
+  std: [],
   height: null,
   width: null,
   batch: null,
@@ -41,7 +45,7 @@ async function png(kind: Depth, pixels: readonly number[]): Promise<Buffer> {
 async function read(bytes: Uint8Array, changes: Partial<ImagePlan> = {}, scale = 1): Promise<InputCells> {
   const path = join(dir, 'in.png');
   writeFileSync(path, bytes);
-  const reader = await openImageReader({ ...plan, ...changes }, scale);
+  const reader = await openImageReader({ ...plan, scale, ...changes });
   const found: InputCells[] = [];
   for await (const { inputs, rows } of reader.read({ path, name: 'a/in.png' })) {
     expect(rows).toBe(1);
@@ -142,7 +146,7 @@ describe('a file that is no image', () => {
   });
 
   it('is unreadable when it is not there or may not be read', async () => {
-    const reader = await openImageReader(plan, 1);
+    const reader = await openImageReader(plan);
     const first = (path: string): Promise<unknown> =>
       reader.read({ path, name: 'x.png' })[Symbol.asyncIterator]().next();
     await expect(first(join(dir, 'gone.png'))).rejects.toThrow(

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { encodeTable } from '../../common/format/arrow-text.ts';
+import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { ModelValue } from '../../worker/scorers/onnx-inputs.ts';
 import {
   openTableMaker,
@@ -46,6 +47,25 @@ it('asks for tensors only, and says so when there is none', () => {
   expect(() => planOutputs([maps])).toThrow(failing('MODEL_UNSUPPORTED', 'output_probability: no tensor'));
 });
 
+describe('settings that do not fit the outputs are refused', () => {
+  const scores = output('p', 'float32', 'n', 3);
+  it.each([
+    [{ labels: ['a', 'b'] }, [scores], 'settings.onnx.labels has 2 names, but the model gives p: float32[n,3]'],
+    [{ topK: 4 }, [scores], 'settings.onnx.top_k is 4, but the model gives p: float32[n,3]'],
+    [{ topK: 1 }, [output('y', 'float32', 'n', 1)], 'settings.onnx.top_k is for a model with one score for each class'],
+    [{ labels: ['a'] }, [output('y', 'int64', 'n')], 'settings.onnx.labels is for a model with one score'],
+    [
+      { outputs: ['q'] },
+      [scores],
+      'settings.onnx.outputs names q, but the model gives p: float32[n,3]; did you mean p?',
+    ],
+  ])('%j', (changes, outputs, words) => {
+    expect(() => planOutputs(outputs, { ...defaultOnnxSettings, ...changes })).toThrow(
+      failing('MODEL_UNSUPPORTED', words),
+    );
+  });
+});
+
 const spans: RowSpan[] = [
   { file: 'a.csv', first: 5, rows: 2 },
   { file: 'b c.csv', first: 0, rows: 1 },
@@ -53,10 +73,11 @@ const spans: RowSpan[] = [
 
 async function linesOf(
   outputs: Readonly<Record<string, OutputTensor>>,
-  options: { labelFrom?: string; hasRowNumbers?: boolean; batch?: number; spans?: RowSpan[] } = {},
+  options: Partial<OutputPlan> & { hasRowNumbers?: boolean; batch?: number; spans?: RowSpan[] } = {},
 ): Promise<string[]> {
-  const plan: OutputPlan = { names: Object.keys(outputs), labelFrom: options.labelFrom ?? null };
-  const { hasRowNumbers = false, batch = null } = options;
+  const names = Object.keys(outputs);
+  const { hasRowNumbers = false, batch = null, spans: _, ...changes } = options;
+  const plan: OutputPlan = { names, shown: names, labelFrom: null, labels: null, topK: null, ...changes };
   const makeTable = await openTableMaker(plan, { hasRowNumbers, batch });
   const encoded = encodeTable(makeTable(outputs, options.spans ?? spans), 'csv');
   const text = Buffer.concat([...encoded.pieces]).toString();
@@ -76,6 +97,42 @@ describe('columns', () => {
       'a.csv,6,2,0.0,0.0,1.0',
       'b c.csv,0,,,,',
     ]);
+  });
+
+  it('name classes, and list the best ones with their scores', async () => {
+    const data = Float32Array.of(0.25, 0.5, 0.25, 0, 0, 1, NaN, NaN, NaN);
+    const outputs = { p: { type: 'float32', dims: [3, 3], data } };
+    const plan = { labelFrom: 'p', labels: ['cat', 'a dog', 'owl'] };
+    expect(await linesOf(outputs, { ...plan, shown: [] })).toEqual([
+      'file:utf8,label:utf8',
+      'a.csv,a dog',
+      'a.csv,owl',
+      'b c.csv,',
+    ]);
+    expect(await linesOf(outputs, { ...plan, shown: [], topK: 2 })).toEqual([
+      'file:utf8,label_1:utf8,score_1:float32,label_2:utf8,score_2:float32',
+      'a.csv,a dog,0.5,cat,0.25',
+      'a.csv,owl,1.0,cat,0.0',
+      'b c.csv,,,,',
+    ]);
+    expect((await linesOf(outputs, { ...plan, labels: null, topK: 1 }))[1]).toBe('a.csv,1,0.5,0.25,0.5,0.25');
+    await expect(linesOf(outputs, { ...plan, labels: ['cat'] })).rejects.toThrow(
+      failing('SCORER_OUTPUT_INVALID', 'labels has 1 names, but p has 3 values per row'),
+    );
+  });
+
+  it('name the label that the model gives itself', async () => {
+    const label = { type: 'int64', dims: [3], data: BigInt64Array.of(1n, 0n, 1n) };
+    const labels = ['no', 'yes'];
+    expect(await linesOf({ label }, { labels })).toEqual([
+      'file:utf8,label:utf8',
+      'a.csv,yes',
+      'a.csv,no',
+      'b c.csv,yes',
+    ]);
+    await expect(linesOf({ label }, { labels: ['no'] })).rejects.toThrow(
+      failing('SCORER_OUTPUT_INVALID', 'labels has 1 names, but the model’s label is 1'),
+    );
   });
 
   it('keep the types of the outputs', async () => {

@@ -19,9 +19,9 @@ describe('a result', () => {
         ['a', 1],
         ['b', 2],
       ],
-      '0,1\na,1\nb,2\n',
+      'c0,c1\na,1\nb,2\n',
     ],
-    ['typed arrays', [Float32Array.of(0.5, 1), Float32Array.of(2, 3)], '0,1\n0.5,1\n2,3\n'],
+    ['typed arrays', [Float32Array.of(0.5, 1), Float32Array.of(2, 3)], 'c0,c1\n0.5,1\n2,3\n'],
     [
       'objects',
       [

@@ -22,6 +22,8 @@ export interface FileReader {
   readonly extensions: readonly string[];
   /** True when rows of a file are numbered in the output. */
   readonly hasRowNumbers: boolean;
-  /** The rows of a file in order; throws an INPUT_… code for a file that cannot be read to its end. */
+  /** Files that are worth opening before their rows are asked for, the one that is asked for included. */
+  readonly filesAheadMax: number;
+  /** Opens a file and gives its rows in order, one walk of them; throws an INPUT_… code for a file that cannot be read to its end. */
   read(file: HostFile): AsyncIterable<FileRows>;
 }

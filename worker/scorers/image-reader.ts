@@ -1,13 +1,16 @@
 /** Images as the pixels that a model takes. Decoding and scaling are sharp's (libvips). */
 import { readFileSync } from 'node:fs';
-import type Sharp from 'sharp';
+import { extname } from 'node:path';
+import type { default as Sharp, Sharp as SharpImage } from 'sharp';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
-import { invariant, InvariantViolation, unreachable } from '../../common/core/invariant.ts';
-import { halvesOfFloats } from '../../common/format/half-float.ts';
+import { invariant, InvariantViolation } from '../../common/core/invariant.ts';
+import { halfOfFloat } from '../../common/format/half-float.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
-import type { ImagePlan, ImageType } from './onnx-inputs.ts';
+import type { ImagePlan } from './onnx-inputs.ts';
+import { cellTypes, type Cells } from './tensor-cells.ts';
 
 type SharpFactory = typeof Sharp;
 
@@ -20,24 +23,37 @@ interface Pixels {
 }
 
 /**
- * Reads one image per file. Colours are what a script with Pillow gets: 16-bit images and palettes become 8-bit RGB, alpha is
+ * Reads one image per file. Colours are what a script with Pillow gets: 16-bit images, palettes and CMYK become 8-bit RGB, alpha is
  * dropped (not blended), grey is Pillow's `L`, and an orientation in EXIF is not applied. Of several frames the first counts.
  */
-export async function openImageReader(plan: ImagePlan, scale: number): Promise<FileReader> {
+export async function openImageReader(plan: ImagePlan): Promise<FileReader> {
   const { default: sharp } = await import('sharp');
   // Scoring hosts share the machine: each decodes on one thread, and no file is read twice.
   sharp.concurrency(1);
   sharp.cache(false);
-  const levels = levelsOf(plan.type, scale);
+  const levels = levelsOf(plan);
   return {
-    extensions: ['.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.webp'],
+    extensions: ['.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.webp', '.bmp'],
     hasRowNumbers: false,
-    async *read(file): AsyncIterable<FileRows> {
-      const bytes = readBytes(file);
-      const pixels = await decode(bytes, plan, file, sharp);
-      yield { rows: 1, inputs: [tensorOf(pixels, plan, levels)] };
+    filesAheadMax: filesAheadOf(plan),
+    read: (file) => {
+      const pixels = Promise.resolve().then(() => decode(readBytes(file), plan, file, sharp));
+      // Decoding begins now; how it ends is told when the rows are asked for, which may be much later.
+      pixels.catch(() => undefined);
+      return rowOf(pixels, plan, levels);
     },
   };
+}
+
+async function* rowOf(pixels: Promise<Pixels>, plan: ImagePlan, levels: readonly Levels[]): AsyncGenerator<FileRows> {
+  yield { rows: 1, inputs: [tensorOf(await pixels, plan, levels)] };
+}
+
+/** As many as fit the bytes that may wait; two where images keep their own size, which nobody knows before. */
+function filesAheadOf({ height, width, channels }: ImagePlan): number {
+  if (height === null || width === null) return 2;
+  const files = Math.floor(limits.decodeAheadBytesMax / (height * width * channels));
+  return Math.max(1, Math.min(limits.decodeAheadFilesMax, files));
 }
 
 /** At once: nothing else waits in this process, and for a small file a thread's way there and back costs more than reading. */
@@ -66,7 +82,7 @@ async function decode(bytes: Buffer, plan: ImagePlan, file: HostFile, sharp: Sha
   // Small grey images are many: decoding them as the grey that they are costs a fifth less than by way of RGB.
   const isGrey = plan.channels === 1 && header?.isGrey === true;
   try {
-    const image = sharp(bytes, { failOn: 'error' }).removeAlpha();
+    const image = (await openImage(bytes, file, sharp)).removeAlpha();
     if (!isOfSize(header, plan)) {
       const size = { ...(plan.height && { height: plan.height }), ...(plan.width && { width: plan.width }) };
       image.resize({ ...size, fit: 'fill' });
@@ -90,25 +106,62 @@ function isOfSize(header: PngHeader | null, plan: ImagePlan): boolean {
   return header.height === (plan.height ?? header.height) && header.width === (plan.width ?? header.width);
 }
 
-type Levels = Float32Array | Uint16Array | Uint8Array;
+/** An image as sharp takes it; BMP, which libvips does not read, is decoded first. */
+async function openImage(bytes: Buffer, file: HostFile, sharp: SharpFactory): Promise<SharpImage> {
+  if (extname(file.name).toLowerCase() !== '.bmp' && bytes.toString('latin1', 0, 2) !== 'BM') {
+    return sharp(bytes, { failOn: 'error' });
+  }
+  const { decode: decodeBmp } = await import('bmp-ts');
+  checkBmp(bytes);
+  const { data, width, height } = decodeBmp(bytes, { toRGBA: true });
+  return sharp(data, { raw: { width, height, channels: 4 } });
+}
 
-/** A pixel has 256 values, so each is scaled and converted once. */
-function levelsOf(type: ImageType, scale: number): Levels {
-  const scaled = Float32Array.from({ length: 256 }, (_, level) => level * scale);
-  switch (type) {
-    case 'float32':
-      return scaled;
-    case 'float16':
-      return halvesOfFloats(scaled);
-    case 'uint8':
-      // A clamped array rounds and stays within a byte.
-      return new Uint8Array(Uint8ClampedArray.from(scaled));
-    default:
-      return unreachable(type);
+/** The decoder makes room for as many pixels as the header says before it looks whether they can be there. @source BITMAPINFOHEADER */
+function checkBmp(bytes: Buffer): void {
+  const [width, height] = bytes.length < 34 ? [0, 0] : [bytes.readInt32LE(18), Math.abs(bytes.readInt32LE(22))];
+  const [bits, compression] = bytes.length < 34 ? [0, 0] : [bytes.readUInt16LE(28), bytes.readUInt32LE(30)];
+  const isRunLength = compression === 1 || compression === 2;
+  const bytesWanted = isRunLength ? 0 : Math.ceil((width * bits) / 32) * 4 * height;
+  const isWhole = bytes.length >= bytes.readUInt32LE(10) + bytesWanted;
+  if (width < 1 || height < 1 || width * height > limits.bmpPixelsMax || !isWhole) {
+    throw new Error(`a BMP of ${width}×${height} pixels in ${bytes.length} bytes`);
   }
 }
 
-function tensorOf(pixels: Pixels, plan: ImagePlan, levels: Levels): InputCells {
+/** Cells of a tensor by the value of a pixel; a pixel has 256 values, so each is normalised and converted once for each channel. */
+type Levels = Exclude<Cells, string[]>;
+
+function levelsOf(plan: ImagePlan): Levels[] {
+  return Array.from({ length: plan.channels }, (_, channel) => {
+    const mean = plan.mean[channel] ?? plan.mean[0] ?? 0;
+    const std = plan.std[channel] ?? plan.std[0] ?? 1;
+    return convertLevels(
+      plan.type,
+      Array.from({ length: 256 }, (_level, level) => (level * plan.scale - mean) / std),
+    );
+  });
+}
+
+/** Integers are rounded and stay within their range. */
+function convertLevels(type: string, values: readonly number[]): Levels {
+  const levels = cellTypes[type]?.make(256) as Levels;
+  const [least, most] = rangeOf(levels);
+  values.forEach((value, level) => {
+    const bounded = Math.min(most, Math.max(least, Math.round(value)));
+    if (levels instanceof BigInt64Array || levels instanceof BigUint64Array) levels[level] = BigInt(bounded);
+    else levels[level] = type === 'float16' ? halfOfFloat(value) : type.startsWith('float') ? value : bounded;
+  });
+  return levels;
+}
+
+function rangeOf(cells: Levels): readonly [number, number] {
+  const bits = Math.min(32, cells.BYTES_PER_ELEMENT * 8);
+  const isSigned = /^(Big)?Int/.test(cells.constructor.name);
+  return isSigned ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] : [0, 2 ** bits - 1];
+}
+
+function tensorOf(pixels: Pixels, plan: ImagePlan, levels: readonly Levels[]): InputCells {
   const { height, width } = pixels;
   const cells = fill(pixels, plan, levels);
   const dims = {
@@ -119,22 +172,39 @@ function tensorOf(pixels: Pixels, plan: ImagePlan, levels: Levels): InputCells {
   return { name: plan.input, type: plan.type, dims, cells };
 }
 
-/** The pixels in the order of the model's layout, each through the table of levels. */
-function fill({ data, channels, height, width }: Pixels, plan: ImagePlan, levels: Levels): Levels {
+/** The pixels in the order of the model's layout and channels, each through the table of its channel's levels. */
+function fill({ data, channels, height, width }: Pixels, plan: ImagePlan, levels: readonly Levels[]): Levels {
   const count = height * width;
-  const cells = new (levels.constructor as new (length: number) => Levels)(count * plan.channels);
+  const [first] = levels as [Levels];
+  const cells = new (first.constructor as new (length: number) => Float32Array)(count * plan.channels);
   if (channels === 1) {
-    for (let i = 0; i < count; i += 1) cells[i] = levels[data[i] as number] as number;
+    const table = first as Float32Array;
+    for (let i = 0; i < count; i += 1) cells[i] = table[data[i] as number] as number;
   } else if (plan.channels === 1) {
-    for (let i = 0, at = 0; i < count; i += 1, at += 3) cells[i] = levels[greyOf(data, at)] as number;
-  } else if (plan.layout === 'nhwc') {
-    for (let i = 0; i < data.length; i += 1) cells[i] = levels[data[i] as number] as number;
+    const table = first as Float32Array;
+    for (let i = 0, at = 0; i < count; i += 1, at += 3) cells[i] = table[greyOf(data, at)] as number;
   } else {
-    for (let i = 0, at = 0; i < count; i += 1) {
-      for (let plane = i; plane < cells.length; plane += count) cells[plane] = levels[data[at++] as number] as number;
-    }
+    fillColours(cells, data, plan, levels as readonly Float32Array[]);
   }
   return cells;
+}
+
+/** A channel of the model after the other: its cells lie `step` apart from the first one on. */
+function fillColours(
+  cells: Float32Array,
+  data: Uint8Array,
+  { layout, order }: ImagePlan,
+  levels: readonly Float32Array[],
+): void {
+  const count = cells.length / 3;
+  for (let channel = 0; channel < 3; channel += 1) {
+    const table = levels[channel] as Float32Array;
+    let from = order === 'bgr' ? 2 - channel : channel;
+    const [begin, step] = layout === 'nhwc' ? [channel, 3] : [channel * count, 1];
+    for (let i = 0, to = begin; i < count; i += 1, from += 3, to += step) {
+      cells[to] = table[data[from] as number] as number;
+    }
+  }
 }
 
 /** @source Pillow's conversion from RGB to L: ITU-R 601-2 luma in 16-bit fixed point; a grey pixel stays what it is */

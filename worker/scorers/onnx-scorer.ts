@@ -7,16 +7,24 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
+import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { FileFailure, ResultSchema } from '../../common/core/result.ts';
 import { encodeTable } from '../../common/format/arrow-text.ts';
-import { reasonOf } from '../../common/io/errno.ts';
-import { openCsvReader } from './csv-reader.ts';
-import type { FileReader, InputCells } from './file-rows.ts';
+import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { openImageReader } from './image-reader.ts';
-import { planInputs, type InputPlan, type ModelValue } from './onnx-inputs.ts';
-import { openTableMaker, planOutputs, type OutputPlan, type OutputTensor, type TableMaker } from './onnx-outputs.ts';
+import { describePlan, describeValue, planInputs, type InputPlan, type ModelValue } from './onnx-inputs.ts';
+import {
+  leftOut,
+  openTableMaker,
+  planOutputs,
+  type OutputPlan,
+  type OutputTensor,
+  type TableMaker,
+} from './onnx-outputs.ts';
+import { openSession } from './onnx-session.ts';
 import { RowBatch, type BatchSpan, type ModelCall } from './row-batch.ts';
+import { openTableReader } from './table-reader.ts';
 
 /** A model that is loaded, and what it was found to take and give. */
 interface Model {
@@ -28,18 +36,21 @@ interface Model {
 
 /**
  * Loads the model. Throws MODEL_INVALID with the loader's words, MODEL_UNSUPPORTED when its inputs are neither images nor
- * columns of CSV files or its outputs no tensors.
+ * columns of tables, its outputs no tensors, or the settings do not fit it.
  */
 export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { kind: 'onnx' }>): Promise<HostScorer> {
   if (host.modelPath === null) throw new BatchError('MODEL_INVALID', 'the deployment has no model to score with');
   // Loaded beside the model, which takes about as long; an error comes out where it is awaited again.
   import('apache-arrow').catch(() => undefined);
-  const model = await openModel(findModel(host.modelPath), host.settings.loggingLevel);
-  const reader = await openReader(model.inputs, scorer.settings.image.scale);
+  const { settings } = scorer;
+  const say = host.settings.loggingLevel === 'warning' ? () => undefined : (text: string) => console.log(text);
+  const model = await openModel(findModel(host.modelPath), host, settings, say);
+  say(describePlan(model.inputs));
+  const reader = await openReader(model.inputs, settings);
   const { batch } = model.inputs;
   const makeTable = await openTableMaker(model.outputs, { hasRowNumbers: reader.hasRowNumbers, batch });
   return {
-    score: (files, port) => new Scoring({ model, reader, makeTable, host, files, port }).score(),
+    score: (files, port) => new Scoring({ model, reader, makeTable, settings, host, files, port }).score(),
     close: () => model.close(),
   };
 }
@@ -58,22 +69,22 @@ function findModel(path: string): string {
   );
 }
 
-async function openModel(path: string, level: HostInit['settings']['loggingLevel']): Promise<Model> {
-  const ort = await import('onnxruntime-node');
-  const session = await ort.InferenceSession.create(path, {
-    // One host is one slot: the machine's cores are shared out by the worker node.
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-    logSeverityLevel: level === 'debug' ? 1 : 3,
-  }).catch((error: unknown) => {
-    const words = reasonOf(error).replaceAll(path, basename(path));
-    throw new BatchError('MODEL_INVALID', `the model ${basename(path)} cannot be loaded: ${words}`, { cause: error });
-  });
-  const outputs = planOutputs(valuesOf(session.outputMetadata));
+async function openModel(
+  path: string,
+  host: HostInit,
+  settings: OnnxSettings,
+  say: (text: string) => void,
+): Promise<Model> {
+  const { ort, session } = await openSession(path, settings.providers, host.settings.loggingLevel, say);
+  const given = valuesOf(session.outputMetadata);
+  const outputs = planOutputs(given, settings);
+  for (const value of leftOut(given)) {
+    say(`output ${describeValue(value)}, left out; export the model without ZipMap (zipmap=False) to have it`);
+  }
   const tensorOf = ({ type, cells, dims }: InputCells, rows: number): Tensor =>
     new ort.Tensor(type as 'float32', cells as Float32Array, [rows, ...dims]);
   return {
-    inputs: planInputs(valuesOf(session.inputMetadata)),
+    inputs: planInputs(valuesOf(session.inputMetadata), settings),
     outputs,
     run: async (call) => {
       const feeds = call.inputs.map((input) => [input.name, tensorOf(input, call.rows)] as const);
@@ -89,14 +100,15 @@ function valuesOf(metadata: readonly InferenceSession.ValueMetadata[]): ModelVal
   );
 }
 
-function openReader(plan: InputPlan, scale: number): Promise<FileReader> | FileReader {
-  return plan.kind === 'image' ? openImageReader(plan, scale) : openCsvReader(plan);
+function openReader(plan: InputPlan, { missing }: OnnxSettings): Promise<FileReader> | FileReader {
+  return plan.kind === 'image' ? openImageReader(plan) : openTableReader({ plan, missing });
 }
 
 interface ScoringOptions {
   readonly model: Model;
   readonly reader: FileReader;
   readonly makeTable: TableMaker;
+  readonly settings: OnnxSettings;
   readonly host: HostInit;
   readonly files: readonly HostFile[];
   readonly port: ScorePort;
@@ -120,17 +132,24 @@ class Scoring {
   constructor(options: ScoringOptions) {
     this.#options = options;
     this.#fileRows = options.files.map(() => 0);
+    const { batchRows } = options.settings;
     this.#batch = new RowBatch({
       batch: options.model.inputs.batch,
-      rowsMax: limits.modelRunRowsMax,
-      bytesMax: limits.modelRunBytesMax,
+      rowsMax: batchRows ?? limits.modelRunRowsMax,
+      // Somebody who says how many rows has seen that they fit.
+      bytesMax: batchRows === null ? limits.modelRunBytesMax : Infinity,
     });
   }
 
   async score(): Promise<Scored> {
-    for (const [index, file] of this.#options.files.entries()) {
-      this.#options.port.begin(index);
-      await this.#scoreFile(index, file);
+    const { files, reader } = this.#options;
+    const opened: AsyncIterable<FileRows>[] = [];
+    for (const [index, file] of files.entries()) {
+      // The model blocks this thread while it runs, not those that decode: what comes next is handed to them before.
+      for (let next = index + opened.length; next < files.length && opened.length < reader.filesAheadMax; next += 1) {
+        opened.push(this.#open(next));
+      }
+      await this.#scoreFile(index, file, opened.shift() as AsyncIterable<FileRows>);
       await this.#release();
     }
     await this.#run(this.#batch.flush());
@@ -144,12 +163,17 @@ class Scoring {
     };
   }
 
+  #open(index: number): AsyncIterable<FileRows> {
+    this.#options.port.begin(index);
+    return this.#options.reader.read(this.#options.files[index] as HostFile);
+  }
+
   /** A file that cannot be read to its end leaves no row, also where some of its rows are through the model already. */
-  async #scoreFile(index: number, file: HostFile): Promise<void> {
+  async #scoreFile(index: number, file: HostFile, opened: AsyncIterable<FileRows>): Promise<void> {
     try {
       this.#checkKind(file);
       let first = 0;
-      for await (const added of this.#options.reader.read(file)) {
+      for await (const added of opened) {
         await this.#run(this.#batch.add(index, first, added));
         first += added.rows;
       }

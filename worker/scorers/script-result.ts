@@ -58,7 +58,7 @@ function arrayRows(rows: readonly ArrayLike<unknown>[]): ValueRows {
   const odd = rows.findIndex((row) => row.length !== width);
   if (odd >= 0) throw invalid(`row ${odd} has ${rows[odd]?.length} cells, but row 0 has ${width}`);
   if (width === 0) throw invalid('the rows are empty arrays');
-  const names = Array.from({ length: width }, (_, i) => String(i));
+  const names = Array.from({ length: width }, (_, i) => `c${i}`);
   return { kind: 'records', names, rows: rows.length, cell: (row, column) => rows[row]?.[column] };
 }
 

@@ -18,28 +18,75 @@ export type Cells =
 interface CellType {
   /** Room for `count` cells. */
   readonly make: (count: number) => Cells;
-  /** The cell that a text stands for, or null when it stands for none. */
+  /** The cell that a text stands for, or null when it stands for none, as one that says that it is missing does. */
   readonly parse: (text: string) => number | bigint | string | null;
+  /** The same for a value that has a type already: a number, a bigint, a boolean or a text. */
+  readonly convert: (value: unknown) => number | bigint | string | null;
 }
 
-/** Types that a column of a CSV file can be fed as. */
+/** Numbers that a type takes; `whole` within its range. */
+const floatOf = (value: unknown): number | null =>
+  typeof value === 'number' ? value : typeof value === 'bigint' || typeof value === 'boolean' ? Number(value) : null;
+
+const wholeOf =
+  (least: number, most: number) =>
+  (value: unknown): number | null => {
+    const number = floatOf(value);
+    return number !== null && Number.isInteger(number) && number >= least && number <= most ? number : null;
+  };
+
+const wideOf =
+  (least: bigint, most: bigint) =>
+  (value: unknown): number | bigint | null => {
+    if (typeof value === 'bigint') return value >= least && value <= most ? value : null;
+    const number = floatOf(value);
+    return number !== null && Number.isSafeInteger(number) && number >= least ? number : null;
+  };
+
+const integers = (make: (count: number) => Cells, least: number, most: number): CellType => ({
+  make,
+  parse: integerParser(least, most),
+  convert: wholeOf(least, most),
+});
+
+const wides = (make: (count: number) => Cells, least: bigint, most: bigint): CellType => ({
+  make,
+  parse: wideParser(least, most),
+  convert: wideOf(least, most),
+});
+
+/** Types that a column of a table can be fed as. */
 export const cellTypes: Readonly<Record<string, CellType>> = {
-  float32: { make: (count) => new Float32Array(count), parse: parseFloatCell },
-  float64: { make: (count) => new Float64Array(count), parse: parseFloatCell },
-  float16: { make: (count) => new Uint16Array(count), parse: parseHalfCell },
-  uint8: { make: (count) => new Uint8Array(count), parse: integerParser(0, 255) },
-  int8: { make: (count) => new Int8Array(count), parse: integerParser(-128, 127) },
-  uint16: { make: (count) => new Uint16Array(count), parse: integerParser(0, 65_535) },
-  int16: { make: (count) => new Int16Array(count), parse: integerParser(-32_768, 32_767) },
-  uint32: { make: (count) => new Uint32Array(count), parse: integerParser(0, 4_294_967_295) },
-  int32: { make: (count) => new Int32Array(count), parse: integerParser(-2_147_483_648, 2_147_483_647) },
-  uint64: { make: (count) => new BigUint64Array(count), parse: wideParser(0n, 2n ** 64n - 1n) },
-  int64: { make: (count) => new BigInt64Array(count), parse: wideParser(-(2n ** 63n), 2n ** 63n - 1n) },
-  bool: { make: (count) => new Uint8Array(count), parse: parseBoolCell },
-  string: { make: () => [], parse: (text) => text },
+  float32: { make: (count) => new Float32Array(count), parse: parseFloatCell, convert: floatOf },
+  float64: { make: (count) => new Float64Array(count), parse: parseFloatCell, convert: floatOf },
+  float16: { make: (count) => new Uint16Array(count), parse: parseHalfCell, convert: convertHalf },
+  uint8: integers((count) => new Uint8Array(count), 0, 255),
+  int8: integers((count) => new Int8Array(count), -128, 127),
+  uint16: integers((count) => new Uint16Array(count), 0, 65_535),
+  int16: integers((count) => new Int16Array(count), -32_768, 32_767),
+  uint32: integers((count) => new Uint32Array(count), 0, 4_294_967_295),
+  int32: integers((count) => new Int32Array(count), -2_147_483_648, 2_147_483_647),
+  uint64: wides((count) => new BigUint64Array(count), 0n, 2n ** 64n - 1n),
+  int64: wides((count) => new BigInt64Array(count), -(2n ** 63n), 2n ** 63n - 1n),
+  bool: { make: (count) => new Uint8Array(count), parse: parseBoolCell, convert: convertBool },
+  string: { make: () => [], parse: (text) => text, convert: convertText },
 };
 
 const missing = new Set(['', 'nan', 'na', 'n/a', 'null', 'none', '#n/a']);
+
+/** True for a text that says that there is no value, where a number or a truth value is wanted. */
+export const isMissingText = (text: string): boolean => missing.has(text.trim().toLowerCase());
+
+/**
+ * What stands for a missing value in an input of `type`, or null when `fill` is none of that type. The text `nan` is no
+ * number for floats.
+ */
+export function fillOf(fill: number | string, type: string): number | bigint | string | null {
+  const text = String(fill);
+  if (type.startsWith('float') && text.toLowerCase() === 'nan') return type === 'float16' ? 0x7e00 : NaN;
+  return cellTypes[type]?.parse(text) ?? null;
+}
+
 const infinities: Readonly<Record<string, number>> = {
   inf: Infinity,
   infinity: Infinity,
@@ -48,17 +95,19 @@ const infinities: Readonly<Record<string, number>> = {
 };
 const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
-/** A decimal number; a cell that is empty or says that it is missing is NaN. */
 function parseFloatCell(text: string): number | null {
   const trimmed = text.trim();
-  if (decimal.test(trimmed)) return Number(trimmed);
-  const word = trimmed.toLowerCase();
-  return missing.has(word) ? NaN : (infinities[word] ?? null);
+  return decimal.test(trimmed) ? Number(trimmed) : (infinities[trimmed.toLowerCase()] ?? null);
 }
 
 function parseHalfCell(text: string): number | null {
   const value = parseFloatCell(text);
   return value === null ? null : halfOfFloat(value);
+}
+
+function convertHalf(value: unknown): number | null {
+  const number = floatOf(value);
+  return number === null ? null : halfOfFloat(number);
 }
 
 /** An integer, also one that is written with a fraction of zeros, as a column that once held a gap often is. */
@@ -88,6 +137,18 @@ const booleans: Readonly<Record<string, number>> = { true: 1, false: 0, '1': 1, 
 
 function parseBoolCell(text: string): number | null {
   return booleans[text.trim().toLowerCase()] ?? null;
+}
+
+function convertBool(value: unknown): number | null {
+  if (typeof value === 'boolean') return value ? 1 : 0;
+  const number = floatOf(value);
+  return number === 0 || number === 1 ? number : null;
+}
+
+/** A number is its shortest text, as a column that JSON or a data frame took for numbers was written in CSV. */
+function convertText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' || typeof value === 'bigint' ? String(value) : null;
 }
 
 /** Parsed cells as those of a tensor. */

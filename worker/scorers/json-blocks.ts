@@ -1,0 +1,76 @@
+/** JSON Lines files as blocks of columns: one object a line, its keys the columns. */
+import { createReadStream } from 'node:fs';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import { limits } from '../../common/core/limits.ts';
+import { reasonOf } from '../../common/io/errno.ts';
+import type { ColumnBlock } from './column-block.ts';
+
+type Row = Readonly<Record<string, unknown>>;
+
+const readBytes = 262_144;
+
+/**
+ * A block for each piece of the file. The columns are the keys of the first block's objects; a key that an object lacks is a
+ * missing value. Empty lines are skipped. Throws INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
+ */
+export async function* readJsonBlocks(file: HostFile): AsyncGenerator<ColumnBlock> {
+  const decoder = new TextDecoder();
+  let names: readonly string[] | null = null;
+  let rest = '';
+  let line = 0;
+  const rowsOf = (text: string): ColumnBlock | null => {
+    const rows: Row[] = [];
+    const lines: number[] = [];
+    for (const one of text.split('\n')) {
+      line += 1;
+      if (one.trim() === '') continue;
+      rows.push(parseRow(file, one, line));
+      lines.push(line);
+    }
+    if (rows.length === 0) return null;
+    names ??= [...new Set(rows.flatMap((row) => Object.keys(row)))];
+    const made = new Map<string, readonly unknown[]>();
+    return {
+      rows: rows.length,
+      names,
+      column: (name) => {
+        const values = made.get(name) ?? rows.map((row) => row[name]);
+        made.set(name, values);
+        return values;
+      },
+      place: (row) => `line ${lines[row]}`,
+    };
+  };
+  try {
+    for await (const bytes of createReadStream(file.path, { highWaterMark: readBytes })) {
+      rest += decoder.decode(bytes as Buffer, { stream: true });
+      const end = rest.lastIndexOf('\n');
+      const block = end < 0 ? null : rowsOf(rest.slice(0, end));
+      rest = rest.slice(end + 1);
+      if (rest.length > limits.csvRecordCharsMax) {
+        const text = `longer than ${limits.csvRecordCharsMax} characters, so this is no JSON Lines file`;
+        throw new BatchError('INPUT_DECODE_FAILED', `${file.name}, line ${line + 1}: ${text}`);
+      }
+      if (block) yield block;
+    }
+    const last = rowsOf(rest + decoder.decode());
+    if (last) yield last;
+  } catch (error) {
+    if (error instanceof BatchError) throw error;
+    throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function parseRow(file: HostFile, text: string, line: number): Row {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    const words = `${file.name}, line ${line}: ${reasonOf(error)}`;
+    throw new BatchError('INPUT_DECODE_FAILED', words, { cause: error });
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Row;
+  const text80 = text.trim().slice(0, 80);
+  throw new BatchError('INPUT_DECODE_FAILED', `${file.name}, line ${line}: wanted a JSON object, found ${text80}`);
+}

@@ -1,0 +1,96 @@
+/** Parquet files as blocks of columns, a row group at a time. Decoding is hyparquet's. */
+import { open, type FileHandle } from 'node:fs/promises';
+import type { AsyncBuffer, FileMetaData } from 'hyparquet';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { HostFile } from '../../common/core/host-protocol.ts';
+import { reasonOf } from '../../common/io/errno.ts';
+import type { ColumnBlock } from './column-block.ts';
+
+/** Reads only `columns`, or all when it is null. Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
+export async function* readParquetBlocks(
+  file: HostFile,
+  columns: readonly string[] | null,
+): AsyncGenerator<ColumnBlock> {
+  const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
+  const handle = await openFile(file);
+  try {
+    const buffer = await bufferOf(handle);
+    const metadata = await decoding(file, () => parquetMetadataAsync(buffer));
+    const names = parquetSchema(metadata).children.map((child) => child.element.name);
+    const wanted = columns === null ? names : names.filter((name) => columns.includes(name));
+    let first = 0;
+    for (const group of metadata.row_groups) {
+      const rows = Number(group.num_rows);
+      const begin = first;
+      first += rows;
+      if (rows === 0) continue;
+      const values = await decoding(file, () => readGroup(buffer, metadata, wanted, begin, rows));
+      yield {
+        rows,
+        names,
+        column: (name) => values.get(name) ?? [],
+        place: (row) => `row ${begin + row}`,
+      };
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+async function openFile(file: HostFile): Promise<FileHandle> {
+  try {
+    return await open(file.path);
+  } catch (error) {
+    throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function bufferOf(handle: FileHandle): Promise<AsyncBuffer> {
+  const { size } = await handle.stat();
+  return {
+    byteLength: size,
+    slice: async (start, end = size) => {
+      const bytes = new Uint8Array(end - start);
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
+      if (bytesRead < bytes.length) throw new Error(`the file ends at byte ${start + bytesRead}`);
+      return bytes.buffer;
+    },
+  };
+}
+
+async function readGroup(
+  file: AsyncBuffer,
+  metadata: FileMetaData,
+  columns: readonly string[],
+  first: number,
+  rows: number,
+): Promise<ReadonlyMap<string, ArrayLike<unknown>>> {
+  const [{ parquetRead }, { compressors }] = await Promise.all([import('hyparquet'), import('hyparquet-compressors')]);
+  const parts = new Map<string, ArrayLike<unknown>[]>(columns.map((name) => [name, []]));
+  const range = { rowStart: first, rowEnd: first + rows };
+  await parquetRead({
+    file,
+    metadata,
+    columns: [...columns],
+    ...range,
+    compressors,
+    onChunk: ({ columnName, columnData }) => void parts.get(columnName)?.push(columnData),
+  });
+  const joined = new Map<string, ArrayLike<unknown>>();
+  for (const [name, chunks] of parts) {
+    const [only] = chunks;
+    const values = only && chunks.length === 1 ? only : chunks.flatMap((chunk) => Array.from(chunk));
+    if (values.length !== rows) throw new Error(`column ${name} has ${values.length} values in ${rows} rows`);
+    joined.set(name, values);
+  }
+  return joined;
+}
+
+async function decoding<T>(file: HostFile, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const text = `${file.name} is no Parquet file that can be decoded: ${reasonOf(error)}`;
+    throw new BatchError('INPUT_DECODE_FAILED', text, { cause: error });
+  }
+}
