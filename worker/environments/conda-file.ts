@@ -55,14 +55,14 @@ export function condaYaml(file: CondaFile): string {
 
 /** `conda-forge::Azure_ML.Core[x]>=1.2` is `azure-ml-core`. @source PEP 503, the conda match specification */
 export function packageName(spec: string): string {
-  const bare = spec.replace(/^.*::/, '').trim();
-  return (/^[\w.-]+/.exec(bare)?.[0] ?? '').toLowerCase().replace(/[-_.]+/g, '-');
+  const bare = spec.replace(/^[\w./-]*::/, '').trim();
+  return (/^[a-z0-9][\w.-]*/i.exec(bare)?.[0] ?? '').toLowerCase().replace(/[-_.]+/g, '-');
 }
 
 /** What follows the name, in one form: `=3.8.5`, `>=3.7,<3.10`; a build is left out. */
 export function versionPart(spec: string): string {
   const rest = spec
-    .replace(/^.*::/, '')
+    .replace(/^[\w./-]*::/, '')
     .trim()
     .replace(/^[\w.-]+(\[[^\]]*\])?/, '')
     .trim();

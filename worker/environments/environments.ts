@@ -27,7 +27,7 @@ import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { buildEnvironment } from './build-environment.ts';
 import { installerEnvironment } from './installer-environment.ts';
 import type { InstallerOutput } from './installer-output.ts';
-import { askInterpreter } from './node-tools.ts';
+import { askInterpreter, pipConfiguration } from './node-tools.ts';
 import { planEnvironment, type BuiltSpec, type NodeTools, type Runner } from './plan-environment.ts';
 import { formatVersion } from './python-version.ts';
 
@@ -213,7 +213,8 @@ export class Environments {
       const logPath = `${home}.log`;
       const onStep = (phase: string, output: InstallerOutput): void => progress.begin(phase, output);
       if (plan.tool === 'apptainer') await mkdir(dir, { recursive: true });
-      await buildEnvironment(plan, { logPath, environment: installerEnvironment(environment), signal, onStep });
+      const pip = await pipConfiguration(environment);
+      await buildEnvironment(plan, { logPath, environment: installerEnvironment(environment, pip), signal, onStep });
       await checkBuilt(plan.name, plan.runner);
     } catch (error) {
       await rm(home, { recursive: true, force: true });

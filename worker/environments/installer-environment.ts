@@ -37,17 +37,44 @@ const fixed: Readonly<Record<string, string>> = {
   NO_COLOR: '1',
 };
 
-/** `node`: of the worker node, whose own settings (`BATCHMILL_…`, which hold a token) stay with it. */
-export function installerEnvironment(node: Environment): Record<string, string> {
+/**
+ * `node`: of the worker node, whose own settings (`BATCHMILL_…`, which hold a token) stay with it. `pip`: what pip's
+ * configuration files say, which uv does not read.
+ */
+export function installerEnvironment(
+  node: Environment,
+  pip: Readonly<Record<string, string>> = {},
+): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(node)) {
     if (value === undefined || misleading.has(name) || name.startsWith('BATCHMILL_')) continue;
     passed[name] = value;
   }
   for (const [name, uvName] of Object.entries(uvNames)) {
-    const value = passed[name];
+    const value = passed[name] ?? pip[name];
     if (value === undefined || passed[uvName] !== undefined) continue;
     passed[uvName] = name === 'PIP_FIND_LINKS' ? value.trim().replace(/\s+/g, ',') : value;
   }
   return { ...passed, ...fixed };
+}
+
+/** The settings of a configuration file of pip's, under the names that the same have as variables. */
+export function readPipConfiguration(text: string): Readonly<Record<string, string>> {
+  const settings: Record<string, string> = {};
+  let section = '';
+  let name = '';
+  for (const line of text.split('\n')) {
+    const header = /^\[([^\]]+)\]/.exec(line)?.[1];
+    const pair = /^([\w-]+)\s*[=:]\s*(.*)$/.exec(line);
+    if (header !== undefined) [section, name] = [header, ''];
+    else if (/^\s*[#;]/.test(line) || !['global', 'install'].includes(section)) continue;
+    else if (pair) {
+      name = `PIP_${(pair[1] as string).toUpperCase().replaceAll('-', '_')}`;
+      settings[name] = (pair[2] as string).trim();
+    } else if (/^\s+\S/.test(line) && name !== '') {
+      // A value of several lines is a list.
+      settings[name] = `${settings[name] ?? ''} ${line.trim()}`.trim();
+    }
+  }
+  return settings;
 }

@@ -40,7 +40,10 @@ export function essentialLine(lines: readonly string[]): string {
     const line = lines[at] as string;
     // uv draws a tree below its first line, which is no sentence without it.
     const tree = line.trimStart().startsWith('×') ? lines.slice(at + 1) : [];
-    const said = [line.replace(/^\s*(×|ERROR:)\s*/, ''), ...tree.map((one) => one.replace(/^[\s│╰─▶├]+/, ''))];
+    const said = [
+      line.replace(/^\s*(×|ERROR:|error:?\s)\s*/, ''),
+      ...tree.map((one) => one.replace(/^[\s│╰─▶├]+/, '')),
+    ];
     return said.filter((one) => one !== '').join(' ');
   }
   return lines.at(-1)?.trim() ?? '';

@@ -1,10 +1,11 @@
 /** Looks for what this node has to make environments with: conda and its kin, uv, interpreters, Apptainer, Docker. */
-import { access, constants, readdir, realpath } from 'node:fs/promises';
+import { access, constants, readdir, readFile, realpath } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import type { Environment } from '../../common/config/process-settings.ts';
+import { readPipConfiguration } from './installer-environment.ts';
 import type { NodeTools } from './plan-environment.ts';
 import type { Interpreter } from './python-version.ts';
 
@@ -26,7 +27,6 @@ export async function findTools({ environment, conda, python }: FindToolsOptions
     conda: await findConda(conda, dirs),
     uv: uv ?? null,
     interpreters: await findInterpreters(python, dirs, environment['HOME'] ?? homedir()),
-    hasPipConfig: await hasPipConfig(environment),
     apptainer: apptainer ?? singularity ?? null,
     docker: docker ?? null,
   };
@@ -118,22 +118,16 @@ export async function askInterpreter(path: string): Promise<Interpreter | null> 
   }
 }
 
-/** @source pip's documentation: configuration files */
-async function hasPipConfig(environment: Environment): Promise<boolean> {
+/** What pip's own configuration files say, last one wins. @source pip's documentation: configuration files */
+export async function pipConfiguration(environment: Environment): Promise<Readonly<Record<string, string>>> {
   const named = environment['PIP_CONFIG_FILE'];
+  // The way to say that none is to be read.
+  if (named === '/dev/null') return {};
   const home = environment['HOME'] ?? homedir();
   const config = environment['XDG_CONFIG_HOME'] ?? join(home, '.config');
-  const paths =
-    named === undefined
-      ? [join(config, 'pip', 'pip.conf'), join(home, '.pip', 'pip.conf'), '/etc/pip.conf']
-      : [named].filter((path) => path !== '/dev/null');
-  const found = await Promise.all(
-    paths.map((path) =>
-      access(path).then(
-        () => true,
-        () => false,
-      ),
-    ),
+  const paths = ['/etc/pip.conf', join(home, '.pip', 'pip.conf'), join(config, 'pip', 'pip.conf')];
+  const texts = await Promise.all(
+    [...paths, ...(named === undefined ? [] : [named])].map((path) => readFile(path, 'utf8').catch(() => '')),
   );
-  return found.includes(true);
+  return Object.assign({}, ...texts.map(readPipConfiguration)) as Record<string, string>;
 }

@@ -15,8 +15,6 @@ export interface NodeTools {
   readonly uv: string | null;
   /** The node's own interpreter first. */
   readonly interpreters: readonly Interpreter[];
-  /** Settings of a site's own package index are in a file of pip's, which uv does not read. */
-  readonly hasPipConfig: boolean;
   readonly apptainer: string | null;
   readonly docker: string | null;
 }
@@ -105,7 +103,7 @@ function planCondaTool(
 }
 
 function planVenv(name: string, file: CondaFile, tools: NodeTools, { dir }: BuildPlace): EnvironmentPlan {
-  const uv = tools.hasPipConfig ? null : tools.uv;
+  const { uv } = tools;
   const choice = chooseInterpreter(
     file.python,
     tools.interpreters.filter(({ hasVenv }) => uv !== null || hasVenv),
@@ -117,8 +115,7 @@ function planVenv(name: string, file: CondaFile, tools: NodeTools, { dir }: Buil
   const isPinKept = wanted === null || isSameMinor;
   const pinned = file.basics.filter((item) => versionPart(item) !== '');
   const basics = file.basics
-    .filter((item) => packageName(item) !== 'pip' || versionPart(item) !== '')
-    .filter((item) => uv === null || packageName(item) !== 'pip')
+    .filter((item) => packageName(item) !== 'pip' || (uv === null && isPinKept && versionPart(item) !== ''))
     .map((item) => (isPinKept ? asRequirement(item) : packageName(item)));
   const requirements = `${dir}.requirements.txt`;
   const python = join(dir, 'bin', 'python');
@@ -145,7 +142,6 @@ function planVenv(name: string, file: CondaFile, tools: NodeTools, { dir }: Buil
     ],
     runner: { kind: 'venv', dir, python },
     notes: [
-      ...(tools.uv !== null && tools.hasPipConfig ? ['uv is not used: it does not read pip’s configuration file'] : []),
       ...(!isPinKept && pinned.length > 0 ? [`${pinned.join(', ')} is not held to: it belongs to another Python`] : []),
     ],
     warnings:
