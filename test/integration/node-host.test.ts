@@ -435,6 +435,11 @@ export const shutdown = (): void => console.log('in shutdown');
       "import y from 'no-such-package';\nexport const run = () => [y];\n",
       "Cannot find package 'no-such-package' imported from",
     ],
+    [
+      'a.mjs',
+      "import { Scorer } from 'batchmill';\nexport const run = () => [Scorer];\n",
+      'the package batchmill has types only: write `import type { Scorer }',
+    ],
     ['a.mjs', "import './gone.mjs';\nexport const run = () => [];\n", 'Cannot find module'],
     ['a.mjs', "throw new Error('at the top');\n", 'a.mjs cannot be imported: Error: at the top'],
     ['a.mjs', 'export const run = 1;\n', 'a.mjs exports run as number, not as a function'],
@@ -451,6 +456,18 @@ export const shutdown = (): void => console.log('in shutdown');
     const failure = await refusal(await startScript(name, code));
     expect(failure.code).toBe('SCRIPT_INVALID');
     expect(failure.message).toContain(words);
+  });
+
+  it('are told what they are part of, once and with each mini-batch', async () => {
+    const host = await startScript(
+      'score.mjs',
+      'let told;\nexport const init = (context) => { told = context; };\n' +
+        'export const run = (paths, { files, job, codeDir }) =>' +
+        ' files.map(({ path, name }, i) => [name, path === paths[i], job === told.job, codeDir === told.codeDir]);\n',
+    );
+    const { lines, schema } = done(await host.score(files().slice(0, 1)));
+    expect(schema?.prologue).toBe('c0,c1,c2,c3\n');
+    expect(lines).toEqual(['in/a.png,True,True,True']);
   });
 
   it('that are not there are refused with those that are', async () => {

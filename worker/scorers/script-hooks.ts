@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import type { LoadHook, ResolveHook } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { packageFile } from '../../common/io/package-files.ts';
+import { typesOnlyMessage } from './types-only.ts';
 
 const ownUrl = pathToFileURL(packageFile('package.json')).href;
 const isTypeScript = (url: string | undefined): boolean => /^file:.*\.m?ts$/.test(url ?? '');
@@ -15,6 +16,7 @@ const isRelative = (specifier: string): boolean =>
 
 /** Node's own resolution from the script's folder first; what it does not find is looked for in a second place. */
 export const resolve: ResolveHook = async (specifier, context, next) => {
+  if (specifier === 'batchmill') throw new Error(typesOnlyMessage);
   try {
     return await next(specifier, context);
   } catch (error) {

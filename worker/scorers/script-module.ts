@@ -6,20 +6,13 @@ import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { compiledFile, packageFile } from '../../common/io/package-files.ts';
+import type { RunContext, ScorerContext } from './script-types.ts';
 
 /** What a script exports, by name or as the properties of its default export. */
 export interface ScriptModule {
-  readonly init: (() => unknown) | null;
-  readonly run: (miniBatch: string[], context: ScriptContext) => unknown;
+  readonly init: ((context: ScorerContext) => unknown) | null;
+  readonly run: (files: string[], context: RunContext) => unknown;
   readonly shutdown: (() => unknown) | null;
-}
-
-/** Second argument of run(). */
-export interface ScriptContext {
-  /** Relative paths in the input of the files of the mini-batch, in its order. */
-  readonly names: readonly string[];
-  /** The model's file or folder; null without a model. */
-  readonly modelPath: string | null;
 }
 
 /** Imports `script` of the code folder. Throws SCRIPT_INVALID with the place and the line where it is wrong. */

@@ -1,10 +1,11 @@
-/** Scripts in JavaScript and TypeScript: `init()`, `run(miniBatch)` and `shutdown()`, each plain or async. */
+/** Scripts in JavaScript and TypeScript: `init(context)`, `run(files, context)` and `shutdown()`, each plain or async. */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { loadScript, type ScriptModule } from './script-module.ts';
 import { encodeResult } from './script-result.ts';
+import type { ScorerContext } from './script-types.ts';
 
 /**
  * Imports the script and calls its init(). Throws SCRIPT_INVALID when it cannot be loaded; what init() throws is passed on.
@@ -15,26 +16,40 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
     throw new BatchError('SCRIPT_INVALID', `the deployment has no code folder to find ${scorer.script} in`);
   }
   const script = await loadScript(host.codeDir, scorer.script);
-  await script.init?.();
+  const context: ScorerContext = Object.freeze({
+    modelPath: host.modelPath,
+    codeDir: host.codeDir,
+    outputDir: host.customDir,
+    job: host.job,
+    node: host.node,
+    process: host.process,
+  });
+  await script.init?.(context);
   return {
-    score: (files, port) => score(script, host, files, port),
+    score: (files, port) => score({ script, host, context }, files, port),
     close: async () => {
       await script.shutdown?.();
     },
   };
 }
 
+interface LoadedScript {
+  readonly script: ScriptModule;
+  readonly host: HostInit;
+  readonly context: ScorerContext;
+}
+
 async function score(
-  script: ScriptModule,
-  host: HostInit,
+  { script, host, context }: LoadedScript,
   files: readonly HostFile[],
   port: ScorePort,
 ): Promise<Scored> {
   // Which file run() is at is known only when there is one.
   if (files.length === 1) port.begin(0);
   const paths = files.map((file) => file.path);
-  const context = { names: files.map((file) => file.name), modelPath: host.modelPath };
-  const result = encodeResult(await script.run(paths, context), host.settings.outputFormat);
+  const inputs = files.map(({ path, name }) => ({ path, name }));
+  const run = { ...context, files: inputs, names: files.map((file) => file.name) };
+  const result = encodeResult(await script.run(paths, run), host.settings.outputFormat);
   await port.emit(result.pieces);
   const isPositional = result.rows === files.length;
   return {
