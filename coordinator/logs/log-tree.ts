@@ -20,7 +20,7 @@ export const ownLogs = {
 /** First line of the readme, by which the folder is known to be ours. */
 export const readmeTitle = 'Logs of a Batchmill job';
 
-export const readmeText = `${readmeTitle}
+export const readmeText: string = `${readmeTitle}
 
 job_progress_overview.txt              how far the job was, and when
 job_result.txt                         how it ended, and where to look
