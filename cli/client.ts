@@ -3,10 +3,27 @@ import type { z } from 'zod';
 import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
-import type { JobEvent, JobRequest, JobView, NodeView } from '../coordinator/api/backend.ts';
+import type {
+  FileQuery,
+  JobErrorsView,
+  JobEvent,
+  JobRequest,
+  JobView,
+  NodeView,
+  PrintedView,
+} from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
 import type { OutputFile } from './job-text.ts';
-import { eventReply, filesReply, jobReply, jobsReply, nodesReply, problemReply } from './replies.ts';
+import {
+  errorsReply,
+  eventReply,
+  filesReply,
+  jobReply,
+  jobsReply,
+  nodesReply,
+  printedReply,
+  problemReply,
+} from './replies.ts';
 
 export interface Client {
   submit(request: JobRequest): Promise<JobView>;
@@ -19,6 +36,12 @@ export interface Client {
   outputFiles(name: string): Promise<readonly OutputFile[]>;
   /** Bytes of one of {@link outputFiles} from `offset`. */
   outputFile(name: string, path: string, offset: number): AsyncIterable<Uint8Array>;
+  logFiles(name: string): Promise<readonly OutputFile[]>;
+  /** At most `bytesMax` bytes of a log from `offset` on. */
+  logFile(name: string, path: string, offset: number, bytesMax: number): AsyncIterable<Uint8Array>;
+  printed(name: string, query: FileQuery): Promise<readonly PrintedView[]>;
+  /** Kinds of errors from the `offset`th on, most files first. */
+  errors(name: string, offset: number, limit: number): Promise<JobErrorsView>;
 }
 
 /** All functions throw COORDINATOR_UNREACHABLE, or the coordinator's own error by its code. */
@@ -38,6 +61,16 @@ export function createClient(server: Address): Client {
       const parts = path.split('/').map(encodeURIComponent);
       return bytes(job(name, `/output/${parts.join('/')}`), offset);
     },
+    logFiles: async (name) => (await get(job(name, '/logs'), filesReply)).value,
+    logFile: (name, path, offset, bytesMax) => {
+      const parts = path.split('/').map(encodeURIComponent);
+      return bytes(job(name, `/logs/${parts.join('/')}?offset=${offset}&length=${bytesMax}`), 0);
+    },
+    printed: async (name, query) => {
+      const asked = 'file' in query ? `file=${encodeURIComponent(query.file)}` : `first=${query.first}`;
+      return (await get(job(name, `/printed?${asked}`), printedReply)).value;
+    },
+    errors: async (name, offset, limit) => await get(job(name, `/errors?offset=${offset}&limit=${limit}`), errorsReply),
   };
 }
 

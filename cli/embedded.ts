@@ -2,14 +2,12 @@
  * `run`: the coordinator and worker nodes of a cluster in this process, over real gRPC on a unix socket, with a real
  * journal in a temporary folder while the job runs. Scoring hosts are children, as everywhere.
  */
-import { existsSync } from 'node:fs';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandEnvironment } from '../common/config/process-settings.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { systemClock } from '../common/io/clock.ts';
-import { reasonOf } from '../common/io/errno.ts';
 import { createLog, type Log } from '../common/io/log.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { JobView } from '../coordinator/api/backend.ts';
@@ -67,7 +65,9 @@ async function runJob(
   try {
     await Promise.race([followToEnd(coordinator, name, options), isOver]);
     const view = coordinator.jobs.show(name);
-    await keepLogs(await joining, view, isOverwrite);
+    if (view.status === 'Failed') options.onErrors(await coordinator.jobs.errors(name, { offset: 0, limit: 1 }));
+    // A node that leaves sends what is left of its logs first.
+    await Promise.all((await joining).map((node) => node.close()));
     return view;
   } finally {
     signal.removeEventListener('abort', cancel);
@@ -97,21 +97,6 @@ function startNodes(
       }),
     ),
   );
-}
-
-/** What user code printed would go with the nodes' scratch folders; a person at a terminal looks for it beside the output. */
-async function keepLogs(nodes: readonly WorkerHandle[], view: JobView, isOverwrite: boolean): Promise<void> {
-  const logsDir = join(view.output_path, '_logs');
-  try {
-    if (isOverwrite) await rm(logsDir, { recursive: true, force: true });
-    for (const node of nodes) {
-      const from = node.logsDir(view.name);
-      if (existsSync(from)) await cp(from, join(logsDir, node.name), { recursive: true });
-    }
-  } catch (error) {
-    // The results are sealed; what was printed on the way must not make them look lost.
-    warnings.error('what the script printed cannot be kept', { folder: logsDir, reason: reasonOf(error) });
-  }
 }
 
 async function followToEnd(coordinator: Coordinator, name: string, options: EmbeddedOptions): Promise<void> {

@@ -26,6 +26,10 @@ export interface Output {
   item<T>(item: T, columns: readonly Column<T>[]): void;
   /** One of a stream of things: `text` where people read, one line of JSON where programs do. */
   event<T>(item: T, columns: readonly Column<T>[], text: string): void;
+  /** Answers a question whose answer is text for people and a whole thing for programs. */
+  page<T>(item: T, columns: readonly Column<T>[], text: string): void;
+  /** The words of somebody else, as they are. */
+  text(text: string): void;
   /** A line for people. */
   note(text: string): void;
   /** What is going on; replaces what it said before. */
@@ -91,6 +95,16 @@ class TextOutput implements Output {
       default:
         return unreachable(this.#options.format);
     }
+  }
+
+  page<T>(item: T, columns: readonly Column<T>[], text: string): void {
+    const { format } = this.#options;
+    if (format === null || format === 'table') this.#answer(text);
+    else this.item(item, columns);
+  }
+
+  text(text: string): void {
+    if (text !== '') this.#answer(text);
   }
 
   note(text: string): void {

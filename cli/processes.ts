@@ -5,7 +5,7 @@
 import type { Address } from '../common/config/address.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../common/config/process-settings.ts';
 import type { LocalDeployment } from '../common/core/deployment.ts';
-import type { JobEvent, JobView } from '../coordinator/api/backend.ts';
+import type { JobErrorsView, JobEvent, JobView } from '../coordinator/api/backend.ts';
 
 export interface CoordinatorProcess {
   /** Where it listens, with the real ports. */
@@ -46,6 +46,8 @@ export interface EmbeddedOptions {
   readonly signal: AbortSignal;
   /** Every event of the job, as `job stream` gives them. */
   readonly onEvent: (event: JobEvent) => void;
+  /** Of a job that has failed, at its end. */
+  readonly onErrors: (errors: JobErrorsView) => void;
 }
 
 export interface Processes {

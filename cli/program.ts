@@ -7,6 +7,8 @@ import { configKinds } from '../common/config/config-kind.ts';
 import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
 import type { CommandContext } from './command-context.ts';
 import type { DownloadFlags } from './commands/job-download.ts';
+import type { ErrorsFlags } from './commands/job-errors.ts';
+import type { LogsFlags } from './commands/job-logs.ts';
 import type { SubmitFlags } from './commands/job.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
@@ -163,9 +165,39 @@ function addJobs(program: Command, perform: Perform): void {
     .argument('<name>', 'name of the job')
     .requiredOption('--output <dir>', 'folder for the files')
     .option('--overwrite', 'replace files that are already there')
+    .option('--logs', 'the logs as well, into the folder _logs')
+    .option('--all', 'everything: results and logs')
     .action(async (name: string, flags: AnswerFlags & DownloadFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/job-download.ts')).downloadCommand(context, name, flags),
+      );
+    });
+  addJobLogs(jobs, perform);
+}
+
+const nameHelp = 'name of the job, the beginning of one, or "last"';
+
+function addJobLogs(jobs: Command, perform: Perform): void {
+  withServer(jobs.command('logs').description('show what the scoring processes of a job printed'))
+    .argument('<name>', nameHelp)
+    .option('--node <node>', 'of this worker node only')
+    .option('--process <number>', 'of this scoring process only')
+    .addOption(new Option('--stream <stream>', 'of this stream only').choices(['stdout', 'stderr', 'error']))
+    .option('--file <path>', 'what was printed while this file of the input was scored')
+    .option('--mini-batch <first>', 'the same of the mini-batch that has the file with this number, from 0')
+    .option('--follow', 'go on with what comes until the job ends')
+    .option('--list', 'names and sizes of all logs')
+    .action(async (name: string, flags: AnswerFlags & LogsFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/job-logs.ts')).logsCommand(context, name, flags),
+      );
+    });
+  withServer(jobs.command('errors').description('show why files failed, the same errors counted together'))
+    .argument('<name>', nameHelp)
+    .option('--all', 'every kind of error, not only the most frequent')
+    .action(async (name: string, flags: AnswerFlags & ErrorsFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/job-errors.ts')).errorsCommand(context, name, flags),
       );
     });
 }

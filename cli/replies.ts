@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { errorRules, type ErrorCode } from '../common/core/error-codes.ts';
 import { jobStates } from '../common/core/states.ts';
-import type { JobEvent, JobView, NodeView } from '../coordinator/api/backend.ts';
+import type { JobErrorsView, JobEvent, JobView, NodeView, PrintedView } from '../coordinator/api/backend.ts';
 import type { OutputFile } from './job-text.ts';
 
 const count = z.number();
@@ -59,6 +59,57 @@ export const eventReply: z.ZodType<JobEvent> = z.looseObject({
 
 export const filesReply: z.ZodType<{ readonly value: readonly OutputFile[] }> = z.object({
   value: z.array(z.looseObject({ path: text, size_bytes: count })),
+});
+
+const span = z.tuple([count, count]);
+
+export const printedReply: z.ZodType<{ readonly value: readonly PrintedView[] }> = z.object({
+  value: z.array(
+    z.looseObject({
+      first: count,
+      count,
+      token: text,
+      attempt: count,
+      status: z.enum(['RUN_DONE', 'RUN_EXCEPTION', 'RUN_TIMEOUT', 'CRASHED']),
+      start: text,
+      run_seconds: count,
+      rows: count,
+      failed: count,
+      stdout: span,
+      stderr: span,
+      code: code.nullable(),
+      message: text.nullable(),
+      node: text,
+      process: text,
+    }),
+  ),
+});
+
+export const errorsReply: z.ZodType<JobErrorsView> = z.looseObject({
+  name: text,
+  status: z.enum(jobStates),
+  error: z.looseObject({ code, message: text, trace: text }).nullable(),
+  failed_files: count,
+  groups: count,
+  value: z.array(
+    z.looseObject({
+      code,
+      message: text,
+      trace: text,
+      files: count,
+      first_file: text,
+      last_file: text,
+      example: z.looseObject({
+        file: text,
+        node: text.nullable(),
+        tries: count,
+        run_seconds: count.nullable(),
+        peak_memory_bytes: count.nullable(),
+        host_exit: text.nullable(),
+      }),
+    }),
+  ),
+  logs_path: text,
 });
 
 /** @source RFC 9457, with our `code` and `info` */

@@ -22,6 +22,7 @@ import { evolve } from './core/evolve.ts';
 import { newLedger } from './core/ledger.ts';
 import { JobDesk } from './job-desk.ts';
 import { Journal } from './journal/journal.ts';
+import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { Loop } from './loop.ts';
 import { NodeDesk } from './node-desk.ts';
@@ -95,18 +96,23 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     },
     onFatal,
   });
-  const feeds = new JobFeeds({ ledger, wall: () => clock.wall() });
+  const wall = (): number => clock.wall();
+  const logs = new LogStore({ outputDirOf: (job) => jobs.logOwner(job), log });
+  const story = new JobStory({ ledger, store: logs, wall });
+  const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
   const loop: Loop = new Loop({
     ledger,
     clock,
     append: (event) => journal.append(event),
     carryOut: (effect) => carryOut(effect),
-    publish: (event) => feeds.publish(event),
+    publish: (event) => {
+      story.publish(event);
+      feeds.publish(event);
+    },
   });
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
-  const logs = new LogStore({ outputDirOf: (job) => jobs.logOwner(job), log });
   const results = new ResultStore({ openSegment: (token) => openSegment(token) });
-  const jobs: JobDesk = new JobDesk({ loop, feeds, artifacts, logs, stateDir, release, clock, random, log, onFatal });
+  const jobs: JobDesk = new JobDesk({ loop, feeds, artifacts, story, stateDir, release, clock, random, log, onFatal });
   const nodes = new NodeDesk({
     loop,
     clock,
@@ -115,6 +121,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     results,
     artifacts,
     logs,
+    onLog: (job, name) => jobs.logGrew(job, name),
     filesOf: (name) => jobs.filesOf(name),
     onJobFailed: (job, error) => jobs.fail(job, error),
     onFatal,

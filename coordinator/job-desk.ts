@@ -14,13 +14,26 @@ import { delay } from '../common/io/delay.ts';
 import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import { nodeFileSystem } from '../common/io/node-file-system.ts';
-import type { Backend, JobEvent, JobRequest, JobView, NodeView } from './api/backend.ts';
+import type {
+  Backend,
+  FileQuery,
+  JobErrorsView,
+  JobEvent,
+  JobRequest,
+  JobView,
+  NodeView,
+  Page,
+  PrintedView,
+} from './api/backend.ts';
+import type { InputCatalog } from './input/input-catalog.ts';
 import type { Job } from './core/ledger.ts';
 import { listInput } from './input/list-input.ts';
 import { JobFiles, type JobFilesOptions } from './job-files.ts';
 import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
-import type { LogStore } from './logs/log-store.ts';
+import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
+import type { JobStory } from './logs/job-story.ts';
+import { listLogs } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
 import { manifestDirName } from './output/output-names.ts';
@@ -34,7 +47,7 @@ export interface JobDeskOptions {
   readonly loop: Loop;
   readonly feeds: JobFeeds;
   readonly artifacts: ArtifactStore;
-  readonly logs: LogStore;
+  readonly story: JobStory;
   readonly stateDir: string;
   readonly release: string;
   readonly clock: Clock;
@@ -56,6 +69,8 @@ export class JobDesk implements Backend {
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
   /** The last seal of each job that was begun: one at a time, since they write the same files. */
   readonly #seals = new Map<JobName, Promise<void>>();
+  /** Jobs whose report is to be written again. */
+  readonly #reports = new Set<JobName>();
   /** Listings and seals under way. */
   readonly #work = new Set<Promise<void>>();
 
@@ -75,6 +90,19 @@ export class JobDesk implements Backend {
     const job = this.#loop.ledger.jobs.get(name);
     const owner = job && jobs.findLast((other) => other.outputDir === job.outputDir);
     return job && owner === job ? job.outputDir : null;
+  }
+
+  /** The report of a job that has ended counts what nodes tell of it afterwards. */
+  logGrew(name: JobName, path: string): void {
+    const job = this.#loop.ledger.jobs.get(name);
+    if (!job?.isSealed || !path.startsWith('sys/mini_batches/') || this.#reports.has(name)) return;
+    this.#reports.add(name);
+    void this.#run(async () => {
+      // More will come right behind it.
+      await delay(limits.logShipMs, this.#stop.signal);
+      this.#reports.delete(name);
+      await this.#options.story.report(job);
+    });
   }
 
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
@@ -198,6 +226,28 @@ export class JobDesk implements Backend {
     return join(job.outputDir, path);
   }
 
+  logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
+    return listLogs(this.#find(name).outputDir);
+  }
+
+  logFile(name: string, path: string): string {
+    return logPathOf(this.#find(name), path);
+  }
+
+  async printed(name: string, query: FileQuery): Promise<readonly PrintedView[]> {
+    const job = this.#find(name);
+    return await printedOf(job, await this.#catalogOf(job), query);
+  }
+
+  async errors(name: string, page: Page): Promise<JobErrorsView> {
+    const job = this.#find(name);
+    return await jobErrors(job, await this.#catalogOf(job), page);
+  }
+
+  async #catalogOf(job: Job): Promise<InputCatalog> {
+    return this.#files.get(job.name)?.catalog ?? (await catalogOf(this.#options.stateDir, job));
+  }
+
   /** Begins or resumes the listing of a job's input. */
   startListing(name: JobName): void {
     const { clock } = this.#options;
@@ -230,7 +280,7 @@ export class JobDesk implements Backend {
 
   /** Puts output, manifest and markers in place, however long the disk is full. */
   startSealing(name: JobName): void {
-    const { clock, log } = this.#options;
+    const { clock, log, story } = this.#options;
     const before = this.#seals.get(name) ?? Promise.resolve();
     const sealing = this.#run(async () => {
       await before;
@@ -246,6 +296,10 @@ export class JobDesk implements Backend {
       this.#files.delete(name);
       this.#seals.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
+      if (this.logOwner(name) !== null) {
+        const page = { offset: 0, limit: limits.jobErrorGroupsLogged };
+        await story.end(job, await jobErrors(job, files.catalog, page));
+      }
       log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
     });
     this.#seals.set(name, sealing);

@@ -38,6 +38,8 @@ export interface NodeDeskOptions {
   readonly results: ResultStore;
   readonly artifacts: ArtifactStore;
   readonly logs: LogStore;
+  /** Bytes of a log have come. */
+  readonly onLog: (job: JobName, name: string) => void;
   readonly filesOf: (job: JobName) => JobFiles | undefined;
   /** One job cannot go on. */
   readonly onJobFailed: (job: JobName, error: BatchError) => void;
@@ -118,8 +120,10 @@ export class NodeDesk implements ClusterBackend {
     return this.#options.results.putPiece(piece);
   }
 
-  logPiece(node: NodeName, piece: LogPieceOf): Promise<number> {
-    return this.#options.logs.take(node, piece);
+  async logPiece(node: NodeName, piece: LogPieceOf): Promise<number> {
+    const received = await this.#options.logs.take(node, piece);
+    if (piece.data.length > 0) this.#options.onLog(piece.job, piece.name);
+    return received;
   }
 
   artifact(of: string, offset: number): AsyncIterable<Uint8Array> {

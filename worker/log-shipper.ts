@@ -49,7 +49,7 @@ export class LogShipper {
   readonly #over = new AbortController();
   #lastRoute: LogRoute | null = null;
   #passes: Promise<void> = Promise.resolve();
-  #loop: Promise<void> | null = null;
+  #isLooping = false;
 
   constructor(options: LogShipperOptions) {
     this.#options = options;
@@ -58,7 +58,9 @@ export class LogShipper {
   /** Logs of the job go out from now on. */
   watch(job: JobName): void {
     if (!this.#jobs.has(job)) this.#jobs.set(job, { files: new Map(), hasTooMany: false });
-    this.#loop ??= this.#run();
+    if (this.#isLooping) return;
+    this.#isLooping = true;
+    void this.#run();
   }
 
   /** The job has ended and nothing is written any more: all the rest goes out, so far as there is a connection. */
@@ -136,7 +138,7 @@ export class LogShipper {
   }
 
   async #shipFile(route: LogRoute, order: ShipOrder): Promise<void> {
-    const { job, name, path, file, isLast } = order;
+    const { job, name, path, file } = order;
     const { size, mtimeMs } = await stat(path);
     file.sent ??= await route.send({ job, name, offset: 0, data: nothing });
     if (isOwn(name)) {
@@ -147,7 +149,7 @@ export class LogShipper {
     const isChanged = file.mtimeMs !== mtimeMs || file.sent !== size;
     if (!isChanged || size === 0) return;
     if (size <= limits.logRewriteBytesMax || file.sent > size) file.sent = 0;
-    if (file.sent < size) await this.#sendFrom(route, { ...order, isLast }, size);
+    if (file.sent < size) await this.#sendFrom(route, order, size);
     file.mtimeMs = mtimeMs;
   }
 

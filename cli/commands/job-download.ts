@@ -10,6 +10,8 @@ import { fileColumns, type OutputFile } from '../job-text.ts';
 export interface DownloadFlags {
   readonly output: string;
   readonly overwrite?: boolean;
+  readonly logs?: boolean;
+  readonly all?: boolean;
 }
 
 /** A connection that breaks is taken up again where it broke, so often. */
@@ -22,16 +24,42 @@ export async function downloadCommand(context: CommandContext, name: string, fla
   const client = await context.client();
   // `last` may mean another job by the time of the second file.
   const job = (await client.show(name)).name;
-  const files = await client.outputFiles(job);
+  const results = (await client.outputFiles(job)).map((file) => ({ ...file, fetch: resultFrom(client, job, file) }));
+  const logs = flags.logs || flags.all ? await client.logFiles(job) : [];
+  const files = [...results, ...logs.map((file) => ({ ...logTarget(file), fetch: logFrom(client, job, file) }))];
   const targets = files.map((file) => ({ file, target: confined(folder, file.path) }));
   if (!flags.overwrite) for (const { target } of targets) await requireAbsent(target);
   for (const { file, target } of targets) {
     output.progress(`${file.path}  ${file.size_bytes} bytes`);
-    await writable(target, async () => await downloadFile(client, job, file, target));
+    await writable(target, async () => await downloadFile(file, target));
   }
-  output.list(files, fileColumns);
+  output.list(
+    files.map(({ path, size_bytes }) => ({ path, size_bytes })),
+    fileColumns,
+  );
   output.note(`${files.length} files of ${job} are in ${folder}`);
   return 0;
+}
+
+/** Bytes of a file from an offset on. */
+type Fetch = (offset: number) => AsyncIterable<Uint8Array>;
+
+interface Wanted extends OutputFile {
+  readonly fetch: Fetch;
+}
+
+function resultFrom(client: Client, job: string, { path }: OutputFile): Fetch {
+  return (offset) => client.outputFile(job, path, offset);
+}
+
+/** Not more than was listed: a log may grow meanwhile. */
+function logFrom(client: Client, job: string, { path, size_bytes: size }: OutputFile): Fetch {
+  return (offset) => client.logFile(job, path, offset, size - offset);
+}
+
+/** In the folder that it has in the output folder. */
+function logTarget({ path, size_bytes }: OutputFile): OutputFile {
+  return { path: `_logs/${path}`, size_bytes };
 }
 
 /** The coordinator is not trusted with where files go on this machine. */
@@ -49,12 +77,12 @@ async function requireAbsent(target: string): Promise<void> {
   if (found) throw new BatchError('OUTPUT_EXISTS', `${target} exists; choose another --output, or say --overwrite`);
 }
 
-async function downloadFile(client: Client, job: string, file: OutputFile, target: string): Promise<void> {
+async function downloadFile(file: Wanted, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
   const partial = join(dirname(target), `.${process.pid}.partial`);
   const handle = await open(partial, 'w');
   try {
-    await fill(handle, client, job, file);
+    await fill(handle, file);
     await handle.sync();
     await rename(partial, target);
   } finally {
@@ -63,11 +91,11 @@ async function downloadFile(client: Client, job: string, file: OutputFile, targe
   }
 }
 
-async function fill(handle: FileHandle, client: Client, job: string, file: OutputFile): Promise<void> {
+async function fill(handle: FileHandle, file: Wanted): Promise<void> {
   let offset = 0;
   for (let tries = 1; offset < file.size_bytes || tries === 1; tries += 1) {
     try {
-      for await (const chunk of client.outputFile(job, file.path, offset)) {
+      for await (const chunk of file.fetch(offset)) {
         await handle.write(chunk, 0, chunk.length, offset);
         offset += chunk.length;
       }

@@ -1,10 +1,11 @@
 /** `job wait` and `job stream`, also as the end of `job submit`. */
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { JobEvent, JobView } from '../../coordinator/api/backend.ts';
+import type { JobErrorsView, JobEvent, JobView } from '../../coordinator/api/backend.ts';
 import { exitInterrupted, interruptible, type CommandContext } from '../command-context.ts';
 import { followJob } from '../follow.ts';
 import { eventColumns, eventText, fateText, jobSheet, progressText } from '../job-text.ts';
 import { createRate } from '../rate.ts';
+import { errorsText } from './job-errors.ts';
 
 export type FollowMode = 'wait' | 'stream';
 
@@ -28,7 +29,7 @@ export async function followCommand(context: CommandContext, name: string, mode:
       },
       onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
     });
-    if (job) return tellFate(context, job, mode);
+    if (job) return tellFate(context, job, mode, await errorsOf(context, job));
     output.note(`detached; the job goes on. Come back with: batchmill job ${mode} ${name}`);
     return exitInterrupted;
   } finally {
@@ -42,12 +43,28 @@ export function progressTeller({ host, output }: CommandContext): (event: JobEve
   return ({ job }) => output.progress(progressText(job, rate(job.files.scored + job.files.failed)));
 }
 
+/** What `job errors` would tell first; null when the job did not fail, or nobody can tell any more. */
+async function errorsOf({ client }: CommandContext, job: JobView): Promise<JobErrorsView | null> {
+  if (job.status !== 'Failed') return null;
+  return await (await client()).errors(job.name, 0, 1).catch((error: unknown) => {
+    if (error instanceof BatchError) return null;
+    throw error;
+  });
+}
+
 /** Says how the job ended; `wait` answers with the job, `stream` has said it all. */
-export function tellFate({ output }: CommandContext, job: JobView, mode: FollowMode): number {
+export function tellFate(
+  { output }: CommandContext,
+  job: JobView,
+  mode: FollowMode,
+  errors: JobErrorsView | null,
+): number {
   if (mode === 'wait') output.item(job, jobSheet);
   output.note(fateText(job));
   if (job.status === 'Completed') return 0;
   if (job.status === 'Canceled') return canceledExit[mode];
-  if (job.error) output.failure(BatchError.fromFailure(job.error));
+  if (errors) output.note(errorsText(errors));
+  // Its detail has been told as a traceback.
+  if (job.error) output.failure(BatchError.fromFailure(errors ? { ...job.error, detail: '' } : job.error));
   return 1;
 }

@@ -1,5 +1,6 @@
 /** `run`: scores one folder on this machine, coordinator and worker nodes in one process. */
 import { asCount, pythonSetting, slotsSetting } from '../../common/config/process-settings.ts';
+import type { JobErrorsView } from '../../coordinator/api/backend.ts';
 import { interruptible, type CommandContext } from '../command-context.ts';
 import { eventText } from '../job-text.ts';
 import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
@@ -20,6 +21,7 @@ export async function runCommand(context: CommandContext, path: string, flags: R
   const invocation = await resolveInvocation(context, path, flags);
   const interrupt = interruptible(host, () => output.note('canceling; once more to stop at once'));
   const show = progressTeller(context);
+  let errors: JobErrorsView | null = null;
   try {
     const job = await host.processes.runEmbedded({
       ...invocation,
@@ -31,8 +33,9 @@ export async function runCommand(context: CommandContext, path: string, flags: R
         if (event.kind === 'attempt-failed' || event.kind === 'file-failed') output.note(eventText(event));
         show(event);
       },
+      onErrors: (found) => (errors = found),
     });
-    return tellFate(context, job, 'wait');
+    return tellFate(context, job, 'wait', errors);
   } finally {
     interrupt.dispose();
   }

@@ -212,6 +212,9 @@ export const limits = {
   logLeaveMsMax: 5_000,
   /** Failed attempts that a job's log tells one by one; a job whose every file fails would tell millions. */
   jobErrorsLogged: 10_000,
+  /** Kinds of errors that a job's log tells, and those of one page of the API. */
+  jobErrorGroupsLogged: 100,
+  apiErrorGroupsMax: 1_000,
   /** Between two lines of progress in a job's log. */
   jobLogProgressMs: 10_000,
   /** What user code prints, per scoring host and stream; the rest is dropped. */

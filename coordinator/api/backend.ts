@@ -2,6 +2,7 @@
  * What the HTTP API asks of the coordinator: the whole of the surface between them. All values are JSON as callers see
  * them, with Azure's names where Azure has one.
  */
+import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
@@ -76,6 +77,54 @@ export interface JobEvent {
   readonly job: JobView;
 }
 
+/** Failures with one cause, counted together. */
+export interface ErrorGroupView {
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Cut to the frames of user code; empty when there is none. */
+  readonly trace: string;
+  /** Files that failed so. */
+  readonly files: number;
+  readonly first_file: string;
+  readonly last_file: string;
+  readonly example: {
+    readonly file: string;
+    readonly node: string | null;
+    readonly tries: number;
+    readonly run_seconds: number | null;
+    readonly peak_memory_bytes: number | null;
+    readonly host_exit: string | null;
+  };
+}
+
+export interface JobErrorsView {
+  readonly name: string;
+  readonly status: JobState;
+  /** Why the job failed; null when it has not. */
+  readonly error: { readonly code: ErrorCode; readonly message: string; readonly trace: string } | null;
+  readonly failed_files: number;
+  /** How many there are; `value` is a page of them, most files first. */
+  readonly groups: number;
+  readonly value: readonly ErrorGroupView[];
+  /** Folder of the job's logs on the coordinator's machine. */
+  readonly logs_path: string;
+}
+
+/** An attempt at a mini-batch and where its prints lie. */
+export interface PrintedView extends BatchRecord {
+  readonly node: string;
+  /** `process000` */
+  readonly process: string;
+}
+
+/** A file of the input by its path, or the mini-batch that a file with this ordinal is in. */
+export type FileQuery = { readonly file: string } | { readonly first: number };
+
+export interface Page {
+  readonly offset: number;
+  readonly limit: number;
+}
+
 export interface Backend {
   /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, … */
   submit(request: JobRequest): Promise<JobView>;
@@ -92,4 +141,12 @@ export interface Backend {
   outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
   /** Absolute path of one of {@link outputFiles}. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
   outputFile(name: string, path: string): string;
+  /** Files of the log folder as they are now. @throws JOB_NOT_FOUND */
+  logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
+  /** Absolute path of a log. @throws JOB_NOT_FOUND, LOG_NOT_FOUND */
+  logFile(name: string, path: string): string;
+  /** Attempts that had the file, in order of time. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
+  printed(name: string, query: FileQuery): Promise<readonly PrintedView[]>;
+  /** Also while the job runs. @throws JOB_NOT_FOUND */
+  errors(name: string, page: Page): Promise<JobErrorsView>;
 }

@@ -9,6 +9,7 @@ import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { Backend } from './backend.ts';
 import { jobRoutes } from './job-routes.ts';
+import { logRoutes } from './log-routes.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
 import { guardRequests } from './request-guard.ts';
@@ -44,6 +45,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
+  logRoutes(app, options.backend);
   await listen(app, options);
   const bound = app.server.address();
   const port = typeof bound === 'object' && bound ? bound.port : options.port;

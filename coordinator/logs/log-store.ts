@@ -35,6 +35,8 @@ export class LogStore {
   readonly #queues = new Map<JobName, Promise<unknown>>();
   /** Log files of each job, by path, with their bytes. */
   readonly #sizes = new Map<JobName, Map<string, number>>();
+  /** What is to be appended, by job and path. */
+  readonly #texts = new Map<string, string>();
   readonly #isTold = new Set<JobName>();
 
   constructor(options: LogStoreOptions) {
@@ -58,7 +60,17 @@ export class LogStore {
 
   /** Adds to a file of the coordinator's own. Never rejects. */
   append(job: JobName, path: string, text: string): Promise<void> {
-    return this.#own(job, async (dir) => appendFile(await made(dir, path), text));
+    const key = `${job}/${path}`;
+    const before = this.#texts.get(key);
+    this.#texts.set(key, (before ?? '') + text);
+    // What comes while a write is due goes with it.
+    if (before !== undefined) return Promise.resolve();
+    return this.#own(job, async (dir) => {
+      const target = await made(dir, path);
+      const due = this.#texts.get(key) ?? '';
+      this.#texts.delete(key);
+      await appendFile(target, due);
+    }).finally(() => this.#texts.delete(key));
   }
 
   /** Replaces a file of the coordinator's own. Never rejects. */

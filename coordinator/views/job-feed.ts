@@ -26,7 +26,15 @@ export class JobFeeds {
   readonly #wall: () => number;
   readonly #feeds = new Map<JobName, Feed>();
 
-  constructor(options: { readonly ledger: Ledger; readonly wall: () => number }) {
+  readonly #onTold: (event: JobEvent) => void;
+
+  /** `onTold` hears every line, followed or not. */
+  constructor(options: {
+    readonly ledger: Ledger;
+    readonly wall: () => number;
+    readonly onTold?: (event: JobEvent) => void;
+  }) {
+    this.#onTold = options.onTold ?? (() => undefined);
     this.#ledger = options.ledger;
     this.#wall = options.wall;
   }
@@ -111,13 +119,10 @@ export class JobFeeds {
     feed.sequence += 1;
     // A newer line of progress says all that an older one said.
     if (kind === 'progress' && feed.past.at(-1)?.kind === 'progress') feed.past.pop();
-    feed.past.push({
-      sequence: feed.sequence,
-      time: isoTime(this.#wall()),
-      kind,
-      message,
-      job: jobView(this.#ledger, job),
-    });
+    const time = isoTime(this.#wall());
+    const event = { sequence: feed.sequence, time, kind, message, job: jobView(this.#ledger, job) };
+    feed.past.push(event);
+    this.#onTold(event);
     if (feed.past.length > limits.jobEventsKept) feed.past.shift();
     for (const wake of [...feed.listeners]) wake();
   }

@@ -3,7 +3,16 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { JobState } from '../../common/core/states.ts';
-import type { Backend, JobEvent, JobRequest, JobView, NodeView } from '../../coordinator/api/backend.ts';
+import type {
+  Backend,
+  JobErrorsView,
+  JobEvent,
+  JobRequest,
+  JobView,
+  NodeView,
+  PrintedView,
+} from '../../coordinator/api/backend.ts';
+import { listLogs } from '../../coordinator/logs/log-store.ts';
 
 export class FakeBackend implements Backend {
   readonly submitted: JobRequest[] = [];
@@ -101,6 +110,27 @@ export class FakeBackend implements Backend {
     this.show(name);
     this.opened.push(path);
     return join(this.#outputDir, path);
+  }
+
+  async logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
+    this.show(name);
+    return await listLogs(this.#outputDir);
+  }
+
+  logFile(name: string, path: string): string {
+    this.show(name);
+    return join(this.#outputDir, '_logs', path);
+  }
+
+  printed(name: string): Promise<readonly PrintedView[]> {
+    this.show(name);
+    return Promise.resolve([]);
+  }
+
+  errors(name: string): Promise<JobErrorsView> {
+    const { status } = this.show(name);
+    const found = { name, status, error: null, failed_files: 0, groups: 0, value: [], logs_path: '/out/_logs' };
+    return Promise.resolve(found);
   }
 
   /** Adds `count` progress events. */

@@ -1,0 +1,70 @@
+/** The tables of a job's report, from the records of its mini-batches. @source Azure ML batch log tree: sys/job_report */
+import { errorRules } from '../../common/core/error-codes.ts';
+import type { PlacedRecord } from './batch-records.ts';
+
+const batchColumns = [
+  'id',
+  'picked count',
+  'process',
+  'start UTC',
+  'total',
+  'succeeded',
+  'failed',
+  'elapsed seconds',
+  'cpu seconds',
+  'run() seconds',
+  'status',
+  'error category',
+  'error message',
+  'detail',
+] as const;
+const sumColumns = ['mini batches', 'total', 'succeeded', 'failed', 'run() seconds'] as const;
+
+interface Sum {
+  batches: number;
+  total: number;
+  failed: number;
+  seconds: number;
+}
+
+/** Sums of what was added, in the order in which they were met. */
+export class ReportSums {
+  readonly #sums = new Map<string, { readonly names: readonly string[]; readonly sum: Sum }>();
+
+  add(names: readonly string[], record: PlacedRecord): void {
+    const key = names.join('/');
+    const { sum } = this.#sums.get(key) ?? { sum: { batches: 0, total: 0, failed: 0, seconds: 0 } };
+    this.#sums.set(key, { names, sum });
+    sum.batches += 1;
+    sum.total += record.count;
+    sum.failed += record.failed;
+    sum.seconds += record.run_seconds;
+  }
+
+  table(titles: readonly string[]): string {
+    const lines = [...this.#sums.values()].map(({ names, sum }) =>
+      csvLine([...names, sum.batches, sum.total, sum.total - sum.failed, sum.failed, sum.seconds.toFixed(3)]),
+    );
+    return csvLine([...titles, ...sumColumns]) + lines.join('');
+  }
+}
+
+export const batchTitles: string = csvLine(batchColumns);
+
+export function batchLine(record: PlacedRecord): string {
+  const { first, count, attempt, node, process, start, failed, run_seconds: seconds, status, code, message } = record;
+  const category = code === null ? '' : errorRules[code].category;
+  const succeeded = count - failed;
+  // What a process does for one mini-batch alone is not measured: the column is there for those who expect it.
+  const cpu = '';
+  const cells = [first, attempt, `${node}/${process}`, start, count, succeeded, failed, seconds, cpu, seconds, status];
+  return csvLine([...cells, category, message ?? '', code ?? '']);
+}
+
+function csvLine(cells: readonly (string | number)[]): string {
+  return `${cells.map((cell) => csvCell(String(cell))).join(',')}\n`;
+}
+
+function csvCell(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
