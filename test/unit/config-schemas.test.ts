@@ -80,7 +80,7 @@ describe('deployments', () => {
 
   test.each([
     [{ mini_batch_size: '64MB', resources: { memory: '2GB' }, isolation: 'MINI_BATCH' }],
-    [{ mini_batch_size: 'auto', output: { format: 'jsonl', custom: 'shared' }, mlflow: { rows_per_predict: '10' } }],
+    [{ mini_batch_size: 'auto', output: { format: 'jsonl', custom: 'shared' } }],
     [{ retry_settings: { timeout: 'PT30S', max_retries: '3' }, logging_level: 'WARNING', output_action: 'AppendRow' }],
     [{ environment_variables: { A: 1, B: 1.5, C: true, D: null }, instance_count: null }],
   ])('settings %j are accepted by both', async (right) => {
