@@ -23,6 +23,7 @@ import { findArtifact } from './deployment-paths.ts';
 import { parseDeployment } from './deployment-schema.ts';
 import { resolveEnvironment } from './environment-resolve.ts';
 import { isMlflowFolder } from './mlflow-folder.ts';
+import { parseCompute } from './reference.ts';
 import { problemsOf } from './schema-problems.ts';
 
 /** What people write beside what a file is about. */
@@ -48,7 +49,7 @@ export interface EndpointFile extends Described {
 export interface DeploymentFile extends Described {
   readonly kind: 'deployment';
   readonly endpointName: string | null;
-  /** As written. */
+  /** Name of the compute, whichever way it was written. */
   readonly compute: string | null;
   readonly deployment: LocalDeployment;
 }
@@ -149,7 +150,9 @@ async function loadDeploymentFile(opened: OpenedFile, options: LoadOptions): Pro
   const deployment = await deploymentOf(opened, options);
   const parsed = parseDeployment(opened.source.toJs());
   const root = 'root' in parsed ? parsed.root : {};
-  const { endpoint_name: endpointName = null, compute = null } = root;
+  const { endpoint_name: endpointName = null, compute: written = null } = root;
+  const reference = written === null ? null : parseCompute(written);
+  const compute = reference?.kind === 'asset' ? reference.name : written;
   return { kind: 'deployment', ...described(root), name: deployment.name, endpointName, compute, deployment };
 }
 

@@ -58,6 +58,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   const model = await findModel(parsed, context, problems);
   const code = await findCode(parsed, context, problems);
   const scorer = await chooseScorer(parsed, model, code, context.baseDir, problems);
+  if (scorer !== null) problems.push(...checkForScorer(parsed, scorer));
   const environment = await chooseEnvironment(parsed, scorer, model, context, problems);
   if (scorer?.kind === 'python' && code) await checkSyntax(code, environment, context, problems);
   if (problems.length > 0) throw source.toError(problems);
@@ -197,10 +198,6 @@ async function chooseScorer(
       const text = `${setting} is for the built-in ONNX scorer, but code_configuration names a script`;
       return fail([...settingsPath, 'onnx', setting], text, 'CONFIG_INVALID');
     }
-    if (settings.mlflow?.rows_per_predict) {
-      const message = 'rows_per_predict is for MLflow models without a script, but code_configuration names one';
-      return fail([...settingsPath, 'mlflow', 'rows_per_predict'], message, 'CONFIG_INVALID');
-    }
     const kind = scorerKindOf(code.script);
     if (kind) return { kind, script: code.script };
     const key = ['code_configuration', 'scoring_script'];
@@ -246,6 +243,13 @@ function checkTogether({ root, settings, settingsPath }: ParsedDeployment): read
     fail('resources', 'resources.memory is given twice: keep either it or settings.resources.memory');
   }
   return problems;
+}
+
+/** Knobs of one scorer that another one would not heed. */
+function checkForScorer({ settings, settingsPath }: ParsedDeployment, scorer: Scorer): readonly ConfigProblem[] {
+  if (scorer.kind === 'mlflow' || !settings.mlflow?.rows_per_predict) return [];
+  const message = 'rows_per_predict is for MLflow models without a script, and this deployment is scored otherwise';
+  return [{ code: 'CONFIG_INVALID', path: [...settingsPath, 'mlflow', 'rows_per_predict'], at: 'key', message }];
 }
 
 function resolveSettings(

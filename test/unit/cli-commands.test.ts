@@ -8,6 +8,7 @@ import { runCli } from '../../cli/run-cli.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { deferred } from '../../common/io/deferred.ts';
+import { packageFile } from '../../common/io/package-files.ts';
 import type { JobState } from '../../common/core/states.ts';
 import { cli, testHost } from '../helpers/cli-host.ts';
 import { jobView } from '../helpers/fake-backend.ts';
@@ -69,6 +70,34 @@ describe('validate', () => {
       settings: { miniBatchSize: { kind: 'files', files: 4 } },
     });
     expect(stderr).toBe('digits.onnx is valid\n');
+  });
+
+  test('every kind of YAML is answered as what it is', async () => {
+    const folder = packageFile('test', 'fixtures', 'azure');
+    const kinds = ['endpoint', 'model', 'data', 'environment', 'compute'];
+    const files = ['mnist-torch/endpoint.yml', ...kinds.slice(1).map((kind) => `assets/${kind}.yml`)];
+    for (const [index, file] of files.entries()) {
+      const path = join(folder, file);
+      const json = await cli(['validate', path, '-o', 'json', '--set', 'description=words'], { cwd: dir });
+      expect([json.code, JSON.parse(json.stdout)]).toMatchObject([0, { kind: kinds[index], description: 'words' }]);
+      const table = await cli(['validate', path, '-o', 'table'], { cwd: dir });
+      expect(table.stdout).toMatch(new RegExp(`^kind +${kinds[index]}\\nname +\\S`));
+      expect(table.stderr).toMatch(/is valid: an? [a-z ]+\n$/);
+    }
+    await writeFile(join(dir, 'd.yml'), 'name: rows\npath: .\n');
+    expect((await cli(['validate', 'd.yml'], { cwd: dir })).stderr).toContain('its kind cannot be told');
+    expect((await cli(['validate', 'd.yml', '--type', 'data'], { cwd: dir })).stderr).toBe(
+      'd.yml is valid: a data asset\n',
+    );
+    expect((await cli(['validate', 'd.yml', '--type', 'colour'], { cwd: dir })).code).toBe(2);
+  });
+
+  test('--environment is shown, and wins', async () => {
+    const path = packageFile('test', 'fixtures', 'azure', 'heart-mlflow', 'deployment.yml');
+    const own = await cli(['validate', path, '-o', 'table'], { cwd: dir });
+    expect(own.stdout).toMatch(/^environment +conda file mlflow-env \(sha256:[0-9a-f]{12}\)$/m);
+    const host = await cli(['validate', path, '-o', 'table', '--environment', 'host'], { cwd: dir });
+    expect(host.stdout).toMatch(/^environment +the worker node’s own Python$/m);
   });
 
   test('a mistake has its place and exit code 2, a missing file 3', async () => {

@@ -3,6 +3,7 @@
  * touches a YAML is decided one way.
  */
 import { beforeEach, describe, expect, test } from 'vitest';
+import { loadConfigFile } from '../../common/config/config-file.ts';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { packageFile } from '../../common/io/package-files.ts';
@@ -68,6 +69,17 @@ describe('folders', () => {
     expect((await load('completion/deployment.yml', { set })).settings.environmentVariables[key]).toBe(
       'https://example.org/',
     );
+  });
+});
+
+test('what belongs to a deployment beside what scores', async () => {
+  const path = packageFile('test', 'fixtures', 'azure', nested);
+  expect(await loadConfigFile(path, { isScriptUnchecked: true })).toMatchObject({
+    kind: 'deployment',
+    name: 'digits-torch',
+    endpointName: 'digits-batch',
+    description: 'A small network that reads digits.',
+    compute: 'batch-cluster',
   });
 });
 
