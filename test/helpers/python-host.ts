@@ -38,6 +38,8 @@ export interface HostBench {
 
 export interface HostOverrides {
   readonly script?: string;
+  /** Anything else of the first message. */
+  readonly init?: Partial<HostInit>;
   readonly settings?: Partial<HostInit['settings']>;
   readonly env?: Readonly<Record<string, string>>;
   readonly modelDir?: string | null;
@@ -59,7 +61,7 @@ export function openBench(): HostBench {
     writeFileSync(path, text);
   };
   const options = (overrides: HostOverrides = {}): HostProcessOptions => {
-    const scorer = { kind: 'python', script: overrides.script ?? 'batch_driver.py' } as const;
+    const scorer = overrides.init?.scorer ?? { kind: 'python', script: overrides.script ?? 'batch_driver.py' };
     const modelDir = overrides.modelDir ?? null;
     const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: overrides.env ?? {}, modelDir };
     const command = hostCommand({ scorer, python: overrides.command ?? testPython(), environment });
@@ -79,6 +81,7 @@ export function openBench(): HostBench {
         job: 'job',
         node: 'node-1',
         process: 0,
+        ...overrides.init,
       },
       logSink: (stream, chunk, sequence) =>
         void printed.push({ stream, text: Buffer.from(chunk).toString(), sequence }),

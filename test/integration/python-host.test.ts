@@ -1,6 +1,6 @@
 /** The Python scoring host against the scoring-script contract. Real Python processes. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { packageFile } from '../../common/io/package-files.ts';
@@ -36,7 +36,7 @@ describe('Python’s own tests', () => {
     const done = spawnSync(testPython(), args, { env, encoding: 'utf8' });
     const ran = /^Ran (\d+) tests/m.exec(done.stderr);
     expect(done.stderr).toMatch(/\nOK\n$/);
-    expect(Number(ran?.[1])).toBeGreaterThanOrEqual(35);
+    expect(Number(ran?.[1])).toBeGreaterThanOrEqual(50);
   });
 });
 
@@ -117,11 +117,14 @@ describe('loading a script', () => {
     expect(await textOf(await host.score(bench.files('a'), patience))).toBe('beside\nabove\n');
   });
 
-  it.each(['json.py', 'frames.py', 'host.py', 'logging.py'])('takes a script called %s', async (script) => {
-    bench.code(script, runOnly.replace('mini_batch\n', '["fine"]\n').replace('run(["fine"]', 'run(mini_batch'));
-    const host = await bench.start({ script });
-    expect(await textOf(await host.score(bench.files('a'), patience))).toBe('fine\n');
-  });
+  it.each(['json.py', 'frames.py', 'host.py', 'logging.py', 'my-script 2.py'])(
+    'takes a script called %s',
+    async (script) => {
+      bench.code(script, runOnly.replace('mini_batch\n', '["fine"]\n').replace('run(["fine"]', 'run(mini_batch'));
+      const host = await bench.start({ script });
+      expect(await textOf(await host.score(bench.files('a'), patience))).toBe('fine\n');
+    },
+  );
 });
 
 describe('the contract', () => {
@@ -171,6 +174,12 @@ def run(mini_batch):
       'MiniBatchContext\n',
     ],
     ['any number', '*args', '[len(args)]', '1\n'],
+    [
+      'two, of which it wants the number',
+      'mini_batch, mini_batch_context',
+      '[mini_batch_context.mini_batch_id]',
+      '0\n',
+    ],
   ])('calls a run() that takes %s', async (_, parameters, result, rows) => {
     expect(await rowsOf(`def run(${parameters}):\n    return ${result}\n`)).toBe(rows);
   });
@@ -308,6 +317,127 @@ def run(mini_batch):
     const host = await bench.start({ env: { LC_ALL: 'C' } });
     expect(await textOf(await host.score(bench.files('a'), patience))).toBe('ü\n');
     expect(bench.printed.map(({ text }) => text).join('')).toBe('é 漢字 \\udc80\n');
+  });
+});
+
+describe('what Azure’s images have', () => {
+  it('is a folder for files of the script’s own, unless the worker node chose another', async () => {
+    const script = 'import os\ndef run(mini_batch):\n    return [os.environ["AZUREML_BI_OUTPUT_PATH"]]\n';
+    bench.code('batch_driver.py', script);
+    const host = await bench.start();
+    expect(await textOf(await host.score(bench.files('a'), patience))).toBe(`${bench.dir}\n`);
+    const shared = await bench.start({ env: { AZUREML_BI_OUTPUT_PATH: '/shared' } });
+    expect(await textOf(await shared.score(bench.files('a'), patience))).toBe('/shared\n');
+  });
+
+  it('is EntryScript, one object with folders and a logger', async () => {
+    bench.code(
+      'batch_driver.py',
+      `import os
+from azureml_user.parallel_run import EntryScript
+def init():
+    EntryScript().logger.info("from init")
+def run(mini_batch):
+    script = EntryScript()
+    return [script.agent_name, script.log_dir, script.output_dir, str(script is EntryScript())]
+`,
+    );
+    const logDir = join(bench.dir, 'logs');
+    const host = await bench.start({ init: { logDir, process: 7 } });
+    const rows = (await textOf(await host.score(bench.files('a'), patience))).split('\n');
+    expect(rows).toEqual(['process007', join(logDir, 'entry_script_log'), bench.dir, 'True', '']);
+    const log = readFileSync(join(logDir, 'entry_script_log', 'process007.log.txt'), 'utf8');
+    expect(log).toMatch(/\|INFO\|\d+\|from init\n$/);
+    expect(bench.printed.map(({ text }) => text).join('')).toContain('INFO EntryScript: from init');
+  });
+
+  it('is the little of azureml.core that old scripts use; the rest is refused by name', async () => {
+    bench.code(
+      'batch_driver.py',
+      `from azureml.core import Run
+from azureml.core.model import Model
+def refusal(statement):
+    try:
+        exec(statement)
+    except ImportError as error:
+        return f"{type(error).__name__}: {error}"
+def run(mini_batch):
+    run = Run.get_context()
+    run.log("files", len(mini_batch)); run.log("files", 3)
+    return [Model.get_model_path("digits"), str(run.get_metrics()), refusal("from azureml.core import Dataset"), refusal("import azureml.dataprep")]
+`,
+    );
+    mkdirSync(join(bench.dir, 'model', 'other-name'), { recursive: true });
+    const host = await bench.start({ modelDir: join(bench.dir, 'model') });
+    const rows = (await textOf(await host.score(bench.files('a', 'b'), patience))).split('\n');
+    expect(rows.slice(0, 2)).toEqual([join(bench.dir, 'model', 'other-name'), "{'files': [2, 3]}"]);
+    expect(rows[2]).toContain("azureml.core.Dataset is not part of the scoring host's stand-in for azureml");
+    expect(rows[3]).toMatch(
+      /^ModuleNotFoundError: azureml\.dataprep is not part .+ add azureml-core to the environment$/,
+    );
+    const log = bench.printed.map(({ text }) => text).join('');
+    expect(log.match(/azureml is not installed: a small stand-in/g)).toHaveLength(1);
+    expect(log).toContain('INFO azureml.core: metric files=2');
+  });
+
+  it('gives way to a package of that name that the script brings along, and is hidden from installed ones', async () => {
+    bench.code('azureml_user/__init__.py', '');
+    bench.code('azureml_user/parallel_run.py', 'EntryScript = "its own"\n');
+    // Stands for a library: code below site-packages that looks whether a package is there.
+    bench.code('site-packages/probe.py', 'import importlib.util\nfound = importlib.util.find_spec("azureml")\n');
+    bench.code(
+      'batch_driver.py',
+      `import os, sys
+sys.path.append(os.path.join(os.path.dirname(__file__), "site-packages"))
+from azureml_user.parallel_run import EntryScript
+import probe
+def run(mini_batch):
+    return [EntryScript, str(probe.found)]
+`,
+    );
+    const host = await bench.start();
+    expect(await textOf(await host.score(bench.files('a'), patience))).toBe('its own\nNone\n');
+    expect(bench.printed).toEqual([]);
+  });
+});
+
+describe('scripts that upset their process', () => {
+  it.each([
+    ['replaces sys.stdout', 'sys.stdout = open(os.devnull, "w"); print("gone"); logging.warning("logged")'],
+    ['closes descriptor 1', 'os.close(1)'],
+    ['closes sys.stdout', 'sys.stdout.close()'],
+    ['has no sys.stdout', 'sys.stdout = sys.stderr = None'],
+    [
+      'leaves a thread behind',
+      'import threading; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()',
+    ],
+    ['takes signals', 'import signal; signal.signal(signal.SIGTERM, lambda *_: None)'],
+    ['starts a program', 'import subprocess; subprocess.Popen(["true"]).wait()'],
+    ['changes its folder', 'os.chdir("/")'],
+    [
+      'uses a pool of futures',
+      'from concurrent.futures import ProcessPoolExecutor\n    with ProcessPoolExecutor(2) as pool: assert list(pool.map(len, mini_batch))',
+    ],
+  ])('are scored all the same: %s', async (_, statement) => {
+    bench.code(
+      'batch_driver.py',
+      `import logging, os, sys, time\ndef run(mini_batch):\n    ${statement}\n    return [os.path.basename(path) for path in mini_batch]\n`,
+    );
+    const host = await bench.start();
+    for (let round = 0; round < (statement.startsWith('os.close') ? 1 : 2); round += 1) {
+      expect(await textOf(await host.score(bench.files('a', 'b'), patience))).toBe('a\nb\n');
+    }
+    await host.stop();
+  });
+
+  it('runs exit handlers after shutdown()', async () => {
+    bench.code(
+      'batch_driver.py',
+      `import atexit\natexit.register(print, "at exit")\ndef shutdown(): print("shutdown")\n${runOnly}`,
+    );
+    const host = await bench.start();
+    await host.stop();
+    expect(bench.printed.map(({ text }) => text).join('')).toBe('shutdown\nat exit\n');
   });
 });
 

@@ -64,8 +64,8 @@ def _is_in(package: str, error: BaseException) -> bool:
             if folder in tb.tb_frame.f_code.co_filename:
                 return True
             tb = tb.tb_next
-        # An unpickled object that lost its class, or has another shape, is named in the text only.
-        if isinstance(at, AttributeError) and f"'{module}." in str(at):
+        # A name that the library does not have any more stands in the text only.
+        if isinstance(at, AttributeError) and re.search(rf"'{re.escape(module)}['.]", str(at)):
             return True
         at = at.__cause__ or at.__context__
     return False
