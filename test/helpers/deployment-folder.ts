@@ -67,7 +67,7 @@ export interface FolderRun {
 export async function runFolder(run: FolderRun): Promise<ProgramEnd> {
   const { deployment, input, output, python, more = [] } = run;
   const cwd = run.cwd ?? join(output, '..');
-  const interpreter = python === null ? [] : [await interpreterFlag(), python];
+  const interpreter = python === null ? [] : ['--environment', python];
   return await runProgram(
     ['run', deployment, '--input', input, '--output', output, '--slots', '2', ...interpreter, ...more],
     { cwd },
@@ -80,16 +80,6 @@ export async function completeFolder(run: FolderRun): Promise<ProgramEnd> {
   const end = await runFolder(run);
   if (end.code !== 0) throw new Error(`the run ended with ${end.code ?? end.signal}\n${end.stdout}\n${end.stderr}`);
   return end;
-}
-
-let knownFlag: Promise<string> | null = null;
-
-/** `--environment` also keeps a deployment's own conda file from being built. */
-function interpreterFlag(): Promise<string> {
-  knownFlag ??= runProgram(['run', '--help'], { cwd: tmpdir() }).then(({ stdout }) =>
-    stdout.includes('--environment') ? '--environment' : '--python',
-  );
-  return knownFlag;
 }
 
 export interface PlainLoop {
