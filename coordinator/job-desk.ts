@@ -17,7 +17,7 @@ import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import type { Backend, JobEvent, JobRequest, JobView, NodeView } from './api/backend.ts';
 import type { Job } from './core/ledger.ts';
 import { listInput } from './input/list-input.ts';
-import { JobFiles, type JobFilesOptions } from './job-files.ts';
+import { JobFiles, removeStaging, type JobFilesOptions } from './job-files.ts';
 import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { Loop } from './loop.ts';
@@ -70,7 +70,8 @@ export class JobDesk implements Backend {
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async reopen(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
-      if (!job.isSealed) this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
+      if (job.isSealed) await this.#removeStaging(job.name);
+      else this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
     }
   }
 
@@ -230,15 +231,22 @@ export class JobDesk implements Backend {
       await files.close();
       if (!(await this.#sealWhenRoom(job, files))) return;
       if (this.#stop.signal.aborted) return;
-      await files.removeStaging().catch((error: unknown) => {
-        log.warn('staging of an ended job cannot be removed', { job: name, reason: reasonOf(error) });
-      });
       this.#files.delete(name);
       this.#seals.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
       log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
+      // Not before: a restart that seals again needs what lies there.
+      await this.#loop.durable();
+      await this.#removeStaging(name);
     });
     this.#seals.set(name, sealing);
+  }
+
+  async #removeStaging(job: JobName): Promise<void> {
+    const { log, stateDir } = this.#options;
+    await removeStaging(stateDir, job).catch((error: unknown) => {
+      log.warn('staging of an ended job cannot be removed', { job, reason: reasonOf(error) });
+    });
   }
 
   /** False when sealing has failed the job, whose failure is then sealed in turn. */
@@ -246,7 +254,9 @@ export class JobDesk implements Backend {
     const { clock, log, release } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
-        await sealJob({ ledger: this.#loop.ledger, job, catalog: files.catalog, release, endedWallMs: clock.wall() });
+        const { catalog, stagingDir } = files;
+        const { ledger } = this.#loop;
+        await sealJob({ ledger, job, catalog, stagingDir, release, endedWallMs: clock.wall() });
         return true;
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);

@@ -2,18 +2,21 @@
  * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
  * core; what to make of it is decided there.
  */
-import { toBatchError } from '../common/core/batch-error.ts';
+import { access, constants } from 'node:fs/promises';
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
 import type { Environment } from '../common/config/process-settings.ts';
+import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import { HostLog } from './host-log.ts';
 import type { NodeFiles } from './node-files.ts';
 import { hostCommand, isPythonScorer, resolvePython, type HostCommand } from './pool/host-command.ts';
-import { HostProcess, type Scored, type ScoreOutcome } from './pool/host-process.ts';
+import { CustomFolder } from './pool/custom-folder.ts';
+import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
 /** Model and code of a job on this machine. */
@@ -43,12 +46,21 @@ export interface AttemptOrder {
   readonly first: number;
 }
 
+interface Started {
+  readonly process: HostProcess;
+  readonly custom: CustomFolder | null;
+}
+
 interface Host {
   readonly job: JobName;
   readonly stopping: AbortController;
   /** Rejects when init() fails. */
   readonly process: Promise<HostProcess>;
+  /** Null where nothing is collected. */
+  readonly custom: Promise<CustomFolder | null>;
   readonly log: HostLog;
+  /** Its folder holds what is not published any more, so that it takes no further mini-batch. */
+  isStale: boolean;
   /** The attempt under way has had its outcome told. */
   attempt: Promise<void>;
 }
@@ -72,8 +84,20 @@ export class HostSlots {
       stderrPath: files.logPath(spec.name, slot, 'stderr'),
       log,
     });
-    const process = this.#start(slot, spec, artifacts, hostLog, stopping.signal);
-    const held = { job: spec.name, stopping, process, log: hostLog, attempt: Promise.resolve() };
+    const started = this.#start(slot, spec, artifacts, hostLog, stopping.signal);
+    const process = started.then((host) => host.process);
+    const custom = started.then((host) => host.custom);
+    // Its failure is told by `process`.
+    custom.catch(() => undefined);
+    const held = {
+      job: spec.name,
+      stopping,
+      process,
+      custom,
+      log: hostLog,
+      attempt: Promise.resolve(),
+      isStale: false,
+    };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
@@ -84,6 +108,12 @@ export class HostSlots {
     const held = this.#hosts.get(order.host);
     invariant(held !== undefined, `host ${order.host} is not on slot ${order.slot}`);
     held.attempt = this.#score(held, order, files, keep);
+  }
+
+  /** What the host wrote for a result is not published: it is replaced before its next mini-batch. */
+  discredit(host: number): void {
+    const held = this.#hosts.get(host);
+    if (held) held.isStale = true;
   }
 
   /** Told as `host-ended`, or as `host-failed` when it was still starting. */
@@ -126,12 +156,16 @@ export class HostSlots {
     artifacts: JobArtifacts,
     log: HostLog,
     signal: AbortSignal,
-  ): Promise<HostProcess> {
+  ): Promise<Started> {
     const { files } = this.#options;
-    const command = await this.#command(spec, artifacts);
+    const { outputDir } = spec;
+    const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
+    if (isShared) await requireWritable(outputDir, this.#options.node);
+    const customDir = isShared ? outputDir : await files.makeCustomDir(spec.name, slot);
+    const isUserCode = spec.scorer.kind !== 'onnx';
+    const command = await this.#command(spec, artifacts, isUserCode ? customDir : null);
     const cwd = await files.makeHostDir(spec.name, slot);
-    const customDir = await files.makeCustomDir(spec.name, slot);
-    return HostProcess.start({
+    const process = await HostProcess.start({
       ...command,
       cwd,
       init: initOf(spec, artifacts, {
@@ -145,15 +179,29 @@ export class HostSlots {
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
     });
+    if (isShared || !isUserCode) return { process, custom: null };
+    const custom = new CustomFolder(customDir, spec.settings.outputFileName);
+    try {
+      await custom.begin();
+    } catch (error) {
+      await process.kill();
+      throw error;
+    }
+    return { process, custom };
   }
 
-  async #command(spec: JobSpec, { model }: JobArtifacts): Promise<HostCommand> {
+  async #command(spec: JobSpec, { model }: JobArtifacts, outputDir: string | null): Promise<HostCommand> {
     const { scorer, settings } = spec;
     const { environment } = this.#options;
     return hostCommand({
       scorer,
       python: isPythonScorer(scorer) ? await this.#findPython() : null,
-      environment: { node: environment, deployment: settings.environmentVariables, modelDir: model?.dir ?? null },
+      environment: {
+        node: environment,
+        deployment: settings.environmentVariables,
+        modelDir: model?.dir ?? null,
+        outputDir,
+      },
     });
   }
 
@@ -193,8 +241,52 @@ export class HostSlots {
   ): Promise<void> {
     const { tell } = this.#options;
     const process = await held.process;
+    if (held.isStale) await process.stop();
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
-    tell(commandOf(await process.score(files, { timeoutMs, first }), { slot, host, work }, keep));
+    const outcome = await process.score(files, { timeoutMs, first });
+    const custom = await held.custom;
+    const settled = custom ? await settleCustom(custom, process, outcome) : outcome;
+    tell(commandOf(settled, { slot, host, work }, keep));
+  }
+}
+
+/** What user code wrote belongs to the attempt: it goes with its result, or it goes. */
+async function settleCustom(custom: CustomFolder, process: HostProcess, outcome: ScoreOutcome): Promise<ScoreOutcome> {
+  if (outcome.kind === 'failed') return (await undone(custom, outcome)) ? outcome : await abandoned(process, outcome);
+  try {
+    outcome.body.beginCustom();
+    await custom.collect(new Set(outcome.appended), outcome.body);
+    return outcome;
+  } catch (error) {
+    await outcome.body.discard();
+    const failure = toBatchError(error).toFailure();
+    const failed = { kind: 'failed', failure, fileIndex: -1, class: 'error', isHostDead: false } as const;
+    return (await undone(custom, failed)) ? failed : await abandoned(process, failed);
+  }
+}
+
+/** False when host and folder are of no use any more. */
+async function undone(custom: CustomFolder, { isHostDead }: ScoreFailed): Promise<boolean> {
+  // The next host begins with a new folder.
+  return isHostDead || (await custom.undo().catch(() => false));
+}
+
+async function abandoned(process: HostProcess, failed: ScoreFailed): Promise<ScoreFailed> {
+  await process.kill();
+  return { ...failed, isHostDead: true };
+}
+
+/** The coordinator has made it: where it is not, the machines do not share it. @throws STATE_UNWRITABLE */
+async function requireWritable(outputDir: string, node: string): Promise<void> {
+  try {
+    await access(outputDir, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new BatchError(
+      'STATE_UNWRITABLE',
+      `the deployment says settings.output.custom: shared, and worker node ${node} cannot write to the output folder ` +
+        `${outputDir}: ${reasonOf(error)}; put it on storage that all nodes share under this path, or leave the setting out`,
+      { cause: error },
+    );
   }
 }
 

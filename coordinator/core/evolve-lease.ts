@@ -1,7 +1,7 @@
 /** What leases do to the ledger: mini-batches that become pending, leased, waiting or split. Called by `evolve` alone. */
 import type { EventOf } from './events.ts';
 import { setCredit } from './evolve-node.ts';
-import { jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+import { bytesPlace, jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 
 /** A job may be leased from while it lists or runs, has something pending and a place to put results. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
@@ -44,7 +44,7 @@ export function endLease(ledger: Ledger, job: Job, counter: number, epoch: numbe
   const lease = epoch === ledger.epoch ? ledger.leases.get(counter) : undefined;
   if (!lease) return;
   ledger.leases.delete(counter);
-  if (lease.placed) countDown(job.placing, lease.placed.place.segment);
+  if (lease.placed) countDown(job.placing, bytesPlace(lease.placed).segment);
   ledger.nodes.get(lease.node)?.leases.delete(counter);
   job.leased -= 1;
   countDown(job.nodes, lease.node);

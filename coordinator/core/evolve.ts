@@ -8,7 +8,16 @@ import { noBatch } from './batch-table.ts';
 import type { Event, EventOf } from './events.ts';
 import { batchReady, endLease, granted, makePending, refreshRunnable, released, split } from './evolve-lease.ts';
 import { nodeConnected, nodeHeard, nodeJoined, setCredit, setNodeState } from './evolve-node.ts';
-import { appended, attemptFailed, committed, copyStarted, placed, quarantined, schemaFixed } from './evolve-output.ts';
+import {
+  appended,
+  attemptFailed,
+  committed,
+  copyStarted,
+  placed,
+  quarantined,
+  schemaFixed,
+  sealed,
+} from './evolve-output.ts';
 import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
@@ -25,8 +34,7 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'JobStateChanged':
       return stateChanged(ledger, event);
     case 'JobSealed':
-      jobOf(ledger, event.job).isSealed = true;
-      return;
+      return sealed(jobOf(ledger, event.job));
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;

@@ -60,6 +60,8 @@ export interface HostEnvironmentOptions {
   readonly deployment: Readonly<Record<string, string>>;
   /** Folder that holds the model under its basename; null without a model. */
   readonly modelDir: string | null;
+  /** Where user code writes files of its own; null for scorers that are none of the user's. */
+  readonly outputDir: string | null;
 }
 
 /** True when a variable of the worker node passes to its scoring hosts. */
@@ -75,5 +77,6 @@ export function hostEnvironment(options: HostEnvironmentOptions): Record<string,
     if (value !== undefined && passesToHost(name)) passed[name] = value;
   }
   const model = options.modelDir === null ? {} : { AZUREML_MODEL_DIR: options.modelDir };
-  return { ...passed, ...options.deployment, ...model };
+  const output = options.outputDir === null ? {} : { AZUREML_BI_OUTPUT_PATH: options.outputDir };
+  return { ...passed, ...options.deployment, ...model, ...output };
 }

@@ -20,6 +20,8 @@ export interface ScriptContext {
   readonly names: readonly string[];
   /** The model's file or folder; null without a model. */
   readonly modelPath: string | null;
+  /** Folder for files that the script writes by itself (AZUREML_BI_OUTPUT_PATH). */
+  readonly outputDir: string;
 }
 
 /** Imports `script` of the code folder. Throws SCRIPT_INVALID with the place and the line where it is wrong. */

@@ -33,7 +33,7 @@ async function score(
   // Which file run() is at is known only when there is one.
   if (files.length === 1) port.begin(0);
   const paths = files.map((file) => file.path);
-  const context = { names: files.map((file) => file.name), modelPath: host.modelPath };
+  const context = { names: files.map((file) => file.name), modelPath: host.modelPath, outputDir: host.customDir };
   const result = encodeResult(await script.run(paths, context), host.settings.outputFormat);
   await port.emit(result.pieces);
   const isPositional = result.rows === files.length;
