@@ -22,6 +22,7 @@ import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
+import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
@@ -49,6 +50,7 @@ export class JobDesk implements Backend {
   readonly #files = new Map<JobName, JobFiles>();
   /** Listings whose first page was looked at when the job was submitted. */
   readonly #listings = new Map<JobName, OpenListing>();
+  #custom: { readonly job: JobName; readonly paths: ReadonlySet<string> } | null = null;
   readonly #stop = new AbortController();
   /** Jobs that are being submitted and not in the ledger yet. */
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
@@ -174,19 +176,30 @@ export class JobDesk implements Backend {
     const top = await namesIn(job.outputDir);
     const chunks = (await namesIn(join(job.outputDir, manifestDirName))).map((chunk) => `${manifestDirName}/${chunk}`);
     const sealed: { readonly path: string; readonly sizeBytes: number }[] = [];
-    for (const path of [...top, ...chunks].filter((candidate) => isResult(job, candidate)).sort()) {
+    const custom = await this.#customPaths(job);
+    const own = [...top, ...chunks].filter((candidate) => isResult(job, candidate));
+    for (const path of [...new Set([...own, ...custom])].sort()) {
       const sizeBytes = await sizeOf(nodeFileSystem, join(job.outputDir, path));
       if (sizeBytes !== null) sealed.push({ path, sizeBytes });
     }
     return sealed;
   }
 
-  outputFile(name: string, path: string): string {
+  async outputFile(name: string, path: string): Promise<string> {
     const job = this.#find(name);
-    if (!isResult(job, path)) {
+    if (!isResult(job, path) && !(job.isSealed && (await this.#customPaths(job)).has(path))) {
       throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
     }
     return join(job.outputDir, path);
+  }
+
+  /** Files of user code that a sealed job has published; kept for one job, since a download asks for one after the other. */
+  async #customPaths(job: Job): Promise<ReadonlySet<string>> {
+    if (this.#custom?.job !== job.name) {
+      const files = await listCustomFiles(job.outputDir);
+      this.#custom = { job: job.name, paths: new Set(files.map(({ path }) => path)) };
+    }
+    return this.#custom.paths;
   }
 
   /** Begins or resumes the listing of a job's input. */
@@ -379,7 +392,7 @@ async function namesIn(dir: string): Promise<readonly string[]> {
 function isResult(job: Job, path: string): boolean {
   const { outputFileName } = job.deployment.settings;
   const own = [outputFileName, `${outputFileName}.partial`, '_SUCCESS', '_manifest.json', '_errors.jsonl'];
-  return own.includes(path) || /^_manifest\/files-\d+\.jsonl$/.test(path);
+  return own.includes(path) || /^_manifest\/(files|custom)-\d+\.jsonl$/.test(path);
 }
 
 function emptyInput(inputPath: string, open: OpenListing): BatchError {

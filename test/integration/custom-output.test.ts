@@ -21,6 +21,7 @@ import { systemRandom } from '../../common/io/random.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { openCoordinator, type Coordinator } from '../../coordinator/coordinator.ts';
 import { startWorker, type WorkerHandle } from '../../worker/worker.ts';
+import { failing } from '../helpers/failing.ts';
 import { writeInputs } from '../helpers/job-folder.ts';
 import { testPython } from '../helpers/python.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
@@ -224,5 +225,53 @@ def run(mini_batch):
     expect(error?.code).toBe('CUSTOM_OUTPUT_INVALID');
     expect(error?.message).toContain(named);
     expect(published()).toEqual({});
+  });
+});
+
+describe('an output folder', () => {
+  const script = `
+import os
+def run(mini_batch):
+    with open(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "report.txt"), "w") as file:
+        file.write("ours")
+    os.makedirs(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "deep", "er"), exist_ok=True)
+    with open(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "deep", "er", "x"), "w") as file:
+        file.write("x")
+    return mini_batch
+`;
+
+  test('gives its custom files to whoever downloads, and loses them with --overwrite', async () => {
+    await joinNode('a', 1);
+    const { name } = await ran({ script, files: 2 });
+    const listed = (await coordinator.jobs.outputFiles(name)).map(({ path }) => path);
+    expect(listed).toEqual(expect.arrayContaining(['deep/er/x', 'report.txt', 'predictions.csv', '_manifest.json']));
+    expect(await coordinator.jobs.outputFile(name, 'deep/er/x')).toBe(out('deep', 'er', 'x'));
+    await expect(coordinator.jobs.outputFile(name, 'deep/er')).rejects.toThrow(failing('INPUT_NOT_FOUND', 'deep/er'));
+    const again = await ran({
+      script: 'def run(mini_batch):\n    return mini_batch\n',
+      files: 2,
+      isOverwrite: true,
+    });
+    expect(again.status).toBe('Completed');
+    expect(published()).toEqual({});
+    expect(existsSync(out('deep'))).toBe(false);
+  });
+
+  test('keeps what somebody else has put there; ours goes beside it', async () => {
+    await joinNode('a', 1);
+    mkdirSync(out());
+    writeFileSync(out('report.txt'), 'theirs');
+    const { name } = await ran({ script, files: 2 });
+    expect(published()).toEqual({ 'report.txt': 'theirs', [`report.txt~${name}`]: 'ours', 'deep/er/x': 'x' });
+    const lines = readOutput(out()).manifest.custom_files;
+    expect(lines.find(({ wanted_path }) => wanted_path === 'report.txt')?.path).toBe(`report.txt~${name}`);
+  });
+
+  test('is where a script writes by itself when the deployment says shared', async () => {
+    await joinNode('a', 2);
+    const job = await ran({ script, files: 8, custom: 'shared' });
+    expect(job.status).toBe('Completed');
+    expect(published()).toEqual({ 'report.txt': 'ours', 'deep/er/x': 'x' });
+    expect(readOutput(out()).manifest.custom_files).toEqual([]);
   });
 });
