@@ -180,7 +180,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       case 'settle':
         // Without bytes there is nothing to make durable, but the order of commits is kept all the same.
         return effect.segment < 0
-          ? jobs.filesOf(effect.job)?.enqueue({ kind: 'append', offset: 0, pieces: [] }, written(effect))
+          ? jobs.filesOf(effect.job)?.enqueue({ kind: 'none' }, written(effect))
           : jobs.filesOf(effect.job)?.enqueue({ kind: 'adopt', segment: effect.segment }, written(effect));
       case 'copy': {
         const { from, toOffset, job } = effect;

@@ -28,7 +28,7 @@ import type {
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { Job } from './core/ledger.ts';
 import { listInput } from './input/list-input.ts';
-import { JobFiles, type JobFilesOptions } from './job-files.ts';
+import { JobFiles, removeStaging, type JobFilesOptions } from './job-files.ts';
 import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
@@ -36,6 +36,7 @@ import type { JobStory } from './logs/job-story.ts';
 import { listLogs } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
+import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
@@ -64,6 +65,7 @@ export class JobDesk implements Backend {
   readonly #files = new Map<JobName, JobFiles>();
   /** Listings whose first page was looked at when the job was submitted. */
   readonly #listings = new Map<JobName, OpenListing>();
+  #custom: { readonly job: JobName; readonly paths: ReadonlySet<string> } | null = null;
   readonly #stop = new AbortController();
   /** Jobs that are being submitted and not in the ledger yet. */
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
@@ -108,7 +110,8 @@ export class JobDesk implements Backend {
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async reopen(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
-      if (!job.isSealed) this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
+      if (job.isSealed) await this.#removeStaging(job.name);
+      else this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
     }
   }
 
@@ -211,16 +214,18 @@ export class JobDesk implements Backend {
     const top = await namesIn(job.outputDir);
     const chunks = (await namesIn(join(job.outputDir, manifestDirName))).map((chunk) => `${manifestDirName}/${chunk}`);
     const sealed: { readonly path: string; readonly sizeBytes: number }[] = [];
-    for (const path of [...top, ...chunks].filter((candidate) => isResult(job, candidate)).sort()) {
+    const custom = await this.#customPaths(job);
+    const own = [...top, ...chunks].filter((candidate) => isResult(job, candidate));
+    for (const path of [...new Set([...own, ...custom])].sort()) {
       const sizeBytes = await sizeOf(nodeFileSystem, join(job.outputDir, path));
       if (sizeBytes !== null) sealed.push({ path, sizeBytes });
     }
     return sealed;
   }
 
-  outputFile(name: string, path: string): string {
+  async outputFile(name: string, path: string): Promise<string> {
     const job = this.#find(name);
-    if (!isResult(job, path)) {
+    if (!isResult(job, path) && !(job.isSealed && (await this.#customPaths(job)).has(path))) {
       throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
     }
     return join(job.outputDir, path);
@@ -246,6 +251,15 @@ export class JobDesk implements Backend {
 
   async #catalogOf(job: Job): Promise<InputCatalog> {
     return this.#files.get(job.name)?.catalog ?? (await catalogOf(this.#options.stateDir, job));
+  }
+
+  /** Files of user code that a sealed job has published; kept for one job, since a download asks for one after the other. */
+  async #customPaths(job: Job): Promise<ReadonlySet<string>> {
+    if (this.#custom?.job !== job.name) {
+      const files = await listCustomFiles(job.outputDir);
+      this.#custom = { job: job.name, paths: new Set(files.map(({ path }) => path)) };
+    }
+    return this.#custom.paths;
   }
 
   /** Begins or resumes the listing of a job's input. */
@@ -290,9 +304,6 @@ export class JobDesk implements Backend {
       await files.close();
       if (!(await this.#sealWhenRoom(job, files))) return;
       if (this.#stop.signal.aborted) return;
-      await files.removeStaging().catch((error: unknown) => {
-        log.warn('staging of an ended job cannot be removed', { job: name, reason: reasonOf(error) });
-      });
       this.#files.delete(name);
       this.#seals.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
@@ -301,8 +312,18 @@ export class JobDesk implements Backend {
         await story.end(job, await jobErrors(job, files.catalog, page));
       }
       log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
+      // Not before: a restart that seals again needs what lies there.
+      await this.#loop.durable();
+      await this.#removeStaging(name);
     });
     this.#seals.set(name, sealing);
+  }
+
+  async #removeStaging(job: JobName): Promise<void> {
+    const { log, stateDir } = this.#options;
+    await removeStaging(stateDir, job).catch((error: unknown) => {
+      log.warn('staging of an ended job cannot be removed', { job, reason: reasonOf(error) });
+    });
   }
 
   /** False when sealing has failed the job, whose failure is then sealed in turn. */
@@ -310,7 +331,9 @@ export class JobDesk implements Backend {
     const { clock, log, release } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
-        await sealJob({ ledger: this.#loop.ledger, job, catalog: files.catalog, release, endedWallMs: clock.wall() });
+        const { catalog, stagingDir } = files;
+        const { ledger } = this.#loop;
+        await sealJob({ ledger, job, catalog, stagingDir, release, endedWallMs: clock.wall() });
         return true;
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
@@ -433,7 +456,7 @@ async function namesIn(dir: string): Promise<readonly string[]> {
 function isResult(job: Job, path: string): boolean {
   const { outputFileName } = job.deployment.settings;
   const own = [outputFileName, `${outputFileName}.partial`, '_SUCCESS', '_manifest.json', '_errors.jsonl'];
-  return own.includes(path) || /^_manifest\/files-\d+\.jsonl$/.test(path);
+  return own.includes(path) || /^_manifest\/(files|custom)-\d+\.jsonl$/.test(path);
 }
 
 function emptyInput(inputPath: string, open: OpenListing): BatchError {

@@ -73,8 +73,6 @@ export class JobFiles {
     await catalog.truncateTo(job.chunks);
     const done = new Map<number, () => void>();
     const parts = { catalog, inputRoot, jobDir, done };
-    if (job.deployment.settings.outputAction === 'summary_only')
-      return new JobFiles({ ...parts, writer: null, damage: null });
     const writer = openWriter(job, jobDir, options, done);
     const prologue = job.schemas[job.schema]?.prologue ?? '';
     try {
@@ -104,7 +102,7 @@ export class JobFiles {
     this.#writer.enqueue({ ...operation, id });
   }
 
-  /** Null with summary_only, where no bytes are expected. */
+  /** Null when the job takes no results any more. */
   openSegment(segment: number): SegmentSink | null {
     return this.#isClosed ? null : (this.#writer?.openSegment(segment) ?? null);
   }
@@ -116,10 +114,19 @@ export class JobFiles {
     await this.#writer?.close();
   }
 
-  /** The job is sealed: nothing of its staging is needed any more. */
-  async removeStaging(): Promise<void> {
-    await rm(join(this.#jobDir, 'staging'), { recursive: true, force: true });
+  /** Where results are until the job is sealed. */
+  get stagingDir(): string {
+    return stagingDirOf(this.#jobDir);
   }
+}
+
+function stagingDirOf(jobDir: string): string {
+  return join(jobDir, 'staging');
+}
+
+/** The job is sealed, durably: nothing of its staging is needed any more. */
+export async function removeStaging(stateDir: string, job: JobName): Promise<void> {
+  await rm(stagingDirOf(jobDirOf(stateDir, job)), { recursive: true, force: true });
 }
 
 type JobRecord = Pick<
@@ -151,10 +158,11 @@ function openWriter(
   options: JobFilesOptions,
   done: Map<number, () => void>,
 ): OutputWriter {
+  const { outputAction, outputFileName } = job.deployment.settings;
   return new OutputWriter({
     outputDir: job.outputDir,
-    outputFileName: job.deployment.settings.outputFileName,
-    stagingDir: join(jobDir, 'staging'),
+    outputFileName: outputAction === 'append_row' ? outputFileName : null,
+    stagingDir: stagingDirOf(jobDir),
     onDone: (ids) => {
       for (const id of ids) {
         const callback = done.get(id);

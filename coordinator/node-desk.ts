@@ -13,6 +13,7 @@ import {
   type JoinRequest,
   type NodeMessage,
 } from '../common/core/cluster-messages.ts';
+import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
@@ -20,7 +21,7 @@ import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
 import type { Effect } from './core/effects.ts';
 import { heartbeatIntervalMs, leaseMs, type Job } from './core/ledger.ts';
-import { nodeCommands } from './core/node-commands.ts';
+import { nodeCommands, resultCommand } from './core/node-commands.ts';
 import type { JobFiles } from './job-files.ts';
 import type { LogPieceOf, LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
@@ -226,10 +227,12 @@ export class NodeDesk implements ClusterBackend {
 
   /** An uploaded result is complete before its report comes, unless this process has not seen the upload. */
   async #takeUploaded(node: NodeName, report: NodeMessage['results'][number]): Promise<void> {
-    const { token, summary, bytes, crc32 } = report;
+    const { token } = report;
+    const bytes = report.bytes + report.customBytes;
+    const crc32 = combineCrc32(report.crc32, report.customCrc32, report.customBytes);
     const whole = await this.#wholeOrFailed(token);
     if (whole?.length === bytes && whole.crc32 === crc32) {
-      this.#loop.handle({ kind: 'result', node, token, summary, length: bytes, crc32 });
+      this.#loop.handle(resultCommand(node, report));
       return;
     }
     const message = whole
@@ -280,6 +283,7 @@ function jobSpec(job: Job, inputRoot: string): JobSpec {
       loggingLevel: settings.loggingLevel,
       environmentVariables: settings.environmentVariables,
       customOutput: settings.customOutput,
+      outputFileName: settings.outputAction === 'append_row' ? settings.outputFileName : null,
       memoryBytesMax: settings.memoryBytesMax,
       concurrencyMax: settings.concurrencyPerInstanceMax,
     },

@@ -1,7 +1,7 @@
 /** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
 import type { Failure } from '../common/core/batch-error.ts';
 import { formatToken } from '../common/core/token.ts';
-import { noBatch } from './core/batch-table.ts';
+import { noBatch, type Place } from './core/batch-table.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import { sealOutput } from './output/seal.ts';
@@ -12,6 +12,8 @@ export interface SealJobOptions {
   readonly ledger: Ledger;
   readonly job: Job;
   readonly catalog: InputCatalog;
+  /** Where the files of user code are until now. */
+  readonly stagingDir: string;
   readonly release: string;
   readonly endedWallMs: number;
 }
@@ -27,6 +29,7 @@ export async function sealJob(options: SealJobOptions): Promise<SealedOutput> {
     header: manifestHeader(options),
     files: fileLines(job, catalog, failures),
     errors: errorLines(catalog, failures),
+    custom: { stagingDir: options.stagingDir, archives: customArchives(job), job: job.name },
     verdict: job.state === 'Failed' || job.state === 'Canceled' ? job.state : 'Completed',
   });
 }
@@ -46,6 +49,14 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
     counts: { files, mini_batches: mini_batches.total, rows },
     error: job.error,
   };
+}
+
+/** Of all committed mini-batches, in input order. */
+function* customArchives({ batches, custom }: Job): Generator<Place, void, void> {
+  for (let batch = batches.head; batch !== noBatch && custom.size > 0; batch = batches.next(batch)) {
+    const place = custom.get(batch);
+    if (place && batches.state(batch) === 'committed') yield place;
+  }
 }
 
 /** The failure of each failed file by ordinal. A mini-batch that returned too few rows counts at its first files. */

@@ -35,6 +35,8 @@ export interface HostOrder {
   readonly spec: JobSpec;
   /** Folder that holds the model under its basename; null without a model. */
   readonly modelDir: string | null;
+  /** Where user code writes files of its own; null for scorers that are none of the user's. */
+  readonly outputDir: string | null;
   /** Ends the wait for an environment. */
   readonly signal: AbortSignal;
   /** A line for people while an environment is being built; empty at the end. */
@@ -70,7 +72,7 @@ export class HostSetup {
    * How the host is started. Its device is in its hands until {@link release}. Throws PYTHON_NOT_FOUND, what
    * `Environments.prepare` throws, and the signal's reason.
    */
-  async command({ host, spec, modelDir, signal, onProgress }: HostOrder): Promise<PreparedCommand> {
+  async command({ host, spec, modelDir, outputDir, signal, onProgress }: HostOrder): Promise<PreparedCommand> {
     const { scorer, environment: wanted, settings } = spec;
     const { environment: node, slots } = this.#options;
     const isPython = isPythonScorer(scorer);
@@ -88,6 +90,7 @@ export class HostSetup {
         node,
         deployment,
         modelDir,
+        outputDir,
         chosen: { ...threads, ...chosen },
         built: runner === null || runner.kind === 'apptainer' ? null : runner,
       },

@@ -2,7 +2,8 @@
  * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
  * core; what to make of it is decided there.
  */
-import { toBatchError } from '../common/core/batch-error.ts';
+import { access, constants } from 'node:fs/promises';
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { statusOf, type BatchRecord } from '../common/core/batch-record.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
@@ -10,12 +11,14 @@ import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import { HostLog, spansBetween } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { NodeFiles } from './node-files.ts';
-import { HostProcess, type Scored, type ScoreOutcome } from './pool/host-process.ts';
+import { CustomFolder } from './pool/custom-folder.ts';
+import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
 /** Model and code of a job on this machine. */
@@ -51,12 +54,21 @@ export interface AttemptOrder {
   readonly attempt: number;
 }
 
+interface Started {
+  readonly process: HostProcess;
+  readonly custom: CustomFolder | null;
+}
+
 interface Host {
   readonly job: JobName;
   readonly stopping: AbortController;
   /** Rejects when init() fails. */
   readonly process: Promise<HostProcess>;
+  /** Null where nothing is collected. */
+  readonly custom: Promise<CustomFolder | null>;
   readonly log: Promise<HostLog>;
+  /** Its folder holds what is not published any more, so that it takes no further mini-batch. */
+  isStale: boolean;
   /** The attempt under way has had its outcome told. */
   attempt: Promise<void>;
 }
@@ -77,8 +89,13 @@ export class HostSlots {
     const stopping = new AbortController();
     const number = this.#nextProcess(spec.name);
     const log = number.then((process) => this.#openLog(spec.name, process));
-    const process = this.#start(slot, host, spec, artifacts, { number, log }, stopping.signal);
-    const held = { job: spec.name, stopping, process, log, attempt: Promise.resolve() };
+    const started = this.#start(slot, host, spec, artifacts, { number, log }, stopping.signal);
+    const process = started.then((one) => one.process);
+    const custom = started.then((one) => one.custom);
+    // Its failure is told by `process`.
+    custom.catch(() => undefined);
+    const attempt = Promise.resolve();
+    const held = { job: spec.name, stopping, process, custom, log, attempt, isStale: false };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
@@ -89,6 +106,12 @@ export class HostSlots {
     const held = this.#hosts.get(order.host);
     invariant(held !== undefined, `host ${order.host} is not on slot ${order.slot}`);
     held.attempt = this.#score(held, order, files, keep);
+  }
+
+  /** What the host wrote for a result is not published: it is replaced before its next mini-batch. */
+  discredit(host: number): void {
+    const held = this.#hosts.get(host);
+    if (held) held.isStale = true;
   }
 
   /** Told as `host-ended`, or as `host-failed` when it was still starting. */
@@ -133,20 +156,25 @@ export class HostSlots {
     artifacts: JobArtifacts,
     logs: { readonly number: Promise<number>; readonly log: Promise<HostLog> },
     signal: AbortSignal,
-  ): Promise<HostProcess> {
-    const { files, setup, tell } = this.#options;
+  ): Promise<Started> {
+    const { files, setup, tell, node } = this.#options;
     const [number, log] = await Promise.all([logs.number, logs.log]);
+    const { outputDir } = spec;
+    const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
+    if (isShared) await requireWritable(outputDir, node);
+    const customDir = isShared ? outputDir : await files.makeCustomDir(spec.name, slot);
+    const isUserCode = spec.scorer.kind !== 'onnx';
     const { warnings, ...command } = await setup.command({
       host,
       spec,
       modelDir: artifacts.model?.dir ?? null,
+      outputDir: isUserCode ? customDir : null,
       signal,
       onProgress: (text) => tell({ kind: 'preparing', job: spec.name, text }),
     });
     for (const warning of warnings) log.append('stderr', Buffer.from(`batchmill: ${warning}\n`));
     const cwd = await files.makeHostDir(spec.name, slot);
-    const customDir = await files.makeCustomDir(spec.name, slot);
-    return HostProcess.start({
+    const process = await HostProcess.start({
       ...command,
       cwd,
       init: initOf(spec, artifacts, {
@@ -161,6 +189,15 @@ export class HostSlots {
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
     });
+    if (isShared || !isUserCode) return { process, custom: null };
+    const custom = new CustomFolder(customDir, spec.settings.outputFileName);
+    try {
+      await custom.begin();
+    } catch (error) {
+      await process.kill();
+      throw error;
+    }
+    return { process, custom };
   }
 
   /** One after the other, so that a replacement is a process of its own in the log tree, as on Azure. */
@@ -211,11 +248,13 @@ export class HostSlots {
   ): Promise<void> {
     const { tell, clock } = this.#options;
     const { slot, host, work, timeoutMs, first } = order;
-    const [process, log] = await Promise.all([held.process, held.log]);
+    const [process, log, custom] = await Promise.all([held.process, held.log, held.custom]);
+    if (held.isStale) await process.stop();
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
     const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
-    const outcome = await process.score(files, { timeoutMs, first });
+    const scored = await process.score(files, { timeoutMs, first });
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
+    const outcome = custom ? await settleCustom(custom, process, scored) : scored;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, ...printed });
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
@@ -224,6 +263,47 @@ export class HostSlots {
 
   #time(): string {
     return new Date(this.#options.clock.wall()).toISOString();
+  }
+}
+
+/** What user code wrote belongs to the attempt: it goes with its result, or it goes. */
+async function settleCustom(custom: CustomFolder, process: HostProcess, outcome: ScoreOutcome): Promise<ScoreOutcome> {
+  if (outcome.kind === 'failed') return (await undone(custom, outcome)) ? outcome : await abandoned(process, outcome);
+  try {
+    outcome.body.beginCustom();
+    await custom.collect(new Set(outcome.appended), outcome.body);
+    return outcome;
+  } catch (error) {
+    await outcome.body.discard();
+    const failure = toBatchError(error).toFailure();
+    const known = { peakMemoryBytes: null, hostExit: null };
+    const failed = { kind: 'failed', failure, fileIndex: -1, class: 'error', isHostDead: false, ...known } as const;
+    return (await undone(custom, failed)) ? failed : await abandoned(process, failed);
+  }
+}
+
+/** False when host and folder are of no use any more. */
+async function undone(custom: CustomFolder, { isHostDead }: ScoreFailed): Promise<boolean> {
+  // The next host begins with a new folder.
+  return isHostDead || (await custom.undo().catch(() => false));
+}
+
+async function abandoned(process: HostProcess, failed: ScoreFailed): Promise<ScoreFailed> {
+  await process.kill();
+  return { ...failed, isHostDead: true };
+}
+
+/** The coordinator has made it: where it is not, the machines do not share it. @throws STATE_UNWRITABLE */
+async function requireWritable(outputDir: string, node: string): Promise<void> {
+  try {
+    await access(outputDir, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new BatchError(
+      'STATE_UNWRITABLE',
+      `the deployment says settings.output.custom: shared, and worker node ${node} cannot write to the output folder ` +
+        `${outputDir}: ${reasonOf(error)}; put it on storage that all nodes share under this path, or leave the setting out`,
+      { cause: error },
+    );
   }
 }
 

@@ -46,6 +46,8 @@ export class WorkerShell {
   /** Ends fetches of artifacts. */
   readonly #over = new AbortController();
   readonly #jobArtifacts = new Map<JobName, JobArtifacts>();
+  /** Hosts whose user code wrote files for a result that is not committed yet, by work. */
+  readonly #customHosts = new Map<number, number>();
   readonly #removals = new Set<Promise<void>>();
   #control: ControlLink | null = null;
   /** Resolves when what an earlier process has left is gone; nothing is written before. */
@@ -188,7 +190,7 @@ export class WorkerShell {
       case 'UploadStarted':
         return this.#bulk.link ? this.#works.upload(event, this.#bulk.link) : undefined;
       case 'Forgotten':
-        return this.#works.forget(event.work);
+        return this.#forget(event);
       case 'Began':
       case 'Heard':
       case 'LeavingBegan':
@@ -298,9 +300,19 @@ export class WorkerShell {
     const order = { slot, host, work, timeoutMs, first, count, token, attempt };
     this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }) => {
       this.#works.keep(work, body);
-      const result = { summary, bytes: body.bytes, crc32: body.crc32, customBytes: 0, customCrc32: 0 };
+      const { rows, custom } = body;
+      if (custom.bytes > 0) this.#customHosts.set(work, host);
+      const parts = { bytes: rows.bytes, crc32: rows.crc32, customBytes: custom.bytes, customCrc32: custom.crc32 };
+      const result = { summary, ...parts };
       return { kind: 'scored', slot, host, work, result };
     });
+  }
+
+  #forget({ work, reason }: EventOf<'Forgotten'>): void {
+    const host = this.#customHosts.get(work);
+    this.#customHosts.delete(work);
+    if (host !== undefined && reason !== 'committed') this.#hosts.discredit(host);
+    this.#works.forget(work);
   }
 
   /** The end of everything, once. */

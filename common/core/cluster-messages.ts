@@ -53,6 +53,8 @@ export interface JobSpec {
     | 'customOutput'
     | 'memoryBytesMax'
   > & {
+    /** Name of the file of rows, which user code must not take for its own; null when the job writes none. */
+    readonly outputFileName: string | null;
     /** Slots of one node that may score the job at once; null: all. */
     readonly concurrencyMax: number | null;
   };

@@ -76,6 +76,19 @@ export const limits = {
   /** An output of a model with more values per row than this becomes one list column instead of columns of its own. */
   modelOutputColumnsMax: 32,
 
+  /** Files that user code writes during one mini-batch: each one is a rename and a sync when the job is sealed. */
+  customFilesMax: 10_000,
+  /** Path of such a file below the output folder; file systems take 4,096 with the folder before it. */
+  customPathBytesMax: 1_024,
+  /** Header of such a file in its archive: its path, of which JSON may make six characters for one. */
+  customHeaderBytesMax: 8_192,
+  /** Files of earlier mini-batches that a scoring host's own folder keeps: each look at it costs as much as it holds. */
+  customFilesKept: 256,
+  /** Custom files that are put in place at once: their syncs share the disk's. */
+  customPublishAtOnceMax: 8,
+  /** Custom files that `_manifest.json` names itself; more are named in files beside it. */
+  customFilesInlineMax: 1_000,
+
   journalSegmentBytes: 67_108_864,
   journalGroupBytesMax: 524_288,
   /** One record; a length above it in a frame's header is damage, not a reason to read gigabytes. */

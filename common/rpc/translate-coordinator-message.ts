@@ -83,7 +83,7 @@ function readAdoption(wire: Adoption__Output): AdoptedLease[] {
 }
 
 export function writeJob(job: JobSpec): JobWire {
-  const { concurrencyMax, environmentVariables, memoryBytesMax, ...settings } = job.settings;
+  const { concurrencyMax, environmentVariables, memoryBytesMax, outputFileName, ...settings } = job.settings;
   return {
     name: job.name,
     deployment: job.deployment,
@@ -96,6 +96,7 @@ export function writeJob(job: JobSpec): JobWire {
       environmentVariables: { ...environmentVariables },
       concurrencyMax: concurrencyMax ?? 0,
       memoryBytesMax: memoryBytesMax ?? 0,
+      outputFileName: outputFileName ?? '',
     },
     inputRoot: job.inputRoot,
     outputDir: job.outputDir ?? '',
@@ -128,6 +129,7 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     environmentVariables: wire.environmentVariables,
     concurrencyMax: wire.concurrencyMax === 0 ? null : wire.concurrencyMax,
     memoryBytesMax: wire.memoryBytesMax === 0 ? null : wire.memoryBytesMax,
+    outputFileName: wire.outputFileName === '' ? null : wire.outputFileName,
     customOutput: readOneOf(['collected', 'shared'], wire.customOutput, 'the custom output of a job'),
   };
 }

@@ -140,7 +140,7 @@ export interface Backend {
   /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
   outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
   /** Absolute path of one of {@link outputFiles}. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
-  outputFile(name: string, path: string): string;
+  outputFile(name: string, path: string): Promise<string>;
   /** Files of the log folder as they are now. @throws JOB_NOT_FOUND */
   logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
   /** Absolute path of a log. @throws JOB_NOT_FOUND, LOG_NOT_FOUND */

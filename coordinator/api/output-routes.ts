@@ -32,7 +32,12 @@ export function outputRoutes(app: FastifyInstance, backend: Backend): void {
     url: '/v1/jobs/:name/output/*',
     handler: async (request, reply) => {
       const path = confined(request.params['*']);
-      return await sendFile(await openFile(backend.outputFile(request.params.name, path), path), path, request, reply);
+      return await sendFile(
+        await openFile(await backend.outputFile(request.params.name, path), path),
+        path,
+        request,
+        reply,
+      );
     },
   });
 }

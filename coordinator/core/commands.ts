@@ -72,8 +72,12 @@ export type Command =
       readonly node: NodeName;
       readonly token: Token;
       readonly summary: ResultSummary;
+      /** Of the rows. */
       readonly length: number;
       readonly crc32: number;
+      /** Of the files that user code wrote, right behind the rows; 0 when there are none. */
+      readonly customLength: number;
+      readonly customCrc32: number;
     }
   /** Bytes are on disk: of these leases, or of the copy that is under way. */
   | { readonly kind: 'written'; readonly job: JobName; readonly token: Token }

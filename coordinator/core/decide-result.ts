@@ -10,12 +10,12 @@ import { limits } from '../../common/core/limits.ts';
 import { failedFiles, type ResultSchema, type ResultSummary } from '../../common/core/result.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { formatToken } from '../../common/core/token.ts';
-import { noBatch, noPlace, outputSegment, type Place } from './batch-table.ts';
+import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents, withdrawalEvents } from './decide-failure.ts';
 import type { Event } from './events.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
-import { findLease, isInUse, jobOf, type Copy, type Job, type Ledger, type Lease } from './ledger.ts';
+import { findLease, isInUse, jobOf, type Copy, type Job, type Ledger, type Lease, type Placed } from './ledger.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -39,7 +39,8 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
   // Rows without bytes (summary_only) have no columns to agree on.
   const { schema, isNew } = schemaIndex(job, command.length > 0 ? command.summary.schema : null);
   if (isNew) events.push({ kind: 'SchemaSeen', job: job.name, schema: command.summary.schema as ResultSchema });
-  const isNext = job.cursor === lease.batch && lease.uploadSegment === null;
+  // Custom files are kept until the job is sealed, so that their result never goes straight to the output.
+  const isNext = job.cursor === lease.batch && lease.uploadSegment === null && command.customLength === 0;
   let outputEnd = job.outputEnd;
   if (isNext && schema >= 0) {
     if (job.schema < 0) {
@@ -50,12 +51,12 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
       return [...events, ...refusedResult(ledger, lease, failure, at)];
     }
   }
-  const place = choosePlace(job, lease, command, isNext, outputEnd);
+  const placed = choosePlace(job, lease, command, isNext, outputEnd);
   events.push({
     kind: 'ResultPlaced',
     job: job.name,
     token: lease.token,
-    placed: { place, summary: command.summary, schema },
+    placed: { ...placed, summary: command.summary, schema },
   });
   return events;
 }
@@ -110,16 +111,26 @@ function schemaMismatch(wanted: ResultSchema, found: ResultSchema): Failure {
   return { code: 'RESULT_SCHEMA_MISMATCH', message, detail: '' };
 }
 
-function choosePlace(job: Job, lease: Lease, command: CommandOf<'result'>, isNext: boolean, outputEnd: number): Place {
-  const { length, crc32 } = command;
-  if (length === 0) return noPlace;
-  if (lease.uploadSegment !== null) return { segment: lease.uploadSegment, offset: 0, length, crc32 };
+type Places = Pick<Placed, 'place' | 'custom'>;
+
+function choosePlace(job: Job, lease: Lease, command: CommandOf<'result'>, isNext: boolean, outputEnd: number): Places {
+  const { length, crc32, customLength } = command;
+  const total = length + customLength;
+  if (total === 0) return { place: noPlace, custom: null };
+  if (lease.uploadSegment !== null) return stagedAt(lease.uploadSegment, 0, command);
   if (isNext && length <= limits.directAppendBytesMax)
-    return { segment: outputSegment, offset: outputEnd, length, crc32 };
-  const isRoom = job.stagingSegment > outputSegment && job.stagingEnd + length <= limits.stagingSegmentBytes;
-  return isRoom
-    ? { segment: job.stagingSegment, offset: job.stagingEnd, length, crc32 }
-    : { segment: nextSegment(job), offset: 0, length, crc32 };
+    return { place: { segment: outputSegment, offset: outputEnd, length, crc32 }, custom: null };
+  const isRoom = job.stagingSegment > outputSegment && job.stagingEnd + total <= limits.stagingSegmentBytes;
+  return isRoom ? stagedAt(job.stagingSegment, job.stagingEnd, command) : stagedAt(nextSegment(job), 0, command);
+}
+
+/** Rows, then custom files. */
+function stagedAt(segment: number, offset: number, command: CommandOf<'result'>): Places {
+  const { length, crc32, customLength, customCrc32 } = command;
+  return {
+    place: length === 0 ? noPlace : { segment, offset, length, crc32 },
+    custom: customLength === 0 ? null : { segment, offset: offset + length, length: customLength, crc32: customCrc32 },
+  };
 }
 
 function nextSegment(job: Job): number {
@@ -131,7 +142,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
   if (!lease?.placed) return [];
   const job = jobOf(ledger, lease.job);
   if (isFinal(job.state)) return [];
-  const { place, summary, schema } = lease.placed;
+  const { place, custom, summary, schema } = lease.placed;
   const failed = summary.failed.map(({ index, code, message }) => ({ index, failure: { code, message, detail: '' } }));
   const missing = failedFiles(summary, job.batches.files(lease.batch)) - failed.length;
   return [
@@ -147,6 +158,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       fileRows: summary.fileRows,
       failed,
       missing,
+      ...(custom === null ? {} : { custom }),
     },
   ];
 }

@@ -9,7 +9,7 @@ import { isFinal } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
 import type { Event } from './events.ts';
-import { isInUse, jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
+import { bytesPlace, isInUse, jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
 
 /** Bytes of a staged result. */
 export interface StagedBytes {
@@ -123,7 +123,7 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'ResultPlaced':
       return [
         placeEffect(event, leaseOf(ledger, event.token)),
-        ...dropLeftBehind(jobOf(ledger, event.job), event.placed.place.segment),
+        ...dropLeftBehind(jobOf(ledger, event.job), bytesPlace(event.placed).segment),
       ];
     case 'Committed':
       return [{ kind: 'committed', node: event.node, token: event.token }];
@@ -177,13 +177,14 @@ function dropLeftBehind(job: Job, next: number): readonly Effect[] {
 function dropWithdrawn(job: Job, batch: number): readonly Effect[] {
   if (job.batches.state(batch) !== 'committed') return [];
   const { segment } = job.batches.place(batch);
-  if (segment <= outputSegment || job.segments.get(segment) !== 1 || isInUse(job, segment)) return [];
+  const own = job.custom.has(batch) ? 2 : 1;
+  if (segment <= outputSegment || job.segments.get(segment) !== own || isInUse(job, segment)) return [];
   return [{ kind: 'drop-segment', job: job.name, segment }];
 }
 
 function placeEffect(event: Extract<Event, { kind: 'ResultPlaced' }>, lease: Lease | undefined): Effect {
   const { job, token } = event;
-  const { segment, offset } = event.placed.place;
+  const { segment, offset } = bytesPlace(event.placed);
   if (segment < outputSegment || lease?.uploadSegment === segment) return { kind: 'settle', job, token, segment };
   return segment === outputSegment
     ? { kind: 'append', job, token, offset }

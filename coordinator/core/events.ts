@@ -66,6 +66,8 @@ export type DurableEvent =
       readonly failed: readonly { readonly index: number; readonly failure: Failure }[];
       /** Files for which rows are missing without a reason of their own. */
       readonly missing: number;
+      /** Where the files that user code wrote are staged; absent when there are none. */
+      readonly custom?: Place | undefined;
     }
   /** Staged results have been copied to the output; `dropped` segments are empty now. */
   | {

@@ -2,7 +2,7 @@
 import type { EventOf } from './events.ts';
 import { noteSplit } from './broken-scorer.ts';
 import { setCredit } from './evolve-node.ts';
-import { jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+import { bytesPlace, jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 
 /** A job may be leased from while it lists or runs, has something pending and a place to put results. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
@@ -45,7 +45,7 @@ export function endLease(ledger: Ledger, job: Job, counter: number, epoch: numbe
   const lease = epoch === ledger.epoch ? ledger.leases.get(counter) : undefined;
   if (!lease) return;
   ledger.leases.delete(counter);
-  if (lease.placed) countDown(job.placing, lease.placed.place.segment);
+  if (lease.placed) countDown(job.placing, bytesPlace(lease.placed).segment);
   ledger.nodes.get(lease.node)?.leases.delete(counter);
   job.leased -= 1;
   countDown(job.nodes, lease.node);

@@ -6,7 +6,7 @@ import { clearSuspicion, noteFailure } from './broken-scorer.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
-import { jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
+import { bytesPlace, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
 
 export function schemaFixed(job: Job, schema: number): void {
   job.schema = schema;
@@ -19,7 +19,7 @@ export function schemaFixed(job: Job, schema: number): void {
 export function placed(ledger: Ledger, event: EventOf<'ResultPlaced'>): void {
   const job = jobOf(ledger, event.job);
   const lease = leaseOf(ledger, event.token.counter);
-  const { place } = event.placed;
+  const place = bytesPlace(event.placed);
   lease.placed = event.placed;
   job.batches.setState(lease.batch, 'placed');
   if (place.segment === outputSegment) {
@@ -34,7 +34,7 @@ export function placed(ledger: Ledger, event: EventOf<'ResultPlaced'>): void {
 
 export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   const job = jobOf(ledger, event.job);
-  const { batch, place } = event;
+  const { batch, place, custom } = event;
   job.waiting.delete(batch);
   endLease(ledger, job, event.token.counter, event.token.epoch);
   job.batches.setPlace(batch, place);
@@ -61,6 +61,11 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   } else if (place.segment > outputSegment) {
     countUp(job.segments, place.segment);
     job.stagingSegment = Math.max(job.stagingSegment, place.segment);
+  }
+  if (custom) {
+    job.custom.set(batch, custom);
+    countUp(job.segments, custom.segment);
+    job.stagingSegment = Math.max(job.stagingSegment, custom.segment);
   }
   moveCursor(job);
   refreshRunnable(ledger, job);
@@ -167,7 +172,21 @@ function withdraw(job: Job, batch: number): void {
   job.committed -= 1;
   job.open += 1;
   countDown(job.segments, batches.place(batch).segment);
+  releaseCustom(job, batch);
   batches.setPlace(batch, noPlace);
+}
+
+/** What is sealed is in the output folder, and its staged copy goes. */
+export function sealed(job: Job): void {
+  job.isSealed = true;
+  for (const batch of [...job.custom.keys()]) releaseCustom(job, batch);
+}
+
+function releaseCustom(job: Job, batch: number): void {
+  const custom = job.custom.get(batch);
+  if (!custom) return;
+  job.custom.delete(batch);
+  countDown(job.segments, custom.segment);
 }
 
 function moveCursorPast(job: Job, batch: number): void {

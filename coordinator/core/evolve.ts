@@ -25,7 +25,16 @@ import {
   setCredit,
   setNodeState,
 } from './evolve-node.ts';
-import { appended, attemptFailed, committed, copyStarted, placed, quarantined, schemaFixed } from './evolve-output.ts';
+import {
+  appended,
+  attemptFailed,
+  committed,
+  copyStarted,
+  placed,
+  quarantined,
+  schemaFixed,
+  sealed,
+} from './evolve-output.ts';
 import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
@@ -42,8 +51,7 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'JobStateChanged':
       return stateChanged(ledger, event);
     case 'JobSealed':
-      jobOf(ledger, event.job).isSealed = true;
-      return;
+      return sealed(jobOf(ledger, event.job));
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;

@@ -80,10 +80,12 @@ export interface Job {
   copy: Copy | null;
   stagingSegment: number;
   stagingEnd: number;
-  /** Results that still lie in a staging segment. */
+  /** What still lies in a staging segment: rows that wait for their turn, custom files until the job is sealed. */
   readonly segments: Map<number, number>;
   /** Results that are being written to a staging segment and are not committed yet. Not durable. */
   readonly placing: Map<number, number>;
+  /** Where the files are staged that user code wrote, by mini-batch; only of those that have some. */
+  readonly custom: Map<number, Place>;
   readonly schemas: ResultSchema[];
   /** Index of the job's schema; −1 until the first rows have their turn. */
   schema: number;
@@ -144,7 +146,10 @@ export interface Lease {
 }
 
 export interface Placed {
+  /** Of the rows; {@link noPlace} without any. */
   readonly place: Place;
+  /** Of the files that user code wrote, right behind the rows in the same segment; null without any. */
+  readonly custom: Place | null;
   readonly summary: ResultSummary;
   readonly schema: number;
 }
@@ -226,6 +231,7 @@ export function newJob(submitted: {
     stagingEnd: 0,
     segments: new Map(),
     placing: new Map(),
+    custom: new Map(),
     schemas: [],
     schema: -1,
     committed: 0,
@@ -243,6 +249,13 @@ export function newJob(submitted: {
     isInitialised: false,
     suspicion: newBrokenSuspicion(),
   };
+}
+
+/** Where all bytes of a result go; segment −1 when it has none. */
+export function bytesPlace({ place, custom }: Placed): Omit<Place, 'crc32'> {
+  if (custom === null) return place;
+  const { segment, offset, length } = custom;
+  return { segment, offset: offset - place.length, length: place.length + length };
 }
 
 /** Whether more bytes may be on their way to a staging segment, so that it must stay although it may hold nothing. */

@@ -1,5 +1,5 @@
 /** What a worker node's message asks of the ledger, in the order in which it must be dealt with. */
-import type { NodeMessage } from '../../common/core/cluster-messages.ts';
+import type { NodeMessage, ResultReport } from '../../common/core/cluster-messages.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import type { Command } from './commands.ts';
 
@@ -10,8 +10,8 @@ import type { Command } from './commands.ts';
 export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: number): readonly Command[] {
   const commands: Command[] = [];
   if (message.hello) commands.push({ kind: 'hello', node, held: message.hello });
-  for (const { token, summary, bytes, crc32 } of message.results) {
-    commands.push({ kind: 'result', node, token, summary, length: bytes, crc32 });
+  for (const report of message.results) {
+    commands.push(resultCommand(node, report));
   }
   for (const { token, failure, fileIndex, circumstances } of message.failures) {
     commands.push({ kind: 'attempt-failed', node, token, failure, fileIndex, circumstances });
@@ -25,4 +25,10 @@ export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: numbe
   if (message.isLeaving) commands.push({ kind: 'leaving', node });
   if (message.want > 0) commands.push({ kind: 'want', node, leases: message.want });
   return commands;
+}
+
+/** A result whose bytes are here. */
+export function resultCommand(node: NodeName, report: ResultReport): Command {
+  const { token, summary, bytes, crc32, customBytes, customCrc32 } = report;
+  return { kind: 'result', node, token, summary, length: bytes, crc32, customLength: customBytes, customCrc32 };
 }

@@ -22,6 +22,8 @@ export type OutputOperation =
   | { readonly kind: 'copy'; readonly id: number; readonly from: readonly StagedSlice[]; readonly toOffset: number }
   /** A segment that was uploaded by itself is complete, and is to be made durable. */
   | { readonly kind: 'adopt'; readonly id: number; readonly segment: number }
+  /** No bytes; done in its turn like any other. */
+  | { readonly kind: 'none'; readonly id: number }
   /** All of a segment has been copied, durably. */
   | { readonly kind: 'drop'; readonly id: number; readonly segment: number };
 
@@ -84,6 +86,8 @@ export function planGroup(operations: readonly OutputOperation[]): OutputPlan {
       case 'drop':
         dropped.push(operation.segment);
         break;
+      case 'none':
+        break;
     }
   }
   for (const target of [...runs.keys()]) flush(target);
@@ -99,6 +103,7 @@ export function operationBytes(operation: OutputOperation): number {
     case 'copy':
       return operation.from.reduce((sum, slice) => sum + slice.length, 0);
     case 'adopt':
+    case 'none':
     case 'drop':
       return 0;
   }

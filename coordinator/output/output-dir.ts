@@ -1,11 +1,14 @@
 /** Makes an output folder ready for a job: never over results that are there, unless the caller says so. */
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { logsDirName, ownLogs, readmeTitle } from '../logs/log-tree.ts';
+import { listCustomFiles } from './custom-listing.ts';
 import {
   checkOutputFileName,
+  customTemporaryDirName,
   errorsName,
   isManifestChunkName,
   manifestDirName,
@@ -41,6 +44,8 @@ export async function prepareOutputDir(options: OutputDirOptions): Promise<Prepa
     const ours = await namesOfResults(dir, names, outputFileName);
     if (ours.length > 0 && !isOverwrite) throw exists(dir, ours);
     await probe(dir);
+    // Their list goes last with the manifest: a removal that is broken off can be said again.
+    if (isOverwrite) await removeCustomFiles(dir);
     for (const name of ours) await removeResult(dir, name);
     const left = await readdir(dir);
     return { removed: ours, foreign: left.sort() };
@@ -68,6 +73,7 @@ async function namesOfResults(
     errorsName,
     manifestDirName,
     manifestName,
+    customTemporaryDirName,
   ].flatMap((name) => [name, temporaryName(name)]);
   const results = [...new Set(possible)].filter((name) => names.includes(name));
   return names.includes(logsDirName) && (await isLogFolder(dir)) ? [...results, logsDirName] : results;
@@ -105,7 +111,7 @@ function outputNameOf(manifest: unknown): string | null {
 
 async function removeResult(dir: string, name: string): Promise<void> {
   const path = join(dir, name);
-  if (name === logsDirName) return rm(path, { recursive: true, force: true });
+  if (name === logsDirName || name === customTemporaryDirName) return rm(path, { recursive: true, force: true });
   if (name !== manifestDirName) return rm(path, { force: true });
   for (const chunk of await readdir(path)) {
     if (isManifestChunkName(chunk)) await rm(join(path, chunk), { force: true });
@@ -115,6 +121,17 @@ async function removeResult(dir: string, name: string): Promise<void> {
   } catch (error) {
     if (errnoOf(error) !== 'ENOTEMPTY') throw error;
   }
+}
+
+/** Files that the earlier job's user code wrote, as its manifest names them, and the folders that are empty then. */
+async function removeCustomFiles(dir: string): Promise<void> {
+  const folders = new Set<string>();
+  for (const { path } of await listCustomFiles(dir)) {
+    await rm(join(dir, path), { force: true });
+    for (let folder = dirname(path); folder !== '.'; folder = dirname(folder)) folders.add(folder);
+  }
+  const deepestFirst = [...folders].sort((a, b) => b.length - a.length);
+  for (const folder of deepestFirst) await nodeFileSystem.removeDir(join(dir, folder));
 }
 
 /** Permissions, a full disk, a read-only mount: better known now than after the first mini-batch. */

@@ -7,13 +7,19 @@ export const errorsName = '_errors.jsonl';
 /** Folder of the manifest's chunks. */
 export const manifestDirName = '_manifest';
 
-/** `files-00000.jsonl` */
-export function manifestChunkName(index: number): string {
-  return `files-${String(index).padStart(5, '0')}.jsonl`;
+/** Folder in which custom files are put together before they get their names. */
+export const customTemporaryDirName = '_custom.partial';
+
+/** Chunks of the manifest: input files, and files that user code wrote. */
+export type ManifestChunkKind = 'files' | 'custom';
+
+/** `files-00000.jsonl`, `custom-00000.jsonl` */
+export function manifestChunkName(index: number, kind: ManifestChunkKind = 'files'): string {
+  return `${kind}-${String(index).padStart(5, '0')}.jsonl`;
 }
 
 export function isManifestChunkName(name: string): boolean {
-  return /^files-\d{5,}\.jsonl$/.test(name.replace(/\.tmp$/, ''));
+  return /^(files|custom)-\d{5,}\.jsonl$/.test(name.replace(/\.tmp$/, ''));
 }
 
 /** Name of the output file until the job is completed. */

@@ -21,7 +21,8 @@ import { StagingFiles } from './staging-files.ts';
 export interface OutputWriterOptions {
   /** Exists; see `prepareOutputDir`. */
   readonly outputDir: string;
-  readonly outputFileName: string;
+  /** Null with output_action summary_only: there are staging segments at most. */
+  readonly outputFileName: string | null;
   /** Of this job alone; made when absent. */
   readonly stagingDir: string;
   /** These are on the disk, and all operations before them. */

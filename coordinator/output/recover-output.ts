@@ -18,21 +18,25 @@ export interface OutputRecovery {
 export interface OutputPlaces {
   readonly fileSystem: FileSystem;
   readonly outputDir: string;
-  readonly outputFileName: string;
+  /** Null with output_action summary_only. */
+  readonly outputFileName: string | null;
   readonly stagingDir: string;
 }
 
 /**
- * Returns the output file, ready to be written behind `outputEnd`; null when sealing has already given it its final name.
+ * Returns the output file, ready to be written behind `outputEnd`; null when there is none, or when sealing has already
+ * given it its final name.
  * @throws OUTPUT_CORRUPT when committed bytes are gone
  */
 export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery): Promise<OpenFile | null> {
   await places.fileSystem.makeDir(places.stagingDir);
   await recoverStaging(places, wanted.liveSegments);
-  if (await isSealed(places, wanted.outputEnd)) return null;
-  const file = await places.fileSystem.open(join(places.outputDir, partialName(places.outputFileName)), 'create');
+  const { fileSystem, outputDir, outputFileName } = places;
+  if (outputFileName === null || (await isSealed(places, outputFileName, wanted.outputEnd))) return null;
+  const path = join(outputDir, partialName(outputFileName));
+  const file = await fileSystem.open(path, 'create');
   try {
-    await recoverFile(places, file, wanted);
+    await recoverFile(places, file, path, wanted);
   } catch (error) {
     await file.close();
     throw error;
@@ -57,19 +61,23 @@ async function recoverStaging({ fileSystem, stagingDir }: OutputPlaces, live: Re
   }
 }
 
-async function isSealed({ fileSystem, outputDir, outputFileName }: OutputPlaces, outputEnd: number): Promise<boolean> {
+async function isSealed(
+  { fileSystem, outputDir }: OutputPlaces,
+  outputFileName: string,
+  outputEnd: number,
+): Promise<boolean> {
   const partial = await sizeOf(fileSystem, join(outputDir, partialName(outputFileName)));
   return partial === null && (await sizeOf(fileSystem, join(outputDir, outputFileName))) === outputEnd;
 }
 
-async function recoverFile(places: OutputPlaces, file: OpenFile, wanted: OutputRecovery): Promise<void> {
+async function recoverFile(places: OutputPlaces, file: OpenFile, path: string, wanted: OutputRecovery): Promise<void> {
   const prologueBytes = wanted.prologue?.length ?? 0;
   const sizeBytes = await file.sizeBytes();
   // The prologue alone may be missing: it is written anew.
   if (sizeBytes < wanted.outputEnd && wanted.outputEnd > prologueBytes) {
     throw new BatchError(
       'OUTPUT_CORRUPT',
-      `${join(places.outputDir, partialName(places.outputFileName))} has ${sizeBytes} bytes, ${wanted.outputEnd} were ` +
+      `${path} has ${sizeBytes} bytes, ${wanted.outputEnd} were ` +
         'committed; it was changed or removed from outside. Restore it, or run the job again',
     );
   }

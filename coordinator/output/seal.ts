@@ -9,11 +9,13 @@ import { limits } from '../../common/core/limits.ts';
 import { outsideError } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
+import { publishCustomFiles, type CustomSource, type PublishedFiles } from './custom-publish.ts';
 import { LineFile } from './line-file.ts';
 import {
   errorsName,
   isManifestChunkName,
   manifestChunkName,
+  type ManifestChunkKind,
   manifestDirName,
   manifestName,
   partialName,
@@ -37,6 +39,8 @@ export interface SealOptions {
   readonly errors: AsyncIterable<ErrorLine>;
   /** Only `Completed` gives the output its final name and writes `_SUCCESS`. */
   readonly verdict: SealedOutput['verdict'];
+  /** What user code wrote by itself; null where it has none. */
+  readonly custom?: CustomSource | null;
   readonly fileSystem?: FileSystem;
   /** Lines per manifest chunk. */
   readonly chunkLinesMax?: number;
@@ -46,7 +50,7 @@ type Resolved = Required<SealOptions>;
 
 /** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT when a completed job's output is gone */
 export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
-  const options = { fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, ...given };
+  const options = { fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, custom: null, ...given };
   try {
     return await seal(options);
   } catch (error) {
@@ -58,11 +62,12 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   const { dir, fileSystem, header, verdict } = options;
   // An earlier try may have come to its end as Completed.
   if (verdict !== 'Completed') await fileSystem.remove(join(dir, successName));
-  const files = await writeChunks(options);
+  const files = await writeChunks(options, 'files', options.files);
   const errors = await writeErrors(options);
+  const custom = await sealCustom(options);
   const output = await sealFile(options);
   await fileSystem.syncDir(dir);
-  const sealed: SealedOutput = { format: manifestFormat, verdict, output, files, errors };
+  const sealed: SealedOutput = { format: manifestFormat, verdict, output, files, errors, ...custom };
   await writeWhole(fileSystem, join(dir, manifestName), JSON.stringify({ ...header, ...sealed }, null, 2));
   await fileSystem.syncDir(dir);
   if (verdict === 'Completed') {
@@ -72,18 +77,49 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   return sealed;
 }
 
-async function writeChunks({ dir, fileSystem, files, chunkLinesMax }: Resolved): Promise<readonly SealedChunk[]> {
+type SealedCustom = Pick<SealedOutput, 'custom_files' | 'custom_chunks' | 'custom_counts'>;
+
+/** What a job leaves that did not complete is better in part than not at all. */
+async function sealCustom(options: Resolved): Promise<SealedCustom> {
+  const { files, overwritten, error } = await publishOrTell(options);
+  const isInline = files.length <= limits.customFilesInlineMax;
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  return {
+    custom_files: isInline ? files : [],
+    custom_chunks: await writeChunks(options, 'custom', isInline ? [] : files),
+    custom_counts: { files: files.length, bytes, overwritten, error },
+  };
+}
+
+async function publishOrTell(options: Resolved): Promise<PublishedFiles & { readonly error: string | null }> {
+  const { custom, dir, outputFileName, fileSystem, verdict } = options;
+  const none = { files: [], overwritten: 0, error: null };
+  if (custom === null) return none;
+  try {
+    return { ...(await publishCustomFiles({ ...custom, dir, outputFileName, fileSystem })), error: null };
+  } catch (error) {
+    const isTold = error instanceof BatchError && error.code === 'OUTPUT_CORRUPT' && verdict !== 'Completed';
+    if (isTold) return { ...none, error: error.message };
+    throw error;
+  }
+}
+
+async function writeChunks(
+  { dir, fileSystem, chunkLinesMax }: Resolved,
+  kind: ManifestChunkKind,
+  lines: AsyncIterable<unknown> | Iterable<unknown>,
+): Promise<readonly SealedChunk[]> {
   const chunkDir = join(dir, manifestDirName);
   await fileSystem.makeDir(chunkDir);
   const chunks: SealedChunk[] = [];
   let open: LineFile | null = null;
   const finish = async (file: LineFile): Promise<void> => {
-    const path = `${manifestDirName}/${manifestChunkName(chunks.length)}`;
+    const path = `${manifestDirName}/${manifestChunkName(chunks.length, kind)}`;
     chunks.push({ path, ...(await file.finish()), lines: file.lines });
   };
   try {
-    for await (const line of files) {
-      open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length)));
+    for await (const line of lines) {
+      open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length, kind)));
       await open.add(JSON.stringify(line));
       if (open.lines < chunkLinesMax) continue;
       await finish(open);
@@ -94,17 +130,23 @@ async function writeChunks({ dir, fileSystem, files, chunkLinesMax }: Resolved):
   } finally {
     await open?.abandon();
   }
-  await removeOthers(fileSystem, chunkDir, chunks.length);
-  await fileSystem.syncDir(chunkDir);
+  const removed = await removeOthers(fileSystem, chunkDir, kind, chunks.length);
+  if (chunks.length + removed > 0) await fileSystem.syncDir(chunkDir);
   return chunks;
 }
 
-/** Chunks of an earlier try that had more of them. */
-async function removeOthers(fileSystem: FileSystem, chunkDir: string, chunks: number): Promise<void> {
-  const keep = new Set(Array.from({ length: chunks }, (_, index) => manifestChunkName(index)));
-  for (const name of await fileSystem.list(chunkDir)) {
-    if (isManifestChunkName(name) && !keep.has(name)) await fileSystem.remove(join(chunkDir, name));
-  }
+/** Chunks of an earlier try that had more of them; how many there were. */
+async function removeOthers(
+  fileSystem: FileSystem,
+  chunkDir: string,
+  kind: ManifestChunkKind,
+  chunks: number,
+): Promise<number> {
+  const keep = new Set(Array.from({ length: chunks }, (_, index) => manifestChunkName(index, kind)));
+  const names = await fileSystem.list(chunkDir);
+  const others = names.filter((name) => name.startsWith(kind) && isManifestChunkName(name) && !keep.has(name));
+  for (const name of others) await fileSystem.remove(join(chunkDir, name));
+  return others.length;
 }
 
 async function writeErrors({ dir, fileSystem, errors }: Resolved): Promise<SealedChunk | null> {

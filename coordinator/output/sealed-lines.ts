@@ -48,6 +48,23 @@ export interface SealedFile {
   readonly sha256: string;
 }
 
+/** A file that user code wrote: in `_manifest.json` itself, or when they are many in `_manifest/custom-*.jsonl`; sorted by path. */
+export interface CustomFileLine extends SealedFile {
+  /** Mini-batches that have written or appended to it. */
+  readonly mini_batches: number;
+  /** The name that user code gave it, where something else stood under that name already. */
+  readonly wanted_path?: string;
+}
+
+export interface CustomCounts {
+  readonly files: number;
+  readonly bytes: number;
+  /** Times that a file was written whole over what an earlier mini-batch had left under its name. */
+  readonly overwritten: number;
+  /** Why the files of a job that failed or was canceled are not here; null otherwise. */
+  readonly error: string | null;
+}
+
 export interface SealedChunk extends SealedFile {
   readonly lines: number;
 }
@@ -61,4 +78,8 @@ export interface SealedOutput {
   readonly files: readonly SealedChunk[];
   /** Null when no file failed. */
   readonly errors: SealedChunk | null;
+  /** Files that user code wrote; empty when they are so many that `custom_chunks` name them. */
+  readonly custom_files: readonly CustomFileLine[];
+  readonly custom_chunks: readonly SealedChunk[];
+  readonly custom_counts: CustomCounts;
 }

@@ -106,7 +106,7 @@ export class FakeBackend implements Backend {
     return [{ path: 'predictions.csv', sizeBytes: (await stat(join(this.#outputDir, 'predictions.csv'))).size }];
   }
 
-  outputFile(name: string, path: string): string {
+  async outputFile(name: string, path: string): Promise<string> {
     this.show(name);
     this.opened.push(path);
     return join(this.#outputDir, path);

@@ -43,6 +43,7 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     failedTries: job.failedTries,
     failures: job.failures,
     fileRows: [...job.fileRows.subarray(0, files)],
+    custom: [...job.custom].sort(([a], [b]) => a - b),
     segments: [...job.segments].sort(([a], [b]) => a - b),
     cursor: withCursor && !isFinal(state) ? job.cursor : null,
   };

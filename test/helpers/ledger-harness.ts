@@ -39,6 +39,7 @@ const settings: DeploymentSettings = {
 /** Of a result with one row per file unless `summary` says otherwise. */
 export interface GivenResult {
   readonly length?: number;
+  readonly customLength?: number;
   readonly columns?: readonly string[];
   readonly summary?: Partial<ResultSummary>;
 }
@@ -140,7 +141,7 @@ export class Harness {
 
   result(node: NodeName, token: Token, given: GivenResult = {}): void {
     const files = this.#filesOf(token);
-    const { length = 10 * files, columns = ['a:int'] } = given;
+    const { length = 10 * files, customLength = 0, columns = ['a:int'] } = given;
     const summary: ResultSummary = {
       rows: files,
       attribution: 'file',
@@ -150,7 +151,7 @@ export class Harness {
       runSeconds: 0.1,
       ...given.summary,
     };
-    this.give({ kind: 'result', node, token, summary, length, crc32: 7 });
+    this.give({ kind: 'result', node, token, summary, length, crc32: 7, customLength, customCrc32: 9 });
   }
 
   written(token: Token): void {

@@ -63,7 +63,7 @@ export function openBench(): HostBench {
   const options = (overrides: HostOverrides = {}): HostProcessOptions => {
     const scorer = overrides.init?.scorer ?? { kind: 'python', script: overrides.script ?? 'batch_driver.py' };
     const modelDir = overrides.modelDir ?? null;
-    const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: overrides.env ?? {}, modelDir };
+    const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: overrides.env ?? {}, modelDir, outputDir: null };
     const command = hostCommand({ scorer, python: overrides.command ?? testPython(), environment });
     const settings = { outputFormat: 'azure', outputAction: 'append_row', loggingLevel: 'info', ...overrides.settings };
     return {

@@ -41,6 +41,7 @@ export function jobSpec(name: JobName = jobA, concurrencyMax: number | null = nu
       loggingLevel: 'info',
       environmentVariables: {},
       customOutput: 'collected',
+      outputFileName: 'predictions.csv',
       memoryBytesMax: null,
       concurrencyMax,
     },

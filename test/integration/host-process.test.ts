@@ -353,7 +353,7 @@ describe('the Node host', () => {
   const start = (script: string): Promise<HostProcess> => {
     bench.code('score.mjs', script);
     const scorer = { kind: 'node', script: 'score.mjs' } as const;
-    const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: {}, modelDir: null };
+    const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: {}, modelDir: null, outputDir: null };
     const options = bench.options();
     const command = hostCommand({ scorer, python: null, environment });
     return HostProcess.start({ ...options, ...command, init: { ...options.init, scorer } });

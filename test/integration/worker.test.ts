@@ -96,6 +96,7 @@ function pythonJob(fake: FakeCoordinator, script: string, overrides: Partial<Job
       loggingLevel: 'info',
       environmentVariables: {},
       customOutput: 'collected',
+      outputFileName: null,
       memoryBytesMax: null,
       concurrencyMax: null,
     },

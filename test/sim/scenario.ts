@@ -39,7 +39,10 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   const { now: virtualMs } = world;
   const { job } = coordinator;
   const faults = ended
-    ? [...judge({ coordinator, expected: expectedOf(plan), isCanceled }), ...judgeSilence(world, coordinator, nodes)]
+    ? [
+        ...judge({ coordinator, expected: expectedOf(plan), customBytes: plan.input.customBytes, isCanceled }),
+        ...judgeSilence(world, coordinator, nodes),
+      ]
     : [...coordinator.faults, `${world.livelock ?? 'the job has not ended'}: ${describe(coordinator)}`];
   return {
     seed,

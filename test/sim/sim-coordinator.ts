@@ -14,6 +14,7 @@ import type { Deployment } from '../../common/core/deployment.ts';
 import { jobName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
+import { noBatch } from '../../coordinator/core/batch-table.ts';
 import type { Command } from '../../coordinator/core/commands.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
 import { isDurable, type DurableEvent, type Event } from '../../coordinator/core/events.ts';
@@ -57,6 +58,10 @@ class Disk {
   readonly synced = new Set<DurableEvent>();
   readonly output = new SimFile();
   readonly segments = new Map<number, SimFile>();
+  /** Files of user code as sealing has put them in place, in input order; null before. */
+  published: readonly number[] | null = null;
+  /** Segments that sealing has read them from. */
+  readonly read = new Set<number>();
   epoch = 0;
   /** Pages of the listing that are sealed. */
   pages = 0;
@@ -244,6 +249,8 @@ export class SimCoordinator {
 
   #publish(event: Event): void {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
+    // The staging folder goes when the end of the job is durable, and not before.
+    if (event.kind === 'JobSealed') this.disk.segments.clear();
     if (isDurable(event) && !this.disk.synced.has(event))
       this.faults.push(`${event.kind} was published before it was synced`);
   }
@@ -550,7 +557,27 @@ export class SimCoordinator {
   }
 
   #seal(): void {
-    this.#own(this.#world.random.between(5, 50), () => this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 }));
+    this.#own(this.#world.random.between(5, 50), () => {
+      this.disk.published = this.#customFiles();
+      this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 });
+    });
+  }
+
+  /** Of all committed mini-batches, in input order, from where the ledger says that they are staged. */
+  #customFiles(): readonly number[] {
+    const { job } = this;
+    if (!job) return [];
+    const found: number[] = [];
+    for (let batch = job.batches.head; batch !== noBatch; batch = job.batches.next(batch)) {
+      const place = job.custom.get(batch);
+      if (!place || job.batches.state(batch) !== 'committed') continue;
+      this.disk.read.add(place.segment);
+      const pieces = this.disk.segment(place.segment).read(place.offset, place.offset + place.length);
+      if (typeof pieces === 'string') this.faults.push(`custom files of mini-batch ${batch}: ${pieces}`);
+      else if (pieces.some((piece) => piece.isCustom !== true)) this.faults.push(`rows of ${batch} among custom files`);
+      else found.push(...pieces.map(({ file }) => file));
+    }
+    return found;
   }
 
   #remember(token: Token): void {

@@ -8,6 +8,8 @@ import type { Random } from './world.ts';
 export interface Rows {
   readonly file: number;
   readonly length: number;
+  /** What user code wrote by itself for the file, instead of its rows. */
+  readonly isCustom?: true;
 }
 
 type Writes = Map<number, Rows>;

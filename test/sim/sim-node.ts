@@ -40,6 +40,8 @@ export interface SimInput {
   fateOf(file: number): FileFate;
   /** Bytes of the file's rows. */
   rowsBytes(file: number): number;
+  /** Bytes of files that user code writes for it; 0: none. */
+  customBytes(file: number): number;
 }
 
 export interface SimNodeOptions {
@@ -350,7 +352,7 @@ export class SimNode {
 
   #score(work: number, slot: number, host: number, timeoutMs: number): void {
     const staged = this.#works.get(work)?.staged ?? [];
-    const { fateOf, rowsBytes } = this.#options.input;
+    const { fateOf, rowsBytes, customBytes } = this.#options.input;
     const [fastest, slowest] = this.#options.scoreMs;
     const tookMs = this.#world.random.between(fastest, slowest);
     // `hungry` takes what a node has, and nothing else may.
@@ -381,11 +383,14 @@ export class SimNode {
     const rows = staged
       .filter((file) => fateOf(file) !== 'undecodable')
       .map((file) => ({ file, length: rowsBytes(file) }));
+    const custom = staged
+      .filter((file) => customBytes(file) > 0)
+      .map((file) => ({ file, length: customBytes(file), isCustom: true }) as const);
     const failed = staged.flatMap((file, index) =>
       fateOf(file) === 'undecodable' ? [{ index, code: 'INPUT_DECODE_FAILED', message: 'no image' } as const] : [],
     );
     const columns = staged.some((file) => fateOf(file) === 'other-columns') ? ['file:int', 'note:text'] : ['file:int'];
-    const bytes = rows.reduce((sum, piece) => sum + piece.length, 0);
+    const lengthOf = (pieces: readonly Rows[]): number => pieces.reduce((sum, piece) => sum + piece.length, 0);
     const summary = {
       rows: rows.length,
       attribution: 'file',
@@ -395,13 +400,13 @@ export class SimNode {
       runSeconds: tookMs / 1_000,
     } as const;
     this.#own(tookMs, () => {
-      this.#results.set(work, rows);
+      this.#results.set(work, [...rows, ...custom]);
       this.#tell({
         kind: 'scored',
         slot,
         host,
         work,
-        result: { summary, bytes, crc32: 0, customBytes: 0, customCrc32: 0 },
+        result: { summary, bytes: lengthOf(rows), crc32: 0, customBytes: lengthOf(custom), customCrc32: 0 },
       });
     });
   }

@@ -80,7 +80,13 @@ function poisonedInput(random: Random, files: number, isWhole: boolean): SimInpu
   const bytesOf = (): number =>
     random.chance(large) ? random.pick([30_000, 3_000_000, 5_000_000]) : random.between(5, 60);
   const bytes = Array.from({ length: files }, bytesOf);
-  return { fateOf: (file) => fate[file] ?? 'fine', rowsBytes: (file) => bytes[file] ?? 10 };
+  const customRate = random.pick([0, 0, 0.1, 0.6]);
+  const custom = Array.from({ length: files }, () => (random.chance(customRate) ? 3 * bytesOf() : 0));
+  return {
+    customBytes: (file) => custom[file] ?? 0,
+    fateOf: (file) => fate[file] ?? 'fine',
+    rowsBytes: (file) => bytes[file] ?? 10,
+  };
 }
 
 export function expectedOf({ files, input, deployment }: SimPlan): Expected {

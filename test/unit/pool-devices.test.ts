@@ -60,12 +60,14 @@ describe('a host in a built environment', () => {
 
   it('sees that environment and no other Python of the node', () => {
     const built = { kind: 'venv', dir: '/e/1' } as const;
-    expect(hostEnvironment({ node, deployment: {}, modelDir: null, built })).toEqual({
+    expect(hostEnvironment({ node, deployment: {}, modelDir: null, outputDir: null, built })).toEqual({
       PATH: '/e/1/bin:/bin',
       VIRTUAL_ENV: '/e/1',
       PYTHONNOUSERSITE: '1',
     });
-    expect(hostEnvironment({ node, deployment: {}, modelDir: null, built: { kind: 'conda', dir: '/c' } })).toEqual({
+    expect(
+      hostEnvironment({ node, deployment: {}, modelDir: null, outputDir: null, built: { kind: 'conda', dir: '/c' } }),
+    ).toEqual({
       PATH: '/c/bin:/bin',
       CONDA_PREFIX: '/c',
       PYTHONNOUSERSITE: '1',
@@ -75,7 +77,9 @@ describe('a host in a built environment', () => {
   it('lets the deployment say otherwise about devices and threads', () => {
     const chosen = { CUDA_VISIBLE_DEVICES: '0', OMP_NUM_THREADS: '2' };
     const deployment = { OMP_NUM_THREADS: '8' };
-    expect(hostEnvironment({ node: { CUDA_VISIBLE_DEVICES: '0,1' }, deployment, modelDir: null, chosen })).toEqual({
+    expect(
+      hostEnvironment({ node: { CUDA_VISIBLE_DEVICES: '0,1' }, deployment, modelDir: null, outputDir: null, chosen }),
+    ).toEqual({
       CUDA_VISIBLE_DEVICES: '0',
       OMP_NUM_THREADS: '8',
     });
@@ -85,7 +89,7 @@ describe('a host in a built environment', () => {
     const command = hostCommand({
       scorer: { kind: 'python', script: 'a.py' },
       python: null,
-      environment: { node: { PATH: '/bin' }, deployment: {}, modelDir: null },
+      environment: { node: { PATH: '/bin' }, deployment: {}, modelDir: null, outputDir: null },
       container: { apptainer: '/bin/apptainer', image: '/i.sif', binds: ['/scratch', '/in', '/scratch'], hasGpu: true },
     });
     expect(command.command).toBe('/bin/apptainer');

@@ -47,22 +47,24 @@ describe('environment of a scoring host', () => {
       node: { PATH: '/bin', TZ: 'UTC', BATCHMILL_TOKEN: 'secret', HOME: undefined },
       deployment: { TZ: 'Asia/Tokyo', API_KEY: 'the caller’s own', AZUREML_MODEL_DIR: '/elsewhere' },
       modelDir: '/models/a',
+      outputDir: '/out/a',
     });
     expect(env).toEqual({
       PATH: '/bin',
       TZ: 'Asia/Tokyo',
       API_KEY: 'the caller’s own',
       AZUREML_MODEL_DIR: '/models/a',
+      AZUREML_BI_OUTPUT_PATH: '/out/a',
     });
   });
 
   it('sets no model folder without a model', () => {
-    expect(hostEnvironment({ node: {}, deployment: {}, modelDir: null })).toEqual({});
+    expect(hostEnvironment({ node: {}, deployment: {}, modelDir: null, outputDir: null })).toEqual({});
   });
 });
 
 describe('command of a scoring host', () => {
-  const environment = { node: { PATH: '/bin' }, deployment: {}, modelDir: null };
+  const environment = { node: { PATH: '/bin' }, deployment: {}, modelDir: null, outputDir: null };
 
   it('runs the Python package with the interpreter that was resolved', () => {
     const found = hostCommand({

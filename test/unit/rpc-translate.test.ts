@@ -60,6 +60,7 @@ const everySetting: JobSpec = {
     loggingLevel: 'warning',
     environmentVariables: { A: '1', EMPTY: '' },
     customOutput: 'shared',
+    outputFileName: 'rows.jsonl',
     memoryBytesMax: 2 ** 40,
     concurrencyMax: 2,
   },

@@ -291,7 +291,7 @@ function holdResult(state: WorkerState, { work, slot, result, at }: EventOf<'Sco
   if (lease.state.kind === 'running') state.runSeconds = averaged(state.runSeconds, (at - lease.state.since) / 1_000);
   if (slot !== null) endAttempt(state, lease, slot, false, at);
   state.outbox.started.delete(work);
-  const isInline = result.bytes <= limits.inlineResultBytesMax;
+  const isInline = result.bytes + result.customBytes <= limits.inlineResultBytesMax;
   const upload: Upload = isInline ? { kind: 'inline' } : { kind: 'wanted', tries: 0, retryAt: null };
   enter(state, lease, { kind: 'scored', result, upload });
   if (isInline) state.outbox.results.add(work);

@@ -3,7 +3,7 @@
  */
 import type { JobName } from '../../common/core/ids.ts';
 import { invariant } from '../../common/core/invariant.ts';
-import type { Job, Lease, LeaseState, WorkerState } from './state.ts';
+import type { HeldResult, Job, Lease, LeaseState, WorkerState } from './state.ts';
 
 /** Moves a lease to `next` and keeps the indexes true. */
 export function enter(state: WorkerState, lease: Lease, next: LeaseState): void {
@@ -30,7 +30,7 @@ export function index(state: WorkerState, lease: Lease): void {
       return;
     case 'scored':
       state.scored.add(work);
-      state.heldResultBytes += lease.state.result.bytes;
+      state.heldResultBytes += heldBytes(lease.state.result);
       if (lease.state.upload.kind === 'wanted' || lease.state.upload.kind === 'underway') state.uploads.add(work);
       return;
     case 'running':
@@ -58,7 +58,7 @@ export function unindex(state: WorkerState, lease: Lease): void {
       return;
     case 'scored':
       state.scored.delete(work);
-      state.heldResultBytes -= lease.state.result.bytes;
+      state.heldResultBytes -= heldBytes(lease.state.result);
       state.uploads.delete(work);
       return;
     case 'running':
@@ -87,4 +87,9 @@ export function jobOf(state: WorkerState, name: JobName): Job {
   const job = state.jobs.get(name);
   invariant(job !== undefined, `job ${name} is not known`);
   return job;
+}
+
+/** Rows and custom files wait for their commit together. */
+function heldBytes({ bytes, customBytes }: HeldResult): number {
+  return bytes + customBytes;
 }

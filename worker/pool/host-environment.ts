@@ -64,6 +64,8 @@ export interface HostEnvironmentOptions {
   readonly chosen?: Readonly<Record<string, string>>;
   /** Folder of the environment that was built for the host; null or absent: an interpreter of the machine. */
   readonly built?: { readonly kind: 'venv' | 'conda'; readonly dir: string } | null;
+  /** Where user code writes files of its own; null for scorers that are none of the user's. */
+  readonly outputDir: string | null;
 }
 
 /** Of another Python than the one that was built for the host. */
@@ -77,7 +79,7 @@ export function passesToHost(name: string): boolean {
 
 /** All variables of a scoring host. */
 export function hostEnvironment(options: HostEnvironmentOptions): Record<string, string> {
-  const { node, deployment, modelDir, chosen, built } = options;
+  const { node, deployment, modelDir, outputDir, chosen, built } = options;
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(node)) {
     if (value === undefined || !passesToHost(name) || (built && otherPython.has(name))) continue;
@@ -85,7 +87,8 @@ export function hostEnvironment(options: HostEnvironmentOptions): Record<string,
   }
   if (built) Object.assign(passed, activation(built, passed['PATH'] ?? ''));
   const model = modelDir === null ? {} : { AZUREML_MODEL_DIR: modelDir };
-  return { ...passed, ...chosen, ...deployment, ...model };
+  const output = outputDir === null ? {} : { AZUREML_BI_OUTPUT_PATH: outputDir };
+  return { ...passed, ...chosen, ...deployment, ...model, ...output };
 }
 
 /** What `activate` would set, and nothing from the home folder's site-packages. */

@@ -22,6 +22,7 @@ const doneShape = z.object({
   failed: z.array(z.object({ index: count, code, message })),
   schema: z.object({ columns: z.array(z.string()), prologue: z.string() }).nullable(),
   runSeconds: z.number().nonnegative(),
+  appended: z.array(z.string()).optional(),
 });
 
 const failedShape = z.object({

@@ -37,6 +37,8 @@ export interface Scored {
   readonly kind: 'scored';
   readonly summary: ResultSummary;
   readonly body: ResultBody;
+  /** Paths in the host's custom folder that were opened for appending, as far as it can tell. */
+  readonly appended: readonly string[];
 }
 
 export interface ScoreFailed {
@@ -200,7 +202,7 @@ export class HostProcess {
       return { ...failed(BatchError.fromFailure(failure), 'error'), fileIndex: place, peakMemoryBytes };
     }
     if (frame.type !== hostFrame.done) throw failures.unexpectedFrame(frame.type);
-    const { sequence, bytes, ...summary } = parseDone(frame.payload, files.length);
+    const { sequence, bytes, appended, ...summary } = parseDone(frame.payload, files.length);
     if (sequence !== this.sequence) throw failures.wrongSequence(sequence, this.sequence);
     if (bytes !== body.bytes) throw failures.wrongBytes(bytes, body.bytes);
     try {
@@ -209,7 +211,7 @@ export class HostProcess {
       // The disk of this node; the host is as good as before.
       return failed(toBatchError(error), 'error');
     }
-    return { kind: 'scored', summary, body };
+    return { kind: 'scored', summary, body, appended: appended ?? [] };
   }
 
   async #lost(error: BatchError, failureClass: ScoreFailed['class'], files: readonly HostFile[]): Promise<ScoreFailed> {

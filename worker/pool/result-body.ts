@@ -1,5 +1,5 @@
 /**
- * The bytes of one mini-batch's rows, from the scoring host until the coordinator has them: in memory while they are
+ * The bytes of one mini-batch: its rows, then the files that user code wrote. From the scoring host until the coordinator has them: in memory while they are
  * few, else in a file that has no name any more, so that a crash leaves nothing behind.
  */
 import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
@@ -15,11 +15,19 @@ const behindBytesMax = 4_194_304;
 
 let spooled = 0;
 
+export interface BodyPart {
+  readonly bytes: number;
+  /** As zlib computes it. */
+  readonly crc32: number;
+}
+
 export class ResultBody {
   readonly #spoolDir: string;
   #pieces: Uint8Array[] = [];
   #bytes = 0;
   #crc32 = 0;
+  #rows: BodyPart | null = null;
+  #customCrc32 = 0;
   #file: Promise<FileHandle> | null = null;
   #written: Promise<void> = Promise.resolve();
   #behindBytes = 0;
@@ -39,6 +47,22 @@ export class ResultBody {
     return this.#crc32;
   }
 
+  /** Of the rows: all bytes, or those before {@link beginCustom}. */
+  get rows(): BodyPart {
+    return this.#rows ?? { bytes: this.#bytes, crc32: this.#crc32 };
+  }
+
+  /** Of the files of user code, which stand behind the rows. */
+  get custom(): BodyPart {
+    return this.#rows ? { bytes: this.#bytes - this.#rows.bytes, crc32: this.#customCrc32 } : { bytes: 0, crc32: 0 };
+  }
+
+  /** The rows are complete; what is appended from here on are files that user code wrote. */
+  beginCustom(): void {
+    invariant(this.#rows === null, 'files of user code begin once');
+    this.#rows = { bytes: this.#bytes, crc32: this.#crc32 };
+  }
+
   get isSpooled(): boolean {
     return this.#file !== null;
   }
@@ -53,6 +77,7 @@ export class ResultBody {
     invariant(!this.#isDiscarded, 'a discarded result takes no more bytes');
     this.#bytes += piece.length;
     this.#crc32 = crc32(piece, this.#crc32);
+    if (this.#rows) this.#customCrc32 = crc32(piece, this.#customCrc32);
     this.#pieces.push(piece);
     if (this.#file !== null || this.#bytes > limits.spoolMemoryBytesMax) this.#spool();
   }

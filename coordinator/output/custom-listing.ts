@@ -1,0 +1,61 @@
+/** Reads back which files of user code a sealed output folder names, from `_manifest.json` or the chunks beside it. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { errnoOf } from '../../common/io/errno.ts';
+import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { isManifestChunkName, manifestDirName, manifestName } from './output-names.ts';
+
+const fileShape = z.object({ path: z.string(), bytes: z.number() });
+const manifestShape = z.object({
+  custom_files: z.array(fileShape),
+  custom_chunks: z.array(z.object({ path: z.string() })),
+});
+
+/** A file that user code wrote, as its manifest names it. */
+export interface ListedCustomFile {
+  /** Relative to the output folder, and within it. */
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** Empty where there is no manifest, or one that says nothing of them. Names that lead elsewhere are passed over. */
+export async function listCustomFiles(dir: string): Promise<readonly ListedCustomFile[]> {
+  const manifest = manifestShape.safeParse(await readJson(join(dir, manifestName)));
+  if (!manifest.success) return [];
+  const found: ListedCustomFile[] = [...manifest.data.custom_files];
+  for (const { path } of manifest.data.custom_chunks) {
+    const name = path.slice(manifestDirName.length + 1);
+    if (path !== `${manifestDirName}/${name}` || !isManifestChunkName(name)) continue;
+    const lines = ((await readText(join(dir, path))) ?? '').split('\n').filter((line) => line !== '');
+    for (const line of lines) {
+      const file = fileShape.safeParse(parse(line));
+      if (file.success) found.push(file.data);
+    }
+  }
+  return found.filter(({ path }) => customPathDefect(path, null) === null);
+}
+
+async function readJson(path: string): Promise<unknown> {
+  return parse((await readText(path)) ?? '');
+}
+
+/** Null when it is not there. */
+async function readText(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    // Somebody else's file under our name says nothing to us.
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}

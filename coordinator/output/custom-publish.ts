@@ -1,0 +1,249 @@
+/**
+ * Puts the files that user code wrote into the output folder, as one worker that ran all mini-batches in input order would
+ * have left them: of those written whole the last one stands, what was appended is joined in order. First what each file is
+ * made of, as plain data; then the files, each under a temporary name, checked, synced and renamed. Done again after a crash,
+ * it comes to the same. What is in the folder already and is not the same is somebody else's: it stays, ours goes beside it.
+ */
+import { createHash } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { limits } from '../../common/core/limits.ts';
+import { errnoOf } from '../../common/io/errno.ts';
+import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
+import { corrupt, listEntries, readTrailer, type ListedEntry } from '../../common/storage/custom-archive.ts';
+import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { customTemporaryDirName } from './output-names.ts';
+import type { CustomFileLine } from './sealed-lines.ts';
+import { stagingName } from './staging-files.ts';
+
+/** Where the files of one mini-batch are staged. */
+export interface StagedArchive {
+  readonly segment: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface CustomSource {
+  readonly stagingDir: string;
+  /** Of all committed mini-batches, in input order. */
+  readonly archives: Iterable<StagedArchive>;
+  /** Ends the name of a file whose own name is taken: `report.txt~job`. */
+  readonly job: string;
+}
+
+export interface PublishOptions extends CustomSource {
+  readonly dir: string;
+  /** Of the rows; null when the job writes none. */
+  readonly outputFileName: string | null;
+  readonly fileSystem: FileSystem;
+}
+
+export interface PublishedFiles {
+  /** Sorted by path. */
+  readonly files: readonly CustomFileLine[];
+  /** Times that a file was written whole over what an earlier mini-batch had left under its name. */
+  readonly overwritten: number;
+}
+
+interface Piece {
+  readonly segment: number;
+  readonly entry: ListedEntry;
+}
+
+/** What one file is made of. */
+interface PlannedFile {
+  readonly path: string;
+  pieces: Piece[];
+  miniBatches: number;
+}
+
+const blockBytes = 1_048_576;
+
+/** @throws OUTPUT_CORRUPT when staged bytes are not what was committed, and the disk's own errors */
+export async function publishCustomFiles(options: PublishOptions): Promise<PublishedFiles> {
+  const { fileSystem, dir } = options;
+  const { planned, overwritten } = await plan(options);
+  const temporaryDir = join(dir, customTemporaryDirName);
+  await clear(fileSystem, temporaryDir);
+  if (planned.length === 0) return { files: [], overwritten };
+  await fileSystem.makeDir(temporaryDir);
+  const folders = foldersOf(planned.map(({ path }) => path));
+  for (const folder of folders) await fileSystem.makeDir(join(dir, folder));
+  const files = new Array<CustomFileLine>(planned.length);
+  await eachAtOnce(planned, async (file, index) => {
+    files[index] = await publish(options, file, join(temporaryDir, String(index)), folders.has(file.path));
+  });
+  for (const folder of folders) await fileSystem.syncDir(join(dir, folder));
+  await fileSystem.removeDir(temporaryDir);
+  await fileSystem.syncDir(dir);
+  return { files, overwritten };
+}
+
+interface Plan {
+  /** Sorted by path. */
+  readonly planned: readonly PlannedFile[];
+  readonly overwritten: number;
+}
+
+async function plan(options: PublishOptions): Promise<Plan> {
+  const files = new Map<string, PlannedFile>();
+  let overwritten = 0;
+  for (const { segment, offset, length } of options.archives) {
+    const staged = await openSegment(options, segment);
+    try {
+      for await (const entry of listEntries(staged, offset, offset + length)) {
+        // Worker nodes have looked; a name that leads elsewhere is not followed whoever sends it.
+        const defect = customPathDefect(entry.path, options.outputFileName);
+        if (defect) throw corrupt(`${JSON.stringify(entry.path)} (${defect})`);
+        const file = files.get(entry.path) ?? { path: entry.path, pieces: [], miniBatches: 0 };
+        files.set(entry.path, file);
+        file.miniBatches += 1;
+        if (entry.how === 'append') file.pieces.push({ segment, entry });
+        else {
+          if (file.pieces.length > 0) overwritten += 1;
+          file.pieces = [{ segment, entry }];
+        }
+      }
+    } finally {
+      await staged.close();
+    }
+  }
+  return { planned: [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1)), overwritten };
+}
+
+/** All folders that the files lie in, those above them included and before them. */
+function foldersOf(paths: readonly string[]): ReadonlySet<string> {
+  const folders = new Set<string>();
+  for (const path of paths) {
+    for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) folders.add(path.slice(0, at));
+  }
+  return folders;
+}
+
+async function publish(
+  options: PublishOptions,
+  file: PlannedFile,
+  temporary: string,
+  isFolderToo: boolean,
+): Promise<CustomFileLine> {
+  const { dir, fileSystem, job } = options;
+  const { bytes, sha256 } = await assemble(options, file, temporary);
+  const isTaken = isFolderToo || (await holdsOther(fileSystem, join(dir, file.path), bytes, sha256));
+  const path = isTaken ? `${file.path}~${job}` : file.path;
+  await fileSystem.rename(temporary, join(dir, path));
+  const line = { path, bytes, sha256, mini_batches: file.miniBatches };
+  return isTaken ? { ...line, wanted_path: file.path } : line;
+}
+
+interface Digest {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** Writes the pieces one behind the other; durable when it resolves. */
+async function assemble(options: PublishOptions, { pieces }: PlannedFile, path: string): Promise<Digest> {
+  const target = await options.fileSystem.open(path, 'replace');
+  try {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for (const { segment, entry } of pieces) {
+      const from = await openSegment(options, segment);
+      try {
+        let sum = entry.headerCrc32;
+        for await (const block of blocks(from, entry.offset, entry.bytes)) {
+          sum = crc32(block, sum);
+          hash.update(block);
+          await target.write([block], bytes);
+          bytes += block.length;
+        }
+        if (sum !== (await readTrailer(from, entry))) {
+          throw corrupt(`${JSON.stringify(entry.path)} in segment ${segment} with another checksum than was committed`);
+        }
+      } finally {
+        await from.close();
+      }
+    }
+    await target.datasync();
+    return { bytes, sha256: hash.digest('hex') };
+  } finally {
+    await target.close();
+  }
+}
+
+/** A block is overwritten by the next one. */
+async function* blocks(file: OpenFile, offset: number, bytes: number): AsyncGenerator<Uint8Array, void, void> {
+  const block = Buffer.allocUnsafe(Math.min(blockBytes, bytes));
+  for (let done = 0; done < bytes;) {
+    const part = block.subarray(0, Math.min(block.length, bytes - done));
+    const count = await file.read(part, offset + done);
+    if (count < part.length) throw corrupt(`nothing behind ${offset + done + count}`);
+    yield part;
+    done += part.length;
+  }
+}
+
+/** Whether something stands there that is not the very file: an earlier try of sealing may have put that in place. */
+async function holdsOther(fileSystem: FileSystem, path: string, bytes: number, sha256: string): Promise<boolean> {
+  let file: OpenFile;
+  try {
+    file = await fileSystem.open(path, 'read');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+  try {
+    if ((await file.sizeBytes()) !== bytes) return true;
+    const hash = createHash('sha256');
+    for await (const block of blocks(file, 0, bytes)) hash.update(block);
+    return hash.digest('hex') !== sha256;
+  } catch (error) {
+    if (errnoOf(error) === 'EISDIR') return true;
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+async function eachAtOnce<T>(items: readonly T[], work: (item: T, index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const run = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next;
+      next += 1;
+      try {
+        await work(items[index] as T, index);
+      } catch (error) {
+        next = items.length;
+        throw error;
+      }
+    }
+  };
+  const runs = Array.from({ length: limits.customPublishAtOnceMax }, run);
+  // All have stopped before the first failure is told: nothing is written behind the caller's back.
+  await Promise.allSettled(runs);
+  await Promise.all(runs);
+}
+
+/** What an earlier try has left. */
+async function clear(fileSystem: FileSystem, dir: string): Promise<void> {
+  let names: readonly string[];
+  try {
+    names = await fileSystem.list(dir);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  for (const name of names) await fileSystem.remove(join(dir, name));
+  await fileSystem.removeDir(dir);
+  await fileSystem.syncDir(dirname(dir));
+}
+
+/** Opened for each use: a large result has a segment of its own, and there may be thousands of them. */
+async function openSegment({ fileSystem, stagingDir }: PublishOptions, segment: number): Promise<OpenFile> {
+  try {
+    return await fileSystem.open(join(stagingDir, stagingName(segment)), 'read');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') throw corrupt(`no segment ${segment}`);
+    throw error;
+  }
+}

@@ -1,0 +1,258 @@
+/** Files of user code from a host's folder over its archive to the output folder: the same as one worker would have left. */
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { combineCrc32 } from '../../common/core/crc32-combine.ts';
+import { limits } from '../../common/core/limits.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { customPathDefect } from '../../common/storage/custom-path.ts';
+import {
+  publishCustomFiles,
+  type PublishedFiles,
+  type StagedArchive,
+} from '../../coordinator/output/custom-publish.ts';
+import { stagingName } from '../../coordinator/output/staging-files.ts';
+import { CustomFolder } from '../../worker/pool/custom-folder.ts';
+import { ResultBody } from '../../worker/pool/result-body.ts';
+import { failing } from '../helpers/failing.ts';
+import { Random } from '../sim/world.ts';
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'batchmill-custom-unit-'));
+  for (const name of ['host', 'staging', 'out']) mkdirSync(join(dir, name));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const host = (...path: string[]): string => join(dir, 'host', ...path);
+
+function write(root: string, path: string, how: 'append' | 'whole', text: string): void {
+  mkdirSync(dirname(join(root, path)), { recursive: true });
+  (how === 'append' ? appendFileSync : writeFileSync)(join(root, path), text);
+}
+
+function contents(root: string): Record<string, string> {
+  const names = (readdirSync(root, { recursive: true }) as string[]).filter((name) =>
+    statSync(join(root, name)).isFile(),
+  );
+  return Object.fromEntries(names.sort().map((name) => [name, readFileSync(join(root, name), 'utf8')]));
+}
+
+async function bytesOf(body: ResultBody): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of body.pieces()) pieces.push(piece);
+  await body.discard();
+  return Buffer.concat(pieces);
+}
+
+/** The archive of one attempt. */
+async function collected(folder: CustomFolder, appended: readonly string[] = []): Promise<Buffer> {
+  const body = new ResultBody(join(dir, 'spool'));
+  body.append(Buffer.from('rows\n'));
+  body.beginCustom();
+  await folder.collect(new Set(appended), body);
+  const { rows, custom } = body;
+  const bytes = await bytesOf(body);
+  expect(rows).toEqual({ bytes: 5, crc32: crc32('rows\n') });
+  expect(custom).toEqual({ bytes: bytes.length - 5, crc32: crc32(bytes.subarray(5)) });
+  return bytes.subarray(5);
+}
+
+/** Each archive in a segment of its own. */
+async function published(archives: readonly Buffer[]): Promise<PublishedFiles> {
+  const staged = archives.flatMap((archive, index): StagedArchive[] => {
+    writeFileSync(join(dir, 'staging', stagingName(index + 1)), archive);
+    return archive.length === 0 ? [] : [{ segment: index + 1, offset: 0, length: archive.length }];
+  });
+  return await publishCustomFiles({
+    dir: join(dir, 'out'),
+    stagingDir: join(dir, 'staging'),
+    archives: staged,
+    job: 'job',
+    outputFileName: 'predictions.csv',
+    fileSystem: nodeFileSystem,
+  });
+}
+
+describe('checksums', () => {
+  it('of two pieces are combined to that of both', () => {
+    const random = new Random(5);
+    for (let round = 0; round < 200; round += 1) {
+      const [a, b] = [random.between(0, 3_000), random.between(0, 3_000)].map((length) =>
+        Buffer.from(Array.from({ length }, () => random.between(0, 255))),
+      ) as [Buffer, Buffer];
+      expect(combineCrc32(crc32(a), crc32(b), b.length)).toBe(crc32(Buffer.concat([a, b])));
+    }
+  });
+});
+
+describe('the folder of a host', () => {
+  it('gives each file once, then only what is added', async () => {
+    const folder = new CustomFolder(host(), 'predictions.csv');
+    await folder.begin();
+    write(host(), 'a/b.txt', 'whole', 'one');
+    const first = await collected(folder);
+    expect((await collected(folder)).length).toBe(0);
+    write(host(), 'a/b.txt', 'append', '+two');
+    const second = await collected(folder);
+    expect(second.toString('latin1')).toContain('+two');
+    expect(second.toString('latin1')).not.toContain('one+');
+    expect((await published([first, second])).files).toMatchObject([{ path: 'a/b.txt', bytes: 7, mini_batches: 2 }]);
+    expect(contents(join(dir, 'out'))).toEqual({ 'a/b.txt': 'one+two' });
+  });
+
+  it('is as before after a failed attempt: new files gone, appended ones cut', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'log', 'append', '1');
+    const first = await collected(folder, ['log']);
+    write(host(), 'log', 'append', '2');
+    write(host(), 'new', 'whole', 'x');
+    symlinkSync('/etc/hostname', host('link'));
+    expect(await folder.undo()).toBe(true);
+    expect(contents(host())).toEqual({ log: '1' });
+    write(host(), 'log', 'append', '3');
+    const third = await collected(folder, ['log']);
+    await published([first, third]);
+    expect(contents(join(dir, 'out'))).toEqual({ log: '13' });
+  });
+
+  it('says so when a failed attempt has changed or removed an older file', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'a', 'whole', 'old');
+    await collected(folder);
+    write(host(), 'a', 'whole', 'other');
+    expect(await folder.undo()).toBe(false);
+    rmSync(host('a'));
+    expect(await folder.undo()).toBe(false);
+  });
+
+  it('gives what init() wrote to the first attempt that succeeds', async () => {
+    write(host(), 'init', 'whole', 'i');
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'lost', 'whole', 'x');
+    expect(await folder.undo()).toBe(true);
+    await published([await collected(folder)]);
+    expect(contents(join(dir, 'out'))).toEqual({ init: 'i' });
+    expect((await collected(folder)).length).toBe(0);
+  });
+
+  it('forgets the oldest whole files, and none that grows', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    const count = limits.customFilesKept + 10;
+    write(host(), 'log', 'append', '1');
+    for (let file = 0; file < count; file += 1) write(host(), `f${String(file).padStart(4, '0')}`, 'whole', 'x');
+    await collected(folder, ['log']);
+    expect(readdirSync(host())).toHaveLength(limits.customFilesKept);
+    expect([existsSync(host('log')), existsSync(host('f0000'))]).toEqual([true, false]);
+    expect((await collected(folder)).length).toBe(0);
+  });
+
+  it('refuses links', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    symlinkSync('/etc/hostname', host('link'));
+    await expect(collected(folder)).rejects.toThrow(failing('CUSTOM_OUTPUT_INVALID', '"link"'));
+  });
+});
+
+it.each([
+  ['a/../b', true],
+  ['/a', true],
+  ['_SUCCESS', true],
+  ['_manifest.json.tmp', true],
+  ['_logs/x', true],
+  ['x.partial', true],
+  ['predictions.csv', true],
+  ['a\nb', true],
+  ['a'.repeat(limits.customPathBytesMax + 1), true],
+  ['a/_SUCCESS', false],
+  ['a/predictions.csv', false],
+  ['.hidden', false],
+  ['naïve name.parquet', false],
+])('whether %j is refused as a name: %s', (path, isRefused) => {
+  expect(customPathDefect(path, 'predictions.csv') !== null).toBe(isRefused);
+});
+
+describe('publishing', () => {
+  it('finds damage', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'a', 'whole', 'content');
+    const archive = await collected(folder);
+    const damaged = Buffer.from(archive.toString('latin1').replace('content', 'contemt'), 'latin1');
+    await expect(published([damaged])).rejects.toThrow(failing('OUTPUT_CORRUPT', '"a"'));
+    await expect(published([archive.subarray(0, -1)])).rejects.toThrow(failing('OUTPUT_CORRUPT', 'behind its archive'));
+    expect(contents(join(dir, 'out'))['a']).toBeUndefined();
+  });
+
+  it('comes to the same when it is done again, with pieces of the first try about', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'a/b', 'whole', 'content');
+    const archive = await collected(folder);
+    const first = await published([archive]);
+    mkdirSync(join(dir, 'out', '_custom.partial'));
+    writeFileSync(join(dir, 'out', '_custom.partial', '0'), 'half');
+    expect(await published([archive])).toEqual(first);
+    expect(contents(join(dir, 'out'))).toEqual({ 'a/b': 'content' });
+  });
+});
+
+describe('mini-batches on several hosts', () => {
+  const seeds = Array.from({ length: 25 }, (_, index) => index + 1);
+
+  it.each(seeds)('leave what one worker in input order leaves (%i)', async (seed) => {
+    const random = new Random(seed);
+    const hosts = Array.from({ length: random.between(1, 4) }, (_, index) => host(String(index)));
+    const folders = hosts.map((root) => {
+      mkdirSync(root);
+      return new CustomFolder(root, 'predictions.csv');
+    });
+    for (const folder of folders) await folder.begin();
+    const sequential = join(dir, 'sequential');
+    mkdirSync(sequential);
+    // A file is either appended to or written whole: a script that does both has no order to be held to.
+    const scripts = Array.from({ length: random.between(1, 12) }, (_, batch) =>
+      Array.from({ length: random.between(0, 4) }, () => {
+        const how = random.chance(0.5) ? ('append' as const) : ('whole' as const);
+        const path = `${random.pick(['', 'sub/', 'sub/deep/'])}${how}-${random.between(0, 2)}`;
+        return { how, path, text: `${batch}:${'x'.repeat(random.between(0, 50))};` };
+      }),
+    );
+    for (const script of scripts) for (const { path, how, text } of script) write(sequential, path, how, text);
+    const order = scripts.map((_, batch) => ({ batch, at: random.next() })).sort((a, b) => a.at - b.at);
+    const archives: Buffer[] = scripts.map(() => Buffer.alloc(0));
+    for (const { batch } of order) {
+      const index = random.between(0, hosts.length - 1);
+      const [root, folder] = [hosts[index] as string, folders[index] as CustomFolder];
+      if (random.chance(0.3)) {
+        write(root, 'sub/append-0', 'append', 'of a failed attempt');
+        write(root, `junk-${batch}`, 'whole', 'junk');
+        expect(await folder.undo()).toBe(true);
+      }
+      const script = scripts[batch] ?? [];
+      for (const { path, how, text } of script) write(root, path, how, text);
+      const appended = script.filter(({ how }) => how === 'append').map(({ path }) => path);
+      archives[batch] = await collected(folder, appended);
+    }
+    await published(archives);
+    expect(contents(join(dir, 'out'))).toEqual(contents(sequential));
+  });
+});
