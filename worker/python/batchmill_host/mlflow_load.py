@@ -76,4 +76,4 @@ def _lacks(folder: str, error: ImportError, who: str) -> str:
 
 
 def _others(found: List[Difference]) -> str:
-    return f" ({len(found) - 1} more packages differ)" if len(found) > 1 else ""
+    return f" (packages that differ: {len(found)})" if len(found) > 1 else ""
