@@ -50,7 +50,8 @@ def load_failure(folder: str, error: BaseException) -> HostFailure:
     """MODEL_INVALID, with the versions that differ when they are likely to be the reason."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return HostFailure(INVALID, _lacks(folder, error, "the model"), user_traceback(error))
-    message = f"the model cannot be loaded: {name_exception(error)}"
+    # Libraries in C add a stack of their own to the text; the detail has all of it.
+    message = f"the model cannot be loaded: {name_exception(error).splitlines()[0]}"
     found = differences(folder)
     guilty = blamed(found, error) or found[:3]
     if guilty:
@@ -75,4 +76,4 @@ def _lacks(folder: str, error: ImportError, who: str) -> str:
 
 
 def _others(found: List[Difference]) -> str:
-    return f" ({len(found) - 1} more packages differ)" if len(found) > 1 else ""
+    return f" (packages that differ: {len(found)})" if len(found) > 1 else ""

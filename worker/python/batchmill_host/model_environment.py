@@ -36,13 +36,17 @@ def wanted_packages(folder: str) -> List[str]:
 
 
 def differences(folder: str) -> List[Difference]:
-    """Packages whose major or minor version is another one here than the model was saved with."""
+    """Packages whose major or minor version is another one here than the model was saved with.
+
+    The model's own libraries first, as MLmodel names them; last those that are not here at all, which it may never use.
+    """
     found = []
     for package, saved in _pinned(folder).items():
         here = _installed(package)
         if here is None or here.split(".")[:2] != saved.split(".")[:2]:
             found.append(Difference(package, saved, here))
-    return found
+    own = _flavor_versions(folder)
+    return sorted(found, key=lambda difference: (difference.package not in own, difference.found is None))
 
 
 def blamed(found: List[Difference], error: BaseException) -> List[Difference]:
@@ -78,11 +82,14 @@ def _pinned(folder: str) -> Dict[str, str]:
             match = _PINNED.match(line)
             if match:
                 pinned.setdefault(_canonical(match.group(1)), match.group(2))
-    for line in _lines(folder, "MLmodel"):
-        match = _FLAVOR_VERSION.match(line)
-        if match:
-            pinned.setdefault(_FLAVOR_PACKAGES.get(match.group(1), match.group(1)), match.group(2))
+    for package, version in _flavor_versions(folder).items():
+        pinned.setdefault(package, version)
     return {name: version for name, version in pinned.items() if name not in _IGNORED}
+
+
+def _flavor_versions(folder: str) -> Dict[str, str]:
+    matches = (_FLAVOR_VERSION.match(line) for line in _lines(folder, "MLmodel"))
+    return {_FLAVOR_PACKAGES.get(match.group(1), match.group(1)): match.group(2) for match in matches if match}
 
 
 def _canonical(name: str) -> str:
