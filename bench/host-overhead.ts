@@ -59,7 +59,7 @@ function bareRound(): number[] {
 
 async function hostRound(): Promise<number[]> {
   const scorer = { kind: 'python', script: 'batch_driver.py' } as const;
-  const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: {}, modelDir: null, outputDir: null };
+  const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: {}, modelDir: null };
   const host = await HostProcess.start({
     ...hostCommand({ scorer, python, environment }),
     cwd: dir,
