@@ -59,7 +59,7 @@ function bareRound(): number[] {
 
 async function hostRound(): Promise<number[]> {
   const scorer = { kind: 'python', script: 'batch_driver.py' } as const;
-  const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: {}, modelDir: null };
+  const environment = { node: { PATH: '/usr/bin:/bin' }, deployment: {}, modelDir: null, outputDir: null };
   const host = await HostProcess.start({
     ...hostCommand({ scorer, python, environment }),
     cwd: dir,
@@ -69,7 +69,6 @@ async function hostRound(): Promise<number[]> {
       scorer,
       settings: { outputFormat: 'azure', outputAction: 'append_row', loggingLevel: 'info' },
       modelDir: null,
-      outputDir: null,
       modelPath: null,
       codeDir,
       customDir: join(dir, 'custom'),
