@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { commandEnvironment } from '../common/config/process-settings.ts';
+import { commandEnvironment, environmentsDirSetting } from '../common/config/process-settings.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { reasonOf } from '../common/io/errno.ts';
@@ -90,6 +90,7 @@ function startNodes(
         slots,
         python,
         scratchDir: join(home, name),
+        environmentsDir: environmentsDirSetting(),
         environment: commandEnvironment(),
         log: warnings,
         clock: systemClock,
