@@ -91,7 +91,7 @@ def run(mini_batch):
     return [six.__version__ + " " + str("elsewhere" in " ".join(sys.path)) + " " + os.environ["VIRTUAL_ENV"] for _ in mini_batch]
 `;
 
-describe('a job with a conda file', () => {
+describe('a job with a conda file', { timeout: 240_000 }, () => {
   it('runs in the environment that it asks for, which people see being built, and which stays', async () => {
     await joinNode(2);
     const wanted = conda(['python', 'pip', { pip: ['azureml-core', 'six==1.16.0'] }]);
