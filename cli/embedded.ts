@@ -5,7 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { commandEnvironment } from '../common/config/process-settings.ts';
+import { commandEnvironment, environmentsDirSetting } from '../common/config/process-settings.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { createLog, type Log } from '../common/io/log.ts';
@@ -90,6 +90,7 @@ function startNodes(
         slots,
         python,
         scratchDir: join(home, name),
+        environmentsDir: environmentsDirSetting(),
         environment: commandEnvironment(),
         log: warnings,
         clock: systemClock,

@@ -69,8 +69,7 @@ export class WorkerShell {
     this.#state = newWorkerState({ slots, joinMsMax });
     this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
     const tell = (command: WorkerCommand): void => this.#tell(command);
-    const { environmentsDir } = this.#files;
-    const { scratchDir } = options;
+    const { scratchDir, environmentsDir = this.#files.environmentsDir } = options;
     this.#setup = new HostSetup({ environmentsDir, scratchDir, python, slots, environment, clock, delay, log });
     const hostLogBytesMax = options.hostLogBytesMax ?? limits.hostLogBytesMax;
     const { name: node } = options.request;

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly python: string | null;
   /** Absolute; may be shared by several nodes of one machine. */
   readonly scratchDir: string;
+  /** Built environments; absolute. Default: in the scratch folder. */
+  readonly environmentsDir?: string;
   /** Of this process; scoring hosts are passed a chosen part of it. */
   readonly environment: Environment;
   readonly log: Log;

@@ -2,7 +2,7 @@
  * Settings of the processes: flags before environment before default, resolved once. The only place, with the entry
  * files of host processes, that reads the environment.
  */
-import { availableParallelism, hostname, tmpdir } from 'node:os';
+import { availableParallelism, homedir, hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
 import { parseAddress, requireLoopback, type Address } from './address.ts';
@@ -104,6 +104,12 @@ export function pythonSetting(flag: string | undefined, environment: Environment
 /** Tool that makes conda environments: a path or a name; null: micromamba, mamba or conda, whichever is on PATH. */
 export function condaSetting(environment: Environment): string | null {
   return environment['BATCHMILL_CONDA'] || null;
+}
+
+/** Where `run`, whose other files go with it, keeps built environments for the next time. Absolute. */
+export function environmentsDirSetting(environment: Environment = process.env): string {
+  const cache = environment['XDG_CACHE_HOME'] || join(environment['HOME'] || homedir(), '.cache');
+  return resolve(cache, 'batchmill', 'environments');
 }
 
 /** Where the coordinator's HTTP API is, as clients reach it. @throws USAGE */

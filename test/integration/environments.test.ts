@@ -106,7 +106,17 @@ async function refusal(promise: Promise<unknown>): Promise<BatchError> {
   );
 }
 
-describe('an environment of pip packages', () => {
+/** Each makes several environments, which takes the time of a busy machine. */
+const patient = { timeout: 240_000 };
+
+/** Makes them ten times faster than pip. */
+function testUv(): string {
+  const uv = join(dirname(testPython()), 'uv');
+  if (existsSync(uv)) return uv;
+  throw new Error(`${uv} is not there: \`npm test\` installs it from test/requirements.txt`);
+}
+
+describe('an environment of pip packages', patient, () => {
   it('is made once, told of while it is made, and there for later nodes', async () => {
     const told: string[] = [];
     const first = environments();
@@ -206,15 +216,15 @@ describe('an environment of pip packages', () => {
   });
 
   it('whose interpreter is gone is made anew', async () => {
-    const made = await environments().prepare(conda(six), waiter());
+    const made = await environments({ tools: { uv: testUv() } }).prepare(conda(six), waiter());
     rmSync(join(dirname(pythonOf(made)), 'python'));
-    const node = environments();
+    const node = environments({ tools: { uv: testUv() } });
     expect(ask(await node.prepare(conda(six), waiter()), 'import six; print(six.__version__)')).toBe('1.16.0');
     expect(node.builds).toBe(1);
   });
 
   it('leaves when no job has used it for long', async () => {
-    const node = environments();
+    const node = environments({ tools: { uv: testUv() } });
     const made = await node.prepare(conda(six), waiter());
     await node.sweep();
     expect(existsSync(pythonOf(made))).toBe(true);
@@ -226,11 +236,9 @@ describe('an environment of pip packages', () => {
   });
 });
 
-describe('uv', () => {
+describe('uv', patient, () => {
   it('makes the environment where the node has it', async () => {
-    const uv = join(dirname(testPython()), 'uv');
-    if (!existsSync(uv)) throw new Error(`${uv} is not there: \`npm test\` installs it from test/requirements.txt`);
-    const node = environments({ tools: { uv } });
+    const node = environments({ tools: { uv: testUv() } });
     const made = await node.prepare(conda(six), waiter());
     expect(ask(made, 'import six; print(six.__version__)')).toBe('1.16.0');
     expect(lines.join('')).toContain('tool=uv');
@@ -242,7 +250,7 @@ describe('uv', () => {
   });
 });
 
-describe('a conda tool', () => {
+describe('a conda tool', patient, () => {
   it('is called with the file, and what it makes is used', async () => {
     const calls = join(dir, 'calls');
     const real = testPython();

@@ -248,6 +248,10 @@ describe('what an installer says', () => {
       ['  × No solution found when resolving dependencies:', '  ╰─▶ Because you require a and b,', '      it fails.'],
       'No solution found when resolving dependencies: Because you require a and b, it fails.',
     ],
+    [
+      ['Using Python 3.11', 'error: No solution found', '  cause: Because you require a and b,', 'hint: none'],
+      'No solution found Because you require a and b,',
+    ],
     [['Solving…', 'LibMambaUnsatisfiableError: nothing provides x'], 'LibMambaUnsatisfiableError: nothing provides x'],
     [['error    libmamba Could not solve'], 'libmamba Could not solve'],
     [['one', 'the last'], 'the last'],

@@ -13,6 +13,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { getuid } from 'node:process';
 import { z } from 'zod';
 import type { Environment } from '../../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
@@ -187,13 +188,16 @@ export class Environments {
   /** What is there and works; null when it must be built. */
   async #ready(key: string): Promise<Prepared | null> {
     const path = join(this.#options.root, key, 'ready.json');
+    const entry = await stat(path).catch(ignoreMissing);
+    // Nobody else decides which program runs as this user.
+    if (entry === undefined || (entry.uid !== 0 && entry.uid !== getuid?.())) return null;
     const text = await readFile(path, 'utf8').catch(ignoreMissing);
     if (text === undefined) return null;
     const ready = readySchema.safeParse(parseJson(text)).data;
     if (!ready || (!this.#known.has(key) && !(await works(ready.runner)))) return null;
     this.#known.add(key);
     const seconds = this.#options.clock.wall() / 1_000;
-    // Only for `sweep`; an environment that another user has built is as good.
+    // Only for `sweep`.
     await utimes(path, seconds, seconds).catch(() => undefined);
     return ready;
   }

@@ -38,11 +38,13 @@ export function essentialLine(lines: readonly string[]): string {
     const at = lines.findIndex((line) => pattern.test(line));
     if (at < 0) continue;
     const line = lines[at] as string;
-    // uv draws a tree below its first line, which is no sentence without it.
-    const tree = line.trimStart().startsWith('×') ? lines.slice(at + 1) : [];
+    // uv goes on below its first line, which is no sentence without it.
+    const rest = lines.slice(at + 1);
+    const end = rest.findIndex((one) => !/^\s/.test(one));
+    const below = rest.slice(0, end < 0 ? undefined : end);
     const said = [
       line.replace(/^\s*(×|ERROR:|error:?\s)\s*/, ''),
-      ...tree.map((one) => one.replace(/^[\s│╰─▶├]+/, '')),
+      ...below.map((one) => one.replace(/^[\s│╰─▶├]+(cause:\s*)?/, '')),
     ];
     return said.filter((one) => one !== '').join(' ');
   }
