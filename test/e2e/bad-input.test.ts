@@ -100,6 +100,13 @@ describe('refused before anything is scored', () => {
     expectRefusal(await run('d.yml'), 'CONFIG_UNKNOWN_KEY', 2, /d\.yml:4:1.*did you mean mini_batch_size\?/s);
   });
 
+  test('a syntax error in Python, with its place and its line', async () => {
+    write('in/a.txt', 'a');
+    write('score.py', 'def init():\n    pass\n\ndef run(mini_batch:\n    return []\n');
+    expectRefusal(await run('score.py'), 'SCRIPT_INVALID', 2, /score\.py:4.*def run\(mini_batch:/s);
+    expect(existsSync(join(dir, 'out'))).toBe(false);
+  });
+
   test('a deployment, a model or a script that does not exist', async () => {
     write('in/a.txt', 'a');
     expectRefusal(await run('nothing.yml'), 'DEPLOYMENT_NOT_FOUND', 3, /nothing\.yml/);
@@ -110,12 +117,10 @@ describe('refused before anything is scored', () => {
 });
 
 describe('a scorer that cannot score fails the job at once', () => {
-  const syntaxPython = 'def init():\n    pass\n\ndef run(mini_batch:\n    return []\n';
   const syntaxTypescript = 'export function run(files: string[]) {\n  return files.map((file => 1);\n}\n';
   test.each([
     ['a model that is not ONNX', 'model.onnx', 'this is no model', 'MODEL_INVALID', /model/],
     ['an empty model file', 'model.onnx', '', 'MODEL_INVALID', /model/],
-    ['a syntax error in Python', 'score.py', syntaxPython, 'SCRIPT_INVALID', /score\.py.*4/s],
     ['Python without run()', 'score.py', 'def init():\n    pass\n', 'SCRIPT_INVALID', /run/],
     ['an import that fails in Python', 'score.py', 'import no_such_module\n', 'SCRIPT_INVALID', /no_such_module/],
     ['a syntax error in TypeScript', 'score.ts', syntaxTypescript, 'SCRIPT_INVALID', /score\.ts:2:\d+/],

@@ -166,7 +166,8 @@ describe('files of a Python script', () => {
     );
     expect(manifest.custom_counts).toEqual({ files: 11, bytes: 8 * 7 + 8 * 10 + 4 + 7, overwritten: 3, error: null });
     expect(manifest.custom_files.map(({ path, mini_batches }) => [path, mini_batches])).toContainEqual(['all.csv', 4]);
-    expect(existsSync(join(dir, 'state', 'jobs', job.name, 'staging'))).toBe(false);
+    // Cleared once the job's end is written, which is when it was read above.
+    await expect.poll(() => existsSync(join(dir, 'state', 'jobs', job.name, 'staging'))).toBe(false);
   });
 
   test('of an attempt that raises are not there, and its neighbours lose nothing', async () => {
@@ -225,6 +226,40 @@ def run(mini_batch):
     expect(error?.code).toBe('CUSTOM_OUTPUT_INVALID');
     expect(error?.message).toContain(named);
     expect(published()).toEqual({});
+  });
+});
+
+describe('files of a JavaScript script', () => {
+  test('that many hosts append to are joined in input order, also when attempts fail in between', async () => {
+    await joinNode('a', 2);
+    await joinNode('b', 2);
+    const script = `
+import { appendFile } from 'node:fs/promises';
+import { appendFileSync, createWriteStream, openSync, writeSync, closeSync } from 'node:fs';
+import { once } from 'node:events';
+import { basename, join } from 'node:path';
+export async function run(files, { outputDir }) {
+  if (outputDir !== process.env.AZUREML_BI_OUTPUT_PATH) throw new Error('another folder');
+  const text = files.map((file) => basename(file) + ' ').join('');
+  appendFileSync(join(outputDir, 'sync.txt'), text);
+  await appendFile(join(outputDir, 'promise.txt'), text);
+  const file = openSync(join(outputDir, 'open.txt'), 'a');
+  writeSync(file, text);
+  closeSync(file);
+  const stream = createWriteStream(join(outputDir, 'stream.txt'), { flags: 'a' });
+  stream.end(text);
+  await once(stream, 'close');
+  if (text.includes('f07') || (text.includes('f11') && files.length > 1)) throw new Error('poison');
+  return files.map((file) => basename(file));
+}
+`;
+    const job = await ran({ script, name: 'score.mjs', files: 24 });
+    expect(job).toMatchObject({ status: 'Completed', rows: 23, files: { failed: 1 } });
+    const text = names(24)
+      .filter((name) => name !== 'f07.txt')
+      .map((name) => `${name} `)
+      .join('');
+    expect(published()).toEqual({ 'open.txt': text, 'promise.txt': text, 'stream.txt': text, 'sync.txt': text });
   });
 });
 

@@ -226,20 +226,21 @@ def run(mini_batch):
   });
 
   it.each([
-    ['an exit', 'raise SystemExit(3)', 'SystemExit: 3'],
-    ['an interrupt', 'raise KeyboardInterrupt', 'KeyboardInterrupt'],
+    ['an exit', 'raise SystemExit(3)', 'SCORER_FAILED', 'SystemExit: 3'],
+    ['an interrupt', 'raise KeyboardInterrupt', 'SCORER_FAILED', 'KeyboardInterrupt'],
     [
       'an exception whose text fails',
       'raise type("E", (Exception,), {"__str__": lambda self: 1 / 0})()',
+      'SCORER_FAILED',
       'E: (its text cannot be had: __str__ raised)',
     ],
-    ['running out of memory', 'bytearray(1 << 60)', 'MemoryError'],
-  ])('reports %s in run() and lives on', async (_, line, message) => {
+    ['running out of memory', 'bytearray(1 << 60)', 'SCORER_OUT_OF_MEMORY', 'MemoryError'],
+  ])('reports %s in run() and lives on', async (_, line, code, message) => {
     bench.code('batch_driver.py', `def run(mini_batch):\n    ${line}\n`);
     const host = await bench.start();
     for (let round = 0; round < 2; round += 1) {
       const outcome = failed(await host.score(bench.files('a'), patience));
-      expect(outcome).toMatchObject({ isHostDead: false, failure: { code: 'SCORER_FAILED', message } });
+      expect(outcome).toMatchObject({ isHostDead: false, failure: { code, message } });
     }
   });
 

@@ -345,3 +345,36 @@ function failed(index: number): {
 } {
   return { index, code: 'INPUT_UNREADABLE', message: 'EACCES' };
 }
+
+describe('a result with files of user code', () => {
+  it('is staged whole even when it is next, and its files keep the segment until the job is sealed', () => {
+    const { h, a, tokens } = leased(2);
+    const [t0, t1] = tokens as Three;
+    h.result(a, t0, { length: 20, customLength: 100 });
+    expect(h.take()).toEqual([{ kind: 'stage', job, token: t0, segment: 1, offset: 0 }]);
+    h.written(t0);
+    expect(h.takeOf('copy')).toMatchObject([{ from: [{ segment: 1, offset: 0, length: 20 }], toOffset: 2 }]);
+    h.copied();
+    h.commit(a, t1, { length: 0, customLength: 7 });
+    expect(h.takeOf('stage')).toEqual([{ kind: 'stage', job, token: t1, segment: 1, offset: 120 }]);
+    expect(h.job.state).toBe('Finalizing');
+    expect([...h.job.custom.values()]).toEqual([
+      { segment: 1, offset: 20, length: 100, crc32: 9 },
+      { segment: 1, offset: 120, length: 7, crc32: 9 },
+    ]);
+    expect([...h.job.segments]).toEqual([[1, 2]]);
+    const again = h.restart();
+    expect([...again.job.custom]).toEqual([...h.job.custom]);
+    h.give({ kind: 'sealed', job, wallMs: 0 });
+    expect([h.job.custom.size, h.job.segments.size]).toEqual([0, 0]);
+  });
+
+  it('leaves nothing in the ledger when its rows are withdrawn', () => {
+    const { h, a, tokens } = leased(2);
+    const [t0, t1] = tokens as Three;
+    h.commit(a, t1, { columns: ['b:int'], customLength: 50 });
+    expect(h.job.custom.size).toBe(1);
+    h.commit(a, t0);
+    expect([h.job.custom.size, h.job.segments.size]).toEqual([0, 0]);
+  });
+});

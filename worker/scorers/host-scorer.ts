@@ -10,7 +10,10 @@ export interface ScorePort {
   emit(pieces: Iterable<Uint8Array>): Promise<void>;
 }
 
-export type Scored = Omit<ResultSummary, 'runSeconds'>;
+export interface Scored extends Omit<ResultSummary, 'runSeconds'> {
+  /** Paths within the custom folder that were opened for appending; left out by scorers that write no files. */
+  readonly appended?: readonly string[];
+}
 
 /** A scorer whose init() is done. One mini-batch at a time. */
 export interface HostScorer {

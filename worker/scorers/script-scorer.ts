@@ -2,6 +2,7 @@
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
+import { watchAppends } from './append-watch.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { loadScript, type ScriptModule } from './script-module.ts';
 import { encodeResult } from './script-result.ts';
@@ -15,6 +16,8 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
   if (host.codeDir === null) {
     throw new BatchError('SCRIPT_INVALID', `the deployment has no code folder to find ${scorer.script} in`);
   }
+  // Before the script is imported, which takes what it finds.
+  const takeAppended = watchAppends(host.customDir);
   const script = await loadScript(host.codeDir, scorer.script);
   const context: ScorerContext = Object.freeze({
     modelPath: host.modelPath,
@@ -26,7 +29,14 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
   });
   await script.init?.(context);
   return {
-    score: (files, port) => score({ script, host, context }, files, port),
+score: async (files, port) => {
+      try {
+        return { ...(await score({ script, host, context }, files, port)), appended: takeAppended() };
+      } finally {
+        // What a failed mini-batch has opened is taken back, and says nothing about the next.
+        takeAppended();
+      }
+    },
     close: async () => {
       await script.shutdown?.();
     },
