@@ -30,13 +30,14 @@ function blindTo(hidden: string): readonly string[] {
 }
 
 const [unshare = '', ...unshareArgs] = blindTo(tmpdir());
+/** The Python of the tests has what the example's conda file asks for, so nothing is built. */
+const withPackages = ['--environment', testPython()];
 const canHide = spawnSync(unshare, [...unshareArgs, 'true']).status === 0;
 if (!canHide)
   console.warn('SKIPPED: `unshare --mount` is not allowed here, so no node can be made blind to the inputs');
 
 async function runHere(deployment: string, input: string, nodes: number): Promise<string> {
   const out = join(dir, `run-${nodes}`);
-  const python = ['--python', testPython()];
   const args = [
     'run',
     deployment,
@@ -48,7 +49,7 @@ async function runHere(deployment: string, input: string, nodes: number): Promis
     String(nodes),
     '--slots',
     '1',
-    ...python,
+    ...withPackages,
   ];
   const end = await runProgram(args, { cwd: dir });
   expect(end.code, end.stderr).toBe(0);
@@ -67,16 +68,16 @@ describe.skipIf(!canHide)('run with one node, run with two, and a cluster in whi
     expect(readOutput(await runHere(deployment, input, 2)).sha256).toBe(one.sha256);
 
     const cluster = await ClusterProcesses.start({ dir });
-    const options = { slots: 1, python: testPython() };
+    const options = { slots: 1 };
     await cluster.startWorker('node-blind', { ...options, prefix: blindTo(shared) });
-    const alone = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'blind')]);
+    const alone = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'blind'), ...withPackages]);
     await cluster.job(alone, (job) => job.status === 'Completed', 'completed', 120_000);
     const blind = readOutput(join(dir, 'blind'));
     expect(blind.sha256).toBe(one.sha256);
     expect(new Set(blind.files.map((file) => file.node))).toEqual(new Set(['node-blind']));
 
     await cluster.startWorker('node-seeing', options);
-    const both = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'both')]);
+    const both = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'both'), ...withPackages]);
     await cluster.job(both, (job) => job.status === 'Completed', 'completed', 120_000);
     expect(readOutput(join(dir, 'both')).sha256).toBe(one.sha256);
     // The model came by its digest, and is there once for both jobs.
