@@ -103,7 +103,7 @@ describe('refused before anything is scored', () => {
   test('a syntax error in Python, with its place and its line', async () => {
     write('in/a.txt', 'a');
     write('score.py', 'def init():\n    pass\n\ndef run(mini_batch:\n    return []\n');
-    expectRefusal(await run('score.py'), 'SCRIPT_INVALID', 2, /score\.py:4.*def run\(mini_batch:/s);
+    expectRefusal(await run('score.py'), 'SCRIPT_INVALID', 1, /score\.py:4.*def run\(mini_batch:/s);
     expect(existsSync(join(dir, 'out'))).toBe(false);
   });
 
