@@ -29,7 +29,7 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
   });
   await script.init?.(context);
   return {
-score: async (files, port) => {
+    score: async (files, port) => {
       try {
         return { ...(await score({ script, host, context }, files, port)), appended: takeAppended() };
       } finally {
