@@ -137,12 +137,12 @@ export class HostSlots {
     await Promise.all(hosts.map(([number]) => this.#ends.get(number)));
   }
 
-  /** Kills all that are left. */
-  async close(): Promise<void> {
+  /** Ends all that are left. `stop`: those without a mini-batch may call their shutdown() first. */
+  async close(how: 'stop' | 'kill'): Promise<void> {
     for (const host of this.#hosts.values()) {
       host.stopping.abort(new Error('the worker node ends'));
       void host.process.then(
-        (process) => process.kill(),
+        (process) => (how === 'stop' ? process.stop() : process.kill()),
         () => undefined,
       );
     }

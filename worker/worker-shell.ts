@@ -323,7 +323,7 @@ export class WorkerShell {
     this.#over.abort(new Error('the worker node ends'));
     try {
       if (error === null) await this.#control?.end();
-      await this.#hosts.close();
+      await this.#hosts.close(error === null ? 'stop' : 'kill');
       // The connection outlives the hosts for what they said last.
       await this.#logs.close();
       this.#closeLink();

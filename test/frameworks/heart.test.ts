@@ -117,11 +117,14 @@ test('Parquet files of its own: one for each input file, and no predictions file
   const parquet = inputRows.map(([name]) => name.replace('.csv', '.parquet'));
   expect(readdirSync(output).filter((name) => /\.(parquet|csv|partial)$/.test(name))).toEqual(parquet);
   const read = `
-import sys, pandas as pd
+import os, sys, pandas as pd
 for path in sys.argv[1:]:
     table = pd.read_parquet(path)
     assert list(table.columns)[:2] == ["age", "sex"] and len(table.columns) == 14, table.columns
     print("\\n".join(str(value) for value in table["prediction"]))
+# The threads of pyarrow now and then abort an interpreter that ends by itself.
+sys.stdout.flush()
+os._exit(0)
 `;
   const { stdout } = await promisify(execFile)(python, ['-c', read, ...parquet.map((name) => join(output, name))]);
   expect(stdout.trim().split('\n')).toEqual(await predictions());

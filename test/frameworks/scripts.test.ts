@@ -119,7 +119,8 @@ test.each(['mlflow', 'stand-in'])('log_param and log_metric need no set-up: %s',
     deployment: folder,
     input: writeInputs(join(dir, 'in'), words),
     output,
-    python: kind === 'mlflow' ? frameworkPython('mlflow') : testPython(),
+    // The one for TensorFlow has no MLflow.
+    python: frameworkPython(kind === 'mlflow' ? 'mlflow' : 'tensorflow'),
   });
   expect(readOutput(output).text).toBe('a.txt,12\nb b.txt,0\nc.txt,3\nd.txt,9\ne.txt,15\n');
   const kept = filesBelow(join(output, '_logs'));

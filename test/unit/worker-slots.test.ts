@@ -227,7 +227,7 @@ describe('leaving', () => {
     rig.turn();
     rig.fail(1, 'SCORER_FAILED', false);
     const events = rig.tell({ kind: 'close' });
-    expect(eventsOf(events, 'HostStopping').map(({ how }) => how)).toEqual(['kill', 'kill', 'kill']);
+    expect(eventsOf(events, 'HostStopping').map(({ how }) => how)).toEqual(['kill', 'kill', 'stop']);
     const message = rig.turn();
     expect(message).toMatchObject({ isLeaving: true, results: [], failures: [{ token: token(2) }] });
     expect(message?.returned).toEqual([token(1), token(4)]);

@@ -330,7 +330,8 @@ function* decideClose(state: WorkerState): Events {
     const isToTell = lease.state.kind === 'failed' && canTell;
     if (!isToTell) yield* forgetWork(state, lease, isDone ? 'closed' : 'returned');
   }
-  for (const slot of state.slots.keys()) yield* stopHost(state, slot, 'kill');
+  // A host that has nothing to do may end in its own way: shutdown() writes what it kept for last.
+  for (const [slot, held] of state.slots.entries()) yield* stopHost(state, slot, held.kind === 'idle' ? 'stop' : 'kill');
 }
 
 /** Gives back what no slot has begun, of one job or of all. */
