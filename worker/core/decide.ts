@@ -331,7 +331,8 @@ function* decideClose(state: WorkerState): Events {
     if (!isToTell) yield* forgetWork(state, lease, isDone ? 'closed' : 'returned');
   }
   // A host that has nothing to do may end in its own way: shutdown() writes what it kept for last.
-  for (const [slot, held] of state.slots.entries()) yield* stopHost(state, slot, held.kind === 'idle' ? 'stop' : 'kill');
+  for (const [slot, held] of state.slots.entries())
+    yield* stopHost(state, slot, held.kind === 'idle' ? 'stop' : 'kill');
 }
 
 /** Gives back what no slot has begun, of one job or of all. */
