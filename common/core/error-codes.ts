@@ -195,7 +195,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The worker node lacks the tool that the environment needs (conda, mamba or micromamba; Apptainer or Docker). Install it there, or name an interpreter that is there with --environment.',
   ),
   ENVIRONMENT_BUILD_FAILED: scorer(
-    'The packages of the environment cannot be installed; the message has the installer’s own last lines, the build log has all of them.',
+    'The packages of the environment cannot be installed; the message has the installer’s own last lines, the build log has all of them. Mend the file, have the Python that it asks for (or micromamba) on the worker nodes, or name an environment that is there: --environment PATH.',
     false,
   ),
   RESULT_SCHEMA_MISMATCH: scorer(
