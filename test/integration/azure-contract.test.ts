@@ -1,4 +1,4 @@
-/** What `run()` may return, and what the rows come to: points of Azure's contract on counts and mixed results. */
+/** Points of Azure's contract for scoring scripts that need a real host and stand in no other test. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { failedFiles } from '../../common/core/result.ts';
 import { openBench, patience, scored, textOf, type HostBench } from '../helpers/python-host.ts';
@@ -34,4 +34,41 @@ def run(mini_batch):
   expect(await textOf(second)).toBe("['d', False]\n");
   // The coordinator refuses rows of another schema: `azure` has none.
   expect([first, second].map((outcome) => scored(outcome).summary.schema)).toEqual([null, null]);
+});
+
+it('what a process prints that the script starts is in its log', async () => {
+  bench.code(
+    'batch_driver.py',
+    `import subprocess, sys
+def run(mini_batch):
+    subprocess.run([sys.executable, "-c", "import sys; print('from a child'); print('its trouble', file=sys.stderr)"])
+    return mini_batch
+`,
+  );
+  scored(await (await bench.start()).score(bench.files('a'), patience));
+  const logged = (stream: string): string =>
+    bench.printed
+      .filter((chunk) => chunk.stream === stream)
+      .map(({ text }) => text)
+      .join('');
+  expect([logged('stdout'), logged('stderr')]).toEqual(['from a child\n', 'its trouble\n']);
+});
+
+it.each([
+  ['debug', ['DEBUG', 'INFO', 'WARNING']],
+  ['info', ['INFO', 'WARNING']],
+  ['warning', ['WARNING']],
+] as const)('logging_level %s: the root logger lets through %j', async (loggingLevel, wanted) => {
+  bench.code(
+    'batch_driver.py',
+    `import logging
+def run(mini_batch):
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+        logging.log(level, "said at %s", logging.getLevelName(level))
+    return mini_batch
+`,
+  );
+  scored(await (await bench.start({ settings: { loggingLevel } })).score(bench.files('a'), patience));
+  const text = bench.printed.map((chunk) => chunk.text).join('');
+  expect([...text.matchAll(/said at (\w+)/g)].map(([, level]) => level)).toEqual(wanted);
 });
