@@ -51,6 +51,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     clearSuspicion(job.suspicion);
   }
   recordFiles(job, event);
+  job.stillness = null;
   job.open -= 1;
   job.committed += 1;
   job.rows += event.rows;
@@ -130,6 +131,7 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   endLease(ledger, job, event.token.counter, event.token.epoch);
   if (job.batches.state(event.batch) === 'committed') withdraw(job, event.batch);
   job.failedTries += 1;
+  job.stillness = null;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
   job.batches.setState(event.batch, 'waiting');

@@ -16,6 +16,7 @@ import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
+import type { Stillness } from './stillness.ts';
 
 export interface Ledger {
   epoch: number;
@@ -110,6 +111,8 @@ export interface Job {
   isInitialised: boolean;
   /** Whether it is the scorer that fails, and not some of the files. */
   readonly suspicion: BrokenSuspicion;
+  /** Since when no attempt has ended although some were under way; null when one has since the last look. Not durable. */
+  stillness: Stillness | null;
 }
 
 /** In `fileRows`: not told, or not scored yet. */
@@ -139,6 +142,8 @@ export interface Lease {
   readonly batch: number;
   readonly node: NodeName;
   readonly grantedAt: number;
+  /** The node has said that run() has begun. */
+  isStarted: boolean;
   /** The result whose bytes are being written, and where. */
   placed: Placed | null;
   /** Segment of its own for a result that is uploaded in pieces. */
@@ -248,6 +253,7 @@ export function newJob(submitted: {
     initFailuresOf: new Map(),
     isInitialised: false,
     suspicion: newBrokenSuspicion(),
+    stillness: null,
   };
 }
 
