@@ -67,6 +67,8 @@ export type DurableEvent =
       readonly failed: readonly { readonly index: number; readonly failure: Failure }[];
       /** Files for which rows are missing without a reason of their own. */
       readonly missing: number;
+      /** Of the attempt; absent when no file failed, and in the records of older releases. */
+      readonly circumstances?: Circumstances;
       /** Where the files that user code wrote are staged; absent when there are none. */
       readonly custom?: Place | undefined;
     }

@@ -97,6 +97,8 @@ export interface Job {
   rows: number;
   scoredFiles: number;
   failedFiles: number;
+  /** Of these, files whose mini-batch returned fewer rows than it had files, and nobody said why. */
+  missingFiles: number;
   failedTries: number;
   /** Rows of each input file where the scorer tells them; see {@link unknownRows}. */
   fileRows: Uint32Array;
@@ -122,11 +124,18 @@ export const unknownRows = 0xffff_ffff;
 export interface FailedFile {
   readonly first: number;
   readonly count: number;
+  /** Of a mini-batch that returned too few rows: how many of its files have none, whichever they are; 0: all failed. */
+  readonly missing: number;
   readonly failure: Failure;
   readonly node: NodeName | null;
   readonly tries: number;
   /** Of the last try; null when unknown. */
   readonly circumstances: Circumstances | null;
+}
+
+/** Files of `failed` that count as failed. */
+export function countFailed({ count, missing }: Pick<FailedFile, 'count' | 'missing'>): number {
+  return missing > 0 ? missing : count;
 }
 
 /** Staged results on their way to their place in the output. */
@@ -244,6 +253,7 @@ export function newJob(submitted: {
     rows: 0,
     scoredFiles: 0,
     failedFiles: 0,
+    missingFiles: 0,
     failedTries: 0,
     fileRows: new Uint32Array(64).fill(unknownRows),
     failures: [],

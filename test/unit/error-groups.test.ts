@@ -1,5 +1,6 @@
 /** Errors as people read them: the same ones counted together, their own frames first. */
 import { describe, expect, it } from 'vitest';
+import { nodeName } from '../../common/core/ids.ts';
 import { failureSignature, groupFailures, userTraceback } from '../../coordinator/views/error-groups.ts';
 
 const staged = `/tmp/scratch/artifacts/${'ab'.repeat(32)}-1/code/score.py`;
@@ -76,7 +77,7 @@ describe('a traceback', () => {
 
 describe('groups of failures', () => {
   it('count files, have the first as example, and come with the most frequent first', () => {
-    const one = { node: 'node-1', tries: 3 };
+    const one = { node: nodeName('node-1'), tries: 3, missing: 0, circumstances: null };
     const groups = groupFailures([
       { ...one, first: 40, count: 1, failure: failure("KeyError: 'x'") },
       { ...one, first: 9, count: 1, failure: failure('ValueError: 9') },
