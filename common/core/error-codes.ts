@@ -182,7 +182,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The scoring host and what it started used more memory than settings.resources.memory, or the machine had no more. It was killed and replaced.',
   ),
   NO_PROGRESS: scorer(
-    'No mini-batch of the job has ended for a long time although worker nodes held some; the job was stopped.',
+    'No attempt has ended for settings.progress_update_timeout although mini-batches were being scored; the job was stopped. The message says which, and where; their logs say what they were at.',
     false,
   ),
   CUSTOM_OUTPUT_INVALID: scorer(

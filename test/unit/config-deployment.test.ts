@@ -73,6 +73,7 @@ settings:
   max_concurrency_per_instance: 4
   mini_batch_size: 25
   retry_settings: {max_retries: 5, timeout: 300}
+  progress_update_timeout: PT15M
   error_threshold: 7
   logging_level: INFO
   output_action: AppendRow
@@ -112,6 +113,7 @@ settings:
         recursive: false,
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
+        progressTimeoutMs: 900_000,
       },
     } satisfies LocalDeployment);
   });
@@ -143,6 +145,7 @@ settings:
       recursive: true,
       customOutput: 'collected',
       memoryBytesMax: null,
+      progressTimeoutMs: null,
     });
   });
 
