@@ -1,6 +1,7 @@
 /**
  * How much memory scoring hosts use, each with all that it started: one reader for all hosts of a node, at work only
- * while one of them is. Linux only; elsewhere nothing is known and nothing is limited.
+ * while one of them is; and how much processor time they have used. Linux only; elsewhere nothing is known and nothing is
+ * limited.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { limits } from '../../common/core/limits.ts';
@@ -22,6 +23,7 @@ export class MemoryReading {
   isBusy = false;
   #peakBytes: number | null = null;
   #oomKills: number | null = null;
+  #cpuSeconds = 0;
 
   constructor(host: WatchedHost) {
     this.host = host;
@@ -48,6 +50,15 @@ export class MemoryReading {
 
   note(bytes: number): void {
     this.#peakBytes = Math.max(this.#peakBytes ?? 0, bytes);
+  }
+
+  /** Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. */
+  takeCpuSeconds(): number | null {
+    const now = cpuSeconds(this.host.pid);
+    if (now === null) return null;
+    const spent = now - this.#cpuSeconds;
+    this.#cpuSeconds = now;
+    return Math.round(spent * 100) / 100;
   }
 
   /** Whether the kernel has killed any process for want of memory since a look before {@link begin}. */
@@ -127,6 +138,20 @@ function residentBytes(pid: number): number {
   return kilobytes(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1_024;
 }
 
+/** In `/proc/PID/stat`. @source proc(5): USER_HZ, which is 100 on every architecture that Node runs on */
+const ticksPerSecond = 100;
+
+/** User and system time of a process and of its children that have ended; null when there is no such process. */
+function cpuSeconds(pid: number): number | null {
+  const ticks = statFields(readProc(`/proc/${pid}/stat`)).slice(11, 15);
+  return ticks.length < 4 ? null : ticks.reduce((total, text) => total + Number(text), 0) / ticksPerSecond;
+}
+
+/** From the state on. A command may hold spaces and brackets; the state and the numbers come after its end. */
+function statFields(stat: string): readonly string[] {
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
 function proportionalBytes(pid: number): number {
   const bytes = kilobytes(`/proc/${pid}/smaps_rollup`, /^Pss:\s+(\d+) kB$/m) * 1_024;
   return bytes > 0 ? bytes : residentBytes(pid);
@@ -156,9 +181,7 @@ function processGroups(wanted: ReadonlySet<number>): ReadonlyMap<number, readonl
   }
   for (const name of names) {
     if (!/^\d+$/.test(name)) continue;
-    const stat = readProc(`/proc/${name}/stat`);
-    // A command may hold spaces and brackets; the state and the numbers come after its end.
-    const [, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ', 3);
+    const [, , group] = statFields(readProc(`/proc/${name}/stat`));
     groups.get(Number(group))?.push(Number(name));
   }
   return groups;
