@@ -89,6 +89,7 @@ export const printedReply: z.ZodType<{ readonly value: readonly PrintedView[] }>
       status: z.enum(['RUN_DONE', 'RUN_EXCEPTION', 'RUN_TIMEOUT', 'CRASHED']),
       start: text,
       run_seconds: count,
+      cpu_seconds: count.nullable(),
       rows: count,
       failed: count,
       stdout: span,

@@ -107,6 +107,11 @@ export class HostProcess {
     return this.#connection.isAlive;
   }
 
+  /** Processor time of the host and its ended children since it was asked last, at first since the start; null when unknown. */
+  takeCpuSeconds(): number | null {
+    return this.#connection.takeCpuSeconds();
+  }
+
   /** Number of the mini-batch under way or last, as the log sink has it; 0 before the first. */
   get sequence(): number {
     return this.#connection.sequence;
