@@ -36,6 +36,7 @@ import type { JobStory } from './logs/job-story.ts';
 import { listLogs } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
+import { refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
@@ -153,6 +154,7 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, outputDir, isOverwrite } = request;
     const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
+    await refuseOutputInInput({ inputPath, outputDir, isRecursive: local.settings.recursive });
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();

@@ -37,6 +37,13 @@ describe('words', () => {
     [['run'], "required option '--input <path>' not specified"],
     [['run', 'x.yml', '--output', 'o'], "required option '--input <path>' not specified"],
     [['run', 'x.yml', '--input', 'i', '--output', 'o', '--fast'], "unknown option '--fast'"],
+    [
+      ['run', 'digits.onnx', '--input', 'azureml:heart:1', '--output', 'o'],
+      '--input: azureml:heart:1 is a registered data',
+    ],
+    [['run', 'digits.onnx', '--input', 'https://a.b/c', '--output', 'o'], 'give the path of the local file or folder'],
+    [['run', 'x', '--input', 'i', '--output', 'azureml://datastores/d/paths/p'], 'cannot be written from here'],
+    [['job', 'submit', 'x', '--input', 'azureml:heart', '--output', 'o'], 'is not a reference: wanted azureml:NAME'],
     [['job', 'show'], "missing required argument 'name'"],
     [['job', 'list', '-o', 'xml'], 'Allowed choices are table, json, jsonc, yaml, tsv'],
     [['job', 'list', '--server', 'nowhere'], '--server: wanted HOST:PORT'],
