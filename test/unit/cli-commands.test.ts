@@ -44,6 +44,8 @@ describe('words', () => {
     [['run', 'digits.onnx', '--input', 'https://a.b/c', '--output', 'o'], 'give the path of the local file or folder'],
     [['run', 'x', '--input', 'i', '--output', 'azureml://datastores/d/paths/p'], 'cannot be written from here'],
     [['job', 'submit', 'x', '--input', 'azureml:heart', '--output', 'o'], 'is not a reference: wanted azureml:NAME'],
+    [['job', 'list', '--json'], "unknown option '--json'; the form of the answer is chosen with -o, such as -o json"],
+    [['job', 'show', 'last', '--output', 'table'], 'is chosen with -o, such as -o json'],
     [['job', 'show'], "missing required argument 'name'"],
     [['job', 'list', '-o', 'xml'], 'Allowed choices are table, json, jsonc, yaml, tsv'],
     [['job', 'list', '--server', 'nowhere'], '--server: wanted HOST:PORT'],
