@@ -140,7 +140,11 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
   INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
-  OUTPUT_EXISTS: caller('The output folder already holds results. Choose another one, or say --overwrite.', 409, 6),
+  OUTPUT_EXISTS: caller(
+    'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',
+    409,
+    6,
+  ),
   OUTPUT_IN_INPUT: caller(
     'The output folder lies in the input folder, where results would be taken for files to score. Choose another one.',
   ),
