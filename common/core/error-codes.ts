@@ -76,6 +76,7 @@ export type ErrorCode =
   | 'INPUT_NOT_FOUND'
   | 'INPUT_EMPTY'
   | 'OUTPUT_EXISTS'
+  | 'OUTPUT_IN_INPUT'
   | 'JOB_NOT_FOUND'
   | 'JOB_NOT_FINISHED'
   | 'REQUEST_INVALID'
@@ -139,7 +140,14 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
   INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
-  OUTPUT_EXISTS: caller('The output folder already holds results. Choose another one, or say --overwrite.', 409, 6),
+  OUTPUT_EXISTS: caller(
+    'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',
+    409,
+    6,
+  ),
+  OUTPUT_IN_INPUT: caller(
+    'The output folder lies in the input folder, where results would be taken for files to score. Choose another one.',
+  ),
   JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),

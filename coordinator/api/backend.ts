@@ -139,7 +139,7 @@ export interface Page {
 }
 
 export interface Backend {
-  /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, … */
+  /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, OUTPUT_IN_INPUT, … */
   submit(request: JobRequest): Promise<JobView>;
   /** Newest first. */
   list(): readonly JobView[];

@@ -25,6 +25,8 @@ export interface OutputDirOptions {
   readonly isOverwrite: boolean;
   /** Null with output_action summary_only. */
   readonly outputFileName: string | null;
+  /** Called when the folder is there and may be used, before anything in it goes; what it throws refuses the folder. */
+  readonly guard?: (dir: string) => Promise<void>;
 }
 
 export interface PreparedOutputDir {
@@ -36,7 +38,7 @@ export interface PreparedOutputDir {
 
 /** @throws OUTPUT_EXISTS, STATE_UNWRITABLE, CONFIG_INVALID */
 export async function prepareOutputDir(options: OutputDirOptions): Promise<PreparedOutputDir> {
-  const { dir, isOverwrite, outputFileName } = options;
+  const { dir, isOverwrite, outputFileName, guard } = options;
   if (outputFileName !== null) checkOutputFileName(outputFileName);
   try {
     await mkdir(dir, { recursive: true });
@@ -44,6 +46,7 @@ export async function prepareOutputDir(options: OutputDirOptions): Promise<Prepa
     const ours = await namesOfResults(dir, names, outputFileName);
     if (ours.length > 0 && !isOverwrite) throw exists(dir, ours);
     await probe(dir);
+    await guard?.(dir);
     // Their list goes last with the manifest: a removal that is broken off can be said again.
     if (isOverwrite) await removeCustomFiles(dir);
     for (const name of ours) await removeResult(dir, name);
