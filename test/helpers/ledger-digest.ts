@@ -23,6 +23,7 @@ export function isQuiet(ledger: Ledger): boolean {
 function jobDigest(job: Job, withCursor: boolean): unknown {
   const { batches, files } = job;
   const { name, state, error, isSealed, isListed, chunks, inputBytes, skipped, planned, openCut } = job;
+  const { isPaused, cancelUntilWallMs, generation, sealedGeneration, reopenings, reopenedAfter } = job;
   const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles } = job;
   const order: unknown[] = [];
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
@@ -40,6 +41,9 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
   return {
     ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
     ...{ open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, order },
+    ...{ isPaused, cancelUntilWallMs, generation, sealedGeneration, reopenings, reopenedAfter },
+    staging: [job.isStagingKept, job.isCustomWhole, ...job.bases],
+    deployment: job.deployment,
     failedTries: job.failedTries,
     failures: job.failures,
     fileRows: [...job.fileRows.subarray(0, files)],

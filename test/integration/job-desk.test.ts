@@ -31,6 +31,7 @@ function open(): Promise<Coordinator> {
     listen: '127.0.0.1:0',
     http: null,
     heartbeatMs: null,
+    keepFinishedMs: null,
     log: silentLog,
     clock: systemClock,
     random: systemRandom,
@@ -47,7 +48,7 @@ async function submit(name: string, isOverwrite = false): Promise<JobView> {
 async function submitAndCancel(name: string): Promise<void> {
   await submit(name);
   await until(() => coordinator.jobs.show(name).files.is_listed, 'the end of the listing');
-  await coordinator.jobs.cancel(name);
+  await coordinator.jobs.cancel(name, 0);
   await until(async () => await isSealed(name), `the end of ${name}`);
 }
 
