@@ -40,6 +40,8 @@ import { listLogs } from './logs/log-store.ts';
 import { JobLife } from './job-life.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
+import { OutputLocks } from './output/output-lock.ts';
+import { refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName, partialName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
@@ -72,6 +74,8 @@ export class JobDesk implements Backend {
   readonly #listings = new Map<JobName, OpenListing>();
   #custom: { readonly job: JobName; readonly paths: ReadonlySet<string> } | null = null;
   readonly #stop = new AbortController();
+  /** Of the output folders of all jobs that are not sealed. */
+  readonly #locks = new OutputLocks();
   /** Jobs that are being submitted and not in the ledger yet. */
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
   /** The last seal of each job that was begun: one at a time, since they write the same files. */
@@ -95,6 +99,8 @@ export class JobDesk implements Backend {
         else this.#files.delete(name);
         this.#custom = null;
       },
+      lock: (outputDir) => this.#locks.take(outputDir),
+      unlock: (outputDir) => this.#locks.release(outputDir),
       isLogOwner: (name) => this.logOwner(name) !== null,
       refuseOutputDir: (outputDir, by) => this.#refuseOutputDir(outputDir, by),
     });
@@ -130,8 +136,12 @@ export class JobDesk implements Backend {
   async reopen(): Promise<void> {
     await this.#life.removeOrphans();
     for (const job of this.#loop.ledger.jobs.values()) {
-      if (!job.isSealed) this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
-      else if (!job.isStagingKept) await this.#removeStaging(job.name);
+      if (job.isSealed) {
+        if (!job.isStagingKept) await this.#removeStaging(job.name);
+        continue;
+      }
+      await this.#locks.takeAgain(job.outputDir);
+      this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
     }
   }
 
@@ -162,8 +172,11 @@ export class JobDesk implements Backend {
     try {
       return await this.#submitListed(request, open);
     } catch (error) {
-      // A job that is refused does not list on.
+      // A job that is refused does not list on, and leaves its output folder to others.
       await open.rest.return?.();
+      const jobs = [...this.#loop.ledger.jobs.values()];
+      const isTaken = jobs.some((job) => job.outputDir === request.outputDir && !job.isSealed);
+      if (!isTaken) await this.#locks.release(request.outputDir);
       throw error;
     }
   }
@@ -173,11 +186,13 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, outputDir, isOverwrite } = request;
     const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
+    await refuseOutputInInput({ inputPath, outputDir, isRecursive: local.settings.recursive });
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();
     const deployment = await this.#seal(local);
-    const prepared = await prepare();
+    const guard = (dir: string) => this.#locks.take(dir);
+    const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
     const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
     if (request.name === null) this.#refuseTakenName(job);
     const record = {
@@ -348,6 +363,7 @@ export class JobDesk implements Backend {
       await files.close();
       if (!(await this.#sealWhenRoom(job, files))) return;
       if (this.#stop.signal.aborted) return;
+      await this.#locks.release(job.outputDir);
       this.#files.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
       if (this.logOwner(name) !== null) {
@@ -405,6 +421,7 @@ export class JobDesk implements Backend {
     this.#stop.abort();
     await Promise.allSettled(this.#work);
     await Promise.all([...this.#files.values()].map((files) => files.close()));
+    await this.#locks.close();
   }
 
   /** Never rejects. */

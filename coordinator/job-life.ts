@@ -9,7 +9,7 @@ import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
-import { errnoOf, reasonOf } from '../common/io/errno.ts';
+import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { JobView, PrunedView, PruneRequest, ReopenRequest } from './api/backend.ts';
 import { checkReopen, fileRuns } from './core/decide-life.ts';
@@ -39,6 +39,9 @@ export interface JobLifeOptions {
   /** Model and code by digest. */
   readonly seal: (local: LocalDeployment) => Promise<Deployment>;
   readonly open: (record: JobRecord) => Promise<JobFiles>;
+  /** Keeps jobs of other processes from the folder. @throws OUTPUT_EXISTS */
+  readonly lock: (outputDir: string) => Promise<void>;
+  readonly unlock: (outputDir: string) => Promise<void>;
   /** From now on these are the job's files; null: it has none open. */
   readonly keep: (name: JobName, files: JobFiles | null) => void;
   /** Whether no later job has the output folder. */
@@ -169,7 +172,7 @@ export class JobLife {
   }
 
   async #reopen(job: Job, scope: ReopenScope, request: ReopenRequest): Promise<JobView> {
-    const { loop, isLogOwner, refuseOutputDir } = this.#options;
+    const { loop, isLogOwner, refuseOutputDir, lock, unlock } = this.#options;
     checkReopen(loop.ledger, job.name, scope);
     if (this.#busy.has(job.name)) {
       throw new BatchError('JOB_NOT_FINISHED', `somebody else has just asked job ${job.name} to go on`);
@@ -178,7 +181,13 @@ export class JobLife {
     if (!isLogOwner(job.name)) throw takenOver(job);
     this.#busy.set(job.name, { name: job.name, outputDir: job.outputDir });
     try {
-      await this.#open(job, scope, request);
+      await lock(job.outputDir).catch((error: unknown) => {
+        throw outsideError(error, `the output folder ${job.outputDir} cannot be used`) ?? error;
+      });
+      await this.#open(job, scope, request).catch(async (error: unknown) => {
+        await unlock(job.outputDir);
+        throw error;
+      });
     } finally {
       this.#busy.delete(job.name);
     }

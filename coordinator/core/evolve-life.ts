@@ -82,6 +82,7 @@ function begin(job: Job): void {
   job.isSealed = false;
   job.isPaused = false;
   job.cancelUntilWallMs = null;
+  job.stillness = null;
   job.isInitialised = false;
   job.initFailures = 0;
   job.initFailuresOf.clear();

@@ -137,45 +137,41 @@ test(
   },
 );
 
-test(
-  'files of user code: a resume and a retry leave those of a clean run',
-  { timeout: 120_000 },
-  async () => {
-    const poison = new Set([3, 14]);
-    const inputs = Array.from(
-      { length: 30 },
-      (_, index) => [name(index), poison.has(index) ? 'poison' : `text ${index}`] as const,
-    );
-    const input = writeInputs(join(dir, 'in'), inputs);
-    const deployment = writeDeployment(dir, 'custom', {
-      script: 'custom-rows.mjs',
-      miniBatchSize: 5,
-      more: ['error_threshold: 1', 'retry_settings:', '  max_retries: 1'],
-    });
-    const out = join(dir, 'out');
-    const cluster = await ClusterProcesses.start({ dir });
-    await cluster.startWorker('node-a', { slots: 1 });
-    const job = await cluster.submit([deployment, '--input', input, '--output', out]);
-    const failed = await cluster.cli(['job', 'wait', job]);
-    expect([failed.code, failed.stderr]).toEqual([1, expect.stringContaining('ERROR_THRESHOLD_EXCEEDED')]);
-    expect(existsSync(join(out, 'f00000.txt.out'))).toBe(true);
-    const resumed = await cluster.cli(['job', 'resume', job, '--error-threshold', '2', '--wait']);
-    expect(resumed.code, resumed.stderr).toBe(0);
-    expect(JSON.parse(resumed.stdout)).toMatchObject({ status: 'Completed', rows: 28, generation: 2 });
-    for (const index of poison) writeFileSync(join(input, name(index)), `text ${index}`);
-    const retried = await cluster.cli(['job', 'retry', job, '--failed-only', '--wait']);
-    expect(retried.code, retried.stderr).toBe(0);
-    const clean = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'clean')]);
-    await cluster.job(clean, (view) => view.status === 'Completed', 'completed');
-    const folder = (path: string): readonly (readonly [string, string])[] =>
-      readdirSync(path)
-        .filter((file) => !file.startsWith('_'))
-        .sort()
-        .map((file) => [file, readFileSync(join(path, file), 'utf8')]);
-    expect(folder(out)).toEqual(folder(join(dir, 'clean')));
-    expect(folder(out)).toHaveLength(32);
-    // What user code wrote belongs to the job, and goes with its output.
-    expect((await cluster.cli(['job', 'prune', job, '--output'])).code).toBe(0);
-    expect(readdirSync(out)).toEqual([]);
-  },
-);
+test('files of user code: a resume and a retry leave those of a clean run', { timeout: 120_000 }, async () => {
+  const poison = new Set([3, 14]);
+  const inputs = Array.from(
+    { length: 30 },
+    (_, index) => [name(index), poison.has(index) ? 'poison' : `text ${index}`] as const,
+  );
+  const input = writeInputs(join(dir, 'in'), inputs);
+  const deployment = writeDeployment(dir, 'custom', {
+    script: 'custom-rows.mjs',
+    miniBatchSize: 5,
+    more: ['error_threshold: 1', 'retry_settings:', '  max_retries: 1'],
+  });
+  const out = join(dir, 'out');
+  const cluster = await ClusterProcesses.start({ dir });
+  await cluster.startWorker('node-a', { slots: 1 });
+  const job = await cluster.submit([deployment, '--input', input, '--output', out]);
+  const failed = await cluster.cli(['job', 'wait', job]);
+  expect([failed.code, failed.stderr]).toEqual([1, expect.stringContaining('ERROR_THRESHOLD_EXCEEDED')]);
+  expect(existsSync(join(out, 'f00000.txt.out'))).toBe(true);
+  const resumed = await cluster.cli(['job', 'resume', job, '--error-threshold', '2', '--wait']);
+  expect(resumed.code, resumed.stderr).toBe(0);
+  expect(JSON.parse(resumed.stdout)).toMatchObject({ status: 'Completed', rows: 28, generation: 2 });
+  for (const index of poison) writeFileSync(join(input, name(index)), `text ${index}`);
+  const retried = await cluster.cli(['job', 'retry', job, '--failed-only', '--wait']);
+  expect(retried.code, retried.stderr).toBe(0);
+  const clean = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'clean')]);
+  await cluster.job(clean, (view) => view.status === 'Completed', 'completed');
+  const folder = (path: string): readonly (readonly [string, string])[] =>
+    readdirSync(path)
+      .filter((file) => !file.startsWith('_'))
+      .sort()
+      .map((file) => [file, readFileSync(join(path, file), 'utf8')]);
+  expect(folder(out)).toEqual(folder(join(dir, 'clean')));
+  expect(folder(out)).toHaveLength(32);
+  // What user code wrote belongs to the job, and goes with its output.
+  expect((await cluster.cli(['job', 'prune', job, '--output'])).code).toBe(0);
+  expect(readdirSync(out)).toEqual([]);
+});
