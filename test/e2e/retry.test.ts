@@ -97,7 +97,7 @@ test(
   'pause, cancel with a grace, resume under another mini-batch size: nothing is scored twice',
   { timeout: 120_000 },
   async () => {
-    const input = writeInputs(join(dir, 'in'), smallFiles(200));
+    const input = writeInputs(join(dir, 'in'), smallFiles(800));
     const out = join(dir, 'out');
     const cluster = await ClusterProcesses.start({ dir });
     await cluster.startWorker('node-a');
@@ -126,11 +126,11 @@ test(
     writeFileSync(join(dir, 'fast'), '');
     const resumed = await cluster.cli(['job', 'resume', job, '--mini-batch-size', '4', '--wait']);
     expect(resumed.code, resumed.stderr).toBe(0);
-    const left = 200 - canceled.files.scored;
-    expect(JSON.parse(resumed.stdout)).toMatchObject({ status: 'Completed', generation: 1, rows: 200 });
+    const left = 800 - canceled.files.scored;
+    expect(JSON.parse(resumed.stdout)).toMatchObject({ status: 'Completed', generation: 1, rows: 800 });
     expect(begun() - canceled.mini_batches.committed).toBe(Math.ceil(left / 4));
     const sealed = readOutput(out);
-    expect([sealed.isComplete, sealed.files.length]).toEqual([true, 200]);
+    expect([sealed.isComplete, sealed.files.length]).toEqual([true, 800]);
     const clean = await cluster.submit([slowDeployment(0), '--input', input, '--output', join(dir, 'clean')]);
     await cluster.job(clean, (view) => view.status === 'Completed', 'completed');
     expect(sealed.sha256).toBe(readOutput(join(dir, 'clean')).sha256);

@@ -255,7 +255,7 @@ export class SimCoordinator {
     const { generation, outputCommitted, schema, segments } = plan;
     if (generation > job.generation) this.disk.outputs.delete(generation);
     this.#recover({ generation, outputCommitted, schema, segments, schemas: job.schemas });
-    this.#reopenedMiniBatches(plan.again);
+    this.#forgetAcknowledged(plan.again);
     const { reopenings } = job;
     const runs = settings.miniBatchSize ? fileRuns(job.batches, plan.again) : null;
     const recut = runs && runs.map(({ first, count }) => ({ first, sizesBytes: new Float64Array(count).fill(10) }));
@@ -272,7 +272,7 @@ export class SimCoordinator {
   }
 
   /** What a node was told of these counts no more: they are scored again. */
-  #reopenedMiniBatches(again: readonly number[]): void {
+  #forgetAcknowledged(again: readonly number[]): void {
     const open = new Set(again);
     const kept = this.#acknowledged.filter(({ batch }) => !open.has(batch));
     this.#acknowledged.splice(0, this.#acknowledged.length, ...kept);
@@ -479,6 +479,8 @@ export class SimCoordinator {
 
   #append(event: DurableEvent): number {
     this.#buffer.push(event);
+    // A result that is taken back has no word to be kept to, also when a crash loses what becomes of its files.
+    if (event.kind === 'AttemptFailed') this.#forgetAcknowledged([event.batch]);
     this.#countToKill();
     const sequence = this.disk.journal.length + this.#buffer.length;
     if (this.#mutation.noSync) this.#own(0, () => this.#reactor?.synced(sequence));
