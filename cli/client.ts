@@ -11,6 +11,9 @@ import type {
   JobView,
   NodeView,
   PrintedView,
+  PrunedView,
+  PruneRequest,
+  ReopenRequest,
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
 import type { OutputFile } from './job-text.ts';
@@ -23,13 +26,18 @@ import {
   nodesReply,
   printedReply,
   problemReply,
+  prunedReply,
 } from './replies.ts';
 
 export interface Client {
   submit(request: JobRequest): Promise<JobView>;
   list(): Promise<readonly JobView[]>;
   show(name: string): Promise<JobView>;
-  cancel(name: string): Promise<JobView>;
+  cancel(name: string, graceMs: number): Promise<JobView>;
+  pause(name: string): Promise<JobView>;
+  resume(name: string, request: ReopenRequest): Promise<JobView>;
+  retry(name: string, request: ReopenRequest): Promise<JobView>;
+  prune(request: PruneRequest): Promise<readonly PrunedView[]>;
   nodes(): Promise<readonly NodeView[]>;
   /** Events after `afterSequence` until the job has ended. A connection that breaks ends it with COORDINATOR_UNREACHABLE. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
@@ -49,11 +57,18 @@ export function createClient(server: Address): Client {
   const origin = `http://${formatAddress(server)}`;
   const job = (name: string, rest = ''): string => `${origin}/v1/jobs/${encodeURIComponent(name)}${rest}`;
   const get = async <T>(url: string, schema: z.ZodType<T>): Promise<T> => await readReply(await send(url), schema);
+  const act = async (name: string, verb: string, body: unknown): Promise<JobView> =>
+    await readReply(await send(job(name, verb), post(body)), jobReply);
   return {
     submit: async (request) => await readReply(await send(`${origin}/v1/jobs`, post(wireRequest(request))), jobReply),
     list: async () => (await get(`${origin}/v1/jobs`, jobsReply)).value,
     show: async (name) => await get(job(name), jobReply),
-    cancel: async (name) => await readReply(await send(job(name, '/cancel'), post({})), jobReply),
+    cancel: async (name, graceMs) => await act(name, '/cancel', { grace_seconds: graceMs / 1_000 }),
+    pause: async (name) => await act(name, '/pause', {}),
+    resume: async (name, request) => await act(name, '/resume', wireReopen(request)),
+    retry: async (name, request) => await act(name, '/retry', { ...wireReopen(request), failed_only: true }),
+    prune: async (request) =>
+      (await readReply(await send(`${origin}/v1/jobs/prune`, post(wirePrune(request))), prunedReply)).value,
     nodes: async () => (await get(`${origin}/v1/nodes`, nodesReply)).value,
     events: (name, after, signal) => events(job(name, `/events?after=${after}`), signal),
     outputFiles: async (name) => (await get(job(name, '/output'), filesReply)).value,
@@ -85,6 +100,30 @@ function wireRequest(request: JobRequest): unknown {
     output_path: request.outputDir,
     overwrite: request.isOverwrite,
     name: request.name,
+  };
+}
+
+/** What is not said stays as it was. */
+function wireReopen(request: ReopenRequest): Readonly<Record<string, unknown>> {
+  const body = {
+    deployment: request.deployment,
+    mini_batch_size: request.miniBatchSize,
+    timeout_seconds: request.timeoutMs === null ? null : request.timeoutMs / 1_000,
+    max_retries: request.triesMax,
+    error_threshold: request.errorThreshold,
+    instance_count: request.instanceCountMax,
+    slots_per_node: request.concurrencyPerInstanceMax,
+  };
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+}
+
+function wirePrune(request: PruneRequest): unknown {
+  return {
+    names: request.names,
+    ...(request.olderThanMs === null ? {} : { older_than_seconds: request.olderThanMs / 1_000 }),
+    ...(request.states === null ? {} : { states: request.states }),
+    dry_run: request.isDryRun,
+    output: request.withOutput,
   };
 }
 

@@ -27,6 +27,7 @@ export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
       listen: `unix:${join(home, 'nodes.sock')}`,
       http: null,
       heartbeatMs: null,
+      keepFinishedMs: null,
       log: warnings,
       clock: systemClock,
       random: systemRandom,
@@ -59,7 +60,7 @@ async function runJob(
   const isOver = Promise.race([failWhenClosed(coordinator), failWhen(joining)]);
   const submitted = coordinator.jobs.submit({ deployment, inputPath, outputDir, isOverwrite, name: null });
   const { name } = await Promise.race([submitted, isOver]);
-  const cancel = (): void => void coordinator.jobs.cancel(name).catch(() => undefined);
+  const cancel = (): void => void coordinator.jobs.cancel(name, 0).catch(() => undefined);
   if (signal.aborted) cancel();
   signal.addEventListener('abort', cancel, { once: true });
   try {

@@ -9,7 +9,7 @@ import type { Column } from './table.ts';
 
 export const jobColumns: readonly Column<JobView>[] = [
   { title: 'name', value: (job) => job.name },
-  { title: 'status', value: (job) => job.status },
+  { title: 'status', value: (job) => (job.paused ? `${job.status}, paused` : job.status) },
   { title: 'files', value: (job) => filesText(job) },
   { title: 'failed', value: (job) => job.files.failed },
   { title: 'rows', value: (job) => job.rows },
@@ -29,6 +29,7 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'nodes', value: (job) => (job.ended_at === null ? job.nodes : null) },
   { title: 'input', value: (job) => job.input_path },
   { title: 'output', value: (job) => job.output_file ?? job.output_path },
+  { title: 'generation', value: (job) => (job.generation > 1 ? job.generation : null) },
   { title: 'started', value: (job) => job.started_at },
   { title: 'ended', value: (job) => job.ended_at },
   { title: 'error', value: (job) => job.error && `${job.error.code}: ${job.error.message}` },

@@ -9,19 +9,11 @@ import type { CommandContext } from './command-context.ts';
 import type { DownloadFlags } from './commands/job-download.ts';
 import type { ErrorsFlags } from './commands/job-errors.ts';
 import type { LogsFlags } from './commands/job-logs.ts';
+import { addJobLife } from './job-life-program.ts';
 import type { SubmitFlags } from './commands/job.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
-import { answerFormats, type AnswerFormat } from './output.ts';
-
-/** Flags that every command that answers something has. */
-export interface AnswerFlags {
-  readonly format?: AnswerFormat;
-  readonly server?: string;
-}
-
-/** Runs the body of a command and keeps its exit code. */
-export type Perform = (flags: AnswerFlags, body: (context: CommandContext) => Promise<number>) => Promise<void>;
+import { collect, nameHelp, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const exitCodes = `
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 canceled, 5 coordinator not reachable,
@@ -70,21 +62,6 @@ function withInvocationFlags(command: Command): Command {
     .option('--overwrite', 'replace results that are already there');
 }
 
-function withAnswer(command: Command): Command {
-  return command.addOption(new Option('-o, --format <format>', 'form of the answer').choices(answerFormats));
-}
-
-function withServer(command: Command): Command {
-  return withAnswer(command).option(
-    '--server <host:port>',
-    'HTTP address of the coordinator (default: BATCHMILL_SERVER or 127.0.0.1:7078)',
-  );
-}
-
-function collect(value: string, before: readonly string[] | undefined): readonly string[] {
-  return [...(before ?? []), value];
-}
-
 function addRun(program: Command, perform: Perform): void {
   withAnswer(
     withInvocationFlags(program.command('run').description('score a folder on this machine, without a cluster')),
@@ -107,6 +84,7 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
     .option('--state-dir <dir>', 'where jobs are kept (default: .batchmill)')
     .option('--insecure', 'serve a network without certificates')
+    .option('--keep-finished-jobs <time>', 'prune jobs that ended longer ago, such as 30d (default: always kept)')
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
       await perform(flags, async (context) =>
@@ -152,9 +130,6 @@ function addJobs(program: Command, perform: Perform): void {
   addJobCommand(jobs, perform, 'show', 'show one job', async (context, name) =>
     (await import('./commands/job.ts')).showCommand(context, name),
   );
-  addJobCommand(jobs, perform, 'cancel', 'end a job; what is committed stays', async (context, name) =>
-    (await import('./commands/job.ts')).cancelCommand(context, name),
-  );
   addJobCommand(jobs, perform, 'stream', 'show events until the job ends; Ctrl-C detaches', async (context, name) =>
     (await import('./commands/job-follow.ts')).followCommand(context, name, 'stream'),
   );
@@ -173,9 +148,8 @@ function addJobs(program: Command, perform: Perform): void {
       );
     });
   addJobLogs(jobs, perform);
+  addJobLife(jobs, perform);
 }
-
-const nameHelp = 'name of the job, the beginning of one, or "last"';
 
 function addJobLogs(jobs: Command, perform: Perform): void {
   withServer(jobs.command('logs').description('show what the scoring processes of a job printed'))

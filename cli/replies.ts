@@ -2,7 +2,14 @@
 import { z } from 'zod';
 import { errorRules, type ErrorCode } from '../common/core/error-codes.ts';
 import { jobStates } from '../common/core/states.ts';
-import type { JobErrorsView, JobEvent, JobView, NodeView, PrintedView } from '../coordinator/api/backend.ts';
+import type {
+  JobErrorsView,
+  JobEvent,
+  JobView,
+  NodeView,
+  PrintedView,
+  PrunedView,
+} from '../coordinator/api/backend.ts';
 import type { OutputFile } from './job-text.ts';
 
 const count = z.number();
@@ -22,6 +29,9 @@ const circumstances = {
 export const jobReply: z.ZodType<JobView> = z.looseObject({
   name: text,
   status: z.enum(jobStates),
+  // Absent in the answers of older releases.
+  paused: z.boolean().default(false),
+  generation: count.default(1),
   waiting: text.nullable(),
   deployment: text,
   input_path: text,
@@ -49,6 +59,18 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
 });
 
 export const jobsReply: z.ZodType<{ readonly value: readonly JobView[] }> = z.object({ value: z.array(jobReply) });
+
+export const prunedReply: z.ZodType<{ readonly value: readonly PrunedView[] }> = z.object({
+  value: z.array(
+    z.looseObject({
+      name: text,
+      status: z.enum(jobStates),
+      ended_at: text.nullable(),
+      output_path: text,
+      output_removed: z.boolean(),
+    }),
+  ),
+});
 
 export const nodesReply: z.ZodType<{ readonly value: readonly NodeView[] }> = z.object({
   value: z.array(

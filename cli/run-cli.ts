@@ -5,7 +5,8 @@ import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { expandSets } from './arguments.ts';
 import type { CliHost, CommandContext } from './command-context.ts';
 import { createOutput, type Output } from './output.ts';
-import { buildProgram, type AnswerFlags } from './program.ts';
+import type { AnswerFlags } from './program-parts.ts';
+import { buildProgram } from './program.ts';
 
 /** Never throws; what went wrong is on stderr and in the exit code. `args` are without node and script. */
 export async function runCli(args: readonly string[], host: CliHost): Promise<number> {

@@ -41,6 +41,8 @@ export interface CoordinatorOptions {
   readonly http: Address | null;
   /** Null: grows with the number of worker nodes. */
   readonly heartbeatMs: number | null;
+  /** Jobs that ended longer ago are forgotten; null: none is. */
+  readonly keepFinishedMs: number | null;
   readonly log: Log;
   readonly clock: Clock;
   /** From 0 to below 1. */
@@ -158,6 +160,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
         return nodes.tell(effect.node, { revoked: [effect.token] });
       case 'end-job':
         return nodes.endJob(effect.job);
+      case 'drain-job':
+        return nodes.drainJob(effect.job, effect.node);
       case 'discard':
         return results.discard(effect.token);
       case 'list':
@@ -213,6 +217,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await Promise.race([loop.durable(), ending.closed]);
     const timers = startTimers(loop, feeds, clock, onFatal);
     closers.push(() => timers.close());
+    if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
     const server = await startClusterServer({ address: options.listen, backend: nodes, log });
     closers.push(async () => {
       nodes.close();

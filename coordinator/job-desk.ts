@@ -24,22 +24,26 @@ import type {
   NodeView,
   Page,
   PrintedView,
+  PrunedView,
+  PruneRequest,
+  ReopenRequest,
 } from './api/backend.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { Job } from './core/ledger.ts';
 import { listInput } from './input/list-input.ts';
-import { JobFiles, removeStaging, type JobFilesOptions } from './job-files.ts';
+import { JobFiles, removeStaging, type JobFilesOptions, type JobRecord } from './job-files.ts';
 import { newJobName } from './job-name.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import type { JobStory } from './logs/job-story.ts';
 import { listLogs } from './logs/log-store.ts';
+import { JobLife } from './job-life.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import { refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
-import { manifestDirName } from './output/output-names.ts';
+import { manifestDirName, partialName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import { sealJob } from './seal-job.ts';
@@ -64,6 +68,7 @@ export interface JobDeskOptions {
 export class JobDesk implements Backend {
   readonly #options: JobDeskOptions;
   readonly #loop: Loop;
+  readonly #life: JobLife;
   readonly #files = new Map<JobName, JobFiles>();
   /** Listings whose first page was looked at when the job was submitted. */
   readonly #listings = new Map<JobName, OpenListing>();
@@ -83,6 +88,22 @@ export class JobDesk implements Backend {
   constructor(options: JobDeskOptions) {
     this.#options = options;
     this.#loop = options.loop;
+    this.#life = new JobLife({
+      ...options,
+      find: (name) => this.#find(name),
+      show: (name) => this.show(name),
+      seal: (local) => this.#seal(local),
+      open: async (record) => this.#open(record),
+      keep: (name, files) => {
+        if (files) this.#files.set(name, files);
+        else this.#files.delete(name);
+        this.#custom = null;
+      },
+      lock: (outputDir) => this.#locks.take(outputDir),
+      unlock: (outputDir) => this.#locks.release(outputDir),
+      isLogOwner: (name) => this.logOwner(name) !== null,
+      refuseOutputDir: (outputDir, by) => this.#refuseOutputDir(outputDir, by),
+    });
   }
 
   /** Files of a job that has not been sealed. */
@@ -113,9 +134,10 @@ export class JobDesk implements Backend {
 
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async reopen(): Promise<void> {
+    await this.#life.removeOrphans();
     for (const job of this.#loop.ledger.jobs.values()) {
       if (job.isSealed) {
-        await this.#removeStaging(job.name);
+        if (!job.isStagingKept) await this.#removeStaging(job.name);
         continue;
       }
       await this.#locks.takeAgain(job.outputDir);
@@ -175,7 +197,7 @@ export class JobDesk implements Backend {
     if (request.name === null) this.#refuseTakenName(job);
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
-      segments: new Map<number, number>(),
+      ...{ generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
     };
     this.#files.set(job, await JobFiles.create(record, this.#fileOptions(job)));
     this.#listings.set(job, open);
@@ -201,11 +223,35 @@ export class JobDesk implements Backend {
     return jobView(this.#loop.ledger, this.#find(name));
   }
 
-  async cancel(name: string): Promise<JobView> {
-    const job = this.#find(name);
-    this.#loop.handle({ kind: 'cancel', job: job.name, wallMs: this.#options.clock.wall() });
-    await this.#loop.durable();
-    return this.show(job.name);
+  cancel(name: string, graceMs: number): Promise<JobView> {
+    return this.#life.cancel(name, graceMs);
+  }
+
+  pause(name: string): Promise<JobView> {
+    return this.#life.pause(name);
+  }
+
+  resume(name: string, request: ReopenRequest): Promise<JobView> {
+    return this.#life.resume(name, request);
+  }
+
+  retry(name: string, request: ReopenRequest): Promise<JobView> {
+    return this.#life.retry(name, request);
+  }
+
+  prune(request: PruneRequest): Promise<readonly PrunedView[]> {
+    return this.#life.prune(request);
+  }
+
+  /** Prunes jobs that ended longer ago, now and from time to time. */
+  keepFinishedFor(ms: number): void {
+    void this.#run(async () => {
+      while (!this.#stop.signal.aborted) {
+        const request = { names: [], olderThanMs: ms, states: null, isDryRun: false, withOutput: false };
+        await this.#life.prune(request);
+        await delay(limits.pruneEveryMs, this.#stop.signal);
+      }
+    });
   }
 
   nodes(): readonly NodeView[] {
@@ -293,7 +339,7 @@ export class JobDesk implements Backend {
           handle: (command) => this.#loop.handle(command),
           wall: () => clock.wall(),
           signal: this.#stop.signal,
-          isOver: () => isFinal(job.state),
+          isOver: () => isFinal(job.state) || job.state === 'CancelRequested',
         });
       } catch (error) {
         // A stop is no failure: the next start goes on.
@@ -319,7 +365,6 @@ export class JobDesk implements Backend {
       if (this.#stop.signal.aborted) return;
       await this.#locks.release(job.outputDir);
       this.#files.delete(name);
-      this.#seals.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
       if (this.logOwner(name) !== null) {
         const page = { offset: 0, limit: limits.jobErrorGroupsLogged };
@@ -328,9 +373,10 @@ export class JobDesk implements Backend {
       log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
       // Not before: a restart that seals again needs what lies there.
       await this.#loop.durable();
-      await this.#removeStaging(name);
+      if (job.isSealed && !job.isStagingKept) await this.#removeStaging(name);
     });
     this.#seals.set(name, sealing);
+    void sealing.then(() => this.#seals.get(name) === sealing && this.#seals.delete(name));
   }
 
   async #removeStaging(job: JobName): Promise<void> {
@@ -403,6 +449,12 @@ export class JobDesk implements Backend {
     };
   }
 
+  /** Sealing may still be about to clear the job's folder. */
+  async #open(record: JobRecord): Promise<JobFiles> {
+    await this.#seals.get(record.name);
+    return await JobFiles.reopen(record, this.#fileOptions(record.name));
+  }
+
   /** The job cannot go on; the others do. */
   fail(job: JobName, error: BatchError): void {
     this.#options.log.error('the job cannot go on', { job, code: error.code, message: error.message });
@@ -420,17 +472,22 @@ export class JobDesk implements Backend {
 
   #refuseTaken(name: string | null, outputDir: string): void {
     if (name !== null) this.#refuseTakenName(name);
-    // Two jobs that run must not share an output folder, not even with --overwrite.
+    this.#refuseOutputDir(outputDir, null);
+  }
+
+  /** Two jobs that run must not share an output folder, not even with --overwrite. */
+  #refuseOutputDir(outputDir: string, by: JobName | null): void {
     const unsealed = [...this.#loop.ledger.jobs.values()].filter((job) => !job.isSealed);
-    const other = [...unsealed, ...this.#submissions].find((job) => job.outputDir === outputDir);
+    const reopened = this.#life.busy.filter((job) => job.name !== by);
+    const other = [...unsealed, ...reopened, ...this.#submissions].find((job) => job.outputDir === outputDir);
     if (!other) return;
     const who = other.name === null ? 'a job that is being submitted' : `job ${other.name}`;
     throw new BatchError('OUTPUT_EXISTS', `${who} is writing to ${outputDir}; choose another --output`);
   }
 
   #refuseTakenName(name: string): void {
-    const isTaken =
-      this.#loop.ledger.jobs.has(jobName(name)) || [...this.#submissions].some((other) => other.name === name);
+    const others = [...this.#submissions, ...this.#life.busy];
+    const isTaken = this.#loop.ledger.jobs.has(jobName(name)) || others.some((other) => other.name === name);
     if (isTaken) throw new BatchError('REQUEST_INVALID', `a job named ${name} exists; choose another --name`);
   }
 
@@ -470,7 +527,13 @@ async function namesIn(dir: string): Promise<readonly string[]> {
 /** What of an output folder is the job's: everything under our own names, and nothing that was there before. */
 function isResult(job: Job, path: string): boolean {
   const { outputFileName } = job.deployment.settings;
-  const own = [outputFileName, `${outputFileName}.partial`, '_SUCCESS', '_manifest.json', '_errors.jsonl'];
+  const own = [
+    outputFileName,
+    partialName(outputFileName, job.generation),
+    '_SUCCESS',
+    '_manifest.json',
+    '_errors.jsonl',
+  ];
   return own.includes(path) || /^_manifest\/(files|custom)-\d+\.jsonl$/.test(path);
 }
 

@@ -79,7 +79,8 @@ export class JobFiles {
       await writer.recover({
         outputEnd: job.outputCommitted,
         prologue: prologue === '' ? null : Buffer.from(prologue),
-        liveSegments: new Set(job.segments.keys()),
+        liveSegments: new Set([...job.segments.keys()].filter((segment) => !job.bases.has(segment))),
+        bases: [...basesOf(job)].filter(([segment]) => job.segments.has(segment)).map(([, path]) => path),
       });
       return new JobFiles({ ...parts, writer, damage: null });
     } catch (error) {
@@ -129,10 +130,18 @@ export async function removeStaging(stateDir: string, job: JobName): Promise<voi
   await rm(stagingDirOf(jobDirOf(stateDir, job)), { recursive: true, force: true });
 }
 
-type JobRecord = Pick<
+export type JobRecord = Pick<
   Job,
-  'name' | 'inputPath' | 'outputDir' | 'deployment' | 'chunks' | 'outputCommitted' | 'schema' | 'schemas' | 'segments'
->;
+  'name' | 'inputPath' | 'outputDir' | 'deployment' | 'chunks' | 'outputCommitted' | 'schema' | 'schemas' | 'generation'
+> & {
+  readonly segments: ReadonlyMap<number, number>;
+  readonly bases: ReadonlyMap<number, string>;
+};
+
+/** Earlier outputs by their numbers as segments: absolute paths. */
+function basesOf({ outputDir, bases }: JobRecord): ReadonlyMap<number, string> {
+  return new Map([...bases].map(([segment, file]) => [segment, join(outputDir, file)]));
+}
 
 async function makeJobDir(jobDir: string): Promise<void> {
   try {
@@ -162,6 +171,8 @@ function openWriter(
   return new OutputWriter({
     outputDir: job.outputDir,
     outputFileName: outputAction === 'append_row' ? outputFileName : null,
+    generation: job.generation,
+    bases: basesOf(job),
     stagingDir: stagingDirOf(jobDir),
     onDone: (ids) => {
       for (const id of ids) {
@@ -173,4 +184,9 @@ function openWriter(
     onStall: options.onStall,
     onFatal: options.onFatal,
   });
+}
+
+/** All that the coordinator keeps of a job. */
+export async function removeJobDir(stateDir: string, job: JobName): Promise<void> {
+  await rm(jobDirOf(stateDir, job), { recursive: true, force: true });
 }

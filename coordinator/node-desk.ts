@@ -159,7 +159,9 @@ export class NodeDesk implements ClusterBackend {
         if (!link || !this.#isLeased(effect.node, effect.token)) return;
         const jobs = link.announced.has(effect.job) ? [] : [jobSpec(job, files.inputRoot)];
         link.announced.add(effect.job);
-        link.send({ jobs, grants: [grant] });
+        // The list was read for a while: what is being canceled comes back at once, unless a slot has begun it.
+        const drainedJobs = job.state === 'CancelRequested' ? [effect.job] : [];
+        link.send({ jobs, grants: [grant], drainedJobs });
       })
       .catch((error: unknown) => {
         const failure = outsideError(error, `the list of inputs of job ${effect.job} cannot be read`);
@@ -185,6 +187,13 @@ export class NodeDesk implements ClusterBackend {
 
   tell(node: NodeName, part: Partial<CoordinatorMessage>): void {
     this.#links.get(node)?.send(part);
+  }
+
+  /** `node` null: all. */
+  drainJob(job: JobName, node: NodeName | null): void {
+    for (const link of this.#links.values()) {
+      if ((node ?? link.node) === link.node) link.send({ drainedJobs: [job] });
+    }
   }
 
   endJob(job: JobName): void {

@@ -4,6 +4,7 @@ import { formatToken } from '../common/core/token.ts';
 import { noBatch, type Place } from './core/batch-table.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
+import { earlierCustomFiles } from './output/custom-listing.ts';
 import { sealOutput } from './output/seal.ts';
 import type { ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
 import { isoTime, jobView } from './views/job-view.ts';
@@ -19,9 +20,12 @@ export interface SealJobOptions {
   readonly endedWallMs: number;
 }
 
-/** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
-export async function sealJob(options: SealJobOptions): Promise<SealedOutput> {
+/** Null when there was nothing to do. @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
+export async function sealJob(options: SealJobOptions): Promise<SealedOutput | null> {
   const { job, catalog } = options;
+  const isBrokenOff = job.state === 'Failed' || job.state === 'Canceled';
+  // The output that is complete stays when a later generation does not come to be.
+  if (isBrokenOff && job.sealedGeneration > 0) return null;
   const { outputAction, outputFileName } = job.deployment.settings;
   const failures = failuresByFile(job);
   return sealOutput({
@@ -31,7 +35,10 @@ export async function sealJob(options: SealJobOptions): Promise<SealedOutput> {
     files: fileLines(job, catalog, failures),
     errors: errorLines(catalog, failures),
     custom: { stagingDir: options.stagingDir, archives: customArchives(job), job: job.name },
-    verdict: job.state === 'Failed' || job.state === 'Canceled' ? job.state : 'Completed',
+    verdict: isBrokenOff ? (job.state as 'Failed' | 'Canceled') : 'Completed',
+    generation: job.generation,
+    outputBytes: job.outputCommitted,
+    earlierCustom: job.reopenings > 0 && job.isCustomWhole ? await earlierCustomFiles(job.outputDir, job.name) : [],
   });
 }
 

@@ -1,4 +1,4 @@
-/** `job submit`, `list`, `show`, `cancel`, and `node list`. */
+/** `job submit`, `list`, `show`, and `node list`. */
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
 import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
@@ -33,13 +33,6 @@ export async function listCommand({ client, output }: CommandContext): Promise<n
 
 export async function showCommand({ client, output }: CommandContext, name: string): Promise<number> {
   output.item(await (await client()).show(name), jobSheet);
-  return 0;
-}
-
-/** Asks for the end and does not wait for it. */
-export async function cancelCommand({ client, output }: CommandContext, name: string): Promise<number> {
-  const job = await (await client()).cancel(name);
-  output.item(job, jobSheet);
   return 0;
 }
 

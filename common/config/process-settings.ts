@@ -20,6 +20,8 @@ export interface CoordinatorSettings {
   readonly isInsecure: boolean;
   /** Null: grows with the number of worker nodes. */
   readonly heartbeatMs: number | null;
+  /** Jobs that ended longer ago are forgotten; null: none is. */
+  readonly keepFinishedMs: number | null;
 }
 
 /** What `worker join` runs with. */
@@ -42,6 +44,7 @@ export interface CoordinatorFlags {
   readonly stateDir?: string | undefined;
   readonly insecure?: boolean | undefined;
   readonly heartbeatInterval?: string | undefined;
+  readonly keepFinishedJobs?: string | undefined;
 }
 
 export interface WorkerFlags {
@@ -70,6 +73,9 @@ export function coordinatorSettings(
     isInsecure,
     heartbeatMs: pick('--heartbeat-interval', flags.heartbeatInterval, 'auto', (text, what) =>
       text === 'auto' ? null : asDurationMs(text, what),
+    ),
+    keepFinishedMs: pick('--keep-finished-jobs', flags.keepFinishedJobs, 'always', (text, what) =>
+      text === 'always' ? null : asAgeMs(text, what),
     ),
   };
 }
@@ -179,4 +185,13 @@ function asDurationMs(text: string, what: string): number {
     'USAGE',
     `${what}: wanted a time such as 5s or 500ms, up to an hour, found ${JSON.stringify(text)}`,
   );
+}
+
+const ageUnitsMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A long time as flags give it: `30d`, `12h`, `90m`, `45s`. @throws USAGE */
+export function asAgeMs(text: string, what: string): number {
+  const [, amount, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text.trim()) ?? [];
+  if (amount !== undefined) return Number(amount) * (ageUnitsMs[unit] ?? 0);
+  throw new BatchError('USAGE', `${what}: wanted a time such as 30d, 12h or 90m, found ${JSON.stringify(text)}`);
 }

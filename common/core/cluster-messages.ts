@@ -172,6 +172,8 @@ export interface CoordinatorMessage {
   readonly refused: readonly RefusalReport[];
   readonly revoked: readonly Token[];
   readonly endedJobs: readonly JobName[];
+  /** Jobs of which the node gives back what no slot has begun. */
+  readonly drainedJobs: readonly JobName[];
   /** 0: none. */
   readonly heartbeatAck: number;
   readonly isDrain: boolean;
@@ -201,6 +203,7 @@ export const emptyCoordinatorMessage: CoordinatorMessage = {
   refused: [],
   revoked: [],
   endedJobs: [],
+  drainedJobs: [],
   heartbeatAck: 0,
   isDrain: false,
   adoption: null,

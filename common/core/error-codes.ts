@@ -79,6 +79,8 @@ export type ErrorCode =
   | 'OUTPUT_IN_INPUT'
   | 'JOB_NOT_FOUND'
   | 'JOB_NOT_FINISHED'
+  | 'JOB_ENDED'
+  | 'NOTHING_FAILED'
   | 'REQUEST_INVALID'
   | 'LISTEN_INSECURE'
   | 'LISTEN_FAILED'
@@ -151,6 +153,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),
+  JOB_ENDED: caller(
+    'The job has ended, and what was asked for is for jobs that run. `job resume` goes on with one that failed or was canceled, `job retry --failed-only` with the failed files of any.',
+    409,
+    9,
+  ),
+  NOTHING_FAILED: caller('No file of the job has failed, so there is nothing to score again.', 409, 9),
   REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
   LISTEN_INSECURE: caller(
     'Only loopback addresses are served without certificates. Use 127.0.0.1, or say --insecure on a network that you trust.',

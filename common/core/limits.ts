@@ -168,6 +168,14 @@ export const limits = {
   /** A client that waits for a job outlives a coordinator that is away for this long. */
   clientReconnectMsTotal: 60_000,
 
+  /** What runs when a job is canceled may end and be committed, unless somebody asks again. */
+  cancelGraceMs: 30_000,
+  cancelGraceMsMax: 86_400_000,
+  /** Files that one record of a job cuts anew: as many sizes at most, about a megabyte. */
+  recutFilesMax: 131_072,
+  /** Between two looks for finished jobs that are kept no longer. */
+  pruneEveryMs: 60_000,
+
   /** Lines of a job that a late follower still gets. */
   jobEventsKept: 1_000,
   /** Between two looks at deadlines, and the lateness of one that counts as a stall. */

@@ -26,6 +26,7 @@ export function writeCoordinatorMessage(message: CoordinatorMessage): Coordinato
     refused: message.refused.map(writeRefusal),
     revoked: message.revoked.map(writeToken),
     endedJobs: [...message.endedJobs],
+    drainedJobs: [...message.drainedJobs],
     heartbeatAck: message.heartbeatAck,
     drain: message.isDrain,
     adoption: message.adoption && {
@@ -44,6 +45,7 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
     refused: wire.refused.map(readRefusal),
     revoked: wire.revoked.map(readToken),
     endedJobs: wire.endedJobs.map(jobName),
+    drainedJobs: wire.drainedJobs.map(jobName),
     heartbeatAck: wire.heartbeatAck,
     isDrain: wire.drain,
     adoption: wire.adoption && readAdoption(wire.adoption),

@@ -5,7 +5,7 @@
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { JobState } from '../../common/core/states.ts';
-import type { LocalDeployment } from '../../common/core/deployment.ts';
+import type { LocalDeployment, MiniBatchSize } from '../../common/core/deployment.ts';
 import type { CircumstancesView } from '../views/circumstances.ts';
 
 export interface JobRequest {
@@ -22,6 +22,10 @@ export interface JobRequest {
 export interface JobView {
   readonly name: string;
   readonly status: JobState;
+  /** Nothing more of it is granted until `job resume`. */
+  readonly paused: boolean;
+  /** Of the output: grows when a job that had ended went on and rows were put between those in place. */
+  readonly generation: number;
   /** Why it does not go on, or null: no worker node, disk full. */
   readonly waiting: string | null;
   readonly deployment: string;
@@ -57,6 +61,39 @@ export interface LastFailureView extends CircumstancesView {
   readonly message: string;
   readonly node: string | null;
   readonly tries: number;
+}
+
+/** What a job goes on under; null: as before. */
+export interface ReopenRequest {
+  readonly deployment: LocalDeployment | null;
+  readonly miniBatchSize: MiniBatchSize | null;
+  readonly timeoutMs: number | null;
+  readonly triesMax: number | null;
+  readonly errorThreshold: number | null;
+  readonly instanceCountMax: number | null;
+  readonly concurrencyPerInstanceMax: number | null;
+}
+
+/** Which of the jobs that have ended are forgotten: all that are named, or all that every given condition holds for. */
+export interface PruneRequest {
+  /** As {@link Backend.show} takes them; empty: all. */
+  readonly names: readonly string[];
+  readonly olderThanMs: number | null;
+  /** Null: any. */
+  readonly states: readonly JobState[] | null;
+  /** Only says which they are. */
+  readonly isDryRun: boolean;
+  /** Their results and logs as well. */
+  readonly withOutput: boolean;
+}
+
+export interface PrunedView {
+  readonly name: string;
+  readonly status: JobState;
+  readonly ended_at: string | null;
+  readonly output_path: string;
+  /** Whether results and logs went too. */
+  readonly output_removed: boolean;
 }
 
 export interface JobCounts {
@@ -145,8 +182,19 @@ export interface Backend {
   list(): readonly JobView[];
   /** A name, a unique beginning of one, or `last`. @throws JOB_NOT_FOUND */
   show(name: string): JobView;
-  /** Idempotent on jobs that have ended. @throws JOB_NOT_FOUND */
-  cancel(name: string): Promise<JobView>;
+  /**
+   * Nothing more is granted; what runs may end for `graceMs`, and is killed then, or when asked again. Idempotent on jobs
+   * that have ended. @throws JOB_NOT_FOUND
+   */
+  cancel(name: string, graceMs: number): Promise<JobView>;
+  /** @throws JOB_NOT_FOUND, JOB_ENDED */
+  pause(name: string): Promise<JobView>;
+  /** Of a paused job, or of one that failed or was canceled. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED, JOB_ENDED, … */
+  resume(name: string, request: ReopenRequest): Promise<JobView>;
+  /** Scores failed files again. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED, NOTHING_FAILED, … */
+  retry(name: string, request: ReopenRequest): Promise<JobView>;
+  /** Forgets jobs that have ended. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
+  prune(request: PruneRequest): Promise<readonly PrunedView[]>;
   nodes(): readonly NodeView[];
   /** Events after `afterSequence`, first those that are past, then live ones until the job ends or `signal` aborts. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;

@@ -73,7 +73,7 @@ const scorer: z.ZodType<Scorer> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('node'), script: scriptPath }),
 ]);
 
-const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kind', [
+export const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('files'), files: count.max(limits.miniBatchFilesMax) }),
   z.strictObject({ kind: z.literal('bytes'), bytes: count }),
   z.strictObject({ kind: z.literal('auto') }),
@@ -142,10 +142,7 @@ const body = z.strictObject({
 export async function parseJobRequest(value: unknown): Promise<JobRequest> {
   const request = parse(body, value, '');
   return {
-    deployment:
-      typeof request.deployment === 'string'
-        ? await loadDeployment(parse(absolutePath, request.deployment, 'deployment'), { set: request.set ?? [] })
-        : parse(deployment, request.deployment, 'deployment'),
+    deployment: await parseDeployment(request.deployment, request.set ?? []),
     inputPath: request.input_path,
     outputDir: request.output_path,
     isOverwrite: request.overwrite,
@@ -153,7 +150,15 @@ export async function parseJobRequest(value: unknown): Promise<JobRequest> {
   };
 }
 
-function parse<S extends z.ZodType>(schema: S, value: unknown, prefix: string): z.infer<S> {
+/** A path on this machine, or a resolved deployment. @throws REQUEST_INVALID, and what {@link loadDeployment} throws */
+export async function parseDeployment(value: unknown, set: readonly string[]): Promise<LocalDeployment> {
+  return typeof value === 'string'
+    ? await loadDeployment(parse(absolutePath, value, 'deployment'), { set })
+    : parse(deployment, value, 'deployment');
+}
+
+/** @throws REQUEST_INVALID naming each field that is wrong */
+export function parse<S extends z.ZodType>(schema: S, value: unknown, prefix: string): z.infer<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const lines = result.error.issues.map((issue) => {

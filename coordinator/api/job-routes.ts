@@ -6,6 +6,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { Backend } from './backend.ts';
 import { eventStream } from './event-stream.ts';
 import { parseJobRequest } from './job-request.ts';
+import { lifeRoutes } from './life-routes.ts';
 import { problemOf } from './problem.ts';
 
 interface JobParams {
@@ -27,9 +28,7 @@ export function jobRoutes(app: FastifyInstance, { backend, onDefect }: JobRoutes
   });
   app.get('/v1/jobs', async () => ({ value: backend.list() }));
   app.get<{ Params: JobParams }>('/v1/jobs/:name', async (request) => backend.show(request.params.name));
-  app.post<{ Params: JobParams }>('/v1/jobs/:name/cancel', async (request, reply) =>
-    reply.code(202).send(await backend.cancel(request.params.name)),
-  );
+  lifeRoutes(app, backend);
   app.get('/v1/nodes', async () => ({ value: backend.nodes() }));
   eventRoute(app, backend, onDefect);
 }

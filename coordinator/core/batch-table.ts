@@ -99,6 +99,56 @@ export class BatchTable {
     return children;
   }
 
+  /**
+   * Puts mini-batches of the given sizes in the place of `count` neighbours from `from` on, none of which is committed.
+   * The old ones stay as split rows that lead to the first new one.
+   */
+  recut(
+    from: number,
+    count: number,
+    sizes: readonly number[],
+  ): { readonly old: ReadonlySet<number>; readonly cut: readonly number[] } {
+    const old = new Set<number>();
+    let last = from;
+    for (let batch = from; old.size < count; batch = this.next(batch)) {
+      invariant(batch !== noBatch, `${count} mini-batches from ${from} on are to be cut anew, and there are fewer`);
+      if (this.state(batch) === 'split') continue;
+      old.add(batch);
+      last = batch;
+    }
+    let files = 0;
+    for (const batch of old) files += this.files(batch);
+    invariant(sizes.reduce((sum, size) => sum + size, 0) === files, `the new sizes must add up to ${files} files`);
+    const successor = this.next(last);
+    const cut: number[] = [];
+    let first = this.first(from);
+    for (const size of sizes) {
+      const batch = this.#add({ first, count: size });
+      const previous = cut.at(-1);
+      if (previous !== undefined) this.#next[previous] = batch;
+      cut.push(batch);
+      first += size;
+    }
+    const end = cut.at(-1) as number;
+    this.#next[end] = successor;
+    if (this.#tail === last) this.#tail = end;
+    for (const batch of old) {
+      this.#next[batch] = cut[0] as number;
+      this.setState(batch, 'split');
+    }
+    return { old, cut };
+  }
+
+  /** Pending, as if it had never been tried. */
+  renew(batch: number): void {
+    this.#failures[batch] = 0;
+    this.#crashes[batch] = 0;
+    this.#lost[batch] = 0;
+    this.#memory[batch] = 0;
+    this.setPlace(batch, noPlace);
+    this.setState(batch, 'pending');
+  }
+
   first(batch: number): number {
     return this.#first[batch] as number;
   }

@@ -5,6 +5,7 @@ import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
 import type { Token } from '../../common/core/token.ts';
+import type { ReopenScope } from './life-events.ts';
 
 export type Command =
   /** The process has replayed its journal and starts to serve. */
@@ -28,7 +29,20 @@ export type Command =
   | { readonly kind: 'listing-ended'; readonly job: JobName; readonly skipped: number; readonly wallMs: number }
   /** The job cannot go on, whatever its mini-batches do. */
   | { readonly kind: 'fail-job'; readonly job: JobName; readonly failure: Failure; readonly wallMs: number }
-  | { readonly kind: 'cancel'; readonly job: JobName; readonly wallMs: number }
+  /** `graceMs`: what runs may take so much longer; 0: it is killed. */
+  | { readonly kind: 'cancel'; readonly job: JobName; readonly wallMs: number; readonly graceMs: number }
+  | { readonly kind: 'pause'; readonly job: JobName; readonly isPaused: boolean }
+  | {
+      readonly kind: 'reopen';
+      readonly job: JobName;
+      readonly scope: ReopenScope;
+      readonly deployment: Deployment;
+      /** Of the job when the caller looked at it. */
+      readonly reopenings: number;
+      /** Sizes of the files of each run that is cut anew; null: mini-batches stay as they are. */
+      readonly recut: readonly { readonly first: number; readonly sizesBytes: ArrayLike<number> }[] | null;
+    }
+  | { readonly kind: 'prune'; readonly job: JobName }
   | { readonly kind: 'sealed'; readonly job: JobName; readonly wallMs: number }
   | {
       readonly kind: 'join';

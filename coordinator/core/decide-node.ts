@@ -13,6 +13,7 @@ import { isSameToken, type Token } from '../../common/core/token.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
+import { cancelEnds } from './decide-life.ts';
 import type { Event } from './events.ts';
 import {
   attended,
@@ -90,9 +91,15 @@ function findHeld(ledger: Ledger, held: HeldLease, index: HeldIndex): number | '
   const batch = index.get(held.job)?.get(held.first);
   if (!job) return 'gone';
   if (batch === undefined || batch === noBatch || job.batches.files(batch) !== held.count) return 'gone';
+  // The job has ended since and goes on, perhaps under other settings.
+  if (!isLater(held.token, job.reopenedAfter)) return 'gone';
   const state = job.batches.state(batch);
   if (state === 'committed' && isSameToken(job.batches.token(batch), held.token)) return 'committed';
   return state === 'pending' && !isFinal(job.state) ? batch : 'gone';
+}
+
+function isLater(token: Token, than: Token): boolean {
+  return token.epoch > than.epoch || (token.epoch === than.epoch && token.counter > than.counter);
 }
 
 /** By job and first file: the mini-batch that stands there now. */
@@ -196,6 +203,7 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
     }
   }
   for (const node of ledger.nodes.values()) events.push(...checkNode(ledger, node, at));
+  events.push(...cancelEnds(ledger, at, command.wallMs));
   events.push(...checkStillness(ledger, at, command.wallMs));
   return events;
 }

@@ -11,6 +11,7 @@ import type { Command } from './commands.ts';
 import { brokenScorer } from './broken-scorer.ts';
 import { failureEvents } from './decide-failure.ts';
 import { hostFailed } from './decide-init.ts';
+import { cancel, pause, prune, reopen } from './decide-life.ts';
 import {
   disconnected,
   heartbeat,
@@ -32,7 +33,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
 /**
  * Callers who wait for an answer are refused by an error; everything else that is out of place is answered by an event.
- * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit), JOB_NOT_FOUND (cancel)
+ * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit), and what `decide-life.ts` says of its own
  */
 export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
   const at = attended(ledger, now);
@@ -49,6 +50,12 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return failJob(jobOf(ledger, command.job), command);
     case 'cancel':
       return cancel(ledger, command);
+    case 'pause':
+      return pause(ledger, command);
+    case 'reopen':
+      return reopen(ledger, command);
+    case 'prune':
+      return prune(ledger, command);
     case 'sealed':
       return sealed(jobOf(ledger, command.job), command.wallMs);
     case 'join':
@@ -143,19 +150,13 @@ function failJob(job: Job, command: CommandOf<'fail-job'>): readonly Event[] {
   return [{ kind: 'JobStateChanged', job: job.name, state: 'Failed', error: command.failure, wallMs: command.wallMs }];
 }
 
-/** What runs is told to stop; what was committed stays in the output's `.partial` file. */
-function cancel(ledger: Ledger, command: CommandOf<'cancel'>): readonly Event[] {
-  const job = ledger.jobs.get(command.job);
-  if (!job) throw new BatchError('JOB_NOT_FOUND', `there is no job ${command.job}`);
-  if (isFinal(job.state) || job.state === 'Finalizing') return [];
-  const error = { code: 'JOB_CANCELED', message: `job ${job.name} was canceled on request`, detail: '' } as const;
-  return [{ kind: 'JobStateChanged', job: job.name, state: 'Canceled', error, wallMs: command.wallMs }];
-}
-
 /** Output, manifest and markers are in place. */
 function sealed(job: Job, wallMs: number): readonly Event[] {
   if (job.isSealed) return [];
-  const events: Event[] = [{ kind: 'JobSealed', job: job.name }];
+  // Whoever goes on with it needs what is staged; for a job that is completed, what user code wrote beside failed files.
+  const keepsStaging =
+    job.state === 'Failed' || job.state === 'Canceled' || (job.failedFiles > 0 && job.custom.size > 0);
+  const events: Event[] = [{ kind: 'JobSealed', job: job.name, ...(keepsStaging ? { keepsStaging } : {}) }];
   if (job.state === 'Finalizing') {
     events.unshift({ kind: 'JobStateChanged', job: job.name, state: 'Completed', error: null, wallMs });
   }
@@ -173,6 +174,7 @@ function stall(ledger: Ledger, command: CommandOf<'stall'>): readonly Event[] {
  */
 export function advance(job: Job, wallMs: number): readonly Event[] {
   if (isFinal(job.state) || job.state === 'Finalizing') return [];
+  if (job.state === 'CancelRequested') return copyEvents(job);
   const { errorThreshold, outputAction } = job.deployment.settings;
   const stateChanged = (state: 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
     { kind: 'JobStateChanged', job: job.name, state, error, wallMs },

@@ -37,6 +37,8 @@ export type Effect =
   | { readonly kind: 'refuse'; readonly node: NodeName; readonly token: Token; readonly failure: Failure }
   | { readonly kind: 'revoke'; readonly node: NodeName; readonly token: Token }
   | { readonly kind: 'end-job'; readonly job: JobName }
+  /** What no slot has begun of the job is to be given back; `node` null: by all. */
+  | { readonly kind: 'drain-job'; readonly job: JobName; readonly node: NodeName | null }
   // To the output, strictly in this order within a job
   | { readonly kind: 'prologue'; readonly job: JobName; readonly text: string }
   | { readonly kind: 'append'; readonly job: JobName; readonly token: Token; readonly offset: number }
@@ -66,6 +68,7 @@ export function needsSync(effect: Effect): boolean {
     case 'committed':
     case 'seal':
     case 'end-job':
+    case 'drain-job':
     case 'drop-segment':
     case 'adopt':
     case 'welcome':
@@ -100,7 +103,7 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'LeaseAdopted':
       return [{ kind: 'adopt', node: event.node, oldToken: event.oldToken, token: event.token }];
     case 'NodeConnected':
-      return [{ kind: 'welcome', node: event.node, kept: event.kept }];
+      return [{ kind: 'welcome', node: event.node, kept: event.kept }, ...drainEffects(ledger, event.node)];
     case 'LeaseReleased':
       return [...abandon(leaseOf(ledger, event.token)), ...(event.isRevoked ? [revoke(event)] : [])];
     case 'AttemptFailed':
@@ -134,6 +137,8 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     }
     case 'Appended':
       return event.dropped.map((segment) => ({ kind: 'drop-segment', job: event.job, segment }));
+    case 'JobReopened':
+      return jobOf(ledger, event.job).isListed ? [] : [{ kind: 'list', job: event.job }];
     case 'JobStateChanged':
       return stateEffects(ledger, event);
     default:
@@ -149,7 +154,13 @@ function leaseOf(ledger: Ledger, token: Token): Lease | undefined {
 function resumeEffects(job: Job): readonly Effect[] {
   if (job.isSealed) return [];
   if (isFinal(job.state) || job.state === 'Finalizing') return [{ kind: 'seal', job: job.name }];
-  return job.isListed ? [] : [{ kind: 'list', job: job.name }];
+  return job.isListed || job.state === 'CancelRequested' ? [] : [{ kind: 'list', job: job.name }];
+}
+
+/** A node that comes back may not have heard that a job is to end. */
+function drainEffects(ledger: Ledger, node: NodeName): readonly Effect[] {
+  const ending = [...ledger.jobs.values()].filter((job) => job.state === 'CancelRequested');
+  return ending.map((job) => ({ kind: 'drain-job', job: job.name, node }));
 }
 
 function revoke(event: { readonly node: NodeName; readonly token: Token }): Effect {
@@ -193,6 +204,7 @@ function placeEffect(event: Extract<Event, { kind: 'ResultPlaced' }>, lease: Lea
 
 function stateEffects(ledger: Ledger, event: Extract<Event, { kind: 'JobStateChanged' }>): readonly Effect[] {
   if (event.state === 'Finalizing') return [{ kind: 'seal', job: event.job }];
+  if (event.state === 'CancelRequested') return [{ kind: 'drain-job', job: event.job, node: null }];
   if (!isFinal(event.state)) return [];
   const effects: Effect[] = [];
   for (const lease of ledger.leases.values()) {

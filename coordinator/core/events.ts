@@ -10,6 +10,7 @@ import type { ResultSchema } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
+import type { LifeEvent } from './life-events.ts';
 import type { Stillness } from './stillness.ts';
 import type { Place } from './batch-table.ts';
 
@@ -17,6 +18,7 @@ import type { Place } from './batch-table.ts';
 export type FailureKind = 'error' | 'timeout' | 'crash' | 'memory' | 'lost';
 
 export type DurableEvent =
+  | LifeEvent
   | { readonly kind: 'EpochBegan'; readonly epoch: number }
   | {
       readonly kind: 'JobSubmitted';
@@ -48,9 +50,16 @@ export type DurableEvent =
       readonly state: JobState;
       readonly error: Failure | null;
       readonly wallMs: number;
+      /** Of CancelRequested: when what still runs is killed. */
+      readonly untilWallMs?: number;
     }
   /** Output, manifest and markers are in place; nothing is to be done for the job any more. */
-  | { readonly kind: 'JobSealed'; readonly job: JobName }
+  | {
+      readonly kind: 'JobSealed';
+      readonly job: JobName;
+      /** Results and files of user code that are staged stay for the job's next life; absent: they went. */
+      readonly keepsStaging?: true;
+    }
   | { readonly kind: 'SchemaSeen'; readonly job: JobName; readonly schema: ResultSchema }
   /** The lowest-ordered mini-batch that has rows fixes the job's schema, before its bytes get their place. */
   | { readonly kind: 'SchemaFixed'; readonly job: JobName; readonly schema: number }
@@ -178,6 +187,10 @@ const durableKinds = {
   ListingEnded: true,
   JobStateChanged: true,
   JobSealed: true,
+  JobPaused: true,
+  JobReopened: true,
+  Recut: true,
+  JobPruned: true,
   SchemaSeen: true,
   SchemaFixed: true,
   Committed: true,

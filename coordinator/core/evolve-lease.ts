@@ -4,10 +4,11 @@ import { noteSplit } from './broken-scorer.ts';
 import { setCredit } from './evolve-node.ts';
 import { bytesPlace, jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 
-/** A job may be leased from while it lists or runs, has something pending and a place to put results. */
+/** A job may be leased from while it lists or runs, has something pending and a place to put results, and is not paused. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
   const isOpen = job.state === 'Preparing' || job.state === 'Running';
-  if (isOpen && !job.pending.isEmpty && (job.stall ?? ledger.stall) === null) ledger.runnable.add(job.name);
+  const isHeld = job.isPaused || (job.stall ?? ledger.stall) !== null;
+  if (isOpen && !isHeld && !job.pending.isEmpty) ledger.runnable.add(job.name);
   else ledger.runnable.delete(job.name);
 }
 

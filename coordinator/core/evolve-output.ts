@@ -6,7 +6,16 @@ import { clearSuspicion, noteFailure } from './broken-scorer.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
-import { bytesPlace, countFailed, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
+import {
+  bytesPlace,
+  countFailed,
+  jobOf,
+  leaseOf,
+  unknownRows,
+  type FailedFile,
+  type Job,
+  type Ledger,
+} from './ledger.ts';
 
 export function schemaFixed(job: Job, schema: number): void {
   job.schema = schema;
@@ -171,14 +180,21 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
   refreshRunnable(ledger, job);
 }
 
-/** Takes back what `committed` has counted, of a result whose rows are not in the output. */
+/** Of a result whose rows are not in the output. */
 function withdraw(job: Job, batch: number): void {
   const { batches, failures } = job;
-  const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
+  const [first, count] = [batches.first(batch), batches.files(batch)];
   const own = failures.filter((failure) => failure.first >= first && failure.first < first + count);
+  failures.splice(0, failures.length, ...failures.filter((failure) => !own.includes(failure)));
+  takeBack(job, batch, own);
+}
+
+/** Takes back what `committed` has counted; `own`: the failures of the mini-batch, which the caller takes off the list. */
+export function takeBack(job: Job, batch: number, own: readonly FailedFile[]): void {
+  const { batches } = job;
+  const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
   const failed = own.reduce((sum, failure) => sum + countFailed(failure), 0);
   job.missingFiles -= own.reduce((sum, { missing }) => sum + missing, 0);
-  failures.splice(0, failures.length, ...failures.filter((failure) => !own.includes(failure)));
   job.fileRows.fill(unknownRows, first, first + count);
   job.failedFiles -= failed;
   job.scoredFiles -= count - failed;
@@ -190,9 +206,13 @@ function withdraw(job: Job, batch: number): void {
   batches.setPlace(batch, noPlace);
 }
 
-/** What is sealed is in the output folder, and its staged copy goes. */
-export function sealed(job: Job): void {
+/** What is sealed is in the output folder, and its staged copy goes, unless the job may go on from it. */
+export function sealed(job: Job, keepsStaging: boolean): void {
   job.isSealed = true;
+  job.isStagingKept = keepsStaging;
+  if (job.state === 'Completed') job.sealedGeneration = job.generation;
+  if (keepsStaging) return;
+  if (job.custom.size > 0) job.isCustomWhole = false;
   for (const batch of [...job.custom.keys()]) releaseCustom(job, batch);
 }
 
@@ -209,7 +229,7 @@ function moveCursorPast(job: Job, batch: number): void {
 }
 
 /** Skips what needs no place: quarantined, split, and committed without bytes. */
-function moveCursor(job: Job): void {
+export function moveCursor(job: Job): void {
   while (job.cursor !== noBatch) {
     const state = job.batches.state(job.cursor);
     const isSettled =

@@ -16,6 +16,7 @@ import {
   released,
   split,
 } from './evolve-lease.ts';
+import { jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
 import {
   nodeConnected,
   nodeDisconnected,
@@ -51,7 +52,15 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'JobStateChanged':
       return stateChanged(ledger, event);
     case 'JobSealed':
-      return sealed(jobOf(ledger, event.job));
+      return sealed(jobOf(ledger, event.job), event.keepsStaging === true);
+    case 'JobPaused':
+      return jobPaused(ledger, event);
+    case 'JobReopened':
+      return jobReopened(ledger, event);
+    case 'Recut':
+      return recut(ledger, event);
+    case 'JobPruned':
+      return jobPruned(ledger, event);
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;
@@ -192,6 +201,7 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
   const job = jobOf(ledger, event.job);
   job.state = event.state;
   if (event.error) job.error = event.error;
+  job.cancelUntilWallMs = event.untilWallMs ?? null;
   if (event.state === 'Running' && job.startedWallMs === null) job.startedWallMs = event.wallMs;
   if (isFinal(event.state)) {
     job.endedWallMs = event.wallMs;

@@ -42,7 +42,8 @@ export interface Ledger {
 
 export interface Job {
   readonly name: JobName;
-  readonly deployment: Deployment;
+  /** A job that is reopened may go on under another one. */
+  deployment: Deployment;
   readonly inputPath: string;
   readonly outputDir: string;
   readonly createdWallMs: number;
@@ -51,6 +52,24 @@ export interface Job {
   state: JobState;
   error: Failure | null;
   isSealed: boolean;
+  /** Nothing is granted; what runs goes on. */
+  isPaused: boolean;
+  /** When a job whose cancel was asked for is ended whatever runs; null otherwise. */
+  cancelUntilWallMs: number | null;
+  /** Of the output, from 1: it is written anew when rows come before those that are in place. */
+  generation: number;
+  /** The last one that was sealed as complete; 0: none. */
+  sealedGeneration: number;
+  /** Earlier outputs from which rows are copied, by their number as a segment: names in the output folder. */
+  readonly bases: Map<number, string>;
+  /** Times that it went on after it had ended. */
+  reopenings: number;
+  /** Leases up to this one are of the time before the last one of them. */
+  reopenedAfter: Token;
+  /** Of a sealed job: whether its staging is still there. */
+  isStagingKept: boolean;
+  /** Whether all that user code ever wrote for committed mini-batches is staged. */
+  isCustomWhole: boolean;
   /** The job's own output cannot be written to for want of space; nothing of it is granted meanwhile. Not durable. */
   stall: Failure | null;
 
@@ -224,6 +243,15 @@ export function newJob(submitted: {
     state: 'Queued',
     error: null,
     isSealed: false,
+    isPaused: false,
+    cancelUntilWallMs: null,
+    generation: 1,
+    sealedGeneration: 0,
+    bases: new Map(),
+    reopenings: 0,
+    reopenedAfter: { epoch: 0, counter: 0 },
+    isStagingKept: false,
+    isCustomWhole: true,
     stall: null,
     isListed: false,
     chunks: 0,

@@ -36,6 +36,10 @@ export class PendingHeap {
     this.#items[at] = batch;
   }
 
+  clear(): void {
+    this.#size = 0;
+  }
+
   /** The pending mini-batch that is lowest in the input order. */
   peek(): number | undefined {
     while (this.#size > 0) {

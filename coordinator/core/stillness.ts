@@ -38,7 +38,8 @@ export function checkStillness(ledger: Ledger, at: number, wallMs: number): read
   const running = runningLeases(ledger);
   const events: Event[] = [];
   for (const job of ledger.jobs.values()) {
-    if (isFinal(job.state) || job.state === 'Finalizing') continue;
+    // A job that is being canceled has a time limit of its own.
+    if (isFinal(job.state) || job.state === 'Finalizing' || job.state === 'CancelRequested') continue;
     const leases = running.get(job.name) ?? [];
     const stillness = next(ledger, job, { leases, at, wallMs });
     if (stillness !== job.stillness) events.push({ kind: 'StillnessNoted', job: job.name, stillness });

@@ -11,6 +11,7 @@ import type { FileRange, InputFile } from '../../common/core/input.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { outsideError, reasonOf } from '../../common/io/errno.ts';
+import { readChanges, removeChanges, writeChanges, type ChangedFile } from './input-changes.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 
@@ -40,10 +41,13 @@ export class InputCatalog {
   readonly #fileSystem: FileSystem;
   readonly #dir: string;
   readonly #chunks: FileRange[];
+  /** Files that were looked at again when the job was reopened, by ordinal. */
+  readonly #changes: Map<number, ChangedFile>;
   /** Least recently used first. */
   readonly #cache = new Map<number, Promise<readonly InputFile[]>>();
 
-  private constructor(fileSystem: FileSystem, dir: string, chunks: FileRange[]) {
+  private constructor(fileSystem: FileSystem, dir: string, chunks: FileRange[], changes: Map<number, ChangedFile>) {
+    this.#changes = changes;
     this.#fileSystem = fileSystem;
     this.#dir = dir;
     this.#chunks = chunks;
@@ -59,7 +63,8 @@ export class InputCatalog {
     return translated(dir, async () => {
       await fileSystem.makeDir(dir);
       await fileSystem.syncDir(options.jobDir);
-      return new InputCatalog(fileSystem, dir, await findChunks(fileSystem, dir));
+      const changes = await readChanges(fileSystem, dir);
+      return new InputCatalog(fileSystem, dir, await findChunks(fileSystem, dir), changes);
     });
   }
 
@@ -100,6 +105,8 @@ export class InputCatalog {
         this.#cache.delete(chunk);
       }
       this.#chunks.length = chunks;
+      // Of a job that had the name before.
+      if (chunks === 0) await removeChanges(this.#fileSystem, this.#dir);
       await this.#fileSystem.syncDir(this.#dir);
     });
   }
@@ -113,7 +120,9 @@ export class InputCatalog {
       const range = this.#chunks[chunk] as FileRange;
       const from = first + files.length - range.first;
       const parsed = await this.#load(chunk);
-      for (const file of parsed.slice(from, from + count - files.length)) files.push(file);
+      for (const file of parsed.slice(from, from + count - files.length)) {
+        files.push(this.#asChanged(file, first + files.length));
+      }
     }
     return files;
   }
@@ -121,8 +130,26 @@ export class InputCatalog {
   /** All files in input order, a chunk in memory at a time; leaves alone what the cache holds for granting. */
   async *all(): AsyncGenerator<InputFile> {
     for (let chunk = 0; chunk < this.#chunks.length; chunk += 1) {
-      yield* await (this.#cache.get(chunk) ?? this.#read(chunk));
+      let ordinal = (this.#chunks[chunk] as FileRange).first;
+      for (const file of await (this.#cache.get(chunk) ?? this.#read(chunk))) {
+        yield this.#asChanged(file, ordinal);
+        ordinal += 1;
+      }
     }
+  }
+
+  /**
+   * Sets down what these files are now, under the number of the job's reopening: on the disk when it resolves.
+   * @throws DISK_FULL, STATE_UNWRITABLE
+   */
+  async change(number: number, files: readonly ChangedFile[]): Promise<void> {
+    await translated(this.#dir, () => writeChanges(this.#fileSystem, this.#dir, number, files));
+    for (const file of files) this.#changes.set(file.ordinal, file);
+  }
+
+  #asChanged(file: InputFile, ordinal: number): InputFile {
+    const changed = this.#changes.get(ordinal);
+    return changed ? { path: file.path, sizeBytes: changed.sizeBytes, identity: changed.identity } : file;
   }
 
   /** By bisection: the last chunk that begins at or before `ordinal`. */

@@ -4,9 +4,16 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf } from '../../common/io/errno.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
+import type { CustomFileLine } from './sealed-lines.ts';
 import { isManifestChunkName, manifestDirName, manifestName } from './output-names.ts';
 
-const fileShape = z.object({ path: z.string(), bytes: z.number() });
+const fileShape = z.object({
+  path: z.string(),
+  bytes: z.number(),
+  sha256: z.string().optional(),
+  mini_batches: z.number().optional(),
+  wanted_path: z.string().optional(),
+});
 const manifestShape = z.object({
   custom_files: z.array(fileShape),
   custom_chunks: z.array(z.object({ path: z.string() })),
@@ -17,6 +24,26 @@ export interface ListedCustomFile {
   /** Relative to the output folder, and within it. */
   readonly path: string;
   readonly bytes: number;
+  readonly sha256?: string | undefined;
+  readonly mini_batches?: number | undefined;
+  readonly wanted_path?: string | undefined;
+}
+
+/** Name of the job whose manifest is there; null without one. */
+export async function sealedJobName(dir: string): Promise<string | null> {
+  const manifest = z.object({ name: z.string() }).safeParse(await readJson(join(dir, manifestName)));
+  return manifest.data?.name ?? null;
+}
+
+/** The same, when the folder's manifest is of this very job: what sealing it again may replace. */
+export async function earlierCustomFiles(dir: string, job: string): Promise<readonly CustomFileLine[]> {
+  if ((await sealedJobName(dir)) !== job) return [];
+  const found = await listCustomFiles(dir);
+  return found.flatMap(({ path, bytes, sha256, mini_batches = 0, wanted_path }) =>
+    sha256 === undefined
+      ? []
+      : [{ path, bytes, sha256, mini_batches, ...(wanted_path === undefined ? {} : { wanted_path }) }],
+  );
 }
 
 /** Empty where there is no manifest, or one that says nothing of them. Names that lead elsewhere are passed over. */

@@ -36,6 +36,8 @@ export interface PublishOptions extends CustomSource {
   /** Of the rows; null when the job writes none. */
   readonly outputFileName: string | null;
   readonly fileSystem: FileSystem;
+  /** SHA-256 of what an earlier end of the job has put in place, by path: that is replaced. */
+  readonly earlier?: ReadonlyMap<string, string>;
 }
 
 export interface PublishedFiles {
@@ -128,7 +130,9 @@ async function publish(
 ): Promise<CustomFileLine> {
   const { dir, fileSystem, job } = options;
   const { bytes, sha256 } = await assemble(options, file, temporary);
-  const isTaken = isFolderToo || (await holdsOther(fileSystem, join(dir, file.path), bytes, sha256));
+  const isTaken =
+    isFolderToo ||
+    (await holdsOther(fileSystem, join(dir, file.path), bytes, [sha256, options.earlier?.get(file.path)]));
   const path = isTaken ? `${file.path}~${job}` : file.path;
   await fileSystem.rename(temporary, join(dir, path));
   const line = { path, bytes, sha256, mini_batches: file.miniBatches };
@@ -182,8 +186,13 @@ async function* blocks(file: OpenFile, offset: number, bytes: number): AsyncGene
   }
 }
 
-/** Whether something stands there that is not the very file: an earlier try of sealing may have put that in place. */
-async function holdsOther(fileSystem: FileSystem, path: string, bytes: number, sha256: string): Promise<boolean> {
+/** Whether something stands there that is none of our own: an earlier try of sealing, or end of the job, may have put that in place. */
+async function holdsOther(
+  fileSystem: FileSystem,
+  path: string,
+  bytes: number,
+  own: readonly (string | undefined)[],
+): Promise<boolean> {
   let file: OpenFile;
   try {
     file = await fileSystem.open(path, 'read');
@@ -192,10 +201,11 @@ async function holdsOther(fileSystem: FileSystem, path: string, bytes: number, s
     throw error;
   }
   try {
-    if ((await file.sizeBytes()) !== bytes) return true;
+    const found = await file.sizeBytes();
+    if (found !== bytes && own[1] === undefined) return true;
     const hash = createHash('sha256');
-    for await (const block of blocks(file, 0, bytes)) hash.update(block);
-    return hash.digest('hex') !== sha256;
+    for await (const block of blocks(file, 0, found)) hash.update(block);
+    return !own.includes(hash.digest('hex'));
   } catch (error) {
     if (errnoOf(error) === 'EISDIR') return true;
     throw error;

@@ -6,11 +6,12 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { logsDirName, ownLogs, readmeTitle } from '../logs/log-tree.ts';
-import { listCustomFiles } from './custom-listing.ts';
+import { listCustomFiles, sealedJobName } from './custom-listing.ts';
 import {
   checkOutputFileName,
   customTemporaryDirName,
   errorsName,
+  isLaterPartial,
   isManifestChunkName,
   manifestDirName,
   manifestName,
@@ -62,6 +63,21 @@ export async function prepareOutputDir(options: OutputDirOptions): Promise<Prepa
   }
 }
 
+/** Removes the results and logs of one job, and nothing else; false when the folder holds those of another one, or none. */
+export async function removeOutput(dir: string, outputFileName: string | null, job: string): Promise<boolean> {
+  try {
+    if ((await sealedJobName(dir)) !== job) return false;
+    const ours = await namesOfResults(dir, await readdir(dir), outputFileName);
+    await removeCustomFiles(dir);
+    for (const name of ours) await removeResult(dir, name);
+    return true;
+  } catch (error) {
+    if (error instanceof BatchError || errnoOf(error) === '') throw error;
+    const message = `the results in ${dir} cannot be removed: ${reasonOf(error)}`;
+    throw new BatchError('STATE_UNWRITABLE', message, { cause: error });
+  }
+}
+
 /**
  * What of `names` an earlier job has written, in the order in which it must go: a folder that is only half cleared never looks complete.
  * The earlier job's output may have had another name; its manifest says which.
@@ -80,7 +96,8 @@ async function namesOfResults(
     manifestName,
     customTemporaryDirName,
   ].flatMap((name) => [name, temporaryName(name)]);
-  const results = [...new Set(possible)].filter((name) => names.includes(name));
+  const later = names.filter((name) => outputs.some((output) => isLaterPartial(name, output)));
+  const results = [...new Set([...possible.filter((name) => names.includes(name)), ...later])];
   return names.includes(logsDirName) && (await isLogFolder(dir)) ? [...results, logsDirName] : results;
 }
 

@@ -1,5 +1,6 @@
 /** Names that this program gives to files of an output folder. */
 import { BatchError } from '../../common/core/batch-error.ts';
+import { partialOutputName } from '../core/generation.ts';
 
 export const successName = '_SUCCESS';
 export const manifestName = '_manifest.json';
@@ -13,9 +14,9 @@ export const customTemporaryDirName = '_custom.partial';
 /** Chunks of the manifest: input files, and files that user code wrote. */
 export type ManifestChunkKind = 'files' | 'custom';
 
-/** `files-00000.jsonl`, `custom-00000.jsonl` */
-export function manifestChunkName(index: number, kind: ManifestChunkKind = 'files'): string {
-  return `${kind}-${String(index).padStart(5, '0')}.jsonl`;
+/** `files-00000.jsonl`, `custom-00000.jsonl`; of the second generation `files-200000.jsonl`, so that the first one's stay until it is replaced. */
+export function manifestChunkName(index: number, kind: ManifestChunkKind = 'files', generation = 1): string {
+  return `${kind}-${generation === 1 ? '' : generation}${String(index).padStart(5, '0')}.jsonl`;
 }
 
 export function isManifestChunkName(name: string): boolean {
@@ -23,8 +24,13 @@ export function isManifestChunkName(name: string): boolean {
 }
 
 /** Name of the output file until the job is completed. */
-export function partialName(outputFileName: string): string {
-  return `${outputFileName}.partial`;
+export function partialName(outputFileName: string, generation = 1): string {
+  return partialOutputName(outputFileName, generation);
+}
+
+/** Whether a job that was reopened left this behind on its way to the output. */
+export function isLaterPartial(name: string, outputFileName: string): boolean {
+  return name.startsWith(`${outputFileName}.generation-`) && /\.generation-\d+\.partial$/.test(name);
 }
 
 /** Under which a file is written before it is given its own name. */

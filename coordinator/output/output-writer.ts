@@ -31,6 +31,10 @@ export interface OutputWriterOptions {
   readonly onStall: (failure: Failure | null) => void;
   /** STATE_UNWRITABLE or OUTPUT_CORRUPT; nothing more will be written. Called once. */
   readonly onFatal: (error: BatchError) => void;
+  /** Of the output, from 1. */
+  readonly generation?: number;
+  /** Earlier outputs that are read as segments are: absolute paths. */
+  readonly bases?: ReadonlyMap<number, string>;
   readonly fileSystem?: FileSystem;
   readonly delay?: Delay;
 }
@@ -48,7 +52,7 @@ export class OutputWriter {
   #isDead = false;
 
   constructor(given: OutputWriterOptions) {
-    this.#options = { fileSystem: nodeFileSystem, delay, ...given };
+    this.#options = { fileSystem: nodeFileSystem, delay, generation: 1, bases: new Map(), ...given };
     const { fileSystem, onStall } = this.#options;
     const signal = this.#stop.signal;
     this.#stall = new DiskStall({ fileSystem, delay: this.#options.delay, onStall, signal });
@@ -68,7 +72,7 @@ export class OutputWriter {
     const { outputDir, stagingDir, fileSystem } = this.#options;
     try {
       const output = await this.#stall.retry([outputDir, stagingDir], () => recoverOutput(this.#options, wanted));
-      this.#files = new StagingFiles(fileSystem, stagingDir, wanted.liveSegments);
+      this.#files = new StagingFiles(fileSystem, stagingDir, wanted.liveSegments, this.#options.bases);
       this.#files.output = output;
     } catch (error) {
       throw this.#failure(error);

@@ -13,6 +13,8 @@ export interface OutputRecovery {
   readonly prologue: Uint8Array | null;
   /** Segments that hold committed results; all others go. */
   readonly liveSegments: ReadonlySet<number>;
+  /** Earlier outputs that rows are still to be copied from: absolute paths. */
+  readonly bases?: readonly string[];
 }
 
 export interface OutputPlaces {
@@ -20,6 +22,8 @@ export interface OutputPlaces {
   readonly outputDir: string;
   /** Null with output_action summary_only. */
   readonly outputFileName: string | null;
+  /** Of the output, from 1. */
+  readonly generation: number;
   readonly stagingDir: string;
 }
 
@@ -31,9 +35,10 @@ export interface OutputPlaces {
 export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery): Promise<OpenFile | null> {
   await places.fileSystem.makeDir(places.stagingDir);
   await recoverStaging(places, wanted.liveSegments);
-  const { fileSystem, outputDir, outputFileName } = places;
+  for (const base of wanted.bases ?? []) await findBase(places, base);
+  const { fileSystem, outputDir, outputFileName, generation } = places;
   if (outputFileName === null || (await isSealed(places, outputFileName, wanted.outputEnd))) return null;
-  const path = join(outputDir, partialName(outputFileName));
+  const path = join(outputDir, partialName(outputFileName, generation));
   const file = await fileSystem.open(path, 'create');
   try {
     await recoverFile(places, file, path, wanted);
@@ -61,12 +66,17 @@ async function recoverStaging({ fileSystem, stagingDir }: OutputPlaces, live: Re
   }
 }
 
+async function findBase({ fileSystem }: OutputPlaces, path: string): Promise<void> {
+  if ((await sizeOf(fileSystem, path)) !== null) return;
+  throw new BatchError('OUTPUT_CORRUPT', `${path} holds committed rows and is gone; restore it, or run the job again`);
+}
+
 async function isSealed(
-  { fileSystem, outputDir }: OutputPlaces,
+  { fileSystem, outputDir, generation }: OutputPlaces,
   outputFileName: string,
   outputEnd: number,
 ): Promise<boolean> {
-  const partial = await sizeOf(fileSystem, join(outputDir, partialName(outputFileName)));
+  const partial = await sizeOf(fileSystem, join(outputDir, partialName(outputFileName, generation)));
   return partial === null && (await sizeOf(fileSystem, join(outputDir, outputFileName))) === outputEnd;
 }
 

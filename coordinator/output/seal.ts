@@ -22,7 +22,8 @@ import {
   successName,
 } from './output-names.ts';
 import { sizeOf } from './recover-output.ts';
-import type { ErrorLine, FileLine, SealedChunk, SealedFile, SealedOutput } from './sealed-lines.ts';
+import { completeFile, cutToCommitted, removeEarlier } from './replace-output.ts';
+import type { CustomFileLine, ErrorLine, FileLine, SealedChunk, SealedFile, SealedOutput } from './sealed-lines.ts';
 
 /** Of `_manifest.json`; grows by addition only. */
 export const manifestFormat = 1;
@@ -41,6 +42,12 @@ export interface SealOptions {
   readonly verdict: SealedOutput['verdict'];
   /** What user code wrote by itself; null where it has none. */
   readonly custom?: CustomSource | null;
+  /** Of the output, from 1; a later one replaces the one before. */
+  readonly generation?: number;
+  /** Committed bytes of the output; null when unknown. */
+  readonly outputBytes?: number | null;
+  /** Files of user code that an earlier end of this very job has put in place. */
+  readonly earlierCustom?: readonly CustomFileLine[];
   readonly fileSystem?: FileSystem;
   /** Lines per manifest chunk. */
   readonly chunkLinesMax?: number;
@@ -50,7 +57,11 @@ type Resolved = Required<SealOptions>;
 
 /** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT when a completed job's output is gone */
 export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
-  const options = { fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, custom: null, ...given };
+  const options = {
+    ...{ fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, custom: null },
+    ...{ generation: 1, outputBytes: null, earlierCustom: [] },
+    ...given,
+  };
   try {
     return await seal(options);
   } catch (error) {
@@ -59,17 +70,24 @@ export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
 }
 
 async function seal(options: Resolved): Promise<SealedOutput> {
-  const { dir, fileSystem, header, verdict } = options;
+  const { dir, fileSystem, header, verdict, generation } = options;
   // An earlier try may have come to its end as Completed.
   if (verdict !== 'Completed') await fileSystem.remove(join(dir, successName));
   const files = await writeChunks(options, 'files', options.files);
+  const output = await sealFile(options);
+  if (generation > 1) {
+    // From here on the folder is neither the old output nor the new one.
+    await fileSystem.remove(join(dir, successName));
+    await fileSystem.syncDir(dir);
+  }
   const errors = await writeErrors(options);
   const custom = await sealCustom(options);
-  const output = await sealFile(options);
+  await nameFile(options);
   await fileSystem.syncDir(dir);
-  const sealed: SealedOutput = { format: manifestFormat, verdict, output, files, errors, ...custom };
+  const sealed: SealedOutput = { format: manifestFormat, generation, verdict, output, files, errors, ...custom };
   await writeWhole(fileSystem, join(dir, manifestName), JSON.stringify({ ...header, ...sealed }, null, 2));
   await fileSystem.syncDir(dir);
+  await clearEarlier(options, sealed);
   if (verdict === 'Completed') {
     await (await fileSystem.open(join(dir, successName), 'create')).close();
     await fileSystem.syncDir(dir);
@@ -96,7 +114,9 @@ async function publishOrTell(options: Resolved): Promise<PublishedFiles & { read
   const none = { files: [], overwritten: 0, error: null };
   if (custom === null) return none;
   try {
-    return { ...(await publishCustomFiles({ ...custom, dir, outputFileName, fileSystem })), error: null };
+    const earlier = new Map(options.earlierCustom.map((line) => [line.path, line.sha256]));
+    const published = await publishCustomFiles({ ...custom, dir, outputFileName, fileSystem, earlier });
+    return { ...published, files: await withEarlier(options, published.files), error: null };
   } catch (error) {
     const isTold = error instanceof BatchError && error.code === 'OUTPUT_CORRUPT' && verdict !== 'Completed';
     if (isTold) return { ...none, error: error.message };
@@ -104,8 +124,21 @@ async function publishOrTell(options: Resolved): Promise<PublishedFiles & { read
   }
 }
 
+/** Files that are in place from before, and that nothing was written over. */
+async function withEarlier(
+  { dir, fileSystem, earlierCustom }: Resolved,
+  files: readonly CustomFileLine[],
+): Promise<readonly CustomFileLine[]> {
+  const paths = new Set(files.map(({ path }) => path));
+  const left: CustomFileLine[] = [];
+  for (const line of earlierCustom) {
+    if (!paths.has(line.path) && (await sizeOf(fileSystem, join(dir, line.path))) === line.bytes) left.push(line);
+  }
+  return left.length === 0 ? files : [...files, ...left].sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
 async function writeChunks(
-  { dir, fileSystem, chunkLinesMax }: Resolved,
+  { dir, fileSystem, chunkLinesMax, generation }: Resolved,
   kind: ManifestChunkKind,
   lines: AsyncIterable<unknown> | Iterable<unknown>,
 ): Promise<readonly SealedChunk[]> {
@@ -114,12 +147,12 @@ async function writeChunks(
   const chunks: SealedChunk[] = [];
   let open: LineFile | null = null;
   const finish = async (file: LineFile): Promise<void> => {
-    const path = `${manifestDirName}/${manifestChunkName(chunks.length, kind)}`;
+    const path = `${manifestDirName}/${manifestChunkName(chunks.length, kind, generation)}`;
     chunks.push({ path, ...(await file.finish()), lines: file.lines });
   };
   try {
     for await (const line of lines) {
-      open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length, kind)));
+      open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length, kind, generation)));
       await open.add(JSON.stringify(line));
       if (open.lines < chunkLinesMax) continue;
       await finish(open);
@@ -130,23 +163,20 @@ async function writeChunks(
   } finally {
     await open?.abandon();
   }
-  const removed = await removeOthers(fileSystem, chunkDir, kind, chunks.length);
-  if (chunks.length + removed > 0) await fileSystem.syncDir(chunkDir);
+  if (chunks.length > 0) await fileSystem.syncDir(chunkDir);
   return chunks;
 }
 
-/** Chunks of an earlier try that had more of them; how many there were. */
-async function removeOthers(
-  fileSystem: FileSystem,
-  chunkDir: string,
-  kind: ManifestChunkKind,
-  chunks: number,
-): Promise<number> {
-  const keep = new Set(Array.from({ length: chunks }, (_, index) => manifestChunkName(index, kind)));
+/** What the manifest does not name any more: chunks of an earlier try that had more of them, or of an earlier generation. */
+async function clearEarlier(options: Resolved, sealed: SealedOutput): Promise<void> {
+  const { dir, fileSystem, outputFileName, verdict } = options;
+  const chunkDir = join(dir, manifestDirName);
+  const keep = new Set([...sealed.files, ...sealed.custom_chunks].map(({ path }) => path));
   const names = await fileSystem.list(chunkDir);
-  const others = names.filter((name) => name.startsWith(kind) && isManifestChunkName(name) && !keep.has(name));
+  const others = names.filter((name) => isManifestChunkName(name) && !keep.has(`${manifestDirName}/${name}`));
   for (const name of others) await fileSystem.remove(join(chunkDir, name));
-  return others.length;
+  if (others.length > 0) await fileSystem.syncDir(chunkDir);
+  if (verdict === 'Completed' && outputFileName !== null) await removeEarlier({ ...options, outputFileName });
 }
 
 async function writeErrors({ dir, fileSystem, errors }: Resolved): Promise<SealedChunk | null> {
@@ -170,19 +200,27 @@ async function writeErrors({ dir, fileSystem, errors }: Resolved): Promise<Seale
   }
 }
 
-/** Digests the output and, for a completed job, gives it its final name; both may have happened in an earlier try. */
-async function sealFile({ dir, fileSystem, outputFileName, verdict }: Resolved): Promise<SealedFile | null> {
+/** Digests the output, which for a completed job may have its final name already. */
+async function sealFile(options: Resolved): Promise<SealedFile | null> {
+  const { dir, fileSystem, outputFileName, verdict, generation } = options;
   if (outputFileName === null) return null;
-  const partial = partialName(outputFileName);
-  const isPartialThere = (await sizeOf(fileSystem, join(dir, partial))) !== null;
-  if (verdict !== 'Completed') {
-    return isPartialThere ? { path: partial, ...(await digest(fileSystem, join(dir, partial))) } : null;
+  const place = { ...options, outputFileName };
+  if (verdict === 'Completed') {
+    return { path: outputFileName, ...(await digest(fileSystem, await completeFile(place))) };
   }
-  if (isPartialThere) await fileSystem.rename(join(dir, partial), join(dir, outputFileName));
-  else if ((await sizeOf(fileSystem, join(dir, outputFileName))) === null) {
-    throw new BatchError('OUTPUT_CORRUPT', `${join(dir, partial)} is gone; restore it, or run the job again`);
-  }
-  return { path: outputFileName, ...(await digest(fileSystem, join(dir, outputFileName))) };
+  const partial = partialName(outputFileName, generation);
+  await cutToCommitted(place);
+  const isThere = (await sizeOf(fileSystem, join(dir, partial))) !== null;
+  return isThere ? { path: partial, ...(await digest(fileSystem, join(dir, partial))) } : null;
+}
+
+/** Gives a completed output its final name. */
+async function nameFile(options: Resolved): Promise<void> {
+  const { dir, fileSystem, outputFileName, verdict } = options;
+  if (outputFileName === null || verdict !== 'Completed') return;
+  const path = await completeFile({ ...options, outputFileName });
+  const final = join(dir, outputFileName);
+  if (path !== final) await fileSystem.rename(path, final);
 }
 
 async function digest(fileSystem: FileSystem, path: string): Promise<Omit<SealedFile, 'path'>> {

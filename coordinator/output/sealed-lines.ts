@@ -67,6 +67,8 @@ export interface SealedChunk extends SealedFile {
 /** What {@link sealOutput} adds to the header that it is given. */
 export interface SealedOutput {
   readonly format: number;
+  /** Of the output: grows when a job that had ended went on and rows were put between those in place. */
+  readonly generation: number;
   readonly verdict: 'Completed' | 'Failed' | 'Canceled';
   /** Null with summary_only, and for a job that ended before it had an output file. */
   readonly output: SealedFile | null;

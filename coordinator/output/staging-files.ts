@@ -22,9 +22,17 @@ export class StagingFiles {
   readonly #segments = new Map<number, OpenFile>();
   /** Their names are on the disk. */
   readonly #named: Set<number>;
+  /** Earlier outputs that are read as segments are: absolute paths. */
+  readonly #bases: ReadonlyMap<number, string>;
   #output: OpenFile | null = null;
 
-  constructor(fileSystem: FileSystem, stagingDir: string, named: Iterable<number>) {
+  constructor(
+    fileSystem: FileSystem,
+    stagingDir: string,
+    named: Iterable<number>,
+    bases: ReadonlyMap<number, string> = new Map(),
+  ) {
+    this.#bases = bases;
     this.#fileSystem = fileSystem;
     this.#stagingDir = stagingDir;
     this.#named = new Set(named);
@@ -48,7 +56,10 @@ export class StagingFiles {
       return known;
     }
     await known?.close();
-    const file = await this.#fileSystem.open(join(this.#stagingDir, stagingName(number)), mode);
+    const base = this.#bases.get(number);
+    invariant(base === undefined || mode === 'update', `segment ${number} is an earlier output, which is only read`);
+    const path = base ?? join(this.#stagingDir, stagingName(number));
+    const file = await this.#fileSystem.open(path, base === undefined ? mode : 'read');
     this.#segments.set(number, file);
     return file;
   }
@@ -71,6 +82,8 @@ export class StagingFiles {
   async drop(number: number): Promise<void> {
     await this.closeSegment(number);
     this.#named.delete(number);
+    // An earlier output stays until the job is sealed.
+    if (this.#bases.has(number)) return;
     await this.#fileSystem.remove(join(this.#stagingDir, stagingName(number)));
   }
 

@@ -25,6 +25,7 @@ function nothing(): Pending {
     refused: [],
     revoked: [],
     endedJobs: [],
+    drainedJobs: [],
   };
 }
 
@@ -53,7 +54,9 @@ export class NodeLink {
     const isFull =
       this.#pending.grants.length >= limits.grantsPerMessageMax ||
       this.#grantedFiles + files > limits.grantFilesPerMessageMax;
-    if (files > 0 && isFull && !this.#isEmpty) this.#seal();
+    // The end of a job is read last in a message, and the job may have begun anew.
+    const isAgain = part.jobs?.some(({ name }) => this.#pending.endedJobs.includes(name)) ?? false;
+    if (((files > 0 && isFull) || isAgain) && !this.#isEmpty) this.#seal();
     const pending = this.#pending;
     pending.jobs.push(...(part.jobs ?? []));
     pending.grants.push(...(part.grants ?? []));
@@ -61,6 +64,7 @@ export class NodeLink {
     pending.refused.push(...(part.refused ?? []));
     pending.revoked.push(...(part.revoked ?? []));
     pending.endedJobs.push(...(part.endedJobs ?? []));
+    pending.drainedJobs.push(...(part.drainedJobs ?? []));
     pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
     pending.isDrain ||= part.isDrain ?? false;
     if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];

@@ -93,6 +93,13 @@ export class JobFeeds {
     }
   }
 
+  /** The job was pruned: its lines go, and whoever follows it comes to the end. */
+  forget(name: JobName): void {
+    const feed = this.#feeds.get(name);
+    this.#feeds.delete(name);
+    for (const wake of [...(feed?.listeners ?? [])]) wake();
+  }
+
   /** Live followers of all jobs. */
   get followers(): number {
     return [...this.#feeds.values()].reduce((sum, feed) => sum + feed.listeners.size, 0);
@@ -189,6 +196,10 @@ function describe(
     }
     case 'JobSealed':
       return { kind: 'state', message: `output is sealed in ${job.outputDir}` };
+    case 'JobPaused':
+      return { kind: 'state', message: event.isPaused ? 'paused: what runs goes on' : 'goes on after a pause' };
+    case 'JobReopened':
+      return { kind: 'state', message: `${job.state} again: ${job.open} mini-batches are to be scored` };
     case 'AttemptFailed':
       return {
         kind: 'attempt-failed',
@@ -204,6 +215,8 @@ function describe(
         kind: 'attempt-failed',
         message: `the scorer did not start on ${event.node}: ${textOf(event.failure)}`,
       };
+    case 'Recut':
+    case 'JobPruned':
     case 'Committed':
     case 'JobSubmitted':
     case 'PageListed':

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobView, LastFailureView, NodeView } from '../api/backend.ts';
+import { partialOutputName } from '../core/generation.ts';
 import type { Job, Ledger, Node } from '../core/ledger.ts';
 import { circumstancesView } from './circumstances.ts';
 
@@ -10,6 +11,8 @@ export function jobView(ledger: Ledger, job: Job): JobView {
   return {
     name: job.name,
     status: job.state,
+    paused: job.isPaused,
+    generation: job.generation,
     waiting: waitingReason(ledger, job),
     deployment: job.deployment.name,
     input_path: job.inputPath,
@@ -56,7 +59,8 @@ export function missingText(missing: number): string {
 
 /** The rows lie under their final name only once the job is complete. */
 function outputFile(job: Job, name: string): string {
-  return join(job.outputDir, job.state === 'Completed' ? name : `${name}.partial`);
+  const isComplete = job.state === 'Completed' || (isFinal(job.state) && job.sealedGeneration > 0);
+  return join(job.outputDir, isComplete ? name : partialOutputName(name, job.generation));
 }
 
 /** Why a job that has not ended does not go on; null when it does. */
@@ -65,6 +69,9 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   const stall = job.stall ?? ledger.stall;
   if (stall) return `paused: ${stall.message}`;
   if (job.state === 'Finalizing') return null;
+  if (job.state === 'CancelRequested')
+    return `what runs may end until ${isoTime(job.cancelUntilWallMs ?? 0)}; cancel again to kill it`;
+  if (job.isPaused) return `paused on request; \`batchmill job resume ${job.name}\` goes on`;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
   const preparing = preparationOf(ledger, job);

@@ -11,12 +11,18 @@ import type {
   JobView,
   NodeView,
   PrintedView,
+  PrunedView,
+  PruneRequest,
+  ReopenRequest,
 } from '../../coordinator/api/backend.ts';
 import { listLogs } from '../../coordinator/logs/log-store.ts';
 
 export class FakeBackend implements Backend {
   readonly submitted: JobRequest[] = [];
   readonly canceled: string[] = [];
+  readonly graces: number[] = [];
+  readonly reopened: { readonly verb: string; readonly name: string; readonly request: ReopenRequest }[] = [];
+  readonly pruned: PruneRequest[] = [];
   readonly watched: string[] = [];
   readonly opened: string[] = [];
   submitError: unknown = null;
@@ -53,10 +59,33 @@ export class FakeBackend implements Backend {
     throw new BatchError('JOB_NOT_FOUND', `no job is called ${name}`);
   }
 
-  async cancel(name: string): Promise<JobView> {
+  async cancel(name: string, graceMs: number): Promise<JobView> {
     this.canceled.push(this.show(name).name);
+    this.graces.push(graceMs);
     this.#view = { ...this.#view, status: 'CancelRequested' };
     return Promise.resolve(this.#view);
+  }
+
+  pause(name: string): Promise<JobView> {
+    this.#view = { ...this.show(name), paused: true };
+    return Promise.resolve(this.#view);
+  }
+
+  resume(name: string, request: ReopenRequest): Promise<JobView> {
+    this.reopened.push({ verb: 'resume', name, request });
+    this.#view = { ...this.show(name), paused: false };
+    return Promise.resolve(this.#view);
+  }
+
+  retry(name: string, request: ReopenRequest): Promise<JobView> {
+    this.reopened.push({ verb: 'retry', name, request });
+    return Promise.resolve(this.show(name));
+  }
+
+  prune(request: PruneRequest): Promise<readonly PrunedView[]> {
+    this.pruned.push(request);
+    const { name, status, ended_at, output_path } = this.#view;
+    return Promise.resolve([{ name, status, ended_at, output_path, output_removed: request.withOutput }]);
   }
 
   nodes(): readonly NodeView[] {
@@ -191,6 +220,8 @@ export function jobView(name: string, status: JobState): JobView {
   return {
     name,
     status,
+    paused: false,
+    generation: 1,
     waiting: null,
     deployment: 'digits',
     input_path: '/in',

@@ -23,6 +23,7 @@ export function isQuiet(ledger: Ledger): boolean {
 function jobDigest(job: Job, withCursor: boolean): unknown {
   const { batches, files } = job;
   const { name, state, error, isSealed, isListed, chunks, inputBytes, skipped, planned, openCut } = job;
+  const { isPaused, cancelUntilWallMs, generation, sealedGeneration, reopenings, reopenedAfter } = job;
   const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, missingFiles } =
     job;
   const order: unknown[] = [];
@@ -53,6 +54,9 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
       missingFiles,
       order,
     },
+    ...{ isPaused, cancelUntilWallMs, generation, sealedGeneration, reopenings, reopenedAfter },
+    staging: [job.isStagingKept, job.isCustomWhole, ...job.bases],
+    deployment: job.deployment,
     failedTries: job.failedTries,
     failures: job.failures,
     fileRows: [...job.fileRows.subarray(0, files)],

@@ -55,6 +55,7 @@ beforeEach(async () => {
     listen: '127.0.0.1:0',
     http: null,
     heartbeatMs: null,
+    keepFinishedMs: null,
     log: silentLog,
     clock: systemClock,
     random: systemRandom,
@@ -304,14 +305,14 @@ describe('jobs', () => {
     const node = await joinNode('node-a', 2);
     const job = await submit({ input, output: 'out', miniBatchSize: 10, environment: { PAUSE_MS: '3600000' } });
     await until(() => node.stats().running === 2, 'two mini-batches on their way');
-    expect(await coordinator.jobs.cancel(job)).toMatchObject({ status: 'Canceled' });
+    expect(await coordinator.jobs.cancel(job, 0)).toMatchObject({ status: 'Canceled' });
     const view = await ended(job);
     expect(view).toMatchObject({ status: 'Canceled', rows: 0, error: { code: 'JOB_CANCELED' } });
     await until(() => node.stats().running === 0 && node.stats().held === 0, 'nothing on the slots');
     const { manifest, files, isComplete } = readOutput(join(dir, 'out'));
     expect([manifest.verdict, isComplete]).toEqual(['Canceled', false]);
     expect(files.map((file) => file.status)).toEqual(new Array(100).fill('unscored'));
-    expect(await coordinator.jobs.cancel(job)).toMatchObject({ status: 'Canceled' });
+    expect(await coordinator.jobs.cancel(job, 0)).toMatchObject({ status: 'Canceled' });
     const next = await ended(await submit({ input, output: 'next', miniBatchSize: 10 }));
     expect(next).toMatchObject({ status: 'Completed', rows: 100 });
   });

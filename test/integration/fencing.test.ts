@@ -40,6 +40,7 @@ beforeEach(async () => {
     listen: '127.0.0.1:0',
     http: null,
     heartbeatMs: 200,
+    keepFinishedMs: null,
     log: silentLog,
     clock: systemClock,
     random: systemRandom,

@@ -1,5 +1,5 @@
 /** What goes wrong with one job or one request is that job's, and never the end of the coordinator. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -25,12 +25,13 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-function open(state = 'state'): Promise<Coordinator> {
+function open(state = 'state', keepFinishedMs: number | null = null): Promise<Coordinator> {
   return openCoordinator({
     stateDir: join(dir, state),
     listen: '127.0.0.1:0',
     http: null,
     heartbeatMs: null,
+    keepFinishedMs,
     log: silentLog,
     clock: systemClock,
     random: systemRandom,
@@ -47,7 +48,7 @@ async function submit(name: string, isOverwrite = false, to = coordinator): Prom
 async function submitAndCancel(name: string): Promise<void> {
   await submit(name);
   await until(() => coordinator.jobs.show(name).files.is_listed, 'the end of the listing');
-  await coordinator.jobs.cancel(name);
+  await coordinator.jobs.cancel(name, 0);
   await until(async () => await isSealed(name), `the end of ${name}`);
 }
 
@@ -107,7 +108,7 @@ test('a folder that a job of another coordinator writes to is not overwritten, u
     coordinator = await open();
     await expect(submit('job-i', true, other)).rejects.toThrow(writing);
     await until(() => coordinator.jobs.show('job-i').files.is_listed, 'the end of the listing');
-    await coordinator.jobs.cancel('job-i');
+    await coordinator.jobs.cancel('job-i', 0);
     await until(async () => await isSealed('job-i'), 'the end of job-i');
     expect(readdirSync(join(dir, 'job-i'))).not.toContain('.batchmill-lock');
     expect((await submit('job-i', true, other)).status).not.toBe('Failed');
@@ -124,3 +125,46 @@ test('a job whose output folder was removed while the coordinator was away fails
   expect(coordinator.jobs.show('job-g')).toMatchObject({ status: 'Failed', error: { code: 'STATE_UNWRITABLE' } });
   expect((await submit('job-h')).status).not.toBe('Failed');
 });
+
+const asBefore = {
+  ...{ deployment: null, miniBatchSize: null, timeoutMs: null, triesMax: null },
+  ...{ errorThreshold: null, instanceCountMax: null, concurrencyPerInstanceMax: null },
+};
+
+test('finished jobs that are kept no longer are pruned by themselves, with what is nobody’s; results stay', async () => {
+  await submitAndCancel('job-p');
+  await submit('job-q');
+  mkdirSync(join(dir, 'state', 'jobs', 'orphan', 'inputs'), { recursive: true });
+  await coordinator.close();
+  coordinator = await open('state', 0);
+  await until(() => coordinator.jobs.list().length === 1, 'the end of the finished job');
+  await until(() => readdirSync(join(dir, 'state', 'jobs')).join() === 'job-q', 'only one folder');
+  expect(existsSync(join(dir, 'job-p', '_manifest.json'))).toBe(true);
+  await coordinator.close();
+  coordinator = await open();
+  expect(coordinator.jobs.list().map(({ name }) => name)).toEqual(['job-q']);
+  expect((await submit('job-p', true)).name).toBe('job-p');
+});
+
+test('a job goes on only where its output is, and alone there', async () => {
+  await submitAndCancel('job-r');
+  const resumed = await coordinator.jobs.resume('job-r', asBefore);
+  expect(resumed).toMatchObject({ status: 'Running', error: null, generation: 1 });
+  await expect(submit('job-r', true)).rejects.toThrow(failing('REQUEST_INVALID', 'exists'));
+  await expect(coordinator.jobs.resume('job-r', { ...asBefore, timeoutMs: 5 })).rejects.toThrow(
+    failing('JOB_NOT_FINISHED', 'settings can be changed once it has ended'),
+  );
+  await coordinator.jobs.cancel('job-r', 60_000);
+  await until(async () => await isSealed('job-r'), 'the end again: nothing runs, so nothing is waited for');
+  await expect(coordinator.jobs.prune({ ...all, names: ['job-r', 'job-none'] })).rejects.toThrow(
+    failing('JOB_NOT_FOUND', 'job-none'),
+  );
+  const manifest = JSON.parse(readFileSync(join(dir, 'job-r', '_manifest.json'), 'utf8')) as object;
+  writeFileSync(join(dir, 'job-r', '_manifest.json'), JSON.stringify({ ...manifest, name: 'another' }));
+  await expect(coordinator.jobs.resume('job-r', asBefore)).rejects.toThrow(failing('OUTPUT_EXISTS', 'a later job'));
+  const [pruned] = await coordinator.jobs.prune({ ...all, withOutput: true });
+  expect(pruned).toMatchObject({ name: 'job-r', output_removed: false });
+  expect(readdirSync(join(dir, 'job-r'))).toContain('_manifest.json');
+});
+
+const all = { names: [], olderThanMs: null, states: null, isDryRun: false, withOutput: false };

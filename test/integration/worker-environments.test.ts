@@ -30,6 +30,7 @@ beforeEach(async () => {
     listen: '127.0.0.1:0',
     http: null,
     heartbeatMs: null,
+    keepFinishedMs: null,
     log: silentLog,
     clock: systemClock,
     random: systemRandom,

@@ -1,6 +1,7 @@
 /** One simulated job from a seed: a cluster, an input with poison in it, a schedule of faults, and the verdict. */
 import { judge } from './judge.ts';
 import { SimCoordinator, type Mutation } from './sim-coordinator.ts';
+import { mendable, playLives } from './sim-lives.ts';
 import { SimNode, type SimInput } from './sim-node.ts';
 import { expectedOf, planOf } from './sim-plan.ts';
 import { World } from './world.ts';
@@ -28,22 +29,44 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   const { random } = world;
   const plan = planOf(seed);
   const coordinator = new SimCoordinator(world, plan, mutation);
-  const nodes = simNodes(world, coordinator, plan.input);
+  const input = mendable(plan.input);
+  const nodes = simNodes(world, coordinator, input);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 2_000), () => node.start());
   scheduleFaults(world, coordinator, nodes);
   const isCanceled = random.chance(0.1);
   if (isCanceled) world.after(random.between(100, 30_000), () => coordinator.cancel());
-  const ended = world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
-  coordinator.checkReplay();
+  const lives = playLives(seed, world, coordinator, input);
+  const faults: string[] = [];
+  let times = 0;
+  for (;;) {
+    const ended = world.run(world.now + virtualMsMax, () => hasEnded(coordinator, times));
+    if (!ended) {
+      faults.push(`${world.livelock ?? 'the job has not ended'}: ${describe(coordinator)}`);
+      break;
+    }
+    coordinator.checkReplay();
+    const { deployment = plan.deployment } = coordinator.job ?? {};
+    // Its mini-batches keep the bounds of the first cut where the whole of one is given up.
+    const expected = expectedOf({ ...plan, input, deployment });
+    faults.push(
+      ...judge({
+        coordinator,
+        expected,
+        customBytes: input.customBytes,
+        isCanceled: hasBeenCanceled(coordinator) || isCanceled,
+      }),
+    );
+    const next = faults.length === 0 ? lives.next() : null;
+    if (!next) break;
+    times += 1;
+    coordinator.reopen(times, next.scope, next.settings);
+  }
   const { now: virtualMs } = world;
   const { job } = coordinator;
-  const faults = ended
-    ? [
-        ...judge({ coordinator, expected: expectedOf(plan), customBytes: plan.input.customBytes, isCanceled }),
-        ...judgeSilence(world, coordinator, nodes),
-      ]
-    : [...coordinator.faults, `${world.livelock ?? 'the job has not ended'}: ${describe(coordinator)}`];
+  faults.push(...coordinator.faults.filter((fault) => !faults.includes(fault)));
+  if (faults.length === 0) faults.push(...judgeSilence(world, coordinator, nodes));
+  if (faults.length === 0 && lives.isPruned) faults.push(...judgePrune(world, coordinator));
   return {
     seed,
     faults,
@@ -56,6 +79,26 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
     messages: nodes.reduce((sum, node) => sum + node.sent, 0),
     nodesLost: coordinator.counts.get('NodeLost') ?? 0,
   };
+}
+
+/** In its `times`th life after the first, and nothing of it is only in memory. */
+function hasEnded({ job, disk }: SimCoordinator, times: number): boolean {
+  if (!job?.isSealed || job.reopenings !== times) return false;
+  return disk.journal.filter(({ kind }) => kind === 'JobReopened').length === times;
+}
+
+function hasBeenCanceled({ job }: SimCoordinator): boolean {
+  return job?.state === 'Canceled';
+}
+
+/** Forgotten by the process, and by one that replays its journal. */
+function judgePrune(world: World, coordinator: SimCoordinator): readonly string[] {
+  coordinator.prune();
+  const isGone = world.run(world.now + quietAtMs, () => coordinator.isUp && !coordinator.job && coordinator.isSynced);
+  if (!isGone) return ['the job is not forgotten'];
+  coordinator.kill();
+  coordinator.start();
+  return coordinator.job ? ['a pruned job came back'] : coordinator.faults;
 }
 
 function simNodes(

@@ -10,12 +10,17 @@ import {
   type NodeMessage,
 } from '../../common/core/cluster-messages.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Deployment } from '../../common/core/deployment.ts';
+import type { Deployment, DeploymentSettings } from '../../common/core/deployment.ts';
 import { jobName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import { isFinal } from '../../common/core/states.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
 import type { Command } from '../../coordinator/core/commands.ts';
+import { fileRuns } from '../../coordinator/core/decide-life.ts';
+import { partialOutputName } from '../../coordinator/core/generation.ts';
+import type { ReopenScope } from '../../coordinator/core/life-events.ts';
+import { reopenPlan } from '../../coordinator/core/reopen-plan.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
 import { isDurable, type DurableEvent, type Event } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
@@ -52,11 +57,25 @@ export interface SimJob {
   readonly deployment: Deployment;
 }
 
+/** Of a job that was completed: all that a user reads. */
+export interface Manifest {
+  readonly generation: number;
+  readonly bytes: number;
+  readonly rows: readonly number[];
+  readonly failed: readonly number[];
+}
+
 /** What survives a crash. */
 class Disk {
   readonly journal: DurableEvent[] = [];
   readonly synced = new Set<DurableEvent>();
-  readonly output = new SimFile();
+  /** The output as it grows, by generation. */
+  readonly outputs = new Map<number, SimFile>();
+  /** The output under its final name, and whether the folder says that it is complete. */
+  final: { readonly file: SimFile; readonly generation: number } | null = null;
+  isSuccess = false;
+  /** What the manifest says of it. */
+  manifest: Manifest | null = null;
   readonly segments = new Map<number, SimFile>();
   /** Files of user code as sealing has put them in place, in input order; null before. */
   published: readonly number[] | null = null;
@@ -65,6 +84,15 @@ class Disk {
   epoch = 0;
   /** Pages of the listing that are sealed. */
   pages = 0;
+
+  output(generation: number): SimFile {
+    let file = this.outputs.get(generation);
+    if (!file) {
+      file = new SimFile();
+      this.outputs.set(generation, file);
+    }
+    return file;
+  }
 
   segment(number: number): SimFile {
     let file = this.segments.get(number);
@@ -75,6 +103,8 @@ class Disk {
     return file;
   }
 }
+
+type Segments = { readonly segments: ReadonlyMap<number, number> };
 
 interface OutputOp {
   readonly write: () => void;
@@ -126,6 +156,11 @@ export class SimCoordinator {
     this.#mutation = mutation;
   }
 
+  /** Nothing waits for the journal. */
+  get isSynced(): boolean {
+    return this.#buffer.length === 0 && !this.#isSyncing;
+  }
+
   get isUp(): boolean {
     return this.#reactor !== null;
   }
@@ -142,14 +177,9 @@ export class SimCoordinator {
     this.starts += 1;
     this.disk.epoch += 1;
     const job = ledger.jobs.get(simJob);
-    this.disk.output.truncate(job?.outputCommitted ?? 0);
-    // The header may be fixed and not written yet.
-    const header = job?.schemas[job.schema]?.prologue ?? '';
-    if (header !== '') this.disk.output.write(0, [{ file: headerRow, length: header.length }]);
-    this.disk.output.sync();
-    for (const segment of this.disk.segments.keys()) {
-      if (!job?.segments.has(segment)) this.disk.segments.delete(segment);
-    }
+    if (job?.isSealed) {
+      if (!job.isStagingKept) this.disk.segments.clear();
+    } else if (job) this.#recover(job);
     this.#reactor = new Reactor(ledger, {
       append: (event) => this.#append(event),
       carryOut: (effect) => this.#carryOut(effect),
@@ -158,7 +188,7 @@ export class SimCoordinator {
     this.#batches.clear();
     this.#lastTick = this.#world.now;
     this.#handle({ kind: 'begin', epoch: this.disk.epoch });
-    if (!job) {
+    if (!this.disk.journal.some(({ kind }) => kind === 'JobSubmitted')) {
       this.#handle({
         kind: 'submit',
         job: simJob,
@@ -184,7 +214,7 @@ export class SimCoordinator {
     this.#keep(this.#buffer.slice(0, kept));
     this.#buffer = [];
     this.#isSyncing = false;
-    this.disk.output.crash(this.#world.random);
+    for (const file of this.disk.outputs.values()) file.crash(this.#world.random);
     for (const file of this.disk.segments.values()) file.crash(this.#world.random);
     this.#ops = [];
     this.#isWriting = false;
@@ -196,11 +226,79 @@ export class SimCoordinator {
     for (const link of links) link.cut();
   }
 
-  cancel(): void {
+  cancel(graceMs = 0): void {
     this.#own(0, () => {
-      this.#world.say('the job is canceled');
-      if (this.job) this.#handle({ kind: 'cancel', job: simJob, wallMs: 0 });
+      this.#world.say(`the job is canceled within ${graceMs} ms`);
+      if (this.job) this.#handle({ kind: 'cancel', job: simJob, wallMs: this.#world.now, graceMs });
     });
+  }
+
+  pause(isPaused: boolean): void {
+    this.#own(0, () => {
+      const { job } = this;
+      if (!job || isFinal(job.state) || job.state === 'CancelRequested') return;
+      this.#world.say(isPaused ? 'the job is paused' : 'the job goes on');
+      this.#handle({ kind: 'pause', job: simJob, isPaused });
+    });
+  }
+
+  /** Asks until the job has been reopened for the `times`th time: a crash may take the answer with it. */
+  reopen(times: number, scope: ReopenScope, settings: Partial<DeploymentSettings>): void {
+    const { job } = this;
+    if (this.disk.journal.filter(({ kind }) => kind === 'JobReopened').length >= times) return;
+    this.#world.after(250, () => this.reopen(times, scope, settings));
+    const isDeaf = !this.isUp || this.#frozenUntil > this.#world.now;
+    if (isDeaf || !job?.isSealed || job.reopenings >= times) return;
+    this.#world.say(`the job is reopened for ${scope}`);
+    const deployment = { ...job.deployment, settings: { ...job.deployment.settings, ...settings } };
+    const plan = reopenPlan(job, scope);
+    const { generation, outputCommitted, schema, segments } = plan;
+    if (generation > job.generation) this.disk.outputs.delete(generation);
+    this.#recover({ generation, outputCommitted, schema, segments, schemas: job.schemas });
+    this.#forgetAcknowledged(plan.again);
+    const { reopenings } = job;
+    const runs = settings.miniBatchSize ? fileRuns(job.batches, plan.again) : null;
+    const recut = runs && runs.map(({ first, count }) => ({ first, sizesBytes: new Float64Array(count).fill(10) }));
+    this.#handle({ kind: 'reopen', job: simJob, scope, deployment, reopenings, recut });
+  }
+
+  /** Asks until nobody knows the job any more. */
+  prune(): void {
+    if (this.isUp && this.job?.isSealed && this.#frozenUntil <= this.#world.now) {
+      this.#acknowledged.length = 0;
+      this.#handle({ kind: 'prune', job: simJob });
+    }
+    this.#world.after(250, () => this.disk.journal.at(-1)?.kind !== 'JobPruned' && this.prune());
+  }
+
+  /** What a node was told of these counts no more: they are scored again. */
+  #forgetAcknowledged(again: readonly number[]): void {
+    const open = new Set(again);
+    const kept = this.#acknowledged.filter(({ batch }) => !open.has(batch));
+    this.#acknowledged.splice(0, this.#acknowledged.length, ...kept);
+  }
+
+  /** Brings the growing output and the staging segments to what the ledger says. */
+  #recover(job: Pick<Job, 'generation' | 'outputCommitted' | 'schema' | 'schemas'> & Segments): void {
+    const output = this.disk.output(job.generation);
+    output.truncate(job.outputCommitted);
+    // The header may be fixed and not written yet.
+    const header = job.schemas[job.schema]?.prologue ?? '';
+    if (header !== '') output.write(0, [{ file: headerRow, length: header.length }]);
+    output.sync();
+    for (const segment of this.disk.segments.keys()) {
+      if (!job.segments.has(segment)) this.disk.segments.delete(segment);
+    }
+  }
+
+  /** A staging segment, or an earlier output that is read as one. */
+  #segment(segment: number): SimFile {
+    const base = this.job?.bases.get(segment);
+    if (base === undefined) return this.disk.segment(segment);
+    const { outputFileName } = this.#work.deployment.settings;
+    if (base === outputFileName) return this.disk.final?.file ?? new SimFile();
+    const generation = [...this.disk.outputs.keys()].find((one) => partialOutputName(outputFileName, one) === base);
+    return generation === undefined ? new SimFile() : this.disk.output(generation);
   }
 
   /** The disk is full, and has room again later. */
@@ -250,7 +348,7 @@ export class SimCoordinator {
   #publish(event: Event): void {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     // The staging folder goes when the end of the job is durable, and not before.
-    if (event.kind === 'JobSealed') this.disk.segments.clear();
+    if (event.kind === 'JobSealed' && !event.keepsStaging) this.disk.segments.clear();
     if (isDurable(event) && !this.disk.synced.has(event))
       this.faults.push(`${event.kind} was published before it was synced`);
   }
@@ -375,12 +473,14 @@ export class SimCoordinator {
     const late = this.#world.now - this.#lastTick - limits.tickMs;
     this.#lastTick = this.#world.now;
     const stallMs = late > limits.stallMsMin && !this.#mutation.noStallRule ? late : 0;
-    this.#handle({ kind: 'tick', stallMs, wallMs: 0 });
+    this.#handle({ kind: 'tick', stallMs, wallMs: this.#world.now });
     this.#own(limits.tickMs, () => this.#tick());
   }
 
   #append(event: DurableEvent): number {
     this.#buffer.push(event);
+    // A result that is taken back has no word to be kept to, also when a crash loses what becomes of its files.
+    if (event.kind === 'AttemptFailed') this.#forgetAcknowledged([event.batch]);
     this.#countToKill();
     const sequence = this.disk.journal.length + this.#buffer.length;
     if (this.#mutation.noSync) this.#own(0, () => this.#reactor?.synced(sequence));
@@ -440,24 +540,25 @@ export class SimCoordinator {
   }
 
   #carryOut(effect: Effect): void {
-    const { output } = this.disk;
+    const output = this.disk.output(this.job?.generation ?? 1);
     switch (effect.kind) {
       case 'grant': {
         this.#remember(effect.token);
+        if (this.job?.isPaused) this.faults.push('a lease of a paused job was granted');
         if (this.job?.stall) this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,
           sizeBytes: 10,
           identity: '10-0',
         }));
-        const { settings } = this.#work.deployment;
+        const { settings, scorer, environment } = this.job?.deployment ?? this.#work.deployment;
         const spec = {
           name: simJob,
           deployment: 'sim',
-          scorer: this.#work.deployment.scorer,
+          scorer,
           model: null,
           code: null,
-          environment: this.#work.deployment.environment,
+          environment,
           settings: { ...settings, concurrencyMax: settings.concurrencyPerInstanceMax },
           inputRoot: '/in',
           outputDir: null,
@@ -481,7 +582,9 @@ export class SimCoordinator {
       }
       case 'committed': {
         const batch = this.#batches.get(formatToken(effect.token));
-        if (batch !== undefined) this.#acknowledged.push({ batch, token: effect.token });
+        // Of a mini-batch that is scored again since, the node's word that it is done does no harm.
+        const isCommitted = batch !== undefined && this.job?.batches.state(batch) === 'committed';
+        if (isCommitted) this.#acknowledged.push({ batch, token: effect.token });
         return this.#send(effect.node, { committed: [effect.token] });
       }
       case 'refuse':
@@ -490,6 +593,11 @@ export class SimCoordinator {
         return this.#send(effect.node, { revoked: [effect.token] });
       case 'end-job':
         for (const node of this.#links.keys()) this.#send(node, { endedJobs: [effect.job] });
+        return;
+      case 'drain-job':
+        for (const node of this.#links.keys()) {
+          if ((effect.node ?? node) === node) this.#send(node, { drainedJobs: [effect.job] });
+        }
         return;
       case 'append': {
         const rows = this.#take(effect.token);
@@ -521,7 +629,7 @@ export class SimCoordinator {
           write: () => {
             let at = effect.toOffset;
             for (const { segment, offset, length } of effect.from) {
-              const rows = this.disk.segment(segment).read(offset, offset + length);
+              const rows = this.#segment(segment).read(offset, offset + length);
               if (typeof rows === 'string') throw new Error(`segment ${segment}: ${rows}`);
               output.write(at, rows);
               at += length;
@@ -558,9 +666,36 @@ export class SimCoordinator {
 
   #seal(): void {
     this.#own(this.#world.random.between(5, 50), () => {
+      const { job } = this;
+      if (!job || job.isSealed) return;
+      if (job.state !== 'Finalizing' && job.state !== 'Completed') {
+        // An output that is complete stays when the next generation does not come to be.
+        if (job.sealedGeneration === 0) this.disk.published = this.#customFiles();
+        return this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 });
+      }
+      this.disk.isSuccess = false;
       this.disk.published = this.#customFiles();
-      this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 });
+      this.disk.final = { file: this.disk.output(job.generation), generation: job.generation };
+      this.#own(this.#world.random.between(1, 30), () => {
+        this.disk.manifest = this.#manifest(job);
+        this.disk.isSuccess = true;
+        this.#handle({ kind: 'sealed', job: simJob, wallMs: 0 });
+      });
     });
+  }
+
+  #manifest(job: Job): Manifest {
+    const rows = this.disk.final?.file.read(0, job.outputCommitted) ?? 'no output';
+    if (typeof rows === 'string') this.faults.push(`sealing: ${rows}`);
+    const failed = job.failures.flatMap(({ first, count }) =>
+      Array.from({ length: count }, (_, index) => first + index),
+    );
+    return {
+      generation: job.generation,
+      bytes: job.outputCommitted,
+      rows: typeof rows === 'string' ? [] : rows.map(({ file }) => file),
+      failed: failed.sort((a, b) => a - b),
+    };
   }
 
   /** Of all committed mini-batches, in input order, from where the ledger says that they are staged. */

@@ -228,7 +228,7 @@ describe('cancel', () => {
     const { h, a } = one(2);
     const [token] = h.grants() as [Token];
     h.give({ kind: 'upload-began', node: a, token });
-    h.give({ kind: 'cancel', job, wallMs: 0 });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     expect(h.take()).toEqual([
       { kind: 'discard', token },
       { kind: 'revoke', node: a, token },
@@ -237,7 +237,7 @@ describe('cancel', () => {
     ]);
     h.result(a, token);
     expect(h.take().map(({ kind }) => kind)).toEqual(['discard', 'refuse']);
-    h.give({ kind: 'cancel', job, wallMs: 0 });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     h.give({ kind: 'sealed', job, wallMs: 0 });
     h.pass(1_000);
     expect(h.take()).toEqual([]);
@@ -248,7 +248,7 @@ describe('cancel', () => {
     const { h, a } = one(2);
     const [token] = h.grants() as [Token];
     h.result(a, token);
-    h.give({ kind: 'cancel', job, wallMs: 0 });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     h.written(token);
     h.copied();
     expect([h.job.state, h.job.committed, h.job.rows]).toEqual(['Canceled', 0, 0]);
@@ -257,10 +257,10 @@ describe('cancel', () => {
   it('comes too late once the output is being sealed, and asks for a job that there is', () => {
     const { h, a } = one(2);
     h.commit(a, h.grants()[0] as Token);
-    h.give({ kind: 'cancel', job, wallMs: 0 });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     expect(h.job.state).toBe('Finalizing');
     const other = 'other' as typeof job;
-    expect(() => h.give({ kind: 'cancel', job: other, wallMs: 0 })).toThrow(
+    expect(() => h.give({ kind: 'cancel', job: other, wallMs: 0, graceMs: 0 })).toThrow(
       expect.objectContaining({ code: 'JOB_NOT_FOUND' }),
     );
   });
@@ -268,7 +268,7 @@ describe('cancel', () => {
   it('of a job that has not begun seals it', () => {
     const h = new Harness().submit();
     h.take();
-    h.give({ kind: 'cancel', job, wallMs: 0 });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     expect(h.take().map(({ kind }) => kind)).toEqual(['end-job', 'seal']);
     const again = h.restart();
     expect(again.take()).toEqual([{ kind: 'seal', job }]);

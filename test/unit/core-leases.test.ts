@@ -126,7 +126,7 @@ describe('nothing is granted', () => {
 
   it('of a job that has ended', () => {
     const h = new Harness().submit().list(...files(4));
-    h.give({ kind: 'cancel', job, wallMs: 0 });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     h.take();
     h.node('a', 4);
     expect(h.takeOf('grant')).toEqual([]);

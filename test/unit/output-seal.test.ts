@@ -149,6 +149,73 @@ describe('sealing', () => {
     expect(disk.content('/out/_SUCCESS')).toBeNull();
   });
 
+  it('replaces an earlier generation: _SUCCESS stands beside the old output or the new one, from a crash at any point', async () => {
+    const older = async (): Promise<MemoryFileSystem> => {
+      const disk = folder();
+      await sealOutput(options(disk));
+      disk.put('/out/predictions.csv.generation-2.partial', Buffer.from('a.png 3\nb.png 4\nc.png 5\n'));
+      return disk;
+    };
+    const later = (): Partial<SealOptions> => ({
+      generation: 2,
+      outputBytes: 24,
+      errors: lines([]),
+      files: lines(['a.png', 'x.png', 'c.png'].map((path, ordinal) => fileLine(ordinal, path))),
+    });
+    const results = (disk: MemoryFileSystem): Record<string, string | undefined> => {
+      const all = Object.entries(snapshot(disk)).filter(([path]) => !/\.(tmp|partial)$/.test(path));
+      const named = new Set(
+        (
+          disk
+            .content('/out/_manifest.json')
+            ?.toString()
+            .match(/files-\d+/g) ?? []
+        ).map(String),
+      );
+      return Object.fromEntries(all.filter(([path]) => !path.includes('files-') || named.has(path.slice(15, -6))));
+    };
+    const [old, whole] = [await older(), await older()];
+    const sealed = await sealOutput(options(whole, later()));
+    expect([sealed.generation, sealed.output?.bytes]).toEqual([2, 24]);
+    expect(whole.paths()).toEqual([
+      '/out/_SUCCESS',
+      '/out/_manifest.json',
+      '/out/_manifest/files-200000.jsonl',
+      '/out/_manifest/files-200001.jsonl',
+      '/out/predictions.csv',
+      '/out/written-by-the-script.txt',
+    ]);
+    const seen = new Set<string>();
+    for (let changes = 0; !seen.has('done'); changes += 1) {
+      for (const isPowerCut of [false, true]) {
+        const disk = await older();
+        disk.changesLeft = changes;
+        const outcome = await sealOutput(options(disk, later())).catch((error: unknown) => error);
+        if (!(outcome instanceof Killed)) seen.add('done');
+        if (isPowerCut) disk.powerCut();
+        disk.changesLeft = Number.MAX_SAFE_INTEGER;
+        if (disk.content('/out/_SUCCESS')) {
+          const isOld = disk.content('/out/predictions.csv')?.length === rows.length;
+          seen.add(isOld ? 'old' : 'new');
+          expect(results(disk)).toEqual(results(isOld ? old : whole));
+        }
+        await sealOutput(options(disk, later()));
+        expect(snapshot(disk)).toEqual(snapshot(whole));
+      }
+    }
+    expect([...seen].sort()).toEqual(['done', 'new', 'old']);
+  });
+
+  it('refuses a new generation that is not all there, and cuts what was never committed off one that was broken off', async () => {
+    const disk = folder();
+    await sealOutput(options(disk));
+    const wanted = sealOutput(options(disk, { generation: 2, outputBytes: 24 }));
+    await expect(wanted).rejects.toMatchObject({ code: 'OUTPUT_CORRUPT', message: matching(/24 were committed/) });
+    const short = folder();
+    const sealed = await sealOutput(options(short, { verdict: 'Canceled', outputBytes: 8 }));
+    expect([sealed.output?.bytes, short.content('/out/predictions.csv.partial')?.toString()]).toEqual([8, 'a.png 3\n']);
+  });
+
   it('leaves the partial output of a failed or canceled job under its own name, without _SUCCESS', async () => {
     for (const verdict of ['Failed', 'Canceled'] as const) {
       const disk = folder();

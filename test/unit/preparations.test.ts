@@ -76,7 +76,7 @@ describe('on the coordinator', () => {
     for (const node of ['n1', 'n2']) prepare(node, 'building');
     rig.give({ kind: 'disconnected', node: nodeName('n1') });
     expect(rig.ledger.nodes.get(nodeName('n1'))?.preparations.size).toBe(0);
-    rig.give({ kind: 'cancel', job, wallMs: 0 });
+    rig.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
     expect(rig.ledger.nodes.get(nodeName('n2'))?.preparations.size).toBe(0);
     prepare('n2', 'building');
     expect(rig.ledger.nodes.get(nodeName('n2'))?.preparations.size).toBe(0);

@@ -219,6 +219,7 @@ describe('what the coordinator says', () => {
     refused: [{ token: token(3), failure: { code: 'LEASE_STALE', message: 'leased under 3.9', detail: '' } }],
     revoked: [token(4)],
     endedJobs: [jobName('b')],
+    drainedJobs: [jobName('c')],
     heartbeatAck: 9,
     isDrain: true,
     adoption: [{ oldToken: { epoch: 2, counter: 8 }, newToken: token(5) }],

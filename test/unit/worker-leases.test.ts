@@ -309,6 +309,33 @@ describe('asking for work', () => {
   });
 });
 
+describe('a job that is canceled with a grace', () => {
+  it('gives back what no slot has begun, and scores on what one has', () => {
+    const rig = new WorkerRig(1).ready();
+    rig.stage(grant(1), grant(2));
+    rig.hostsReady();
+    rig.hear({ jobs: [jobSpec(jobB)], grants: [grant(3, { job: jobB })] });
+    const events = rig.hear({ drainedJobs: [jobA] });
+    expect(eventsOf(events, 'Forgotten')).toMatchObject([{ token: token(2), reason: 'returned' }]);
+    expect(eventsOf(events, 'HostStopping')).toEqual([]);
+    expect(rig.turn()?.returned).toEqual([token(2)]);
+    expect([...rig.state.byToken.keys()]).toEqual(['1.1', '1.3']);
+  });
+
+  it('that goes on under other settings gets new hosts', () => {
+    const rig = new WorkerRig(2).ready();
+    rig.stage(grant(1));
+    rig.hostsReady();
+    expect(kindsOf(rig.hear({ jobs: [jobSpec(jobA)] }))).not.toContain('JobEnded');
+    const spec = jobSpec(jobA);
+    const other = { ...spec, settings: { ...spec.settings, timeoutMs: 7 } };
+    const kinds = kindsOf(rig.hear({ jobs: [other] }));
+    expect(kinds).toContain('HostStopping');
+    expect(kinds.indexOf('JobEnded')).toBeLessThan(kinds.indexOf('JobAnnounced'));
+    expect(rig.state.jobs.get(jobA)?.spec.settings.timeoutMs).toBe(7);
+  });
+});
+
 describe('the end of a job', () => {
   it('drops its leases, stops its hosts, removes its files', () => {
     const rig = new WorkerRig(3).ready();

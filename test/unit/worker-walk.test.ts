@@ -259,6 +259,7 @@ class Walk {
       refused: [],
       revoked: [],
       endedJobs: [],
+      drainedJobs: [],
       heartbeatAck: 0,
       isDrain: false,
     };
@@ -289,6 +290,7 @@ class Walk {
       refused: random.chance(0.05) ? [{ token: this.#anyToken(), failure: failure('LEASE_STALE') }] : [],
       revoked: random.chance(0.1) ? [this.#anyToken()] : [],
       endedJobs: random.chance(0.03) ? [random.pick([jobA, jobB])] : [],
+      drainedJobs: [],
       adoption: null,
     };
     return { kind: 'message', message };

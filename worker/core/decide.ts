@@ -134,13 +134,19 @@ function* giveUp(state: WorkerState, failure: Failure): Events {
 function* decideMessage(state: WorkerState, { message }: CommandOf<'message'>, now: MonotonicMs): Events {
   if (state.link.kind !== 'up') return;
   yield { kind: 'Heard', at: now };
-  for (const spec of message.jobs) yield { kind: 'JobAnnounced', spec };
+  for (const spec of message.jobs) {
+    // A job that went on after its end, under other settings: its hosts are of the time before.
+    const known = state.jobs.get(spec.name);
+    if (known && JSON.stringify(known.spec) !== JSON.stringify(spec)) yield* endJob(state, spec.name);
+    yield { kind: 'JobAnnounced', spec };
+  }
   if (message.adoption) yield* decideAdoption(state, message.adoption);
   for (const grant of message.grants) yield* decideGrant(state, grant);
   for (const token of message.committed) yield* forgetToken(state, token, 'committed');
   for (const { token } of message.refused) yield* forgetToken(state, token, 'refused');
   for (const token of message.revoked) yield* forgetToken(state, token, 'revoked');
   for (const job of message.endedJobs) yield* endJob(state, job);
+  for (const job of message.drainedJobs) yield* returnUnstarted(state, job);
   if (message.isDrain) yield* deciders.drain(state, { kind: 'drain' }, now);
 }
 

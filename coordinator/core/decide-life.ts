@@ -1,0 +1,168 @@
+/**
+ * A job's life beyond its mini-batches: pause, cancel, reopen, prune.
+ *
+ *   Running ⇄ paused (a flag)
+ *   Running ──► CancelRequested ──► Canceled      (when what runs has ended, at the end of the grace, or asked again)
+ *   Completed, Failed, Canceled ──► Running       (reopened: resume, retry) ──► …
+ *   Completed, Failed, Canceled ──► forgotten     (pruned)
+ */
+import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { MiniBatchSize } from '../../common/core/deployment.ts';
+import { isFinal } from '../../common/core/states.ts';
+import type { BatchTable } from './batch-table.ts';
+import type { Command } from './commands.ts';
+import type { Event } from './events.ts';
+import type { Job, Ledger } from './ledger.ts';
+import type { ReopenScope } from './life-events.ts';
+import { cutEnd, cutPage, emptyCut } from './plan.ts';
+import { reopenPlan } from './reopen-plan.ts';
+
+type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
+
+/** @throws JOB_NOT_FOUND, JOB_ENDED */
+export function pause(ledger: Ledger, command: CommandOf<'pause'>): readonly Event[] {
+  const job = knownJob(ledger, command.job);
+  if (isFinal(job.state) || job.state === 'CancelRequested') {
+    throw new BatchError('JOB_ENDED', `job ${job.name} is ${job.state}; only a job that runs can be paused or go on`);
+  }
+  if (job.isPaused === command.isPaused) return [];
+  return [{ kind: 'JobPaused', job: job.name, isPaused: command.isPaused }];
+}
+
+/** What was committed stays in the output's `.partial` file. @throws JOB_NOT_FOUND */
+export function cancel(ledger: Ledger, command: CommandOf<'cancel'>): readonly Event[] {
+  const job = knownJob(ledger, command.job);
+  if (isFinal(job.state) || job.state === 'Finalizing') return [];
+  const { wallMs, graceMs } = command;
+  if (graceMs <= 0 || job.state === 'CancelRequested') return [canceled(job, wallMs)];
+  const untilWallMs = wallMs + graceMs;
+  return [{ kind: 'JobStateChanged', job: job.name, state: 'CancelRequested', error: null, wallMs, untilWallMs }];
+}
+
+/** Jobs whose grace is over, or which have nothing left that runs. `at`: attended milliseconds. */
+export function cancelEnds(ledger: Ledger, at: number, wallMs: number): readonly Event[] {
+  const events: Event[] = [];
+  for (const job of ledger.jobs.values()) {
+    if (job.state !== 'CancelRequested') continue;
+    // After a restart, worker nodes come back with what they hold.
+    const isStill = job.leased === 0 && job.copy === null && at >= ledger.grantFrom;
+    if (isStill || wallMs >= (job.cancelUntilWallMs ?? 0)) events.push(canceled(job, wallMs));
+  }
+  return events;
+}
+
+function canceled(job: Job, wallMs: number): Event {
+  const error = { code: 'JOB_CANCELED', message: `job ${job.name} was canceled on request`, detail: '' } as const;
+  return { kind: 'JobStateChanged', job: job.name, state: 'Canceled', error, wallMs };
+}
+
+/** @throws JOB_NOT_FOUND, JOB_NOT_FINISHED, JOB_ENDED, NOTHING_FAILED */
+export function checkReopen(ledger: Ledger, name: Job['name'], scope: ReopenScope): Job {
+  const job = knownJob(ledger, name);
+  if (!isFinal(job.state) || !job.isSealed) {
+    const state = isFinal(job.state) ? `${job.state} and its output is being sealed` : job.state;
+    throw new BatchError('JOB_NOT_FINISHED', `job ${name} is ${state}; wait for its end with \`job wait ${name}\``);
+  }
+  if (job.state !== 'Completed') return job;
+  if (scope === 'rest') {
+    const hint = job.failedFiles > 0 ? `; \`job retry ${name} --failed-only\` scores its failed files again` : '';
+    throw new BatchError('JOB_ENDED', `job ${name} is Completed and has nothing left to score${hint}`);
+  }
+  if (job.failedFiles === 0) throw new BatchError('NOTHING_FAILED', `no file of job ${name} has failed`);
+  return job;
+}
+
+/** @throws what {@link checkReopen} throws; JOB_NOT_FINISHED when the job was reopened and ended since it was looked at */
+export function reopen(ledger: Ledger, command: CommandOf<'reopen'>): readonly Event[] {
+  const job = checkReopen(ledger, command.job, command.scope);
+  if (job.reopenings !== command.reopenings) {
+    throw new BatchError('JOB_NOT_FINISHED', `job ${job.name} went on meanwhile; ask again`);
+  }
+  const { scope, deployment } = command;
+  const { generation, base, again } = reopenPlan(job, scope);
+  const after = { epoch: ledger.epoch, counter: ledger.grants };
+  const events: Event[] = [{ kind: 'JobReopened', job: job.name, scope, deployment, generation, base, after }];
+  for (const { first, sizesBytes } of command.recut ?? []) {
+    const run = runAt(job.batches, again, first, sizesBytes.length);
+    events.push(...recutEvents(job, run, sizesBytes, deployment.settings.miniBatchSize));
+  }
+  return events;
+}
+
+/** Neighbouring files that are scored again. */
+export interface FileRun {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** In input order. */
+export function fileRuns(batches: BatchTable, again: readonly number[]): readonly FileRun[] {
+  const runs: { first: number; count: number }[] = [];
+  for (const batch of again) {
+    const [first, count] = [batches.first(batch), batches.files(batch)];
+    const last = runs.at(-1);
+    if (last && last.first + last.count === first) last.count += count;
+    else runs.push({ first, count });
+  }
+  return runs;
+}
+
+/** By bisection: a job may be made of very many runs. */
+function runAt(batches: BatchTable, again: readonly number[], first: number, count: number): readonly number[] {
+  let [low, high] = [0, again.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (batches.first(again[middle] as number) < first) low = middle + 1;
+    else high = middle;
+  }
+  let end = low;
+  while (end < again.length && batches.first(again[end] as number) < first + count) end += 1;
+  return again.slice(low, end);
+}
+
+/** In pieces, so that no record names too many: a piece ends where a mini-batch did. */
+function recutEvents(
+  job: Job,
+  run: readonly number[],
+  sizesBytes: ArrayLike<number>,
+  size: MiniBatchSize,
+): readonly Event[] {
+  const events: Event[] = [];
+  let done = 0;
+  for (let from = 0; from < run.length;) {
+    let to = from;
+    let files = 0;
+    while (to < run.length && (to === from || files < limits.recutFilesMax)) {
+      files += job.batches.files(run[to] as number);
+      to += 1;
+    }
+    const bytes = Array.from({ length: files }, (_, index) => sizesBytes[done + index] as number);
+    const { sizes, open } = cutPage(emptyCut, bytes, size);
+    events.push({
+      kind: 'Recut',
+      job: job.name,
+      batch: run[from] as number,
+      count: to - from,
+      sizes: [...sizes, ...cutEnd(open)],
+    });
+    done += files;
+    from = to;
+  }
+  return events;
+}
+
+/** @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
+export function prune(ledger: Ledger, command: CommandOf<'prune'>): readonly Event[] {
+  const job = knownJob(ledger, command.job);
+  if (!isFinal(job.state) || !job.isSealed) {
+    throw new BatchError('JOB_NOT_FINISHED', `job ${job.name} is ${job.state}; only jobs that have ended are pruned`);
+  }
+  return [{ kind: 'JobPruned', job: job.name }];
+}
+
+function knownJob(ledger: Ledger, name: Job['name']): Job {
+  const job = ledger.jobs.get(name);
+  if (!job) throw new BatchError('JOB_NOT_FOUND', `there is no job ${name}`);
+  return job;
+}
