@@ -14,6 +14,7 @@ import {
   manifestDirName,
   manifestName,
   partialName,
+  signatureName,
   successName,
   temporaryName,
 } from './output-names.ts';
@@ -71,6 +72,7 @@ async function namesOfResults(
     successName,
     ...outputs.flatMap((name) => [name, partialName(name)]),
     errorsName,
+    signatureName,
     manifestDirName,
     manifestName,
     customTemporaryDirName,
