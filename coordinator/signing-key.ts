@@ -61,10 +61,9 @@ async function readKey(path: string): Promise<SigningKey | null> {
 }
 
 function publicHalf(pem: string, path: string): { readonly jwk: PublicJwk; readonly publicPem: string } {
-  let jwk: PublicJwk | null = null;
   try {
     const key = createPublicKey(createPrivateKey(pem));
-    jwk = publicJwk(key);
+    const jwk = publicJwk(key);
     if (jwk) return { jwk, publicPem: String(key.export({ type: 'spki', format: 'pem' })) };
   } catch (error) {
     throw unusable(path, `it is no private key (${reasonOf(error)})`, error);

@@ -11,7 +11,7 @@ export interface PublicJwk {
   readonly x: string;
 }
 
-const headerShape = z.object({ alg: z.literal('EdDSA'), kid: z.string(), crit: z.undefined() });
+const headerShape = z.object({ alg: z.literal('EdDSA'), kid: z.string(), crit: z.never().optional() });
 const jwkShape = z.object({ kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: z.string().regex(/^[\w-]{43}$/) });
 
 /** Null when the key is not an Ed25519 key. */

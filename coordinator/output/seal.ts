@@ -60,6 +60,8 @@ export interface SealOptions {
   readonly fileSystem?: FileSystem;
   /** Lines per manifest chunk. */
   readonly chunkLinesMax?: number;
+  /** Bytes of the output from which on a segment is closed. */
+  readonly segmentBytes?: number;
 }
 
 export interface ManifestSigner {
@@ -71,7 +73,7 @@ export interface ManifestSigner {
 
 type Resolved = Required<SealOptions>;
 
-const absent = { custom: null, layout: null, signer: null };
+const absent = { custom: null, layout: null, signer: null, segmentBytes: limits.sealedSegmentBytes };
 
 /** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT when a completed job's output is gone */
 export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
@@ -238,7 +240,7 @@ async function digestRows(options: Resolved, path: string): Promise<DigestedRows
   const { fileSystem, layout, verdict } = options;
   if (layout === null) return { digest: await digestFile(fileSystem, path), segments: [], rows: null };
   const ready: SegmentLine[] = [];
-  const walk = new SegmentWalk(layout, (line) => ready.push(line));
+  const walk = new SegmentWalk(layout, (line) => ready.push(line), options.segmentBytes);
   const file = await fileSystem.open(path, verdict === 'Completed' ? 'read' : 'update');
   let digest = { bytes: 0, sha256: '' };
   let rows = 0;

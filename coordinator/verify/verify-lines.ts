@@ -167,8 +167,11 @@ class SegmentSide {
     this.#rows += file.rows ?? 0;
   }
 
-  lose(): void {
-    this.#isKnown = false;
+  /** Lines before `ordinal` are lost, and with them the rows of the segments that they are in. */
+  async resumeAt(ordinal: number): Promise<void> {
+    while (this.#lines?.next && this.#lines.next.first + this.#lines.next.files <= ordinal) await this.#lines.advance();
+    this.#isKnown = this.#lines?.next?.first === ordinal;
+    this.#rows = 0;
   }
 
   async end(): Promise<void> {
@@ -227,7 +230,6 @@ class LineWalk {
   lose(): void {
     this.isWhole = false;
     this.#isResuming = true;
-    this.#segments.lose();
   }
 
   async take({ line, value }: NumberedLine<FileLine>): Promise<void> {
@@ -251,14 +253,15 @@ class LineWalk {
         `mini-batch ${range(first, count)} goes on behind the last file, ${this.#next - 1}`,
       );
     }
-    if (!this.#isResuming) await this.#errors.end(this.#next);
+    if (this.#isResuming) return;
+    await this.#errors.end(this.#next);
     await this.#segments.end();
   }
 
   async #resume(value: FileLine): Promise<void> {
     this.#isResuming = false;
     await this.#errors.skipTo(value.ordinal, false);
-    this.#segments.lose();
+    await this.#segments.resumeAt(value.ordinal);
     this.#next = value.ordinal;
     this.#before = null;
     this.#batch = value.mini_batch ?? [value.ordinal, 0];
