@@ -308,6 +308,6 @@ const deployment: Deployment = {
     },
     ...{ outputAction: 'append_row', outputFileName: 'predictions.csv', outputFormat: 'csv', loggingLevel: 'info' },
     ...{ environmentVariables: {}, instanceCountMax: null, concurrencyPerInstanceMax: null, recursive: true },
-    ...{ customOutput: 'collected', memoryBytesMax: null },
+    ...{ customOutput: 'collected', memoryBytesMax: null, progressTimeoutMs: null },
   },
 };
