@@ -1,5 +1,5 @@
 /** The coordinator's own key, with which it signs manifests: made at the first start, in the state directory. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
@@ -74,7 +74,7 @@ function publicHalf(pem: string, path: string): { readonly jwk: PublicJwk; reado
 /** Whole under its name or not there: a crash in between must not leave half a key. */
 async function makeKey(path: string): Promise<void> {
   const { privateKey } = generateKeyPairSync('ed25519');
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${randomUUID()}.tmp`;
   const file = await open(temporary, 'w', 0o600);
   try {
     await file.writeFile(String(privateKey.export({ type: 'pkcs8', format: 'pem' })));
