@@ -24,6 +24,7 @@ import { nodeCommands } from '../../coordinator/core/node-commands.ts';
 import { Reactor } from '../../coordinator/core/reactor.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import { SimFile, type Rows } from './sim-disk.ts';
+import { SimWatermark } from './sim-watermark.ts';
 import type { World } from './world.ts';
 
 export const simJob = jobName('sim');
@@ -97,6 +98,7 @@ export class SimCoordinator {
   /** Events of each kind that left the reactor. */
   readonly counts = new Map<Event['kind'], number>();
   readonly #acknowledged: Acknowledged[] = [];
+  readonly #watermark = new SimWatermark();
   /** Mini-batches by the tokens under which this process granted or adopted them. */
   readonly #batches = new Map<string, number>();
   /** Journal records after which the process is killed; null: not. */
@@ -147,6 +149,7 @@ export class SimCoordinator {
     const header = job?.schemas[job.schema]?.prologue ?? '';
     if (header !== '') this.disk.output.write(0, [{ file: headerRow, length: header.length }]);
     this.disk.output.sync();
+    this.faults.push(...this.#watermark.begin(ledger, job, this.disk.output));
     for (const segment of this.disk.segments.keys()) {
       if (!job?.segments.has(segment)) this.disk.segments.delete(segment);
     }
@@ -248,6 +251,7 @@ export class SimCoordinator {
   }
 
   #publish(event: Event): void {
+    this.faults.push(...this.#watermark.publish(event, this.job, this.disk.output));
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     // The staging folder goes when the end of the job is durable, and not before.
     if (event.kind === 'JobSealed') this.disk.segments.clear();
