@@ -44,6 +44,8 @@ export interface Client {
   outputFiles(name: string): Promise<readonly OutputFile[]>;
   /** Bytes of one of {@link outputFiles} from `offset`. */
   outputFile(name: string, path: string, offset: number): AsyncIterable<Uint8Array>;
+  /** `length` bytes of the file of rows from `offset` on, also while the job runs. */
+  outputPart(name: string, path: string, offset: number, length: number): AsyncIterable<Uint8Array>;
   logFiles(name: string): Promise<readonly OutputFile[]>;
   /** At most `bytesMax` bytes of a log from `offset` on. */
   logFile(name: string, path: string, offset: number, bytesMax: number): AsyncIterable<Uint8Array>;
@@ -76,6 +78,8 @@ export function createClient(server: Address): Client {
       const parts = path.split('/').map(encodeURIComponent);
       return bytes(job(name, `/output/${parts.join('/')}`), offset);
     },
+    outputPart: (name, path, offset, length) =>
+      bytes(job(name, `/output/${encodeURIComponent(path)}`), offset, offset + length - 1),
     logFiles: async (name) => (await get(job(name, '/logs'), filesReply)).value,
     logFile: (name, path, offset, bytesMax) => {
       const parts = path.split('/').map(encodeURIComponent);
@@ -161,8 +165,9 @@ async function* events(url: string, signal: AbortSignal): AsyncGenerator<JobEven
   if (!signal.aborted) throw unreachableError(url, new Error('the connection ended'));
 }
 
-async function* bytes(url: string, offset: number): AsyncGenerator<Uint8Array, void, undefined> {
-  const reply = await send(url, offset > 0 ? { headers: { range: `bytes=${offset}-` } } : {});
+async function* bytes(url: string, offset: number, last?: number): AsyncGenerator<Uint8Array, void, undefined> {
+  const isPart = offset > 0 || last !== undefined;
+  const reply = await send(url, isPart ? { headers: { range: `bytes=${offset}-${last ?? ''}` } } : {});
   yield* chunksOf(reply, null);
 }
 

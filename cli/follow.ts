@@ -55,6 +55,7 @@ export interface Patience {
   wait(error: BatchError): Promise<void>;
 }
 
+/** For as long as a coordinator that goes away is waited for. */
 export function createPatience({
   delay,
   signal,

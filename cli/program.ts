@@ -10,6 +10,8 @@ import type { DownloadFlags } from './commands/job-download.ts';
 import type { ErrorsFlags } from './commands/job-errors.ts';
 import type { LogsFlags } from './commands/job-logs.ts';
 import { addJobLife } from './job-life-program.ts';
+import type { TailFlags } from './commands/job-tail.ts';
+import type { VerifyFlags } from './commands/job-verify.ts';
 import type { SubmitFlags } from './commands/job.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
@@ -79,6 +81,7 @@ function addRun(program: Command, perform: Perform): void {
 
 function addCoordinator(program: Command, perform: Perform): void {
   const group = program.command('coordinator').description('the process that owns jobs and hands out work');
+  addCoordinatorKey(group, perform);
   withAnswer(group.command('start').description('start the coordinator; it runs until Ctrl-C'))
     .option('--listen <host:port>', 'address for worker nodes (default: 127.0.0.1:7077)')
     .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
@@ -89,6 +92,16 @@ function addCoordinator(program: Command, perform: Perform): void {
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/start.ts')).startCoordinatorCommand(context, flags),
+      );
+    });
+}
+
+function addCoordinatorKey(group: Command, perform: Perform): void {
+  withAnswer(group.command('key').description('print the public key with which the coordinator signs manifests'))
+    .option('--state-dir <dir>', 'where the coordinator keeps its jobs (default: .batchmill)')
+    .action(async (flags: AnswerFlags & CoordinatorFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/coordinator-key.ts')).coordinatorKeyCommand(context, flags),
       );
     });
 }
@@ -149,6 +162,7 @@ function addJobs(program: Command, perform: Perform): void {
     });
   addJobLogs(jobs, perform);
   addJobLife(jobs, perform);
+  addJobOutput(jobs, perform);
 }
 
 function addJobLogs(jobs: Command, perform: Perform): void {
@@ -172,6 +186,28 @@ function addJobLogs(jobs: Command, perform: Perform): void {
     .action(async (name: string, flags: AnswerFlags & ErrorsFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/job-errors.ts')).errorsCommand(context, name, flags),
+      );
+    });
+}
+
+function addJobOutput(jobs: Command, perform: Perform): void {
+  withServer(jobs.command('tail').description('print rows that are final, also while the job runs'))
+    .argument('<name>', nameHelp)
+    .option('--lines <number>', 'how many of the last lines, or "all"', '10')
+    .option('--follow', 'go on with what comes until the job ends')
+    .action(async (name: string, flags: AnswerFlags & TailFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/job-tail.ts')).tailCommand(context, name, flags),
+      );
+    });
+  withAnswer(jobs.command('verify').description('prove an output folder against its manifest, without a coordinator'))
+    .argument('<dir>', 'output folder of a job that has ended')
+    .option('--input <path>', 'where the input lies now (default: where the manifest says, if it is there)')
+    .option('--key <file>', 'public key that must have signed the manifest, as `coordinator key` prints it')
+    .option('--json', 'the same as -o json')
+    .action(async (dir: string, flags: AnswerFlags & VerifyFlags) => {
+      await perform(flags.json ? { ...flags, format: 'json' } : flags, async (context) =>
+        (await import('./commands/job-verify.ts')).verifyCommand(context, dir, flags),
       );
     });
 }

@@ -26,9 +26,11 @@ import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { Loop } from './loop.ts';
 import { NodeDesk } from './node-desk.ts';
+import type { ManifestSigner } from './output/seal.ts';
 import type { SegmentSink } from './output/segment-sink.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
 import { ResultStore } from './result-store.ts';
+import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
 import { JobFeeds } from './views/job-feed.ts';
 
@@ -47,6 +49,8 @@ export interface CoordinatorOptions {
   readonly clock: Clock;
   /** From 0 to below 1. */
   readonly random: () => number;
+  /** Signs manifests; without one they are not signed. */
+  readonly signer?: ManifestSigner | null;
 }
 
 export interface Coordinator {
@@ -71,6 +75,7 @@ export async function startCoordinator(
     log: stderrLog('info'),
     clock: systemClock,
     random: systemRandom,
+    signer: await openSigningKey(settings.stateDir),
   });
   return {
     ...coordinator,
@@ -114,7 +119,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   });
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const results = new ResultStore({ openSegment: (token) => openSegment(token) });
-  const jobs: JobDesk = new JobDesk({ loop, feeds, artifacts, story, stateDir, release, clock, random, log, onFatal });
+  const signer = options.signer ?? null;
+  const jobs: JobDesk = new JobDesk({
+    ...{ loop, feeds, artifacts, story, stateDir, release, signer },
+    ...{ clock, random, log, onFatal },
+  });
   const nodes = new NodeDesk({
     loop,
     clock,

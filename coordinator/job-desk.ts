@@ -44,6 +44,7 @@ import { OutputLocks } from './output/output-lock.ts';
 import { refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName, partialName } from './output/output-names.ts';
+import type { ManifestSigner } from './output/seal.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import { sealJob } from './seal-job.ts';
@@ -57,6 +58,8 @@ export interface JobDeskOptions {
   readonly story: JobStory;
   readonly stateDir: string;
   readonly release: string;
+  /** Signs the manifests of its jobs; null where no key lasts. */
+  readonly signer: ManifestSigner | null;
   readonly clock: Clock;
   /** From 0 to below 1. */
   readonly random: () => number;
@@ -216,11 +219,12 @@ export class JobDesk implements Backend {
 
   list(): readonly JobView[] {
     const { ledger } = this.#loop;
-    return [...ledger.jobs.values()].reverse().map((job) => jobView(ledger, job));
+    return [...ledger.jobs.values()].reverse().map((job) => jobView(ledger, job, this.#options.feeds.finalBytes(job)));
   }
 
   show(name: string): JobView {
-    return jobView(this.#loop.ledger, this.#find(name));
+    const job = this.#find(name);
+    return jobView(this.#loop.ledger, job, this.#options.feeds.finalBytes(job));
   }
 
   cancel(name: string, graceMs: number): Promise<JobView> {
@@ -287,7 +291,13 @@ export class JobDesk implements Backend {
     if (!isResult(job, path) && !(job.isSealed && (await this.#customPaths(job)).has(path))) {
       throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
     }
-    return join(job.outputDir, path);
+    return join(job.outputDir, await nameNow(job, path));
+  }
+
+  finalBytes(name: string, path: string): number | null {
+    const job = this.#find(name);
+    const isGrowing = !job.isSealed && path === partialName(job.deployment.settings.outputFileName, job.generation);
+    return isGrowing ? this.#options.feeds.finalBytes(job) : null;
   }
 
   logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
@@ -388,12 +398,12 @@ export class JobDesk implements Backend {
 
   /** False when sealing has failed the job, whose failure is then sealed in turn. */
   async #sealWhenRoom(job: Job, files: JobFiles): Promise<boolean> {
-    const { clock, log, release } = this.#options;
+    const { clock, log, release, signer } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
         const { catalog, stagingDir } = files;
         const { ledger } = this.#loop;
-        await sealJob({ ledger, job, catalog, stagingDir, release, endedWallMs: clock.wall() });
+        await sealJob({ ledger, job, catalog, stagingDir, release, signer, endedWallMs: clock.wall() });
         return true;
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
@@ -532,9 +542,17 @@ function isResult(job: Job, path: string): boolean {
     partialName(outputFileName, job.generation),
     '_SUCCESS',
     '_manifest.json',
+    '_manifest.jws',
     '_errors.jsonl',
   ];
-  return own.includes(path) || /^_manifest\/(files|custom)-\d+\.jsonl$/.test(path);
+  return own.includes(path) || /^_manifest\/(files|custom|segments)-\d+\.jsonl$/.test(path);
+}
+
+/** One who reads rows while the job runs goes on under the old name when they have got their final one. */
+async function nameNow({ outputDir, deployment, generation }: Job, path: string): Promise<string> {
+  const { outputFileName } = deployment.settings;
+  if (path !== partialName(outputFileName, generation)) return path;
+  return (await sizeOf(nodeFileSystem, join(outputDir, path))) === null ? outputFileName : path;
 }
 
 function emptyInput(inputPath: string, open: OpenListing): BatchError {

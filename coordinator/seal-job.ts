@@ -1,12 +1,15 @@
 /** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
 import type { Failure } from '../common/core/batch-error.ts';
+import type { EnvironmentSpec } from '../common/core/deployment.ts';
 import { formatToken } from '../common/core/token.ts';
-import { noBatch, type Place } from './core/batch-table.ts';
+import { noBatch, outputSegment, type Place } from './core/batch-table.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import { earlierCustomFiles } from './output/custom-listing.ts';
-import { sealOutput } from './output/seal.ts';
+import type { SealedEnvironment } from './output/manifest-schema.ts';
+import { sealOutput, type ManifestSigner } from './output/seal.ts';
 import type { ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
+import type { OutputLayout, OutputPlace } from './output/segments.ts';
 import { isoTime, jobView } from './views/job-view.ts';
 import { circumstancesView } from './views/circumstances.ts';
 
@@ -18,6 +21,8 @@ export interface SealJobOptions {
   readonly stagingDir: string;
   readonly release: string;
   readonly endedWallMs: number;
+  /** Null: the coordinator has no lasting key. */
+  readonly signer: ManifestSigner | null;
 }
 
 /** Null when there was nothing to do. @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
@@ -39,6 +44,8 @@ export async function sealJob(options: SealJobOptions): Promise<SealedOutput | n
     generation: job.generation,
     outputBytes: job.outputCommitted,
     earlierCustom: job.reopenings > 0 && job.isCustomWhole ? await earlierCustomFiles(job.outputDir, job.name) : [],
+    layout: outputAction === 'append_row' ? outputLayout(job) : null,
+    signer: options.signer,
   });
 }
 
@@ -48,7 +55,10 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
   return {
     name: job.name,
     batchmill: release,
-    deployment: { name: deployment.name, scorer: deployment.scorer, model: deployment.model, code: deployment.code },
+    deployment: {
+      ...{ name: deployment.name, scorer: deployment.scorer, model: deployment.model, code: deployment.code },
+      environment: sealedEnvironment(deployment.environment),
+    },
     settings: { ...deployment.settings, environmentVariables: Object.keys(deployment.settings.environmentVariables) },
     input_path: job.inputPath,
     created_at: isoTime(job.createdWallMs),
@@ -57,6 +67,43 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
     counts: { files, mini_batches: mini_batches.total, rows },
     error: job.error,
   };
+}
+
+/** Without the text of a conda file, which its digest stands for. */
+function sealedEnvironment(environment: EnvironmentSpec): SealedEnvironment {
+  const conda = environment.kind === 'host' ? null : environment.conda;
+  const { kind } = environment;
+  return {
+    kind,
+    python: kind === 'host' ? environment.python : null,
+    image: kind === 'image' ? environment.image : null,
+    conda: conda && { name: conda.name, digest: conda.digest },
+  };
+}
+
+/** Of what is in the output file; results that were still waiting for their turn when the job ended are not. */
+function outputLayout(job: Job): OutputLayout {
+  const prologue = Buffer.from(job.schemas[job.schema]?.prologue ?? '');
+  // By itself it is not durable: the first rows are what makes it so.
+  const isThere = job.outputCommitted > prologue.length;
+  return { prologue: isThere ? prologue : Buffer.alloc(0), places: outputPlaces(job) };
+}
+
+function* outputPlaces({ batches }: Job): Generator<OutputPlace, void, void> {
+  for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
+    const state = batches.state(batch);
+    if (state === 'split') continue;
+    const place = batches.place(batch);
+    const isThere = state === 'committed' && place.segment <= outputSegment;
+    yield {
+      first: batches.first(batch),
+      count: batches.files(batch),
+      rows: isThere ? batches.rows(batch) : 0,
+      bytes: isThere ? place.length : 0,
+      crc32: place.crc32,
+      isCommitted: isThere,
+    };
+  }
 }
 
 /** Of all committed mini-batches, in input order. */
@@ -98,7 +145,9 @@ async function* fileLines(
     ) {
       batch = batches.next(batch);
     }
-    const isCommitted = batch !== noBatch && batches.state(batch) === 'committed';
+    // Results that still waited for their turn when the job ended are not in its output.
+    const isCommitted =
+      batch !== noBatch && batches.state(batch) === 'committed' && batches.place(batch).segment <= outputSegment;
     const failed = failures.get(ordinal);
     const rows = job.fileRows[ordinal] ?? unknownRows;
     yield {
@@ -110,6 +159,7 @@ async function* fileLines(
       rows: isCommitted && rows !== unknownRows ? rows : null,
       mini_batch: batch === noBatch ? null : [batches.first(batch), batches.files(batch)],
       attempt: isCommitted ? formatToken(batches.token(batch)) : null,
+      attempts: batch === noBatch ? 0 : batches.failures(batch) + batches.lostLeases(batch) + (isCommitted ? 1 : 0),
       node: (isCommitted ? job.nodeNames[batches.node(batch)] : failed?.node) ?? null,
       code: failed?.failure.code ?? null,
     };

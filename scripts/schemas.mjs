@@ -1,25 +1,30 @@
-// Writes schemas/*.schema.json from the shapes in common/config. `--check` only says which are stale.
+// Writes schemas/*.schema.json from the shapes that the program reads with. `--check` only says which are stale.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const source = fileURLToPath(new URL('../common/config/json-schema.ts', import.meta.url));
+const root = fileURLToPath(new URL('../', import.meta.url));
 const folder = new URL('../schemas/', import.meta.url);
 // Inside of the package, so that what it imports is found.
 const bundle = new URL(`../node_modules/.cache/schemas-${process.pid}.mjs`, import.meta.url);
 
 await build({
-  entryPoints: [source],
+  stdin: {
+    contents: `
+      export { jsonSchemas, formatJsonSchema } from './common/config/json-schema.ts';
+      export { manifestJsonSchemas } from './coordinator/output/manifest-schema.ts';`,
+    resolveDir: root,
+  },
   outfile: fileURLToPath(bundle),
   bundle: true,
   packages: 'external',
   format: 'esm',
   platform: 'node',
 });
-const { jsonSchemas, formatJsonSchema } = await import(bundle.href).finally(() => rmSync(bundle));
+const { jsonSchemas, manifestJsonSchemas, formatJsonSchema } = await import(bundle.href).finally(() => rmSync(bundle));
 
 mkdirSync(folder, { recursive: true });
-for (const [kind, schema] of Object.entries(jsonSchemas())) {
+for (const [kind, schema] of Object.entries({ ...jsonSchemas(), ...manifestJsonSchemas() })) {
   const file = new URL(`${kind}.schema.json`, folder);
   const text = formatJsonSchema(schema);
   if (!process.argv.includes('--check')) writeFileSync(file, text);

@@ -69,7 +69,7 @@ export function coordinatorSettings(
     http: pick('--http', flags.http, '127.0.0.1:7078', (text, what) =>
       requireLoopback(parseAddress(text, what), isInsecure, what),
     ),
-    stateDir: pick('--state-dir', flags.stateDir, '.batchmill', asPath),
+    stateDir: stateDirSetting(flags.stateDir, environment),
     isInsecure,
     heartbeatMs: pick('--heartbeat-interval', flags.heartbeatInterval, 'auto', (text, what) =>
       text === 'auto' ? null : asDurationMs(text, what),
@@ -78,6 +78,11 @@ export function coordinatorSettings(
       text === 'always' ? null : asAgeMs(text, what),
     ),
   };
+}
+
+/** Absolute; of the coordinator of this folder unless said otherwise. */
+export function stateDirSetting(flag: string | undefined, environment: Environment = process.env): string {
+  return picker(environment)('--state-dir', flag, '.batchmill', asPath);
 }
 
 /** `coordinator` is HOST:PORT as given to `worker join`. @throws USAGE */

@@ -126,6 +126,9 @@ export type ErrorCode =
   | 'JOURNAL_CORRUPT'
   | 'JOURNAL_VERSION'
   | 'OUTPUT_CORRUPT'
+  | 'OUTPUT_INCOMPLETE'
+  | 'MANIFEST_INVALID'
+  | 'SIGNATURE_INVALID'
   | 'JOB_CANCELED'
   | 'INTERNAL';
 
@@ -281,6 +284,15 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   JOURNAL_VERSION: operator('The journal was written by a newer release.'),
   OUTPUT_CORRUPT: operator(
     'Committed bytes of a job’s output or of its staging folder are missing or changed on the disk. Run the job again.',
+  ),
+  OUTPUT_INCOMPLETE: operator(
+    'The folder is not the whole output of a job that completed: the job still runs, has failed or was canceled, or its manifest or _SUCCESS is gone.',
+  ),
+  MANIFEST_INVALID: operator(
+    'The manifest of an output contradicts itself: ranges with a hole or an overlap, sums that do not add up, or a form that is not ours. It was changed, or not made by Batchmill.',
+  ),
+  SIGNATURE_INVALID: operator(
+    'The manifest is not signed with the key that was asked for, or was changed after it was signed.',
   ),
 
   // Fate of a job

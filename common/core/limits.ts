@@ -101,6 +101,15 @@ export const limits = {
   outputGroupBytesMax: 8_388_608,
   /** Staging segments whose files are kept open between two groups. */
   stagingFilesOpenMax: 64,
+  /** Bytes of the output that a sealed manifest has one checksum for: damage is located as finely, and a terabyte has 250,000 of them. */
+  sealedSegmentBytes: 4_194_304,
+  /** `_manifest.json` itself: larger is none of ours. A line of its chunks: a path, a message and its detail. */
+  manifestBytesMax: 67_108_864,
+  manifestLineBytesMax: 1_048_576,
+  /** Findings of a verification that are told one by one; all are counted. */
+  verifyFindingsMax: 1_000,
+  /** Input files that a verification looks at at once. */
+  verifyStatsAtOnce: 64,
   /** Lines of one file of a sealed manifest. */
   sealedChunkFilesMax: 100_000,
 

@@ -44,6 +44,10 @@ export interface JobView {
     readonly failed_tries: number;
   };
   readonly rows: number;
+  /**
+   * How much of the output file is final: these bytes are on the disk, whole mini-batches, and stay as they are, whatever
+   * crashes. What the file has behind them may change.
+   */
   readonly output_bytes: number;
   /** Worker nodes that hold work of the job now. */
   readonly nodes: number;
@@ -202,6 +206,8 @@ export interface Backend {
   outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
   /** Absolute path of one of {@link outputFiles}. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
   outputFile(name: string, path: string): Promise<string>;
+  /** How much of an output file may be read: of rows while the job runs what is final; null: all of it. @throws JOB_NOT_FOUND */
+  finalBytes(name: string, path: string): number | null;
   /** Files of the log folder as they are now. @throws JOB_NOT_FOUND */
   logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
   /** Absolute path of a log. @throws JOB_NOT_FOUND, LOG_NOT_FOUND */

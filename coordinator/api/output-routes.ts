@@ -32,12 +32,11 @@ export function outputRoutes(app: FastifyInstance, backend: Backend): void {
     url: '/v1/jobs/:name/output/*',
     handler: async (request, reply) => {
       const path = confined(request.params['*']);
-      return await sendFile(
-        await openFile(await backend.outputFile(request.params.name, path), path),
-        path,
-        request,
-        reply,
-      );
+      const { name } = backend.show(request.params.name);
+      // Asked before the file is opened, so that what is behind it is never read.
+      const bytesMax = backend.finalBytes(name, path);
+      const handle = await openFile(await backend.outputFile(name, path), path);
+      return await sendFile(handle, { path, bytesMax }, request, reply);
     },
   });
 }
@@ -61,11 +60,12 @@ async function openFile(file: string, path: string): Promise<FileHandle> {
 
 async function sendFile(
   handle: FileHandle,
-  path: string,
+  { path, bytesMax }: { readonly path: string; readonly bytesMax: number | null },
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const { size, mtimeMs } = await handle.stat();
+  const { size: found, mtimeMs } = await handle.stat();
+  const size = Math.min(found, bytesMax ?? found);
   const etag = `"${size}-${Math.floor(mtimeMs)}"`;
   // A range of another version of the file would be joined to the wrong bytes.
   const isSame = request.headers['if-range'] === undefined || request.headers['if-range'] === etag;

@@ -16,6 +16,7 @@ import {
   manifestDirName,
   manifestName,
   partialName,
+  signatureName,
   successName,
   temporaryName,
 } from './output-names.ts';
@@ -92,6 +93,7 @@ async function namesOfResults(
     successName,
     ...outputs.flatMap((name) => [name, partialName(name)]),
     errorsName,
+    signatureName,
     manifestDirName,
     manifestName,
     customTemporaryDirName,

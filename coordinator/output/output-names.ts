@@ -4,6 +4,8 @@ import { partialOutputName } from '../core/generation.ts';
 
 export const successName = '_SUCCESS';
 export const manifestName = '_manifest.json';
+/** Signature of the manifest: a JSON Web Signature without its content. */
+export const signatureName = '_manifest.jws';
 export const errorsName = '_errors.jsonl';
 /** Folder of the manifest's chunks. */
 export const manifestDirName = '_manifest';
@@ -11,8 +13,8 @@ export const manifestDirName = '_manifest';
 /** Folder in which custom files are put together before they get their names. */
 export const customTemporaryDirName = '_custom.partial';
 
-/** Chunks of the manifest: input files, and files that user code wrote. */
-export type ManifestChunkKind = 'files' | 'custom';
+/** Chunks of the manifest: input files, files that user code wrote, segments of the output. */
+export type ManifestChunkKind = 'files' | 'custom' | 'segments';
 
 /** `files-00000.jsonl`, `custom-00000.jsonl`; of the second generation `files-200000.jsonl`, so that the first one's stay until it is replaced. */
 export function manifestChunkName(index: number, kind: ManifestChunkKind = 'files', generation = 1): string {
@@ -20,7 +22,7 @@ export function manifestChunkName(index: number, kind: ManifestChunkKind = 'file
 }
 
 export function isManifestChunkName(name: string): boolean {
-  return /^(files|custom)-\d{5,}\.jsonl$/.test(name.replace(/\.tmp$/, ''));
+  return /^(files|custom|segments)-\d{5,}\.jsonl$/.test(name.replace(/\.tmp$/, ''));
 }
 
 /** Name of the output file until the job is completed. */
@@ -45,7 +47,7 @@ export function temporaryName(name: string): string {
 export function checkOutputFileName(name: string): void {
   const isPlain =
     name !== '' && name !== '.' && name !== '..' && !/[/\\\0]/.test(name) && Buffer.byteLength(name) <= 240;
-  const isOurs = [successName, manifestName, errorsName, manifestDirName].includes(name);
+  const isOurs = [successName, manifestName, signatureName, errorsName, manifestDirName].includes(name);
   if (isPlain && !isOurs) return;
   throw new BatchError(
     'CONFIG_INVALID',

@@ -19,14 +19,27 @@ import {
   manifestDirName,
   manifestName,
   partialName,
+  signatureName,
   successName,
 } from './output-names.ts';
 import { sizeOf } from './recover-output.ts';
+import { blocksOf, digestFile } from './read-blocks.ts';
 import { completeFile, cutToCommitted, removeEarlier } from './replace-output.ts';
-import type { CustomFileLine, ErrorLine, FileLine, SealedChunk, SealedFile, SealedOutput } from './sealed-lines.ts';
+import type {
+  CustomFileLine,
+  ErrorLine,
+  FileLine,
+  SealedChunk,
+  SealedFile,
+  SealedOutput,
+  SealedTotals,
+  SegmentLine,
+  SignedBy,
+} from './sealed-lines.ts';
+import { SegmentWalk, type DamagedPlace, type OutputLayout } from './segments.ts';
 
-/** Of `_manifest.json`; grows by addition only. */
-export const manifestFormat = 1;
+/** Of `_manifest.json`; grows by addition only. 2: segments, totals, attempts, signature. */
+export const manifestFormat = 2;
 
 export interface SealOptions {
   readonly dir: string;
@@ -38,6 +51,10 @@ export interface SealOptions {
   readonly files: AsyncIterable<FileLine>;
   /** One line per failed file, in input order. */
   readonly errors: AsyncIterable<ErrorLine>;
+  /** Where the rows lie in the output file; null where there is none. */
+  readonly layout?: OutputLayout | null;
+  /** Signs `_manifest.json`; null: it is not signed. */
+  readonly signer?: ManifestSigner | null;
   /** Only `Completed` gives the output its final name and writes `_SUCCESS`. */
   readonly verdict: SealedOutput['verdict'];
   /** What user code wrote by itself; null where it has none. */
@@ -51,14 +68,25 @@ export interface SealOptions {
   readonly fileSystem?: FileSystem;
   /** Lines per manifest chunk. */
   readonly chunkLinesMax?: number;
+  /** Bytes of the output from which on a segment is closed. */
+  readonly segmentBytes?: number;
+}
+
+export interface ManifestSigner {
+  /** What the manifest names. */
+  readonly signedBy: SignedBy;
+  /** A JSON Web Signature without its content. @source RFC 7515 appendix F */
+  sign(content: Uint8Array): string;
 }
 
 type Resolved = Required<SealOptions>;
 
+const absent = { custom: null, layout: null, signer: null, segmentBytes: limits.sealedSegmentBytes };
+
 /** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT when a completed job's output is gone */
 export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
   const options = {
-    ...{ fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, custom: null },
+    ...{ fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, ...absent },
     ...{ generation: 1, outputBytes: null, earlierCustom: [] },
     ...given,
   };
@@ -73,8 +101,9 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   const { dir, fileSystem, header, verdict, generation } = options;
   // An earlier try may have come to its end as Completed.
   if (verdict !== 'Completed') await fileSystem.remove(join(dir, successName));
-  const files = await writeChunks(options, 'files', options.files);
-  const output = await sealFile(options);
+  const tally = new FileTally();
+  const files = await writeChunks(options, 'files', tally.count(options.files));
+  const { output, segments, rows } = await sealFile(options);
   if (generation > 1) {
     // From here on the folder is neither the old output nor the new one.
     await fileSystem.remove(join(dir, successName));
@@ -84,9 +113,13 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   const custom = await sealCustom(options);
   await nameFile(options);
   await fileSystem.syncDir(dir);
-  const sealed: SealedOutput = { format: manifestFormat, generation, verdict, output, files, errors, ...custom };
-  await writeWhole(fileSystem, join(dir, manifestName), JSON.stringify({ ...header, ...sealed }, null, 2));
-  await fileSystem.syncDir(dir);
+  const totals = { ...tally.totals(), rows, output_bytes: output?.bytes ?? null };
+  const signed_by = options.signer?.signedBy ?? null;
+  const sealed: SealedOutput = {
+    ...{ format: manifestFormat, generation, verdict, output, files, errors, ...custom },
+    ...{ segments, totals, signed_by },
+  };
+  await writeManifest(options, `${JSON.stringify({ ...header, ...sealed }, null, 2)}\n`);
   await clearEarlier(options, sealed);
   if (verdict === 'Completed') {
     await (await fileSystem.open(join(dir, successName), 'create')).close();
@@ -171,7 +204,7 @@ async function writeChunks(
 async function clearEarlier(options: Resolved, sealed: SealedOutput): Promise<void> {
   const { dir, fileSystem, outputFileName, verdict } = options;
   const chunkDir = join(dir, manifestDirName);
-  const keep = new Set([...sealed.files, ...sealed.custom_chunks].map(({ path }) => path));
+  const keep = new Set([...sealed.files, ...sealed.custom_chunks, ...sealed.segments].map(({ path }) => path));
   const names = await fileSystem.list(chunkDir);
   const others = names.filter((name) => isManifestChunkName(name) && !keep.has(`${manifestDirName}/${name}`));
   for (const name of others) await fileSystem.remove(join(chunkDir, name));
@@ -200,20 +233,6 @@ async function writeErrors({ dir, fileSystem, errors }: Resolved): Promise<Seale
   }
 }
 
-/** Digests the output, which for a completed job may have its final name already. */
-async function sealFile(options: Resolved): Promise<SealedFile | null> {
-  const { dir, fileSystem, outputFileName, verdict, generation } = options;
-  if (outputFileName === null) return null;
-  const place = { ...options, outputFileName };
-  if (verdict === 'Completed') {
-    return { path: outputFileName, ...(await digest(fileSystem, await completeFile(place))) };
-  }
-  const partial = partialName(outputFileName, generation);
-  await cutToCommitted(place);
-  const isThere = (await sizeOf(fileSystem, join(dir, partial))) !== null;
-  return isThere ? { path: partial, ...(await digest(fileSystem, join(dir, partial))) } : null;
-}
-
 /** Gives a completed output its final name. */
 async function nameFile(options: Resolved): Promise<void> {
   const { dir, fileSystem, outputFileName, verdict } = options;
@@ -223,29 +242,138 @@ async function nameFile(options: Resolved): Promise<void> {
   if (path !== final) await fileSystem.rename(path, final);
 }
 
-async function digest(fileSystem: FileSystem, path: string): Promise<Omit<SealedFile, 'path'>> {
-  const file = await fileSystem.open(path, 'read');
-  try {
+interface SealedRows {
+  readonly output: SealedFile | null;
+  readonly segments: readonly SealedChunk[];
+  readonly rows: number | null;
+}
+
+/** Digests the output, which for a completed job may have its final name already. */
+async function sealFile(options: Resolved): Promise<SealedRows> {
+  const { dir, fileSystem, outputFileName, verdict, generation } = options;
+  const none = { output: null, segments: [], rows: null };
+  if (outputFileName === null) return none;
+  const place = { ...options, outputFileName };
+  if (verdict === 'Completed') {
+    const { digest, segments, rows } = await digestRows(options, await completeFile(place));
+    return { output: { path: outputFileName, ...digest }, segments, rows };
+  }
+  const partial = partialName(outputFileName, generation);
+  await cutToCommitted(place);
+  if ((await sizeOf(fileSystem, join(dir, partial))) === null) return none;
+  const { digest, segments, rows } = await digestRows(options, join(dir, partial));
+  return { output: { path: partial, ...digest }, segments, rows };
+}
+
+interface DigestedRows {
+  readonly digest: Omit<SealedFile, 'path'>;
+  readonly segments: readonly SealedChunk[];
+  readonly rows: number | null;
+}
+
+/**
+ * One reading of the output: its digest, its segments, and whether it is what was committed. A job that did not complete keeps
+ * only what was committed; what had been written behind it is cut off.
+ */
+async function digestRows(options: Resolved, path: string): Promise<DigestedRows> {
+  const { fileSystem, layout, verdict } = options;
+  if (layout === null) return { digest: await digestFile(fileSystem, path), segments: [], rows: null };
+  const ready: SegmentLine[] = [];
+  const walk = new SegmentWalk(layout, (line) => ready.push(line), options.segmentBytes);
+  const file = await fileSystem.open(path, verdict === 'Completed' ? 'read' : 'update');
+  let digest = { bytes: 0, sha256: '' };
+  let rows = 0;
+  async function* lines(): AsyncGenerator<SegmentLine, void, void> {
+    const take = function* (): Generator<SegmentLine, void, void> {
+      for (const line of ready.splice(0)) {
+        rows += line.rows;
+        yield line;
+      }
+    };
     const hash = createHash('sha256');
-    const block = Buffer.allocUnsafe(1_048_576);
     let bytes = 0;
-    for (let count = await file.read(block, 0); count > 0; count = await file.read(block, bytes)) {
-      hash.update(block.subarray(0, count));
-      bytes += count;
+    for await (const block of blocksOf(file)) {
+      const own = walk.push(block);
+      hash.update(block.subarray(0, own));
+      bytes += own;
+      yield* take();
+      if (own === block.length) continue;
+      if (verdict === 'Completed') throw changed(path, `more than the ${bytes} bytes that were committed`);
+      await file.truncate(bytes);
+      await file.datasync();
+      break;
     }
-    return { bytes, sha256: hash.digest('hex') };
+    const wanted = walk.end();
+    yield* take();
+    const [first] = walk.damaged;
+    if (verdict === 'Completed' && first) throw changed(path, damageText(first, walk.damaged.length, wanted, bytes));
+    digest = { bytes, sha256: hash.digest('hex') };
+  }
+  try {
+    const segments = await writeChunks(options, 'segments', lines());
+    return { digest, segments, rows };
   } finally {
     await file.close();
   }
 }
 
+function damageText(
+  { first, count, offset, bytes }: DamagedPlace,
+  damaged: number,
+  wanted: number,
+  found: number,
+): string {
+  const size = found < wanted ? `${found} of ${wanted} bytes, and ` : '';
+  const where = `bytes ${offset} to ${offset + bytes}`;
+  const files = `rows of input files ${first} to ${first + count - 1}`;
+  return `${size}${damaged} mini-batches with other bytes than were committed, the first at ${where} (${files})`;
+}
+
+function changed(path: string, found: string): BatchError {
+  return new BatchError(
+    'OUTPUT_CORRUPT',
+    `${path} was changed from outside, or by its disk: it has ${found}; restore it, or run the job again`,
+  );
+}
+
+/** The signature goes before the manifest that it is not of any more, and comes behind the one that it is of. */
+async function writeManifest({ dir, fileSystem, signer }: Resolved, text: string): Promise<void> {
+  await fileSystem.remove(join(dir, signatureName));
+  await writeWhole(fileSystem, join(dir, manifestName), text);
+  if (signer) await writeWhole(fileSystem, join(dir, signatureName), `${signer.sign(Buffer.from(text))}\n`);
+  await fileSystem.syncDir(dir);
+}
+
 async function writeWhole(fileSystem: FileSystem, path: string, text: string): Promise<void> {
   const file = await LineFile.create(fileSystem, path);
   try {
-    await file.add(text);
+    await file.add(text.replace(/\n$/, ''));
   } catch (error) {
     await file.abandon();
     throw error;
   }
   await file.finish();
+}
+
+/** Counts the files as their lines are written. */
+class FileTally {
+  #scored = 0;
+  #failed = 0;
+  #unscored = 0;
+  #bytes = 0;
+
+  async *count(files: AsyncIterable<FileLine>): AsyncGenerator<FileLine, void, void> {
+    for await (const file of files) {
+      if (file.status === 'scored') this.#scored += 1;
+      else if (file.status === 'failed') this.#failed += 1;
+      else this.#unscored += 1;
+      this.#bytes += file.size_bytes;
+      yield file;
+    }
+  }
+
+  totals(): Pick<SealedTotals, 'files' | 'scored' | 'failed' | 'unscored' | 'input_bytes'> {
+    const [scored, failed, unscored] = [this.#scored, this.#failed, this.#unscored];
+    return { files: scored + failed + unscored, scored, failed, unscored, input_bytes: this.#bytes };
+  }
 }

@@ -18,6 +18,8 @@ export interface FileLine {
   readonly mini_batch: readonly [first: number, count: number] | null;
   /** Fencing token of the attempt that was committed: `7.12`. */
   readonly attempt: string | null;
+  /** Attempts at it so far as they ended: failed, lost with their node, committed. Absent in format 1. */
+  readonly attempts?: number | undefined;
   readonly node: string | null;
   /** Why it failed. */
   readonly code: ErrorCode | null;
@@ -48,7 +50,7 @@ export interface CustomFileLine extends SealedFile {
   /** Mini-batches that have written or appended to it. */
   readonly mini_batches: number;
   /** The name that user code gave it, where something else stood under that name already. */
-  readonly wanted_path?: string;
+  readonly wanted_path?: string | undefined;
 }
 
 export interface CustomCounts {
@@ -58,6 +60,42 @@ export interface CustomCounts {
   readonly overwritten: number;
   /** Why the files of a job that failed or was canceled are not here; null otherwise. */
   readonly error: string | null;
+}
+
+/**
+ * A run of mini-batches as it lies in the output file. Segments tile its bytes and, by `first` and `files`, its input files; the
+ * text before the first row is a segment of its own without files.
+ */
+export interface SegmentLine {
+  readonly offset: number;
+  readonly bytes: number;
+  /** CRC-32 (zlib's) of the bytes as committed, eight hex digits. */
+  readonly crc32: string;
+  /** Ordinal of its first input file, and how many follow; failed ones and those without rows are counted. */
+  readonly first: number;
+  readonly files: number;
+  readonly rows: number;
+  /** Mini-batches that were committed. */
+  readonly mini_batches: number;
+}
+
+/** Counted from the lines themselves as they were written: files = scored + failed + unscored. */
+export interface SealedTotals {
+  readonly files: number;
+  readonly scored: number;
+  readonly failed: number;
+  readonly unscored: number;
+  readonly input_bytes: number;
+  /** Of the output file; null without one. */
+  readonly rows: number | null;
+  readonly output_bytes: number | null;
+}
+
+/** The public half of the key that the manifest is signed with. @source RFC 8037 */
+export interface SignedBy {
+  /** Thumbprint of the key. @source RFC 7638 */
+  readonly key_id: string;
+  readonly jwk: { readonly kty: 'OKP'; readonly crv: 'Ed25519'; readonly x: string };
 }
 
 export interface SealedChunk extends SealedFile {
@@ -79,4 +117,9 @@ export interface SealedOutput {
   readonly custom_files: readonly CustomFileLine[];
   readonly custom_chunks: readonly SealedChunk[];
   readonly custom_counts: CustomCounts;
+  /** Where its mini-batches lie in the output; empty without one. Absent in format 1, as is the rest. */
+  readonly segments: readonly SealedChunk[];
+  readonly totals: SealedTotals;
+  /** Null when it is not signed. */
+  readonly signed_by: SignedBy | null;
 }

@@ -34,6 +34,7 @@ import { writeCoordinatorMessage, writeRefusal } from '../../common/rpc/translat
 import { readJoinRequest, readNodeMessage, writeJoinReply } from '../../common/rpc/translate-node-message.ts';
 import type { LogPieceOf } from '../logs/log-store.ts';
 import { NodeLink } from './node-link.ts';
+import { tolerantService, understood } from './understood.ts';
 
 export interface ClusterBackend {
   /** @throws BatchError TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
@@ -80,7 +81,7 @@ export interface ClusterServer {
 /** @throws BatchError LISTEN_FAILED */
 export async function startClusterServer(options: ClusterServerOptions): Promise<ClusterServer> {
   const server = new Server(serverOptions);
-  server.addService(clusterService().service, handlers(options));
+  server.addService(tolerantService(clusterService().service), handlers(options));
   const port = await bind(server, options.address);
   const address = options.address.startsWith('unix:') ? options.address : options.address.replace(/:\d+$/, `:${port}`);
   return {
@@ -110,7 +111,7 @@ function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
   return {
     Join: (call: ServerUnaryCall<JoinRequest__Output, JoinReplyWire>, reply: sendUnaryData<JoinReplyWire>) => {
       try {
-        reply(null, writeJoinReply(backend.join(readJoinRequest(call.request))));
+        reply(null, writeJoinReply(backend.join(readJoinRequest(understood(call.request)))));
       } catch (error) {
         reply(grpcError(error));
       }
@@ -139,13 +140,14 @@ function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
     FetchArtifact: (call) => {
       void sendPieces(call, () => {
         nodeOf(call);
-        return backend.artifact(call.request.digest, call.request.offset);
+        const { digest, offset } = understood(call.request);
+        return backend.artifact(digest, offset);
       });
     },
     FetchInput: (call) => {
       void sendPieces(call, () => {
         nodeOf(call);
-        const { job, ordinal, identity, offset } = call.request;
+        const { job, ordinal, identity, offset } = understood(call.request);
         return backend.input(jobName(job), ordinal, identity, offset);
       });
     },
@@ -174,7 +176,7 @@ function serveWork(
   call.on('data', (wire: NodeMessage__Output) => {
     if (isOver) return;
     try {
-      const { message, inline } = readNodeMessage(wire);
+      const { message, inline } = readNodeMessage(understood(wire));
       backend.receive(link, message, inline);
     } catch (error) {
       if (!(error instanceof BatchError)) throw error;
@@ -205,7 +207,8 @@ function serveUpload(
     isOpen = false;
     call.emit('error', grpcError(error));
   };
-  const take = async (wire: UploadPiece__Output): Promise<void> => {
+  const take = async (given: UploadPiece__Output): Promise<void> => {
+    const wire = understood(given);
     const piece = { token: readToken(wire.token), offset: wire.offset, totalBytes: wire.totalBytes, data: wire.data };
     const freed = (): void => {
       underWayBytes -= piece.data.length;
@@ -222,7 +225,8 @@ function serveUpload(
     }
   };
   call.on('data', (wire: UploadPiece__Output) => {
-    underWayBytes += wire.data.length;
+    // One that cannot be read has none; it is refused in its turn.
+    underWayBytes += wire instanceof BatchError ? 0 : wire.data.length;
     if (underWayBytes > limits.uploadCreditBytes) {
       return fail(
         new BatchError(
@@ -250,8 +254,9 @@ function serveLogs(
 ): void {
   let queue = Promise.resolve();
   let isOpen = true;
-  const take = async ({ job, name, offset, data }: LogPiece__Output): Promise<void> => {
+  const take = async (wire: LogPiece__Output): Promise<void> => {
     if (!isOpen) return;
+    const { job, name, offset, data } = understood(wire);
     const received = await backend.logPiece(node, { job: jobName(job), name, offset, data });
     if (isOpen) call.write({ job, name, received });
   };

@@ -12,6 +12,7 @@ import type { JobEvent } from '../api/backend.ts';
 import type { Event, EventOf } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
 import { isoTime, jobView, preparationOf } from './job-view.ts';
+import { Watermarks } from './watermarks.ts';
 
 interface Feed {
   sequence: number;
@@ -29,6 +30,7 @@ export class JobFeeds {
   readonly #ledger: Ledger;
   readonly #wall: () => number;
   readonly #feeds = new Map<JobName, Feed>();
+  readonly #watermarks: Watermarks;
 
   readonly #onTold: (event: JobEvent) => void;
 
@@ -40,11 +42,13 @@ export class JobFeeds {
   }) {
     this.#onTold = options.onTold ?? (() => undefined);
     this.#ledger = options.ledger;
+    this.#watermarks = new Watermarks(options.ledger);
     this.#wall = options.wall;
   }
 
   /** Folds one event in. */
   publish(event: Event): void {
+    this.#watermarks.publish(event);
     if (!('job' in event) || event.job === null) return;
     const job = this.#ledger.jobs.get(event.job);
     if (!job) return;
@@ -52,6 +56,11 @@ export class JobFeeds {
     const line = describe(job, event, (failure) => this.#brief(job, failure));
     if (line) this.#tell(job, line.kind, line.message);
     else this.#feed(event.job).isDirty = true;
+  }
+
+  /** Bytes of the job's output that are final. */
+  finalBytes(job: Job): number {
+    return this.#watermarks.of(job);
   }
 
   /** Tells what has moved since the last call, and why a job does not. */
@@ -148,7 +157,13 @@ export class JobFeeds {
     // A newer line of progress says all that an older one said.
     if (kind === 'progress' && feed.past.at(-1)?.kind === 'progress') feed.past.pop();
     const time = isoTime(this.#wall());
-    const event = { sequence: feed.sequence, time, kind, message, job: jobView(this.#ledger, job) };
+    const event = {
+      sequence: feed.sequence,
+      time,
+      kind,
+      message,
+      job: jobView(this.#ledger, job, this.finalBytes(job)),
+    };
     feed.past.push(event);
     this.#onTold(event);
     if (feed.past.length > limits.jobEventsKept) feed.past.shift();

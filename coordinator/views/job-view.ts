@@ -6,7 +6,8 @@ import { partialOutputName } from '../core/generation.ts';
 import type { Job, Ledger, Node } from '../core/ledger.ts';
 import { circumstancesView } from './circumstances.ts';
 
-export function jobView(ledger: Ledger, job: Job): JobView {
+/** `finalBytes`: how far the output is final, which the ledger may be ahead of. */
+export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outputCommitted): JobView {
   const { outputAction, outputFileName } = job.deployment.settings;
   return {
     name: job.name,
@@ -36,7 +37,7 @@ export function jobView(ledger: Ledger, job: Job): JobView {
       failed_tries: job.failedTries,
     },
     rows: job.rows,
-    output_bytes: job.outputCommitted,
+    output_bytes: finalBytes,
     nodes: job.nodes.size,
     error: job.error,
     last_failure: lastFailure(job),

@@ -141,6 +141,13 @@ export class FakeBackend implements Backend {
     return join(this.#outputDir, path);
   }
 
+  /** How much of the file of rows is final; null: all of it. */
+  rowsFinal: number | null = null;
+
+  finalBytes(_name: string, path: string): number | null {
+    return path.endsWith('.partial') ? this.rowsFinal : null;
+  }
+
   async logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
     this.show(name);
     return await listLogs(this.#outputDir);

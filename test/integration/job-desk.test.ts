@@ -69,6 +69,7 @@ test('an output folder that is gone has no files, and one that holds more is not
   expect(files.map((file) => file.path)).toEqual([
     '_manifest.json',
     '_manifest/files-00000.jsonl',
+    '_manifest/segments-00000.jsonl',
     'predictions.csv.partial',
   ]);
   rmSync(join(dir, 'job-a'), { recursive: true });
@@ -93,7 +94,7 @@ test('--overwrite destroys nothing for a job that cannot be made', async () => {
   const gone = { ...deployment, code: { kind: 'folder', path: join(dir, 'gone') } } as const;
   const request = { deployment: gone, inputPath, outputDir: join(dir, 'job-e'), isOverwrite: true, name: 'job-f' };
   await expect(coordinator.jobs.submit(request)).rejects.toThrow(failing('DEPLOYMENT_NOT_FOUND', 'gone'));
-  expect((await coordinator.jobs.outputFiles('job-e')).length).toBe(3);
+  expect((await coordinator.jobs.outputFiles('job-e')).length).toBe(4);
 });
 
 test('a folder that a job of another coordinator writes to is not overwritten, until that job has ended', async () => {

@@ -29,6 +29,7 @@ import { nodeCommands } from '../../coordinator/core/node-commands.ts';
 import { Reactor } from '../../coordinator/core/reactor.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import { SimFile, type Rows } from './sim-disk.ts';
+import { SimWatermark } from './sim-watermark.ts';
 import type { World } from './world.ts';
 
 export const simJob = jobName('sim');
@@ -127,6 +128,7 @@ export class SimCoordinator {
   /** Events of each kind that left the reactor. */
   readonly counts = new Map<Event['kind'], number>();
   readonly #acknowledged: Acknowledged[] = [];
+  readonly #watermark = new SimWatermark();
   /** Mini-batches by the tokens under which this process granted or adopted them. */
   readonly #batches = new Map<string, number>();
   /** Journal records after which the process is killed; null: not. */
@@ -180,6 +182,7 @@ export class SimCoordinator {
     if (job?.isSealed) {
       if (!job.isStagingKept) this.disk.segments.clear();
     } else if (job) this.#recover(job);
+    this.faults.push(...this.#watermark.begin(ledger, job, this.disk.output(job?.generation ?? 1)));
     this.#reactor = new Reactor(ledger, {
       append: (event) => this.#append(event),
       carryOut: (effect) => this.#carryOut(effect),
@@ -346,6 +349,7 @@ export class SimCoordinator {
   }
 
   #publish(event: Event): void {
+    this.faults.push(...this.#watermark.publish(event, this.job, this.disk.output(this.job?.generation ?? 1)));
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     // The staging folder goes when the end of the job is durable, and not before.
     if (event.kind === 'JobSealed' && !event.keepsStaging) this.disk.segments.clear();

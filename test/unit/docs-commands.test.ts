@@ -12,6 +12,7 @@ const guides = [
   'docs/http-api.md',
   'docs/host-protocol.md',
   'docs/architecture.md',
+  'docs/manifest.md',
 ];
 const others = [
   'scripts/start.mjs',

@@ -1,0 +1,46 @@
+/** Files that user code wrote: each is what was sealed, none is named twice, and the sums hold. */
+import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { customLineSchema, type Manifest } from '../output/manifest-schema.ts';
+import { manifestName } from '../output/output-names.ts';
+import type { CustomFileLine } from '../output/sealed-lines.ts';
+import { isAsSealed, readLines, type Place } from './sealed-files.ts';
+
+export async function verifyCustom(place: Place, manifest: Manifest): Promise<void> {
+  const walk = new CustomWalk(place);
+  let isWhole = true;
+  for (const file of manifest.custom_files) await walk.take(file, manifestName, `custom_files: ${file.path}`);
+  for (const chunk of manifest.custom_chunks) {
+    if (await isAsSealed(place, chunk)) {
+      for await (const { line, value } of readLines(place, chunk, customLineSchema)) {
+        await walk.take(value, chunk.path, `line ${line}`);
+      }
+    } else isWhole = false;
+  }
+  const { files, bytes } = manifest.custom_counts;
+  if (!isWhole || (files === walk.files && bytes === walk.bytes)) return;
+  place.findings.add({
+    ...{ code: 'MANIFEST_INVALID', kind: 'inconsistent', path: manifestName, place: 'custom_counts' },
+    message: `custom_counts says ${files} files of ${bytes} bytes, ${walk.files} of ${walk.bytes} are named`,
+  });
+}
+
+class CustomWalk {
+  files = 0;
+  bytes = 0;
+  readonly #place: Place;
+
+  constructor(place: Place) {
+    this.#place = place;
+  }
+
+  async take(file: CustomFileLine, path: string, where: string): Promise<void> {
+    this.files += 1;
+    this.bytes += file.bytes;
+    const defect = customPathDefect(file.path, null);
+    const refuse = (message: string): void =>
+      this.#place.findings.add({ code: 'MANIFEST_INVALID', kind: 'inconsistent', path, place: where, message });
+    // What leads out of the folder is not followed.
+    if (defect !== null) return refuse(`${JSON.stringify(file.path)} is no file of user code: ${defect}`);
+    await isAsSealed(this.#place, file);
+  }
+}

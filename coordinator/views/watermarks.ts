@@ -1,0 +1,56 @@
+/**
+ * How far the output of each job is final: a fold of the events that have become durable. What the ledger counts may be ahead of the
+ * journal, and a crash would take it back; what lies before a watermark is never written again.
+ */
+import type { JobName } from '../../common/core/ids.ts';
+import { outputSegment } from '../core/batch-table.ts';
+import type { Event } from '../core/events.ts';
+import type { Job, Ledger } from '../core/ledger.ts';
+
+export class Watermarks {
+  readonly #ledger: Ledger;
+  readonly #marks = new Map<JobName, Mark>();
+
+  /** What was replayed from the journal is durable. */
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+    for (const { name, generation, outputCommitted: bytes } of ledger.jobs.values()) {
+      this.#marks.set(name, { generation, bytes });
+    }
+  }
+
+  /** Of events in order, each once it is durable. */
+  publish(event: Event): void {
+    if (event.kind === 'Committed' && event.place.segment === outputSegment) {
+      this.#move(event.job, event.place.offset + event.place.length);
+    } else if (event.kind === 'Appended') {
+      const batches = this.#ledger.jobs.get(event.job)?.batches;
+      const length = event.batches.reduce((sum, batch) => sum + (batches?.place(batch).length ?? 0), 0);
+      this.#move(event.job, event.offset + length);
+    } else if (event.kind === 'JobReopened') {
+      const { generation, bytes } = this.#of(event.job);
+      this.#marks.set(event.job, { generation: event.generation, bytes: generation === event.generation ? bytes : 0 });
+    } else if (event.kind === 'JobPruned') {
+      this.#marks.delete(event.job);
+    }
+  }
+
+  /** Bytes of the output file of the job's present generation that are final. */
+  of(job: Job): number {
+    const { generation, bytes } = this.#of(job.name);
+    return generation === job.generation ? Math.min(bytes, job.outputCommitted) : 0;
+  }
+
+  #of(job: JobName): Mark {
+    return this.#marks.get(job) ?? { generation: 1, bytes: 0 };
+  }
+
+  #move(job: JobName, bytes: number): void {
+    this.#marks.set(job, { generation: this.#of(job).generation, bytes });
+  }
+}
+
+interface Mark {
+  readonly generation: number;
+  readonly bytes: number;
+}

@@ -1,0 +1,378 @@
+/** Targets that read bytes of formats of our own: host frames, journal, custom archives, manifests, signatures, log names. */
+import { join, resolve } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { FrameReader, frameHeader } from '../../common/core/frame.ts';
+import type { OpenFile } from '../../common/ports/file-system.ts';
+import {
+  entryHead,
+  entryTrailer,
+  listEntries,
+  readTrailer,
+  type CustomEntry,
+} from '../../common/storage/custom-archive.ts';
+import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { signatureDefect } from '../../common/security/detached-jws.ts';
+import { Journal } from '../../coordinator/journal/journal.ts';
+import { replay } from '../../coordinator/journal/recovery.ts';
+import { nodeLogPath } from '../../coordinator/logs/log-tree.ts';
+import { parseDone, parseFailed, parseReady } from '../../worker/pool/host-messages.ts';
+import { MemoryFileSystem } from '../helpers/memory-file-system.ts';
+import { sampleKey, sealedSample, textOf, verifySample } from '../helpers/sealed-sample.ts';
+import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget, type OpenTarget } from './target.ts';
+
+const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+
+const frame = (type: number, payload: Uint8Array): Buffer =>
+  Buffer.concat([frameHeader(type, payload, (bytes, before) => crc32(bytes, before)), payload]);
+
+const messages = [
+  json({ pid: 7, initSeconds: 0.5 }),
+  json({
+    ...{
+      sequence: 1,
+      bytes: 10,
+      rows: 3,
+      attribution: 'file',
+      fileRows: [1, 1, 1],
+      failed: [],
+      schema: null,
+      runSeconds: 1,
+    },
+    appended: ['a.txt'],
+  }),
+  json({
+    sequence: 1,
+    bytes: 0,
+    rows: 2,
+    attribution: 'range',
+    fileRows: null,
+    failed: [{ index: 2, code: 'SCORER_FAILED', message: 'x' }],
+    schema: { columns: ['a:int'], prologue: 'a\n' },
+    runSeconds: 0,
+  }),
+  json({ sequence: 2, code: 'SCORER_FAILED', message: 'm', detail: 'd', fileIndex: -1 }),
+];
+
+export const frames: FuzzTarget = {
+  name: 'frames',
+  weight: 20,
+  open: () =>
+    Promise.resolve({
+      samples: {
+        valid: [
+          ...messages.map((payload, type) => frame(type + 1, payload)),
+          Buffer.concat(messages.map((m) => frame(9, m))),
+        ],
+        words: ['null', '-1', '1e99', '"range"', '"file"', '[]', '{}'],
+      },
+      run: (input, random) =>
+        outcomeOf(() => {
+          const reader = new FrameReader((bytes, before) => crc32(bytes, before));
+          const cut = random.between(0, input.length);
+          const found = [...reader.push(input.subarray(0, cut)), ...reader.push(input.subarray(cut))];
+          const again = Buffer.concat(found.map(({ type, payload }) => frame(type, payload)));
+          if (!again.equals(input.subarray(0, again.length)))
+            throw new FuzzDefect('frames do not encode to what they were read from');
+        }),
+      close: nothingOpen,
+    }),
+};
+
+export const hostMessages: FuzzTarget = {
+  name: 'host-messages',
+  weight: 18,
+  open: () =>
+    Promise.resolve({
+      samples: {
+        valid: messages,
+        words: ['null', '-1', '1e99', '0.5', '"range"', '"file"', '[]', '{}', '"code":"NOPE"', '\\ud800'],
+      },
+      run: (input, random) =>
+        outcomeOf(() => {
+          const files = random.pick([1, 3, 3, 3]);
+          const text = Buffer.from(input).toString('latin1');
+          const done = (bytes: Uint8Array): ReturnType<typeof parseDone> => parseDone(bytes, files);
+          const parse = text.includes('"fileRows"') ? done : text.includes('"pid"') ? parseReady : parseFailed;
+          const value = parse(input);
+          same(parse(json(value)), value, 'a message of a host');
+          if (!('fileRows' in value)) return;
+          const { fileRows, failed, rows } = value;
+          const isSound =
+            fileRows === null || (fileRows.length === files && fileRows.reduce((sum, one) => sum + one, 0) === rows);
+          if (!isSound || failed.some(({ index }) => index >= files))
+            throw new FuzzDefect('counts that do not fit the mini-batch');
+        }),
+      close: nothingOpen,
+    }),
+};
+
+const records = Array.from({ length: 24 }, (_, index) => ({
+  kind: 'Record',
+  index,
+  text: 'x'.repeat((index * 37) % 200),
+}));
+
+/** A journal of three starts, as the program writes it. */
+async function journalFiles(): Promise<MemoryFileSystem> {
+  const disk = new MemoryFileSystem();
+  disk.put('/state/placeholder', new Uint8Array(0));
+  for (let start = 0; start < 3; start += 1) {
+    const journal = await Journal.open({
+      dir: '/state',
+      fileSystem: disk,
+      onRecord: () => undefined,
+      onSynced: () => undefined,
+      onStall: () => undefined,
+      onFatal: (error) => {
+        throw error as Error;
+      },
+      sizes: { segmentBytes: 67_108_864, groupBytesMax: 1_024, reserveBytes: 16 },
+    });
+    journal.beginEpoch();
+    for (const record of records.slice(start * 8, start * 8 + 8))
+      journal.append(record as unknown as Parameters<Journal['append']>[0]);
+    await journal.close();
+  }
+  return disk;
+}
+
+export const journal: FuzzTarget = {
+  name: 'journal',
+  weight: 9,
+  open: async () => {
+    const whole = await journalFiles();
+    const segments = whole
+      .paths()
+      .filter((path) => path.endsWith('.journal') || /journal-\d+/.test(path) || /\d{6}/.test(path));
+    const path = segments.at(-1);
+    if (path === undefined) throw new Error(`no journal among ${whole.paths().join(' ')}`);
+    const dir = path.slice(0, path.lastIndexOf('/'));
+    const bytes = whole.content(path) as Buffer;
+    const wanted: unknown[] = [];
+    await replay({ fileSystem: clone(path, bytes), dir, onRecord: (record) => wanted.push(record) });
+    if (wanted.length < records.length) throw new Error(`${wanted.length} records of ${records.length} were written`);
+    return {
+      samples: { valid: [bytes], words: ['BMJRNL\r\n', '{"kind":"Record"}', 'null'] },
+      run: (input) =>
+        outcomeOf(async () => {
+          const found: unknown[] = [];
+          await replay({ fileSystem: clone(path, input), dir, onRecord: (record) => found.push(record) });
+          same(found, wanted.slice(0, found.length), 'records that were never written');
+        }),
+      close: nothingOpen,
+    } satisfies OpenTarget;
+  },
+};
+
+function clone(path: string, bytes: Uint8Array): MemoryFileSystem {
+  const disk = new MemoryFileSystem();
+  disk.put(path, bytes);
+  return disk;
+}
+
+function entry(custom: Omit<CustomEntry, 'bytes'>, data: string): Buffer {
+  const body = Buffer.from(data);
+  const { head, crc32: sum } = entryHead({ ...custom, bytes: body.length });
+  return Buffer.concat([head, body, entryTrailer(crc32(body, sum))]);
+}
+
+export const archives: FuzzTarget = {
+  name: 'archives',
+  weight: 13,
+  open: () => {
+    const one = entry({ path: 'a/report.txt', how: 'append' }, 'text\n');
+    const other = entry({ path: 'plot.png', how: 'whole' }, 'x'.repeat(50));
+    return Promise.resolve({
+      samples: {
+        valid: [one, other, Buffer.concat([one, other, one])],
+        words: [
+          '"append"',
+          '"whole"',
+          '../',
+          '/',
+          '_SUCCESS',
+          '"bytes":-1',
+          '"bytes":1e15',
+          '"bytes":9007199254740993',
+        ],
+      },
+      run: (input) =>
+        outcomeOf(async () => {
+          const file = memoryFile(input);
+          let at = 0;
+          for await (const found of listEntries(file, 0, input.length)) {
+            const { path, how, bytes, offset } = found;
+            if (offset < at || offset + bytes + 4 > input.length)
+              throw new FuzzDefect('an entry outside of its archive');
+            at = offset + bytes + 4;
+            await readTrailer(file, found);
+            same(
+              JSON.parse(Buffer.from(entryHead({ path, how, bytes }).head).toString('utf8', 4)),
+              { path, how, bytes },
+              'a header',
+            );
+            const defect = customPathDefect(path, 'predictions.csv');
+            if (defect === null && !resolve('/out', path).startsWith('/out/'))
+              throw new FuzzDefect(`${path} leads out of the folder`);
+          }
+          if (at !== input.length) throw new FuzzDefect(`${input.length - at} bytes of an archive are in no entry`);
+        }),
+      close: nothingOpen,
+    });
+  },
+};
+
+function memoryFile(bytes: Uint8Array): Pick<OpenFile, 'read'> & OpenFile {
+  const never = (): never => {
+    throw new Error('only reading was asked for');
+  };
+  return {
+    read: (into, position) => {
+      const part = bytes.subarray(position, position + into.length);
+      into.set(part);
+      return Promise.resolve(part.length);
+    },
+    sizeBytes: () => Promise.resolve(bytes.length),
+    ...{ write: never, truncate: never, datasync: never, close: () => Promise.resolve() },
+  };
+}
+
+/** Any change to any file of a signed folder must be found. */
+export const sealedFolders: FuzzTarget = {
+  name: 'sealed-folders',
+  weight: 2,
+  open: async () => {
+    const disk = await sealedSample({ isSigned: true });
+    const paths = disk.paths().filter((path) => !path.endsWith('_SUCCESS'));
+    const contents = new Map(paths.map((path) => [path, disk.content(path) as Buffer]));
+    const valid = [...contents.values()];
+    return {
+      samples: { valid, words: ['"scored"', '"failed"', 'null', '-1', '\n', '[0,3]', '1e99'] },
+      run: async (input, random) => {
+        const path = paths.find((one) => contents.get(one)?.equals(input)) ?? random.pick(paths);
+        disk.put(path, input);
+        const report = await verifySample(disk, { key: sampleKey });
+        disk.put(path, contents.get(path) as Buffer);
+        const isSame = contents.get(path)?.equals(input) === true;
+        // A line end behind a signature is as good as none.
+        const isPadding =
+          path.endsWith('.jws') &&
+          Buffer.from(input).toString('latin1').trimEnd() === textOf(disk, '_manifest.jws').trimEnd();
+        if (report.is_valid !== (isSame || isPadding))
+          throw new FuzzDefect(`${path} is ${isSame ? 'refused' : 'accepted'}: ${JSON.stringify(report.findings[0])}`);
+        return report.is_valid
+          ? { kind: 'accepted' }
+          : { kind: 'refused', code: report.findings[0]?.code ?? 'nothing' };
+      },
+      close: nothingOpen,
+    };
+  },
+};
+
+/** Without a signature, what is accepted has the same ranges, sums and digests. */
+export const manifests: FuzzTarget = {
+  name: 'manifests',
+  weight: 3,
+  open: async () => {
+    const disk = await sealedSample();
+    const path = '/out/_manifest.json';
+    const whole = disk.content(path) as Buffer;
+    const certain = (bytes: Uint8Array): unknown => {
+      const { verdict, output, files, errors, segments, totals, custom_files, custom_chunks } = JSON.parse(
+        Buffer.from(bytes).toString(),
+      ) as Record<string, Record<string, unknown>>;
+      // Format 1 had neither segments nor totals: a manifest that has lost them says less, and nothing that is wrong.
+      return {
+        verdict,
+        output,
+        files,
+        errors,
+        custom_files,
+        custom_chunks,
+        ...(segments && { segments }),
+        ...(totals && { totals }),
+      };
+    };
+    const wanted = certain(whole) as Record<string, unknown>;
+    return {
+      samples: {
+        valid: [whole],
+        words: ['"Failed"', 'null', '-1', '0', '[]', '{}', '"_manifest/files-00000.jsonl"', '../', '1e99'],
+      },
+      run: async (input) => {
+        disk.put(path, input);
+        const report = await verifySample(disk);
+        disk.put(path, whole);
+        if (!report.is_valid) return { kind: 'refused', code: report.findings[0]?.code ?? 'nothing' };
+        const found = certain(input) as Record<string, unknown>;
+        for (const key of Object.keys(found)) {
+          if (!isPart(found[key], wanted[key]))
+            throw new FuzzDefect(`${key} is accepted as ${JSON.stringify(found[key])}`);
+        }
+        return { kind: 'accepted' };
+      },
+      close: nothingOpen,
+    };
+  },
+};
+
+/** Whether everything that `wanted` says stands in `found`; keys that are not ours pass through unseen. */
+function isPart(found: unknown, wanted: unknown): boolean {
+  if (typeof wanted !== 'object' || wanted === null) return found === wanted;
+  if (typeof found !== 'object' || found === null) return false;
+  if (Array.isArray(wanted) && (!Array.isArray(found) || found.length !== wanted.length)) return false;
+  return Object.entries(wanted).every(
+    ([key, value]) =>
+      isPart((found as Record<string, unknown>)[key], value) || (found as Record<string, unknown>)[key] === undefined,
+  );
+}
+
+export const signatures: FuzzTarget = {
+  name: 'signatures',
+  weight: 6,
+  open: async () => {
+    const disk = await sealedSample({ isSigned: true });
+    const content = disk.content('/out/_manifest.json') as Buffer;
+    const jws = textOf(disk, '_manifest.jws').trimEnd();
+    const header = Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url');
+    return {
+      samples: { valid: [Buffer.from(jws)], words: ['.', '..', `${header}..`, '=', '-', '_'] },
+      run: (input) => {
+        const text = Buffer.from(input).toString('latin1');
+        const defect = signatureDefect(text, content, sampleKey);
+        if (defect === null && text.trimEnd() !== jws) throw new FuzzDefect(`another signature is accepted: ${text}`);
+        return defect === null ? { kind: 'accepted' } : { kind: 'refused', code: 'SIGNATURE_INVALID' };
+      },
+      close: nothingOpen,
+    };
+  },
+};
+
+export const logNames: FuzzTarget = {
+  name: 'log-names',
+  weight: 10,
+  open: () =>
+    Promise.resolve({
+      samples: {
+        valid: [
+          'stdout/process000.stdout.txt',
+          'stderr/process001.stderr.txt',
+          'user/stdout/n1/process000.stdout.txt',
+          'sys/mini_batches/n1.jsonl',
+          'process000/own.log',
+          'mini_batches.jsonl',
+        ].map((text) => Buffer.from(text)),
+        words: ['..', '/', '//', '../../', '\\', '\0', '\n', '.', 'user/', 'sys/', '%2e%2e'],
+      },
+      run: (input, random) =>
+        outcomeOf(() => {
+          const name = Buffer.from(input).toString('utf8');
+          const path = nodeLogPath(random.pick(['n1', '..', 'a/b', '.', 'node 1']), name);
+          const target = resolve('/out/_logs', path);
+          if (!target.startsWith('/out/_logs/') || join('/out/_logs', path) !== target)
+            throw new FuzzDefect(`${JSON.stringify(name)} is written to ${target}`);
+          if (path.includes('\0')) throw new FuzzDefect('a name with a zero byte');
+        }),
+      close: nothingOpen,
+    }),
+};
