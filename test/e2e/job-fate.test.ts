@@ -204,7 +204,8 @@ describe('in a cluster', () => {
     const job = await cluster.submit([slowDeployment(300), '--input', input, '--output', join(dir, 'out')]);
     const waited = cluster.cli(['job', 'wait', job]);
     const streamed = cluster.cli(['job', 'stream', job]);
-    await cluster.job(job, (view) => view.mini_batches.committed >= 3, 'some mini-batches');
+    const hasRows = (view: JobView): boolean => view.mini_batches.committed >= 3 && view.output_bytes > 0;
+    await cluster.job(job, hasRows, 'some mini-batches');
     const canceled = await cluster.cli(['job', 'cancel', job]);
     expect(canceled.code, canceled.stderr).toBe(0);
     expect((JSON.parse(canceled.stdout) as JobView).status).toMatch(/^Cancel/);
@@ -217,7 +218,8 @@ describe('in a cluster', () => {
     expect(folder.isComplete).toBe(false);
     expect(folder.manifest.verdict).toBe('Canceled');
     const scored = folder.files.filter((file) => file.status === 'scored').length;
-    expect(scored).toBeGreaterThanOrEqual(30);
+    // What still waited for its turn is not in the output.
+    expect(scored).toBeGreaterThanOrEqual(10);
     expect(folder.files.filter((file) => file.status === 'unscored')).toHaveLength(200 - scored);
     // The next job does not wait for what was killed, and canceling again changes nothing.
     const next = writeDeployment(dir, 'next', { script: 'hash-rows.mjs' });
@@ -275,7 +277,9 @@ describe('Ctrl-C in run', () => {
       const args = ['run', deployment, '--input', input, '--output', join(dir, 'out'), '--slots', '1'];
       const program = new Program(args, { cwd: dir, environment: { TMPDIR: scratch } });
       const partial = join(dir, 'out', 'predictions.csv.partial');
-      await program.until(() => existsSync(partial) && readFileSync(partial).length > 0, 'first rows');
+      // Those of a second mini-batch: then the first one is not only written but committed.
+      const rows = (): number => readFileSync(partial, 'utf8').split('\n').length - 1;
+      await program.until(() => existsSync(partial) && rows() >= 20, 'first rows');
       const hosts = program.children();
       expect(hosts).toHaveLength(1);
       program.signal(signal);
