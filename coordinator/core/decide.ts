@@ -4,13 +4,13 @@
  */
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { unreachable } from '../../common/core/invariant.ts';
-import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { brokenScorer } from './broken-scorer.ts';
 import { failureEvents } from './decide-failure.ts';
 import { hostFailed } from './decide-init.ts';
+import { holdEvents } from './decide-known.ts';
 import { disconnected, heartbeat, hello, join, leaving, preparing, returned, tick, want } from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
@@ -82,10 +82,7 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
 }
 
 function begin(ledger: Ledger, command: CommandOf<'begin'>, at: number): readonly Event[] {
-  const hasWork = [...ledger.jobs.values()].some((job) => !isFinal(job.state));
-  const events: Event[] = [{ kind: 'EpochBegan', epoch: command.epoch }];
-  if (hasWork) events.push({ kind: 'GrantsHeld', until: at + limits.restartGraceMs });
-  return events;
+  return [{ kind: 'EpochBegan', epoch: command.epoch, tellsNodes: true }, ...holdEvents(ledger, at)];
 }
 
 function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] {
@@ -161,9 +158,12 @@ function stall(ledger: Ledger, command: CommandOf<'stall'>): readonly Event[] {
 export function advance(job: Job, wallMs: number): readonly Event[] {
   if (isFinal(job.state) || job.state === 'Finalizing') return [];
   const { errorThreshold, outputAction } = job.deployment.settings;
-  const stateChanged = (state: 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
+  const stateChanged = (state: 'Running' | 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
     { kind: 'JobStateChanged', job: job.name, state, error, wallMs },
   ];
+  // Of two records that belong together a crash may have kept the first alone.
+  const isBegun = job.state === 'Queued' || job.state === 'Preparing';
+  if (isBegun && job.total > 0) return stateChanged('Running', null);
   if (errorThreshold >= 0 && job.failedFiles > errorThreshold) {
     return stateChanged('Failed', {
       code: 'ERROR_THRESHOLD_EXCEEDED',

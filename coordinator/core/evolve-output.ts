@@ -195,7 +195,7 @@ function moveCursorPast(job: Job, batch: number): void {
 }
 
 /** Skips what needs no place: quarantined, split, and committed without bytes. */
-function moveCursor(job: Job): void {
+export function moveCursor(job: Job): void {
   while (job.cursor !== noBatch) {
     const state = job.batches.state(job.cursor);
     const isSettled =

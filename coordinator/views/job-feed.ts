@@ -211,6 +211,8 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
     case 'LeaseDisowned':
     case 'TimeStalled':
     case 'GrantsHeld':
+    case 'NodeKnown':
+    case 'NodeUnknown':
     case 'NodePrepares':
       return undefined;
     default:

@@ -6,7 +6,10 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { jobName } from '../../common/core/ids.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
-import { newLedger } from '../../coordinator/core/ledger.ts';
+import { newLedger, type Ledger } from '../../coordinator/core/ledger.ts';
+import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
+import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
+import type { JournalImage } from '../../coordinator/journal/snapshots.ts';
 import { Journal } from '../../coordinator/journal/journal.ts';
 import { ledgerDigest } from './ledger-digest.ts';
 import { files, Harness } from './ledger-harness.ts';
@@ -60,6 +63,14 @@ export function fixtureEvents(): Harness {
   return second;
 }
 
+/** How a coordinator's journal takes and loads snapshots of `ledger`. */
+export function ledgerImage(ledger: Ledger): JournalImage {
+  return {
+    take: () => ({ bytes: 0, pieces: encodeImage(imageOf(ledger)) }),
+    load: (content) => restoreImage(ledger, decodeImage(content)),
+  };
+}
+
 /** @throws when the folder cannot be written */
 export async function makeJournal(dir: string): Promise<void> {
   const end = (what: unknown): never => {
@@ -68,22 +79,28 @@ export async function makeJournal(dir: string): Promise<void> {
   await rm(join(dir, 'journal'), { recursive: true, force: true });
   await mkdir(dir, { recursive: true });
   const { journal: events } = fixtureEvents();
+  const ledger = newLedger({ heartbeatMs: 5_000 });
   let synced = 0;
+  let snapshots = 0;
   const journal = await Journal.open({
     dir,
-    sizes: { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 1 },
+    sizes: { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 1, snapshotBytes: 3_000 },
+    image: ledgerImage(ledger),
+    onSnapshot: () => (snapshots += 1),
     onRecord: () => undefined,
     onSynced: (sequence) => (synced = sequence),
     onStall: end,
     onFatal: end,
   });
-  const ledger = newLedger({ heartbeatMs: 5_000 });
   for (const event of events) {
     evolve(ledger, event);
     if (event.kind === 'EpochBegan') journal.beginEpoch();
     const sequence = journal.append(event);
     while (synced < sequence) await new Promise<void>((resolve) => setImmediate(resolve));
   }
+  // The one that is begun last is not cut short.
+  for (let turn = 0; turn < 1_000 && snapshots < 2; turn += 1)
+    await new Promise<void>((resolve) => setImmediate(resolve));
   await journal.close();
   await rm(join(dir, 'journal', 'reserve'));
   const expected = { records: events.length, ledger: ledgerDigest(ledger, { withCursor: true }) };

@@ -9,6 +9,7 @@ import { newLedger } from '../../coordinator/core/ledger.ts';
 import { Journal } from '../../coordinator/journal/journal.ts';
 import { journalVersion } from '../../coordinator/journal/frame-format.ts';
 import { ledgerDigest } from '../helpers/ledger-digest.ts';
+import { ledgerImage } from '../helpers/make-journal.ts';
 import { MemoryFileSystem } from '../helpers/memory-file-system.ts';
 
 const folder = join(packageRoot, 'test', 'fixtures', 'journal');
@@ -40,7 +41,9 @@ describe('a journal of an earlier release', () => {
       onSynced: () => undefined,
       onStall: end,
       onFatal: end,
+      image: ledgerImage(ledger),
     });
+    expect(journal.recovery.snapshot > 0).toBe(version !== 'v1');
     const found = { records: journal.syncedSequence, ledger: ledgerDigest(ledger, { withCursor: true }) };
     expect(JSON.parse(JSON.stringify(found))).toEqual(expected);
     await journal.close();
