@@ -82,6 +82,7 @@ export async function startCoordinator(
 /** @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
+  const startedAt = clock.monotonic();
   const release = packageRelease();
   const joinToken = await readJoinToken(stateDir);
   const ledger = newLedger({ heartbeatMs: options.heartbeatMs });
@@ -148,6 +149,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     return sink;
   }
 
+  let hasGranted = false;
+  function tellFirstGrant(): void {
+    if (hasGranted) return;
+    hasGranted = true;
+    log.info('first lease granted', { epoch: ledger.epoch, afterMs: Math.round(clock.monotonic() - startedAt) });
+  }
+
   const written = (effect: { readonly job: Parameters<JobDesk['filesOf']>[0]; readonly token: Token }) => (): void => {
     results.release(effect.token);
     loop.handle({ kind: 'written', job: effect.job, token: effect.token });
@@ -156,6 +164,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   function carryOut(effect: Effect): void {
     switch (effect.kind) {
       case 'grant':
+        tellFirstGrant();
         return nodes.grant(effect);
       case 'adopt':
         return nodes.adopt(effect);
