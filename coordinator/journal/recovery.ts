@@ -119,7 +119,7 @@ export function numbersBehind(segments: readonly SegmentPlace[], sequence: numbe
   const behind = begin < 0 ? [] : segments.slice(begin).map(({ number }) => number);
   if (behind.length > 0) return isGapless(behind) ? behind : null;
   const last = segments.at(-1);
-  if (!last) return null;
+  if (!last) return [];
   // The segment behind the snapshot was just being created.
   const isTorn = last.firstSequence === 0;
   const before = isTorn ? segments.at(-2) : last;
