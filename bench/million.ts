@@ -241,7 +241,8 @@ async function measure(dir: string): Promise<void> {
   const lineOf = (message: string) => coordinator.log.find(({ line }) => line['message'] === message);
   const grantMs = Math.round((lineOf('first lease granted')?.atMs ?? Number.NaN) - restart);
   const replayed = lineOf('journal replayed')?.line;
-  print({ what: 'restart', servesMs, firstGrantMs: grantMs, replayed, partialBytes: before });
+  const replayedMs = Math.round((lineOf('journal replayed')?.atMs ?? Number.NaN) - restart);
+  print({ what: 'restart', replayedMs, servesMs, firstGrantMs: grantMs, replayed, partialBytes: before });
   if (!(grantMs < restartMsMax)) process.exitCode = 1;
 
   printMemory('after the restart', await coordinator.memory(), empty);

@@ -35,10 +35,14 @@ export interface SegmentReport {
   readonly first_record: number;
   /** Whole ones before any damage in it. */
   readonly records: number;
-  /** Where it could be read no further, or was not what follows the segment before. */
+  /** Where it could be read no further. */
   readonly damage: Damage | null;
+  /** It is not what follows the segment before. */
+  readonly misplaced: Damage | null;
   /** Of a write that a crash had cut short, at the end of the last segment; no damage. */
   readonly torn_bytes: number;
+  /** Where the journal stood before its first record. */
+  readonly begin: ChainState;
   /** Where the journal stands behind its last whole record. */
   readonly end: ChainState;
 }
@@ -47,6 +51,8 @@ export interface SnapshotReport {
   readonly name: string;
   /** It holds everything up to this one. */
   readonly record: number;
+  /** Where the journal stood then; null when it is damaged. */
+  readonly state: ChainState | null;
   readonly bytes: number;
   readonly is_whole: boolean;
 }
@@ -103,9 +109,9 @@ async function inspect(place: JournalPlace, onRecord: OnRecord): Promise<Journal
       number,
       gap === null ? state : null,
       isLast,
-      (...record) => note(...record, damage !== null),
+      (record, sequence, epoch, isBehind) => note(record, sequence, epoch, isBehind || damage !== null),
     );
-    damage ??= gap ?? segment.damage;
+    damage ??= gap ?? segment.misplaced ?? segment.damage;
     segments.push(segment);
     state = segment.end;
   }
@@ -135,7 +141,7 @@ async function inspectSegment(
   number: number,
   before: ChainState | null,
   isLast: boolean,
-  onRecord: (record: unknown, sequence: number, epoch: number) => void,
+  onRecord: OnRecord,
 ): Promise<SegmentReport> {
   const name = segmentName(number);
   const file = await fileSystem.open(join(dir, name), 'read');
@@ -152,7 +158,7 @@ async function inspectSegment(
       const isTorn = isLast && bytes <= segmentHeaderBytes;
       const damage = isTorn ? null : damageAt(0, wanted, 'the header is not one');
       const end = before ?? emptyState;
-      return { ...common, first_record: 0, torn_bytes: isTorn ? bytes : 0, damage, end };
+      return { ...common, first_record: 0, torn_bytes: isTorn ? bytes : 0, damage, misplaced: null, begin: end, end };
     }
     const start: ChainState = {
       sequence: header.firstSequence - 1,
@@ -164,26 +170,27 @@ async function inspectSegment(
     let records = 0;
     const end = await readSegment(file, start, (record, sequence, epoch) => {
       records += 1;
-      onRecord(record, sequence, epoch);
+      onRecord(record, sequence, epoch, before !== null && !isNext);
     });
-    const report = { ...common, first_record: firstSequence, records, end: end.state };
-    const mismatch = `it begins at record ${firstSequence}, wanted is ${wanted}`;
-    const damage = isNext ? null : damageAt(0, wanted, mismatch);
-    if (end.goodBytes === end.sizeBytes) return { ...report, damage };
+    const report = { ...common, first_record: firstSequence, records, begin: start, end: end.state };
+    const misplaced = isNext ? null : damageAt(0, wanted, `it begins at record ${firstSequence}, wanted is ${wanted}`);
+    if (end.goodBytes === end.sizeBytes) return { ...report, damage: null, misplaced };
     const rest = Buffer.alloc(end.sizeBytes - end.goodBytes);
     await file.read(rest, end.goodBytes);
-    if (isLast && isTornTail(rest, end.state)) return { ...report, torn_bytes: rest.length, damage };
+    if (isLast && isTornTail(rest, end.state)) return { ...report, torn_bytes: rest.length, damage: null, misplaced };
     for (const frame of framesBehind(rest, end.state)) {
       onRecord(
         JSON.parse(rest.toString('utf8', frame.at + frameHeaderBytes, frame.end)),
         frame.sequence,
         end.state.epoch,
+        true,
       );
     }
     const record = end.state.sequence + 1;
     return {
       ...report,
-      damage: damage ?? damageAt(end.goodBytes, record, `record ${record} does not match its checksum`),
+      damage: damageAt(end.goodBytes, record, `record ${record} does not match its checksum`),
+      misplaced,
     };
   } finally {
     await file.close();
@@ -197,7 +204,8 @@ async function inspectSnapshots(place: JournalPlace): Promise<readonly SnapshotR
     const file = await place.fileSystem.open(join(place.dir, name), 'read');
     const bytes = await file.sizeBytes();
     await file.close();
-    reports.push({ name, record, bytes, is_whole: (await readSnapshot(place, record)) !== null });
+    const snapshot = await readSnapshot(place, record);
+    reports.push({ name, record, bytes, is_whole: snapshot !== null, state: snapshot?.state ?? null });
   }
   return reports;
 }

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
+import type { ChainState } from './frame-format.ts';
 import { inspectJournal, type Damage, type JournalPlace, type JournalReport, type SegmentReport } from './inspect.ts';
+import { emptyState } from './recovery.ts';
 
 export interface RepairPlan {
   /** Null: the journal is as it should be, or its damage lies where no start comes to. */
@@ -79,37 +81,33 @@ interface Reach {
 
 /** Of the starts that there are (each whole snapshot, and the first segment), the one that gets furthest. */
 function furthest(report: JournalReport): Reach {
-  const snapshots = report.snapshots.filter(({ is_whole }) => is_whole).map(({ record }) => record);
-  const starts = [...snapshots, ...(report.segments[0]?.first_record === 1 || snapshots.length === 0 ? [0] : [])];
+  const snapshots = report.snapshots.flatMap(({ state }) => (state ? [state] : []));
+  const starts =
+    report.segments[0]?.first_record === 1 || snapshots.length === 0 ? [...snapshots, emptyState] : snapshots;
   return starts.map((start) => reachFrom(report, start)).reduce((best, next) => (next.end > best.end ? next : best));
 }
 
-function reachFrom({ segments, damage }: JournalReport, start: number): Reach {
-  const begin = segments.findIndex((segment) => segment.first_record === start + 1);
-  const before = segments.filter(({ first_record }) => first_record > 0 && first_record <= start).at(-1)?.number ?? 0;
-  let end = start;
-  let lastNumber = before;
-  if (begin < 0) {
-    // Nothing follows the start, or something that does not belong to it.
-    const stray = segments.find((segment) => segment.number > before && (segment.first_record > 0 || segment.damage));
-    return { end, lastNumber, cut: null, damage: stray ? (stray.damage ?? misplaced(stray, start + 1)) : null };
-  }
-  for (const segment of segments.slice(begin)) {
-    if (lastNumber > before && segment.number !== lastNumber + 1) return { end, lastNumber, cut: null, damage };
-    // Its own frames may be whole although it is not the one that was wanted.
-    if (segment.first_record !== end + 1 && segment.torn_bytes === 0) {
-      return { end, lastNumber, cut: null, damage: segment.damage ?? misplaced(segment, end + 1) };
-    }
-    const isMisplaced = segment.damage?.byte_offset === 0 && segment.first_record !== start + 1;
-    if (isMisplaced) return { end, lastNumber, cut: null, damage: segment.damage };
-    end += segment.records;
+function reachFrom({ segments }: JournalReport, start: ChainState): Reach {
+  const before = segments.filter(({ first_record }) => first_record > 0 && first_record <= start.sequence);
+  let state = start;
+  let lastNumber = before.at(-1)?.number ?? 0;
+  for (const [index, segment] of segments.slice(before.length).entries()) {
+    const reach = { end: state.sequence, lastNumber, cut: null };
+    // Just created, by a process that was killed.
+    if (segment.first_record === 0 && segment.damage === null)
+      return { ...reach, lastNumber: segment.number, damage: null };
+    if (segment.first_record === 0) return { ...reach, damage: segment.damage };
+    const isNext = segment.begin.sequence === state.sequence && segment.begin.chain === state.chain;
+    const isGap = index > 0 && segment.number !== lastNumber + 1;
+    if (!isNext || isGap) return { ...reach, damage: segment.misplaced ?? misplaced(segment, state.sequence + 1) };
+    state = segment.end;
     lastNumber = segment.number;
-    if (segment.damage && segment.damage.byte_offset > 0) {
-      const { byte_offset } = segment.damage;
-      return { end, lastNumber, damage: segment.damage, cut: { segment: segment.name, byte_offset } };
+    if (segment.damage) {
+      const cut = { segment: segment.name, byte_offset: segment.damage.byte_offset };
+      return { end: state.sequence, lastNumber, damage: segment.damage, cut };
     }
   }
-  return { end, lastNumber, cut: null, damage: null };
+  return { end: state.sequence, lastNumber, cut: null, damage: null };
 }
 
 function misplaced(segment: SegmentReport, record: number): Damage {
