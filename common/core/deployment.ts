@@ -90,6 +90,8 @@ export interface DeploymentSettings {
   readonly customOutput: CustomOutput;
   /** Of one scoring host with all that it started; null: no limit. */
   readonly memoryBytesMax: number | null;
+  /** The job fails when no attempt of it has ended for so long; null: from tries and timeout. @source Azure ML progress_update_timeout */
+  readonly progressTimeoutMs: number | null;
 }
 
 interface DeploymentOf<A> {

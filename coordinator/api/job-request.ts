@@ -101,6 +101,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   recursive: z.boolean(),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
+  progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
 });
 
 const deployment: z.ZodType<LocalDeployment> = z

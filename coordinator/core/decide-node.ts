@@ -25,6 +25,7 @@ import {
   type Lease,
   type Node,
 } from './ledger.ts';
+import { checkStillness } from './stillness.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -173,6 +174,11 @@ export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly
   return [{ kind: 'NodeDraining', node: node.name }];
 }
 
+export function started(ledger: Ledger, { node, tokens }: CommandOf<'started'>): readonly Event[] {
+  const live = tokens.filter((token) => findLease(ledger, node, token));
+  return live.length === 0 ? [] : [{ kind: 'AttemptsStarted', node, tokens: live }];
+}
+
 export function returned(ledger: Ledger, command: CommandOf<'returned'>): readonly Event[] {
   return command.tokens.flatMap((token) => {
     const lease = findLease(ledger, command.node, token);
@@ -195,6 +201,7 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
   }
   for (const node of ledger.nodes.values()) events.push(...checkNode(ledger, node, at));
   events.push(...graceEvents(ledger, at));
+  events.push(...checkStillness(ledger, at, command.wallMs));
   return events;
 }
 

@@ -30,6 +30,7 @@ export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf
     batch,
     node: event.node,
     grantedAt: event.at,
+    isStarted: false,
     placed: null,
     uploadSegment: null,
   });

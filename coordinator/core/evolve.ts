@@ -79,6 +79,12 @@ export function evolve(ledger: Ledger, event: Event): void {
       return granted(ledger, event);
     case 'LeaseReleased':
       return released(ledger, event);
+    case 'AttemptsStarted':
+      for (const { counter } of event.tokens) leaseOf(ledger, counter).isStarted = true;
+      return;
+    case 'StillnessNoted':
+      jobOf(ledger, event.job).stillness = event.stillness;
+      return;
     case 'BatchReady':
       return batchReady(ledger, event);
     case 'UploadSegmentGiven':
@@ -147,6 +153,7 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
     job.placing.clear();
     job.copy = null;
     job.stall = null;
+    job.stillness = null;
     job.outputEnd = job.outputCommitted;
     job.stagingEnd = Number.POSITIVE_INFINITY;
     if (isFinal(job.state)) continue;

@@ -30,7 +30,8 @@ type JobVolatile =
   | 'leased'
   | 'nodes'
   | 'initFailures'
-  | 'initFailuresOf';
+  | 'initFailuresOf'
+  | 'stillness';
 type LedgerOwn = 'jobs' | 'known';
 type LedgerVolatile =
   'grants' | 'nodes' | 'leases' | 'hungry' | 'runnable' | 'stall' | 'stallMs' | 'grantFrom' | 'awaited' | 'heartbeatMs';
@@ -82,6 +83,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   scoredFiles: 'header',
   failedFiles: 'header',
   failedTries: 'header',
+  missingFiles: 'header',
   fileRows: 'own',
   failures: 'own',
   nodeNames: 'header',
@@ -90,6 +92,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   initFailuresOf: 'volatile',
   isInitialised: 'header',
   suspicion: 'own',
+  stillness: 'volatile',
 };
 
 const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {

@@ -16,6 +16,7 @@ import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
+import type { Stillness } from './stillness.ts';
 
 export interface Ledger {
   epoch: number;
@@ -102,6 +103,8 @@ export interface Job {
   rows: number;
   scoredFiles: number;
   failedFiles: number;
+  /** Of these, files whose mini-batch returned fewer rows than it had files, and nobody said why. */
+  missingFiles: number;
   failedTries: number;
   /** Rows of each input file where the scorer tells them; see {@link unknownRows}. */
   fileRows: Uint32Array;
@@ -116,6 +119,8 @@ export interface Job {
   isInitialised: boolean;
   /** Whether it is the scorer that fails, and not some of the files. */
   readonly suspicion: BrokenSuspicion;
+  /** Since when no attempt has ended although some were under way; null when one has since the last look. Not durable. */
+  stillness: Stillness | null;
 }
 
 /** In `fileRows`: not told, or not scored yet. */
@@ -125,11 +130,18 @@ export const unknownRows = 0xffff_ffff;
 export interface FailedFile {
   readonly first: number;
   readonly count: number;
+  /** Of a mini-batch that returned too few rows: how many of its files have none, whichever they are; 0: all failed. */
+  readonly missing: number;
   readonly failure: Failure;
   readonly node: NodeName | null;
   readonly tries: number;
   /** Of the last try; null when unknown. */
   readonly circumstances: Circumstances | null;
+}
+
+/** Files of `failed` that count as failed. */
+export function countFailed({ count, missing }: Pick<FailedFile, 'count' | 'missing'>): number {
+  return missing > 0 ? missing : count;
 }
 
 /** Staged results on their way to their place in the output. */
@@ -145,6 +157,8 @@ export interface Lease {
   readonly batch: number;
   readonly node: NodeName;
   readonly grantedAt: number;
+  /** The node has said that run() has begun. */
+  isStarted: boolean;
   /** The result whose bytes are being written, and where. */
   placed: Placed | null;
   /** Segment of its own for a result that is uploaded in pieces. */
@@ -248,6 +262,7 @@ export function newJob(submitted: {
     rows: 0,
     scoredFiles: 0,
     failedFiles: 0,
+    missingFiles: 0,
     failedTries: 0,
     fileRows: new Uint32Array(64).fill(unknownRows),
     failures: [],
@@ -257,6 +272,7 @@ export function newJob(submitted: {
     initFailuresOf: new Map(),
     isInitialised: false,
     suspicion: newBrokenSuspicion(),
+    stillness: null,
   };
 }
 

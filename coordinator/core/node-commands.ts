@@ -10,6 +10,7 @@ import type { Command } from './commands.ts';
 export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: number): readonly Command[] {
   const commands: Command[] = [];
   if (message.hello) commands.push({ kind: 'hello', node, held: message.hello });
+  if (message.started.length > 0) commands.push({ kind: 'started', node, tokens: message.started });
   for (const report of message.results) {
     commands.push(resultCommand(node, report));
   }

@@ -61,6 +61,7 @@ const deployment: LocalDeployment = {
     recursive: true,
     customOutput: 'collected',
     memoryBytesMax: null,
+    progressTimeoutMs: null,
   },
 };
 const submission = { deployment, input_path: '/in', output_path: '/out' };

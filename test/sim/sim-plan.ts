@@ -64,6 +64,7 @@ export function simDeployment(random: Random): Deployment {
       recursive: true,
       customOutput: 'collected',
       memoryBytesMax: null,
+      progressTimeoutMs: null,
     },
   };
 }

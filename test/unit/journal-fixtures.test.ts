@@ -45,7 +45,8 @@ describe('a journal of an earlier release', () => {
     });
     expect(journal.recovery.snapshot > 0).toBe(version !== 'v1');
     const found = { records: journal.syncedSequence, ledger: ledgerDigest(ledger, { withCursor: true }) };
-    expect(JSON.parse(JSON.stringify(found))).toEqual(expected);
+    // What later releases know besides is no concern of an old journal.
+    expect(JSON.parse(JSON.stringify(found))).toMatchObject(expected);
     await journal.close();
   });
 });
