@@ -95,8 +95,8 @@ export const limits = {
   journalRecordBytesMax: 16_777_216,
   /** Kept aside so that a full disk can still be recorded. */
   journalReserveBytes: 4_194_304,
-  /** Growth of the journal between two snapshots: a restart replays at most about twice this, which takes a second or two. */
-  journalSnapshotBytes: 67_108_864,
+  /** Growth of the journal between two snapshots, at least: a restart replays about this, which takes half a second. */
+  journalSnapshotBytes: 16_777_216,
   /** Growth after which a snapshot is tried again for which there was no room. */
   journalSnapshotRetryBytes: 4_194_304,
   /** Between two tries of a write for which there was no room. */

@@ -99,8 +99,8 @@ export class Snapshots {
       if (!(await durable(state.sequence)) || this.#stop.signal.aborted) return await fileSystem.remove(path);
       await fileSystem.rename(path, join(dir, snapshotName(state.sequence)));
       await synced(() => fileSystem.syncDir(dir));
-      // A large snapshot is taken less often: writing them costs no more than the journal itself does.
-      this.#wantedBytes = Math.max(this.#options.intervalBytes, bytes);
+      // A large snapshot is taken less often: writing them costs at most twice what the journal itself does.
+      this.#wantedBytes = Math.max(this.#options.intervalBytes, bytes / 2);
       const segmentsRemoved = await this.#prune(state.sequence);
       const totalMs = monotonic() - begin;
       this.#options.onTaken({ sequence: state.sequence, bytes, copyMs, totalMs, segmentsRemoved });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { nodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { BatchTable } from '../../coordinator/core/batch-table.ts';
 import { files, Harness, job } from '../helpers/ledger-harness.ts';
 
 /** A job of many mini-batches and these nodes, each with one lease. */
@@ -95,5 +96,16 @@ describe('the journal knows of a node', () => {
     h.heartbeat(a, []);
     expect(told(h)).toBe('a came, a went, a came');
     expect([...h.restart().ledger.known]).toEqual([nodeName('a')]);
+  });
+});
+
+describe('the ledger of a million mini-batches', () => {
+  it('has columns of less than 100 bytes each, and a snapshot of no more', () => {
+    const count = 1_000_000;
+    const table = new BatchTable();
+    for (let first = 0; first < count; first += 1) table.append({ first, count: 1 });
+    expect(table.bytes / count).toBeLessThan(100);
+    const columns = Object.values(table.image().columns) as readonly Uint8Array[];
+    expect(columns.reduce((sum, column) => sum + column.byteLength, 0) / count).toBeLessThan(60);
   });
 });
