@@ -13,6 +13,7 @@ import { addJobLife } from './job-life-program.ts';
 import type { TailFlags } from './commands/job-tail.ts';
 import type { VerifyFlags } from './commands/job-verify.ts';
 import type { SubmitFlags } from './commands/job.ts';
+import type { RepairFlags } from './commands/journal.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
 import { collect, nameHelp, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
@@ -34,6 +35,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addWorker(program, perform);
   addJobs(program, perform);
   addValidate(program, perform);
+  addJournal(program, perform);
   return program;
 }
 
@@ -223,6 +225,33 @@ function addJobCommand(
     .argument('<name>', 'name of the job, the beginning of one, or "last"')
     .action(async (name: string, flags: AnswerFlags) => {
       await perform(flags, async (context) => await body(context, name));
+    });
+}
+
+function addJournal(program: Command, perform: Perform): void {
+  const group = program.command('journal').description('the journal of a coordinator that does not run');
+  const stateDir = 'state directory of the coordinator (its --state-dir)';
+  withAnswer(group.command('verify').description('say what stands in it, and where it is damaged'))
+    .argument('<dir>', stateDir)
+    .action(async (dir: string, flags: AnswerFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/journal.ts')).verifyJournalCommand(context, dir),
+      );
+    });
+  withAnswer(group.command('repair').description('cut it at its damage; says first which records and jobs lose by it'))
+    .argument('<dir>', stateDir)
+    .option('--yes', 'do it; what is cut off is kept beside it')
+    .action(async (dir: string, flags: AnswerFlags & RepairFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/journal.ts')).repairJournalCommand(context, dir, flags),
+      );
+    });
+  group
+    .command('export')
+    .description('print its records as JSON Lines')
+    .argument('<dir>', stateDir)
+    .action(async (dir: string) => {
+      await perform({}, async (context) => (await import('./commands/journal.ts')).exportJournalCommand(context, dir));
     });
 }
 

@@ -20,7 +20,9 @@ import type { Effect } from './core/effects.ts';
 import { isDurable, type Event } from './core/events.ts';
 import { evolve } from './core/evolve.ts';
 import { newLedger } from './core/ledger.ts';
+import { columnBytes, imageOf, restoreImage } from './core/ledger-image.ts';
 import { JobDesk } from './job-desk.ts';
+import { decodeImage, encodeImage } from './journal/image-bytes.ts';
 import { Journal } from './journal/journal.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
@@ -87,6 +89,7 @@ export async function startCoordinator(
 /** @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
+  const startedAt = clock.monotonic();
   const release = packageRelease();
   const joinToken = await readJoinToken(stateDir);
   const ledger = newLedger({ heartbeatMs: options.heartbeatMs });
@@ -102,6 +105,15 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       loop.handle({ kind: 'stall', job: null, failure });
     },
     onFatal,
+    image: {
+      take: () => {
+        const image = imageOf(ledger);
+        return { bytes: columnBytes(image), pieces: encodeImage(image) };
+      },
+      load: (content) => restoreImage(ledger, decodeImage(content)),
+    },
+    onSnapshot: (taken) => log.info('snapshot of the journal', { ...taken }),
+    onSnapshotRefused: (failure) => log.warn('no snapshot of the journal', { ...failure }),
   });
   const wall = (): number => clock.wall();
   const logs = new LogStore({ outputDirOf: (job) => jobs.logOwner(job), log });
@@ -148,6 +160,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     return sink;
   }
 
+  let hasGranted = false;
+  function tellFirstGrant(): void {
+    if (hasGranted) return;
+    hasGranted = true;
+    log.info('first lease granted', { epoch: ledger.epoch, afterMs: Math.round(clock.monotonic() - startedAt) });
+  }
+
   const written = (effect: { readonly job: Parameters<JobDesk['filesOf']>[0]; readonly token: Token }) => (): void => {
     results.release(effect.token);
     loop.handle({ kind: 'written', job: effect.job, token: effect.token });
@@ -156,6 +175,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   function carryOut(effect: Effect): void {
     switch (effect.kind) {
       case 'grant':
+        tellFirstGrant();
         return nodes.grant(effect);
       case 'adopt':
         return nodes.adopt(effect);
@@ -204,6 +224,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     }
   }
 
+  const { recovery } = journal;
+  log.info('journal replayed', { records: recovery.records, snapshot: recovery.snapshot });
+  for (const name of recovery.damaged) log.warn('a snapshot is damaged; an older one was used', { snapshot: name });
   if (journal.recovery.bytesCut > 0) {
     log.warn('the end of the journal was torn and has been cut', { bytes: journal.recovery.bytesCut });
   }

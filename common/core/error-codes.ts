@@ -278,9 +278,16 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     ...operator('No space is left for output or journal; the job is paused and goes on when there is room.', 507, 8),
     isRetryable: true,
   },
-  STATE_LOCKED: operator('Another coordinator uses this state directory.', 409, 9, 6),
+  STATE_LOCKED: operator(
+    'Another coordinator, or a `journal` command, uses this state directory; the message names its process.',
+    409,
+    9,
+    6,
+  ),
   STATE_UNWRITABLE: operator('The state or output directory cannot be written to.'),
-  JOURNAL_CORRUPT: operator('The journal is damaged before its end; nothing was changed. Restore it from a copy.'),
+  JOURNAL_CORRUPT: operator(
+    'The journal is damaged before its end; nothing was changed. `batchmill journal verify DIR` says where, `batchmill journal repair DIR` which records and jobs a repair loses; or restore the state directory from a copy.',
+  ),
   JOURNAL_VERSION: operator('The journal was written by a newer release.'),
   OUTPUT_CORRUPT: operator(
     'Committed bytes of a job’s output or of its staging folder are missing or changed on the disk. Run the job again.',

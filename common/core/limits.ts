@@ -95,6 +95,10 @@ export const limits = {
   journalRecordBytesMax: 16_777_216,
   /** Kept aside so that a full disk can still be recorded. */
   journalReserveBytes: 4_194_304,
+  /** Growth of the journal between two snapshots, at least: a restart replays about this, which takes half a second. */
+  journalSnapshotBytes: 16_777_216,
+  /** Growth after which a snapshot is tried again for which there was no room. */
+  journalSnapshotRetryBytes: 4_194_304,
   /** Between two tries of a write for which there was no room. */
   diskFullRetryMs: 1_000,
   /** Bytes that the output writer takes from its queue before it syncs: many small results share a sync, none waits long. */
@@ -194,11 +198,12 @@ export const limits = {
   progressMs: 500,
   /** A node that is lost or gone is shown for this long. */
   nodeForgetMs: 3_600_000,
-  /** After a restart, nothing is granted for this long: nodes come back and go on with what they hold. */
-  restartGraceMs: 1_500,
+  /** After a restart, nothing is granted until all nodes are back that may hold leases, or for this long: longer than they take. */
+  restartGraceMs: 3_000,
 
   reconnectMsMin: 100,
-  reconnectMsMax: 5_000,
+  /** Short, since the work of a coordinator that was restarted waits for its nodes. */
+  reconnectMsMax: 2_000,
   /** A worker node that starts tries this long to reach its coordinator before it gives up. */
   joinMsMax: 10_000,
 
@@ -263,6 +268,7 @@ export const limits = {
 } as const;
 
 invariant(limits.inlineResultBytesMax <= limits.directAppendBytesMax, 'an inline result must fit the direct path');
+invariant(limits.reconnectMsMax < limits.restartGraceMs, 'nodes come back within the grace');
 invariant(limits.uploadChunkBytes <= 1_048_576, 'gRPC streams messages of at most 1 MiB well');
 invariant(limits.directAppendBytesMax <= limits.uploadCreditBytes, 'a result held in memory must fit the credit');
 invariant(limits.frameRowsBytes <= limits.framePayloadBytesMax, 'a piece of rows must fit a frame');

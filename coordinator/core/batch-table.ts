@@ -32,40 +32,110 @@ export const noPlace: Place = { segment: -1, offset: 0, length: 0, crc32: 0 };
 /** End of the order. */
 export const noBatch = -1;
 
+/** One entry for each mini-batch. What is added here is in every snapshot of the journal by itself. */
+interface Columns {
+  first: Uint32Array<ArrayBuffer>;
+  files: Uint32Array<ArrayBuffer>;
+  next: Int32Array<ArrayBuffer>;
+  state: Uint8Array<ArrayBuffer>;
+  failures: Uint8Array<ArrayBuffer>;
+  crashes: Uint8Array<ArrayBuffer>;
+  lost: Uint8Array<ArrayBuffer>;
+  memory: Uint8Array<ArrayBuffer>;
+  isPart: Uint8Array<ArrayBuffer>;
+  segment: Int32Array<ArrayBuffer>;
+  offset: Float64Array<ArrayBuffer>;
+  length: Float64Array<ArrayBuffer>;
+  crc32: Uint32Array<ArrayBuffer>;
+  rows: Uint32Array<ArrayBuffer>;
+  schema: Int16Array<ArrayBuffer>;
+  epoch: Uint32Array<ArrayBuffer>;
+  counter: Uint32Array<ArrayBuffer>;
+  node: Uint16Array<ArrayBuffer>;
+}
+
+export type BatchColumns = Readonly<Columns>;
+
+export function newColumns(capacity: number): Columns {
+  return {
+    first: new Uint32Array(capacity),
+    files: new Uint32Array(capacity),
+    next: new Int32Array(capacity),
+    state: new Uint8Array(capacity),
+    failures: new Uint8Array(capacity),
+    crashes: new Uint8Array(capacity),
+    lost: new Uint8Array(capacity),
+    memory: new Uint8Array(capacity),
+    isPart: new Uint8Array(capacity),
+    segment: new Int32Array(capacity),
+    offset: new Float64Array(capacity),
+    length: new Float64Array(capacity),
+    crc32: new Uint32Array(capacity),
+    rows: new Uint32Array(capacity),
+    schema: new Int16Array(capacity),
+    epoch: new Uint32Array(capacity),
+    counter: new Uint32Array(capacity),
+    node: new Uint16Array(capacity),
+  };
+}
+
+/** Copies each column of `from` to the start of the same one of `to`. */
+function copyColumns(from: BatchColumns, to: Columns, count: number): Columns {
+  for (const name of Object.keys(to) as (keyof Columns)[]) to[name].set(from[name].subarray(0, count));
+  return to;
+}
+
+/** A table as it stands in a snapshot: `columns` has exactly one entry for each mini-batch. */
+export interface TableImage {
+  readonly head: number;
+  readonly tail: number;
+  readonly columns: BatchColumns;
+}
+
 export class BatchTable {
   count = 0;
   head: number = noBatch;
   #tail: number = noBatch;
   #capacity = 64;
-  #first = new Uint32Array(64);
-  #files = new Uint32Array(64);
-  #next = new Int32Array(64);
-  #state = new Uint8Array(64);
-  #failures = new Uint8Array(64);
-  #crashes = new Uint8Array(64);
-  #lost = new Uint8Array(64);
-  #memory = new Uint8Array(64);
-  #isPart = new Uint8Array(64);
-  #segment = new Int32Array(64);
-  #offset = new Float64Array(64);
-  #length = new Float64Array(64);
-  #crc32 = new Uint32Array(64);
-  #rows = new Uint32Array(64);
-  #schema = new Int16Array(64);
-  #epoch = new Uint32Array(64);
-  #counter = new Uint32Array(64);
-  #node = new Uint16Array(64);
+  #columns = newColumns(64);
+
+  /** Takes the columns over; `image` must not be used any more. */
+  static restore(image: TableImage): BatchTable {
+    const table = new BatchTable();
+    const count = image.columns.first.length;
+    table.count = count;
+    table.head = image.head;
+    table.#tail = image.tail;
+    table.#capacity = count;
+    table.#columns = { ...image.columns };
+    if (count < 64) table.#grow(64);
+    return table;
+  }
+
+  /** A copy of what a restart knows: what is leased, placed or waits now is pending then. */
+  image(): TableImage {
+    const columns = copyColumns(this.#columns, newColumns(this.count), this.count);
+    const { state } = columns;
+    const pending = stateNumber.pending;
+    for (let batch = 0; batch < state.length; batch += 1) {
+      const one = state[batch];
+      if (one === stateNumber.leased || one === stateNumber.placed || one === stateNumber.waiting) {
+        state[batch] = pending;
+      }
+    }
+    return { head: this.head, tail: this.#tail, columns };
+  }
 
   /** Memory of all columns. */
   get bytes(): number {
-    return this.#columns().reduce((sum, column) => sum + column.byteLength, 0);
+    return Object.values(this.#columns).reduce((sum: number, column: Uint8Array) => sum + column.byteLength, 0);
   }
 
   /** Adds a range at the end of the order; returns its number. */
   append(range: FileRange): number {
     const batch = this.#add(range);
     if (this.#tail === noBatch) this.head = batch;
-    else this.#next[this.#tail] = batch;
+    else this.#columns.next[this.#tail] = batch;
     this.#tail = batch;
     return batch;
   }
@@ -81,20 +151,20 @@ export class BatchTable {
     const children: number[] = [];
     for (const count of sizes) {
       const child = this.#add({ first, count });
-      this.#failures[child] = this.failures(parent);
+      this.#columns.failures[child] = this.failures(parent);
       // The node has been given the benefit of the doubt once: a part that crashes is split at once.
-      this.#crashes[child] = this.crashes(parent);
-      this.#memory[child] = this.memoryFailures(parent);
-      this.#isPart[child] = 1;
+      this.#columns.crashes[child] = this.crashes(parent);
+      this.#columns.memory[child] = this.memoryFailures(parent);
+      this.#columns.isPart[child] = 1;
       const previous = children.at(-1);
-      if (previous !== undefined) this.#next[previous] = child;
+      if (previous !== undefined) this.#columns.next[previous] = child;
       children.push(child);
       first += count;
     }
     const last = children.at(-1) as number;
-    this.#next[last] = successor;
+    this.#columns.next[last] = successor;
     if (this.#tail === parent) this.#tail = last;
-    this.#next[parent] = children[0] as number;
+    this.#columns.next[parent] = children[0] as number;
     this.setState(parent, 'split');
     return children;
   }
@@ -125,15 +195,15 @@ export class BatchTable {
     for (const size of sizes) {
       const batch = this.#add({ first, count: size });
       const previous = cut.at(-1);
-      if (previous !== undefined) this.#next[previous] = batch;
+      if (previous !== undefined) this.#columns.next[previous] = batch;
       cut.push(batch);
       first += size;
     }
     const end = cut.at(-1) as number;
-    this.#next[end] = successor;
+    this.#columns.next[end] = successor;
     if (this.#tail === last) this.#tail = end;
     for (const batch of old) {
-      this.#next[batch] = cut[0] as number;
+      this.#columns.next[batch] = cut[0] as number;
       this.setState(batch, 'split');
     }
     return { old, cut };
@@ -141,137 +211,106 @@ export class BatchTable {
 
   /** Pending, as if it had never been tried. */
   renew(batch: number): void {
-    this.#failures[batch] = 0;
-    this.#crashes[batch] = 0;
-    this.#lost[batch] = 0;
-    this.#memory[batch] = 0;
+    this.#columns.failures[batch] = 0;
+    this.#columns.crashes[batch] = 0;
+    this.#columns.lost[batch] = 0;
+    this.#columns.memory[batch] = 0;
     this.setPlace(batch, noPlace);
     this.setState(batch, 'pending');
   }
 
   first(batch: number): number {
-    return this.#first[batch] as number;
+    return this.#columns.first[batch] as number;
   }
   files(batch: number): number {
-    return this.#files[batch] as number;
+    return this.#columns.files[batch] as number;
   }
   /** The next number in the input order, which may be a split row; {@link noBatch} after the last. */
   next(batch: number): number {
-    return this.#next[batch] as number;
+    return this.#columns.next[batch] as number;
   }
   state(batch: number): BatchState {
-    return batchStates[this.#state[batch] as number] as BatchState;
+    return batchStates[this.#columns.state[batch] as number] as BatchState;
   }
   setState(batch: number, state: BatchState): void {
-    this.#state[batch] = stateNumber[state];
+    this.#columns.state[batch] = stateNumber[state];
   }
   /** Tries used up so far, those of its parents included. */
   failures(batch: number): number {
-    return this.#failures[batch] as number;
+    return this.#columns.failures[batch] as number;
   }
   crashes(batch: number): number {
-    return this.#crashes[batch] as number;
+    return this.#columns.crashes[batch] as number;
   }
   lostLeases(batch: number): number {
-    return this.#lost[batch] as number;
+    return this.#columns.lost[batch] as number;
   }
   /** Tries that ran out of memory, those of its parents included: from the first on it is scored alone on its node. */
   memoryFailures(batch: number): number {
-    return this.#memory[batch] as number;
+    return this.#columns.memory[batch] as number;
   }
   /** Whether it was made by a split, and not cut from the input order. */
   isPart(batch: number): boolean {
-    return this.#isPart[batch] === 1;
+    return this.#columns.isPart[batch] === 1;
   }
   addFailure(batch: number, kind: 'error' | 'timeout' | 'crash' | 'memory' | 'lost'): void {
-    if (kind === 'lost') this.#lost[batch] = Math.min(255, this.lostLeases(batch) + 1);
-    else this.#failures[batch] = Math.min(255, this.failures(batch) + 1);
-    if (kind === 'memory') this.#memory[batch] = Math.min(255, this.memoryFailures(batch) + 1);
-    if (kind === 'crash') this.#crashes[batch] = Math.min(255, this.crashes(batch) + 1);
+    if (kind === 'lost') this.#columns.lost[batch] = Math.min(255, this.lostLeases(batch) + 1);
+    else this.#columns.failures[batch] = Math.min(255, this.failures(batch) + 1);
+    if (kind === 'memory') this.#columns.memory[batch] = Math.min(255, this.memoryFailures(batch) + 1);
+    if (kind === 'crash') this.#columns.crashes[batch] = Math.min(255, this.crashes(batch) + 1);
   }
   rows(batch: number): number {
-    return this.#rows[batch] as number;
+    return this.#columns.rows[batch] as number;
   }
   /** Index into the job's schemas; −1: no rows or no columns. */
   schema(batch: number): number {
-    return this.#schema[batch] as number;
+    return this.#columns.schema[batch] as number;
   }
   place(batch: number): Place {
     return {
-      segment: this.#segment[batch] as number,
-      offset: this.#offset[batch] as number,
-      length: this.#length[batch] as number,
-      crc32: this.#crc32[batch] as number,
+      segment: this.#columns.segment[batch] as number,
+      offset: this.#columns.offset[batch] as number,
+      length: this.#columns.length[batch] as number,
+      crc32: this.#columns.crc32[batch] as number,
     };
   }
   setPlace(batch: number, place: Place): void {
-    this.#segment[batch] = place.segment;
-    this.#offset[batch] = place.offset;
-    this.#length[batch] = place.length;
-    this.#crc32[batch] = place.crc32;
+    this.#columns.segment[batch] = place.segment;
+    this.#columns.offset[batch] = place.offset;
+    this.#columns.length[batch] = place.length;
+    this.#columns.crc32[batch] = place.crc32;
   }
   /** Token under which it was committed. */
   token(batch: number): Token {
-    return { epoch: this.#epoch[batch] as number, counter: this.#counter[batch] as number };
+    return { epoch: this.#columns.epoch[batch] as number, counter: this.#columns.counter[batch] as number };
   }
   /** Index into the job's node names. */
   node(batch: number): number {
-    return this.#node[batch] as number;
+    return this.#columns.node[batch] as number;
   }
   setCommit(batch: number, commit: { rows: number; schema: number; token: Token; node: number }): void {
-    this.#rows[batch] = commit.rows;
-    this.#schema[batch] = commit.schema;
-    this.#epoch[batch] = commit.token.epoch;
-    this.#counter[batch] = commit.token.counter;
-    this.#node[batch] = commit.node;
+    this.#columns.rows[batch] = commit.rows;
+    this.#columns.schema[batch] = commit.schema;
+    this.#columns.epoch[batch] = commit.token.epoch;
+    this.#columns.counter[batch] = commit.token.counter;
+    this.#columns.node[batch] = commit.node;
   }
 
   #add(range: FileRange): number {
-    if (this.count === this.#capacity) this.#grow();
+    // By half: at most a third of the memory is empty, and millions still grow in a few dozen steps.
+    if (this.count === this.#capacity) this.#grow(this.#capacity + (this.#capacity >> 1));
     const batch = this.count;
     this.count += 1;
-    this.#first[batch] = range.first;
-    this.#files[batch] = range.count;
-    this.#next[batch] = noBatch;
-    this.#segment[batch] = noPlace.segment;
-    this.#schema[batch] = -1;
+    this.#columns.first[batch] = range.first;
+    this.#columns.files[batch] = range.count;
+    this.#columns.next[batch] = noBatch;
+    this.#columns.segment[batch] = noPlace.segment;
+    this.#columns.schema[batch] = -1;
     return batch;
   }
 
-  #columns(): readonly { readonly byteLength: number }[] {
-    return [
-      ...[this.#first, this.#files, this.#next, this.#state, this.#failures, this.#crashes, this.#lost],
-      ...[this.#memory, this.#isPart],
-      ...[this.#segment, this.#offset, this.#length, this.#crc32, this.#rows, this.#schema],
-      ...[this.#epoch, this.#counter, this.#node],
-    ];
-  }
-
-  #grow(): void {
-    // By half: at most a third of the memory is empty, and millions still grow in a few dozen steps.
-    this.#capacity += this.#capacity >> 1;
-    const grown = <T extends { set(from: T): void }>(from: T, to: T): T => {
-      to.set(from);
-      return to;
-    };
-    const n = this.#capacity;
-    this.#first = grown(this.#first, new Uint32Array(n));
-    this.#files = grown(this.#files, new Uint32Array(n));
-    this.#next = grown(this.#next, new Int32Array(n));
-    this.#state = grown(this.#state, new Uint8Array(n));
-    this.#failures = grown(this.#failures, new Uint8Array(n));
-    this.#crashes = grown(this.#crashes, new Uint8Array(n));
-    this.#lost = grown(this.#lost, new Uint8Array(n));
-    this.#memory = grown(this.#memory, new Uint8Array(n));
-    this.#isPart = grown(this.#isPart, new Uint8Array(n));
-    this.#segment = grown(this.#segment, new Int32Array(n));
-    this.#offset = grown(this.#offset, new Float64Array(n));
-    this.#length = grown(this.#length, new Float64Array(n));
-    this.#crc32 = grown(this.#crc32, new Uint32Array(n));
-    this.#rows = grown(this.#rows, new Uint32Array(n));
-    this.#schema = grown(this.#schema, new Int16Array(n));
-    this.#epoch = grown(this.#epoch, new Uint32Array(n));
-    this.#counter = grown(this.#counter, new Uint32Array(n));
-    this.#node = grown(this.#node, new Uint16Array(n));
+  #grow(capacity: number): void {
+    this.#capacity = capacity;
+    this.#columns = copyColumns(this.#columns, newColumns(capacity), this.count);
   }
 }

@@ -26,6 +26,8 @@ export function newBrokenSuspicion(): BrokenSuspicion {
 
 /** Something was scored: the scorer works. */
 export function clearSuspicion(suspicion: BrokenSuspicion): void {
+  // Called for every commit: a map that was never filled is not cleared again.
+  if (suspicion.last === null) return;
   suspicion.last = null;
   suspicion.parts.clear();
   suspicion.split.clear();

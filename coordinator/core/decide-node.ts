@@ -14,6 +14,7 @@ import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
 import { cancelEnds } from './decide-life.ts';
+import { graceEvents, knownEvents, unknownEvents } from './decide-known.ts';
 import type { Event } from './events.ts';
 import {
   attended,
@@ -82,7 +83,7 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
     const lease = ledger.leases.get(counter) as Lease;
     if (!lease.placed && !kept.some((token) => isSameToken(token, lease.token))) events.push(release(lease, false));
   }
-  return [...events, { kind: 'NodeConnected', node: command.node, at, kept }];
+  return [...events, { kind: 'NodeConnected', node: command.node, at, kept }, ...knownEvents(ledger, node.name)];
 }
 
 /** The mini-batch that a node holds from before: its number when it may go on, or what has become of it. */
@@ -131,7 +132,9 @@ export function disconnected(ledger: Ledger, command: CommandOf<'disconnected'>,
   if (!node?.isConnected) return [];
   const events: Event[] = [{ kind: 'NodeDisconnected', node: node.name, at }];
   // With leases still to its name it is a node like any other that has vanished.
-  if (node.state === 'draining' && node.leases.size === 0) events.push({ kind: 'NodeGone', node: node.name });
+  if (node.state === 'draining' && node.leases.size === 0) {
+    events.push({ kind: 'NodeGone', node: node.name }, ...unknownEvents(ledger, node.name));
+  }
   return events;
 }
 
@@ -154,7 +157,8 @@ export function heartbeat(
     const lease = ledger.leases.get(counter) as Lease;
     if (!held.has(counter) && !lease.placed && at - lease.grantedAt > patienceMs) events.push(release(lease, true));
   }
-  return events;
+  // One that was taken for lost is back.
+  return [...events, ...knownEvents(ledger, node.name)];
 }
 
 export function want(ledger: Ledger, command: CommandOf<'want'>): readonly Event[] {
@@ -204,6 +208,7 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
   }
   for (const node of ledger.nodes.values()) events.push(...checkNode(ledger, node, at));
   events.push(...cancelEnds(ledger, at, command.wallMs));
+  events.push(...graceEvents(ledger, at));
   events.push(...checkStillness(ledger, at, command.wallMs));
   return events;
 }
@@ -228,5 +233,5 @@ function lose(ledger: Ledger, node: Node, at: number, why: string): readonly Eve
     const message = `worker node ${node.name} was lost: ${why}`;
     events.push(...failureEvents(ledger, lease, { code: 'NODE_LOST', message, detail: '' }, -1, at));
   }
-  return [...events, { kind: 'NodeLost', node: node.name }];
+  return [...events, { kind: 'NodeLost', node: node.name }, ...unknownEvents(ledger, node.name)];
 }

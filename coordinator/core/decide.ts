@@ -4,7 +4,6 @@
  */
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { unreachable } from '../../common/core/invariant.ts';
-import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
@@ -12,6 +11,7 @@ import { brokenScorer } from './broken-scorer.ts';
 import { failureEvents } from './decide-failure.ts';
 import { hostFailed } from './decide-init.ts';
 import { cancel, pause, prune, reopen } from './decide-life.ts';
+import { holdEvents } from './decide-known.ts';
 import {
   disconnected,
   heartbeat,
@@ -102,10 +102,7 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
 }
 
 function begin(ledger: Ledger, command: CommandOf<'begin'>, at: number): readonly Event[] {
-  const hasWork = [...ledger.jobs.values()].some((job) => !isFinal(job.state));
-  const events: Event[] = [{ kind: 'EpochBegan', epoch: command.epoch }];
-  if (hasWork) events.push({ kind: 'GrantsHeld', until: at + limits.restartGraceMs });
-  return events;
+  return [{ kind: 'EpochBegan', epoch: command.epoch, tellsNodes: true }, ...holdEvents(ledger, at)];
 }
 
 function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] {
@@ -176,9 +173,12 @@ export function advance(job: Job, wallMs: number): readonly Event[] {
   if (isFinal(job.state) || job.state === 'Finalizing') return [];
   if (job.state === 'CancelRequested') return copyEvents(job);
   const { errorThreshold, outputAction } = job.deployment.settings;
-  const stateChanged = (state: 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
+  const stateChanged = (state: 'Running' | 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
     { kind: 'JobStateChanged', job: job.name, state, error, wallMs },
   ];
+  // Of two records that belong together a crash may have kept the first alone.
+  const isBegun = job.state === 'Queued' || job.state === 'Preparing';
+  if (isBegun && job.total > 0) return stateChanged('Running', null);
   if (errorThreshold >= 0 && job.failedFiles > errorThreshold) {
     return stateChanged('Failed', {
       code: 'ERROR_THRESHOLD_EXCEEDED',

@@ -19,7 +19,12 @@ export type FailureKind = 'error' | 'timeout' | 'crash' | 'memory' | 'lost';
 
 export type DurableEvent =
   | LifeEvent
-  | { readonly kind: 'EpochBegan'; readonly epoch: number }
+  /** `tellsNodes`: from here on the journal says which nodes are there; absent in the records of older releases. */
+  | { readonly kind: 'EpochBegan'; readonly epoch: number; readonly tellsNodes?: boolean }
+  /** The node may hold leases: a restart waits for it a while. */
+  | { readonly kind: 'NodeKnown'; readonly node: NodeName }
+  /** It left, was lost, or did not come back after a restart. */
+  | { readonly kind: 'NodeUnknown'; readonly node: NodeName }
   | {
       readonly kind: 'JobSubmitted';
       readonly job: JobName;
@@ -175,13 +180,16 @@ export type VolatileEvent =
   | { readonly kind: 'NodePrepares'; readonly job: JobName; readonly node: NodeName; readonly text: string }
   | { readonly kind: 'Stalled'; readonly job: JobName | null; readonly failure: Failure | null }
   | { readonly kind: 'TimeStalled'; readonly byMs: number }
-  | { readonly kind: 'GrantsHeld'; readonly until: number };
+  /** Until then, or until all of `awaited` are back; null: nobody knows who was there. */
+  | { readonly kind: 'GrantsHeld'; readonly until: number; readonly awaited: readonly NodeName[] | null };
 
 export type Event = DurableEvent | VolatileEvent;
 export type EventOf<K extends Event['kind']> = Extract<Event, { readonly kind: K }>;
 
 const durableKinds = {
   EpochBegan: true,
+  NodeKnown: true,
+  NodeUnknown: true,
   JobSubmitted: true,
   PageListed: true,
   ListingEnded: true,

@@ -29,6 +29,7 @@ export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
 
 export function nodeConnected(ledger: Ledger, event: EventOf<'NodeConnected'>): void {
   const node = nodeOf(ledger, event.node);
+  ledger.awaited?.delete(event.node);
   node.isConnected = true;
   node.state = 'ready';
   node.heardAt = event.at;

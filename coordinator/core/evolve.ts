@@ -17,6 +17,7 @@ import {
   split,
 } from './evolve-lease.ts';
 import { jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
+import { grantsHeld, nodeUnknown } from './evolve-known.ts';
 import {
   nodeConnected,
   nodeDisconnected,
@@ -41,7 +42,13 @@ import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.
 export function evolve(ledger: Ledger, event: Event): void {
   switch (event.kind) {
     case 'EpochBegan':
+      ledger.tellsNodes = event.tellsNodes ?? false;
       return beginEpoch(ledger, event.epoch);
+    case 'NodeKnown':
+      ledger.known.add(event.node);
+      return;
+    case 'NodeUnknown':
+      return nodeUnknown(ledger, event);
     case 'JobSubmitted':
       ledger.jobs.set(event.job, newJob(event));
       return;
@@ -108,8 +115,7 @@ export function evolve(ledger: Ledger, event: Event): void {
       ledger.stallMs += event.byMs;
       return;
     case 'GrantsHeld':
-      ledger.grantFrom = event.until;
-      return;
+      return grantsHeld(ledger, event);
     case 'NodeJoined':
       return nodeJoined(ledger, event);
     case 'NodeConnected':
@@ -149,6 +155,7 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   ledger.leases.clear();
   ledger.nodes.clear();
   ledger.hungry.clear();
+  ledger.awaited = new Set();
   for (const job of ledger.jobs.values()) {
     job.leased = 0;
     job.nodes.clear();

@@ -35,8 +35,14 @@ export interface Ledger {
   stall: Failure | null;
   /** Sum of the stalls so far. */
   stallMs: number;
-  /** After a restart nothing is granted before this time, so that nodes come back to what they hold. */
+  /** After a restart nothing is granted before this time, so that nodes come back to what they hold; unless nobody is awaited. */
   grantFrom: number;
+  /** Nodes that were there before a restart and have not come back; null: the journal does not say who was. */
+  awaited: Set<NodeName> | null;
+  /** Nodes that may hold leases. Durable. */
+  readonly known: Set<NodeName>;
+  /** Whether the journal says which nodes those are. Durable. */
+  tellsNodes: boolean;
   readonly heartbeatMs: number | null;
 }
 
@@ -220,6 +226,9 @@ export function newLedger(options: { readonly heartbeatMs: number | null }): Led
     stall: null,
     stallMs: 0,
     grantFrom: 0,
+    awaited: new Set(),
+    known: new Set(),
+    tellsNodes: false,
     heartbeatMs: options.heartbeatMs,
   };
 }

@@ -1,4 +1,5 @@
 /** Who gets what next. */
+import { isHeld } from './decide-known.ts';
 import { attended, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
 
@@ -9,7 +10,7 @@ import type { Event } from './events.ts';
 export function nextGrant(ledger: Ledger, now: number): Event | undefined {
   if (ledger.hungry.size === 0 || ledger.runnable.size === 0) return undefined;
   const at = attended(ledger, now);
-  if (at < ledger.grantFrom) return undefined;
+  if (isHeld(ledger, at)) return undefined;
   for (const name of ledger.runnable) {
     const job = ledger.jobs.get(name);
     const batch = job?.pending.peek();

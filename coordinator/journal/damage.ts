@@ -24,17 +24,19 @@ export function isTornTail(rest: Buffer, before: ChainState): boolean {
  * Places behind the bad frame where one stands whose header fits and whose payload is JSON. Their crc cannot be checked, as it is chained
  * to what is lost; but a header holds zero bytes, which JSON text never does, so no payload looks like a frame.
  */
-function* framesBehind(
+export function* framesBehind(
   rest: Buffer,
   before: ChainState,
-): Generator<{ readonly at: number; readonly startsGroup: boolean }> {
+): Generator<{ readonly at: number; readonly startsGroup: boolean; readonly sequence: number; readonly end: number }> {
   const sequenceMax = before.sequence + 1 + Math.ceil(rest.length / frameHeaderBytes);
   for (let at = 1; at + frameHeaderBytes <= rest.length; at += 1) {
     const header = decodeFrameHeader(rest, at);
     if (header.sequence <= before.sequence || header.sequence > sequenceMax) continue;
     const end = at + frameHeaderBytes + header.bytes;
     if (header.epoch < before.epoch || header.bytes === 0 || end > rest.length) continue;
-    if (isJson(rest.toString('utf8', at + frameHeaderBytes, end))) yield { at, startsGroup: header.startsGroup };
+    if (isJson(rest.toString('utf8', at + frameHeaderBytes, end))) {
+      yield { at, startsGroup: header.startsGroup, sequence: header.sequence, end };
+    }
   }
 }
 

@@ -9,7 +9,8 @@
 import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
 
-export const journalVersion = 1;
+/** 2: a journal may begin behind a snapshot, and a snapshot ends a segment. Frames are those of format 1. */
+export const journalVersion = 2;
 export const segmentHeaderBytes = 28;
 export const frameHeaderBytes = 20;
 

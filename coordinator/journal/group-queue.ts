@@ -13,6 +13,8 @@ export interface Group {
   lastSequence: number;
   /** Of the frame before the group. */
   readonly chainBefore: number;
+  /** Whether it must be the first group of a segment: a snapshot holds all that was before it. */
+  readonly startsSegment: boolean;
 }
 
 export class GroupQueue {
@@ -21,6 +23,7 @@ export class GroupQueue {
   readonly #groups: Group[] = [];
   #state: ChainState;
   #epoch: number;
+  #startsSegment = false;
 
   constructor(groupBytesMax: number, state: ChainState) {
     this.#groupBytesMax = groupBytesMax;
@@ -61,6 +64,12 @@ export class GroupQueue {
     return sequence;
   }
 
+  /** The next record begins a segment. Returns where the journal stands before it. */
+  cut(): ChainState {
+    this.#startsSegment = true;
+    return { ...this.#state, epoch: this.#epoch };
+  }
+
   /** The oldest group, which takes no more records from now on. */
   take(): Group | undefined {
     return this.#groups.shift();
@@ -73,7 +82,7 @@ export class GroupQueue {
 
   /** The group in which `text` has room, and whether it is the first record in it. */
   #groupFor(text: string, sequence: number): readonly [Group, boolean] {
-    const last = this.#groups.at(-1);
+    const last = this.#startsSegment ? undefined : this.#groups.at(-1);
     const room = last === undefined ? 0 : last.buffer.length - last.usedBytes;
     // A code unit is at most 3 bytes; the exact count is only worth the time near the end of a buffer.
     if (last && frameHeaderBytes + text.length * 3 <= room) return [last, false];
@@ -89,7 +98,9 @@ export class GroupQueue {
       firstSequence: sequence,
       lastSequence: sequence,
       chainBefore: this.#state.chain,
+      startsSegment: this.#startsSegment,
     };
+    this.#startsSegment = false;
     this.#groups.push(group);
     return [group, true];
   }

@@ -13,9 +13,11 @@ import { errnoOf, isDiskFull } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { GroupQueue, type Group } from './group-queue.ts';
+import { systemClock } from '../../common/io/clock.ts';
 import { replay, type Recovered, type Recovery } from './recovery.ts';
 import { Reserve } from './reserve.ts';
 import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
+import { Snapshots, type JournalImage, type SnapshotTaken } from './snapshots.ts';
 import { StateLock } from './state-lock.ts';
 
 export interface JournalOptions {
@@ -29,6 +31,11 @@ export interface JournalOptions {
   readonly onStall: (failure: Failure | null) => void;
   /** Nothing more will be written; the process must end and start anew. Called once. */
   readonly onFatal: (error: BatchError) => void;
+  /** What the records amount to; without it no snapshots are taken, and none are read. */
+  readonly image?: JournalImage | null;
+  readonly onSnapshot?: (taken: SnapshotTaken) => void;
+  /** A snapshot found no room (DISK_FULL); it is tried again, and nothing waits for it. */
+  readonly onSnapshotRefused?: (failure: Failure) => void;
   readonly fileSystem?: FileSystem;
   readonly delay?: Delay;
   readonly sizes?: JournalSizes;
@@ -38,6 +45,8 @@ export interface JournalSizes {
   readonly segmentBytes: number;
   readonly groupBytesMax: number;
   readonly reserveBytes: number;
+  /** Growth between two snapshots. */
+  readonly snapshotBytes?: number;
 }
 
 const defaultSizes: JournalSizes = {
@@ -45,6 +54,11 @@ const defaultSizes: JournalSizes = {
   groupBytesMax: limits.journalGroupBytesMax,
   reserveBytes: limits.journalReserveBytes,
 };
+
+interface DurableWaiter {
+  readonly sequence: number;
+  readonly resolve: (isDurable: boolean) => void;
+}
 
 export class Journal {
   readonly recovery: Recovery;
@@ -54,6 +68,8 @@ export class Journal {
   readonly #reserve: Reserve;
   readonly #queue: GroupQueue;
   readonly #segments: SegmentFiles;
+  readonly #snapshots: Snapshots | null;
+  #durableWaiters: DurableWaiter[] = [];
   readonly #stop = new AbortController();
   #syncedSequence: number;
   #draining: Promise<void> | null = null;
@@ -61,6 +77,7 @@ export class Journal {
   #isClosed = false;
   /** Nothing is written any more: after a fatal failure, or closed while the disk was full. */
   #isDead = false;
+  #hasFailed = false;
 
   private constructor(options: Required<JournalOptions>, lock: StateLock, reserve: Reserve, recovered: Recovered) {
     const { fileSystem, sizes } = options;
@@ -71,7 +88,42 @@ export class Journal {
     this.recovery = recovered.recovery;
     this.#syncedSequence = recovered.state.sequence;
     this.#queue = new GroupQueue(sizes.groupBytesMax, recovered.state);
-    this.#segments = new SegmentFiles(fileSystem, this.#journalDir, sizes.segmentBytes, recovered.current);
+    this.#segments = new SegmentFiles(fileSystem, this.#journalDir, sizes.segmentBytes, recovered);
+    this.#snapshots = this.#openSnapshots(recovered);
+  }
+
+  #openSnapshots(recovered: Recovered): Snapshots | null {
+    const { fileSystem, sizes, image, onSnapshot, onSnapshotRefused } = this.#options;
+    if (image === null) return null;
+    const options = {
+      fileSystem,
+      dir: this.#journalDir,
+      image,
+      intervalBytes: sizes.snapshotBytes ?? limits.journalSnapshotBytes,
+      reserveBytes: sizes.reserveBytes,
+      kept: recovered.snapshots,
+      monotonic: () => systemClock.monotonic(),
+      cut: () => this.#queue.cut(),
+      durable: (sequence: number) => this.#durable(sequence),
+      removeSegments: (sequence: number) => this.#segments.removeUpTo(sequence),
+      onTaken: onSnapshot,
+      onRefused: onSnapshotRefused,
+      onFatal: (error: unknown) => this.#die(error),
+    };
+    return new Snapshots(options, recovered.replayedBytes);
+  }
+
+  #durable(sequence: number): Promise<boolean> {
+    if (sequence <= this.#syncedSequence) return Promise.resolve(true);
+    if (this.#isDead || this.#isClosed) return Promise.resolve(false);
+    return new Promise((resolve) => this.#durableWaiters.push({ sequence, resolve }));
+  }
+
+  /** Whoever waits hears when its records are on the disk, or that they will not be. */
+  #tellDurable(isOver: boolean): void {
+    const due = this.#durableWaiters.filter(({ sequence }) => isOver || sequence <= this.#syncedSequence);
+    this.#durableWaiters = this.#durableWaiters.filter((waiter) => !due.includes(waiter));
+    for (const { sequence, resolve } of due) resolve(sequence <= this.#syncedSequence);
   }
 
   /**
@@ -79,11 +131,17 @@ export class Journal {
    * @throws STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION
    */
   static async open(given: JournalOptions): Promise<Journal> {
-    const options = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, ...given };
+    const ignore = (): void => undefined;
+    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null };
+    const options = { ...defaults, onSnapshot: ignore, onSnapshotRefused: ignore, ...given };
     const journalDir = join(options.dir, 'journal');
     const lock = await lockDir(options, journalDir);
     try {
-      const recovered = await replay({ ...options, dir: journalDir });
+      const recovered = await replay({
+        ...options,
+        dir: journalDir,
+        onImage: options.image && ((content) => options.image?.load(content)),
+      });
       const reserve = new Reserve(options.fileSystem, join(journalDir, 'reserve'), options.sizes.reserveBytes);
       const journal = new Journal(options, lock, reserve, recovered);
       if (!(await reserve.take())) journal.#kick();
@@ -125,6 +183,8 @@ export class Journal {
     this.#isClosed = true;
     this.#stop.abort();
     while (this.#draining !== null) await this.#draining;
+    this.#tellDurable(true);
+    await this.#snapshots?.close();
     await this.#segments.close();
     await this.#lock.close();
   }
@@ -144,10 +204,12 @@ export class Journal {
   async #drain(): Promise<void> {
     if (!this.#reserve.isHeld) await this.#stall();
     for (let group = this.#queue.take(); group; group = this.#queue.take()) {
-      if (!(await this.#write(group))) return;
+      if (!(await this.#write(group)) || this.#hasFailed) return;
       this.#syncedSequence = group.lastSequence;
       this.#queue.release(group);
       this.#options.onSynced(group.lastSequence);
+      this.#tellDurable(false);
+      this.#snapshots?.grown(group.usedBytes, this.#isStalled);
     }
     if (this.#isStalled) await this.#recoverReserve();
   }
@@ -199,7 +261,10 @@ export class Journal {
 
   /** What is not the disk's failure is a programmer's, or came out of a callback: it ends the process by itself. */
   #die(error: unknown): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
     this.#isDead = true;
+    this.#tellDurable(true);
     if (!(error instanceof SyncFailure) && errnoOf(error) === '') throw error;
     this.#stop.abort();
     this.#options.onFatal(journalFailure(this.#journalDir, error));

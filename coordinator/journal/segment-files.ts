@@ -32,17 +32,50 @@ export interface CurrentSegment {
   readonly bytes: number;
 }
 
+/** A segment on the disk. */
+export interface SegmentPlace {
+  readonly number: number;
+  readonly firstSequence: number;
+}
+
 export class SegmentFiles {
   readonly #fileSystem: FileSystem;
   readonly #dir: string;
   readonly #segmentBytes: number;
   #current: CurrentSegment | null;
+  /** All that are there, ascending. */
+  #places: readonly SegmentPlace[];
+  /** Of the newest segment that was ever there. */
+  #lastNumber: number;
 
-  constructor(fileSystem: FileSystem, dir: string, segmentBytes: number, current: CurrentSegment | null) {
+  constructor(
+    fileSystem: FileSystem,
+    dir: string,
+    segmentBytes: number,
+    found: { readonly current: CurrentSegment | null; readonly segments: readonly SegmentPlace[] },
+  ) {
     this.#fileSystem = fileSystem;
     this.#dir = dir;
     this.#segmentBytes = segmentBytes;
-    this.#current = current;
+    this.#current = found.current;
+    this.#places = found.segments;
+    this.#lastNumber = found.segments.at(-1)?.number ?? 0;
+  }
+
+  /**
+   * Removes the segments all of whose records are at or before `sequence`, the oldest first, so that what stays has no gap.
+   * Returns how many.
+   */
+  async removeUpTo(sequence: number): Promise<number> {
+    let removed = 0;
+    for (const { number } of this.#places) {
+      const next = this.#places[removed + 1];
+      if (!next || next.firstSequence > sequence + 1) break;
+      await this.#fileSystem.remove(join(this.#dir, segmentName(number)));
+      removed += 1;
+    }
+    this.#places = this.#places.slice(removed);
+    return removed;
   }
 
   /**
@@ -68,12 +101,14 @@ export class SegmentFiles {
 
   async #roomFor(group: Group): Promise<CurrentSegment> {
     const current = this.#current;
-    if (current && (current.bytes === segmentHeaderBytes || current.bytes + group.usedBytes <= this.#segmentBytes)) {
-      return current;
-    }
-    const next = await this.#create((current?.number ?? 0) + 1, group);
+    const isFresh = current?.bytes === segmentHeaderBytes;
+    const hasRoom = current !== null && current.bytes + group.usedBytes <= this.#segmentBytes && !group.startsSegment;
+    if (current && (isFresh || hasRoom)) return current;
+    const next = await this.#create(this.#lastNumber + 1, group);
     await current?.file.close();
     this.#current = next;
+    this.#lastNumber = next.number;
+    this.#places = [...this.#places, { number: next.number, firstSequence: group.firstSequence }];
     return next;
   }
 
@@ -94,7 +129,8 @@ export class SegmentFiles {
   }
 }
 
-async function synced(work: () => Promise<void>): Promise<void> {
+/** What `work` syncs is on the disk when it resolves. @throws SyncFailure */
+export async function synced(work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {

@@ -28,7 +28,7 @@ type Take = { readonly kind: 'frame'; readonly end: number } | { readonly kind: 
 export async function readSegment(
   file: OpenFile,
   start: ChainState,
-  onFrame: (record: unknown, sequence: number) => void,
+  onFrame: (record: unknown, sequence: number, epoch: number) => void,
 ): Promise<SegmentEnd> {
   const sizeBytes = await file.sizeBytes();
   let state = start;
@@ -40,7 +40,7 @@ export async function readSegment(
     let take = takeFrame(bytes, at, state);
     for (; take.kind === 'frame'; take = takeFrame(bytes, at, state)) {
       const header = decodeFrameHeader(bytes, at);
-      onFrame(JSON.parse(bytes.toString('utf8', at + frameHeaderBytes, take.end)), header.sequence);
+      onFrame(JSON.parse(bytes.toString('utf8', at + frameHeaderBytes, take.end)), header.sequence, header.epoch);
       state = { sequence: header.sequence, epoch: header.epoch, chain: header.crc };
       at = take.end;
     }

@@ -266,6 +266,8 @@ function describe(
     case 'LeaseDisowned':
     case 'TimeStalled':
     case 'GrantsHeld':
+    case 'NodeKnown':
+    case 'NodeUnknown':
     case 'NodePrepares':
       return undefined;
     default:

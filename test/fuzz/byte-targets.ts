@@ -149,14 +149,19 @@ export const journal: FuzzTarget = {
     const dir = path.slice(0, path.lastIndexOf('/'));
     const bytes = whole.content(path) as Buffer;
     const wanted: unknown[] = [];
-    await replay({ fileSystem: clone(path, bytes), dir, onRecord: (record) => wanted.push(record) });
+    await replay({ fileSystem: clone(path, bytes), dir, onImage: null, onRecord: (record) => wanted.push(record) });
     if (wanted.length < records.length) throw new Error(`${wanted.length} records of ${records.length} were written`);
     return {
       samples: { valid: [bytes], words: ['BMJRNL\r\n', '{"kind":"Record"}', 'null'] },
       run: (input) =>
         outcomeOf(async () => {
           const found: unknown[] = [];
-          await replay({ fileSystem: clone(path, input), dir, onRecord: (record) => found.push(record) });
+          await replay({
+            fileSystem: clone(path, input),
+            dir,
+            onImage: null,
+            onRecord: (record) => found.push(record),
+          });
           same(found, wanted.slice(0, found.length), 'records that were never written');
         }),
       close: nothingOpen,

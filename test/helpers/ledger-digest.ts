@@ -1,7 +1,7 @@
 /** What of a ledger must be the same whether it was lived through or replayed from the journal, as plain data. */
 import { noBatch } from '../../coordinator/core/batch-table.ts';
 import { isFinal } from '../../common/core/states.ts';
-import type { Job, Ledger } from '../../coordinator/core/ledger.ts';
+import { unknownRows, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
 
 /**
  * Leases, places of results on their way and all that follows from them end with the process, and are left out.
@@ -59,11 +59,16 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     deployment: job.deployment,
     failedTries: job.failedTries,
     failures: job.failures,
-    fileRows: [...job.fileRows.subarray(0, files)],
+    fileRows: [...job.fileRows.subarray(0, knownFiles(job.fileRows))],
     custom: [...job.custom].sort(([a], [b]) => a - b),
     segments: [...job.segments].sort(([a], [b]) => a - b),
     cursor: withCursor && !isFinal(state) ? job.cursor : null,
   };
+}
+
+/** The array grows ahead of what is known, in steps of its own. */
+function knownFiles(fileRows: Uint32Array): number {
+  return fileRows.findLastIndex((rows) => rows !== unknownRows) + 1;
 }
 
 function durableState({ batches }: Job, batch: number): string {

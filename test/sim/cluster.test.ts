@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { hangs, runHangs, runScenario, runStalls, type Outcome } from './scenario.ts';
+import { hangs, runHangs, runScenario, runSnapshotKills, runStalls, type Outcome } from './scenario.ts';
 import type { Mutation } from './sim-coordinator.ts';
 
 const seeds = Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 250) }, (_, index) => index + 1);
@@ -62,6 +62,27 @@ describe('a coordinator that stands still for longer than a lease', () => {
 
   it('would lose some if it did not take the time off', () => {
     expect(stallSeeds.some((seed) => runStalls(seed, { noStallRule: true }).nodesLost > 0)).toBe(true);
+  });
+});
+
+describe('a coordinator that is killed while it takes snapshots of its journal', () => {
+  const killSeeds = seeds.slice(0, 60);
+
+  it('starts with the ledger that the whole journal gives, whatever the disk has kept of them', () => {
+    const outcomes = killSeeds.map((seed) => runSnapshotKills(seed));
+    expect(faultsOf(outcomes)).toEqual([]);
+    const sum = (of: (outcome: Outcome) => number): number => outcomes.reduce((all, one) => all + of(one), 0);
+    expect(sum(({ snapshots }) => snapshots.loaded)).toBeGreaterThan(100);
+    expect(sum(({ snapshots }) => snapshots.fellBack)).toBeGreaterThan(10);
+  });
+
+  const mutations: readonly [string, Mutation][] = [
+    ['one that names a snapshot before its records are on the disk', { noSnapshotWait: true }],
+    ['one that does not sync the folder of its snapshots', { noSnapshotDirSync: true }],
+    ['one that keeps a single snapshot', { noSecondSnapshot: true }],
+  ];
+  it.each(mutations)('would be found out as %s', (_name, mutation) => {
+    expect(seeds.some((seed) => runSnapshotKills(seed, mutation).faults.length > 0)).toBe(true);
   });
 });
 

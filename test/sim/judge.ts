@@ -14,7 +14,8 @@ export interface JudgeOptions {
 
 /** What is wrong: rows that are lost, doubled or out of place, files without a verdict, counts that do not add up. */
 export function judge({ coordinator, expected, customBytes, isCanceled }: JudgeOptions): readonly string[] {
-  const { job, faults } = coordinator;
+  const { job } = coordinator;
+  const faults = [...coordinator.faults, ...coordinator.snapshots.faults];
   if (!job) return [...faults, 'the job is gone'];
   const isAsExpected = job.state === expected.state || (isCanceled && job.state === 'Canceled');
   const state = isAsExpected ? [] : [`the job ended as ${job.state}, not ${expected.state}: ${job.error?.message}`];

@@ -18,19 +18,40 @@ export interface Outcome {
   readonly starts: number;
   readonly messages: number;
   readonly nodesLost: number;
+  /** Taken, loaded by a start, and passed over because of damage. */
+  readonly snapshots: { readonly taken: number; readonly loaded: number; readonly fellBack: number };
 }
 
 const virtualMsMax = 6 * 3_600_000;
 /** By then the last fault is over, and what it left behind is cleared away. */
 const quietAtMs = 400_000;
 
-export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
+/** A game with more crashes: of the coordinator, around the moments in which it takes a snapshot of its journal. */
+export function runSnapshotKills(seed: number, mutation: Mutation = {}): Outcome {
+  let kills = 12;
+  return runScenario(seed, mutation, (world, coordinator) => {
+    coordinator.snapshots.onBegin = () => {
+      if ((kills -= 1) < 0) return;
+      world.after(world.random.between(0, 12), () => {
+        coordinator.kill();
+        world.after(world.random.between(10, 1_000), () => coordinator.isUp || coordinator.start());
+      });
+    };
+  });
+}
+
+export function runScenario(
+  seed: number,
+  mutation: Mutation = {},
+  prepare: (world: World, coordinator: SimCoordinator) => void = () => undefined,
+): Outcome {
   const world = new World(seed);
   const { random } = world;
   const plan = planOf(seed);
   const coordinator = new SimCoordinator(world, plan, mutation);
   const input = mendable(plan.input);
   const nodes = simNodes(world, coordinator, input);
+  prepare(world, coordinator);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 2_000), () => node.start());
   scheduleFaults(world, coordinator, nodes);
@@ -64,7 +85,7 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   }
   const { now: virtualMs } = world;
   const { job } = coordinator;
-  faults.push(...coordinator.faults.filter((fault) => !faults.includes(fault)));
+  faults.push(...[...coordinator.faults, ...coordinator.snapshots.faults].filter((fault) => !faults.includes(fault)));
   if (faults.length === 0) faults.push(...judgeSilence(world, coordinator, nodes));
   if (faults.length === 0 && lives.isPruned) faults.push(...judgePrune(world, coordinator));
   return {
@@ -78,6 +99,7 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
     starts: coordinator.starts,
     messages: nodes.reduce((sum, node) => sum + node.sent, 0),
     nodesLost: coordinator.counts.get('NodeLost') ?? 0,
+    snapshots: snapshotCounts(coordinator),
   };
 }
 
@@ -99,6 +121,10 @@ function judgePrune(world: World, coordinator: SimCoordinator): readonly string[
   coordinator.kill();
   coordinator.start();
   return coordinator.job ? ['a pruned job came back'] : coordinator.faults;
+}
+
+function snapshotCounts({ snapshots: { taken, loaded, fellBack } }: SimCoordinator): Outcome['snapshots'] {
+  return { taken, loaded, fellBack };
 }
 
 function simNodes(

@@ -30,6 +30,7 @@ import { Reactor } from '../../coordinator/core/reactor.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import { SimFile, type Rows } from './sim-disk.ts';
 import { SimWatermark } from './sim-watermark.ts';
+import { SimSnapshots, type SnapshotMutation } from './sim-snapshots.ts';
 import type { World } from './world.ts';
 
 export const simJob = jobName('sim');
@@ -37,7 +38,7 @@ export const simJob = jobName('sim');
 export const headerRow = -1;
 
 /** Deliberate damage to the program under test: a simulator that cannot find it proves nothing. */
-export interface Mutation {
+export interface Mutation extends SnapshotMutation {
   /** Results are taken whatever their token says. */
   readonly noFencing?: boolean;
   /** Results are acknowledged before the journal is synced. */
@@ -123,6 +124,7 @@ interface Acknowledged {
 
 export class SimCoordinator {
   readonly disk = new Disk();
+  readonly snapshots: SimSnapshots;
   /** What went wrong on the way and would not show in the end result. */
   readonly faults: string[] = [];
   /** Events of each kind that left the reactor. */
@@ -148,6 +150,9 @@ export class SimCoordinator {
   /** Counts starts, so that callbacks of a process that was killed are nobody's. */
   #life = 0;
   #lastTick = 0;
+  #startedAt = 0;
+  /** Nodes that the journal knew at the last crash, and that have not come back. */
+  #awaited = new Set<NodeName>();
   #frozenUntil = 0;
   #deafUntil = 0;
   starts = 0;
@@ -156,6 +161,7 @@ export class SimCoordinator {
     this.#world = world;
     this.#work = work;
     this.#mutation = mutation;
+    this.snapshots = new SimSnapshots(world.seed, mutation);
   }
 
   /** Nothing waits for the journal. */
@@ -172,8 +178,7 @@ export class SimCoordinator {
   }
 
   start(): void {
-    const ledger = newLedger({ heartbeatMs: 5_000 });
-    for (const event of this.disk.journal) evolve(ledger, event);
+    const ledger = this.snapshots.recover(this.disk.journal);
     this.#checkAcknowledged(ledger);
     this.#life += 1;
     this.starts += 1;
@@ -190,6 +195,7 @@ export class SimCoordinator {
     });
     this.#batches.clear();
     this.#lastTick = this.#world.now;
+    this.#startedAt = this.#world.now;
     this.#handle({ kind: 'begin', epoch: this.disk.epoch });
     if (!this.disk.journal.some(({ kind }) => kind === 'JobSubmitted')) {
       this.#handle({
@@ -218,12 +224,22 @@ export class SimCoordinator {
     this.#buffer = [];
     this.#isSyncing = false;
     for (const file of this.disk.outputs.values()) file.crash(this.#world.random);
+    this.snapshots.crash();
     for (const file of this.disk.segments.values()) file.crash(this.#world.random);
     this.#ops = [];
     this.#isWriting = false;
     this.#results.clear();
     this.#uploaded.clear();
     this.#adoptions.clear();
+    // Those that the journal still has.
+    const events = this.disk.journal.flatMap((event) =>
+      'node' in event && /^Node(Known|Unknown)$/.test(event.kind) ? [event] : [],
+    );
+    const known = new Set(events.map(({ node }) => node));
+    for (const { kind, node } of events)
+      if (kind === 'NodeKnown') known.add(node);
+      else known.delete(node as NodeName);
+    this.#awaited = new Set([...known].flatMap((node) => (node === null ? [] : [node])));
     const links = [...this.#links.values()];
     this.#links.clear();
     for (const link of links) link.cut();
@@ -339,10 +355,13 @@ export class SimCoordinator {
     this.faults.push(`a replay at ${this.#world.now} ms gives ${part(b)} instead of ${part(a)}`);
   }
 
-  /** What a node was told to be committed is committed, under the very token. */
+  /** What a node was told to be committed is committed, under the very token, unless it was taken back for its columns. */
   #checkAcknowledged(ledger: Ledger): void {
     const batches = ledger.jobs.get(simJob)?.batches;
+    const failed = this.disk.journal.flatMap((event) => (event.kind === 'AttemptFailed' ? [event.token] : []));
+    const withdrawn = new Set(failed.map(formatToken));
     for (const { batch, token } of this.#acknowledged) {
+      if (withdrawn.has(formatToken(token))) continue;
       const isKept = batches && batch < batches.count && formatToken(batches.token(batch)) === formatToken(token);
       if (!isKept) this.faults.push(`mini-batch ${batch} was acknowledged under ${formatToken(token)} and is lost`);
     }
@@ -431,6 +450,7 @@ export class SimCoordinator {
         const rows = result.isUploaded ? this.#uploaded.get(key) : bytesOf(result.token);
         if (rows) this.#results.set(key, rows);
       }
+      if (message.hello) this.#awaited.delete(link.node);
       for (const command of nodeCommands(link.node, message, 0)) this.#handle(this.#mutate(command));
       if (message.heartbeat) this.#send(link.node, { heartbeatAck: message.heartbeat.sequence });
     });
@@ -516,6 +536,10 @@ export class SimCoordinator {
       this.#keep(this.#buffer.splice(0, group));
       this.#isSyncing = false;
       this.#reactor?.synced(this.disk.journal.length);
+      if (this.#reactor) {
+        const later = (ms: number, what: () => void): void => this.#own(ms, what);
+        this.snapshots.look(this.#reactor.ledger, this.disk.journal, this.#buffer, later);
+      }
       this.#sync();
     });
   }
@@ -549,6 +573,9 @@ export class SimCoordinator {
       case 'grant': {
         this.#remember(effect.token);
         if (this.job?.isPaused) this.faults.push('a lease of a paused job was granted');
+        if (this.#awaited.size > 0 && this.#world.now < this.#startedAt + limits.restartGraceMs) {
+          this.faults.push(`a lease was granted before ${[...this.#awaited].join(', ')} came back`);
+        }
         if (this.job?.stall) this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,

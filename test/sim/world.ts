@@ -41,6 +41,7 @@ interface Scheduled {
 const eventsPerInstantMax = 20_000;
 
 export class World {
+  readonly seed: number;
   readonly random: Random;
   /** What happened, for comparing two runs of one seed. */
   readonly trace: string[] = [];
@@ -51,6 +52,7 @@ export class World {
   #queue: Scheduled[] = [];
 
   constructor(seed: number) {
+    this.seed = seed;
     this.random = new Random(seed);
   }
 

@@ -116,7 +116,9 @@ describe('nothing is granted', () => {
   });
 
   it('after a restart until nodes had time to come back', () => {
-    const h = new Harness().submit().list(1, 1).restart();
+    const before = new Harness().submit().list(1, 1);
+    before.node('b');
+    const h = before.restart();
     h.node('a', 1);
     h.pass(limits.restartGraceMs - limits.tickMs);
     expect(h.takeOf('grant')).toEqual([]);

@@ -92,4 +92,10 @@ describe('the life of a process', () => {
     expect(lifeOf({ ...own, pid: 4_194_304 + 5 })).toBe('dead');
     expect(lifeOf({ ...own, hostname: 'elsewhere' })).toBe('unknown');
   });
+
+  it('goes by the number alone where nothing says when a process began', () => {
+    const own = { ...ownIdentity(), startTicks: '' };
+    expect(lifeOf(own)).toBe('alive');
+    expect(lifeOf({ ...own, pid: 4_194_304 + 5 })).toBe('dead');
+  });
 });
