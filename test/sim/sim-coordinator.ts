@@ -187,6 +187,7 @@ export class SimCoordinator {
     if (job?.isSealed) {
       if (!job.isStagingKept) this.disk.segments.clear();
     } else if (job) this.#recover(job);
+    if (this.disk.journal.some(({ kind }) => kind === 'JobPruned')) this.#watermark.forget();
     this.faults.push(...this.#watermark.begin(ledger, job, this.disk.output(job?.generation ?? 1)));
     this.#reactor = new Reactor(ledger, {
       append: (event) => this.#append(event),

@@ -23,6 +23,7 @@ export class SimWatermark {
 
   publish(event: Event, job: Job | undefined, output: SimFile): readonly string[] {
     this.#marks?.publish(event);
+    if (event.kind === 'JobPruned') this.forget();
     this.#follow(job);
     const mark = job && this.#marks ? this.#marks.of(job) : this.#promised;
     if (mark === this.#promised) return [];
@@ -40,6 +41,11 @@ export class SimWatermark {
   #follow(job: Job | undefined): void {
     if (!job || job.generation === this.#generation) return;
     this.#generation = job.generation;
+    this.forget();
+  }
+
+  /** The job was pruned, and its output is nobody's. */
+  forget(): void {
     this.#promised = 0;
     this.#rows = '';
   }
