@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
-import type { Program } from '../helpers/programs.ts';
+import { until, type Program } from '../helpers/programs.ts';
 import { FaultProxy } from './fault-proxy.ts';
 import type { SmallDisk } from './small-disk.ts';
 
@@ -116,8 +116,14 @@ export class ChaosCluster {
     life.peakMegabytes = Math.max(life.peakMegabytes, Math.round(Number(peak ?? 0) / 1024));
   }
 
-  /** In order: nodes leave, then the coordinator ends. Whatever does not end is a defect. */
+  /** Nothing is started any more. */
+  abandon(): void {
+    this.#isClosing = true;
+  }
+
+  /** In order: everyone is back, nodes leave, then the coordinator ends. Whatever does not end is a defect. */
   async close(): Promise<void> {
+    await this.#isWhole();
     this.weigh();
     this.#isClosing = true;
     await this.#end(
@@ -127,6 +133,19 @@ export class ChaosCluster {
     await this.#end([this.coordinator], 30_000);
     await Promise.all(this.#keepers);
     await Promise.all(this.nodes.map(({ proxy }) => proxy.close()));
+  }
+
+  /** A node that is back has cleared away what its killed predecessor has left. */
+  async #isWhole(): Promise<void> {
+    const isReady = async (): Promise<boolean> => {
+      const known = await this.processes.client.nodes().catch(() => []);
+      return this.nodes.every(({ name, program }) =>
+        known.some((node) => node.name === name && node.pid === program.pid && node.state === 'ready'),
+      );
+    };
+    await until(isReady, 'all nodes when all faults are over', 60_000).catch((error: unknown) => {
+      this.#defect(String(error));
+    });
   }
 
   async #end(programs: readonly Program[], withinMs: number): Promise<void> {
@@ -157,6 +176,7 @@ export class ChaosCluster {
         this.#unordered('the coordinator', program, hasExcuse);
         await delay(restartMs, new AbortController().signal);
       }
+      if (this.#isClosing) return;
       const life: CoordinatorLife = { startedAtMs: this.nowMs(), servedAtMs: null, peakMegabytes: 0 };
       this.coordinatorLives.push(life);
       await this.processes.restartCoordinator().then(

@@ -93,7 +93,7 @@ export function planChaos({ seed, minutes, nodes, leaseMs }: PlanOptions): Chaos
 export function* planJobs(seed: number, shapes: number): Generator<JobPlan, never> {
   const random = new Random(seed ^ 0x1ab5);
   for (let index = 0; ; index += 1) {
-    const isCanceled = index % 8 === 5;
+    const isCanceled = index % 6 === 4;
     yield { shape: index % shapes, canceledAt: isCanceled ? random.between(10, 80) / 100 : null };
   }
 }

@@ -33,27 +33,27 @@ interface Sketch {
 const sketches: readonly Sketch[] = [
   // Results inside reports.
   {
-    ...{ name: 'small', script: 'chaos-rows.mjs', files: 480, miniBatchSize: 4, workMsMax: 120 },
+    ...{ name: 'small', script: 'chaos-rows.mjs', files: 240, miniBatchSize: 4, workMsMax: 120 },
     ...{ kibibytes: (random) => random.pick([0, 0, 0, 1, 4]), isCustom: false, format: 'csv' },
   },
   // Upload streams; a few too large to be appended at once, and some to be held in a node's memory.
   {
-    ...{ name: 'large', script: 'chaos-rows.mjs', files: 90, miniBatchSize: 2, workMsMax: 250 },
+    ...{ name: 'large', script: 'chaos-rows.mjs', files: 60, miniBatchSize: 2, workMsMax: 250 },
     ...{ kibibytes: (random, index) => largeRow(random, index), isCustom: false, format: 'jsonl' },
   },
   // Files that the script writes by itself.
   {
-    ...{ name: 'custom', script: 'chaos-rows.mjs', files: 180, miniBatchSize: 3, workMsMax: 150 },
+    ...{ name: 'custom', script: 'chaos-rows.mjs', files: 120, miniBatchSize: 3, workMsMax: 150 },
     ...{ kibibytes: (random) => random.pick([0, 1, 30]), isCustom: true, format: 'csv' },
   },
   {
-    ...{ name: 'python', script: 'chaos_rows.py', files: 240, miniBatchSize: 4, workMsMax: 120 },
+    ...{ name: 'python', script: 'chaos_rows.py', files: 120, miniBatchSize: 4, workMsMax: 120 },
     ...{ kibibytes: (random) => random.pick([0, 2, 60]), isCustom: false, format: 'azure' },
   },
 ];
 
 function largeRow(random: Random, index: number): number {
-  if (index % 40 === 17) return 9_500;
+  if (index % 30 === 17) return 9_500;
   return index % 20 === 5 ? 4_500 : random.between(20, 200);
 }
 

@@ -4,14 +4,14 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
-import { endPrograms, signalIfAlive } from '../helpers/programs.ts';
-import { playFaults } from './carry-out.ts';
+import { endPrograms, signalIfAlive, until } from '../helpers/programs.ts';
+import { playFaults, type Played } from './carry-out.ts';
 import { ChaosCluster } from './chaos-cluster.ts';
 import { playJob, type JobOutcome } from './chaos-job.ts';
-import { planChaos, planJobs } from './chaos-plan.ts';
+import { planChaos, planJobs, type ChaosPlan } from './chaos-plan.ts';
 import { leftovers } from './check-output.ts';
 import { prepareShapes } from './job-shapes.ts';
-import { openSmallDisk } from './small-disk.ts';
+import { openSmallDisk, type SmallDisk } from './small-disk.ts';
 
 export interface ChaosOptions {
   readonly seed: number;
@@ -52,6 +52,7 @@ const heartbeatMs = 500;
 /** As the coordinator reckons. */
 const leaseMs = 6 * heartbeatMs;
 const diskMegabytes = 256;
+const atWorkMs = 60_000;
 /** For hosts that notice that their node is gone. */
 const strayMs = 15_000;
 
@@ -62,13 +63,16 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
   writeFileSync(join(logs, 'plan.json'), JSON.stringify(plan, null, 1));
   const disk = openSmallDisk(join(dir, 'disk'), diskMegabytes);
   const outcomes: JobOutcome[] = [];
+  let cluster: ChaosCluster | null = null;
   try {
     note(`seed ${seed}: ${plan.faults.length} faults in ${minutes} minutes; the plan is ${join(logs, 'plan.json')}`);
     note(`disk: ${disk.what}`);
     const shapes = await prepareShapes(dir, seed);
     const began = systemClock.monotonic();
-    const cluster = await ChaosCluster.start({ dir, disk, nodes, heartbeatMs, logDir: logs, note });
-    const faults = playFaults(plan, cluster, disk, signal, note);
+    cluster = await ChaosCluster.start({ dir, disk, nodes, heartbeatMs, logDir: logs, note });
+    const faults = playWhenAtWork(plan, cluster, disk, signal, note);
+    // It is waited for below; what goes wrong before is told there.
+    faults.catch(() => undefined);
     const jobs = planJobs(seed, shapes.length);
     const isOver = (): boolean => signal.aborted || systemClock.monotonic() - began > minutes * 60_000;
     while (!isOver()) {
@@ -118,6 +122,7 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
     return account;
   } finally {
     disk.free();
+    cluster?.abandon();
     await endPrograms();
     disk.close();
   }
@@ -125,6 +130,18 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
 
 function describe({ name, status, rows, defects }: JobOutcome): string {
   return `${name} ${status}, ${rows} rows${defects.length > 0 ? `: ${defects.join('; ')}` : ', as undisturbed'}`;
+}
+
+/** Faults begin when they meet something: every node has a scoring host. */
+async function playWhenAtWork(
+  plan: ChaosPlan,
+  cluster: ChaosCluster,
+  disk: SmallDisk,
+  signal: AbortSignal,
+  note: (line: string) => void,
+): Promise<Played> {
+  await until(() => cluster.nodes.every(({ program }) => program.children().length > 0), 'scoring hosts', atWorkMs);
+  return await playFaults(plan, cluster, disk, signal, note);
 }
 
 /** What nodes that ended in order have left of attempts: fetched inputs, spooled results, folders of hosts. */
