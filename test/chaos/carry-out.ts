@@ -30,13 +30,14 @@ export async function playFaults(
     if (signal.aborted) break;
     const { atMs, ...deed } = fault;
     const done = carryOut(deed, plan, cluster, disk);
-    underWay.push(
-      done.then((isDone) => {
-        if (!isDone) idle += 1;
-        else counts.set(nameOf(deed, plan), (counts.get(nameOf(deed, plan)) ?? 0) + 1);
-        note(`${String(atMs).padStart(7)} ${isDone ? '' : '(nothing there) '}${JSON.stringify(deed)}`);
-      }),
-    );
+    const told = done.then((isDone) => {
+      if (!isDone) idle += 1;
+      else counts.set(nameOf(deed, plan), (counts.get(nameOf(deed, plan)) ?? 0) + 1);
+      note(`${String(atMs).padStart(7)} ${isDone ? '' : '(nothing there) '}${JSON.stringify(deed)}`);
+    });
+    // They are waited for together, below; what goes wrong is told there.
+    told.catch(() => undefined);
+    underWay.push(told);
   }
   await Promise.all(underWay);
   return { counts, idle };

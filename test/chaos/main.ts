@@ -34,7 +34,11 @@ async function main(): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), 'batchmill-chaos-'));
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
-  const account = await runChaos({ seed, minutes, dir, note: (line) => console.log(line), signal: abort.signal });
+  const note = (line: string): void => console.log(line);
+  const account = await runChaos({ seed, minutes, dir, note, signal: abort.signal }).catch((error: unknown) => {
+    console.error(`the run with seed ${seed} could not go on; its logs are in ${join(dir, 'logs')}`);
+    throw error;
+  });
   console.log(sumUp(account));
   const isFine = account.defects.length === 0 && account.digestsEqual === account.jobs && account.jobs > 0;
   if (isFine && !values['keep-logs']) rmSync(dir, { recursive: true, force: true });

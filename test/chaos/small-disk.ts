@@ -2,6 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { errnoOf } from '../../common/io/errno.ts';
+
+const leftBytes = 16_384;
 
 export interface SmallDisk {
   readonly path: string;
@@ -28,11 +31,17 @@ export function openSmallDisk(path: string, megabytes: number): SmallDisk {
     canFill: isMounted,
     fill: () => {
       const { bavail, bsize } = statfsSync(path);
-      writeFileSync(ballast, Buffer.alloc(Math.max(0, bavail * bsize - 16_384)));
+      try {
+        writeFileSync(ballast, Buffer.alloc(Math.max(0, bavail * bsize - leftBytes)));
+      } catch (error) {
+        // Others have written since it was looked at: then it is full all the same.
+        if (errnoOf(error) !== 'ENOSPC') throw error;
+      }
     },
     free: () => rmSync(ballast, { force: true }),
     close: () => {
-      if (isMounted) spawnSync('umount', [path]);
+      // Lazily: a process that is just ending may have a file open still.
+      if (isMounted) spawnSync('umount', ['--lazy', path]);
     },
   };
 }
