@@ -1,7 +1,7 @@
 /** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
 import type { Failure } from '../common/core/batch-error.ts';
 import { formatToken } from '../common/core/token.ts';
-import { noBatch, type Place } from './core/batch-table.ts';
+import { noBatch, outputSegment, type Place } from './core/batch-table.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import { sealOutput } from './output/seal.ts';
@@ -91,7 +91,9 @@ async function* fileLines(
     ) {
       batch = batches.next(batch);
     }
-    const isCommitted = batch !== noBatch && batches.state(batch) === 'committed';
+    // Results that still waited for their turn when the job ended are not in its output.
+    const isCommitted =
+      batch !== noBatch && batches.state(batch) === 'committed' && batches.place(batch).segment <= outputSegment;
     const failed = failures.get(ordinal);
     const rows = job.fileRows[ordinal] ?? unknownRows;
     yield {

@@ -51,8 +51,22 @@ function nameOf(deed: Deed, { leaseMs }: ChaosPlan): string {
   return deed.kind;
 }
 
-/** Resolves when it is over; false when it met nothing. */
+/** What was just killed is given so long to be there again. */
+const patienceMs = 2_500;
+const lookMs = 50;
+
+/** Resolves when it is over; false when there was nothing to be met for a while. */
 async function carryOut(deed: Deed, plan: ChaosPlan, cluster: ChaosCluster, disk: SmallDisk): Promise<boolean> {
+  const deadline = systemClock.monotonic() + patienceMs;
+  for (;;) {
+    if (await tryDeed(deed, plan, cluster, disk)) return true;
+    if (systemClock.monotonic() > deadline) return false;
+    await delay(lookMs, new AbortController().signal);
+  }
+}
+
+/** The same at once. */
+async function tryDeed(deed: Deed, plan: ChaosPlan, cluster: ChaosCluster, disk: SmallDisk): Promise<boolean> {
   const nodeOf = (index: number): ChaosNode => cluster.nodes[index % plan.nodes] as ChaosNode;
   switch (deed.kind) {
     case 'kill-coordinator':
