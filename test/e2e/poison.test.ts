@@ -14,7 +14,7 @@ import { readOutput } from '../helpers/sealed-output.ts';
 const files = Number(process.env['POISON_FILES'] ?? 1_000);
 const printMegabytes = Number(process.env['POISON_PRINT_MB'] ?? 100);
 /** A file that prints a gigabyte on a busy machine is slow and does not hang. */
-const timeoutSeconds = printMegabytes > 100 ? 10 : 2;
+const timeoutSeconds = printMegabytes > 100 ? 10 : 5;
 const memoryMegabytes = 300;
 
 let dir = '';
