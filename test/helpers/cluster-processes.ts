@@ -10,11 +10,15 @@ export interface ClusterOptions {
   readonly dir: string;
   /** As `--heartbeat-interval` takes it. */
   readonly heartbeat?: string;
+  /** Default: `state` in `dir`. */
+  readonly stateDir?: string;
   readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface WorkerOptions extends Pick<ProgramOptions, 'prefix' | 'environment'> {
   readonly slots?: number;
+  /** Where it joins when not at the coordinator's own address: a proxy. */
+  readonly coordinator?: string;
   readonly python?: string;
   readonly token?: string;
 }
@@ -31,7 +35,7 @@ export class ClusterProcesses {
   private constructor(options: ClusterOptions) {
     this.#options = options;
     this.dir = options.dir;
-    this.stateDir = join(options.dir, 'state');
+    this.stateDir = options.stateDir ?? join(options.dir, 'state');
     this.coordinator = this.#start();
   }
 
@@ -58,8 +62,8 @@ export class ClusterProcesses {
 
   /** Started, whatever becomes of it. */
   worker(name: string, options: WorkerOptions = {}): Program {
-    const { slots = 2, python, token = this.token, prefix = [], environment = {} } = options;
-    const args = ['worker', 'join', this.listen, '--name', name, '--slots', String(slots)];
+    const { slots = 2, python, token = this.token, prefix = [], environment = {}, coordinator = this.listen } = options;
+    const args = ['worker', 'join', coordinator, '--name', name, '--slots', String(slots)];
     args.push('--scratch-dir', this.scratchDir(name), ...(python ? ['--python', python] : []));
     return new Program(args, {
       cwd: this.dir,
