@@ -35,6 +35,8 @@ const lookMs = 150;
 /** An answer of a coordinator that may be frozen or away. */
 const answerMs = 2_000;
 const submitMs = 120_000;
+/** What runs may end before it is killed. */
+const cancelGraceMs = 1_000;
 /** No mini-batch committed for this long is a job that is stuck: no fault lasts a tenth of it. */
 const stillMs = 120_000;
 /** Sealing goes on behind the job's last state. */
@@ -103,7 +105,7 @@ async function follow(job: ChaosJob, name: string, defects: string[]): Promise<s
       if (view.status === 'Failed') defects.push(`it failed: ${JSON.stringify(view.error)}`);
       if (['Completed', 'Failed', 'Canceled'].includes(view.status)) return view.status;
       if (plan.canceledAt !== null && view.files.is_listed && committed > plan.canceledAt * total && !isCanceled) {
-        isCanceled = (await answer(async () => await cluster.processes.client.cancel(name), 0)) !== null;
+        isCanceled = (await answer(async () => await cluster.processes.client.cancel(name, cancelGraceMs), 0)) !== null;
       }
     }
     if (systemClock.monotonic() - movedAt > stillMs) {

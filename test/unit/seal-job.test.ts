@@ -22,7 +22,7 @@ test('a canceled job: files whose result still waits for its turn are unscored, 
   const [first, , third] = table.grants() as [Token, Token, Token];
   table.commit(node, third);
   table.commit(node, first);
-  table.give({ kind: 'cancel', job, wallMs: 5 });
+  table.give({ kind: 'cancel', job, graceMs: 0, wallMs: 5 });
   expect(table.order).toBe('0+2:committed 2+2:leased 4+2:committed');
 
   const outputDir = join(dir, 'out');
@@ -33,7 +33,7 @@ test('a canceled job: files whose result still waits for its turn are unscored, 
   const page = Array.from({ length: 6 }, (_, index) => ({ path: `f${index}`, sizeBytes: 1, identity: '1-1' }));
   await catalog.append(page);
   const sealed = { ...table.job, outputDir };
-  await sealJob({ ledger: table.ledger, job: sealed, catalog, stagingDir, release: '1', endedWallMs: 5 });
+  await sealJob({ ledger: table.ledger, job: sealed, catalog, stagingDir, release: '1', endedWallMs: 5, signer: null });
 
   const { manifest, files: lines } = readOutput(outputDir);
   expect(manifest.verdict).toBe('Canceled');
