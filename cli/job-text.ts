@@ -111,6 +111,7 @@ export const deploymentSheet: readonly Column<LocalDeployment>[] = [
   { title: 'timeout', value: (one) => `${one.settings.timeoutMs / 1_000} s` },
   { title: 'error_threshold', value: (one) => one.settings.errorThreshold },
   { title: 'isolation', value: (one) => one.settings.isolation },
+  { title: 'speculation', value: (one) => one.settings.speculation },
   { title: 'memory', value: ({ settings: { memoryBytesMax } }) => memoryBytesMax && `${memoryBytesMax} bytes` },
   { title: 'output', value: (one) => outputText(one) },
   { title: 'custom output', value: (one) => (hasPython(one) ? one.settings.customOutput : null) },

@@ -156,6 +156,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
         return nodes.tell(effect.node, { refused: [{ token: effect.token, failure: effect.failure }] });
       case 'revoke':
         return nodes.tell(effect.node, { revoked: [effect.token] });
+      case 'recall':
+        return nodes.tell(effect.node, { recalled: [effect.token] });
       case 'end-job':
         return nodes.endJob(effect.job);
       case 'discard':

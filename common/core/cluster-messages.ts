@@ -171,6 +171,8 @@ export interface CoordinatorMessage {
   readonly committed: readonly Token[];
   readonly refused: readonly RefusalReport[];
   readonly revoked: readonly Token[];
+  /** To be given back unless a slot has begun with them. */
+  readonly recalled: readonly Token[];
   readonly endedJobs: readonly JobName[];
   /** 0: none. */
   readonly heartbeatAck: number;
@@ -200,6 +202,7 @@ export const emptyCoordinatorMessage: CoordinatorMessage = {
   committed: [],
   refused: [],
   revoked: [],
+  recalled: [],
   endedJobs: [],
   heartbeatAck: 0,
   isDrain: false,

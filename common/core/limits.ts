@@ -104,6 +104,18 @@ export const limits = {
   /** Lines of one file of a sealed manifest. */
   sealedChunkFilesMax: 100_000,
 
+  /** A second attempt at a straggler: when so much of the job is done, … */
+  speculationDoneMin: 0.9,
+  /** … and it has run for longer than so many times the median, which ordinary unevenness does not, … */
+  speculationMedians: 3,
+  /** … and for so long that a host killed for its sake is worth it. */
+  speculationRunMsMin: 30_000,
+  /** A lease that has not begun for this long is taken back for an idle node; one that has just arrived is about to begin. */
+  recallAfterMs: 1_000,
+  /** So long a mini-batch waits for another node than the one that failed it or gave it back, while there is another. */
+  avoidNodeMs: 60_000,
+  /** Pending mini-batches that are looked at for one that is not to be kept from a node. */
+  pendingLookedAtMax: 64,
   /** A mini-batch whose nodes vanish this often is treated as one that crashes its node. */
   lostLeasesMax: 4,
   /** Failures of init() on one deployment, with no success anywhere, that fail the job; times the slots of a node. */

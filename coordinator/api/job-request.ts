@@ -101,6 +101,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   recursive: z.boolean(),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
+  speculation: z.enum(['auto', 'off']).default('auto'),
 });
 
 const deployment: z.ZodType<LocalDeployment> = z

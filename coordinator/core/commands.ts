@@ -45,6 +45,8 @@ export type Command =
   | { readonly kind: 'heartbeat'; readonly node: NodeName; readonly held: readonly Token[] }
   | { readonly kind: 'want'; readonly node: NodeName; readonly leases: number }
   | { readonly kind: 'leaving'; readonly node: NodeName }
+  /** Slots have begun to score these. */
+  | { readonly kind: 'started'; readonly node: NodeName; readonly tokens: readonly Token[] }
   | { readonly kind: 'returned'; readonly node: NodeName; readonly tokens: readonly Token[] }
   | {
       readonly kind: 'host-failed';

@@ -18,6 +18,11 @@ export function failureKind(code: ErrorCode): FailureKind {
   return category === 'transient' || category === 'operator' ? 'lost' : 'error';
 }
 
+/** Whether a failure may be the node's fault: another node may well score the mini-batch. */
+export function isOfNode(kind: FailureKind, code: ErrorCode): boolean {
+  return kind === 'lost' ? code !== 'NODE_LOST' : kind !== 'error';
+}
+
 /** `at`: attended milliseconds. `fileIndex`: the file that was open last within the mini-batch, −1 when unknown. */
 export function failureEvents(
   ledger: Ledger,
@@ -29,7 +34,11 @@ export function failureEvents(
 ): readonly Event[] {
   const job = jobOf(ledger, lease.job);
   const kind = failureKind(failure.code);
-  const verdict = judge(job, lease.batch, kind, fileIndex, failure.code === 'NODE_LOST');
+  // Another attempt at it lives: this one counts, and what follows is the other's to decide.
+  const isDouble = (job.holders.get(lease.batch)?.length ?? 0) > 1;
+  const verdict: Verdict = isDouble
+    ? { kind: 'retry', waitMs: 0 }
+    : judge(job, lease.batch, kind, fileIndex, failure.code === 'NODE_LOST');
   const failed: Event = {
     kind: 'AttemptFailed',
     job: lease.job,

@@ -6,13 +6,14 @@
  */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HeldLease } from '../../common/core/cluster-messages.ts';
-import type { JobName } from '../../common/core/ids.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { isSameToken, type Token } from '../../common/core/token.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
+import { maySpeculate, tailEvents } from './stragglers.ts';
 import type { Event } from './events.ts';
 import {
   attended,
@@ -57,7 +58,7 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
       kept.push(held.token);
       continue;
     }
-    const found = findHeld(ledger, held, index);
+    const found = findHeld(ledger, command.node, held, index);
     if (found === 'gone' || adopted.has(`${held.job}/${found}`)) continue;
     if (found === 'committed') events.push({ kind: 'CommitRepeated', node: command.node, token: held.token });
     else {
@@ -84,14 +85,22 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
 }
 
 /** The mini-batch that a node holds from before: its number when it may go on, or what has become of it. */
-function findHeld(ledger: Ledger, held: HeldLease, index: HeldIndex): number | 'gone' | 'committed' {
+function findHeld(ledger: Ledger, node: NodeName, held: HeldLease, index: HeldIndex): number | 'gone' | 'committed' {
   const job = ledger.jobs.get(held.job);
   const batch = index.get(held.job)?.get(held.first);
   if (!job) return 'gone';
   if (batch === undefined || batch === noBatch || job.batches.files(batch) !== held.count) return 'gone';
   const state = job.batches.state(batch);
   if (state === 'committed' && isSameToken(job.batches.token(batch), held.token)) return 'committed';
-  return state === 'pending' && !isFinal(job.state) ? batch : 'gone';
+  if (isFinal(job.state)) return 'gone';
+  return state === 'pending' || isSecondOf(ledger, job, batch, node, held.token) ? batch : 'gone';
+}
+
+/** After a restart nobody knows any more which mini-batches had two attempts: the first two that are offered go on. */
+function isSecondOf(ledger: Ledger, job: Job, batch: number, node: NodeName, token: Token): boolean {
+  if (token.epoch >= ledger.epoch || !maySpeculate(job) || job.batches.state(batch) !== 'leased') return false;
+  const holders = job.holders.get(batch) ?? [];
+  return holders.length === 1 && holders.every((counter) => ledger.leases.get(counter)?.node !== node);
 }
 
 /** By job and first file: the mini-batch that stands there now. */
@@ -163,6 +172,12 @@ export function preparing(ledger: Ledger, command: CommandOf<'preparing'>): read
   return [{ kind: 'NodePrepares', job: job.name, node, text: text.slice(0, limits.preparationCharsMax) }];
 }
 
+/** Of use for telling stragglers from what has only just begun. */
+export function started(ledger: Ledger, command: CommandOf<'started'>, at: number): readonly Event[] {
+  if (!ledger.nodes.has(command.node)) return [];
+  return [{ kind: 'LeasesStarted', node: command.node, tokens: command.tokens, at }];
+}
+
 export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node || node.state === 'draining') return [];
@@ -190,7 +205,8 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
     }
   }
   for (const node of ledger.nodes.values()) events.push(...checkNode(ledger, node, at));
-  return events;
+  // A tick that changes who holds what leaves the rest to the next one.
+  return events.length > 0 ? events : tailEvents(ledger, at);
 }
 
 /** Two passes: silence makes a suspect, which may have its heartbeats still in a queue; the next tick loses it. */

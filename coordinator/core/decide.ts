@@ -11,7 +11,18 @@ import type { Command } from './commands.ts';
 import { brokenScorer } from './broken-scorer.ts';
 import { failureEvents } from './decide-failure.ts';
 import { hostFailed } from './decide-init.ts';
-import { disconnected, heartbeat, hello, join, leaving, preparing, returned, tick, want } from './decide-node.ts';
+import {
+  disconnected,
+  heartbeat,
+  hello,
+  join,
+  leaving,
+  preparing,
+  returned,
+  started,
+  tick,
+  want,
+} from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
@@ -52,6 +63,8 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return want(ledger, command);
     case 'leaving':
       return leaving(ledger, command);
+    case 'started':
+      return started(ledger, command, at);
     case 'returned':
       return returned(ledger, command);
     case 'host-failed':

@@ -148,6 +148,16 @@ export type VolatileEvent =
       readonly token: Token;
       readonly isRevoked: boolean;
     }
+  /** Slots of the node work on these. */
+  | { readonly kind: 'LeasesStarted'; readonly node: NodeName; readonly tokens: readonly Token[]; readonly at: number }
+  /** The node is busy and another one is idle: it is to give the lease back unless it has begun. */
+  | {
+      readonly kind: 'LeaseRecalled';
+      readonly job: JobName;
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly at: number;
+    }
   | { readonly kind: 'BatchReady'; readonly job: JobName; readonly batch: number }
   | { readonly kind: 'UploadSegmentGiven'; readonly job: JobName; readonly token: Token; readonly segment: number }
   | { readonly kind: 'ResultPlaced'; readonly job: JobName; readonly token: Token; readonly placed: Placed }

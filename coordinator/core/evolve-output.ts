@@ -3,10 +3,11 @@ import { invariant } from '../../common/core/invariant.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
 import { clearSuspicion, noteFailure } from './broken-scorer.ts';
+import { isOfNode } from './decide-failure.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
-import { countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
-import { bytesPlace, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
+import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { bytesPlace, findLease, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
 
 export function schemaFixed(job: Job, schema: number): void {
   job.schema = schema;
@@ -36,6 +37,9 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   const job = jobOf(ledger, event.job);
   const { batch, place, custom } = event;
   job.waiting.delete(batch);
+  job.avoided.delete(batch);
+  const runSeconds = findLease(ledger, event.node, event.token)?.placed?.summary.runSeconds;
+  if (runSeconds !== undefined) job.runTimes.add(runSeconds * 1_000);
   endLease(ledger, job, event.token.counter, event.token.epoch);
   job.batches.setPlace(batch, place);
   job.batches.setCommit(batch, {
@@ -132,8 +136,12 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   job.failedTries += 1;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
-  job.batches.setState(event.batch, 'waiting');
-  job.waiting.set(event.batch, event.readyAt);
+  // While another attempt at it lives there is nothing to try again.
+  if (!job.holders.has(event.batch)) {
+    job.batches.setState(event.batch, 'waiting');
+    job.waiting.set(event.batch, event.readyAt);
+    if (isOfNode(event.failureKind, event.failure.code)) avoid(job, event.batch, event.node, event.readyAt);
+  }
   refreshRunnable(ledger, job);
 }
 
@@ -141,6 +149,7 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
   const job = jobOf(ledger, event.job);
   const { batch } = event;
   job.waiting.delete(batch);
+  job.avoided.delete(batch);
   const count = job.batches.files(batch);
   job.open -= 1;
   job.batches.setState(batch, 'quarantined');

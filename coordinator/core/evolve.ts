@@ -12,9 +12,11 @@ import {
   endLease,
   granted,
   makePending,
+  recalled,
   refreshRunnable,
   released,
   split,
+  started,
 } from './evolve-lease.ts';
 import {
   nodeConnected,
@@ -72,6 +74,10 @@ export function evolve(ledger: Ledger, event: Event): void {
       return granted(ledger, event);
     case 'LeaseReleased':
       return released(ledger, event);
+    case 'LeasesStarted':
+      return started(ledger, event);
+    case 'LeaseRecalled':
+      return recalled(ledger, event);
     case 'BatchReady':
       return batchReady(ledger, event);
     case 'UploadSegmentGiven':
@@ -138,6 +144,8 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
     job.leased = 0;
     job.nodes.clear();
     job.placing.clear();
+    job.holders.clear();
+    job.avoided.clear();
     job.copy = null;
     job.stall = null;
     job.outputEnd = job.outputCommitted;
@@ -192,6 +200,7 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
       if (lease.job === job.name) endLease(ledger, job, lease.token.counter, lease.token.epoch);
     }
     job.waiting.clear();
+    job.avoided.clear();
     job.copy = null;
     for (const node of ledger.nodes.values()) node.preparations.delete(job.name);
   }

@@ -16,6 +16,7 @@ import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
+import { RunTimes } from './run-times.ts';
 
 export interface Ledger {
   epoch: number;
@@ -67,6 +68,10 @@ export interface Job {
   readonly pending: PendingHeap;
   /** Mini-batches that wait for their next try, with the time when they may be leased. */
   readonly waiting: Map<number, number>;
+  /** Live leases of each mini-batch by grant counter: one, or two when a straggler has a second attempt. */
+  readonly holders: Map<number, readonly number[]>;
+  /** Mini-batches that are better tried on another node than this one, until a time. Not durable. */
+  readonly avoided: Map<number, Avoidance>;
   /** Mini-batches that are neither committed nor quarantined (nor split). */
   open: number;
   total: number;
@@ -110,6 +115,15 @@ export interface Job {
   isInitialised: boolean;
   /** Whether it is the scorer that fails, and not some of the files. */
   readonly suspicion: BrokenSuspicion;
+  /** Of the attempts that this process has seen committed. */
+  readonly runTimes: RunTimes;
+}
+
+/** A node that failed a mini-batch last, or gave it back because it was busy. */
+export interface Avoidance {
+  readonly node: NodeName;
+  /** On the attended clock. */
+  readonly until: number;
 }
 
 /** In `fileRows`: not told, or not scored yet. */
@@ -139,6 +153,12 @@ export interface Lease {
   readonly batch: number;
   readonly node: NodeName;
   readonly grantedAt: number;
+  /** When its node said that a slot works on it; null before. */
+  startedAt: number | null;
+  /** When its node was asked to give it back unless it has begun; null: it was not. */
+  recalledAt: number | null;
+  /** Whether its mini-batch has or had a second attempt beside this one. */
+  hasTwin: boolean;
   /** The result whose bytes are being written, and where. */
   placed: Placed | null;
   /** Segment of its own for a result that is uploaded in pieces. */
@@ -221,6 +241,8 @@ export function newJob(submitted: {
     batches,
     pending: new PendingHeap(batches),
     waiting: new Map(),
+    holders: new Map(),
+    avoided: new Map(),
     open: 0,
     total: 0,
     cursor: noBatch,
@@ -248,6 +270,7 @@ export function newJob(submitted: {
     initFailuresOf: new Map(),
     isInitialised: false,
     suspicion: newBrokenSuspicion(),
+    runTimes: new RunTimes(),
   };
 }
 

@@ -20,6 +20,7 @@ export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: numbe
     commands.push({ kind: 'host-failed', node, job, failure, wallMs });
   }
   for (const { job, text } of message.preparations) commands.push({ kind: 'preparing', node, job, text });
+  if (message.started.length > 0) commands.push({ kind: 'started', node, tokens: message.started });
   if (message.returned.length > 0) commands.push({ kind: 'returned', node, tokens: message.returned });
   if (message.heartbeat) commands.push({ kind: 'heartbeat', node, held: message.heartbeat.held });
   if (message.isLeaving) commands.push({ kind: 'leaving', node });

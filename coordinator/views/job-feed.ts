@@ -190,6 +190,8 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
     case 'LeaseAdopted':
     case 'LeaseGranted':
     case 'LeaseReleased':
+    case 'LeaseRecalled':
+    case 'LeasesStarted':
     case 'BatchReady':
     case 'UploadSegmentGiven':
     case 'ResultPlaced':

@@ -34,6 +34,7 @@ const settings: DeploymentSettings = {
   recursive: true,
   customOutput: 'collected',
   memoryBytesMax: null,
+  speculation: 'auto',
 };
 
 /** Of a result with one row per file unless `summary` says otherwise. */

@@ -61,6 +61,7 @@ const deployment: LocalDeployment = {
     recursive: true,
     customOutput: 'collected',
     memoryBytesMax: null,
+    speculation: 'auto',
   },
 };
 const submission = { deployment, input_path: '/in', output_path: '/out' };

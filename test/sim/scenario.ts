@@ -2,7 +2,7 @@
 import { judge } from './judge.ts';
 import { SimCoordinator, type Mutation } from './sim-coordinator.ts';
 import { SimNode } from './sim-node.ts';
-import { expectedOf, planOf } from './sim-plan.ts';
+import { expectedOf, planOf, type SimPlan } from './sim-plan.ts';
 import { World } from './world.ts';
 
 export interface Outcome {
@@ -17,6 +17,9 @@ export interface Outcome {
   readonly starts: number;
   readonly messages: number;
   readonly nodesLost: number;
+  /** Second attempts at stragglers, and leases that were asked back. */
+  readonly twins: number;
+  readonly recalls: number;
 }
 
 const virtualMsMax = 6 * 3_600_000;
@@ -28,7 +31,7 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   const { random } = world;
   const plan = planOf(seed);
   const coordinator = new SimCoordinator(world, plan, mutation);
-  const nodes = simNodes(world, coordinator, plan.input);
+  const nodes = simNodes(world, coordinator, plan);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 2_000), () => node.start());
   scheduleFaults(world, coordinator, nodes);
@@ -55,20 +58,25 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
     starts: coordinator.starts,
     messages: nodes.reduce((sum, node) => sum + node.sent, 0),
     nodesLost: coordinator.counts.get('NodeLost') ?? 0,
+    twins: coordinator.twins,
+    recalls: coordinator.counts.get('LeaseRecalled') ?? 0,
   };
 }
 
-function simNodes(
-  world: World,
-  coordinator: SimCoordinator,
-  input: ReturnType<typeof planOf>['input'],
-): readonly SimNode[] {
+function simNodes(world: World, coordinator: SimCoordinator, { input, slowMs }: SimPlan): readonly SimNode[] {
   const { random } = world;
-  return Array.from({ length: random.between(1, 5) }, (_, index) => {
+  const nodes = Array.from({ length: random.between(1, 5) }, (_, index) => {
     const fastest = random.between(1, 500);
     const scoreMs = [fastest, fastest + random.between(0, 4_000)] as const;
-    return new SimNode({ world, coordinator, input, name: `node-${index}`, slots: random.between(1, 3), scoreMs });
+    return new SimNode({
+      ...{ world, coordinator, input, scoreMs },
+      name: `node-${index}`,
+      slots: random.between(1, 3),
+      slowMs: index === 0 ? slowMs : 0,
+    });
   });
+  coordinator.watch(nodes);
+  return nodes;
 }
 
 /** Faults come for a while and then end, so that every job can finish. */
@@ -147,7 +155,7 @@ export function runStalls(seed: number, mutation: Mutation = {}): StallOutcome {
   const { random } = world;
   const plan = planOf(seed);
   const coordinator = new SimCoordinator(world, plan, mutation);
-  const nodes = simNodes(world, coordinator, plan.input);
+  const nodes = simNodes(world, coordinator, plan);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 500), () => node.start());
   let stalls = 0;

@@ -17,7 +17,7 @@ import { formatToken, type Token } from '../../common/core/token.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
 import type { Command } from '../../coordinator/core/commands.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
-import { isDurable, type DurableEvent, type Event } from '../../coordinator/core/events.ts';
+import { isDurable, type DurableEvent, type Event, type EventOf } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
 import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
 import { nodeCommands } from '../../coordinator/core/node-commands.ts';
@@ -45,6 +45,12 @@ export interface SimLink {
   readonly node: NodeName;
   deliver(message: CoordinatorMessage): void;
   cut(): void;
+}
+
+/** A node as it is, whatever the coordinator believes. */
+export interface SimHolder {
+  readonly name: NodeName;
+  isScoring(token: Token): boolean;
 }
 
 export interface SimJob {
@@ -119,11 +125,19 @@ export class SimCoordinator {
   #frozenUntil = 0;
   #deafUntil = 0;
   starts = 0;
+  /** Mini-batches that had a second attempt beside the first. */
+  twins = 0;
+  #nodes: readonly SimHolder[] = [];
 
   constructor(world: World, work: SimJob, mutation: Mutation = {}) {
     this.#world = world;
     this.#work = work;
     this.#mutation = mutation;
+  }
+
+  /** Those whom nothing may be taken from that they are at. */
+  watch(nodes: readonly SimHolder[]): void {
+    this.#nodes = nodes;
   }
 
   get isUp(): boolean {
@@ -249,10 +263,29 @@ export class SimCoordinator {
 
   #publish(event: Event): void {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
+    if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     // The staging folder goes when the end of the job is durable, and not before.
     if (event.kind === 'JobSealed') this.disk.segments.clear();
     if (isDurable(event) && !this.disk.synced.has(event))
       this.faults.push(`${event.kind} was published before it was synced`);
+  }
+
+  /** A started lease ends by its own result or failure, or because its twin is committed. */
+  #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
+    const isScoring = this.#nodes.some((one) => one.name === node && one.isScoring(token));
+    if (isRevoked && isScoring && this.job?.batches.state(batch) !== 'committed')
+      this.faults.push(`${node} is at mini-batch ${batch} and loses it`);
+  }
+
+  /** At most two attempts at one mini-batch, on different nodes. */
+  #checkHolders(token: Token): void {
+    const ledger = this.#reactor?.ledger;
+    const lease = ledger?.leases.get(token.counter);
+    const holders = (lease && this.job?.holders.get(lease.batch)) ?? [];
+    const nodes = new Set(holders.map((counter) => ledger?.leases.get(counter)?.node));
+    if (holders.length > 1) this.twins += 1;
+    if (holders.length > 2 || nodes.size < holders.length)
+      this.faults.push(`mini-batch ${lease?.batch} has ${holders.length} attempts on ${[...nodes].join(' and ')}`);
   }
 
   /**
@@ -444,6 +477,7 @@ export class SimCoordinator {
     switch (effect.kind) {
       case 'grant': {
         this.#remember(effect.token);
+        this.#checkHolders(effect.token);
         if (this.job?.stall) this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,
@@ -468,6 +502,7 @@ export class SimCoordinator {
       }
       case 'adopt': {
         this.#remember(effect.token);
+        this.#checkHolders(effect.token);
         const pairs = this.#adoptions.get(effect.node) ?? [];
         pairs.push({ oldToken: effect.oldToken, newToken: effect.token });
         this.#adoptions.set(effect.node, pairs);
@@ -488,6 +523,8 @@ export class SimCoordinator {
         return this.#send(effect.node, { refused: [{ token: effect.token, failure: effect.failure }] });
       case 'revoke':
         return this.#send(effect.node, { revoked: [effect.token] });
+      case 'recall':
+        return this.#send(effect.node, { recalled: [effect.token] });
       case 'end-job':
         for (const node of this.#links.keys()) this.#send(node, { endedJobs: [effect.job] });
         return;

@@ -16,7 +16,7 @@ import { hasReports } from '../../worker/core/report.ts';
 import { newWorkerState, type WorkerState } from '../../worker/core/state.ts';
 import type { SimCoordinator, SimLink } from './sim-coordinator.ts';
 import type { Rows } from './sim-disk.ts';
-import type { World } from './world.ts';
+import { Random, type World } from './world.ts';
 
 /** What happens when a file is scored. */
 export type FileFate =
@@ -51,6 +51,8 @@ export interface SimNodeOptions {
   readonly name: string;
   readonly slots: number;
   readonly scoreMs: readonly [number, number];
+  /** What now and then an attempt on it takes instead; 0: never. */
+  readonly slowMs: number;
 }
 
 interface Link extends SimLink {
@@ -79,6 +81,8 @@ export class SimNode {
   #isTurnDue = false;
   #works = new Map<number, Work>();
   #results = new Map<number, readonly Rows[]>();
+  /** Of its own, so that the schedule of faults does not hang on it. */
+  readonly #moods = new Random(0x51ed);
   /** Messages by kind of content, to tell silence from chatter. */
   sent = 0;
 
@@ -91,6 +95,13 @@ export class SimNode {
   /** Leases that the node believes to hold. */
   get held(): number {
     return this.#state?.leases.size ?? 0;
+  }
+
+  /** Whether a slot of it is at work on the lease right now, as it should be. */
+  isScoring(token: Token): boolean {
+    const work = this.#state?.byToken.get(formatToken(token));
+    const isAwake = this.#frozenUntil <= this.#world.now;
+    return isAwake && work !== undefined && this.#state?.leases.get(work)?.state.kind === 'running';
   }
 
   get isUp(): boolean {
@@ -354,7 +365,8 @@ export class SimNode {
     const staged = this.#works.get(work)?.staged ?? [];
     const { fateOf, rowsBytes, customBytes } = this.#options.input;
     const [fastest, slowest] = this.#options.scoreMs;
-    const tookMs = this.#world.random.between(fastest, slowest);
+    const evenMs = this.#world.random.between(fastest, slowest);
+    const tookMs = this.#options.slowMs > 0 && this.#moods.chance(0.2) ? this.#options.slowMs : evenMs;
     // `hungry` takes what a node has, and nothing else may.
     const isAlone = this.#state?.alone.has(work) === true;
     this.#checkAlone(slot, isAlone);

@@ -9,6 +9,8 @@ export interface SimPlan {
   readonly files: number;
   readonly input: SimInput;
   readonly deployment: Deployment;
+  /** What attempts on the first node take now and then, far longer than all others; 0: never. */
+  readonly slowMs: number;
 }
 
 /** What the job must come to unless it is canceled. */
@@ -32,7 +34,9 @@ export function planOf(seed: number): SimPlan {
   const random = new Random(seed ^ 0x5eed);
   const files = random.between(1, 400);
   const deployment = simDeployment(random);
-  return { files, deployment, input: poisonedInput(random, files, deployment.settings.isolation === 'mini_batch') };
+  const input = poisonedInput(random, files, deployment.settings.isolation === 'mini_batch');
+  const slowMs = random.chance(0.4) ? random.pick([20_000, 45_000, 120_000]) : 0;
+  return { files, deployment, input, slowMs };
 }
 
 export function simDeployment(random: Random): Deployment {
@@ -64,6 +68,7 @@ export function simDeployment(random: Random): Deployment {
       recursive: true,
       customOutput: 'collected',
       memoryBytesMax: null,
+      speculation: 'auto',
     },
   };
 }

@@ -81,6 +81,7 @@ settings:
   output: {format: jsonl, custom: shared}
   input: {recursive: false}
   isolation: mini_batch
+  speculation: off
   resources: {memory: 2GB}
 `);
     expect(deployment).toEqual({
@@ -112,6 +113,7 @@ settings:
         recursive: false,
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
+        speculation: 'off',
       },
     } satisfies LocalDeployment);
   });
@@ -143,6 +145,7 @@ settings:
       recursive: true,
       customOutput: 'collected',
       memoryBytesMax: null,
+      speculation: 'auto',
     });
   });
 

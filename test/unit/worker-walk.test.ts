@@ -258,6 +258,7 @@ class Walk {
       committed: [],
       refused: [],
       revoked: [],
+      recalled: [],
       endedJobs: [],
       heartbeatAck: 0,
       isDrain: false,
@@ -288,6 +289,7 @@ class Walk {
       committed: random.chance(0.5) ? [this.#anyToken()] : [],
       refused: random.chance(0.05) ? [{ token: this.#anyToken(), failure: failure('LEASE_STALE') }] : [],
       revoked: random.chance(0.1) ? [this.#anyToken()] : [],
+      recalled: random.chance(0.1) ? [this.#anyToken()] : [],
       endedJobs: random.chance(0.03) ? [random.pick([jobA, jobB])] : [],
       adoption: null,
     };
