@@ -38,7 +38,7 @@ export function failureEvents(
   const isDouble = (job.holders.get(lease.batch)?.length ?? 0) > 1;
   const verdict: Verdict = isDouble
     ? { kind: 'retry', waitMs: 0 }
-    : judge(job, lease.batch, kind, fileIndex, failure.code === 'NODE_LOST');
+    : judge(job, lease, kind, fileIndex, failure.code === 'NODE_LOST');
   const failed: Event = {
     kind: 'AttemptFailed',
     job: lease.job,
@@ -105,7 +105,13 @@ type Verdict =
   | { readonly kind: 'quarantine' };
 
 /** Counters are those before this failure. */
-function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, isNodeLost: boolean): Verdict {
+function judge(
+  job: Job,
+  { batch, isAlone }: Lease,
+  kind: FailureKind,
+  fileIndex: number,
+  isNodeLost: boolean,
+): Verdict {
   const { triesMax, isolation } = job.deployment.settings;
   const files = job.batches.files(batch);
   const tries = job.batches.failures(batch) + (kind === 'lost' ? 0 : 1);
@@ -115,7 +121,7 @@ function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, is
     return { kind: 'retry', waitMs: isNodeLost ? 0 : backoffMs(lost) };
   const again: Verdict = { kind: 'retry', waitMs: backoffMs(tries) };
   // Its neighbours on the node may have had the memory, which is no fault of its own: once more, without them.
-  if (kind === 'memory' && job.batches.memoryFailures(batch) === 0) return again;
+  if (kind === 'memory' && !isAlone) return again;
   if (isolation === 'mini_batch' || files === 1) {
     return tries >= triesMax || kind === 'lost' ? { kind: 'quarantine' } : again;
   }

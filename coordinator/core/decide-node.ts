@@ -153,7 +153,9 @@ export function heartbeat(
   }
   for (const counter of node.leases) {
     const lease = ledger.leases.get(counter) as Lease;
-    if (!held.has(counter) && !lease.placed && at - lease.grantedAt > patienceMs) events.push(release(lease, true));
+    // Before the answer to hello has reached it, a node says nothing of what it has named there.
+    const isLate = at - Math.max(lease.grantedAt, node.connectedAt) > patienceMs;
+    if (!held.has(counter) && !lease.placed && isLate) events.push(release(lease, true));
   }
   return events;
 }

@@ -37,6 +37,7 @@ export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf
     batch,
     node: event.node,
     grantedAt: event.at,
+    isAlone: job.batches.memoryFailures(batch) > 0,
     startedAt: null,
     recalledAt: null,
     hasTwin: others.length > 0,

@@ -153,6 +153,8 @@ export interface Lease {
   readonly batch: number;
   readonly node: NodeName;
   readonly grantedAt: number;
+  /** Nothing else is scored beside it on its node. */
+  readonly isAlone: boolean;
   /** When its node said that a slot works on it; null before. */
   startedAt: number | null;
   /** When its node was asked to give it back unless it has begun; null: it was not. */
@@ -188,6 +190,8 @@ export interface Node {
   /** Leases wanted beyond those granted. */
   credit: number;
   heardAt: number;
+  /** When it last said what it holds. Attended milliseconds. */
+  connectedAt: number;
   heartbeatGapMsMax: number;
   lastHeartbeatAt: number | null;
   readonly leases: Set<number>;

@@ -128,6 +128,8 @@ export class SimCoordinator {
   /** Mini-batches that had a second attempt beside the first. */
   twins = 0;
   #nodes: readonly SimHolder[] = [];
+  /** Mini-batches that were committed once, even if that was taken back. */
+  readonly #committed = new Set<number>();
 
   constructor(world: World, work: SimJob, mutation: Mutation = {}) {
     this.#world = world;
@@ -263,6 +265,7 @@ export class SimCoordinator {
 
   #publish(event: Event): void {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
+    if (event.kind === 'Committed') this.#committed.add(event.batch);
     if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     // The staging folder goes when the end of the job is durable, and not before.
     if (event.kind === 'JobSealed') this.disk.segments.clear();
@@ -273,7 +276,7 @@ export class SimCoordinator {
   /** A started lease ends by its own result or failure, or because its twin is committed. */
   #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
     const isScoring = this.#nodes.some((one) => one.name === node && one.isScoring(token));
-    if (isRevoked && isScoring && this.job?.batches.state(batch) !== 'committed')
+    if (isRevoked && isScoring && !this.#committed.has(batch))
       this.faults.push(`${node} is at mini-batch ${batch} and loses it`);
   }
 
