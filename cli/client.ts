@@ -31,6 +31,8 @@ export interface Client {
   show(name: string): Promise<JobView>;
   cancel(name: string): Promise<JobView>;
   nodes(): Promise<readonly NodeView[]>;
+  /** The node as it is then, if it is there. */
+  releaseNode(name: string): Promise<readonly NodeView[]>;
   /** Events after `afterSequence` until the job has ended. A connection that breaks ends it with COORDINATOR_UNREACHABLE. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
   outputFiles(name: string): Promise<readonly OutputFile[]>;
@@ -55,6 +57,10 @@ export function createClient(server: Address): Client {
     show: async (name) => await get(job(name), jobReply),
     cancel: async (name) => await readReply(await send(job(name, '/cancel'), post({})), jobReply),
     nodes: async () => (await get(`${origin}/v1/nodes`, nodesReply)).value,
+    releaseNode: async (name) => {
+      const url = `${origin}/v1/nodes/${encodeURIComponent(name)}/release`;
+      return (await readReply(await send(url, post({})), nodesReply)).value;
+    },
     events: (name, after, signal) => events(job(name, `/events?after=${after}`), signal),
     outputFiles: async (name) => (await get(job(name, '/output'), filesReply)).value,
     outputFile: (name, path, offset) => {

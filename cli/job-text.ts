@@ -23,6 +23,10 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
   { title: 'nodes', value: (job) => (job.ended_at === null ? job.nodes : null) },
+  {
+    title: 'quarantined nodes',
+    value: (job) => job.quarantined_nodes.map(({ name, reason }) => `${name}: ${reason}`).join('; ') || null,
+  },
   { title: 'input', value: (job) => job.input_path },
   { title: 'output', value: (job) => job.output_file ?? job.output_path },
   { title: 'started', value: (job) => job.started_at },
@@ -38,6 +42,10 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { title: 'host', value: (node) => node.hostname },
   { title: 'pid', value: (node) => node.pid },
   { title: 'joined', value: (node) => node.joined_at },
+  {
+    title: 'quarantined',
+    value: (node) => node.quarantines.map(({ job, reason }) => `${job}: ${reason}`).join('; ') || null,
+  },
 ];
 
 export const eventColumns: readonly Column<JobEvent>[] = [

@@ -135,6 +135,11 @@ function addWorker(program: Command, perform: Perform): void {
   withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
     await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
   });
+  withServer(
+    nodes.command('release').argument('<node>').description('give a quarantined worker node work again'),
+  ).action(async (name: string, flags: AnswerFlags) => {
+    await perform(flags, async (context) => (await import('./commands/job.ts')).releaseNodeCommand(context, name));
+  });
 }
 
 function addJobs(program: Command, perform: Perform): void {

@@ -6,7 +6,7 @@ import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
-import { jobName, type JobName } from '../common/core/ids.ts';
+import { jobName, nodeName, type JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
@@ -196,7 +196,14 @@ export class JobDesk implements Backend {
   }
 
   nodes(): readonly NodeView[] {
-    return [...this.#loop.ledger.nodes.values()].map(nodeView);
+    const { ledger } = this.#loop;
+    return [...ledger.nodes.values()].map((node) => nodeView(ledger, node));
+  }
+
+  async releaseNode(name: string): Promise<readonly NodeView[]> {
+    this.#loop.handle({ kind: 'release-node', node: nodeName(name) });
+    await this.#loop.durable();
+    return this.nodes().filter((node) => node.name === name);
   }
 
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent> {

@@ -114,6 +114,12 @@ export const limits = {
   recallAfterMs: 1_000,
   /** So long a mini-batch waits for another node than the one that failed it or gave it back, while there is another. */
   avoidNodeMs: 60_000,
+  /** Different mini-batches that fail on a node and on no other, while others score as many: the node is to blame. */
+  sickNodeMiniBatchesMin: 5,
+  /** Mini-batches that are remembered to have failed on one node. */
+  sickNodeBlamedMax: 1_000,
+  /** Failures of init() on a node without a mini-batch scored between, while it goes well elsewhere. */
+  sickNodeInitFailures: 5,
   /** Pending mini-batches that are looked at for one that is not to be kept from a node. */
   pendingLookedAtMax: 64,
   /** A mini-batch whose nodes vanish this often is treated as one that crashes its node. */

@@ -42,6 +42,8 @@ export interface JobView {
   readonly output_bytes: number;
   /** Worker nodes that hold work of the job now. */
   readonly nodes: number;
+  /** Worker nodes that get no more work of the job, because too much failed there that others scored. */
+  readonly quarantined_nodes: readonly { readonly name: string; readonly reason: string }[];
   readonly error: { readonly code: ErrorCode; readonly message: string; readonly detail: string } | null;
 }
 
@@ -57,7 +59,7 @@ export interface JobCounts {
 
 export interface NodeView {
   readonly name: string;
-  readonly state: 'ready' | 'suspect' | 'lost' | 'draining' | 'gone';
+  readonly state: 'ready' | 'quarantined' | 'suspect' | 'lost' | 'draining' | 'gone';
   readonly hostname: string;
   readonly pid: number;
   readonly slots: number;
@@ -65,6 +67,8 @@ export interface NodeView {
   /** Longest time between two heartbeats since it joined, milliseconds. */
   readonly heartbeat_gap_ms_max: number;
   readonly joined_at: string;
+  /** Jobs of which it gets no more work, each with the reason. */
+  readonly quarantines: readonly { readonly job: string; readonly reason: string }[];
 }
 
 /** One line of `job stream`; `sequence` grows by one within a job. */
@@ -135,6 +139,8 @@ export interface Backend {
   /** Idempotent on jobs that have ended. @throws JOB_NOT_FOUND */
   cancel(name: string): Promise<JobView>;
   nodes(): readonly NodeView[];
+  /** Ends its quarantines; nothing is returned of a node that is not there any more. @throws REQUEST_INVALID when it has none */
+  releaseNode(name: string): Promise<readonly NodeView[]>;
   /** Events after `afterSequence`, first those that are past, then live ones until the job ends or `signal` aborts. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
   /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */

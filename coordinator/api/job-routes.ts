@@ -31,6 +31,9 @@ export function jobRoutes(app: FastifyInstance, { backend, onDefect }: JobRoutes
     reply.code(202).send(await backend.cancel(request.params.name)),
   );
   app.get('/v1/nodes', async () => ({ value: backend.nodes() }));
+  app.post<{ Params: JobParams }>('/v1/nodes/:name/release', async (request) => ({
+    value: await backend.releaseNode(request.params.name),
+  }));
   eventRoute(app, backend, onDefect);
 }
 

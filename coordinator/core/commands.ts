@@ -44,6 +44,8 @@ export type Command =
   | { readonly kind: 'disconnected'; readonly node: NodeName }
   | { readonly kind: 'heartbeat'; readonly node: NodeName; readonly held: readonly Token[] }
   | { readonly kind: 'want'; readonly node: NodeName; readonly leases: number }
+  /** An operator has mended it: its quarantines end. */
+  | { readonly kind: 'release-node'; readonly node: NodeName }
   | { readonly kind: 'leaving'; readonly node: NodeName }
   /** Slots have begun to score these. */
   | { readonly kind: 'started'; readonly node: NodeName; readonly tokens: readonly Token[] }

@@ -2,26 +2,14 @@
  * What becomes of a mini-batch whose attempt failed: tried again as it is, bisected, or quarantined.
  * @source Azure ML batch for the count of tries; bisection is ours
  */
-import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
 import type { Failure } from '../../common/core/batch-error.ts';
 import { noCircumstances, type Circumstances } from '../../common/core/cluster-messages.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Event, FailureKind } from './events.ts';
+import { failureKind, isOfNode } from './failure-kind.ts';
 import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
-
-export function failureKind(code: ErrorCode): FailureKind {
-  if (code === 'SCORER_TIMEOUT') return 'timeout';
-  if (code === 'SCORER_OUT_OF_MEMORY') return 'memory';
-  if (code === 'SCORER_CRASHED' || code === 'FRAME_CORRUPT') return 'crash';
-  const { category } = errorRule(code);
-  return category === 'transient' || category === 'operator' ? 'lost' : 'error';
-}
-
-/** Whether a failure may be the node's fault: another node may well score the mini-batch. */
-export function isOfNode(kind: FailureKind, code: ErrorCode): boolean {
-  return kind === 'lost' ? code !== 'NODE_LOST' : kind !== 'error';
-}
+import { isSuspect, sickNodeEvents } from './sick-nodes.ts';
 
 /** `at`: attended milliseconds. `fileIndex`: the file that was open last within the mini-batch, −1 when unknown. */
 export function failureEvents(
@@ -33,12 +21,17 @@ export function failureEvents(
   circumstances: Circumstances = noCircumstances,
 ): readonly Event[] {
   const job = jobOf(ledger, lease.job);
-  const kind = failureKind(failure.code);
+  const cause = failureKind(failure.code);
+  const ofNode = isOfNode(cause, failure.code);
+  // On a node under suspicion nothing uses up a try.
+  const kind = ofNode && isSuspect(ledger, job, lease.node, lease.batch) ? 'lost' : cause;
+  const quarantine = ofNode ? sickNodeEvents(ledger, job, lease, failure) : [];
   // Another attempt at it lives: this one counts, and what follows is the other's to decide.
   const isDouble = (job.holders.get(lease.batch)?.length ?? 0) > 1;
-  const verdict: Verdict = isDouble
-    ? { kind: 'retry', waitMs: 0 }
-    : judge(job, lease, kind, fileIndex, failure.code === 'NODE_LOST');
+  const verdict: Verdict =
+    isDouble || quarantine.length > 0
+      ? { kind: 'retry', waitMs: 0 }
+      : judge(job, lease, kind, fileIndex, failure.code === 'NODE_LOST');
   const failed: Event = {
     kind: 'AttemptFailed',
     job: lease.job,
@@ -53,7 +46,7 @@ export function failureEvents(
   };
   switch (verdict.kind) {
     case 'retry':
-      return [failed];
+      return [failed, ...quarantine];
     case 'split':
       return [failed, { kind: 'Split', job: lease.job, batch: lease.batch, sizes: verdict.sizes }];
     case 'quarantine':

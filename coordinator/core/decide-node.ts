@@ -13,6 +13,7 @@ import { isSameToken, type Token } from '../../common/core/token.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
+import { releaseEvents } from './sick-nodes.ts';
 import { maySpeculate, tailEvents } from './stragglers.ts';
 import type { Event } from './events.ts';
 import {
@@ -32,7 +33,8 @@ export function join(ledger: Ledger, command: CommandOf<'join'>, at: number): re
   const known = ledger.nodes.get(command.node);
   const { kind: _, ...joined } = command;
   const event: Event = { kind: 'NodeJoined', ...joined, at };
-  if (!known || known.incarnation === command.incarnation || known.state === 'gone') return [event];
+  const releases = releaseEvents(ledger, command.node, command.incarnation);
+  if (!known || known.incarnation === command.incarnation || known.state === 'gone') return [...releases, event];
   // A node that is lost may be connected still, until the transport notices that its machine is gone.
   if (known.isConnected && known.state !== 'lost') {
     throw new BatchError(
@@ -41,7 +43,7 @@ export function join(ledger: Ledger, command: CommandOf<'join'>, at: number): re
     );
   }
   // The same name in a new process: the old one has ended and its leases with it.
-  return [...lose(ledger, known, at, 'its process was replaced by a new one'), event];
+  return [...lose(ledger, known, at, 'its process was replaced by a new one'), ...releases, event];
 }
 
 export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): readonly Event[] {
@@ -92,7 +94,7 @@ function findHeld(ledger: Ledger, node: NodeName, held: HeldLease, index: HeldIn
   if (batch === undefined || batch === noBatch || job.batches.files(batch) !== held.count) return 'gone';
   const state = job.batches.state(batch);
   if (state === 'committed' && isSameToken(job.batches.token(batch), held.token)) return 'committed';
-  if (isFinal(job.state)) return 'gone';
+  if (isFinal(job.state) || job.sick.has(node)) return 'gone';
   return state === 'pending' || isSecondOf(ledger, job, batch, node, held.token) ? batch : 'gone';
 }
 
@@ -147,15 +149,17 @@ export function heartbeat(
   if (!node) return [];
   const held = new Set(command.held.filter((token) => token.epoch === ledger.epoch).map((token) => token.counter));
   const patienceMs = 2 * heartbeatIntervalMs(ledger);
+  const wasSilent = at - node.heardAt > patienceMs;
   const events: Event[] = [{ kind: 'NodeHeard', node: node.name, at, clock }];
   for (const token of command.held) {
     if (!findLease(ledger, node.name, token)) events.push({ kind: 'LeaseDisowned', node: node.name, token });
   }
   for (const counter of node.leases) {
     const lease = ledger.leases.get(counter) as Lease;
-    // Before the answer to hello has reached it, a node says nothing of what it has named there.
+    // Before the answer to hello has reached it, a node says nothing of what it has named there; and the first thing
+    // that it says after a silence may come from before it has read its grants.
     const isLate = at - Math.max(lease.grantedAt, node.connectedAt) > patienceMs;
-    if (!held.has(counter) && !lease.placed && isLate) events.push(release(lease, true));
+    if (!held.has(counter) && !lease.placed && isLate && !wasSilent) events.push(release(lease, true));
   }
   return events;
 }
@@ -178,6 +182,16 @@ export function preparing(ledger: Ledger, command: CommandOf<'preparing'>): read
 export function started(ledger: Ledger, command: CommandOf<'started'>, at: number): readonly Event[] {
   if (!ledger.nodes.has(command.node)) return [];
   return [{ kind: 'LeasesStarted', node: command.node, tokens: command.tokens, at }];
+}
+
+/** On an operator's word. @throws BatchError REQUEST_INVALID */
+export function releaseNode(ledger: Ledger, { node }: CommandOf<'release-node'>): readonly Event[] {
+  const events = releaseEvents(ledger, node, null);
+  if (events.length > 0) return events;
+  throw new BatchError(
+    'REQUEST_INVALID',
+    `worker node ${node} is not quarantined; \`batchmill node list\` shows those that are`,
+  );
 }
 
 export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {

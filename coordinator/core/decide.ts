@@ -18,6 +18,7 @@ import {
   join,
   leaving,
   preparing,
+  releaseNode,
   returned,
   started,
   tick,
@@ -32,7 +33,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
 /**
  * Callers who wait for an answer are refused by an error; everything else that is out of place is answered by an event.
- * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit), JOB_NOT_FOUND (cancel)
+ * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit, release-node), JOB_NOT_FOUND (cancel)
  */
 export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
   const at = attended(ledger, now);
@@ -61,6 +62,8 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return heartbeat(ledger, command, at, now);
     case 'want':
       return want(ledger, command);
+    case 'release-node':
+      return releaseNode(ledger, command);
     case 'leaving':
       return leaving(ledger, command);
     case 'started':

@@ -109,7 +109,16 @@ export type DurableEvent =
       readonly node: NodeName | null;
       /** Of the last try; absent in the records of older releases. */
       readonly circumstances?: Circumstances;
-    };
+    }
+  /** The node gets no more leases of the job, and what failed there is not held against the files. */
+  | {
+      readonly kind: 'NodeQuarantined';
+      readonly job: JobName;
+      readonly node: NodeName;
+      readonly incarnation: Incarnation | null;
+      readonly reason: Failure;
+    }
+  | { readonly kind: 'NodeReleased'; readonly job: JobName; readonly node: NodeName };
 
 export type VolatileEvent =
   | {
@@ -191,6 +200,8 @@ const durableKinds = {
   AttemptFailed: true,
   Split: true,
   Quarantined: true,
+  NodeQuarantined: true,
+  NodeReleased: true,
 } as const satisfies Record<DurableEvent['kind'], true>;
 
 export function isDurable(event: Event): event is DurableEvent {

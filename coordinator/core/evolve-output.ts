@@ -3,10 +3,11 @@ import { invariant } from '../../common/core/invariant.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
 import { clearSuspicion, noteFailure } from './broken-scorer.ts';
-import { isOfNode } from './decide-failure.ts';
+import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import { bytesPlace, findLease, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
 
 export function schemaFixed(job: Job, schema: number): void {
@@ -54,6 +55,9 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     job.isInitialised = true;
     clearSuspicion(job.suspicion);
   }
+  noteNodeSuccess(job, event.node);
+  // Whatever failed before, its hosts start.
+  job.initFailuresOf.delete(event.node);
   recordFiles(job, event);
   job.open -= 1;
   job.committed += 1;
@@ -136,6 +140,7 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   job.failedTries += 1;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
+  noteNodeFailure(job, event);
   // While another attempt at it lives there is nothing to try again.
   if (!job.holders.has(event.batch)) {
     job.batches.setState(event.batch, 'waiting');

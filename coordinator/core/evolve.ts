@@ -37,6 +37,7 @@ import {
   schemaFixed,
   sealed,
 } from './evolve-output.ts';
+import { quarantineNode } from './sick-nodes.ts';
 import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
@@ -69,6 +70,11 @@ export function evolve(ledger: Ledger, event: Event): void {
       return split(ledger, event);
     case 'Quarantined':
       return quarantined(ledger, event);
+    case 'NodeQuarantined':
+      return quarantineNode(jobOf(ledger, event.job), event);
+    case 'NodeReleased':
+      jobOf(ledger, event.job).sick.delete(event.node);
+      return;
     case 'LeaseGranted':
     case 'LeaseAdopted':
       return granted(ledger, event);
@@ -201,6 +207,8 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
     }
     job.waiting.clear();
     job.avoided.clear();
+    job.health.clear();
+    job.sick.clear();
     job.copy = null;
     for (const node of ledger.nodes.values()) node.preparations.delete(job.name);
   }

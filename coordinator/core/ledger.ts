@@ -17,6 +17,7 @@ import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
 import { RunTimes } from './run-times.ts';
+import type { NodeHealth, SickNode } from './sick-nodes.ts';
 
 export interface Ledger {
   epoch: number;
@@ -115,6 +116,10 @@ export interface Job {
   isInitialised: boolean;
   /** Whether it is the scorer that fails, and not some of the files. */
   readonly suspicion: BrokenSuspicion;
+  /** Nodes on which mini-batches failed that no other node has failed. */
+  readonly health: Map<NodeName, NodeHealth>;
+  /** Nodes that are quarantined for the job. */
+  readonly sick: Map<NodeName, SickNode>;
   /** Of the attempts that this process has seen committed. */
   readonly runTimes: RunTimes;
 }
@@ -274,6 +279,8 @@ export function newJob(submitted: {
     initFailuresOf: new Map(),
     isInitialised: false,
     suspicion: newBrokenSuspicion(),
+    health: new Map(),
+    sick: new Map(),
     runTimes: new RunTimes(),
   };
 }

@@ -44,6 +44,7 @@ function isAvoided(ledger: Ledger, job: Job, batch: number, name: NodeName, at: 
 
 /** @source Azure ML batch: instance_count is a cap on the nodes of a job */
 export function isAllowed(job: Job, node: Node): boolean {
+  if (job.sick.has(node.name)) return false;
   const cap = job.deployment.settings.instanceCountMax;
   return cap === null || job.nodes.has(node.name) || job.nodes.size < cap;
 }

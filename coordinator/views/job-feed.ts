@@ -179,6 +179,10 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
         kind: 'attempt-failed',
         message: `the scorer did not start on ${event.node}: ${event.failure.code}: ${event.failure.message}`,
       };
+    case 'NodeQuarantined':
+      return { kind: 'node', message: `worker node ${event.node} is quarantined: ${event.reason.message}` };
+    case 'NodeReleased':
+      return { kind: 'node', message: `worker node ${event.node} is no longer quarantined` };
     case 'Committed':
     case 'JobSubmitted':
     case 'PageListed':

@@ -33,6 +33,7 @@ export function jobView(ledger: Ledger, job: Job): JobView {
     rows: job.rows,
     output_bytes: job.outputCommitted,
     nodes: job.nodes.size,
+    quarantined_nodes: [...job.sick].map(([name, { reason }]) => ({ name, reason: reason.message })),
     error: job.error,
   };
 }
@@ -50,6 +51,10 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (job.state === 'Finalizing') return null;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
+  if (live.every((node) => job.sick.has(node.name))) {
+    const names = live.map((node) => node.name).join(', ');
+    return `every worker node that is connected is quarantined (${names}); \`batchmill node release\` ends it`;
+  }
   const preparing = preparationOf(ledger, job);
   if (preparing !== null) return preparing;
   if (job.leased > 0) return null;
@@ -68,16 +73,23 @@ export function preparationOf(ledger: Ledger, job: Job): string | null {
   return `${first.name}: ${first.preparations.get(job.name) ?? ''}${more}`;
 }
 
-export function nodeView(node: Node): NodeView {
+export function nodeView(ledger: Ledger, node: Node): NodeView {
+  const quarantines: NodeView['quarantines'][number][] = [];
+  for (const { name, sick } of ledger.jobs.values()) {
+    const found = sick.get(node.name);
+    if (found) quarantines.push({ job: name, reason: found.reason.message });
+  }
+  const state = node.isConnected || node.state !== 'ready' ? node.state : 'suspect';
   return {
     name: node.name,
-    state: node.isConnected || node.state !== 'ready' ? node.state : 'suspect',
+    state: state === 'ready' && quarantines.length > 0 ? 'quarantined' : state,
     hostname: node.hostname,
     pid: node.pid,
     slots: node.slots,
     leases: node.leases.size,
     heartbeat_gap_ms_max: Math.round(node.heartbeatGapMsMax),
     joined_at: isoTime(node.joinedWallMs),
+    quarantines,
   };
 }
 

@@ -41,6 +41,8 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
     ...{ open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, order },
     failedTries: job.failedTries,
+    sick: [...job.sick],
+    health: [...job.health].map(([node, { blamed, score, elsewhere }]) => [node, [...blamed], score, elsewhere]),
     failures: job.failures,
     fileRows: [...job.fileRows.subarray(0, files)],
     custom: [...job.custom].sort(([a], [b]) => a - b),

@@ -20,6 +20,7 @@ export interface Outcome {
   /** Second attempts at stragglers, and leases that were asked back. */
   readonly twins: number;
   readonly recalls: number;
+  readonly quarantines: number;
 }
 
 const virtualMsMax = 6 * 3_600_000;
@@ -60,6 +61,7 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
     nodesLost: coordinator.counts.get('NodeLost') ?? 0,
     twins: coordinator.twins,
     recalls: coordinator.counts.get('LeaseRecalled') ?? 0,
+    quarantines: coordinator.counts.get('NodeQuarantined') ?? 0,
   };
 }
 
@@ -73,6 +75,7 @@ function simNodes(world: World, coordinator: SimCoordinator, { input, slowMs }: 
       name: `node-${index}`,
       slots: random.between(1, 3),
       slowMs: index === 0 ? slowMs : 0,
+      sickness: null,
     });
   });
   coordinator.watch(nodes);
@@ -170,4 +173,52 @@ export function runStalls(seed: number, mutation: Mutation = {}): StallOutcome {
   }
   world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
   return { nodesLost: coordinator.counts.get('NodeLost') ?? 0, state: coordinator.job?.state ?? 'gone', stalls };
+}
+
+export interface SickOutcome {
+  readonly faults: readonly string[];
+  readonly quarantines: number;
+  readonly failedTries: number;
+}
+
+/**
+ * One node fails whatever it gets, two are well: whoever crashes the coordinator meanwhile, no good file is given up, and
+ * the sick node is found.
+ */
+export function runSick(seed: number): SickOutcome {
+  const world = new World(seed);
+  const { random } = world;
+  const plan = planOf(seed);
+  const { settings } = plan.deployment;
+  // With one try there is nothing to forgive: the first mini-batch that the node fails is given up.
+  const triesMax = Math.max(2, settings.triesMax);
+  const deployment = { ...plan.deployment, settings: { ...settings, triesMax, instanceCountMax: null } };
+  const sick = { ...plan, deployment };
+  const coordinator = new SimCoordinator(world, sick);
+  const sickness = random.pick(['crash', 'hang', 'memory', 'disk'] as const);
+  const nodes = [0, 1, 2].map(
+    (index) =>
+      new SimNode({
+        ...{ world, coordinator, input: plan.input, slots: 2, slowMs: 0 },
+        name: `node-${index}`,
+        scoreMs: index === 0 ? [1, 50] : [20, 400],
+        sickness: index === 0 ? sickness : null,
+      }),
+  );
+  coordinator.watch(nodes.slice(1));
+  coordinator.start();
+  for (const node of nodes) world.after(random.between(0, 500), () => node.start());
+  if (random.chance(0.5))
+    world.after(random.between(1_000, 20_000), () => coordinator.killAtRecord(random.between(1, 60)));
+  const ended = world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
+  coordinator.checkReplay();
+  const expected = expectedOf(sick);
+  const { customBytes } = plan.input;
+  return {
+    faults: ended
+      ? judge({ coordinator, expected, customBytes, isCanceled: false })
+      : [...coordinator.faults, `the job has not ended: ${describe(coordinator)}`],
+    quarantines: coordinator.counts.get('NodeQuarantined') ?? 0,
+    failedTries: coordinator.job?.failedTries ?? 0,
+  };
 }

@@ -257,7 +257,11 @@ export class SimCoordinator {
   /** What a node was told to be committed is committed, under the very token. */
   #checkAcknowledged(ledger: Ledger): void {
     const batches = ledger.jobs.get(simJob)?.batches;
+    const failed = this.disk.journal.flatMap((event) => (event.kind === 'AttemptFailed' ? [event.token] : []));
+    // Results with other columns are taken back when their turn comes.
+    const withdrawn = new Set(failed.map(formatToken));
     for (const { batch, token } of this.#acknowledged) {
+      if (withdrawn.has(formatToken(token))) continue;
       const isKept = batches && batch < batches.count && formatToken(batches.token(batch)) === formatToken(token);
       if (!isKept) this.faults.push(`mini-batch ${batch} was acknowledged under ${formatToken(token)} and is lost`);
     }
@@ -276,7 +280,7 @@ export class SimCoordinator {
   /** A started lease ends by its own result or failure, or because its twin is committed. */
   #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
     const isScoring = this.#nodes.some((one) => one.name === node && one.isScoring(token));
-    if (isRevoked && isScoring && !this.#committed.has(batch))
+    if (isRevoked && isScoring && !this.#committed.has(batch) && !this.job?.sick.has(node))
       this.faults.push(`${node} is at mini-batch ${batch} and loses it`);
   }
 

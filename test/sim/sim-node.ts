@@ -20,11 +20,12 @@ import { Random, type World } from './world.ts';
 
 /** What happens when a file is scored. */
 export type FileFate =
-  'fine' | 'error' | 'crash' | 'hang' | 'memory' | 'hungry' | 'undecodable' | 'unreadable' | 'other-columns';
+  'fine' | 'disk' | 'error' | 'crash' | 'hang' | 'memory' | 'hungry' | 'undecodable' | 'unreadable' | 'other-columns';
 
 /** Code of each fate that ends an attempt. */
 const failureCodes: Partial<Record<FileFate, ErrorCode>> = {
   error: 'SCORER_FAILED',
+  disk: 'DISK_FULL',
   crash: 'SCORER_CRASHED',
   hang: 'SCORER_TIMEOUT',
   memory: 'SCORER_OUT_OF_MEMORY',
@@ -53,6 +54,8 @@ export interface SimNodeOptions {
   readonly scoreMs: readonly [number, number];
   /** What now and then an attempt on it takes instead; 0: never. */
   readonly slowMs: number;
+  /** How every attempt on it ends, whatever the files; null: as the files will have it. */
+  readonly sickness: FileFate | null;
 }
 
 interface Link extends SimLink {
@@ -371,13 +374,14 @@ export class SimNode {
     const isAlone = this.#state?.alone.has(work) === true;
     this.#checkAlone(slot, isAlone);
     const bad = staged.findIndex((file) => isDeadly(fateOf(file)) || (fateOf(file) === 'hungry' && !isAlone));
-    const fate = bad < 0 ? 'fine' : fateOf(staged[bad] as number);
+    const fate = this.#options.sickness ?? (bad < 0 ? 'fine' : fateOf(staged[bad] as number));
     if (fate !== 'fine') {
       const code = failureCodes[fate] ?? 'SCORER_TIMEOUT';
-      const failure = { code, message: `file ${staged[bad]} is poison`, detail: '' } as const;
+      const message = bad < 0 ? 'the machine is broken' : `file ${staged[bad]} is poison`;
+      const failure = { code, message, detail: '' } as const;
       // Not every scorer tells which file it was at.
       const fileIndex = this.#world.random.chance(0.5) ? bad : -1;
-      const isHostDead = fate !== 'error';
+      const isHostDead = fate !== 'error' && fate !== 'disk';
       this.#own(fate === 'hang' ? timeoutMs : tookMs, () =>
         this.#tell({
           kind: 'attempt-failed',
