@@ -23,8 +23,9 @@ export function failureEvents(
   const job = jobOf(ledger, lease.job);
   const cause = failureKind(failure.code);
   const ofNode = isOfNode(cause, failure.code);
-  // On a node under suspicion nothing uses up a try.
-  const kind = ofNode && isSuspect(ledger, job, lease.node, lease.batch) ? 'lost' : cause;
+  // On a node under suspicion nothing uses up a try; but what needs a node for itself is known to from the first time on.
+  const isTelling = cause !== 'memory' || lease.isAlone;
+  const kind = ofNode && isTelling && isSuspect(ledger, job, lease.node, lease.batch, at) ? 'lost' : cause;
   const quarantine = ofNode ? sickNodeEvents(ledger, job, lease, failure) : [];
   // Another attempt at it lives: this one counts, and what follows is the other's to decide.
   const isDouble = (job.holders.get(lease.batch)?.length ?? 0) > 1;

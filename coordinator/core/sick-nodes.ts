@@ -88,10 +88,12 @@ function forgive({ batches }: Job, batch: number, kind: FailureKind): void {
 
 /**
  * Whether what fails there now is taken to be its own fault, as long as another node can say: it has scored nothing of the
- * job while others have, or another mini-batch has just failed there alone.
+ * job while others have, or another mini-batch has just failed there alone. `at`: attended milliseconds.
  */
-export function isSuspect(ledger: Ledger, job: Job, node: NodeName, batch: number): boolean {
+export function isSuspect(ledger: Ledger, job: Job, node: NodeName, batch: number, at: number): boolean {
   const hasScored = (name: NodeName): boolean => job.nodeNames.includes(name);
+  // After a restart the others are about to come back.
+  if (!hasScored(node) && at < ledger.grantFrom) return job.nodeNames.length > 0;
   if (!hasScored(node)) return others(ledger, job, node).some(({ name }) => hasScored(name));
   const health = job.health.get(node);
   if (!health || health.elsewhere === 0) return false;

@@ -201,13 +201,20 @@ export function runSick(seed: number): SickOutcome {
       new SimNode({
         ...{ world, coordinator, input: plan.input, slots: 2, slowMs: 0 },
         name: `node-${index}`,
-        scoreMs: index === 0 ? [1, 50] : [20, 400],
+        scoreMs: index === 0 ? [1, 50] : [200, 2_000],
         sickness: index === 0 ? sickness : null,
       }),
   );
   coordinator.watch(nodes.slice(1));
   coordinator.start();
-  for (const node of nodes) world.after(random.between(0, 500), () => node.start());
+  const [first, ...well] = nodes as [SimNode, ...SimNode[]];
+  for (const node of well) world.after(random.between(0, 500), () => node.start());
+  // As long as nobody has scored anything, nobody can tell whose fault a failure is.
+  const startLast = (): void => {
+    if ((coordinator.job?.nodeNames.length ?? 0) >= 2) first.start();
+    else world.after(200, startLast);
+  };
+  startLast();
   if (random.chance(0.5))
     world.after(random.between(1_000, 20_000), () => coordinator.killAtRecord(random.between(1, 60)));
   const ended = world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
