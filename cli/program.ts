@@ -108,6 +108,7 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--state-dir <dir>', 'where jobs are kept (default: .batchmill)')
     .option('--insecure', 'serve a network without certificates')
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
+    .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/start.ts')).startCoordinatorCommand(context, flags),
@@ -126,6 +127,7 @@ function addWorker(program: Command, perform: Perform): void {
     .option('--name <name>', 'name of this worker node (default: the host name)')
     .option('--python <path>', 'interpreter for Python scripts (default: python3)')
     .option('--scratch-dir <dir>', 'folder for models and prefetched inputs')
+    .option('--spool-bytes <size>', 'results that may wait for the coordinator (default: 2GB)')
     .action(async (address: string, flags: WorkerFlags) => {
       await perform({}, async (context) =>
         (await import('./commands/start.ts')).joinWorkerCommand(context, address, flags),

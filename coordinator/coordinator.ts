@@ -13,6 +13,7 @@ import type { Token } from '../common/core/token.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
+import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import { startApi } from './api/server.ts';
@@ -26,6 +27,7 @@ import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { Loop } from './loop.ts';
 import { NodeDesk } from './node-desk.ts';
+import { DiskWatch } from './output/disk-watch.ts';
 import type { SegmentSink } from './output/segment-sink.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
 import { ResultStore } from './result-store.ts';
@@ -41,6 +43,8 @@ export interface CoordinatorOptions {
   readonly http: Address | null;
   /** Null: grows with the number of worker nodes. */
   readonly heartbeatMs: number | null;
+  /** Results that may wait for their turn; default {@link limits.stagingBytesMax}. */
+  readonly stagingBytesMax?: number;
   readonly log: Log;
   readonly clock: Clock;
   /** From 0 to below 1. */
@@ -82,7 +86,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { stateDir, log, clock, random } = options;
   const release = packageRelease();
   const joinToken = await readJoinToken(stateDir);
-  const ledger = newLedger({ heartbeatMs: options.heartbeatMs });
+  const ledger = newLedger(options);
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
 
@@ -213,7 +217,12 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
     jobs.failDamaged();
     await Promise.race([loop.durable(), ending.closed]);
-    const timers = startTimers(loop, feeds, clock, onFatal);
+    const diskWatch = new DiskWatch({
+      fileSystem: nodeFileSystem,
+      watched: () => [{ job: null, dir: stateDir }, ...jobs.outputDirs()],
+      onRoom: (job, failure) => jobs.roomChanged(job, failure),
+    });
+    const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     const server = await startClusterServer({ address: options.listen, backend: nodes, log });
     closers.push(async () => {
@@ -246,7 +255,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 type Close = () => Promise<void>;
 
 /** Looks at deadlines, and tells how much later than due it could. */
-function startTimers(loop: Loop, feeds: JobFeeds, clock: Clock, onFatal: (error: unknown) => void): { close: Close } {
+function startTimers(
+  loop: Loop,
+  feeds: JobFeeds,
+  diskWatch: DiskWatch,
+  clock: Clock,
+  onFatal: (error: unknown) => void,
+): { close: Close } {
   let last = clock.monotonic();
   const guarded = (work: () => void) => (): void => {
     try {
@@ -268,10 +283,19 @@ function startTimers(loop: Loop, feeds: JobFeeds, clock: Clock, onFatal: (error:
     guarded(() => feeds.progress()),
     limits.progressMs,
   );
+  // One look at a time: a network file system may take its time to answer.
+  let looking: Promise<void> | null = null;
+  const room = setInterval(() => {
+    looking ??= diskWatch
+      .look()
+      .catch(onFatal)
+      .finally(() => (looking = null));
+  }, limits.diskLookMs);
   return {
     close: async () => {
       clearInterval(tick);
       clearInterval(progress);
+      clearInterval(room);
     },
   };
 }

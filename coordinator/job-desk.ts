@@ -4,7 +4,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { BatchError } from '../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import { jobName, nodeName, type JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
@@ -35,6 +35,7 @@ import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import type { JobStory } from './logs/job-story.ts';
 import { listLogs } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
+import type { Watched } from './output/disk-watch.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName } from './output/output-names.ts';
@@ -92,6 +93,20 @@ export class JobDesk implements Backend {
     const job = this.#loop.ledger.jobs.get(name);
     const owner = job && jobs.findLast((other) => other.outputDir === job.outputDir);
     return job && owner === job ? job.outputDir : null;
+  }
+
+  /** Where jobs that are not sealed write to. */
+  outputDirs(): readonly Watched[] {
+    const jobs = [...this.#files.keys()].flatMap((name) => this.#loop.ledger.jobs.get(name) ?? []);
+    return jobs.filter((job) => !isFinal(job.state)).map((job) => ({ job: job.name, dir: job.outputDir }));
+  }
+
+  roomChanged(job: JobName | null, failure: Failure | null): void {
+    if (this.#stop.signal.aborted) return;
+    const { log } = this.#options;
+    if (failure) log.warn('nothing more is granted for want of room', { job, message: failure.message });
+    else log.info('there is room again', { job });
+    this.#loop.handle({ kind: 'room', job, failure });
   }
 
   /** The report of a job that has ended counts what nodes tell of it afterwards. */

@@ -5,7 +5,9 @@
 import { availableParallelism, homedir, hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
+import { limits } from '../core/limits.ts';
 import { parseAddress, requireLoopback, type Address } from './address.ts';
+import { memoryBytes } from './field-types.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -20,6 +22,8 @@ export interface CoordinatorSettings {
   readonly isInsecure: boolean;
   /** Null: grows with the number of worker nodes. */
   readonly heartbeatMs: number | null;
+  /** Results that may wait for their turn on the coordinator's disk. */
+  readonly stagingBytesMax: number;
 }
 
 /** What `worker join` runs with. */
@@ -33,6 +37,8 @@ export interface WorkerSettings {
   readonly python: string;
   /** Absolute; for models, code and prefetched inputs. */
   readonly scratchDir: string;
+  /** Results that may wait for the coordinator. */
+  readonly spoolBytesMax: number;
 }
 
 /** Values as commander gives them; `undefined` is "not given". */
@@ -42,6 +48,7 @@ export interface CoordinatorFlags {
   readonly stateDir?: string | undefined;
   readonly insecure?: boolean | undefined;
   readonly heartbeatInterval?: string | undefined;
+  readonly stagingBytes?: string | undefined;
 }
 
 export interface WorkerFlags {
@@ -50,6 +57,7 @@ export interface WorkerFlags {
   readonly name?: string | undefined;
   readonly python?: string | undefined;
   readonly scratchDir?: string | undefined;
+  readonly spoolBytes?: string | undefined;
 }
 
 /** @throws USAGE for a value of the wrong form, LISTEN_INSECURE for a network address without `--insecure` */
@@ -71,6 +79,7 @@ export function coordinatorSettings(
     heartbeatMs: pick('--heartbeat-interval', flags.heartbeatInterval, 'auto', (text, what) =>
       text === 'auto' ? null : asDurationMs(text, what),
     ),
+    stagingBytesMax: pick('--staging-bytes', flags.stagingBytes, String(limits.stagingBytesMax), asBytes),
   };
 }
 
@@ -88,6 +97,7 @@ export function workerSettings(
     name: pick('--name', flags.name, hostname(), asName),
     python: pythonSetting(flags.python, environment),
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
+    spoolBytesMax: pick('--spool-bytes', flags.spoolBytes, String(limits.spoolBytesMax), asBytes),
   };
 }
 
@@ -168,6 +178,15 @@ function asName(text: string, what: string): string {
   throw new BatchError(
     'USAGE',
     `${what}: wanted letters, digits, ".", "_" and "-", at most 128, found ${JSON.stringify(text)}`,
+  );
+}
+
+function asBytes(text: string, what: string): number {
+  const bytes = memoryBytes.safeParse(text);
+  if (bytes.success) return bytes.data;
+  throw new BatchError(
+    'USAGE',
+    `${what}: wanted a size such as 64GB or 512MB, at least 1MB, found ${JSON.stringify(text)}`,
   );
 }
 

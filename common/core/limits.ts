@@ -47,6 +47,17 @@ export const limits = {
   spoolMemoryBytesMax: 8_388_608,
   /** A staging segment is deleted when all its results have been copied; small enough to be freed soon. */
   stagingSegmentBytes: 67_108_864,
+  /** Results that wait for their turn, of all jobs: from here on only what they wait for is granted. A share of a common disk. */
+  stagingBytesMax: 68_719_476_736,
+  /** Results in memory that the disk has not taken yet: from here on nothing is granted. Far above what a disk is behind. */
+  placingBytesMax: 268_435_456,
+  /** Room on a disk below which nothing is granted; of a small disk this share of it. */
+  diskReserveBytes: 67_108_864,
+  diskReserveShare: 0.05,
+  /** Room is enough again when there is so much more than the reserve: a job must not stop and go. */
+  diskReserveAgain: 1.25,
+  /** Between two looks at the room on disks. */
+  diskLookMs: 1_000,
   /** Bytes that one copy from staging to output moves before others get a turn. */
   copyBytesMax: 8_388_608,
   /** Results that one copy moves: its journal record names each of them. */
@@ -252,8 +263,10 @@ export const limits = {
   hostLogBytesMax: 67_108_864,
   /** Jobs whose logs a node keeps, the newest. */
   jobLogsKept: 100,
-  /** Results that wait for their commit on a node; above this it starts no mini-batch until some are durable. */
+  /** Results that wait in a node's memory for their commit; above this it starts no mini-batch until some are durable. */
   heldResultBytesMax: 536_870_912,
+  /** The same of all that wait, on its disk too. */
+  spoolBytesMax: 2_147_483_648,
   heldResultsMax: 4_096,
   /** A slot keeps the host that it has while a mini-batch of another job waits, but not longer than this. */
   hostAffinityMs: 10_000,

@@ -88,5 +88,7 @@ export type Command =
   | { readonly kind: 'copied'; readonly job: JobName }
   /** Output or journal cannot be written to for want of space, or (null) can again. */
   | { readonly kind: 'stall'; readonly job: JobName | null; readonly failure: Failure | null }
+  /** Little room is left on the disk of the output or (job null) of the state directory, or (failure null) enough again. */
+  | { readonly kind: 'room'; readonly job: JobName | null; readonly failure: Failure | null }
   /** Time passes. `stallMs`: how much later than due this tick came. */
   | { readonly kind: 'tick'; readonly stallMs: number; readonly wallMs: number };

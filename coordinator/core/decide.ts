@@ -90,6 +90,9 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return copied(ledger, command);
     case 'stall':
       return stall(ledger, command);
+    case 'room':
+      if (command.job !== null && !ledger.jobs.has(command.job)) return [];
+      return [{ kind: 'RoomChanged', job: command.job, failure: command.failure }];
     case 'tick':
       return tick(ledger, command, now);
     default:

@@ -179,6 +179,8 @@ export type VolatileEvent =
   | { readonly kind: 'HostFailed'; readonly job: JobName; readonly node: NodeName; readonly failure: Failure }
   | { readonly kind: 'NodePrepares'; readonly job: JobName; readonly node: NodeName; readonly text: string }
   | { readonly kind: 'Stalled'; readonly job: JobName | null; readonly failure: Failure | null }
+  /** Little room is left on a disk, or (null) enough again. */
+  | { readonly kind: 'RoomChanged'; readonly job: JobName | null; readonly failure: Failure | null }
   | { readonly kind: 'TimeStalled'; readonly byMs: number }
   | { readonly kind: 'GrantsHeld'; readonly until: number };
 

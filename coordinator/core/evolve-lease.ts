@@ -4,12 +4,12 @@ import { noteSplit } from './broken-scorer.ts';
 import { setCredit } from './evolve-node.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
-import { bytesPlace, findLease, jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+import { bytesPlace, findLease, jobOf, leaseOf, nodeOf, wantOfRoom, type Job, type Ledger } from './ledger.ts';
 
 /** A job may be leased from while it lists or runs, has something pending and a place to put results. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
   const isOpen = job.state === 'Preparing' || job.state === 'Running';
-  if (isOpen && !job.pending.isEmpty && (job.stall ?? ledger.stall) === null) ledger.runnable.add(job.name);
+  if (isOpen && !job.pending.isEmpty && wantOfRoom(ledger, job) === null) ledger.runnable.add(job.name);
   else ledger.runnable.delete(job.name);
 }
 
@@ -56,7 +56,11 @@ export function endLease(ledger: Ledger, job: Job, counter: number, epoch: numbe
   const lease = epoch === ledger.epoch ? ledger.leases.get(counter) : undefined;
   if (!lease) return;
   ledger.leases.delete(counter);
-  if (lease.placed) countDown(job.placing, bytesPlace(lease.placed).segment);
+  if (lease.placed) {
+    const { segment, length } = bytesPlace(lease.placed);
+    countDown(job.placing, segment);
+    if (lease.uploadSegment === null) ledger.placingBytes -= length;
+  }
   ledger.nodes.get(lease.node)?.leases.delete(counter);
   countDown(job.nodes, lease.node);
   const others = (job.holders.get(lease.batch) ?? []).filter((other) => other !== counter);

@@ -7,6 +7,7 @@ import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import { bytesPlace, findLease, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
 
@@ -23,6 +24,7 @@ export function placed(ledger: Ledger, event: EventOf<'ResultPlaced'>): void {
   const lease = leaseOf(ledger, event.token.counter);
   const place = bytesPlace(event.placed);
   lease.placed = event.placed;
+  if (lease.uploadSegment === null) ledger.placingBytes += place.length;
   job.batches.setState(lease.batch, 'placed');
   if (place.segment === outputSegment) {
     job.outputEnd = place.offset + place.length;
@@ -68,6 +70,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     if (job.cursor === batch) moveCursorPast(job, batch);
   } else if (place.segment > outputSegment) {
     countUp(job.segments, place.segment);
+    noteStaged(ledger, job, batch, place.length);
     job.stagingSegment = Math.max(job.stagingSegment, place.segment);
   }
   if (custom) {
@@ -119,11 +122,14 @@ export function copyStarted(job: Job, event: EventOf<'CopyStarted'>): void {
   moveCursorPast(job, last);
 }
 
-export function appended(job: Job, event: EventOf<'Appended'>): void {
+export function appended(ledger: Ledger, job: Job, event: EventOf<'Appended'>): void {
   let offset = event.offset;
   for (const batch of event.batches) {
     const place = job.batches.place(batch);
-    if (place.segment > outputSegment) countDown(job.segments, place.segment);
+    if (place.segment > outputSegment) {
+      countDown(job.segments, place.segment);
+      noteUnstaged(ledger, job, place.length);
+    }
     job.batches.setPlace(batch, { ...place, segment: outputSegment, offset });
     offset += place.length;
     if (job.cursor === batch) moveCursorPast(job, batch);
@@ -136,7 +142,7 @@ export function appended(job: Job, event: EventOf<'Appended'>): void {
 export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): void {
   const job = jobOf(ledger, event.job);
   endLease(ledger, job, event.token.counter, event.token.epoch);
-  if (job.batches.state(event.batch) === 'committed') withdraw(job, event.batch);
+  if (job.batches.state(event.batch) === 'committed') withdraw(ledger, job, event.batch);
   job.failedTries += 1;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
@@ -172,7 +178,7 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
 }
 
 /** Takes back what `committed` has counted, of a result whose rows are not in the output. */
-function withdraw(job: Job, batch: number): void {
+function withdraw(ledger: Ledger, job: Job, batch: number): void {
   const { batches, failures } = job;
   const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
   const own = failures.filter((failure) => failure.first >= first && failure.first < first + count);
@@ -185,14 +191,18 @@ function withdraw(job: Job, batch: number): void {
   job.rows -= rows;
   job.committed -= 1;
   job.open += 1;
-  countDown(job.segments, batches.place(batch).segment);
+  const place = batches.place(batch);
+  countDown(job.segments, place.segment);
+  if (place.segment > outputSegment) noteUnstaged(ledger, job, place.length);
   releaseCustom(job, batch);
   batches.setPlace(batch, noPlace);
 }
 
 /** What is sealed is in the output folder, and its staged copy goes. */
-export function sealed(job: Job): void {
+export function sealed(ledger: Ledger, job: Job): void {
   job.isSealed = true;
+  // Of a job that was broken off, what waited goes with the staging folder.
+  noteUnstaged(ledger, job, job.stagedBytes);
   for (const batch of [...job.custom.keys()]) releaseCustom(job, batch);
 }
 

@@ -54,7 +54,7 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'JobStateChanged':
       return stateChanged(ledger, event);
     case 'JobSealed':
-      return sealed(jobOf(ledger, event.job));
+      return sealed(ledger, jobOf(ledger, event.job));
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;
@@ -63,7 +63,7 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'Committed':
       return committed(ledger, event);
     case 'Appended':
-      return appended(jobOf(ledger, event.job), event);
+      return appended(ledger, jobOf(ledger, event.job), event);
     case 'AttemptFailed':
       return attemptFailed(ledger, event);
     case 'Split':
@@ -101,6 +101,8 @@ export function evolve(ledger: Ledger, event: Event): void {
       return;
     case 'Stalled':
       return stalled(ledger, event);
+    case 'RoomChanged':
+      return roomChanged(ledger, event);
     case 'TimeStalled':
       ledger.stallMs += event.byMs;
       return;
@@ -146,6 +148,8 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   ledger.leases.clear();
   ledger.nodes.clear();
   ledger.hungry.clear();
+  ledger.placingBytes = 0;
+  ledger.shortage = null;
   for (const job of ledger.jobs.values()) {
     job.leased = 0;
     job.nodes.clear();
@@ -154,6 +158,7 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
     job.avoided.clear();
     job.copy = null;
     job.stall = null;
+    job.shortage = null;
     job.outputEnd = job.outputCommitted;
     job.stagingEnd = Number.POSITIVE_INFINITY;
     if (isFinal(job.state)) continue;
@@ -218,5 +223,11 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
 function stalled(ledger: Ledger, event: EventOf<'Stalled'>): void {
   if (event.job === null) ledger.stall = event.failure;
   else jobOf(ledger, event.job).stall = event.failure;
+  for (const job of ledger.jobs.values()) refreshRunnable(ledger, job);
+}
+
+function roomChanged(ledger: Ledger, event: EventOf<'RoomChanged'>): void {
+  if (event.job === null) ledger.shortage = event.failure;
+  else jobOf(ledger, event.job).shortage = event.failure;
   for (const job of ledger.jobs.values()) refreshRunnable(ledger, job);
 }

@@ -32,6 +32,13 @@ export interface Ledger {
   readonly hungry: Set<NodeName>;
   /** Jobs with something to lease, in order of submission. */
   readonly runnable: Set<JobName>;
+  /** Of committed results that wait for their turn, of all jobs; and from where on only what they wait for is granted. */
+  stagedBytes: number;
+  readonly stagingBytesMax: number;
+  /** Of results in memory on their way to the disk. Not durable. */
+  placingBytes: number;
+  /** There is little room left on the disk of the state directory; nothing is granted meanwhile. Not durable. */
+  shortage: Failure | null;
   /** The journal cannot be written to for want of space; nothing is granted meanwhile. Not durable. */
   stall: Failure | null;
   /** Sum of the stalls so far. */
@@ -54,6 +61,8 @@ export interface Job {
   isSealed: boolean;
   /** The job's own output cannot be written to for want of space; nothing of it is granted meanwhile. Not durable. */
   stall: Failure | null;
+  /** There is little room left on the output's disk; nothing of it is granted meanwhile. Not durable. */
+  shortage: Failure | null;
 
   /** Listing. */
   isListed: boolean;
@@ -86,6 +95,9 @@ export interface Job {
   copy: Copy | null;
   stagingSegment: number;
   stagingEnd: number;
+  /** Rows that wait in staging segments for their turn: their bytes, and the highest ordinal among them; −1 without any. */
+  stagedBytes: number;
+  stagedTo: number;
   /** What still lies in a staging segment: rows that wait for their turn, custom files until the job is sealed. */
   readonly segments: Map<number, number>;
   /** Results that are being written to a staging segment and are not committed yet. Not durable. */
@@ -204,7 +216,7 @@ export interface Node {
   readonly preparations: Map<JobName, string>;
 }
 
-export function newLedger(options: { readonly heartbeatMs: number | null }): Ledger {
+export function newLedger(options: { readonly heartbeatMs: number | null; readonly stagingBytesMax?: number }): Ledger {
   return {
     epoch: 0,
     grants: 0,
@@ -213,6 +225,10 @@ export function newLedger(options: { readonly heartbeatMs: number | null }): Led
     leases: new Map(),
     hungry: new Set(),
     runnable: new Set(),
+    stagedBytes: 0,
+    stagingBytesMax: options.stagingBytesMax ?? limits.stagingBytesMax,
+    placingBytes: 0,
+    shortage: null,
     stall: null,
     stallMs: 0,
     grantFrom: 0,
@@ -240,6 +256,7 @@ export function newJob(submitted: {
     error: null,
     isSealed: false,
     stall: null,
+    shortage: null,
     isListed: false,
     chunks: 0,
     files: 0,
@@ -260,6 +277,8 @@ export function newJob(submitted: {
     copy: null,
     stagingSegment: outputSegment,
     stagingEnd: 0,
+    stagedBytes: 0,
+    stagedTo: -1,
     segments: new Map(),
     placing: new Map(),
     custom: new Map(),
@@ -283,6 +302,11 @@ export function newJob(submitted: {
     sick: new Map(),
     runTimes: new RunTimes(),
   };
+}
+
+/** Why nothing of the job is granted for want of room; null when there is some. */
+export function wantOfRoom(ledger: Ledger, job: Job): Failure | null {
+  return job.stall ?? ledger.stall ?? job.shortage ?? ledger.shortage;
 }
 
 /** Where all bytes of a result go; segment −1 when it has none. */

@@ -1,7 +1,9 @@
 /** Who gets what next. */
+import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { attended, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
+import { isWithinWindow } from './staging-window.ts';
 
 /**
  * The next lease to grant, or undefined when nothing fits. Jobs in order of submission, each from the head of its input
@@ -11,7 +13,8 @@ import type { Event } from './events.ts';
 export function nextGrant(ledger: Ledger, now: number): Event | undefined {
   if (ledger.hungry.size === 0 || ledger.runnable.size === 0) return undefined;
   const at = attended(ledger, now);
-  if (at < ledger.grantFrom) return undefined;
+  // What comes faster than the disk takes it would fill the memory.
+  if (at < ledger.grantFrom || ledger.placingBytes > limits.placingBytesMax) return undefined;
   for (const name of ledger.runnable) {
     const job = ledger.jobs.get(name);
     if (!job) continue;
@@ -19,7 +22,7 @@ export function nextGrant(ledger: Ledger, now: number): Event | undefined {
       const node = ledger.nodes.get(nodeName);
       if (!node || !isAllowed(job, node)) continue;
       const batch = batchFor(ledger, job, nodeName, at);
-      if (batch === undefined) continue;
+      if (batch === undefined || !isWithinWindow(ledger, job, batch)) continue;
       const token = { epoch: ledger.epoch, counter: ledger.grants + 1 };
       return { kind: 'LeaseGranted', job: name, batch, node: nodeName, token, at };
     }

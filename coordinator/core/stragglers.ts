@@ -6,7 +6,7 @@
 import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import type { Event } from './events.ts';
-import type { Job, Ledger, Lease, Node } from './ledger.ts';
+import { wantOfRoom, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
 import { isAllowed } from './schedule.ts';
 
 /** What a node has to do. */
@@ -24,7 +24,8 @@ interface Load {
 
 /** `at`: attended milliseconds. */
 export function tailEvents(ledger: Ledger, at: number): readonly Event[] {
-  const isQuiet = ledger.runnable.size === 0 && ledger.stall === null && at >= ledger.grantFrom;
+  const isQuiet =
+    ledger.runnable.size === 0 && ledger.stall === null && ledger.shortage === null && at >= ledger.grantFrom;
   if (!isQuiet || ledger.hungry.size === 0 || ledger.leases.size === 0) return [];
   const idle = [...ledger.hungry].flatMap((name) => {
     const node = ledger.nodes.get(name);
@@ -107,15 +108,15 @@ function speculations(ledger: Ledger, idle: readonly Load[], at: number): readon
 /** A mini-batch that ran out of memory before needs its node for itself, which is more than an idle slot. */
 function isStraggler(ledger: Ledger, { job: name, batch, startedAt, placed, hasTwin }: Lease, at: number): boolean {
   const job = ledger.jobs.get(name);
-  if (!job || startedAt === null || placed || hasTwin || !isAtTail(job)) return false;
+  if (!job || startedAt === null || placed || hasTwin || !isAtTail(ledger, job)) return false;
   const medianMs = job.runTimes.medianMs;
   if (medianMs === null || job.batches.memoryFailures(batch) > 0) return false;
   return at - startedAt > Math.max(limits.speculationRunMsMin, limits.speculationMedians * medianMs);
 }
 
-function isAtTail(job: Job): boolean {
+function isAtTail(ledger: Ledger, job: Job): boolean {
   const isDoneEnough = job.total - job.open >= limits.speculationDoneMin * job.total;
-  return job.isListed && job.stall === null && isDoneEnough && maySpeculate(job);
+  return job.isListed && wantOfRoom(ledger, job) === null && isDoneEnough && maySpeculate(job);
 }
 
 /** Whether the node of an idle slot may score it too. */

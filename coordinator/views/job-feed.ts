@@ -201,6 +201,7 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
     case 'ResultPlaced':
     case 'CopyStarted':
     case 'Stalled':
+    case 'RoomChanged':
     case 'EpochBegan':
     case 'NodeJoined':
     case 'NodeConnected':

@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobView, NodeView } from '../api/backend.ts';
-import type { Job, Ledger, Node } from '../core/ledger.ts';
+import { wantOfRoom, type Job, type Ledger, type Node } from '../core/ledger.ts';
+import { isWithinWindow } from '../core/staging-window.ts';
 
 export function jobView(ledger: Ledger, job: Job): JobView {
   const { outputAction, outputFileName } = job.deployment.settings;
@@ -46,7 +47,7 @@ function outputFile(job: Job, name: string): string {
 /** Why a job that has not ended does not go on; null when it does. */
 export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (isFinal(job.state)) return null;
-  const stall = job.stall ?? ledger.stall;
+  const stall = wantOfRoom(ledger, job);
   if (stall) return `paused: ${stall.message}`;
   if (job.state === 'Finalizing') return null;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
@@ -57,11 +58,20 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   }
   const preparing = preparationOf(ledger, job);
   if (preparing !== null) return preparing;
+  if (isHeldBack(ledger, job)) {
+    const staged = `${ledger.stagedBytes} bytes of results wait for their turn, ${ledger.stagingBytesMax} may`;
+    return `${staged}: only what they wait for is scored (\`coordinator start --staging-bytes\`)`;
+  }
   if (job.leased > 0) return null;
   if (job.files === 0 && !job.isListed) return 'the input is being listed';
   if (!job.pending.isEmpty) return 'every slot is busy with other work';
   if (job.waiting.size > 0) return `${job.waiting.size} mini-batches failed and are tried again after a pause`;
   return null;
+}
+
+function isHeldBack(ledger: Ledger, job: Job): boolean {
+  const next = job.pending.peek();
+  return next !== undefined && !isWithinWindow(ledger, job, next);
 }
 
 /** What all nodes that hold leases of the job are still preparing, in the words of the first; null when one scores. */

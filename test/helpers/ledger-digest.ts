@@ -41,6 +41,7 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
     ...{ open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, order },
     failedTries: job.failedTries,
+    staged: [job.stagedBytes, job.stagedTo],
     sick: [...job.sick],
     health: [...job.health].map(([node, { blamed, score, elsewhere }]) => [node, [...blamed], score, elsewhere]),
     failures: job.failures,

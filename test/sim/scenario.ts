@@ -20,6 +20,7 @@ export interface Outcome {
   /** Second attempts at stragglers, and leases that were asked back. */
   readonly twins: number;
   readonly recalls: number;
+  readonly heldBack: number;
   readonly quarantines: number;
 }
 
@@ -60,6 +61,7 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
     messages: nodes.reduce((sum, node) => sum + node.sent, 0),
     nodesLost: coordinator.counts.get('NodeLost') ?? 0,
     twins: coordinator.twins,
+    heldBack: coordinator.heldBack,
     recalls: coordinator.counts.get('LeaseRecalled') ?? 0,
     quarantines: coordinator.counts.get('NodeQuarantined') ?? 0,
   };

@@ -19,7 +19,7 @@ import type { Command } from '../../coordinator/core/commands.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
 import { isDurable, type DurableEvent, type Event, type EventOf } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
-import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { newLedger, wantOfRoom, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
 import { nodeCommands } from '../../coordinator/core/node-commands.ts';
 import { Reactor } from '../../coordinator/core/reactor.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
@@ -56,6 +56,7 @@ export interface SimHolder {
 export interface SimJob {
   readonly files: number;
   readonly deployment: Deployment;
+  readonly stagingBytesMax: number;
 }
 
 /** What survives a crash. */
@@ -127,6 +128,8 @@ export class SimCoordinator {
   starts = 0;
   /** Mini-batches that had a second attempt beside the first. */
   twins = 0;
+  /** Grants while the window of staged results was full. */
+  heldBack = 0;
   #nodes: readonly SimHolder[] = [];
   /** Mini-batches that were committed once, even if that was taken back. */
   readonly #committed = new Set<number>();
@@ -151,7 +154,7 @@ export class SimCoordinator {
   }
 
   start(): void {
-    const ledger = newLedger({ heartbeatMs: 5_000 });
+    const ledger = newLedger({ heartbeatMs: 5_000, stagingBytesMax: this.#work.stagingBytesMax });
     for (const event of this.disk.journal) evolve(ledger, event);
     this.#checkAcknowledged(ledger);
     this.#life += 1;
@@ -222,10 +225,13 @@ export class SimCoordinator {
   /** The disk is full, and has room again later. */
   fillDisk(ms: number): void {
     const failure = new BatchError('DISK_FULL', 'no room').toFailure();
+    const job = this.#world.random.chance(0.5) ? simJob : null;
     this.#own(0, () => {
       this.#world.say(`the disk is full for ${ms} ms`);
-      this.#handle({ kind: 'stall', job: null, failure });
+      this.#handle({ kind: 'room', job, failure });
+      this.#own(5, () => this.#handle({ kind: 'stall', job: null, failure }));
       this.#own(ms, () => this.#handle({ kind: 'stall', job: null, failure: null }));
+      this.#own(ms + 50, () => this.#handle({ kind: 'room', job, failure: null }));
     });
   }
 
@@ -282,6 +288,20 @@ export class SimCoordinator {
     const isScoring = this.#nodes.some((one) => one.name === node && one.isScoring(token));
     if (isRevoked && isScoring && !this.#committed.has(batch) && !this.job?.sick.has(node))
       this.faults.push(`${node} is at mini-batch ${batch} and loses it`);
+  }
+
+  /** Beyond the window, only what staged results wait for: the head of the order, or what comes before one of them. */
+  #checkWindow(token: Token): void {
+    const { job } = this;
+    const ledger = this.#reactor?.ledger;
+    const lease = ledger?.leases.get(token.counter);
+    if (!job || !ledger || !lease || ledger.stagedBytes < ledger.stagingBytesMax) return;
+    this.heldBack += 1;
+    let isAwaited = lease.batch === job.cursor;
+    for (let batch = job.batches.next(lease.batch); batch !== noBatch && !isAwaited; batch = job.batches.next(batch)) {
+      isAwaited = job.batches.state(batch) === 'committed' && job.batches.place(batch).segment > 0;
+    }
+    if (!isAwaited) this.faults.push(`mini-batch ${lease.batch} was granted beyond the window`);
   }
 
   /** At most two attempts at one mini-batch, on different nodes. */
@@ -485,7 +505,9 @@ export class SimCoordinator {
       case 'grant': {
         this.#remember(effect.token);
         this.#checkHolders(effect.token);
-        if (this.job?.stall) this.faults.push('a lease was granted while there is no place for its result');
+        this.#checkWindow(effect.token);
+        if (this.job && wantOfRoom(this.#reactor?.ledger as Ledger, this.job))
+          this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,
           sizeBytes: 10,

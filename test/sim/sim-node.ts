@@ -6,6 +6,7 @@ import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { emptyNodeMessage, type CoordinatorMessage, type NodeMessage } from '../../common/core/cluster-messages.ts';
+import { limits } from '../../common/core/limits.ts';
 import { incarnation, monotonicMs, nodeName, type NodeName } from '../../common/core/ids.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
@@ -114,7 +115,11 @@ export class SimNode {
   start(): void {
     this.#life += 1;
     this.#starts += 1;
-    this.#state = newWorkerState({ slots: this.#options.slots, joinMsMax: 3_600_000 });
+    this.#state = newWorkerState({
+      slots: this.#options.slots,
+      joinMsMax: 3_600_000,
+      spoolBytesMax: limits.spoolBytesMax,
+    });
     this.#world.say(`${this.name} starts`);
     this.#tell({ kind: 'begin' });
   }

@@ -11,6 +11,8 @@ export interface SimPlan {
   readonly deployment: Deployment;
   /** What attempts on the first node take now and then, far longer than all others; 0: never. */
   readonly slowMs: number;
+  /** Results that may wait for their turn. */
+  readonly stagingBytesMax: number;
 }
 
 /** What the job must come to unless it is canceled. */
@@ -36,7 +38,8 @@ export function planOf(seed: number): SimPlan {
   const deployment = simDeployment(random);
   const input = poisonedInput(random, files, deployment.settings.isolation === 'mini_batch');
   const slowMs = random.chance(0.4) ? random.pick([20_000, 45_000, 120_000]) : 0;
-  return { files, deployment, input, slowMs };
+  const stagingBytesMax = random.pick([limits.stagingBytesMax, 1_000, 1_000_000, 10_000_000]);
+  return { files, deployment, input, slowMs, stagingBytesMax };
 }
 
 export function simDeployment(random: Random): Deployment {
