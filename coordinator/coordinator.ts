@@ -112,6 +112,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     publish: (event) => {
       story.publish(event);
       feeds.publish(event);
+      if (event.kind === 'NodeForgotten') nodes.forget(event.node);
     },
   });
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));

@@ -195,6 +195,10 @@ export const limits = {
   /** A client that waits for a job outlives a coordinator that is away for this long. */
   clientReconnectMsTotal: 60_000,
 
+  /** Jobs that have ended of which lines and sizes of logs are kept in memory, the newest. */
+  endedJobsRemembered: 64,
+  /** Given-up files of a job that keep their traceback in memory; the others keep code and message. */
+  failureDetailsKept: 1_000,
   /** Lines of a job that a late follower still gets. */
   jobEventsKept: 1_000,
   /** Between two looks at deadlines, and the lateness of one that counts as a stall. */

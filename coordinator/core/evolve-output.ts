@@ -1,5 +1,6 @@
 /** What results do to the ledger: places, commits, copies, and the cursor of the output. Called by `evolve` alone. */
 import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
 import { clearSuspicion, noteFailure } from './broken-scorer.ts';
@@ -9,7 +10,16 @@ import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
 import { noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
-import { bytesPlace, findLease, jobOf, leaseOf, unknownRows, type Job, type Ledger } from './ledger.ts';
+import {
+  bytesPlace,
+  findLease,
+  jobOf,
+  leaseOf,
+  unknownRows,
+  type FailedFile,
+  type Job,
+  type Ledger,
+} from './ledger.ts';
 
 export function schemaFixed(job: Job, schema: number): void {
   job.schema = schema;
@@ -95,16 +105,23 @@ function recordFiles(job: Job, event: EventOf<'Committed'>): void {
     job.fileRows.set(event.fileRows, first);
   }
   for (const { index, failure } of event.failed) {
-    job.failures.push({ first: first + index, count: 1, failure, node: event.node, tries: 1, circumstances: null });
+    addFailed(job, { first: first + index, count: 1, failure, node: event.node, tries: 1, circumstances: null });
   }
   if (event.missing > 0) {
     const message = `the mini-batch has ${count} files and returned ${event.rows} rows`;
     const failure = { code: 'SCORER_OUTPUT_INVALID', message, detail: '' } as const;
-    job.failures.push({ first, count, failure, node: event.node, tries: 1, circumstances: null });
+    addFailed(job, { first, count, failure, node: event.node, tries: 1, circumstances: null });
   }
   const failed = event.failed.length + event.missing;
   job.failedFiles += failed;
   job.scoredFiles += count - failed;
+}
+
+/** A million files that fail alike must not keep a million tracebacks. */
+function addFailed(job: Job, failed: FailedFile): void {
+  const { failure } = failed;
+  const isMany = job.failures.length >= limits.failureDetailsKept && failure.detail !== '';
+  job.failures.push(isMany ? { ...failed, failure: { ...failure, detail: '' } } : failed);
 }
 
 function growFileRows(job: Job, files: number): void {
@@ -165,7 +182,7 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
   job.open -= 1;
   job.batches.setState(batch, 'quarantined');
   job.failedFiles += count;
-  job.failures.push({
+  addFailed(job, {
     first: job.batches.first(batch),
     count,
     failure: event.failure,

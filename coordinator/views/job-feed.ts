@@ -27,6 +27,8 @@ export class JobFeeds {
   readonly #feeds = new Map<JobName, Feed>();
 
   readonly #onTold: (event: JobEvent) => void;
+  /** Jobs that have ended and have a feed, the one that ended first in front. */
+  readonly #ended = new Set<JobName>();
 
   /** `onTold` hears every line, followed or not. */
   constructor(options: {
@@ -48,6 +50,7 @@ export class JobFeeds {
     const line = describe(job, event);
     if (line) this.#tell(job, line.kind, line.message);
     else this.#feed(event.job).isDirty = true;
+    if (event.kind === 'JobSealed') this.#forgetOldest(event.job);
   }
 
   /** Tells what has moved since the last call, and why a job does not. */
@@ -92,6 +95,21 @@ export class JobFeeds {
   /** Live followers of all jobs. */
   get followers(): number {
     return [...this.#feeds.values()].reduce((sum, feed) => sum + feed.listeners.size, 0);
+  }
+
+  /** Jobs whose lines are kept. */
+  get jobs(): number {
+    return this.#feeds.size;
+  }
+
+  /** Whoever asks for a job that ended long ago is told where it stands, as after a restart. */
+  #forgetOldest(name: JobName): void {
+    this.#ended.add(name);
+    for (const oldest of this.#ended) {
+      if (this.#ended.size <= limits.endedJobsRemembered) return;
+      this.#ended.delete(oldest);
+      this.#feeds.delete(oldest);
+    }
   }
 
   #feed(name: JobName): Feed {

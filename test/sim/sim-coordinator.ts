@@ -38,6 +38,10 @@ export interface Mutation {
   readonly noSync?: boolean;
   /** A stall of the coordinator is not taken off the leases. */
   readonly noStallRule?: boolean;
+  /** Results may run ahead of their turn without end. */
+  readonly noWindow?: boolean;
+  /** Nobody remembers that a straggler has a second attempt. */
+  readonly thirdAttempt?: boolean;
 }
 
 /** The coordinator's end of a control stream. */
@@ -154,7 +158,10 @@ export class SimCoordinator {
   }
 
   start(): void {
-    const ledger = newLedger({ heartbeatMs: 5_000, stagingBytesMax: this.#work.stagingBytesMax });
+    const ledger = newLedger({
+      heartbeatMs: 5_000,
+      stagingBytesMax: this.#mutation.noWindow ? Infinity : this.#work.stagingBytesMax,
+    });
     for (const event of this.disk.journal) evolve(ledger, event);
     this.#checkAcknowledged(ledger);
     this.#life += 1;
@@ -295,7 +302,7 @@ export class SimCoordinator {
     const { job } = this;
     const ledger = this.#reactor?.ledger;
     const lease = ledger?.leases.get(token.counter);
-    if (!job || !ledger || !lease || ledger.stagedBytes < ledger.stagingBytesMax) return;
+    if (!job || !ledger || !lease || ledger.stagedBytes < this.#work.stagingBytesMax) return;
     this.heldBack += 1;
     let isAwaited = lease.batch === job.cursor;
     for (let batch = job.batches.next(lease.batch); batch !== noBatch && !isAwaited; batch = job.batches.next(batch)) {
@@ -428,6 +435,7 @@ export class SimCoordinator {
   }
 
   #handle(command: Command): void {
+    if (this.#mutation.thirdAttempt) for (const lease of this.ledger?.leases.values() ?? []) lease.hasTwin = false;
     this.#reactor?.handle(command, this.#world.now, 0);
   }
 
