@@ -4,7 +4,14 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'fast', include: ['test/tidy.test.ts', 'test/unit/**/*.test.ts', 'test/sim/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'fast',
+          include: ['test/tidy.test.ts', 'test/unit/**/*.test.ts', 'test/sim/**/*.test.ts'],
+          // A busy machine is no failure.
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           name: 'integration',

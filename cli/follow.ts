@@ -48,14 +48,18 @@ export async function followJob(options: FollowOptions): Promise<JobView | null>
   return null;
 }
 
-interface Patience {
+export interface Patience {
   /** Something was heard: all is well again. */
   renew(): void;
   /** Waits a little longer each time. @throws the error when it has waited long enough */
   wait(error: BatchError): Promise<void>;
 }
 
-function createPatience({ delay, signal, onBreak }: FollowOptions): Patience {
+export function createPatience({
+  delay,
+  signal,
+  onBreak,
+}: Pick<FollowOptions, 'delay' | 'signal' | 'onBreak'>): Patience {
   let waitedMs = 0;
   let nextMs: number = limits.reconnectMsMin;
   return {

@@ -1,7 +1,9 @@
 /** Jobs, nodes and files in words and columns. */
 import type { LocalDeployment } from '../common/core/deployment.ts';
 import { unreachable } from '../common/core/invariant.ts';
-import type { JobEvent, JobView, NodeView } from '../coordinator/api/backend.ts';
+import type { JobEvent, JobView, LastFailureView, NodeView } from '../coordinator/api/backend.ts';
+import type { CircumstancesView } from '../coordinator/views/circumstances.ts';
+import { missingText } from '../coordinator/views/job-view.ts';
 import { environmentText } from './config-text.ts';
 import type { Column } from './table.ts';
 
@@ -19,6 +21,8 @@ export const jobColumns: readonly Column<JobView>[] = [
 export const jobSheet: readonly Column<JobView>[] = [
   ...jobColumns,
   { title: 'waiting', value: (job) => job.waiting },
+  { title: 'no result', value: (job) => (job.files.missing > 0 ? missingText(job.files.missing) : null) },
+  { title: 'last failure', value: (job) => job.last_failure && lastFailureText(job.last_failure) },
   { title: 'skipped', value: (job) => job.files.skipped || null },
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
@@ -90,7 +94,26 @@ export function fateText(job: JobView): string {
   const files = `${job.files.scored} of ${job.files.total} files, ${job.rows} rows`;
   const failed = job.files.failed > 0 ? `; ${job.files.failed} failed, see _errors.jsonl` : '';
   const where = job.status === 'Completed' ? ` in ${job.output_file ?? job.output_path}` : '';
-  return `${job.name} ${job.status}: ${files}${where}${failed}`;
+  const missing = job.files.missing > 0 ? `; ${missingText(job.files.missing)}` : '';
+  return `${job.name} ${job.status}: ${files}${where}${failed}${missing}`;
+}
+
+/** `file 299 on node-1: SCORER_TIMEOUT: run() took … (tried 4 times, 2.0 s)` */
+function lastFailureText(failure: LastFailureView): string {
+  const { first, count, code, message, node } = failure;
+  const files = count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`;
+  return `${files}${node === null ? '' : ` on ${node}`}: ${code}: ${message} (${attemptFacts(failure).join(', ')})`;
+}
+
+/** What is known of an attempt, in a few words each. */
+export function attemptFacts(attempt: CircumstancesView & { readonly tries: number }): readonly string[] {
+  const { tries, run_seconds: seconds, peak_memory_bytes: bytes, host_exit: exit } = attempt;
+  return [
+    `tried ${tries} ${tries === 1 ? 'time' : 'times'}`,
+    ...(seconds === null ? [] : [`${seconds.toFixed(1)} s`]),
+    ...(bytes === null ? [] : [`${Math.round(bytes / 1_048_576)} MiB at most`]),
+    ...(exit === null ? [] : [`host ended: ${exit}`]),
+  ];
 }
 
 /** What scores, in words. */

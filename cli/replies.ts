@@ -13,6 +13,12 @@ const code = text.transform((value): ErrorCode =>
   Object.hasOwn(errorRules, value) ? (value as ErrorCode) : 'INTERNAL',
 );
 
+const circumstances = {
+  run_seconds: count.nullable(),
+  peak_memory_bytes: count.nullable(),
+  host_exit: text.nullable(),
+};
+
 export const jobReply: z.ZodType<JobView> = z.looseObject({
   name: text,
   status: z.enum(jobStates),
@@ -24,13 +30,23 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
   created_at: text,
   started_at: text.nullable(),
   ended_at: text.nullable(),
-  files: z.looseObject({ total: count, is_listed: z.boolean(), scored: count, failed: count, skipped: count }),
+  files: z.looseObject({
+    total: count,
+    is_listed: z.boolean(),
+    scored: count,
+    failed: count,
+    missing: count,
+    skipped: count,
+  }),
   mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),
   rows: count,
   output_bytes: count,
   nodes: count,
   quarantined_nodes: z.array(z.looseObject({ name: text, reason: text })).default([]),
   error: z.looseObject({ code, message: text, detail: text }).nullable(),
+  last_failure: z
+    .looseObject({ first: count, count, code, message: text, node: text.nullable(), tries: count, ...circumstances })
+    .nullable(),
 });
 
 export const jobsReply: z.ZodType<{ readonly value: readonly JobView[] }> = z.object({ value: z.array(jobReply) });
@@ -75,6 +91,7 @@ export const printedReply: z.ZodType<{ readonly value: readonly PrintedView[] }>
       status: z.enum(['RUN_DONE', 'RUN_EXCEPTION', 'RUN_TIMEOUT', 'CRASHED']),
       start: text,
       run_seconds: count,
+      cpu_seconds: count.nullable(),
       rows: count,
       failed: count,
       stdout: span,
@@ -105,9 +122,7 @@ export const errorsReply: z.ZodType<JobErrorsView> = z.looseObject({
         file: text,
         node: text.nullable(),
         tries: count,
-        run_seconds: count.nullable(),
-        peak_memory_bytes: count.nullable(),
-        host_exit: text.nullable(),
+        ...circumstances,
       }),
     }),
   ),

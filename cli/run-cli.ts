@@ -58,5 +58,8 @@ function sendTo(command: Command, host: CliHost): void {
 function usageError(error: CommanderError): BatchError {
   // A group without a command has shown its help; there is nothing to add but what is missing.
   const text = error.code === 'commander.help' ? 'wanted a command, found none' : error.message.replace(/^error: /, '');
-  return new BatchError('USAGE', text, { cause: error });
+  // As `az` has them.
+  const isFormat = error.code === 'commander.unknownOption' && /'--(json|output)(=|')/.test(text);
+  const advice = isFormat ? '; the form of the answer is chosen with -o, such as -o json' : '';
+  return new BatchError('USAGE', text + advice, { cause: error });
 }

@@ -37,6 +37,8 @@ import { listLogs } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
+import { OutputLocks } from './output/output-lock.ts';
+import { refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
@@ -68,6 +70,8 @@ export class JobDesk implements Backend {
   readonly #listings = new Map<JobName, OpenListing>();
   #custom: { readonly job: JobName; readonly paths: ReadonlySet<string> } | null = null;
   readonly #stop = new AbortController();
+  /** Of the output folders of all jobs that are not sealed. */
+  readonly #locks = new OutputLocks();
   /** Jobs that are being submitted and not in the ledger yet. */
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
   /** The last seal of each job that was begun: one at a time, since they write the same files. */
@@ -125,8 +129,12 @@ export class JobDesk implements Backend {
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async reopen(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
-      if (job.isSealed) await this.#removeStaging(job.name);
-      else this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
+      if (job.isSealed) {
+        await this.#removeStaging(job.name);
+        continue;
+      }
+      await this.#locks.takeAgain(job.outputDir);
+      this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
     }
   }
 
@@ -157,8 +165,11 @@ export class JobDesk implements Backend {
     try {
       return await this.#submitListed(request, open);
     } catch (error) {
-      // A job that is refused does not list on.
+      // A job that is refused does not list on, and leaves its output folder to others.
       await open.rest.return?.();
+      const jobs = [...this.#loop.ledger.jobs.values()];
+      const isTaken = jobs.some((job) => job.outputDir === request.outputDir && !job.isSealed);
+      if (!isTaken) await this.#locks.release(request.outputDir);
       throw error;
     }
   }
@@ -168,11 +179,13 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, outputDir, isOverwrite } = request;
     const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
+    await refuseOutputInInput({ inputPath, outputDir, isRecursive: local.settings.recursive });
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();
     const deployment = await this.#seal(local);
-    const prepared = await prepare();
+    const guard = (dir: string) => this.#locks.take(dir);
+    const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
     const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
     if (request.name === null) this.#refuseTakenName(job);
     const record = {
@@ -326,6 +339,7 @@ export class JobDesk implements Backend {
       await files.close();
       if (!(await this.#sealWhenRoom(job, files))) return;
       if (this.#stop.signal.aborted) return;
+      await this.#locks.release(job.outputDir);
       this.#files.delete(name);
       this.#seals.delete(name);
       this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
@@ -383,6 +397,7 @@ export class JobDesk implements Backend {
     this.#stop.abort();
     await Promise.allSettled(this.#work);
     await Promise.all([...this.#files.values()].map((files) => files.close()));
+    await this.#locks.close();
   }
 
   /** Never rejects. */

@@ -8,6 +8,7 @@ import { InputCatalog } from './input/input-catalog.ts';
 import { jobDirOf } from './job-files.ts';
 import { batchRecords } from './logs/batch-records.ts';
 import { logsDirName } from './logs/log-tree.ts';
+import { circumstancesView } from './views/circumstances.ts';
 import { groupFailures, userTraceback, type FailureGroup } from './views/error-groups.ts';
 
 /** The catalog of a job that may have been sealed long ago. */
@@ -51,9 +52,7 @@ async function groupView(
       file: await nameOf(example.first),
       node,
       tries,
-      run_seconds: circumstances?.runSeconds ?? null,
-      peak_memory_bytes: circumstances?.peakMemoryBytes ?? null,
-      host_exit: circumstances?.hostExit ?? null,
+      ...circumstancesView(circumstances),
     },
   };
 }

@@ -7,6 +7,7 @@ import type { InputCatalog } from './input/input-catalog.ts';
 import { sealOutput } from './output/seal.ts';
 import type { ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
 import { isoTime, jobView } from './views/job-view.ts';
+import { circumstancesView } from './views/circumstances.ts';
 
 export interface SealJobOptions {
   readonly ledger: Ledger;
@@ -59,11 +60,16 @@ function* customArchives({ batches, custom }: Job): Generator<Place, void, void>
   }
 }
 
-/** The failure of each failed file by ordinal. A mini-batch that returned too few rows counts at its first files. */
+/**
+ * The failure of each failed file by ordinal. Where a mini-batch returned too few rows, and nobody knows for which of its
+ * files, all are named that have no reason of their own.
+ */
 function failuresByFile(job: Job): ReadonlyMap<number, FailedFile> {
   const byFile = new Map<number, FailedFile>();
   for (const failed of job.failures) {
-    for (let file = failed.first; file < failed.first + failed.count; file += 1) byFile.set(file, failed);
+    for (let file = failed.first; file < failed.first + failed.count; file += 1) {
+      if (failed.missing === 0 || !byFile.has(file)) byFile.set(file, failed);
+    }
   }
   return byFile;
 }
@@ -117,9 +123,7 @@ async function* errorLines(
       ...textOf(failure),
       tries,
       node,
-      run_seconds: circumstances?.runSeconds ?? null,
-      peak_memory_bytes: circumstances?.peakMemoryBytes ?? null,
-      host_exit: circumstances?.hostExit ?? null,
+      ...circumstancesView(circumstances),
     };
   }
 }

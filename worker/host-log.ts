@@ -72,9 +72,10 @@ function recordText(record: BatchRecord): string {
   const files =
     record.count === 1 ? `file ${record.first}` : `files ${record.first} to ${record.first + record.count - 1}`;
   const why = record.code === null ? '' : `, ${record.code}: ${record.message ?? ''}`;
+  const cpu = record.cpu_seconds === null ? '' : ` (${record.cpu_seconds} s of processor time)`;
   return (
     `${record.start} ${record.status}: ${files}, try ${record.attempt} (lease ${record.token}), ` +
-    `${record.run_seconds} s, ${record.rows} rows, ${record.failed} failed${why.replaceAll('\n', ' ')}\n`
+    `${record.run_seconds} s${cpu}, ${record.rows} rows, ${record.failed} failed${why.replaceAll('\n', ' ')}\n`
   );
 }
 

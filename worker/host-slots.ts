@@ -190,6 +190,8 @@ export class HostSlots {
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
     });
+    // What init() has used is of no mini-batch.
+    process.takeCpuSeconds();
     if (isShared || !isUserCode) return { process, custom: null };
     const custom = new CustomFolder(customDir, spec.settings.outputFileName);
     try {
@@ -254,10 +256,11 @@ export class HostSlots {
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
     const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
     const scored = await process.score(files, { timeoutMs, first });
+    const cpu_seconds = process.takeCpuSeconds();
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
     const outcome = custom ? await settleCustom(custom, process, scored) : scored;
     const printed = spansBetween(began.place, log.place);
-    log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, ...printed });
+    log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
     tell(commandOf(outcome, order, keep));
   }
@@ -308,7 +311,7 @@ async function requireWritable(outputDir: string, node: string): Promise<void> {
   }
 }
 
-type Told = Omit<BatchRecord, 'start' | 'run_seconds' | 'stdout' | 'stderr'>;
+type Told = Omit<BatchRecord, 'start' | 'run_seconds' | 'cpu_seconds' | 'stdout' | 'stderr'>;
 
 function recordOf({ first, count, token, attempt }: AttemptOrder, outcome: ScoreOutcome): Told {
   const what = { first, count, token: formatToken(token), attempt };

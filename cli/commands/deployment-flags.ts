@@ -1,7 +1,9 @@
 /** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
 import { resolve } from 'node:path';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
+import { todayText } from '../../common/config/deployment-paths.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';
+import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -56,20 +58,29 @@ export function loadOptions({ host, output }: CommandContext, flags: DeploymentF
   };
 }
 
-/** Loads the deployment and says on stderr what was resolved. */
+/** Loads the deployment and says on stderr what was resolved. @throws USAGE for a reference, and what loading throws */
 export async function resolveInvocation(
   context: CommandContext,
   path: string,
   flags: InvocationFlags,
 ): Promise<Invocation> {
   const { host, output } = context;
+  const inputPath = resolve(host.cwd, localPath('--input', flags.input));
+  const outputDir = resolve(host.cwd, localPath('--output', flags.output));
   const deployment = await loadWithFlags(context, path, flags);
-  const inputPath = resolve(host.cwd, flags.input);
-  const outputDir = resolve(host.cwd, flags.output);
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
   output.note(`input       ${inputPath}`);
   output.note(`output      ${resolve(outputDir, deployment.settings.outputFileName)}`);
   return { deployment, inputPath, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+/** Data assets and URIs, as Azure's command line takes them, must not become folders of that name. */
+function localPath(flag: '--input' | '--output', text: string): string {
+  const reference = parseReference(text);
+  if (reference.kind === 'path') return /^file:/i.test(text) ? reference.path : text;
+  const what = referenceText(reference, 'data');
+  const advice = flag === '--input' ? todayText('data') : ', which cannot be written from here: give a local folder';
+  throw new BatchError('USAGE', `${flag}: ${text} ${what}${reference.kind === 'malformed' ? '' : advice}`);
 }
 
 function scaleOf(text: string): number {

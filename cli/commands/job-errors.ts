@@ -1,6 +1,7 @@
 /** `job errors`, and how commands that follow a job tell its failure: the user's own words first, then where all is. */
 import type { ErrorGroupView, JobErrorsView } from '../../coordinator/api/backend.ts';
 import type { CommandContext } from '../command-context.ts';
+import { attemptFacts } from '../job-text.ts';
 import type { Column } from '../table.ts';
 
 export interface ErrorsFlags {
@@ -49,13 +50,7 @@ export function errorsText(errors: JobErrorsView): string {
 }
 
 function groupText({ trace, code, message, files, first_file, last_file, example }: ErrorGroupView): string {
-  const facts = [
-    example.node === null ? '' : `on ${example.node}`,
-    `tried ${example.tries} ${example.tries === 1 ? 'time' : 'times'}`,
-    example.run_seconds === null ? '' : `${example.run_seconds.toFixed(1)} s`,
-    example.peak_memory_bytes === null ? '' : `${Math.round(example.peak_memory_bytes / 1_048_576)} MiB at most`,
-    example.host_exit === null ? '' : `host ended: ${example.host_exit}`,
-  ].filter((fact) => fact !== '');
+  const facts = [...(example.node === null ? [] : [`on ${example.node}`]), ...attemptFacts(example)];
   const lines = [
     ...(trace === '' ? [] : [trace]),
     `${code}: ${message}`,

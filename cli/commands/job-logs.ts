@@ -1,4 +1,5 @@
 /** `job logs`: what scoring hosts printed, whole, of one file of the input, or as it comes. */
+import { TextDecoder } from 'node:util';
 import { processName } from '../../common/core/batch-record.ts';
 import { asCount } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -6,6 +7,7 @@ import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { FileQuery } from '../../coordinator/api/backend.ts';
 import type { Client } from '../client.ts';
+import { createPatience } from '../follow.ts';
 import { exitInterrupted, interruptible, type CommandContext } from '../command-context.ts';
 import { fileColumns, type OutputFile } from '../job-text.ts';
 
@@ -40,6 +42,7 @@ export async function logsCommand(context: CommandContext, given: string, flags:
     context.output.note(`${name} has no such log; \`batchmill job logs ${name} --list\` shows all`);
   const printer = new Printer(context, client, name);
   for (const file of files) await printer.print(file.path, 0, file.size_bytes);
+  printer.end();
   return 0;
 }
 
@@ -66,42 +69,66 @@ async function tellPrinted(
       if ((stream ?? kind) !== kind || to <= from) continue;
       await printer.print(`user/${kind}/${one.node}/${one.process}.${kind}.txt`, from, to);
     }
+    printer.end();
   }
   return 0;
 }
 
+/** What is there, then what comes, until the job has ended and nothing more does. A coordinator that goes away is waited for. */
 async function followLogs(context: CommandContext, client: Client, name: string, flags: LogsFlags): Promise<number> {
-  const interrupt = interruptible(context.host, () => undefined);
+  const { host, output } = context;
+  const { signal, dispose } = interruptible(host, () => undefined);
+  const patience = createPatience({
+    delay: host.delay,
+    signal,
+    onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
+  });
   const printer = new Printer(context, client, name);
-  const seen = new Map<string, number>();
   // The last bytes come after the job has ended.
-  let looksLeft = 3;
+  let looksLeft = looksAfterEnd;
   try {
-    while (!interrupt.signal.aborted && looksLeft > 0) {
-      const isOver = isFinal((await client.show(name)).status);
-      let isNews = false;
-      for (const { path, size_bytes: size } of await client.logFiles(name)) {
-        const from = seen.get(path) ?? 0;
-        if (!isWanted(path, flags) || size <= from) continue;
-        isNews = true;
-        await printer.print(path, from, size);
-        seen.set(path, size);
+    while (!signal.aborted && looksLeft > 0) {
+      try {
+        const isOver = isFinal((await client.show(name)).status);
+        const isNews = await printNews(client, name, flags, printer);
+        patience.renew();
+        if (isOver) looksLeft = isNews ? looksAfterEnd : looksLeft - 1;
+        if (looksLeft > 0) await host.delay(limits.logShipMs, signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        if (!(error instanceof BatchError) || error.code !== 'COORDINATOR_UNREACHABLE') throw error;
+        await patience.wait(error);
       }
-      if (isOver) looksLeft = isNews ? 3 : looksLeft - 1;
-      if (looksLeft > 0) await context.host.delay(limits.logShipMs, interrupt.signal);
     }
-    return interrupt.signal.aborted ? exitInterrupted : 0;
+    return signal.aborted ? exitInterrupted : 0;
   } finally {
-    interrupt.dispose();
+    printer.end();
+    dispose();
   }
 }
 
-/** Says whose words follow whenever that changes. */
+const looksAfterEnd = 3;
+
+/** Whether there was anything. */
+async function printNews(client: Client, name: string, flags: LogsFlags, printer: Printer): Promise<boolean> {
+  let isNews = false;
+  for (const { path, size_bytes: size } of await client.logFiles(name)) {
+    const from = printer.printed(path);
+    if (!isWanted(path, flags) || size <= from) continue;
+    isNews = true;
+    await printer.print(path, from, size);
+  }
+  return isNews;
+}
+
+/** Says whose words follow whenever that changes; what comes in pieces stays whole in its characters and lines. */
 class Printer {
   readonly #context: CommandContext;
   readonly #client: Client;
   readonly #job: string;
+  readonly #files = new Map<string, { readonly decoder: TextDecoder; end: number }>();
   #path = '';
+  #isLineOpen = false;
 
   constructor(context: CommandContext, client: Client, job: string) {
     this.#context = context;
@@ -109,15 +136,36 @@ class Printer {
     this.#job = job;
   }
 
+  /** Bytes of the file up to the end of what was printed last. */
+  printed(path: string): number {
+    return this.#files.get(path)?.end ?? 0;
+  }
+
   async print(path: string, from: number, to: number): Promise<void> {
-    const { output } = this.#context;
-    if (path !== this.#path) output.note(`==> ${path} <==`);
-    this.#path = path;
-    const decoder = new TextDecoder();
-    for await (const chunk of this.#client.logFile(this.#job, path, from, to - from)) {
-      output.text(decoder.decode(chunk, { stream: true }));
+    if (path !== this.#path) {
+      // Where one stops within a line, the words of another must not be taken for its own.
+      if (this.#isLineOpen) this.#text('\n');
+      this.#context.output.note(`==> ${path} <==`);
     }
-    output.text(decoder.decode());
+    this.#path = path;
+    const file = this.#files.get(path) ?? { decoder: new TextDecoder(), end: from };
+    this.#files.set(path, file);
+    for await (const chunk of this.#client.logFile(this.#job, path, from, to - from)) {
+      // At once, so that a connection that breaks does not make anything come twice.
+      file.end += chunk.length;
+      this.#text(file.decoder.decode(chunk, { stream: true }));
+    }
+  }
+
+  /** Nothing more comes: what is left of a character that was cut. */
+  end(): void {
+    for (const { decoder } of this.#files.values()) this.#text(decoder.decode());
+  }
+
+  #text(text: string): void {
+    if (text === '') return;
+    this.#isLineOpen = !text.endsWith('\n');
+    this.#context.output.text(text);
   }
 }
 

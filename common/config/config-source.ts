@@ -14,6 +14,7 @@ import {
   YAMLMap,
   type Document,
   type Node,
+  type YAMLParseError,
 } from 'yaml';
 import { BatchError } from '../core/batch-error.ts';
 
@@ -53,9 +54,14 @@ export class ConfigSource {
   /** @throws CONFIG_INVALID for text that is not YAML, or is not a mapping */
   constructor(text: string, label: string) {
     this.label = label;
+    // Every other byte of ASCII text in UTF-16 is zero.
+    if (text.slice(0, 8).includes('\0')) {
+      const message = `${label}:1:1: wanted UTF-8 text, found what looks like UTF-16, as PowerShell writes it; save the file as UTF-8`;
+      throw new BatchError('CONFIG_INVALID', message);
+    }
     this.#lines = new LineCounter();
     this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
-    const errors = this.#document.errors.map((error) => `${this.#position(error.pos[0])}: ${error.message}`);
+    const errors = this.#document.errors.map((error) => `${this.#position(error.pos[0])}: ${yamlReason(error, text)}`);
     if (errors.length > 0) throw new BatchError('CONFIG_INVALID', errors.join('\n'));
     const { contents } = this.#document;
     if (contents === null) this.#document.contents = new YAMLMap(this.#document.schema);
@@ -161,6 +167,15 @@ function valueNode(text: string, origin: string): Node {
   const isQuoted = isScalar(contents) && (contents.type === 'QUOTE_DOUBLE' || contents.type === 'QUOTE_SINGLE');
   const isPlain = isScalar(contents) && contents.source === text.trim();
   return !error && (isQuoted || isPlain) ? contents : new Scalar(text === '' ? null : text);
+}
+
+/** What is wrong with the YAML; the parser's own words speak to programmers where they name its functions, or leave out the key. */
+function yamlReason(error: YAMLParseError, text: string): string {
+  if (error.code === 'MULTIPLE_DOCS')
+    return 'a second document begins here, and one is wanted; remove what follows ---';
+  if (error.code !== 'DUPLICATE_KEY') return error.message;
+  const key = /^[^\s:]+/.exec(text.slice(error.pos[0]))?.[0] ?? 'this key';
+  return `${key} is given twice in the same mapping; remove one of them`;
 }
 
 /** A value as a message shows what was found. */

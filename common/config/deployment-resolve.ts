@@ -284,6 +284,7 @@ function resolveSettings(
     customOutput: settings.output?.custom ?? 'collected',
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
     speculation: settings.speculation ?? 'auto',
+    progressTimeoutMs: settings.progress_update_timeout ?? null,
   };
 }
 

@@ -51,6 +51,10 @@ const settingsShape = {
     ),
     'How often and how long a mini-batch is tried.',
   ),
+  progress_update_timeout: optional(
+    timeoutMs,
+    'Seconds without the end of any attempt after which the job fails; max_retries × timeout + 30 by default.',
+  ),
   error_threshold: optional(wholeNumber(-1), 'The job fails when more files than this have failed; -1: never.'),
   logging_level: optional(
     oneOf(['debug', 'info', 'warning'], { warn: 'warning', error: 'warning', critical: 'warning', fatal: 'warning' }),
@@ -148,6 +152,8 @@ export interface RawSettings {
   readonly mini_batch_size?: Maybe<MiniBatchSize>;
   /** `timeout` in milliseconds. */
   readonly retry_settings?: Maybe<{ readonly max_retries?: Maybe<number>; readonly timeout?: Maybe<number> }>;
+  /** In milliseconds. */
+  readonly progress_update_timeout?: Maybe<number>;
   readonly error_threshold?: Maybe<number>;
   readonly logging_level?: Maybe<DeploymentSettings['loggingLevel']>;
   readonly output_action?: Maybe<DeploymentSettings['outputAction']>;

@@ -21,6 +21,8 @@ export interface BatchRecord {
   /** ISO 8601, UTC. */
   readonly start: string;
   readonly run_seconds: number;
+  /** Of the scoring host meanwhile, to 10 ms; null when it has died, where nobody knows, and in records of older releases. */
+  readonly cpu_seconds: number | null;
   readonly rows: number;
   /** Files without a result. */
   readonly failed: number;

@@ -76,6 +76,7 @@ export type ErrorCode =
   | 'INPUT_NOT_FOUND'
   | 'INPUT_EMPTY'
   | 'OUTPUT_EXISTS'
+  | 'OUTPUT_IN_INPUT'
   | 'JOB_NOT_FOUND'
   | 'JOB_NOT_FINISHED'
   | 'REQUEST_INVALID'
@@ -139,7 +140,14 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
   INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
-  OUTPUT_EXISTS: caller('The output folder already holds results. Choose another one, or say --overwrite.', 409, 6),
+  OUTPUT_EXISTS: caller(
+    'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',
+    409,
+    6,
+  ),
+  OUTPUT_IN_INPUT: caller(
+    'The output folder lies in the input folder, where results would be taken for files to score. Choose another one.',
+  ),
   JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),
@@ -182,7 +190,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The scoring host and what it started used more memory than settings.resources.memory, or the machine had no more. It was killed and replaced.',
   ),
   NO_PROGRESS: scorer(
-    'No mini-batch of the job has ended for a long time although worker nodes held some; the job was stopped.',
+    'No attempt has ended for settings.progress_update_timeout although mini-batches were being scored; the job was stopped. The message says which, and where; their logs say what they were at.',
     false,
   ),
   CUSTOM_OUTPUT_INVALID: scorer(
@@ -195,7 +203,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The worker node lacks the tool that the environment needs (conda, mamba or micromamba; Apptainer or Docker). Install it there, or name an interpreter that is there with --environment.',
   ),
   ENVIRONMENT_BUILD_FAILED: scorer(
-    'The packages of the environment cannot be installed; the message has the installer’s own last lines, the build log has all of them.',
+    'The packages of the environment cannot be installed; the message has the installer’s own last lines, the build log has all of them. Mend the file, have the Python that it asks for (or micromamba) on the worker nodes, or name an environment that is there: --environment PATH.',
     false,
   ),
   RESULT_SCHEMA_MISMATCH: scorer(

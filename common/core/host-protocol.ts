@@ -60,7 +60,7 @@ export interface HostFile {
   readonly name: string;
 }
 
-export interface HostDone extends ResultSummary {
+export interface HostDone extends Omit<ResultSummary, 'peakMemoryBytes'> {
   readonly sequence: number;
   /** Of all `rows` payloads since the mini-batch began. */
   readonly bytes: number;

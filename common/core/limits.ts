@@ -142,6 +142,8 @@ export const limits = {
   initFailuresRunMsMin: 120_000,
   /** One mini-batch whose parts all fail alike has bad neighbours; three, before anything was ever scored, have a bad scorer. */
   brokenMiniBatchesMin: 3,
+  /** Time that attempts need beside run(), before a job counts as stuck. @source Azure ML batch: 3 × timeout + 30 s */
+  progressOverheadMs: 30_000,
   /** Backoff before a failed mini-batch is tried again: doubled each time. */
   retryBackoffMs: 250,
   retryBackoffMsMax: 30_000,

@@ -34,6 +34,8 @@ export interface ResultSummary {
   readonly schema: ResultSchema | null;
   /** Seconds inside run(). */
   readonly runSeconds: number;
+  /** Of the scoring host with all that it started; null when unknown, or when every file has a result and nobody asks. */
+  readonly peakMemoryBytes: number | null;
 }
 
 /**

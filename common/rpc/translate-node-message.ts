@@ -114,6 +114,7 @@ function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => U
     failed: writeFileFailures(summary.failed),
     schema: summary.schema && { columns: [...summary.schema.columns], prologue: summary.schema.prologue },
     runSeconds: summary.runSeconds,
+    peakMemoryBytes: summary.peakMemoryBytes ?? 0,
     inline: result.isUploaded ? new Uint8Array(0) : inlineOf(result),
     uploaded: result.isUploaded,
   };
@@ -147,6 +148,7 @@ function readSummary(wire: Result__Output): ResultSummary {
     failed: wire.failed.map(readFileFailure),
     schema: wire.schema && readSchema(wire.schema),
     runSeconds: wire.runSeconds,
+    peakMemoryBytes: wire.peakMemoryBytes === 0 ? null : wire.peakMemoryBytes,
   };
 }
 

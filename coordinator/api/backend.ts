@@ -6,6 +6,7 @@ import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import type { CircumstancesView } from '../views/circumstances.ts';
 
 export interface JobRequest {
   readonly deployment: LocalDeployment;
@@ -45,6 +46,19 @@ export interface JobView {
   /** Worker nodes that get no more work of the job, because too much failed there that others scored. */
   readonly quarantined_nodes: readonly { readonly name: string; readonly reason: string }[];
   readonly error: { readonly code: ErrorCode; readonly message: string; readonly detail: string } | null;
+  /** What was given up last; null when nothing was. `errors` has all. */
+  readonly last_failure: LastFailureView | null;
+}
+
+/** Files `first` to `first + count - 1` of the input order. */
+export interface LastFailureView extends CircumstancesView {
+  readonly first: number;
+  readonly count: number;
+  readonly code: ErrorCode;
+  /** First line of the message. */
+  readonly message: string;
+  readonly node: string | null;
+  readonly tries: number;
 }
 
 export interface JobCounts {
@@ -53,6 +67,8 @@ export interface JobCounts {
   readonly is_listed: boolean;
   readonly scored: number;
   readonly failed: number;
+  /** Of the failed ones, those whose mini-batch returned fewer rows than it had files, without saying why. */
+  readonly missing: number;
   /** Hidden files that were passed over. */
   readonly skipped: number;
 }
@@ -91,13 +107,10 @@ export interface ErrorGroupView {
   readonly files: number;
   readonly first_file: string;
   readonly last_file: string;
-  readonly example: {
+  readonly example: CircumstancesView & {
     readonly file: string;
     readonly node: string | null;
     readonly tries: number;
-    readonly run_seconds: number | null;
-    readonly peak_memory_bytes: number | null;
-    readonly host_exit: string | null;
   };
 }
 
@@ -130,7 +143,7 @@ export interface Page {
 }
 
 export interface Backend {
-  /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, … */
+  /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, OUTPUT_IN_INPUT, … */
   submit(request: JobRequest): Promise<JobView>;
   /** Newest first. */
   list(): readonly JobView[];

@@ -102,6 +102,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
   speculation: z.enum(['auto', 'off']).default('auto'),
+  progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
 });
 
 const deployment: z.ZodType<LocalDeployment> = z

@@ -47,7 +47,7 @@ export type Command =
   /** An operator has mended it: its quarantines end. */
   | { readonly kind: 'release-node'; readonly node: NodeName }
   | { readonly kind: 'leaving'; readonly node: NodeName }
-  /** Slots have begun to score these. */
+  /** run() has begun on these mini-batches. */
   | { readonly kind: 'started'; readonly node: NodeName; readonly tokens: readonly Token[] }
   | { readonly kind: 'returned'; readonly node: NodeName; readonly tokens: readonly Token[] }
   | {

@@ -52,8 +52,8 @@ function isOver(ledger: Ledger, job: Job, { node, failure, wallMs }: HostFailedC
   const live = [...ledger.nodes.values()].filter(({ state, isConnected }) => state === 'ready' && isConnected);
   const hasFailed = (name: typeof node): boolean => name === node || (job.initFailuresOf.get(name) ?? 0) > 0;
   const haveAllFailed = live.every(({ name }) => hasFailed(name));
-  // Another node may have the tool, and the operator of this one may never have wanted it to.
-  if (failure.code === 'ENVIRONMENT_UNSUPPORTED') return haveAllFailed;
+  // Another node may have the tool, and the operator of this one may never have wanted it to; a second try finds no more.
+  if (failure.code === 'ENVIRONMENT_UNSUPPORTED' || failure.code === 'PYTHON_NOT_FOUND') return haveAllFailed;
   const slots = ledger.nodes.get(node)?.slots ?? 1;
   const isWornHere = (job.initFailuresOf.get(node) ?? 0) + 1 >= limits.initFailuresPerSlot * slots;
   const allSlots = live.reduce((sum, other) => sum + other.slots, 0);

@@ -26,6 +26,7 @@ import {
   type Lease,
   type Node,
 } from './ledger.ts';
+import { checkStillness } from './stillness.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -178,10 +179,10 @@ export function preparing(ledger: Ledger, command: CommandOf<'preparing'>): read
   return [{ kind: 'NodePrepares', job: job.name, node, text: text.slice(0, limits.preparationCharsMax) }];
 }
 
-/** Of use for telling stragglers from what has only just begun. */
-export function started(ledger: Ledger, command: CommandOf<'started'>, at: number): readonly Event[] {
-  if (!ledger.nodes.has(command.node)) return [];
-  return [{ kind: 'LeasesStarted', node: command.node, tokens: command.tokens, at }];
+/** Of use for telling what hangs or straggles from what has only just begun. */
+export function started(ledger: Ledger, { node, tokens }: CommandOf<'started'>, at: number): readonly Event[] {
+  const live = tokens.filter((token) => findLease(ledger, node, token));
+  return live.length === 0 ? [] : [{ kind: 'AttemptsStarted', node, tokens: live, at }];
 }
 
 /** On an operator's word. @throws BatchError REQUEST_INVALID */
@@ -221,7 +222,8 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
     }
   }
   for (const node of ledger.nodes.values()) events.push(...checkNode(ledger, node, at));
-  // A tick that changes who holds what leaves the rest to the next one.
+  events.push(...checkStillness(ledger, at, command.wallMs));
+  // A tick that changes who holds what, or ends a job, leaves the rest to the next one.
   return events.length > 0 ? events : tailEvents(ledger, at);
 }
 

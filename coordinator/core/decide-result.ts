@@ -6,6 +6,7 @@
  * in which places were given, so that the journal's order of commits is the output's order of bytes.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
+import type { Circumstances } from '../../common/core/cluster-messages.ts';
 import { limits } from '../../common/core/limits.ts';
 import { failedFiles, type ResultSchema, type ResultSummary } from '../../common/core/result.ts';
 import { isFinal } from '../../common/core/states.ts';
@@ -159,6 +160,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       fileRows: summary.fileRows,
       failed,
       missing,
+      ...(failed.length + missing === 0 ? {} : { circumstances: circumstancesOf(summary) }),
       ...(custom === null ? {} : { custom }),
     },
     ...twinReleases(ledger, job, lease),
@@ -172,6 +174,11 @@ function twinReleases(ledger: Ledger, job: Job, winner: Lease): readonly Event[]
     const { token, node } = ledger.leases.get(counter) as Lease;
     return { kind: 'LeaseReleased', job: job.name, batch: winner.batch, node, token, isRevoked: true };
   });
+}
+
+/** The host lives on, whatever it says of single files. */
+function circumstancesOf({ runSeconds, peakMemoryBytes }: ResultSummary): Circumstances {
+  return { runSeconds, peakMemoryBytes, hostExit: null };
 }
 
 export function copied(ledger: Ledger, command: CommandOf<'copied'>): readonly Event[] {

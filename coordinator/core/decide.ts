@@ -186,7 +186,7 @@ export function advance(job: Job, wallMs: number): readonly Event[] {
   if (errorThreshold >= 0 && job.failedFiles > errorThreshold) {
     return stateChanged('Failed', {
       code: 'ERROR_THRESHOLD_EXCEEDED',
-      message: `${job.failedFiles} files have failed, error_threshold allows ${errorThreshold}; ${firstFailure(job)}`,
+      message: `${job.failedFiles === 1 ? '1 file has' : `${job.failedFiles} files have`} failed, error_threshold allows ${errorThreshold}; ${firstFailure(job)}`,
       detail: job.failures[0]?.failure.detail ?? '',
     });
   }

@@ -10,6 +10,7 @@ import type { ResultSchema } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
+import type { Stillness } from './stillness.ts';
 import type { Place } from './batch-table.ts';
 
 /** How an attempt ended without a result. `lost`: the node vanished with it. `memory`: there was not enough of it. */
@@ -66,6 +67,8 @@ export type DurableEvent =
       readonly failed: readonly { readonly index: number; readonly failure: Failure }[];
       /** Files for which rows are missing without a reason of their own. */
       readonly missing: number;
+      /** Of the attempt; absent when no file failed, and in the records of older releases. */
+      readonly circumstances?: Circumstances;
       /** Where the files that user code wrote are staged; absent when there are none. */
       readonly custom?: Place | undefined;
     }
@@ -157,8 +160,13 @@ export type VolatileEvent =
       readonly token: Token;
       readonly isRevoked: boolean;
     }
-  /** Slots of the node work on these. */
-  | { readonly kind: 'LeasesStarted'; readonly node: NodeName; readonly tokens: readonly Token[]; readonly at: number }
+  | {
+      readonly kind: 'AttemptsStarted';
+      readonly node: NodeName;
+      readonly tokens: readonly Token[];
+      readonly at: number;
+    }
+  | { readonly kind: 'StillnessNoted'; readonly job: JobName; readonly stillness: Stillness | null }
   /** The node is busy and another one is idle: it is to give the lease back unless it has begun. */
   | {
       readonly kind: 'LeaseRecalled';

@@ -77,7 +77,7 @@ function markTwin(ledger: Ledger, counter: number): void {
   if (lease) lease.hasTwin = true;
 }
 
-export function started(ledger: Ledger, event: EventOf<'LeasesStarted'>): void {
+export function started(ledger: Ledger, event: EventOf<'AttemptsStarted'>): void {
   for (const token of event.tokens) {
     const lease = findLease(ledger, event.node, token);
     if (lease) lease.startedAt ??= event.at;

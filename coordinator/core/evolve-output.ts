@@ -12,6 +12,7 @@ import { noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import {
   bytesPlace,
+  countFailed,
   findLease,
   jobOf,
   leaseOf,
@@ -71,6 +72,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   // Whatever failed before, its hosts start.
   job.initFailuresOf.delete(event.node);
   recordFiles(job, event);
+  job.stillness = null;
   job.open -= 1;
   job.committed += 1;
   job.rows += event.rows;
@@ -104,13 +106,14 @@ function recordFiles(job: Job, event: EventOf<'Committed'>): void {
     growFileRows(job, first + count);
     job.fileRows.set(event.fileRows, first);
   }
+  const { node, circumstances = null } = event;
   for (const { index, failure } of event.failed) {
-    addFailed(job, { first: first + index, count: 1, failure, node: event.node, tries: 1, circumstances: null });
+    addFailed(job, { first: first + index, count: 1, missing: 0, failure, node, tries: 1, circumstances });
   }
   if (event.missing > 0) {
-    const message = `the mini-batch has ${count} files and returned ${event.rows} rows`;
-    const failure = { code: 'SCORER_OUTPUT_INVALID', message, detail: '' } as const;
-    addFailed(job, { first, count, failure, node: event.node, tries: 1, circumstances: null });
+    const failure = { code: 'SCORER_OUTPUT_INVALID', message: missingMessage(event, count), detail: '' } as const;
+    addFailed(job, { first, count, missing: event.missing, failure, node, tries: 1, circumstances });
+    job.missingFiles += event.missing;
   }
   const failed = event.failed.length + event.missing;
   job.failedFiles += failed;
@@ -122,6 +125,16 @@ function addFailed(job: Job, failed: FailedFile): void {
   const { failure } = failed;
   const isMany = job.failures.length >= limits.failureDetailsKept && failure.detail !== '';
   job.failures.push(isMany ? { ...failed, failure: { ...failure, detail: '' } } : failed);
+}
+
+/** Of a mini-batch of `files` files. */
+function missingMessage({ rows, failed, missing }: EventOf<'Committed'>, files: number): string {
+  const given = failed.length === 0 ? `${files} files` : `${files} files, of which ${failed.length} failed by name,`;
+  const which = missing === files - failed.length ? 'none of its files has a result' : `${missing} have no result`;
+  return (
+    `run() returned ${rows} rows for a mini-batch of ${given} and ${which}; return at least one row for each file, ` +
+    `or raise an error for a file that cannot be scored`
+  );
 }
 
 function growFileRows(job: Job, files: number): void {
@@ -161,6 +174,7 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   endLease(ledger, job, event.token.counter, event.token.epoch);
   if (job.batches.state(event.batch) === 'committed') withdraw(ledger, job, event.batch);
   job.failedTries += 1;
+  job.stillness = null;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
   noteNodeFailure(job, event);
@@ -185,6 +199,7 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
   addFailed(job, {
     first: job.batches.first(batch),
     count,
+    missing: 0,
     failure: event.failure,
     node: event.node,
     tries: job.batches.failures(batch),
@@ -199,8 +214,8 @@ function withdraw(ledger: Ledger, job: Job, batch: number): void {
   const { batches, failures } = job;
   const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
   const own = failures.filter((failure) => failure.first >= first && failure.first < first + count);
-  // A failure of the whole mini-batch stands for the rows that were missing.
-  const failed = own.some((failure) => failure.count === count) ? Math.max(own.length, count - rows) : own.length;
+  const failed = own.reduce((sum, failure) => sum + countFailed(failure), 0);
+  job.missingFiles -= own.reduce((sum, { missing }) => sum + missing, 0);
   failures.splice(0, failures.length, ...failures.filter((failure) => !own.includes(failure)));
   job.fileRows.fill(unknownRows, first, first + count);
   job.failedFiles -= failed;

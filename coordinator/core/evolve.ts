@@ -80,10 +80,13 @@ export function evolve(ledger: Ledger, event: Event): void {
       return granted(ledger, event);
     case 'LeaseReleased':
       return released(ledger, event);
-    case 'LeasesStarted':
+    case 'AttemptsStarted':
       return started(ledger, event);
     case 'LeaseRecalled':
       return recalled(ledger, event);
+    case 'StillnessNoted':
+      jobOf(ledger, event.job).stillness = event.stillness;
+      return;
     case 'BatchReady':
       return batchReady(ledger, event);
     case 'UploadSegmentGiven':
@@ -159,6 +162,7 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
     job.copy = null;
     job.stall = null;
     job.shortage = null;
+    job.stillness = null;
     job.outputEnd = job.outputCommitted;
     job.stagingEnd = Number.POSITIVE_INFINITY;
     if (isFinal(job.state)) continue;

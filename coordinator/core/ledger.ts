@@ -18,6 +18,7 @@ import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
 import { RunTimes } from './run-times.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
+import type { Stillness } from './stillness.ts';
 
 export interface Ledger {
   epoch: number;
@@ -114,6 +115,8 @@ export interface Job {
   rows: number;
   scoredFiles: number;
   failedFiles: number;
+  /** Of these, files whose mini-batch returned fewer rows than it had files, and nobody said why. */
+  missingFiles: number;
   failedTries: number;
   /** Rows of each input file where the scorer tells them; see {@link unknownRows}. */
   fileRows: Uint32Array;
@@ -134,6 +137,8 @@ export interface Job {
   readonly sick: Map<NodeName, SickNode>;
   /** Of the attempts that this process has seen committed. */
   readonly runTimes: RunTimes;
+  /** Since when no attempt has ended although some were under way; null when one has since the last look. Not durable. */
+  stillness: Stillness | null;
 }
 
 /** A node that failed a mini-batch last, or gave it back because it was busy. */
@@ -150,11 +155,18 @@ export const unknownRows = 0xffff_ffff;
 export interface FailedFile {
   readonly first: number;
   readonly count: number;
+  /** Of a mini-batch that returned too few rows: how many of its files have none, whichever they are; 0: all failed. */
+  readonly missing: number;
   readonly failure: Failure;
   readonly node: NodeName | null;
   readonly tries: number;
   /** Of the last try; null when unknown. */
   readonly circumstances: Circumstances | null;
+}
+
+/** Files of `failed` that count as failed. */
+export function countFailed({ count, missing }: Pick<FailedFile, 'count' | 'missing'>): number {
+  return missing > 0 ? missing : count;
 }
 
 /** Staged results on their way to their place in the output. */
@@ -289,6 +301,7 @@ export function newJob(submitted: {
     rows: 0,
     scoredFiles: 0,
     failedFiles: 0,
+    missingFiles: 0,
     failedTries: 0,
     fileRows: new Uint32Array(64).fill(unknownRows),
     failures: [],
@@ -301,6 +314,7 @@ export function newJob(submitted: {
     health: new Map(),
     sick: new Map(),
     runTimes: new RunTimes(),
+    stillness: null,
   };
 }
 

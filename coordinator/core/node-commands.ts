@@ -10,6 +10,7 @@ import type { Command } from './commands.ts';
 export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: number): readonly Command[] {
   const commands: Command[] = [];
   if (message.hello) commands.push({ kind: 'hello', node, held: message.hello });
+  if (message.started.length > 0) commands.push({ kind: 'started', node, tokens: message.started });
   for (const report of message.results) {
     commands.push(resultCommand(node, report));
   }
@@ -20,7 +21,6 @@ export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: numbe
     commands.push({ kind: 'host-failed', node, job, failure, wallMs });
   }
   for (const { job, text } of message.preparations) commands.push({ kind: 'preparing', node, job, text });
-  if (message.started.length > 0) commands.push({ kind: 'started', node, tokens: message.started });
   if (message.returned.length > 0) commands.push({ kind: 'returned', node, tokens: message.returned });
   if (message.heartbeat) commands.push({ kind: 'heartbeat', node, held: message.heartbeat.held });
   if (message.isLeaving) commands.push({ kind: 'leaving', node });

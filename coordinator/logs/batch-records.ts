@@ -25,6 +25,7 @@ const recordSchema: z.ZodType<BatchRecord> = z.object({
   status: z.enum(['RUN_DONE', 'RUN_EXCEPTION', 'RUN_TIMEOUT', 'CRASHED']),
   start: z.string(),
   run_seconds: z.number(),
+  cpu_seconds: z.number().nullable().default(null),
   rows: count,
   failed: count,
   stdout: span,

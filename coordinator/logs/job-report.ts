@@ -18,13 +18,14 @@ const batchColumns = [
   'error message',
   'detail',
 ] as const;
-const sumColumns = ['mini batches', 'total', 'succeeded', 'failed', 'run() seconds'] as const;
+const sumColumns = ['mini batches', 'total', 'succeeded', 'failed', 'run() seconds', 'cpu seconds'] as const;
 
 interface Sum {
   batches: number;
   total: number;
   failed: number;
   seconds: number;
+  cpuSeconds: number;
 }
 
 /** Sums of what was added, in the order in which they were met. */
@@ -33,17 +34,26 @@ export class ReportSums {
 
   add(names: readonly string[], record: PlacedRecord): void {
     const key = names.join('/');
-    const { sum } = this.#sums.get(key) ?? { sum: { batches: 0, total: 0, failed: 0, seconds: 0 } };
+    const { sum } = this.#sums.get(key) ?? { sum: { batches: 0, total: 0, failed: 0, seconds: 0, cpuSeconds: 0 } };
     this.#sums.set(key, { names, sum });
     sum.batches += 1;
     sum.total += record.count;
     sum.failed += record.failed;
     sum.seconds += record.run_seconds;
+    sum.cpuSeconds += record.cpu_seconds ?? 0;
   }
 
   table(titles: readonly string[]): string {
     const lines = [...this.#sums.values()].map(({ names, sum }) =>
-      csvLine([...names, sum.batches, sum.total, sum.total - sum.failed, sum.failed, sum.seconds.toFixed(3)]),
+      csvLine([
+        ...names,
+        sum.batches,
+        sum.total,
+        sum.total - sum.failed,
+        sum.failed,
+        sum.seconds.toFixed(3),
+        sum.cpuSeconds.toFixed(2),
+      ]),
     );
     return csvLine([...titles, ...sumColumns]) + lines.join('');
   }
@@ -55,8 +65,7 @@ export function batchLine(record: PlacedRecord): string {
   const { first, count, attempt, node, process, start, failed, run_seconds: seconds, status, code, message } = record;
   const category = code === null ? '' : errorRules[code].category;
   const succeeded = count - failed;
-  // What a process does for one mini-batch alone is not measured: the column is there for those who expect it.
-  const cpu = '';
+  const cpu = record.cpu_seconds ?? '';
   const cells = [first, attempt, `${node}/${process}`, start, count, succeeded, failed, seconds, cpu, seconds, status];
   return csvLine([...cells, category, message ?? '', code ?? '']);
 }

@@ -7,7 +7,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { JobErrorsView, JobEvent } from '../api/backend.ts';
 import type { Event } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
-import { isoTime } from '../views/job-view.ts';
+import { isoTime, missingText } from '../views/job-view.ts';
 import { batchRecords } from './batch-records.ts';
 import { batchLine, batchTitles, ReportSums } from './job-report.ts';
 import type { LogStore } from './log-store.ts';
@@ -104,9 +104,10 @@ function rangeText(job: Job, batch: number): string {
 }
 
 function resultText(job: Job, { groups }: JobErrorsView): string {
-  const { state, error, scoredFiles, failedFiles, files, rows } = job;
+  const { state, error, scoredFiles, failedFiles, missingFiles, files, rows } = job;
   const lines = [`${job.name} ${state}: ${scoredFiles} of ${files} files scored, ${failedFiles} failed, ${rows} rows`];
   if (error) lines.push(`${error.code}: ${error.message}`);
+  if (missingFiles > 0) lines.push(missingText(missingFiles));
   if (groups > 0 || error) lines.push(`errors, the same ones counted together: ${logsDirName}/${ownLogs.errors}`);
   if (failedFiles > 0) lines.push('every failed file with its reason: _errors.jsonl');
   return `${lines.join('\n')}\n`;

@@ -1,6 +1,7 @@
 /** Makes an output folder ready for a job: never over results that are there, unless the caller says so. */
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
@@ -21,10 +22,12 @@ import {
 export interface OutputDirOptions {
   /** Absolute; made when absent. */
   readonly dir: string;
-  /** Removes the results of an earlier job, and nothing else. */
+  /** Removes the results of an earlier job, and nothing else. Those of one that left neither row nor file always go. */
   readonly isOverwrite: boolean;
   /** Null with output_action summary_only. */
   readonly outputFileName: string | null;
+  /** Called when the folder is there and may be used, before anything in it goes; what it throws refuses the folder. */
+  readonly guard?: (dir: string) => Promise<void>;
 }
 
 export interface PreparedOutputDir {
@@ -36,16 +39,18 @@ export interface PreparedOutputDir {
 
 /** @throws OUTPUT_EXISTS, STATE_UNWRITABLE, CONFIG_INVALID */
 export async function prepareOutputDir(options: OutputDirOptions): Promise<PreparedOutputDir> {
-  const { dir, isOverwrite, outputFileName } = options;
+  const { dir, isOverwrite, outputFileName, guard } = options;
   if (outputFileName !== null) checkOutputFileName(outputFileName);
   try {
     await mkdir(dir, { recursive: true });
     const names = await readdir(dir);
     const ours = await namesOfResults(dir, names, outputFileName);
-    if (ours.length > 0 && !isOverwrite) throw exists(dir, ours);
+    const isReplaced = isOverwrite || (await isFruitless(dir));
+    if (ours.length > 0 && !isReplaced) throw exists(dir, ours);
     await probe(dir);
+    await guard?.(dir);
     // Their list goes last with the manifest: a removal that is broken off can be said again.
-    if (isOverwrite) await removeCustomFiles(dir);
+    if (isReplaced) await removeCustomFiles(dir);
     for (const name of ours) await removeResult(dir, name);
     const left = await readdir(dir);
     return { removed: ours, foreign: left.sort() };
@@ -79,6 +84,13 @@ async function namesOfResults(
   return names.includes(logsDirName) && (await isLogFolder(dir)) ? [...results, logsDirName] : results;
 }
 
+/** Whether an earlier job ended here without a row or a file: whoever mends its script starts it again into the same folder. */
+async function isFruitless(dir: string): Promise<boolean> {
+  const sealed = await readManifest(dir);
+  const { verdict, output, custom_counts: custom } = sealed ?? {};
+  return (verdict === 'Failed' || verdict === 'Canceled') && !output?.bytes && custom?.files === 0;
+}
+
 /** A folder of that name that somebody else has made stays. */
 async function isLogFolder(dir: string): Promise<boolean> {
   try {
@@ -90,23 +102,30 @@ async function isLogFolder(dir: string): Promise<boolean> {
 }
 
 async function earlierOutputName(dir: string): Promise<string | null> {
+  const name = (await readManifest(dir))?.output?.path?.replace(/\.partial$/, '') ?? null;
   try {
-    const manifest: unknown = JSON.parse(await readFile(join(dir, manifestName), 'utf8'));
-    const name = outputNameOf(manifest);
     if (name !== null) checkOutputFileName(name);
     return name;
   } catch (error) {
-    // No manifest, or one that says nothing to us: then there is no other name to know.
-    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof BatchError) return null;
+    if (error instanceof BatchError) return null;
     throw error;
   }
 }
 
-function outputNameOf(manifest: unknown): string | null {
-  if (typeof manifest !== 'object' || manifest === null || !('output' in manifest)) return null;
-  const output = manifest.output;
-  if (typeof output !== 'object' || output === null || !('path' in output)) return null;
-  return typeof output.path === 'string' ? output.path.replace(/\.partial$/, '') : null;
+const manifestSchema = z.object({
+  verdict: z.string().optional(),
+  output: z.object({ path: z.string().optional(), bytes: z.number().optional() }).nullish(),
+  custom_counts: z.object({ files: z.number() }).optional(),
+});
+
+/** Null without a manifest, and for one that says nothing to us. */
+async function readManifest(dir: string): Promise<z.infer<typeof manifestSchema> | null> {
+  try {
+    return manifestSchema.safeParse(JSON.parse(await readFile(join(dir, manifestName), 'utf8'))).data ?? null;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return null;
+    throw error;
+  }
 }
 
 async function removeResult(dir: string, name: string): Promise<void> {

@@ -1,5 +1,6 @@
 /** Lines of a sealed output folder, as people and programs read them: JSON, Azure's snake_case. */
 import type { ErrorCode } from '../../common/core/error-codes.ts';
+import type { CircumstancesView } from '../views/circumstances.ts';
 
 /** One input file in `_manifest/files-*.jsonl`; every file of the input has exactly one, in input order. */
 export interface FileLine {
@@ -23,7 +24,7 @@ export interface FileLine {
 }
 
 /** One failed file in `_errors.jsonl`, in input order. */
-export interface ErrorLine {
+export interface ErrorLine extends CircumstancesView {
   readonly ordinal: number;
   readonly path: string;
   readonly code: ErrorCode;
@@ -32,12 +33,6 @@ export interface ErrorLine {
   readonly detail: string;
   readonly tries: number;
   readonly node: string | null;
-  /** Of the last try; null where it is not known, as are the two below. */
-  readonly run_seconds: number | null;
-  /** Of the scoring host with all that it started. */
-  readonly peak_memory_bytes: number | null;
-  /** How the scoring host ended: `signal SIGSEGV`, `exit code 3`; null when it lived on. */
-  readonly host_exit: string | null;
 }
 
 /** A file of the folder, as `_manifest.json` names it. */

@@ -1,42 +1,34 @@
 /** Failures of a job, the same ones counted together, the user's own frames first. Pure. */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { Circumstances } from '../../common/core/cluster-messages.ts';
-
-/** What a group is made from; `circumstances` where a release knows them. */
-export interface FailureOf {
-  readonly first: number;
-  readonly count: number;
-  readonly failure: Failure;
-  readonly node: string | null;
-  readonly tries: number;
-  readonly circumstances?: Circumstances | null;
-}
+import { errorSignature } from '../../common/core/error-signature.ts';
+import { countFailed, type FailedFile } from '../core/ledger.ts';
 
 export interface FailureGroup {
   readonly signature: string;
   /** Files that failed so. */
   readonly files: number;
   /** The one with the lowest ordinal. */
-  readonly example: FailureOf;
+  readonly example: FailedFile;
   /** Ordinals of the first and the last file. */
   readonly first: number;
   readonly last: number;
 }
 
 /** Most files first; among equals the one that comes first in the input. */
-export function groupFailures(failures: Iterable<FailureOf>): readonly FailureGroup[] {
+export function groupFailures(failures: Iterable<FailedFile>): readonly FailureGroup[] {
   const groups = new Map<string, FailureGroup>();
   for (const failed of failures) {
-    const signature = failureSignature(failed.failure);
+    // A crash is alike by its code, and for people by the way it ended.
+    const signature = [failureSignature(failed.failure), failed.circumstances?.hostExit ?? ''].join(' | ');
     const group = groups.get(signature);
     const last = failed.first + failed.count - 1;
     groups.set(
       signature,
       group === undefined
-        ? { signature, files: failed.count, example: failed, first: failed.first, last }
+        ? { signature, files: countFailed(failed), example: failed, first: failed.first, last }
         : {
             signature,
-            files: group.files + failed.count,
+            files: group.files + countFailed(failed),
             example: failed.first < group.example.first ? failed : group.example,
             first: Math.min(group.first, failed.first),
             last: Math.max(group.last, last),
@@ -46,21 +38,9 @@ export function groupFailures(failures: Iterable<FailureOf>): readonly FailureGr
   return [...groups.values()].sort((a, b) => b.files - a.files || a.first - b.first);
 }
 
-/**
- * Equal for failures with one cause: the code, the exception without what differs from file to file (numbers, quoted
- * text, paths), and the place in the user's code.
- */
-export function failureSignature({ code, message, detail }: Failure): string {
-  return [code, normalised(message), lastUserFrame(detail) ?? ''].join(' | ');
-}
-
-function normalised(message: string): string {
-  return (message.split('\n')[0] ?? '')
-    .replaceAll(/"(?:[^"\\]|\\.)*"|(?<!\w)'(?:[^'\\]|\\.)*'/g, '…')
-    .replaceAll(/(?:[A-Za-z]:)?[\w.~-]*(?:[/\\][^\s:;,'")\]/\\]+)+/g, 'PATH')
-    .replaceAll(/[\w-]+\.(?:csv|jsonl?|parquet|pqt|txt|png|jpe?g|tiff?|bmp|gif|npy|bin)\b/gi, 'PATH')
-    .replaceAll(/0x[0-9a-f]+|\d+(?:\.\d+)?/gi, 'N')
-    .trim();
+/** Equal for failures with one cause: the code, the message as {@link errorSignature} has it, and the place in the user's code. */
+export function failureSignature(failure: Failure): string {
+  return [errorSignature(failure), lastUserFrame(failure.detail) ?? ''].join(' | ');
 }
 
 const pythonFrame = /^\s*File "([^"]+)", line (\d+)(?:, in (.+))?/;

@@ -2,6 +2,8 @@
  * What happens to jobs, as lines for people: a fold of the events that have become durable. Keeps the last lines of each
  * job for those who come late; progress is told at most once per interval.
  */
+import type { Failure } from '../../common/core/batch-error.ts';
+import { errorSignature } from '../../common/core/error-signature.ts';
 import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -18,6 +20,8 @@ interface Feed {
   waiting: string | null;
   /** By node: the phase of its preparation that was told last. */
   readonly phases: Map<NodeName, string>;
+  /** Signatures of failures that were told in full. */
+  readonly told: Set<string>;
   isDirty: boolean;
 }
 
@@ -47,7 +51,7 @@ export class JobFeeds {
     const job = this.#ledger.jobs.get(event.job);
     if (!job) return;
     if (event.kind === 'NodePrepares') this.#tellPhase(job, event);
-    const line = describe(job, event);
+    const line = describe(job, event, (failure) => this.#brief(job, failure));
     if (line) this.#tell(job, line.kind, line.message);
     else this.#feed(event.job).isDirty = true;
     if (event.kind === 'JobSealed') this.#forgetOldest(event.job);
@@ -115,7 +119,15 @@ export class JobFeeds {
   #feed(name: JobName): Feed {
     let feed = this.#feeds.get(name);
     if (!feed) {
-      feed = { sequence: 0, past: [], listeners: new Set(), waiting: null, phases: new Map(), isDirty: false };
+      feed = {
+        sequence: 0,
+        past: [],
+        listeners: new Set(),
+        waiting: null,
+        phases: new Map(),
+        told: new Set(),
+        isDirty: false,
+      };
       this.#feeds.set(name, feed);
     }
     return feed;
@@ -130,6 +142,15 @@ export class JobFeeds {
     if (phase === '') phases.delete(node);
     else phases.set(node, phase);
     this.#tell(job, 'waiting', `${node}: ${phase === '' ? `${before}, ended` : phase}`);
+  }
+
+  /** In full the first time; ten files that fail alike are no reason to say it ten times. */
+  #brief(job: Job, failure: Failure): string {
+    const { told } = this.#feed(job.name);
+    const signature = errorSignature(failure);
+    if (told.has(signature)) return `${failure.code}, as before`;
+    if (told.size < limits.jobErrorGroupsLogged) told.add(signature);
+    return `${failure.code}: ${failure.message}`;
   }
 
   #tell(job: Job, kind: JobEvent['kind'], message: string): void {
@@ -174,7 +195,11 @@ function phaseOf(text: string): string {
 }
 
 /** The line that an event is worth by itself; undefined for those that only move the progress. */
-function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; readonly message: string } | undefined {
+function describe(
+  job: Job,
+  event: Event,
+  textOf: (failure: Failure) => string,
+): { readonly kind: JobEvent['kind']; readonly message: string } | undefined {
   switch (event.kind) {
     case 'JobStateChanged': {
       const why = event.error ? `: ${event.error.code}: ${event.error.message}` : '';
@@ -185,17 +210,17 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
     case 'AttemptFailed':
       return {
         kind: 'attempt-failed',
-        message: `${rangeText(job, event.batch)} failed on ${event.node}: ${event.failure.code}: ${event.failure.message}`,
+        message: `${rangeText(job, event.batch)} failed on ${event.node}: ${textOf(event.failure)}`,
       };
     case 'Quarantined':
       return {
         kind: 'file-failed',
-        message: `${rangeText(job, event.batch)} given up: ${event.failure.code}: ${event.failure.message}`,
+        message: `${rangeText(job, event.batch)} given up: ${textOf(event.failure)}`,
       };
     case 'HostFailed':
       return {
         kind: 'attempt-failed',
-        message: `the scorer did not start on ${event.node}: ${event.failure.code}: ${event.failure.message}`,
+        message: `the scorer did not start on ${event.node}: ${textOf(event.failure)}`,
       };
     case 'NodeQuarantined':
       return { kind: 'node', message: `worker node ${event.node} is quarantined: ${event.reason.message}` };
@@ -213,7 +238,8 @@ function describe(job: Job, event: Event): { readonly kind: JobEvent['kind']; re
     case 'LeaseGranted':
     case 'LeaseReleased':
     case 'LeaseRecalled':
-    case 'LeasesStarted':
+    case 'AttemptsStarted':
+    case 'StillnessNoted':
     case 'BatchReady':
     case 'UploadSegmentGiven':
     case 'ResultPlaced':

@@ -1,9 +1,10 @@
 /** A job and a worker node as callers see them. Pure: a picture of the ledger. */
 import { join } from 'node:path';
 import { isFinal } from '../../common/core/states.ts';
-import type { JobView, NodeView } from '../api/backend.ts';
+import type { JobView, LastFailureView, NodeView } from '../api/backend.ts';
 import { wantOfRoom, type Job, type Ledger, type Node } from '../core/ledger.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
+import { circumstancesView } from './circumstances.ts';
 
 export function jobView(ledger: Ledger, job: Job): JobView {
   const { outputAction, outputFileName } = job.deployment.settings;
@@ -23,6 +24,7 @@ export function jobView(ledger: Ledger, job: Job): JobView {
       is_listed: job.isListed,
       scored: job.scoredFiles,
       failed: job.failedFiles,
+      missing: job.missingFiles,
       skipped: job.skipped,
     },
     mini_batches: {
@@ -36,7 +38,22 @@ export function jobView(ledger: Ledger, job: Job): JobView {
     nodes: job.nodes.size,
     quarantined_nodes: [...job.sick].map(([name, { reason }]) => ({ name, reason: reason.message })),
     error: job.error,
+    last_failure: lastFailure(job),
   };
+}
+
+function lastFailure({ failures }: Job): LastFailureView | null {
+  const last = failures.at(-1);
+  if (!last) return null;
+  const { first, count, failure, node, tries, circumstances } = last;
+  const message = failure.message.split('\n', 1)[0] ?? '';
+  return { first, count, code: failure.code, message, node, tries, ...circumstancesView(circumstances) };
+}
+
+/** What is to be said of files without a result; the contract counts them as failed, and nothing else names them. */
+export function missingText(missing: number): string {
+  const files = missing === 1 ? '1 file has no result' : `${missing} files have no result`;
+  return `${files}: run() returned fewer rows than it was given files; return at least one row for each, or raise for one that cannot be scored`;
 }
 
 /** The rows lie under their final name only once the job is complete. */

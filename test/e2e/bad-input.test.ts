@@ -172,6 +172,12 @@ describe('files that cannot be scored are put aside, their neighbours are scored
       ['zz-broken.png', 'INPUT_DECODE_FAILED'],
       ['zz-cut.png', 'INPUT_DECODE_FAILED'],
     ]);
+    // One process opened them all and lives on.
+    for (const line of errors) {
+      expect(line.run_seconds).toBeGreaterThan(0);
+      expect(line.peak_memory_bytes).toBeGreaterThan(10_000_000);
+      expect(line.host_exit).toBe(null);
+    }
     expect(files.map((file) => file.status)).toEqual([...new Array(9).fill('scored'), 'failed', 'failed']);
     expect(text.trimEnd().split('\n')).toHaveLength(1 + 9);
     expect(JSON.parse(end.stdout)).toMatchObject({ status: 'Completed', files: { total: 11, scored: 9, failed: 2 } });

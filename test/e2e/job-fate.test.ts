@@ -19,6 +19,69 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
+test('files that run() leaves out are counted, and the end says how many and what to do', async () => {
+  const texts = Array.from({ length: 30 }, (_, index) => ([3, 4, 25].includes(index) ? 'skip' : `text ${index}`));
+  writeInputs(
+    join(dir, 'in'),
+    texts.map((text, index) => [`f${String(index).padStart(2, '0')}.txt`, text]),
+  );
+  const run = async (threshold: number): Promise<ProgramEnd> => {
+    const deployment = writeDeployment(dir, `skips${threshold}`, {
+      script: 'trouble.py',
+      environment: { TRACE: join(dir, 'trace.txt') },
+      more: [`error_threshold: ${threshold}`],
+    });
+    const args = ['run', deployment, '--input', 'in', '--output', `out${threshold}`, '--slots', '1'];
+    return await runProgram([...args, '--python', testPython(), '-o', 'json'], { cwd: dir });
+  };
+  const end = await run(3);
+  expect(end.code, end.stderr).toBe(0);
+  expect(end.stderr).toMatch(
+    /; 3 files have no result: run\(\) returned fewer rows .* return at least one row for each/,
+  );
+  const view = JSON.parse(end.stdout) as JobView;
+  expect(view.files).toEqual({ total: 30, is_listed: true, scored: 27, failed: 3, missing: 3, skipped: 0 });
+  expect(view.last_failure).toMatchObject({ code: 'SCORER_OUTPUT_INVALID', tries: 1, host_exit: null });
+  expect(view.last_failure?.peak_memory_bytes).toBeGreaterThan(1_000_000);
+  const { text, errors, isComplete } = readOutput(join(dir, 'out3'));
+  expect(isComplete).toBe(true);
+  expect(text.trimEnd().split('\n')).toHaveLength(27);
+  // Which of the files of a mini-batch have none, nobody knows.
+  expect(errors.map(({ ordinal }) => ordinal)).toEqual([
+    ...Array(10).keys(),
+    ...[...Array(10).keys()].map((n) => n + 20),
+  ]);
+  expect(errors[0]?.message).toContain('run() returned 8 rows for a mini-batch of 10 files and 2 have no result');
+  expect(readFileSync(join(dir, 'out3', '_logs', 'job_result.txt'), 'utf8')).toContain('3 files have no result: run()');
+
+  const refused = await run(2);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('ERROR_THRESHOLD_EXCEEDED: 3 files have failed, error_threshold allows 2');
+}, 60_000);
+
+test('a job of which nothing ends is stopped after progress_update_timeout, and its processes with it', async () => {
+  writeInputs(join(dir, 'in'), [
+    ['a.txt', 'hang'],
+    ['b.txt', 'hang'],
+  ]);
+  const deployment = writeDeployment(dir, 'stuck', {
+    script: 'trouble.py',
+    miniBatchSize: 1,
+    environment: { TRACE: join(dir, 'trace.txt') },
+    more: ['progress_update_timeout: 2', 'retry_settings:', '  timeout: 3600'],
+  });
+  const args = ['run', deployment, '--input', 'in', '--output', 'out', '--slots', '2', '--python', testPython()];
+  const end = await runProgram([...args, '-o', 'json'], { cwd: dir });
+  expect(end.code, end.stderr).toBe(1);
+  const { error, status } = JSON.parse(end.stdout) as JobView;
+  expect([status, error?.code]).toEqual(['Failed', 'NO_PROGRESS']);
+  expect(error?.message).toMatch(/^no attempt has ended since 20\d\d-.*Z, which is longer than the 2 s of/);
+  expect(error?.message).toMatch(/being scored: file \d on node-1, file \d on node-1; what they printed is in .*_logs/);
+  const hosts = readFileSync(join(dir, 'trace.txt'), 'utf8').match(/(?<=^init )\d+/gm) ?? [];
+  expect(hosts).toHaveLength(2);
+  expect(hosts.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]);
+}, 60_000);
+
 describe('a file that takes its host down costs itself and nobody else', () => {
   const traceLines = (): readonly string[] => readFileSync(join(dir, 'trace.txt'), 'utf8').trimEnd().split('\n');
 

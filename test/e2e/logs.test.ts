@@ -118,5 +118,16 @@ describe('logs of a cluster', () => {
       /(\d+) bytes are kept, (\d+) more were dropped/.exec(log.subarray(-200).toString()) ?? [];
     expect(Number(kept)).toBeLessThanOrEqual(limits.hostLogBytesMax);
     expect(Number(kept) + Number(dropped)).toBe('init done\nscoring a.txt\n'.length + 200 * 1_048_576);
+    const table = (name: string): readonly (readonly string[])[] =>
+      readFileSync(join(dir, 'out', '_logs', 'sys', 'job_report', name), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(','));
+    const [titles, batch] = table('processed_mini-batches.csv');
+    const cpu = Number(batch?.[titles?.indexOf('cpu seconds') ?? -1]);
+    // 200 MiB take a processor some time to write, and one process no more than it ran.
+    expect(cpu).toBeGreaterThan(0.02);
+    expect(cpu).toBeLessThanOrEqual(Number(batch?.[titles?.indexOf('run() seconds') ?? -1]) + 0.5);
+    expect(Number(table('process_summary.csv')[1]?.at(-1))).toBe(cpu);
   }, 120_000);
 });

@@ -112,6 +112,13 @@ test('in the manner of parallel runs: EntryScript, azureml.core, a context and s
   expect(readFileSync(log, 'utf8')).toMatch(/init of process\d{3}[\s\S]*mini-batch of 1[\s\S]*the end/);
 });
 
+/** An interpreter without any package. */
+async function bareEnvironment(): Promise<string> {
+  const folder = join(dir, 'bare');
+  await promisify(execFile)(testPython(), ['-m', 'venv', '--without-pip', folder]);
+  return join(folder, 'bin', 'python');
+}
+
 test.each(['mlflow', 'stand-in'])('log_param and log_metric need no set-up: %s', async (kind) => {
   const folder = assembleFolder(dir, 'tracking');
   const output = join(dir, 'out');
@@ -119,8 +126,7 @@ test.each(['mlflow', 'stand-in'])('log_param and log_metric need no set-up: %s',
     deployment: folder,
     input: writeInputs(join(dir, 'in'), words),
     output,
-    // The one for TensorFlow has no MLflow.
-    python: frameworkPython(kind === 'mlflow' ? 'mlflow' : 'tensorflow'),
+    python: kind === 'mlflow' ? frameworkPython('mlflow') : await bareEnvironment(),
   });
   expect(readOutput(output).text).toBe('a.txt,12\nb b.txt,0\nc.txt,3\nd.txt,9\ne.txt,15\n');
   const kept = filesBelow(join(output, '_logs'));

@@ -23,7 +23,8 @@ export function isQuiet(ledger: Ledger): boolean {
 function jobDigest(job: Job, withCursor: boolean): unknown {
   const { batches, files } = job;
   const { name, state, error, isSealed, isListed, chunks, inputBytes, skipped, planned, openCut } = job;
-  const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles } = job;
+  const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, missingFiles } =
+    job;
   const order: unknown[] = [];
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
     const [first, count] = [batches.first(batch), batches.files(batch)];
@@ -39,7 +40,19 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
   }
   return {
     ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
-    ...{ open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, order },
+    ...{
+      open,
+      total,
+      outputCommitted,
+      schemas,
+      schema,
+      committed,
+      rows,
+      scoredFiles,
+      failedFiles,
+      missingFiles,
+      order,
+    },
     failedTries: job.failedTries,
     staged: [job.stagedBytes, job.stagedTo],
     sick: [...job.sick],

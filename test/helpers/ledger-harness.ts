@@ -35,6 +35,7 @@ const settings: DeploymentSettings = {
   customOutput: 'collected',
   memoryBytesMax: null,
   speculation: 'auto',
+  progressTimeoutMs: null,
 };
 
 /** Of a result with one row per file unless `summary` says otherwise. */
@@ -150,6 +151,7 @@ export class Harness {
       failed: [],
       schema: { columns, prologue: 'a\n' },
       runSeconds: 0.1,
+      peakMemoryBytes: null,
       ...given.summary,
     };
     this.give({ kind: 'result', node, token, summary, length, crc32: 7, customLength, customCrc32: 9 });

@@ -84,6 +84,7 @@ export function summaryOf(files: number): ResultSummary {
     failed: [],
     schema: { columns: ['file:utf8'], prologue: 'file\n' },
     runSeconds: 0.01,
+    peakMemoryBytes: null,
   };
 }
 

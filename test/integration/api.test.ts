@@ -62,6 +62,7 @@ const deployment: LocalDeployment = {
     customOutput: 'collected',
     memoryBytesMax: null,
     speculation: 'auto',
+    progressTimeoutMs: null,
   },
 };
 const submission = { deployment, input_path: '/in', output_path: '/out' };

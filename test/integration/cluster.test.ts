@@ -246,6 +246,14 @@ describe('jobs', () => {
     );
   });
 
+  test('nor is the input folder an output folder; nothing is made there', async () => {
+    const input = writeInputs(join(dir, 'in'), smallFiles(10));
+    await expect(submit({ input, output: 'in/out', miniBatchSize: 10 })).rejects.toThrow(
+      failing('OUTPUT_IN_INPUT', 'lies in the input folder'),
+    );
+    expect(existsSync(join(dir, 'in', 'out'))).toBe(false);
+  });
+
   test('nor when both ask at the same time; the name of a refused one is free again', async () => {
     const input = writeInputs(join(dir, 'in'), smallFiles(10));
     const job = { input, output: 'out', miniBatchSize: 10, name: 'mine' };

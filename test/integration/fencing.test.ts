@@ -116,6 +116,7 @@ class HandNode {
       failed: [],
       schema: null,
       runSeconds: 0,
+      peakMemoryBytes: null,
     } as const;
     const result = {
       token: grant.token,

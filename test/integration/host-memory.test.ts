@@ -84,3 +84,36 @@ it('is limited in init() too', async () => {
   bench.code('batch_driver.py', `${hog}\ndef init():\n    hog()\n`);
   await expect(start()).rejects.toMatchObject({ code: 'SCORER_OUT_OF_MEMORY' });
 });
+
+it('tells the processor time of each mini-batch, children included, and waiting is none', async () => {
+  const busy = 'import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n';
+  bench.code(
+    'batch_driver.py',
+    `import subprocess, sys, time
+busy = ${JSON.stringify(busy)}
+def init():
+    exec(busy)
+def run(mini_batch):
+    for path in mini_batch:
+        text = open(path).read()
+        if text == "busy": exec(busy)
+        if text == "child": subprocess.run([sys.executable, "-c", busy])
+        if text == "wait": time.sleep(0.3)
+    return mini_batch
+`,
+  );
+  const host = await start();
+  expect(host.takeCpuSeconds()).toBeGreaterThanOrEqual(0.3);
+  const spent: number[] = [];
+  for (const name of ['busy', 'child', 'wait']) {
+    scored(await host.score(bench.files(name), patience));
+    spent.push(host.takeCpuSeconds() ?? -1);
+  }
+  const [own = 0, child = 0, wait = 1] = spent;
+  expect(own).toBeGreaterThanOrEqual(0.28);
+  expect(own).toBeLessThan(0.6);
+  expect(child).toBeGreaterThanOrEqual(0.28);
+  expect(wait).toBeLessThan(0.2);
+  await host.kill();
+  expect(host.takeCpuSeconds()).toBe(null);
+});

@@ -407,6 +407,10 @@ describe('resolvePython', () => {
   });
 
   it('says what is wrong with the one that was named', async () => {
+    const folder = await refusalOf(resolvePython(import.meta.dirname));
+    expect(folder.message).toContain(
+      `it is a folder; wanted the interpreter itself, such as ${import.meta.dirname}/bin/python`,
+    );
     const missing = await refusalOf(resolvePython('/no/such/python'));
     expect([missing.code, missing.message]).toEqual([
       'PYTHON_NOT_FOUND',

@@ -1,5 +1,5 @@
 /** What goes wrong with one job or one request is that job's, and never the end of the coordinator. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -25,9 +25,9 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-function open(): Promise<Coordinator> {
+function open(state = 'state'): Promise<Coordinator> {
   return openCoordinator({
-    stateDir: join(dir, 'state'),
+    stateDir: join(dir, state),
     listen: '127.0.0.1:0',
     http: null,
     heartbeatMs: null,
@@ -37,10 +37,10 @@ function open(): Promise<Coordinator> {
   });
 }
 
-async function submit(name: string, isOverwrite = false): Promise<JobView> {
+async function submit(name: string, isOverwrite = false, to = coordinator): Promise<JobView> {
   const inputPath = writeInputs(join(dir, 'in'), smallFiles(3));
   const deployment = await loadDeployment(writeDeployment(dir, 'desk', { script: 'hash-rows.mjs' }));
-  return coordinator.jobs.submit({ deployment, inputPath, outputDir: join(dir, name), isOverwrite, name });
+  return to.jobs.submit({ deployment, inputPath, outputDir: join(dir, name), isOverwrite, name });
 }
 
 /** No worker node has joined: the job waits until it is canceled. */
@@ -93,6 +93,27 @@ test('--overwrite destroys nothing for a job that cannot be made', async () => {
   const request = { deployment: gone, inputPath, outputDir: join(dir, 'job-e'), isOverwrite: true, name: 'job-f' };
   await expect(coordinator.jobs.submit(request)).rejects.toThrow(failing('DEPLOYMENT_NOT_FOUND', 'gone'));
   expect((await coordinator.jobs.outputFiles('job-e')).length).toBe(3);
+});
+
+test('a folder that a job of another coordinator writes to is not overwritten, until that job has ended', async () => {
+  await submit('job-i');
+  const other = await open('state-of-another');
+  try {
+    const writing = failing('OUTPUT_EXISTS', `is writing to ${join(dir, 'job-i')}; wait for its end`);
+    await expect(submit('job-i', true, other)).rejects.toThrow(writing);
+    expect(existsSync(join(dir, 'job-i', 'predictions.csv.partial'))).toBe(true);
+    // Also after a restart of the first one.
+    await coordinator.close();
+    coordinator = await open();
+    await expect(submit('job-i', true, other)).rejects.toThrow(writing);
+    await until(() => coordinator.jobs.show('job-i').files.is_listed, 'the end of the listing');
+    await coordinator.jobs.cancel('job-i');
+    await until(async () => await isSealed('job-i'), 'the end of job-i');
+    expect(readdirSync(join(dir, 'job-i'))).not.toContain('.batchmill-lock');
+    expect((await submit('job-i', true, other)).status).not.toBe('Failed');
+  } finally {
+    await other.close();
+  }
 });
 
 test('a job whose output folder was removed while the coordinator was away fails, and the next one is taken', async () => {

@@ -106,6 +106,37 @@ describe('loading a script', () => {
     );
   });
 
+  it.each([
+    [
+      'a key that is not there',
+      'os.environ["AZUREML_MODEL_DIR"]',
+      "KeyError: 'AZUREML_MODEL_DIR'; AZUREML_MODEL_DIR is not",
+    ],
+    ['None', 'os.path.join(os.getenv("AZUREML_MODEL_DIR"), "m")', 'because the deployment has no model: give model'],
+    ['its own error', 'open("/no/" + str(os.getenv("AZUREML_MODEL_DIR")))', "directory: '/no/None'"],
+  ])('says what a script without its model lacks, when that shows as %s', async (_, line, message) => {
+    bench.code('batch_driver.py', `import os\ndef init():\n    ${line}\n${runOnly}`);
+    const error = await refusalOf(bench.start());
+    expect([error.code, error.message]).toEqual(['SCORER_INIT_FAILED', expect.stringContaining(message)]);
+  });
+
+  it.each([
+    ['at import', 'p.parse_args()', 'SCRIPT_INVALID', 'raised SystemExit: 2; argparse refused the arguments'],
+    ['in init()', '', 'SCORER_INIT_FAILED', 'SystemExit: 2; argparse refused the arguments'],
+  ])('says what to do when argparse ends the script %s', async (_, line, code, message) => {
+    const init = 'def init():\n    p.parse_args()\n';
+    bench.code('batch_driver.py', `import argparse\np = argparse.ArgumentParser()\n${line}\n${init}${runOnly}`);
+    const error = await refusalOf(bench.start());
+    expect([error.code, error.message]).toEqual([code, expect.stringContaining(message)]);
+    expect(error.message).toContain('parse_known_args()');
+  });
+
+  it('says how to import a module that lies beside the script', async () => {
+    bench.code('helper.py', 'x = 1\n');
+    const found = await refused(`from . import helper\n${runOnly}`);
+    expect(found.message).toContain('write import x instead of from . import x');
+  });
+
   it('needs no init(), and takes a script in a folder of the code', async () => {
     bench.code('src/helper_beside.py', 'name = "beside"\n');
     bench.code('helper_above.py', 'name = "above"\n');

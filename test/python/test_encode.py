@@ -46,6 +46,17 @@ class Azure(unittest.TestCase):
         self.assertEqual(text(["a b.png: 7", 'q"uote', 3, 0.5, None, [1, 2], {"a": 1}, True]),
                          'a b.png: 7\nq"uote\n3\n0.5\nNone\n[1, 2]\n{\'a\': 1}\nTrue\n')
 
+    def test_an_array_in_a_list_or_a_cell_is_one_line_and_whole(self) -> None:
+        short, wide = np.array([0.1, 0.2], dtype=np.float32), np.arange(2_000)
+        self.assertEqual(text([short, ("f", short)]), f"{short}\n('f', {short!r})\n")
+        whole = "[" + " ".join(f"{value:4}" for value in range(2_000)) + "]"
+        self.assertEqual(text([wide, wide]), f"{whole}\n{whole}\n")
+        frame = pd.DataFrame({"file": ["a"], "embedding": [wide]})
+        self.assertEqual(text(frame), f'a "{whole}"\n')
+        self.assertEqual(text(frame, "csv"), f"a,{whole}\n")
+        # The script's own printing is as it was.
+        self.assertIn("...", str(wide))
+
     def test_an_embedded_newline_stays(self) -> None:
         self.assertEqual(text(["two\nlines", "x"]), "two\nlines\nx\n")
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { runScenario, runSick, runStalls, type Outcome } from './scenario.ts';
+import { hangs, runHangs, runScenario, runSick, runStalls, type Outcome } from './scenario.ts';
 import type { Mutation } from './sim-coordinator.ts';
 
 const seeds = Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 250) }, (_, index) => index + 1);
@@ -75,6 +75,35 @@ describe('a node that fails whatever it gets', () => {
     expect(outcomes.filter(({ faults }) => faults.length > 0)).toEqual([]);
     expect(outcomes.filter(({ quarantines }) => quarantines > 0).length).toBeGreaterThan(sickSeeds.length / 10);
   }, 120_000);
+});
+
+describe('a job whose scorers hang for longer than the watchdog waits', () => {
+  const outcomes = seeds.slice(0, 100).map((seed) => runHangs(seed, 'hang'));
+
+  it('fails with NO_PROGRESS, and nobody holds anything of it any more', () => {
+    const fates = new Set(outcomes.map(({ state, code, held }) => `${state} ${code} ${held}`));
+    expect([...fates]).toEqual(['Failed NO_PROGRESS 0']);
+    expect(outcomes.every(({ message }) => /being scored: files? \d+ .*on node-\d/.test(message))).toBe(true);
+  });
+
+  // What a lost node had begun begins anew, and so does the time; the node of a scenario vanishes within the first one.
+  it('does so after its time, without the time in which its grants were paused', () => {
+    const early = outcomes.filter(({ virtualMs, pausedMs }) => virtualMs < hangs.progressTimeoutMs + pausedMs);
+    const late = outcomes.filter(
+      ({ virtualMs, pausedMs }) => virtualMs > 2 * hangs.progressTimeoutMs + pausedMs + 5_000,
+    );
+    expect([early, late]).toEqual([[], []]);
+    expect(outcomes.filter(({ pausedMs }) => pausedMs > 0).length).toBeGreaterThan(10);
+  });
+
+  it('does the same thing twice for the same seed', () => {
+    expect(runHangs(7, 'hang')).toEqual(runHangs(7, 'hang'));
+  });
+
+  it('completes when its scorers are only slow', () => {
+    const slow = seeds.slice(0, 100).map((seed) => runHangs(seed, 'slow'));
+    expect(slow.filter(({ state }) => state !== 'Completed')).toEqual([]);
+  });
 });
 
 describe('the simulator finds', () => {

@@ -1,7 +1,7 @@
 /** One simulated job from a seed: a cluster, an input with poison in it, a schedule of faults, and the verdict. */
 import { judge } from './judge.ts';
 import { SimCoordinator, type Mutation } from './sim-coordinator.ts';
-import { SimNode } from './sim-node.ts';
+import { SimNode, type SimInput } from './sim-node.ts';
 import { expectedOf, planOf, type SimPlan } from './sim-plan.ts';
 import { World } from './world.ts';
 
@@ -67,13 +67,18 @@ export function runScenario(seed: number, mutation: Mutation = {}): Outcome {
   };
 }
 
-function simNodes(world: World, coordinator: SimCoordinator, { input, slowMs }: SimPlan): readonly SimNode[] {
+function simNodes(
+  world: World,
+  coordinator: SimCoordinator,
+  { input, slowMs }: Pick<SimPlan, 'input' | 'slowMs'>,
+  scoreMs?: readonly [number, number],
+): readonly SimNode[] {
   const { random } = world;
   const nodes = Array.from({ length: random.between(1, 5) }, (_, index) => {
     const fastest = random.between(1, 500);
-    const scoreMs = [fastest, fastest + random.between(0, 4_000)] as const;
+    const chosen = [fastest, fastest + random.between(0, 4_000)] as const;
     return new SimNode({
-      ...{ world, coordinator, input, scoreMs },
+      ...{ world, coordinator, input, scoreMs: scoreMs ?? chosen },
       name: `node-${index}`,
       slots: random.between(1, 3),
       slowMs: index === 0 ? slowMs : 0,
@@ -230,4 +235,53 @@ export function runSick(seed: number): SickOutcome {
     quarantines: coordinator.counts.get('NodeQuarantined') ?? 0,
     failedTries: coordinator.job?.failedTries ?? 0,
   };
+}
+
+export interface HangOutcome {
+  readonly state: string;
+  readonly code: string | null;
+  readonly message: string;
+  /** When the job ended. */
+  readonly virtualMs: number;
+  /** For how long its grants were paused. */
+  readonly pausedMs: number;
+  /** Leases that anybody still holds when all is over. */
+  readonly held: number;
+  readonly trace: readonly string[];
+}
+
+export const hangs = { progressTimeoutMs: 60_000, timeoutMs: 3_600_000 } as const;
+
+/**
+ * No file ever comes to its end (`hang`), or each takes nearly as long as the watchdog waits (`slow`), and `timeout` is far
+ * off. On the way the disk is full for longer than the watchdog waits, and a node that has begun its work vanishes.
+ */
+export function runHangs(seed: number, kind: 'hang' | 'slow'): HangOutcome {
+  const world = new World(seed);
+  const { random } = world;
+  const planned = planOf(seed);
+  const { fateOf } = planned.input;
+  const files = Math.min(planned.files, 40);
+  const settings = { ...planned.deployment.settings, ...hangs, errorThreshold: -1 };
+  const input: SimInput = {
+    ...planned.input,
+    fateOf: (file) => (kind === 'hang' ? 'hang' : fateOf(file) === 'other-columns' ? 'other-columns' : 'fine'),
+  };
+  const plan = { ...planned, files, input, slowMs: 0, deployment: { ...planned.deployment, settings } };
+  const coordinator = new SimCoordinator(world, plan);
+  const scoreMs = [hangs.progressTimeoutMs / 2, hangs.progressTimeoutMs - 5_000] as const;
+  const nodes = simNodes(world, coordinator, plan, scoreMs);
+  coordinator.start();
+  for (const node of nodes) world.after(random.between(0, 500), () => node.start());
+  const pausedMs = random.chance(0.5) ? hangs.progressTimeoutMs + random.between(1_000, 60_000) : 0;
+  if (pausedMs > 0) world.after(random.between(5_000, 30_000), () => coordinator.fillDisk(pausedMs));
+  const lost = nodes[1];
+  if (lost) world.after(random.between(2_000, 50_000), () => lost.kill());
+  world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
+  const { now: virtualMs } = world;
+  const { job } = coordinator;
+  const [state, code, message] = [job?.state ?? 'gone', job?.error?.code ?? null, job?.error?.message ?? ''];
+  world.run(virtualMs + quietAtMs, () => false);
+  const held = nodes.reduce((sum, node) => sum + node.held, coordinator.ledger?.leases.size ?? 0);
+  return { state, code, message, virtualMs, pausedMs, held, trace: world.trace };
 }

@@ -419,6 +419,7 @@ export class SimNode {
       failed,
       schema: { columns, prologue: 'file\n' },
       runSeconds: tookMs / 1_000,
+      peakMemoryBytes: failed.length > 0 ? 1_000_000 * staged.length : null,
     } as const;
     this.#own(tookMs, () => {
       this.#results.set(work, [...rows, ...custom]);

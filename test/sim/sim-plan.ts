@@ -39,7 +39,9 @@ export function planOf(seed: number): SimPlan {
   const input = poisonedInput(random, files, deployment.settings.isolation === 'mini_batch');
   const slowMs = random.chance(0.4) ? random.pick([20_000, 45_000, 120_000]) : 0;
   const stagingBytesMax = random.pick([limits.stagingBytesMax, 1_000, 1_000_000, 10_000_000]);
-  return { files, deployment, input, slowMs, stagingBytesMax };
+  // What is slow on purpose does not hang.
+  const settings = { ...deployment.settings, progressTimeoutMs: slowMs > 0 ? 3_600_000 : null };
+  return { files, deployment: { ...deployment, settings }, input, slowMs, stagingBytesMax };
 }
 
 export function simDeployment(random: Random): Deployment {
@@ -72,6 +74,7 @@ export function simDeployment(random: Random): Deployment {
       customOutput: 'collected',
       memoryBytesMax: null,
       speculation: 'auto',
+      progressTimeoutMs: null,
     },
   };
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { EventReader } from '../../cli/event-reader.ts';
 import { expandSets } from '../../cli/arguments.ts';
+import type { JobView } from '../../coordinator/api/backend.ts';
 import { fateText, jobColumns, jobSheet, progressText } from '../../cli/job-text.ts';
 import { createOutput, type AnswerFormat, type Output } from '../../cli/output.ts';
 import { createProgress } from '../../cli/progress-line.ts';
@@ -173,6 +174,32 @@ describe('progress', () => {
     expect(fateText(job)).toBe('job-1 Completed: 250 of 500 files, 250 rows in /out/predictions.csv');
     expect(fateText({ ...job, status: 'Failed', files: { ...job.files, failed: 2 } })).toBe(
       'job-1 Failed: 250 of 500 files, 250 rows; 2 failed, see _errors.jsonl',
+    );
+    expect(fateText({ ...job, files: { ...job.files, failed: 2, missing: 1 } })).toBe(
+      'job-1 Completed: 250 of 500 files, 250 rows in /out/predictions.csv; 2 failed, see _errors.jsonl; 1 file has no ' +
+        'result: run() returned fewer rows than it was given files; return at least one row for each, or raise for one that cannot be scored',
+    );
+  });
+
+  test('what was given up last, with what is known of it', () => {
+    const failure = {
+      first: 299,
+      count: 1,
+      code: 'SCORER_TIMEOUT',
+      message: 'too long',
+      node: 'n1',
+      tries: 4,
+    } as const;
+    const known = { run_seconds: 2.04, peak_memory_bytes: 16_777_216, host_exit: 'signal SIGKILL' };
+    const unknown = { run_seconds: null, peak_memory_bytes: null, host_exit: null };
+    const cell = (job: JobView): unknown => jobSheet.find(({ title }) => title === 'last failure')?.value(job);
+    const job = jobView('job-1', 'Running');
+    expect(cell(job)).toBe(null);
+    expect(cell({ ...job, last_failure: { ...failure, ...known } })).toBe(
+      'file 299 on n1: SCORER_TIMEOUT: too long (tried 4 times, 2.0 s, 16 MiB at most, host ended: signal SIGKILL)',
+    );
+    expect(cell({ ...job, last_failure: { ...failure, ...unknown, count: 2, node: null, tries: 1 } })).toBe(
+      'files 299 to 300: SCORER_TIMEOUT: too long (tried 1 time)',
     );
   });
 

@@ -7,6 +7,7 @@ import { loadConfigFile } from '../../common/config/config-file.ts';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { packageFile } from '../../common/io/package-files.ts';
+import { matching } from '../helpers/matching.ts';
 
 let notes: string[];
 beforeEach(() => void (notes = []));
@@ -112,6 +113,16 @@ describe('what the record leaves open', () => {
 
   test('resources.instance_count wins over settings.instance_count', async () => {
     expect((await load(nested, set('settings.instance_count=9'))).settings.instanceCountMax).toBe(1);
+  });
+
+  test('the flat form takes instances from one place only', async () => {
+    const flat = 'mnist-torch/deployment-flat.yml';
+    expect((await load(flat)).settings.instanceCountMax).toBe(1);
+    await expect(load(flat, set('instance_count=2'))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: matching(/instance_count is given twice/),
+    });
+    expect((await load(flat, set('resources=', 'instance_count=2'))).settings.instanceCountMax).toBe(2);
   });
 
   test('summary_only with a file name is refused', async () => {

@@ -73,6 +73,7 @@ settings:
   max_concurrency_per_instance: 4
   mini_batch_size: 25
   retry_settings: {max_retries: 5, timeout: 300}
+  progress_update_timeout: PT15M
   error_threshold: 7
   logging_level: INFO
   output_action: AppendRow
@@ -114,6 +115,7 @@ settings:
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
         speculation: 'off',
+        progressTimeoutMs: 900_000,
       },
     } satisfies LocalDeployment);
   });
@@ -146,6 +148,7 @@ settings:
       customOutput: 'collected',
       memoryBytesMax: null,
       speculation: 'auto',
+      progressTimeoutMs: null,
     });
   });
 
@@ -286,7 +289,12 @@ describe('mistakes are told with their place', () => {
 
   test('text that is not YAML, or is no mapping', async () => {
     expect(await failure(load('name: [1,\n'))).toMatch(/^CONFIG_INVALID deployment\.yml:\d+:\d+: /);
-    expect(await failure(load('a: 1\na: 2\n'))).toMatch(/^CONFIG_INVALID deployment\.yml:2:1: Map keys must be unique/);
+    expect(await failure(load('a: 1\na: 2\n'))).toMatch(/^CONFIG_INVALID deployment\.yml:2:1: a is given twice/);
+    expect(await failure(load('name: x\n---\nname: y\n'))).toMatch(
+      /deployment\.yml:2:1: a second document begins here/,
+    );
+    const utf16 = await failure(load(Buffer.from('\ufeffname: x\n', 'utf16le').toString('utf8')));
+    expect(utf16).toMatch(/^CONFIG_INVALID deployment\.yml:1:1: wanted UTF-8 text/);
     expect(await failure(load('- a\n'))).toBe(
       'CONFIG_INVALID deployment.yml:1:1: wanted keys and values, found a list',
     );

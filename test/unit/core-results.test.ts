@@ -281,6 +281,44 @@ describe('a staging segment', () => {
   });
 });
 
+describe('files of a scored mini-batch that have no row', () => {
+  const positional = { attribution: 'range', fileRows: null, runSeconds: 2, peakMemoryBytes: 3e8 } as const;
+  const circumstances = { runSeconds: 2, peakMemoryBytes: 3e8, hostExit: null };
+
+  it('are counted beside those that are named, with what is known of the attempt, through a restart too', () => {
+    const h = new Harness().submit({ miniBatchSize: { kind: 'files', files: 5 } });
+    h.list(...files(5)).endList();
+    const a = h.node('a', 1);
+    const [t0] = h.grants() as Three;
+    h.commit(a, t0, { summary: { ...positional, rows: 2, failed: [failed(4)] } });
+    for (const job of [h.job, h.restart().job]) {
+      expect([job.scoredFiles, job.failedFiles, job.missingFiles]).toEqual([2, 3, 2]);
+      expect(job.failures).toMatchObject([
+        { first: 4, count: 1, missing: 0, circumstances },
+        { first: 0, count: 5, missing: 2, circumstances, failure: { code: 'SCORER_OUTPUT_INVALID' } },
+      ]);
+    }
+    expect(h.job.failures[1]?.failure.message).toMatch(
+      /^run\(\) returned 2 rows for a mini-batch of 5 files, of which 1 failed by name, and 2 have no result; return/,
+    );
+  });
+
+  it('say nothing of an attempt that left none out', () => {
+    const { h, a, tokens } = leased(1);
+    h.commit(a, tokens[0] as Token, { summary: { runSeconds: 2, peakMemoryBytes: 3e8 } });
+    expect(h.journal.find(({ kind }) => kind === 'Committed')).not.toHaveProperty('circumstances');
+  });
+
+  it('are not counted any more when their rows are withdrawn', () => {
+    const { h, a, tokens } = leased(2);
+    const [t0, t1] = tokens as Three;
+    h.commit(a, t1, { columns: ['b:text'], summary: { ...positional, rows: 1 } });
+    expect([h.job.failedFiles, h.job.missingFiles]).toEqual([1, 1]);
+    h.commit(a, t0);
+    expect([h.job.failedFiles, h.job.missingFiles, h.job.failures.length]).toEqual([0, 0, 0]);
+  });
+});
+
 describe('the columns of a job', () => {
   it('are those of the lowest-ordered rows, not of the first to finish', () => {
     const { h, a, tokens } = leased(3);

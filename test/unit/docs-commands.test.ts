@@ -95,30 +95,3 @@ describe('the README’s “Where is …”', () => {
     expect(declares(read('coordinator/core/decide-node.ts'), 'checkNodes')).toBe(false);
   });
 });
-
-test('pages that are pointed at are there', () => {
-  const lost = [...pages, ...guides, 'docs/decisions/README.md'].flatMap((page) => {
-    const folder = page.includes('/') ? page.slice(0, page.lastIndexOf('/') + 1) : '';
-    const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = '']) => folder + link);
-    const named = [
-      ...read(page).matchAll(
-        /`((?:docs|test|scripts|deploy|examples|common|worker|coordinator|cli|proto)\/[\w./-]*)`/g,
-      ),
-    ];
-    return [...links, ...named.map(([, path = '']) => path)].filter((path) => !existsSync(packageFile(path)));
-  });
-  // Made when the first seed is kept.
-  expect(lost.filter((path) => path !== 'test/sim/regressions.txt')).toEqual([]);
-});
-
-test('every runtime dependency has its version and its reason', () => {
-  const { dependencies } = JSON.parse(read('package.json')) as {
-    readonly dependencies: Readonly<Record<string, string>>;
-  };
-  const page = read('docs/dependencies.md');
-  const rows = [...page.matchAll(/^\| (@?[\w/-]+) \| (\d[\w.-]*) \| \S/gm)].map(([, name = '', version = '']) => [
-    name,
-    version,
-  ]);
-  expect(Object.fromEntries(rows)).toEqual(dependencies);
-});

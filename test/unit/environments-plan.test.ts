@@ -268,6 +268,15 @@ describe('what an installer says', () => {
     output.push(`f\r${'x'.repeat(200)}\n`);
     expect(output.current).toHaveLength(80);
   });
+
+  it('names the package where pip only says that it is the one above', () => {
+    const output = new InstallerOutput();
+    output.push('Collecting numpy>=1.17.3\nCollecting scikit-learn==1.1.2 (from -r pip.txt (line 3))\n');
+    for (let line = 0; line < 50; line += 1) output.push(`  Compiling ${line}.pyx\n`);
+    output.push('error: metadata-generation-failed\n\n× Encountered error while generating package metadata.\n');
+    output.push('╰─> See above for output.\n\nnote: This is an issue with the package mentioned above, not pip.\n');
+    expect(output.essence).toMatch(/^scikit-learn==1\.1\.2 cannot be built from its source: Encountered error /);
+  });
 });
 
 describe('the environment of an installer', () => {

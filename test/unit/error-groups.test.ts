@@ -1,5 +1,7 @@
 /** Errors as people read them: the same ones counted together, their own frames first. */
 import { describe, expect, it } from 'vitest';
+import type { Circumstances } from '../../common/core/cluster-messages.ts';
+import { nodeName } from '../../common/core/ids.ts';
 import { failureSignature, groupFailures, userTraceback } from '../../coordinator/views/error-groups.ts';
 
 const staged = `/tmp/scratch/artifacts/${'ab'.repeat(32)}-1/code/score.py`;
@@ -76,7 +78,7 @@ describe('a traceback', () => {
 
 describe('groups of failures', () => {
   it('count files, have the first as example, and come with the most frequent first', () => {
-    const one = { node: 'node-1', tries: 3 };
+    const one = { node: nodeName('node-1'), tries: 3, missing: 0, circumstances: null };
     const groups = groupFailures([
       { ...one, first: 40, count: 1, failure: failure("KeyError: 'x'") },
       { ...one, first: 9, count: 1, failure: failure('ValueError: 9') },
@@ -86,6 +88,24 @@ describe('groups of failures', () => {
     expect(groups.map(({ files, first, last, example }) => [files, first, last, example.failure.message])).toEqual([
       [7, 3, 24, 'ValueError: 3'],
       [1, 40, 40, "KeyError: 'x'"],
+    ]);
+  });
+
+  it('count what has no result and not its neighbours, and keep apart how hosts ended', () => {
+    const one = { node: nodeName('node-1'), tries: 1, missing: 0 };
+    const crash = { code: 'SCORER_CRASHED', message: 'the scoring host was ended', detail: '' } as const;
+    const ended = (hostExit: string): Circumstances => ({ runSeconds: 1, peakMemoryBytes: null, hostExit });
+    const rows = { code: 'SCORER_OUTPUT_INVALID', message: 'run() returned 8 rows for 10 files', detail: '' } as const;
+    const groups = groupFailures([
+      { ...one, first: 0, count: 10, missing: 2, failure: rows, circumstances: null },
+      { ...one, first: 50, count: 1, failure: crash, circumstances: ended('signal SIGSEGV') },
+      { ...one, first: 60, count: 1, failure: crash, circumstances: ended('exit code 7') },
+      { ...one, first: 70, count: 1, failure: crash, circumstances: ended('exit code 7') },
+    ]);
+    expect(groups.map(({ files, first, last }) => [files, first, last])).toEqual([
+      [2, 0, 9],
+      [2, 60, 70],
+      [1, 50, 50],
     ]);
   });
 });

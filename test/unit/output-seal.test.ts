@@ -213,6 +213,25 @@ describe('an output folder', () => {
     }
   });
 
+  it('is taken as it is when an earlier job left neither row nor file there', async () => {
+    const seal = (verdict: string, bytes: number, files: number): Promise<void> =>
+      writeFile(
+        join(dir, '_manifest.json'),
+        JSON.stringify({ verdict, output: { path: 'predictions.csv.partial', bytes }, custom_counts: { files } }),
+      );
+    for (const [verdict, bytes, files] of [
+      ['Completed', 0, 0],
+      ['Failed', 1, 0],
+      ['Failed', 0, 1],
+    ] as const) {
+      await seal(verdict, bytes, files);
+      await expect(prepare(false)).rejects.toMatchObject({ code: 'OUTPUT_EXISTS' });
+    }
+    await seal('Failed', 0, 0);
+    await writeFile(join(dir, 'predictions.csv.partial'), '');
+    expect((await prepare(false)).removed).toEqual(['predictions.csv.partial', '_manifest.json']);
+  });
+
   it('loses exactly the earlier results on overwrite, also those under another name', async () => {
     await mkdir(join(dir, '_manifest'));
     await writeFile(join(dir, '_manifest', 'files-00000.jsonl'), '');

@@ -114,4 +114,30 @@ describe('on the coordinator', () => {
       'n1: environment e: installing (pip), ended',
     ]);
   });
+
+  it('a failure that comes again is told in full once', async () => {
+    const { rig } = begun();
+    const feeds = new JobFeeds({ ledger: rig.ledger, wall: () => 0 });
+    const fail = (message: string): void =>
+      feeds.publish({
+        kind: 'HostFailed',
+        job,
+        node: nodeName('n1'),
+        failure: { code: 'SCORER_FAILED', message, detail: '' },
+      });
+    fail('no such file: /a/1.bin');
+    fail('no such file: /b/2.bin');
+    fail('another reason');
+    const over = new AbortController();
+    const lines: string[] = [];
+    for await (const { message } of feeds.follow(job, 0, over.signal)) {
+      lines.push(message);
+      if (message.endsWith('another reason')) over.abort();
+    }
+    expect(lines.slice(-3)).toEqual([
+      'the scorer did not start on n1: SCORER_FAILED: no such file: /a/1.bin',
+      'the scorer did not start on n1: SCORER_FAILED, as before',
+      'the scorer did not start on n1: SCORER_FAILED: another reason',
+    ]);
+  });
 });

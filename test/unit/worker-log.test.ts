@@ -108,6 +108,7 @@ describe('the log of a scoring host', () => {
     hostLog.record({
       ...told,
       run_seconds: 0.5,
+      cpu_seconds: 0.31,
       rows: 0,
       failed: 10,
       code: 'SCORER_FAILED',
@@ -121,7 +122,7 @@ describe('the log of a scoring host', () => {
     await hostLog.close();
     expect(JSON.parse(text('sys/mini_batches/process007.jsonl'))).toMatchObject({ ...told, code: 'SCORER_FAILED' });
     expect(text('sys/node/process007.txt')).toBe(
-      'then RUN_EXCEPTION: files 20 to 29, try 2 (lease 1.5), 0.5 s, 0 rows, 10 failed, SCORER_FAILED: ValueError: no\n',
+      'then RUN_EXCEPTION: files 20 to 29, try 2 (lease 1.5), 0.5 s (0.31 s of processor time), 0 rows, 10 failed, SCORER_FAILED: ValueError: no\n',
     );
     expect(text('user/error/process007.txt')).toBe(
       'then files 20 to 29 failed: SCORER_FAILED: ValueError: no\nTraceback\n\n',

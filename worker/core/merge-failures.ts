@@ -51,5 +51,6 @@ export function unstagedSummary(failed: readonly FileFailure[]): ResultSummary {
     failed: [...failed].sort((a, b) => a.index - b.index),
     schema: null,
     runSeconds: 0,
+    peakMemoryBytes: null,
   };
 }

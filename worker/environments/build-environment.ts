@@ -6,7 +6,7 @@ import { finished } from 'node:stream/promises';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
-import { essentialLine, InstallerOutput } from './installer-output.ts';
+import { InstallerOutput } from './installer-output.ts';
 import type { BuildStep, EnvironmentPlan } from './plan-environment.ts';
 
 export interface BuildOptions {
@@ -44,11 +44,13 @@ async function runStep(plan: EnvironmentPlan, step: BuildStep, log: WriteStream,
   options.signal.throwIfAborted();
   if (end === 'exit code 0') return;
   const lines = output.lastLines;
-  const said = end.startsWith('exit code') ? essentialLine(lines) : '';
+  const said = end.startsWith('exit code') ? output.essence : '';
   const what = said || `${step.command} ended with ${end}`;
+  // Most of the time another Python than the one that was asked for is the reason.
+  const warnings = plan.warnings.map((warning) => `; ${warning}`).join('');
   throw new BatchError(
     'ENVIRONMENT_BUILD_FAILED',
-    `environment ${plan.name} cannot be built (${plan.tool}): ${what}; the whole log is ${options.logPath} on this worker node`,
+    `environment ${plan.name} cannot be built (${plan.tool}): ${what}${warnings}; the whole log is ${options.logPath} on this worker node`,
     { detail: lines.join('\n') },
   );
 }

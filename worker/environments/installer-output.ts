@@ -8,12 +8,17 @@ const currentCharsMax = 80;
 export class InstallerOutput {
   readonly #lines: string[] = [];
   #rest = '';
+  #package = '';
 
   push(text: string): void {
     // A carriage return draws a progress bar anew.
     const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = (lines.pop() ?? '').slice(0, lineCharsMax);
-    for (const line of lines) if (line.trim() !== '') this.#lines.push(line.trimEnd().slice(0, lineCharsMax));
+    for (const line of lines) {
+      if (line.trim() === '') continue;
+      this.#package = /^Collecting (\S{1,200})/.exec(line)?.[1] ?? this.#package;
+      this.#lines.push(line.trimEnd().slice(0, lineCharsMax));
+    }
     this.#lines.splice(0, Math.max(0, this.#lines.length - limits.environmentLogLinesKept));
   }
 
@@ -21,6 +26,13 @@ export class InstallerOutput {
   get current(): string {
     const line = (this.#lines.at(-1) ?? '').trim().replace(/\s+/g, ' ');
     return line.length > currentCharsMax ? `${line.slice(0, currentCharsMax - 1)}…` : line;
+  }
+
+  /** What is wrong, in a line: see {@link essentialLine}. Where pip only says "the package above", it is named. */
+  get essence(): string {
+    const line = essentialLine(this.lastLines);
+    const isNameless = /generating package metadata|did not run successfully|package mentioned above/.test(line);
+    return isNameless && this.#package !== '' ? `${this.#package} cannot be built from its source: ${line}` : line;
   }
 
   get lastLines(): readonly string[] {

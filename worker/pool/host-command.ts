@@ -1,5 +1,6 @@
 /** How a scoring host is started: which program, with which arguments and environment. */
 import { execFile } from 'node:child_process';
+import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
@@ -103,6 +104,11 @@ async function askPython(candidate: string): Promise<PythonAnswer> {
     return { refusal: `it is Python ${major}.${minor}` };
   } catch (error) {
     // Every way in which it does not answer is a refusal; the caller says them all when no candidate is left.
+    const isFolder = await stat(candidate).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+    if (isFolder) return { refusal: `it is a folder; wanted the interpreter itself, such as ${candidate}/bin/python` };
     return { refusal: describeRefusal(error) };
   }
 }

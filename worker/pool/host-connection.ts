@@ -115,6 +115,11 @@ export class HostConnection {
     return this.#memory.peakBytes();
   }
 
+  /** Processor time since it was asked last; null when unknown. */
+  takeCpuSeconds(): number | null {
+    return this.#memory.takeCpuSeconds();
+  }
+
   /** Whether the kernel has killed a process of this machine for want of memory since something was asked. */
   get hasKernelKilled(): boolean {
     return this.#memory.hasKernelKilled();

@@ -6,7 +6,7 @@ import { BatchError, toBatchError, type Failure } from '../../common/core/batch-
 import type { Frame } from '../../common/core/frame.ts';
 import { hostFrame, type HostFile, type HostInit, type HostReady } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
-import type { ResultSummary } from '../../common/core/result.ts';
+import { failedFiles, type ResultSummary } from '../../common/core/result.ts';
 import { HostConnection, type Answer, type HostConnectionOptions } from './host-connection.ts';
 import { briefExit, describeExit, type HostExit } from './host-exit.ts';
 import * as failures from './host-failures.ts';
@@ -111,6 +111,11 @@ export class HostProcess {
     return this.#connection.isAlive;
   }
 
+  /** Processor time of the host and its ended children since it was asked last, at first since the start; null when unknown. */
+  takeCpuSeconds(): number | null {
+    return this.#connection.takeCpuSeconds();
+  }
+
   /** Number of the mini-batch under way or last, as the log sink has it; 0 before the first. */
   get sequence(): number {
     return this.#connection.sequence;
@@ -209,7 +214,7 @@ export class HostProcess {
       return { ...failed(BatchError.fromFailure(failure), 'error'), fileIndex: place, peakMemoryBytes };
     }
     if (frame.type !== hostFrame.done) throw failures.unexpectedFrame(frame.type);
-    const { sequence, bytes, appended, ...summary } = parseDone(frame.payload, files.length);
+    const { sequence, bytes, appended, ...counts } = parseDone(frame.payload, files.length);
     if (sequence !== this.sequence) throw failures.wrongSequence(sequence, this.sequence);
     if (bytes !== body.bytes) throw failures.wrongBytes(bytes, body.bytes);
     try {
@@ -218,6 +223,8 @@ export class HostProcess {
       // The disk of this node; the host is as good as before.
       return failed(toBatchError(error), 'error');
     }
+    const isWhole = failedFiles(counts, files.length) === 0;
+    const summary = { ...counts, peakMemoryBytes: isWhole ? null : this.#connection.peakMemoryBytes };
     return { kind: 'scored', summary, body, appended: appended ?? [] };
   }
 

@@ -1,9 +1,10 @@
 /**
  * How much memory scoring hosts use, each with all that it started: one reader for all hosts of a node, at work only
- * while one of them is. Linux only; elsewhere nothing is known and nothing is limited.
+ * while one of them is; and how much processor time they have used. Linux only; elsewhere nothing is known and nothing is
+ * limited.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { limits } from '../../common/core/limits.ts';
+import { GroupSearch, readProc, statFields } from './process-groups.ts';
 
 export interface WatchedHost {
   /** Of the host and of its process group. */
@@ -22,6 +23,7 @@ export class MemoryReading {
   isBusy = false;
   #peakBytes: number | null = null;
   #oomKills: number | null = null;
+  #cpuSeconds = 0;
 
   constructor(host: WatchedHost) {
     this.host = host;
@@ -50,6 +52,15 @@ export class MemoryReading {
     this.#peakBytes = Math.max(this.#peakBytes ?? 0, bytes);
   }
 
+  /** Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. */
+  takeCpuSeconds(): number | null {
+    const now = cpuSeconds(this.host.pid);
+    if (now === null) return null;
+    const spent = now - this.#cpuSeconds;
+    this.#cpuSeconds = now;
+    return Math.round(spent * 100) / 100;
+  }
+
   /** Whether the kernel has killed any process for want of memory since a look before {@link begin}. */
   hasKernelKilled(): boolean {
     const kills = readOomKills();
@@ -62,6 +73,7 @@ class MemoryWatch {
   oomKills: number | null = readOomKills();
   readonly #readings = new Set<MemoryReading>();
   #members: ReadonlyMap<number, readonly number[]> = new Map();
+  readonly #search = new GroupSearch();
   #looks = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -85,7 +97,8 @@ class MemoryWatch {
       return;
     }
     if (this.#looks % looksPerSearch === 0 || busy.some(({ host }) => !this.#members.has(host.pid))) {
-      this.#members = processGroups(new Set(busy.map(({ host }) => host.pid)));
+      // Of all hosts: one that is idle now must not be taken for somebody else's.
+      this.#members = this.#search.find(new Set([...this.#readings].map(({ host }) => host.pid)));
     }
     this.#looks += 1;
     for (const reading of busy) this.#lookAt(reading);
@@ -124,44 +137,21 @@ function sum(pids: readonly number[], bytesOf: (pid: number) => number): number 
 
 /** 0 when there is no such process. */
 function residentBytes(pid: number): number {
-  return kilobytes(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1_024;
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readProc(`/proc/${pid}/status`))?.[1] ?? 0) * 1_024;
+}
+
+/** In `/proc/PID/stat`. @source proc(5): USER_HZ, which is 100 on every architecture that Node runs on */
+const ticksPerSecond = 100;
+
+/** User and system time of a process and of its children that have ended; null when there is no such process. */
+function cpuSeconds(pid: number): number | null {
+  const ticks = statFields(readProc(`/proc/${pid}/stat`)).slice(11, 15);
+  return ticks.length < 4 ? null : ticks.reduce((total, text) => total + Number(text), 0) / ticksPerSecond;
 }
 
 function proportionalBytes(pid: number): number {
-  const bytes = kilobytes(`/proc/${pid}/smaps_rollup`, /^Pss:\s+(\d+) kB$/m) * 1_024;
+  const bytes = Number(/^Pss:\s+(\d+) kB$/m.exec(readProc(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0) * 1_024;
   return bytes > 0 ? bytes : residentBytes(pid);
-}
-
-function kilobytes(path: string, pattern: RegExp): number {
-  return Number(pattern.exec(readProc(path))?.[1] ?? 0);
-}
-
-/** Empty when it cannot be read: the process has ended, or there is no /proc. */
-function readProc(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-/** Processes of each of these groups. */
-function processGroups(wanted: ReadonlySet<number>): ReadonlyMap<number, readonly number[]> {
-  const groups = new Map<number, number[]>([...wanted].map((pid) => [pid, []]));
-  let names: readonly string[] = [];
-  try {
-    names = readdirSync('/proc');
-  } catch {
-    // No /proc: the caller looks at the hosts themselves, and finds nothing.
-  }
-  for (const name of names) {
-    if (!/^\d+$/.test(name)) continue;
-    const stat = readProc(`/proc/${name}/stat`);
-    // A command may hold spaces and brackets; the state and the numbers come after its end.
-    const [, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ', 3);
-    groups.get(Number(group))?.push(Number(name));
-  }
-  return groups;
 }
 
 /** Kills of the whole machine so far, those within a control group included; null where the kernel does not say. */

@@ -10,7 +10,7 @@ export interface ScorePort {
   emit(pieces: Iterable<Uint8Array>): Promise<void>;
 }
 
-export interface Scored extends Omit<ResultSummary, 'runSeconds'> {
+export interface Scored extends Omit<ResultSummary, 'runSeconds' | 'peakMemoryBytes'> {
   /** Paths within the custom folder that were opened for appending; left out by scorers that write no files. */
   readonly appended?: readonly string[];
 }

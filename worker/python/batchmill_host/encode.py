@@ -3,7 +3,9 @@
 import csv
 import io
 import json
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
+import sys
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from batchmill_host.failures import HostFailure
 from batchmill_host.frame_text import small_frame_text
@@ -26,13 +28,22 @@ def encode(result: Result, output_format: str, write: Write, separator: str = " 
     """Writes all rows; the schema for a format that has columns. ``separator`` stands between the cells of the format `azure`."""
     if len(result.data) == 0:
         return None
-    if output_format == "csv":
-        return _encode_csv(result, write)
-    if output_format == "jsonl":
-        _encode_jsonl(result, write)
-    else:
-        _encode_azure(result, write, separator)
+    with _whole_arrays():
+        if output_format == "csv":
+            return _encode_csv(result, write)
+        if output_format == "jsonl":
+            _encode_jsonl(result, write)
+        else:
+            _encode_azure(result, write, separator)
     return None
+
+
+def _whole_arrays() -> ContextManager[Any]:
+    """str() of an array breaks lines after 75 characters, which would tear a row, and leaves out the middle of more than 1,000 values."""
+    numpy = sys.modules.get("numpy")
+    # A script may have put something else in its place.
+    options = getattr(numpy, "printoptions", None)
+    return nullcontext() if options is None else options(linewidth=sys.maxsize, threshold=sys.maxsize)
 
 
 def _encode_azure(result: Result, write: Write, separator: str) -> None:

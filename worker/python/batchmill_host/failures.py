@@ -1,6 +1,7 @@
 """Failures as the protocol carries them, and tracebacks that begin in user code."""
 
 import os
+import sys
 import traceback
 from typing import NamedTuple, Set
 
@@ -61,4 +62,33 @@ def _cut_own_frames(told: traceback.TracebackException, seen: Set[int]) -> None:
 
 def user_failure(code: str, error: BaseException) -> HostFailure:
     """A failure that user code raised."""
-    return HostFailure(code, name_exception(error), user_traceback(error))
+    return HostFailure(code, name_exception(error) + advice(error), user_traceback(error))
+
+
+def advice(error: BaseException) -> str:
+    """What to do about mistakes whose exception alone does not say it: "; …", or nothing."""
+    if _is_without_model(error):
+        return "; AZUREML_MODEL_DIR is not set because the deployment has no model: give model in its YAML, or --model PATH"
+    if isinstance(error, SystemExit) and _passed_through(error, "argparse"):
+        return (
+            "; argparse refused the arguments of this process and has said why in the stderr log. Read them with "
+            "parse_known_args(), and give none of your own required=True: settings are environment_variables"
+        )
+    if isinstance(error, ImportError) and "no known parent package" in str(error):
+        return "; the script is in no package, and its folder is on sys.path: write import x instead of from . import x"
+    return ""
+
+
+def _is_without_model(error: BaseException) -> bool:
+    return (
+        "AZUREML_MODEL_DIR" not in os.environ
+        and isinstance(error, (KeyError, TypeError, AttributeError))
+        and "AZUREML_MODEL_DIR" in user_traceback(error)
+    )
+
+
+def _passed_through(error: BaseException, module: str) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and any(
+        frame.f_code.co_filename == file for frame, _ in traceback.walk_tb(error.__traceback__)
+    )

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from batchmill_host.failures import HostFailure, name_exception, user_failure, user_traceback
+from batchmill_host.failures import HostFailure, advice, name_exception, user_failure, user_traceback
 from batchmill_host.mini_batch import MiniBatch
 
 INVALID = "SCRIPT_INVALID"
@@ -148,11 +148,12 @@ def _syntax_failure(error: Exception, path: str) -> HostFailure:
 
 
 def _import_failure(error: BaseException, script: str) -> HostFailure:
-    message = f"loading {script} raised {name_exception(error)}"
+    message = f"loading {script} raised {name_exception(error)}{advice(error)}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         message = (
             f"{script} needs the Python module {error.name!r}, which {sys.executable} (Python {_python()}) does not have: "
-            f"install it there, add it to the code folder, or choose another interpreter with --python"
+            f"install it there, list it in the conda_file of the environment, add it to the code folder, "
+            f"or choose another interpreter with --python"
         )
     return HostFailure(INVALID, message, user_traceback(error))
 

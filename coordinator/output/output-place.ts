@@ -1,0 +1,39 @@
+/** Where an output folder may not lie: where the next listing of the input would find it. */
+import { realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { errnoOf } from '../../common/io/errno.ts';
+
+export interface OutputPlace {
+  /** Absolute; there. */
+  readonly inputPath: string;
+  /** Absolute; need not be there yet. */
+  readonly outputDir: string;
+  /** Whether the job looks into sub-folders of the input. */
+  readonly isRecursive: boolean;
+}
+
+/** Links are followed. A single file as input, and hidden folders, into which no listing looks, are fine. @throws OUTPUT_IN_INPUT */
+export async function refuseOutputInInput({ inputPath, outputDir, isRecursive }: OutputPlace): Promise<void> {
+  if (!(await stat(inputPath)).isDirectory()) return;
+  const below = relative(await realpath(inputPath), await realPlace(outputDir));
+  const folders = below === '' ? [] : below.split('/');
+  if (folders[0] === '..' || folders.some((name) => /^[._]/.test(name))) return;
+  if (folders.length > 0 && !isRecursive) return;
+  const where = folders.length === 0 ? 'is the input folder itself' : `lies in the input folder ${inputPath}`;
+  throw new BatchError(
+    'OUTPUT_IN_INPUT',
+    `the output folder ${outputDir} ${where}: its results would be scored as input, if not now then by the next job; choose a folder outside of it`,
+  );
+}
+
+/** The real path of what is there of `path`, with the rest behind it. */
+async function realPlace(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    // What else is wrong with it is told when it is made.
+    if (errnoOf(error) === '') throw error;
+    return dirname(path) === path ? path : join(await realPlace(dirname(path)), basename(path));
+  }
+}
