@@ -27,6 +27,10 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
   { title: 'nodes', value: (job) => (job.ended_at === null ? job.nodes : null) },
+  {
+    title: 'quarantined nodes',
+    value: (job) => job.quarantined_nodes.map(({ name, reason }) => `${name}: ${reason}`).join('; ') || null,
+  },
   { title: 'input', value: (job) => job.input_path },
   { title: 'output', value: (job) => job.output_file ?? job.output_path },
   { title: 'generation', value: (job) => (job.generation > 1 ? job.generation : null) },
@@ -43,6 +47,10 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { title: 'host', value: (node) => node.hostname },
   { title: 'pid', value: (node) => node.pid },
   { title: 'joined', value: (node) => node.joined_at },
+  {
+    title: 'quarantined',
+    value: (node) => node.quarantines.map(({ job, reason }) => `${job}: ${reason}`).join('; ') || null,
+  },
 ];
 
 export const eventColumns: readonly Column<JobEvent>[] = [
@@ -135,6 +143,7 @@ export const deploymentSheet: readonly Column<LocalDeployment>[] = [
   { title: 'timeout', value: (one) => `${one.settings.timeoutMs / 1_000} s` },
   { title: 'error_threshold', value: (one) => one.settings.errorThreshold },
   { title: 'isolation', value: (one) => one.settings.isolation },
+  { title: 'speculation', value: (one) => one.settings.speculation },
   { title: 'memory', value: ({ settings: { memoryBytesMax } }) => memoryBytesMax && `${memoryBytesMax} bytes` },
   { title: 'output', value: (one) => outputText(one) },
   { title: 'custom output', value: (one) => (hasPython(one) ? one.settings.customOutput : null) },

@@ -91,6 +91,7 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--insecure', 'serve a network without certificates')
     .option('--keep-finished-jobs <time>', 'prune jobs that ended longer ago, such as 30d (default: always kept)')
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
+    .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/start.ts')).startCoordinatorCommand(context, flags),
@@ -119,6 +120,7 @@ function addWorker(program: Command, perform: Perform): void {
     .option('--name <name>', 'name of this worker node (default: the host name)')
     .option('--python <path>', 'interpreter for Python scripts (default: python3)')
     .option('--scratch-dir <dir>', 'folder for models and prefetched inputs')
+    .option('--spool-bytes <size>', 'results that may wait for the coordinator (default: 2GB)')
     .action(async (address: string, flags: WorkerFlags) => {
       await perform({}, async (context) =>
         (await import('./commands/start.ts')).joinWorkerCommand(context, address, flags),
@@ -127,6 +129,11 @@ function addWorker(program: Command, perform: Perform): void {
   const nodes = program.command('node').description('worker nodes that have joined');
   withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
     await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
+  });
+  withServer(
+    nodes.command('release').argument('<node>').description('give a quarantined worker node work again'),
+  ).action(async (name: string, flags: AnswerFlags) => {
+    await perform(flags, async (context) => (await import('./commands/job.ts')).releaseNodeCommand(context, name));
   });
 }
 

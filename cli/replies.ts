@@ -52,6 +52,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
   rows: count,
   output_bytes: count,
   nodes: count,
+  quarantined_nodes: z.array(z.looseObject({ name: text, reason: text })).default([]),
   error: z.looseObject({ code, message: text, detail: text }).nullable(),
   last_failure: z
     .looseObject({ first: count, count, code, message: text, node: text.nullable(), tries: count, ...circumstances })
@@ -76,13 +77,14 @@ export const nodesReply: z.ZodType<{ readonly value: readonly NodeView[] }> = z.
   value: z.array(
     z.looseObject({
       name: text,
-      state: z.enum(['ready', 'suspect', 'lost', 'draining', 'gone']),
+      state: z.enum(['ready', 'quarantined', 'suspect', 'lost', 'draining', 'gone']),
       hostname: text,
       pid: count,
       slots: count,
       leases: count,
       heartbeat_gap_ms_max: count,
       joined_at: text,
+      quarantines: z.array(z.looseObject({ job: text, reason: text })).default([]),
     }),
   ),
 });

@@ -13,6 +13,7 @@ import type { Token } from '../common/core/token.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
+import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import { startApi } from './api/server.ts';
@@ -28,6 +29,7 @@ import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { Loop } from './loop.ts';
 import { NodeDesk } from './node-desk.ts';
+import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import type { SegmentSink } from './output/segment-sink.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
@@ -47,6 +49,8 @@ export interface CoordinatorOptions {
   readonly heartbeatMs: number | null;
   /** Jobs that ended longer ago are forgotten; null: none is. */
   readonly keepFinishedMs: number | null;
+  /** Results that may wait for their turn; default {@link limits.stagingBytesMax}. */
+  readonly stagingBytesMax?: number;
   readonly log: Log;
   readonly clock: Clock;
   /** From 0 to below 1. */
@@ -92,7 +96,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const startedAt = clock.monotonic();
   const release = packageRelease();
   const joinToken = await readJoinToken(stateDir);
-  const ledger = newLedger({ heartbeatMs: options.heartbeatMs });
+  const ledger = newLedger(options);
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
 
@@ -127,6 +131,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     publish: (event) => {
       story.publish(event);
       feeds.publish(event);
+      if (event.kind === 'NodeForgotten') nodes.forget(event.node);
     },
   });
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
@@ -187,6 +192,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
         return nodes.tell(effect.node, { refused: [{ token: effect.token, failure: effect.failure }] });
       case 'revoke':
         return nodes.tell(effect.node, { revoked: [effect.token] });
+      case 'recall':
+        return nodes.tell(effect.node, { recalled: [effect.token] });
       case 'end-job':
         return nodes.endJob(effect.job);
       case 'drain-job':
@@ -247,7 +254,12 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
     jobs.failDamaged();
     await Promise.race([loop.durable(), ending.closed]);
-    const timers = startTimers(loop, feeds, clock, onFatal);
+    const diskWatch = new DiskWatch({
+      fileSystem: nodeFileSystem,
+      watched: () => [{ job: null, dir: stateDir }, ...jobs.outputDirs()],
+      onRoom: (job, failure) => jobs.roomChanged(job, failure),
+    });
+    const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
     const server = await startClusterServer({ address: options.listen, backend: nodes, log });
@@ -281,7 +293,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 type Close = () => Promise<void>;
 
 /** Looks at deadlines, and tells how much later than due it could. */
-function startTimers(loop: Loop, feeds: JobFeeds, clock: Clock, onFatal: (error: unknown) => void): { close: Close } {
+function startTimers(
+  loop: Loop,
+  feeds: JobFeeds,
+  diskWatch: DiskWatch,
+  clock: Clock,
+  onFatal: (error: unknown) => void,
+): { close: Close } {
   let last = clock.monotonic();
   const guarded = (work: () => void) => (): void => {
     try {
@@ -303,10 +321,19 @@ function startTimers(loop: Loop, feeds: JobFeeds, clock: Clock, onFatal: (error:
     guarded(() => feeds.progress()),
     limits.progressMs,
   );
+  // One look at a time: a network file system may take its time to answer.
+  let looking: Promise<void> | null = null;
+  const room = setInterval(() => {
+    looking ??= diskWatch
+      .look()
+      .catch(onFatal)
+      .finally(() => (looking = null));
+  }, limits.diskLookMs);
   return {
     close: async () => {
       clearInterval(tick);
       clearInterval(progress);
+      clearInterval(room);
     },
   };
 }

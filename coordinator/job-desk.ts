@@ -4,9 +4,9 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { BatchError } from '../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
-import { jobName, type JobName } from '../common/core/ids.ts';
+import { jobName, nodeName, type JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
@@ -39,6 +39,7 @@ import type { JobStory } from './logs/job-story.ts';
 import { listLogs } from './logs/log-store.ts';
 import { JobLife } from './job-life.ts';
 import type { Loop } from './loop.ts';
+import type { Watched } from './output/disk-watch.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import { refuseOutputInInput } from './output/output-place.ts';
@@ -120,6 +121,20 @@ export class JobDesk implements Backend {
     const job = this.#loop.ledger.jobs.get(name);
     const owner = job && jobs.findLast((other) => other.outputDir === job.outputDir);
     return job && owner === job ? job.outputDir : null;
+  }
+
+  /** Where jobs that are not sealed write to. */
+  outputDirs(): readonly Watched[] {
+    const jobs = [...this.#files.keys()].flatMap((name) => this.#loop.ledger.jobs.get(name) ?? []);
+    return jobs.filter((job) => !isFinal(job.state)).map((job) => ({ job: job.name, dir: job.outputDir }));
+  }
+
+  roomChanged(job: JobName | null, failure: Failure | null): void {
+    if (this.#stop.signal.aborted) return;
+    const { log } = this.#options;
+    if (failure) log.warn('nothing more is granted for want of room', { job, message: failure.message });
+    else log.info('nothing is held back for want of room any more', { job });
+    this.#loop.handle({ kind: 'room', job, failure });
   }
 
   /** The report of a job that has ended counts what nodes tell of it afterwards. */
@@ -259,7 +274,14 @@ export class JobDesk implements Backend {
   }
 
   nodes(): readonly NodeView[] {
-    return [...this.#loop.ledger.nodes.values()].map(nodeView);
+    const { ledger } = this.#loop;
+    return [...ledger.nodes.values()].map((node) => nodeView(ledger, node));
+  }
+
+  async releaseNode(name: string): Promise<readonly NodeView[]> {
+    this.#loop.handle({ kind: 'release-node', node: nodeName(name) });
+    await this.#loop.durable();
+    return this.nodes().filter((node) => node.name === name);
   }
 
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent> {

@@ -68,7 +68,7 @@ export class NodeDesk implements ClusterBackend {
     checkToken(request.joinToken, joinToken);
     const { name: node, incarnation, slots, hostname, pid } = request;
     this.#loop.handle({ kind: 'join', node, incarnation, slots, hostname, pid, wallMs: clock.wall() });
-    for (const [session, other] of this.#sessions) if (other === node) this.#sessions.delete(session);
+    this.forget(node);
     const session = randomBytes(18).toString('base64url');
     this.#sessions.set(session, node);
     const { ledger } = this.#loop;
@@ -200,6 +200,12 @@ export class NodeDesk implements ClusterBackend {
     for (const link of this.#links.values()) {
       if (link.announced.delete(job)) link.send({ endedJobs: [job] });
     }
+  }
+
+  /** A node that has not been seen for long: it joins anew if it comes back. */
+  forget(node: NodeName): void {
+    for (const [session, other] of this.#sessions) if (other === node) this.#sessions.delete(session);
+    this.#adoptions.delete(node);
   }
 
   close(): void {

@@ -32,6 +32,13 @@ export class ResultStore {
     this.#options = options;
   }
 
+  /** Bytes of results in memory. */
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const { sink, receivedBytes } of this.#held.values()) if (sink === null) bytes += receivedBytes;
+    return bytes;
+  }
+
   /** A result that came whole on the control stream. */
   putInline(token: Token, bytes: Uint8Array): void {
     this.#held.set(formatToken(token), {

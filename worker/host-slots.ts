@@ -185,6 +185,7 @@ export class HostSlots {
         process: number,
       }),
       spoolDir: files.spoolDir,
+      onWait: (text) => tell({ kind: 'preparing', job: spec.name, text }),
       memoryBytesMax: spec.settings.memoryBytesMax,
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,

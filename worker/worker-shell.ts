@@ -66,7 +66,8 @@ export class WorkerShell {
   constructor(options: WorkerShellOptions) {
     const { clock, log, python, environment, slots, joinMsMax } = options;
     this.#options = options;
-    this.#state = newWorkerState({ slots, joinMsMax });
+    const { spoolBytesMax = limits.spoolBytesMax } = options;
+    this.#state = newWorkerState({ slots, joinMsMax, spoolBytesMax });
     this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
     const tell = (command: WorkerCommand): void => this.#tell(command);
     const { scratchDir, environmentsDir = this.#files.environmentsDir } = options;

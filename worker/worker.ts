@@ -37,6 +37,8 @@ export interface WorkerOptions {
   readonly random: () => number;
   /** How long the first join is tried; default {@link limits.joinMsMax}. */
   readonly joinTimeoutMs?: number;
+  /** Results that may wait for their commit; default {@link limits.spoolBytesMax}. */
+  readonly spoolBytesMax?: number;
   /** What is kept of stdout and of stderr of each scoring host; default {@link limits.hostLogBytesMax}. */
   readonly hostLogBytesMax?: number;
 }

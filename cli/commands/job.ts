@@ -1,4 +1,4 @@
-/** `job submit`, `list`, `show`, and `node list`. */
+/** `job submit`, `list`, `show`, and `node list`, `release`. */
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
 import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
@@ -39,6 +39,14 @@ export async function showCommand({ client, output }: CommandContext, name: stri
 export async function nodesCommand({ client, output }: CommandContext): Promise<number> {
   const nodes = await (await client()).nodes();
   if (nodes.length === 0) output.note('no worker nodes; `batchmill coordinator start` says how one joins');
+  output.list(nodes, nodeColumns);
+  return 0;
+}
+
+/** The operator has mended it: it gets work again of the jobs for which it was quarantined. */
+export async function releaseNodeCommand({ client, output }: CommandContext, name: string): Promise<number> {
+  const nodes = await (await client()).releaseNode(name);
+  if (nodes.length === 0) output.note(`${name} is not connected now; it gets work again when it joins`);
   output.list(nodes, nodeColumns);
   return 0;
 }

@@ -283,6 +283,7 @@ function resolveSettings(
     recursive: settings.input?.recursive ?? true,
     customOutput: settings.output?.custom ?? 'collected',
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
+    speculation: settings.speculation ?? 'auto',
     progressTimeoutMs: settings.progress_update_timeout ?? null,
   };
 }

@@ -89,6 +89,7 @@ const settingsShape = {
     'For MLflow models without a script.',
   ),
   isolation: optional(oneOf(['file', 'mini_batch']), 'Whether a failing mini-batch is split down to the file.'),
+  speculation: optional(oneOf(['auto', 'off']), 'off: a straggler gets no second attempt beside it.'),
 };
 
 const memory = optional(memoryBytes, 'Of one scoring host with all that it started, such as 2GB; no limit by default.');
@@ -166,6 +167,7 @@ export interface RawSettings {
   readonly onnx?: Maybe<RawOnnx>;
   readonly mlflow?: Maybe<{ readonly rows_per_predict?: Maybe<number> }>;
   readonly isolation?: Maybe<DeploymentSettings['isolation']>;
+  readonly speculation?: Maybe<DeploymentSettings['speculation']>;
 }
 
 /** Under `settings` there is room for memory; in the flat form it stands with the other `resources`. */

@@ -5,7 +5,9 @@
 import { availableParallelism, homedir, hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
+import { limits } from '../core/limits.ts';
 import { parseAddress, requireLoopback, type Address } from './address.ts';
+import { memoryBytes } from './field-types.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -22,6 +24,8 @@ export interface CoordinatorSettings {
   readonly heartbeatMs: number | null;
   /** Jobs that ended longer ago are forgotten; null: none is. */
   readonly keepFinishedMs: number | null;
+  /** Results that may wait for their turn on the coordinator's disk. */
+  readonly stagingBytesMax: number;
 }
 
 /** What `worker join` runs with. */
@@ -35,6 +39,8 @@ export interface WorkerSettings {
   readonly python: string;
   /** Absolute; for models, code and prefetched inputs. */
   readonly scratchDir: string;
+  /** Results that may wait for the coordinator. */
+  readonly spoolBytesMax: number;
 }
 
 /** Values as commander gives them; `undefined` is "not given". */
@@ -45,6 +51,7 @@ export interface CoordinatorFlags {
   readonly insecure?: boolean | undefined;
   readonly heartbeatInterval?: string | undefined;
   readonly keepFinishedJobs?: string | undefined;
+  readonly stagingBytes?: string | undefined;
 }
 
 export interface WorkerFlags {
@@ -53,6 +60,7 @@ export interface WorkerFlags {
   readonly name?: string | undefined;
   readonly python?: string | undefined;
   readonly scratchDir?: string | undefined;
+  readonly spoolBytes?: string | undefined;
 }
 
 /** @throws USAGE for a value of the wrong form, LISTEN_INSECURE for a network address without `--insecure` */
@@ -77,6 +85,7 @@ export function coordinatorSettings(
     keepFinishedMs: pick('--keep-finished-jobs', flags.keepFinishedJobs, 'always', (text, what) =>
       text === 'always' ? null : asAgeMs(text, what),
     ),
+    stagingBytesMax: pick('--staging-bytes', flags.stagingBytes, String(limits.stagingBytesMax), asBytes),
   };
 }
 
@@ -99,6 +108,7 @@ export function workerSettings(
     name: pick('--name', flags.name, hostname(), asName),
     python: pythonSetting(flags.python, environment),
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
+    spoolBytesMax: pick('--spool-bytes', flags.spoolBytes, String(limits.spoolBytesMax), asBytes),
   };
 }
 
@@ -179,6 +189,15 @@ function asName(text: string, what: string): string {
   throw new BatchError(
     'USAGE',
     `${what}: wanted letters, digits, ".", "_" and "-", at most 128, found ${JSON.stringify(text)}`,
+  );
+}
+
+function asBytes(text: string, what: string): number {
+  const bytes = memoryBytes.safeParse(text);
+  if (bytes.success) return bytes.data;
+  throw new BatchError(
+    'USAGE',
+    `${what}: wanted a size such as 64GB or 512MB, at least 1MB, found ${JSON.stringify(text)}`,
   );
 }
 

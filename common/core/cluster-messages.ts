@@ -171,6 +171,8 @@ export interface CoordinatorMessage {
   readonly committed: readonly Token[];
   readonly refused: readonly RefusalReport[];
   readonly revoked: readonly Token[];
+  /** To be given back unless a slot has begun with them. */
+  readonly recalled: readonly Token[];
   readonly endedJobs: readonly JobName[];
   /** Jobs of which the node gives back what no slot has begun. */
   readonly drainedJobs: readonly JobName[];
@@ -202,6 +204,7 @@ export const emptyCoordinatorMessage: CoordinatorMessage = {
   committed: [],
   refused: [],
   revoked: [],
+  recalled: [],
   endedJobs: [],
   drainedJobs: [],
   heartbeatAck: 0,

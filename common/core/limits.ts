@@ -47,6 +47,17 @@ export const limits = {
   spoolMemoryBytesMax: 8_388_608,
   /** A staging segment is deleted when all its results have been copied; small enough to be freed soon. */
   stagingSegmentBytes: 67_108_864,
+  /** Results that wait for their turn, of all jobs: from here on only what they wait for is granted. A share of a common disk. */
+  stagingBytesMax: 68_719_476_736,
+  /** Results in memory that the disk has not taken yet: from here on nothing is granted. Far above what a disk is behind. */
+  placingBytesMax: 268_435_456,
+  /** Room on a disk below which nothing is granted; of a small disk this share of it. */
+  diskReserveBytes: 67_108_864,
+  diskReserveShare: 0.05,
+  /** Room is enough again when there is so much more than the reserve: a job must not stop and go. */
+  diskReserveAgain: 1.25,
+  /** Between two looks at the room on disks. */
+  diskLookMs: 1_000,
   /** Bytes that one copy from staging to output moves before others get a turn. */
   copyBytesMax: 8_388_608,
   /** Results that one copy moves: its journal record names each of them. */
@@ -117,6 +128,24 @@ export const limits = {
   /** Lines of one file of a sealed manifest. */
   sealedChunkFilesMax: 100_000,
 
+  /** A second attempt at a straggler: when so much of the job is done, … */
+  speculationDoneMin: 0.9,
+  /** … and it has run for longer than so many times the median, which ordinary unevenness does not, … */
+  speculationMedians: 3,
+  /** … and for so long that a host killed for its sake is worth it. */
+  speculationRunMsMin: 30_000,
+  /** A lease that has not begun for this long is taken back for an idle node; one that has just arrived is about to begin. */
+  recallAfterMs: 1_000,
+  /** So long a mini-batch waits for another node than the one that failed it or gave it back, while there is another. */
+  avoidNodeMs: 60_000,
+  /** Different mini-batches that fail on a node and on no other, while others score as many: the node is to blame. */
+  sickNodeMiniBatchesMin: 5,
+  /** Mini-batches that are remembered to have failed on one node. */
+  sickNodeBlamedMax: 1_000,
+  /** Failures of init() on a node without a mini-batch scored between, while it goes well elsewhere. */
+  sickNodeInitFailures: 5,
+  /** Pending mini-batches that are looked at for one that is not to be kept from a node. */
+  pendingLookedAtMax: 64,
   /** A mini-batch whose nodes vanish this often is treated as one that crashes its node. */
   lostLeasesMax: 4,
   /** Failures of init() on one deployment, with no success anywhere, that fail the job; times the slots of a node. */
@@ -189,6 +218,10 @@ export const limits = {
   /** Between two looks for finished jobs that are kept no longer. */
   pruneEveryMs: 60_000,
 
+  /** Jobs that have ended of which lines and sizes of logs are kept in memory, the newest. */
+  endedJobsRemembered: 64,
+  /** Given-up files of a job that keep their traceback in memory; the others keep code and message. */
+  failureDetailsKept: 1_000,
   /** Lines of a job that a late follower still gets. */
   jobEventsKept: 1_000,
   /** Between two looks at deadlines, and the lateness of one that counts as a stall. */
@@ -258,8 +291,10 @@ export const limits = {
   hostLogBytesMax: 67_108_864,
   /** Jobs whose logs a node keeps, the newest. */
   jobLogsKept: 100,
-  /** Results that wait for their commit on a node; above this it starts no mini-batch until some are durable. */
+  /** Results that wait in a node's memory for their commit; above this it starts no mini-batch until some are durable. */
   heldResultBytesMax: 536_870_912,
+  /** The same of all that wait, on its disk too. */
+  spoolBytesMax: 2_147_483_648,
   heldResultsMax: 4_096,
   /** A slot keeps the host that it has while a mini-batch of another job waits, but not longer than this. */
   hostAffinityMs: 10_000,

@@ -137,4 +137,8 @@ export const nodeFileSystem: FileSystem = {
     const stats = await statfs(path);
     return stats.bavail * stats.bsize;
   },
+  totalBytes: async (path) => {
+    const stats = await statfs(path);
+    return stats.blocks * stats.bsize;
+  },
 };

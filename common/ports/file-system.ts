@@ -37,4 +37,6 @@ export interface FileSystem {
   syncDir(path: string): Promise<void>;
   /** Bytes that may still be written where `path` lies. */
   freeBytes(path: string): Promise<number>;
+  /** Size of the disk on which `path` lies. */
+  totalBytes(path: string): Promise<number>;
 }

@@ -51,6 +51,8 @@ export interface JobView {
   readonly output_bytes: number;
   /** Worker nodes that hold work of the job now. */
   readonly nodes: number;
+  /** Worker nodes that get no more work of the job, because too much failed there that others scored. */
+  readonly quarantined_nodes: readonly { readonly name: string; readonly reason: string }[];
   readonly error: { readonly code: ErrorCode; readonly message: string; readonly detail: string } | null;
   /** What was given up last; null when nothing was. `errors` has all. */
   readonly last_failure: LastFailureView | null;
@@ -114,7 +116,7 @@ export interface JobCounts {
 
 export interface NodeView {
   readonly name: string;
-  readonly state: 'ready' | 'suspect' | 'lost' | 'draining' | 'gone';
+  readonly state: 'ready' | 'quarantined' | 'suspect' | 'lost' | 'draining' | 'gone';
   readonly hostname: string;
   readonly pid: number;
   readonly slots: number;
@@ -122,6 +124,8 @@ export interface NodeView {
   /** Longest time between two heartbeats since it joined, milliseconds. */
   readonly heartbeat_gap_ms_max: number;
   readonly joined_at: string;
+  /** Jobs of which it gets no more work, each with the reason. */
+  readonly quarantines: readonly { readonly job: string; readonly reason: string }[];
 }
 
 /** One line of `job stream`; `sequence` grows by one within a job. */
@@ -200,6 +204,8 @@ export interface Backend {
   /** Forgets jobs that have ended. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
   prune(request: PruneRequest): Promise<readonly PrunedView[]>;
   nodes(): readonly NodeView[];
+  /** Ends its quarantines; nothing is returned of a node that is not there any more. @throws REQUEST_INVALID when it has none */
+  releaseNode(name: string): Promise<readonly NodeView[]>;
   /** Events after `afterSequence`, first those that are past, then live ones until the job ends or `signal` aborts. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
   /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */

@@ -101,6 +101,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   recursive: z.boolean(),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
+  speculation: z.enum(['auto', 'off']).default('auto'),
   progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
 });
 

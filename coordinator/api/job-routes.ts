@@ -30,6 +30,9 @@ export function jobRoutes(app: FastifyInstance, { backend, onDefect }: JobRoutes
   app.get<{ Params: JobParams }>('/v1/jobs/:name', async (request) => backend.show(request.params.name));
   lifeRoutes(app, backend);
   app.get('/v1/nodes', async () => ({ value: backend.nodes() }));
+  app.post<{ Params: JobParams }>('/v1/nodes/:name/release', async (request) => ({
+    value: await backend.releaseNode(request.params.name),
+  }));
   eventRoute(app, backend, onDefect);
 }
 

@@ -259,6 +259,13 @@ export class BatchTable {
     if (kind === 'memory') this.#columns.memory[batch] = Math.min(255, this.memoryFailures(batch) + 1);
     if (kind === 'crash') this.#columns.crashes[batch] = Math.min(255, this.crashes(batch) + 1);
   }
+  /** Takes back what {@link addFailure} counted, or a part has inherited. */
+  removeFailure(batch: number, kind: 'error' | 'timeout' | 'crash' | 'memory' | 'lost'): void {
+    if (kind === 'lost') this.#columns.lost[batch] = Math.max(0, this.lostLeases(batch) - 1);
+    else this.#columns.failures[batch] = Math.max(0, this.failures(batch) - 1);
+    if (kind === 'memory') this.#columns.memory[batch] = Math.max(0, this.memoryFailures(batch) - 1);
+    if (kind === 'crash') this.#columns.crashes[batch] = Math.max(0, this.crashes(batch) - 1);
+  }
   rows(batch: number): number {
     return this.#columns.rows[batch] as number;
   }

@@ -58,6 +58,8 @@ export type Command =
   | { readonly kind: 'disconnected'; readonly node: NodeName }
   | { readonly kind: 'heartbeat'; readonly node: NodeName; readonly held: readonly Token[] }
   | { readonly kind: 'want'; readonly node: NodeName; readonly leases: number }
+  /** An operator has mended it: its quarantines end. */
+  | { readonly kind: 'release-node'; readonly node: NodeName }
   | { readonly kind: 'leaving'; readonly node: NodeName }
   /** run() has begun on these mini-batches. */
   | { readonly kind: 'started'; readonly node: NodeName; readonly tokens: readonly Token[] }
@@ -100,5 +102,7 @@ export type Command =
   | { readonly kind: 'copied'; readonly job: JobName }
   /** Output or journal cannot be written to for want of space, or (null) can again. */
   | { readonly kind: 'stall'; readonly job: JobName | null; readonly failure: Failure | null }
+  /** Little room is left on the disk of the output or (job null) of the state directory, or (failure null) enough again. */
+  | { readonly kind: 'room'; readonly job: JobName | null; readonly failure: Failure | null }
   /** Time passes. `stallMs`: how much later than due this tick came. */
   | { readonly kind: 'tick'; readonly stallMs: number; readonly wallMs: number };

@@ -2,21 +2,14 @@
  * What becomes of a mini-batch whose attempt failed: tried again as it is, bisected, or quarantined.
  * @source Azure ML batch for the count of tries; bisection is ours
  */
-import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
 import type { Failure } from '../../common/core/batch-error.ts';
 import { noCircumstances, type Circumstances } from '../../common/core/cluster-messages.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Event, FailureKind } from './events.ts';
+import { failureKind, isOfNode } from './failure-kind.ts';
 import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
-
-export function failureKind(code: ErrorCode): FailureKind {
-  if (code === 'SCORER_TIMEOUT') return 'timeout';
-  if (code === 'SCORER_OUT_OF_MEMORY') return 'memory';
-  if (code === 'SCORER_CRASHED' || code === 'FRAME_CORRUPT') return 'crash';
-  const { category } = errorRule(code);
-  return category === 'transient' || category === 'operator' ? 'lost' : 'error';
-}
+import { isSuspect, sickNodeEvents } from './sick-nodes.ts';
 
 /** `at`: attended milliseconds. `fileIndex`: the file that was open last within the mini-batch, −1 when unknown. */
 export function failureEvents(
@@ -28,8 +21,18 @@ export function failureEvents(
   circumstances: Circumstances = noCircumstances,
 ): readonly Event[] {
   const job = jobOf(ledger, lease.job);
-  const kind = failureKind(failure.code);
-  const verdict = judge(job, lease.batch, kind, fileIndex, failure.code === 'NODE_LOST');
+  const cause = failureKind(failure.code);
+  const ofNode = isOfNode(cause, failure.code);
+  // On a node under suspicion nothing uses up a try; but what needs a node for itself is known to from the first time on.
+  const isTelling = cause !== 'memory' || lease.isAlone;
+  const kind = ofNode && isTelling && isSuspect(ledger, job, lease.node, lease.batch, at) ? 'lost' : cause;
+  const quarantine = ofNode ? sickNodeEvents(ledger, job, lease, failure) : [];
+  // Another attempt at it lives: this one counts, and what follows is the other's to decide.
+  const isDouble = (job.holders.get(lease.batch)?.length ?? 0) > 1;
+  const verdict: Verdict =
+    isDouble || quarantine.length > 0
+      ? { kind: 'retry', waitMs: 0 }
+      : judge(job, lease, kind, fileIndex, failure.code === 'NODE_LOST');
   const failed: Event = {
     kind: 'AttemptFailed',
     job: lease.job,
@@ -44,7 +47,7 @@ export function failureEvents(
   };
   switch (verdict.kind) {
     case 'retry':
-      return [failed];
+      return [failed, ...quarantine];
     case 'split':
       return [failed, { kind: 'Split', job: lease.job, batch: lease.batch, sizes: verdict.sizes }];
     case 'quarantine':
@@ -96,7 +99,13 @@ type Verdict =
   | { readonly kind: 'quarantine' };
 
 /** Counters are those before this failure. */
-function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, isNodeLost: boolean): Verdict {
+function judge(
+  job: Job,
+  { batch, isAlone }: Lease,
+  kind: FailureKind,
+  fileIndex: number,
+  isNodeLost: boolean,
+): Verdict {
   const { triesMax, isolation } = job.deployment.settings;
   const files = job.batches.files(batch);
   const tries = job.batches.failures(batch) + (kind === 'lost' ? 0 : 1);
@@ -106,7 +115,7 @@ function judge(job: Job, batch: number, kind: FailureKind, fileIndex: number, is
     return { kind: 'retry', waitMs: isNodeLost ? 0 : backoffMs(lost) };
   const again: Verdict = { kind: 'retry', waitMs: backoffMs(tries) };
   // Its neighbours on the node may have had the memory, which is no fault of its own: once more, without them.
-  if (kind === 'memory' && job.batches.memoryFailures(batch) === 0) return again;
+  if (kind === 'memory' && !isAlone) return again;
   if (isolation === 'mini_batch' || files === 1) {
     return tries >= triesMax || kind === 'lost' ? { kind: 'quarantine' } : again;
   }

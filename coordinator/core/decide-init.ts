@@ -4,11 +4,13 @@
  * minutes, after 2 × all workers, as long as none has succeeded
  */
 import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
+import type { NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
 import type { Job, Ledger } from './ledger.ts';
+import { quarantineEvents } from './sick-nodes.ts';
 
 type HostFailedCommand = Extract<Command, { kind: 'host-failed' }>;
 
@@ -26,10 +28,22 @@ export function hostFailed(ledger: Ledger, command: HostFailedCommand): readonly
   const job = ledger.jobs.get(command.job);
   if (!job || isFinal(job.state)) return [];
   const events: Event[] = [{ kind: 'HostFailed', job: job.name, node, failure }];
+  if (isSickHere(ledger, job, node)) {
+    const message = `the scorer did not start on worker node ${node} ${limits.sickNodeInitFailures} times, elsewhere it runs: ${failure.message}`;
+    events.push(...quarantineEvents(ledger, job, node, { ...failure, message }, null));
+  }
   if (!job.isInitialised && isOver(ledger, job, command)) {
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Failed', error: failure, wallMs });
   }
   return events;
+}
+
+/** As many failures as that, and nothing scored there since the first of them. Counters are those before this failure. */
+function isSickHere(ledger: Ledger, job: Job, node: NodeName): boolean {
+  const failures = (job.initFailuresOf.get(node) ?? 0) + 1;
+  if (!job.isInitialised || failures < limits.sickNodeInitFailures || job.sick.has(node)) return false;
+  const isGood = (name: NodeName): boolean => name !== node && !job.initFailuresOf.has(name) && !job.sick.has(name);
+  return [...ledger.nodes.values()].some((other) => other.isConnected && other.state === 'ready' && isGood(other.name));
 }
 
 /** Counters are those before this failure. */

@@ -6,7 +6,7 @@
  */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HeldLease } from '../../common/core/cluster-messages.ts';
-import type { JobName } from '../../common/core/ids.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { isSameToken, type Token } from '../../common/core/token.ts';
@@ -15,6 +15,8 @@ import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
 import { cancelEnds } from './decide-life.ts';
 import { graceEvents, knownEvents, unknownEvents } from './decide-known.ts';
+import { releaseEvents } from './sick-nodes.ts';
+import { maySpeculate, tailEvents } from './stragglers.ts';
 import type { Event } from './events.ts';
 import {
   attended,
@@ -34,7 +36,8 @@ export function join(ledger: Ledger, command: CommandOf<'join'>, at: number): re
   const known = ledger.nodes.get(command.node);
   const { kind: _, ...joined } = command;
   const event: Event = { kind: 'NodeJoined', ...joined, at };
-  if (!known || known.incarnation === command.incarnation || known.state === 'gone') return [event];
+  const releases = releaseEvents(ledger, command.node, command.incarnation);
+  if (!known || known.incarnation === command.incarnation || known.state === 'gone') return [...releases, event];
   // A node that is lost may be connected still, until the transport notices that its machine is gone.
   if (known.isConnected && known.state !== 'lost') {
     throw new BatchError(
@@ -43,7 +46,7 @@ export function join(ledger: Ledger, command: CommandOf<'join'>, at: number): re
     );
   }
   // The same name in a new process: the old one has ended and its leases with it.
-  return [...lose(ledger, known, at, 'its process was replaced by a new one'), event];
+  return [...lose(ledger, known, at, 'its process was replaced by a new one'), ...releases, event];
 }
 
 export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): readonly Event[] {
@@ -60,7 +63,7 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
       kept.push(held.token);
       continue;
     }
-    const found = findHeld(ledger, held, index);
+    const found = findHeld(ledger, command.node, held, index);
     if (found === 'gone' || adopted.has(`${held.job}/${found}`)) continue;
     if (found === 'committed') events.push({ kind: 'CommitRepeated', node: command.node, token: held.token });
     else {
@@ -87,7 +90,7 @@ export function hello(ledger: Ledger, command: CommandOf<'hello'>, at: number): 
 }
 
 /** The mini-batch that a node holds from before: its number when it may go on, or what has become of it. */
-function findHeld(ledger: Ledger, held: HeldLease, index: HeldIndex): number | 'gone' | 'committed' {
+function findHeld(ledger: Ledger, node: NodeName, held: HeldLease, index: HeldIndex): number | 'gone' | 'committed' {
   const job = ledger.jobs.get(held.job);
   const batch = index.get(held.job)?.get(held.first);
   if (!job) return 'gone';
@@ -96,7 +99,15 @@ function findHeld(ledger: Ledger, held: HeldLease, index: HeldIndex): number | '
   if (!isLater(held.token, job.reopenedAfter)) return 'gone';
   const state = job.batches.state(batch);
   if (state === 'committed' && isSameToken(job.batches.token(batch), held.token)) return 'committed';
-  return state === 'pending' && !isFinal(job.state) ? batch : 'gone';
+  if (isFinal(job.state) || job.sick.has(node)) return 'gone';
+  return state === 'pending' || isSecondOf(ledger, job, batch, node, held.token) ? batch : 'gone';
+}
+
+/** After a restart nobody knows any more which mini-batches had two attempts: the first two that are offered go on. */
+function isSecondOf(ledger: Ledger, job: Job, batch: number, node: NodeName, token: Token): boolean {
+  if (token.epoch >= ledger.epoch || !maySpeculate(job) || job.batches.state(batch) !== 'leased') return false;
+  const holders = job.holders.get(batch) ?? [];
+  return holders.length === 1 && holders.every((counter) => ledger.leases.get(counter)?.node !== node);
 }
 
 function isLater(token: Token, than: Token): boolean {
@@ -149,13 +160,17 @@ export function heartbeat(
   if (!node) return [];
   const held = new Set(command.held.filter((token) => token.epoch === ledger.epoch).map((token) => token.counter));
   const patienceMs = 2 * heartbeatIntervalMs(ledger);
+  const wasSilent = at - node.heardAt > patienceMs;
   const events: Event[] = [{ kind: 'NodeHeard', node: node.name, at, clock }];
   for (const token of command.held) {
     if (!findLease(ledger, node.name, token)) events.push({ kind: 'LeaseDisowned', node: node.name, token });
   }
   for (const counter of node.leases) {
     const lease = ledger.leases.get(counter) as Lease;
-    if (!held.has(counter) && !lease.placed && at - lease.grantedAt > patienceMs) events.push(release(lease, true));
+    // Before the answer to hello has reached it, a node says nothing of what it has named there; and the first thing
+    // that it says after a silence may come from before it has read its grants.
+    const isLate = at - Math.max(lease.grantedAt, node.connectedAt) > patienceMs;
+    if (!held.has(counter) && !lease.placed && isLate && !wasSilent) events.push(release(lease, true));
   }
   // One that was taken for lost is back.
   return [...events, ...knownEvents(ledger, node.name)];
@@ -175,15 +190,26 @@ export function preparing(ledger: Ledger, command: CommandOf<'preparing'>): read
   return [{ kind: 'NodePrepares', job: job.name, node, text: text.slice(0, limits.preparationCharsMax) }];
 }
 
+/** Of use for telling what hangs or straggles from what has only just begun. */
+export function started(ledger: Ledger, { node, tokens }: CommandOf<'started'>, at: number): readonly Event[] {
+  const live = tokens.filter((token) => findLease(ledger, node, token));
+  return live.length === 0 ? [] : [{ kind: 'AttemptsStarted', node, tokens: live, at }];
+}
+
+/** On an operator's word. @throws BatchError REQUEST_INVALID */
+export function releaseNode(ledger: Ledger, { node }: CommandOf<'release-node'>): readonly Event[] {
+  const events = releaseEvents(ledger, node, null);
+  if (events.length > 0) return events;
+  throw new BatchError(
+    'REQUEST_INVALID',
+    `worker node ${node} is not quarantined; \`batchmill node list\` shows those that are`,
+  );
+}
+
 export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node || node.state === 'draining') return [];
   return [{ kind: 'NodeDraining', node: node.name }];
-}
-
-export function started(ledger: Ledger, { node, tokens }: CommandOf<'started'>): readonly Event[] {
-  const live = tokens.filter((token) => findLease(ledger, node, token));
-  return live.length === 0 ? [] : [{ kind: 'AttemptsStarted', node, tokens: live }];
 }
 
 export function returned(ledger: Ledger, command: CommandOf<'returned'>): readonly Event[] {
@@ -210,7 +236,8 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
   events.push(...cancelEnds(ledger, at, command.wallMs));
   events.push(...graceEvents(ledger, at));
   events.push(...checkStillness(ledger, at, command.wallMs));
-  return events;
+  // A tick that changes who holds what, or ends a job, leaves the rest to the next one.
+  return events.length > 0 ? events : tailEvents(ledger, at);
 }
 
 /** Two passes: silence makes a suspect, which may have its heartbeats still in a queue; the next tick loses it. */

@@ -32,8 +32,9 @@ export function uploadBegan(ledger: Ledger, command: CommandOf<'upload-began'>):
 export function result(ledger: Ledger, command: CommandOf<'result'>, at: number): readonly Event[] {
   const lease = findLease(ledger, command.node, command.token);
   if (!lease) return [refusal(command)];
-  if (lease.placed) return [];
   const job = jobOf(ledger, lease.job);
+  // A twin whose result is on its way to the disk wins: this one is told so when that is committed.
+  if (lease.placed || job.batches.state(lease.batch) === 'placed') return [];
   const defect = defectOf(command.summary, job.batches.files(lease.batch));
   if (defect) return refusedResult(ledger, lease, defect, at);
   const events: Event[] = [];
@@ -162,7 +163,17 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       ...(failed.length + missing === 0 ? {} : { circumstances: circumstancesOf(summary) }),
       ...(custom === null ? {} : { custom }),
     },
+    ...twinReleases(ledger, job, lease),
   ];
+}
+
+/** The first commit of a mini-batch wins: whoever else is at it may stop, and what has come of it is dropped. */
+function twinReleases(ledger: Ledger, job: Job, winner: Lease): readonly Event[] {
+  const others = (job.holders.get(winner.batch) ?? []).filter((counter) => counter !== winner.token.counter);
+  return others.map((counter) => {
+    const { token, node } = ledger.leases.get(counter) as Lease;
+    return { kind: 'LeaseReleased', job: job.name, batch: winner.batch, node, token, isRevoked: true };
+  });
 }
 
 /** The host lives on, whatever it says of single files. */

@@ -19,6 +19,7 @@ import {
   join,
   leaving,
   preparing,
+  releaseNode,
   returned,
   started,
   tick,
@@ -33,7 +34,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
 /**
  * Callers who wait for an answer are refused by an error; everything else that is out of place is answered by an event.
- * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit), and what `decide-life.ts` says of its own
+ * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit, release-node), and what `decide-life.ts` says of its own
  */
 export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
   const at = attended(ledger, now);
@@ -68,10 +69,12 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return heartbeat(ledger, command, at, now);
     case 'want':
       return want(ledger, command);
+    case 'release-node':
+      return releaseNode(ledger, command);
     case 'leaving':
       return leaving(ledger, command);
     case 'started':
-      return started(ledger, command);
+      return started(ledger, command, at);
     case 'returned':
       return returned(ledger, command);
     case 'host-failed':
@@ -94,6 +97,9 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return copied(ledger, command);
     case 'stall':
       return stall(ledger, command);
+    case 'room':
+      if (command.job !== null && !ledger.jobs.has(command.job)) return [];
+      return [{ kind: 'RoomChanged', job: command.job, failure: command.failure }];
     case 'tick':
       return tick(ledger, command, now);
     default:

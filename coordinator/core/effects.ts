@@ -36,6 +36,8 @@ export type Effect =
   | { readonly kind: 'committed'; readonly node: NodeName; readonly token: Token }
   | { readonly kind: 'refuse'; readonly node: NodeName; readonly token: Token; readonly failure: Failure }
   | { readonly kind: 'revoke'; readonly node: NodeName; readonly token: Token }
+  /** Like `revoke`, but what has begun goes on. */
+  | { readonly kind: 'recall'; readonly node: NodeName; readonly token: Token }
   | { readonly kind: 'end-job'; readonly job: JobName }
   /** What no slot has begun of the job is to be given back; `node` null: by all. */
   | { readonly kind: 'drain-job'; readonly job: JobName; readonly node: NodeName | null }
@@ -83,6 +85,7 @@ export function needsSync(effect: Effect): boolean {
     case 'settle':
     case 'copy':
     case 'discard':
+    case 'recall':
       return false;
   }
 }
@@ -94,12 +97,15 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'JobSubmitted':
       return [{ kind: 'list', job: event.job }];
     case 'LeaseGranted': {
-      const { batches } = jobOf(ledger, event.job);
+      const { batches, holders } = jobOf(ledger, event.job);
       const range = { first: batches.first(event.batch), count: batches.files(event.batch) };
-      const attempt = batches.failures(event.batch) + batches.lostLeases(event.batch) + 1;
+      const others = holders.get(event.batch)?.length ?? 0;
+      const attempt = batches.failures(event.batch) + batches.lostLeases(event.batch) + others + 1;
       const isAlone = batches.memoryFailures(event.batch) > 0;
       return [{ kind: 'grant', node: event.node, token: event.token, job: event.job, range, attempt, isAlone }];
     }
+    case 'LeaseRecalled':
+      return [{ kind: 'recall', node: event.node, token: event.token }];
     case 'LeaseAdopted':
       return [{ kind: 'adopt', node: event.node, oldToken: event.oldToken, token: event.token }];
     case 'NodeConnected':

@@ -126,7 +126,16 @@ export type DurableEvent =
       readonly node: NodeName | null;
       /** Of the last try; absent in the records of older releases. */
       readonly circumstances?: Circumstances;
-    };
+    }
+  /** The node gets no more leases of the job, and what failed there is not held against the files. */
+  | {
+      readonly kind: 'NodeQuarantined';
+      readonly job: JobName;
+      readonly node: NodeName;
+      readonly incarnation: Incarnation | null;
+      readonly reason: Failure;
+    }
+  | { readonly kind: 'NodeReleased'; readonly job: JobName; readonly node: NodeName };
 
 export type VolatileEvent =
   | {
@@ -165,8 +174,21 @@ export type VolatileEvent =
       readonly token: Token;
       readonly isRevoked: boolean;
     }
-  | { readonly kind: 'AttemptsStarted'; readonly node: NodeName; readonly tokens: readonly Token[] }
+  | {
+      readonly kind: 'AttemptsStarted';
+      readonly node: NodeName;
+      readonly tokens: readonly Token[];
+      readonly at: number;
+    }
   | { readonly kind: 'StillnessNoted'; readonly job: JobName; readonly stillness: Stillness | null }
+  /** The node is busy and another one is idle: it is to give the lease back unless it has begun. */
+  | {
+      readonly kind: 'LeaseRecalled';
+      readonly job: JobName;
+      readonly node: NodeName;
+      readonly token: Token;
+      readonly at: number;
+    }
   | { readonly kind: 'BatchReady'; readonly job: JobName; readonly batch: number }
   | { readonly kind: 'UploadSegmentGiven'; readonly job: JobName; readonly token: Token; readonly segment: number }
   | { readonly kind: 'ResultPlaced'; readonly job: JobName; readonly token: Token; readonly placed: Placed }
@@ -179,6 +201,8 @@ export type VolatileEvent =
   | { readonly kind: 'HostFailed'; readonly job: JobName; readonly node: NodeName; readonly failure: Failure }
   | { readonly kind: 'NodePrepares'; readonly job: JobName; readonly node: NodeName; readonly text: string }
   | { readonly kind: 'Stalled'; readonly job: JobName | null; readonly failure: Failure | null }
+  /** Little room is left on a disk, or (null) enough again. */
+  | { readonly kind: 'RoomChanged'; readonly job: JobName | null; readonly failure: Failure | null }
   | { readonly kind: 'TimeStalled'; readonly byMs: number }
   /** Until then, or until all of `awaited` are back; null: nobody knows who was there. */
   | { readonly kind: 'GrantsHeld'; readonly until: number; readonly awaited: readonly NodeName[] | null };
@@ -207,6 +231,8 @@ const durableKinds = {
   AttemptFailed: true,
   Split: true,
   Quarantined: true,
+  NodeQuarantined: true,
+  NodeReleased: true,
 } as const satisfies Record<DurableEvent['kind'], true>;
 
 export function isDurable(event: Event): event is DurableEvent {

@@ -2,13 +2,13 @@
 import type { EventOf } from './events.ts';
 import { noteSplit } from './broken-scorer.ts';
 import { setCredit } from './evolve-node.ts';
-import { bytesPlace, jobOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+import type { NodeName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { bytesPlace, findLease, isGranting, jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 
-/** A job may be leased from while it lists or runs, has something pending and a place to put results, and is not paused. */
+/** A job may be leased from while it has something pending and nothing stands against its being granted. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
-  const isOpen = job.state === 'Preparing' || job.state === 'Running';
-  const isHeld = job.isPaused || (job.stall ?? ledger.stall) !== null;
-  if (isOpen && !isHeld && !job.pending.isEmpty) ledger.runnable.add(job.name);
+  if (isGranting(ledger, job) && !job.pending.isEmpty) ledger.runnable.add(job.name);
   else ledger.runnable.delete(job.name);
 }
 
@@ -21,9 +21,14 @@ export function makePending(ledger: Ledger, job: Job, batch: number): void {
 export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf<'LeaseAdopted'>): void {
   const job = jobOf(ledger, event.job);
   const { token, batch } = event;
+  const others = job.holders.get(batch) ?? [];
   job.waiting.delete(batch);
-  job.batches.setState(batch, 'leased');
-  job.leased += 1;
+  job.avoided.delete(batch);
+  if (others.length === 0) job.leased += 1;
+  // A twin may have a result on its way already.
+  if (job.batches.state(batch) !== 'placed') job.batches.setState(batch, 'leased');
+  job.holders.set(batch, [...others, token.counter]);
+  for (const counter of others) markTwin(ledger, counter);
   ledger.grants = Math.max(ledger.grants, token.counter);
   ledger.leases.set(token.counter, {
     token,
@@ -31,7 +36,10 @@ export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf
     batch,
     node: event.node,
     grantedAt: event.at,
-    isStarted: false,
+    isAlone: job.batches.memoryFailures(batch) > 0,
+    startedAt: null,
+    recalledAt: null,
+    hasTwin: others.length > 0,
     placed: null,
     uploadSegment: null,
   });
@@ -47,10 +55,32 @@ export function endLease(ledger: Ledger, job: Job, counter: number, epoch: numbe
   const lease = epoch === ledger.epoch ? ledger.leases.get(counter) : undefined;
   if (!lease) return;
   ledger.leases.delete(counter);
-  if (lease.placed) countDown(job.placing, bytesPlace(lease.placed).segment);
+  if (lease.placed) {
+    const { segment, length } = bytesPlace(lease.placed);
+    countDown(job.placing, segment);
+    if (lease.uploadSegment === null) ledger.placingBytes -= length;
+  }
   ledger.nodes.get(lease.node)?.leases.delete(counter);
-  job.leased -= 1;
   countDown(job.nodes, lease.node);
+  const others = (job.holders.get(lease.batch) ?? []).filter((other) => other !== counter);
+  if (others.length > 0) {
+    job.holders.set(lease.batch, others);
+  } else {
+    job.holders.delete(lease.batch);
+    job.leased -= 1;
+  }
+}
+
+function markTwin(ledger: Ledger, counter: number): void {
+  const lease = ledger.leases.get(counter);
+  if (lease) lease.hasTwin = true;
+}
+
+export function started(ledger: Ledger, event: EventOf<'AttemptsStarted'>): void {
+  for (const token of event.tokens) {
+    const lease = findLease(ledger, event.node, token);
+    if (lease) lease.startedAt ??= event.at;
+  }
 }
 
 export function countUp<K>(counts: Map<K, number>, key: K): void {
@@ -66,8 +96,21 @@ export function countDown<K>(counts: Map<K, number>, key: K): void {
 
 export function released(ledger: Ledger, event: EventOf<'LeaseReleased'>): void {
   const job = jobOf(ledger, event.job);
+  const recalledAt = findLease(ledger, event.node, event.token)?.recalledAt ?? null;
   endLease(ledger, job, event.token.counter, event.token.epoch);
+  // Its twin goes on with it, or has committed it.
+  if (job.holders.has(event.batch) || job.batches.state(event.batch) !== 'leased') return;
+  if (recalledAt !== null) avoid(job, event.batch, event.node, recalledAt);
   makePending(ledger, job, event.batch);
+}
+
+/** `at`: attended milliseconds from which on the mini-batch is for other nodes, if there are any. */
+export function avoid(job: Job, batch: number, node: NodeName, at: number): void {
+  job.avoided.set(batch, { node, until: at + limits.avoidNodeMs });
+}
+
+export function recalled(ledger: Ledger, event: EventOf<'LeaseRecalled'>): void {
+  leaseOf(ledger, event.token.counter).recalledAt = event.at;
 }
 
 export function batchReady(ledger: Ledger, event: EventOf<'BatchReady'>): void {
@@ -85,6 +128,11 @@ export function split(ledger: Ledger, event: EventOf<'Split'>): void {
   if (job.cursor === event.batch) job.cursor = children[0] as number;
   job.open += children.length - 1;
   job.total += children.length - 1;
-  for (const child of children) job.pending.push(child);
+  const avoided = job.avoided.get(event.batch);
+  job.avoided.delete(event.batch);
+  for (const child of children) {
+    job.pending.push(child);
+    if (avoided) job.avoided.set(child, avoided);
+  }
   refreshRunnable(ledger, job);
 }

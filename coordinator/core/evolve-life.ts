@@ -6,6 +6,8 @@ import { refreshRunnable } from './evolve-lease.ts';
 import { moveCursor, takeBack } from './evolve-output.ts';
 import { jobOf, type Job, type Ledger } from './ledger.ts';
 import { reopenPlan } from './reopen-plan.ts';
+import { RunTimes } from './run-times.ts';
+import { countStaged, noteUnstaged } from './staging-window.ts';
 
 export function jobPaused(ledger: Ledger, event: EventOf<'JobPaused'>): void {
   const job = jobOf(ledger, event.job);
@@ -14,6 +16,8 @@ export function jobPaused(ledger: Ledger, event: EventOf<'JobPaused'>): void {
 }
 
 export function jobPruned(ledger: Ledger, event: EventOf<'JobPruned'>): void {
+  const job = jobOf(ledger, event.job);
+  noteUnstaged(ledger, job, job.stagedBytes);
   ledger.jobs.delete(event.job);
   ledger.runnable.delete(event.job);
 }
@@ -52,6 +56,7 @@ export function jobReopened(ledger: Ledger, event: EventOf<'JobReopened'>): void
   job.cursor = batches.head;
   moveCursor(job);
   begin(job);
+  countStaged(ledger, job);
   refreshRunnable(ledger, job);
 }
 
@@ -74,7 +79,7 @@ function countAgain(job: Job, open: number): void {
   }
 }
 
-/** Whether its scorer works is an open question again. */
+/** Whether its scorer works, on which nodes and how fast, is an open question again. */
 function begin(job: Job): void {
   job.state = job.total === 0 ? 'Preparing' : 'Running';
   job.error = null;
@@ -83,6 +88,12 @@ function begin(job: Job): void {
   job.isPaused = false;
   job.cancelUntilWallMs = null;
   job.stillness = null;
+  job.stall = null;
+  job.holders.clear();
+  job.avoided.clear();
+  job.health.clear();
+  job.sick.clear();
+  job.runTimes = new RunTimes();
   job.isInitialised = false;
   job.initFailures = 0;
   job.initFailuresOf.clear();

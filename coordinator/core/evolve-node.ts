@@ -20,6 +20,7 @@ export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
     isConnected: false,
     credit: 0,
     heardAt: event.at,
+    connectedAt: event.at,
     heartbeatGapMsMax: 0,
     lastHeartbeatAt: null,
     leases: new Set(),
@@ -33,6 +34,7 @@ export function nodeConnected(ledger: Ledger, event: EventOf<'NodeConnected'>): 
   node.isConnected = true;
   node.state = 'ready';
   node.heardAt = event.at;
+  node.connectedAt = event.at;
   node.lastHeartbeatAt = null;
   setCredit(ledger, event.node, 0);
 }

@@ -1,14 +1,19 @@
 /** What results do to the ledger: places, commits, copies, and the cursor of the output. Called by `evolve` alone. */
 import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
 import { clearSuspicion, noteFailure } from './broken-scorer.ts';
+import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
-import { countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { countStaged, isStaged, noteStaged, noteUnstaged } from './staging-window.ts';
+import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import {
   bytesPlace,
   countFailed,
+  findLease,
   jobOf,
   leaseOf,
   unknownRows,
@@ -30,6 +35,7 @@ export function placed(ledger: Ledger, event: EventOf<'ResultPlaced'>): void {
   const lease = leaseOf(ledger, event.token.counter);
   const place = bytesPlace(event.placed);
   lease.placed = event.placed;
+  if (lease.uploadSegment === null) ledger.placingBytes += place.length;
   job.batches.setState(lease.batch, 'placed');
   if (place.segment === outputSegment) {
     job.outputEnd = place.offset + place.length;
@@ -45,6 +51,9 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   const job = jobOf(ledger, event.job);
   const { batch, place, custom } = event;
   job.waiting.delete(batch);
+  job.avoided.delete(batch);
+  const runSeconds = findLease(ledger, event.node, event.token)?.placed?.summary.runSeconds;
+  if (runSeconds !== undefined) job.runTimes.add(runSeconds * 1_000);
   endLease(ledger, job, event.token.counter, event.token.epoch);
   job.batches.setPlace(batch, place);
   job.batches.setCommit(batch, {
@@ -59,6 +68,9 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     job.isInitialised = true;
     clearSuspicion(job.suspicion);
   }
+  noteNodeSuccess(job, event.node);
+  // Whatever failed before, its hosts start.
+  job.initFailuresOf.delete(event.node);
   recordFiles(job, event);
   job.stillness = null;
   job.open -= 1;
@@ -70,6 +82,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
     if (job.cursor === batch) moveCursorPast(job, batch);
   } else if (place.segment > outputSegment) {
     countUp(job.segments, place.segment);
+    noteStaged(ledger, job, batch, place.length);
     job.stagingSegment = Math.max(job.stagingSegment, place.segment);
   }
   if (custom) {
@@ -95,16 +108,23 @@ function recordFiles(job: Job, event: EventOf<'Committed'>): void {
   }
   const { node, circumstances = null } = event;
   for (const { index, failure } of event.failed) {
-    job.failures.push({ first: first + index, count: 1, missing: 0, failure, node, tries: 1, circumstances });
+    addFailed(job, { first: first + index, count: 1, missing: 0, failure, node, tries: 1, circumstances });
   }
   if (event.missing > 0) {
     const failure = { code: 'SCORER_OUTPUT_INVALID', message: missingMessage(event, count), detail: '' } as const;
-    job.failures.push({ first, count, missing: event.missing, failure, node, tries: 1, circumstances });
+    addFailed(job, { first, count, missing: event.missing, failure, node, tries: 1, circumstances });
     job.missingFiles += event.missing;
   }
   const failed = event.failed.length + event.missing;
   job.failedFiles += failed;
   job.scoredFiles += count - failed;
+}
+
+/** A million files that fail alike must not keep a million tracebacks. */
+function addFailed(job: Job, failed: FailedFile): void {
+  const { failure } = failed;
+  const isMany = job.failures.length >= limits.failureDetailsKept && failure.detail !== '';
+  job.failures.push(isMany ? { ...failed, failure: { ...failure, detail: '' } } : failed);
 }
 
 /** Of a mini-batch of `files` files. */
@@ -132,11 +152,14 @@ export function copyStarted(job: Job, event: EventOf<'CopyStarted'>): void {
   moveCursorPast(job, last);
 }
 
-export function appended(job: Job, event: EventOf<'Appended'>): void {
+export function appended(ledger: Ledger, job: Job, event: EventOf<'Appended'>): void {
   let offset = event.offset;
   for (const batch of event.batches) {
     const place = job.batches.place(batch);
-    if (place.segment > outputSegment) countDown(job.segments, place.segment);
+    if (place.segment > outputSegment) {
+      countDown(job.segments, place.segment);
+      if (isStaged(job, place.segment)) noteUnstaged(ledger, job, place.length);
+    }
     job.batches.setPlace(batch, { ...place, segment: outputSegment, offset });
     offset += place.length;
     if (job.cursor === batch) moveCursorPast(job, batch);
@@ -149,13 +172,18 @@ export function appended(job: Job, event: EventOf<'Appended'>): void {
 export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): void {
   const job = jobOf(ledger, event.job);
   endLease(ledger, job, event.token.counter, event.token.epoch);
-  if (job.batches.state(event.batch) === 'committed') withdraw(job, event.batch);
+  if (job.batches.state(event.batch) === 'committed') withdraw(ledger, job, event.batch);
   job.failedTries += 1;
   job.stillness = null;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
   job.batches.addFailure(event.batch, event.failureKind);
-  job.batches.setState(event.batch, 'waiting');
-  job.waiting.set(event.batch, event.readyAt);
+  noteNodeFailure(job, event);
+  // While another attempt at it lives there is nothing to try again.
+  if (!job.holders.has(event.batch)) {
+    job.batches.setState(event.batch, 'waiting');
+    job.waiting.set(event.batch, event.readyAt);
+    if (isOfNode(event.failureKind, event.failure.code)) avoid(job, event.batch, event.node, event.readyAt);
+  }
   refreshRunnable(ledger, job);
 }
 
@@ -163,11 +191,12 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
   const job = jobOf(ledger, event.job);
   const { batch } = event;
   job.waiting.delete(batch);
+  job.avoided.delete(batch);
   const count = job.batches.files(batch);
   job.open -= 1;
   job.batches.setState(batch, 'quarantined');
   job.failedFiles += count;
-  job.failures.push({
+  addFailed(job, {
     first: job.batches.first(batch),
     count,
     missing: 0,
@@ -181,15 +210,20 @@ export function quarantined(ledger: Ledger, event: EventOf<'Quarantined'>): void
 }
 
 /** Of a result whose rows are not in the output. */
-function withdraw(job: Job, batch: number): void {
+function withdraw(ledger: Ledger, job: Job, batch: number): void {
   const { batches, failures } = job;
   const [first, count] = [batches.first(batch), batches.files(batch)];
   const own = failures.filter((failure) => failure.first >= first && failure.first < first + count);
   failures.splice(0, failures.length, ...failures.filter((failure) => !own.includes(failure)));
+  const { segment, length } = batches.place(batch);
+  if (isStaged(job, segment)) noteUnstaged(ledger, job, length);
   takeBack(job, batch, own);
 }
 
-/** Takes back what `committed` has counted; `own`: the failures of the mini-batch, which the caller takes off the list. */
+/**
+ * Takes back what `committed` has counted; `own`: the failures of the mini-batch, which the caller takes off the list, as
+ * it takes the bytes off those that are staged.
+ */
 export function takeBack(job: Job, batch: number, own: readonly FailedFile[]): void {
   const { batches } = job;
   const [first, count, rows] = [batches.first(batch), batches.files(batch), batches.rows(batch)];
@@ -207,10 +241,11 @@ export function takeBack(job: Job, batch: number, own: readonly FailedFile[]): v
 }
 
 /** What is sealed is in the output folder, and its staged copy goes, unless the job may go on from it. */
-export function sealed(job: Job, keepsStaging: boolean): void {
+export function sealed(ledger: Ledger, job: Job, keepsStaging: boolean): void {
   job.isSealed = true;
   job.isStagingKept = keepsStaging;
   if (job.state === 'Completed') job.sealedGeneration = job.generation;
+  countStaged(ledger, job);
   if (keepsStaging) return;
   if (job.custom.size > 0) job.isCustomWhole = false;
   for (const batch of [...job.custom.keys()]) releaseCustom(job, batch);

@@ -12,9 +12,11 @@ import {
   endLease,
   granted,
   makePending,
+  recalled,
   refreshRunnable,
   released,
   split,
+  started,
 } from './evolve-lease.ts';
 import { jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
 import { grantsHeld, nodeUnknown } from './evolve-known.ts';
@@ -37,6 +39,7 @@ import {
   schemaFixed,
   sealed,
 } from './evolve-output.ts';
+import { quarantineNode } from './sick-nodes.ts';
 import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
@@ -59,7 +62,7 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'JobStateChanged':
       return stateChanged(ledger, event);
     case 'JobSealed':
-      return sealed(jobOf(ledger, event.job), event.keepsStaging === true);
+      return sealed(ledger, jobOf(ledger, event.job), event.keepsStaging === true);
     case 'JobPaused':
       return jobPaused(ledger, event);
     case 'JobReopened':
@@ -76,21 +79,27 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'Committed':
       return committed(ledger, event);
     case 'Appended':
-      return appended(jobOf(ledger, event.job), event);
+      return appended(ledger, jobOf(ledger, event.job), event);
     case 'AttemptFailed':
       return attemptFailed(ledger, event);
     case 'Split':
       return split(ledger, event);
     case 'Quarantined':
       return quarantined(ledger, event);
+    case 'NodeQuarantined':
+      return quarantineNode(jobOf(ledger, event.job), event);
+    case 'NodeReleased':
+      jobOf(ledger, event.job).sick.delete(event.node);
+      return;
     case 'LeaseGranted':
     case 'LeaseAdopted':
       return granted(ledger, event);
     case 'LeaseReleased':
       return released(ledger, event);
     case 'AttemptsStarted':
-      for (const { counter } of event.tokens) leaseOf(ledger, counter).isStarted = true;
-      return;
+      return started(ledger, event);
+    case 'LeaseRecalled':
+      return recalled(ledger, event);
     case 'StillnessNoted':
       jobOf(ledger, event.job).stillness = event.stillness;
       return;
@@ -111,6 +120,8 @@ export function evolve(ledger: Ledger, event: Event): void {
       return;
     case 'Stalled':
       return stalled(ledger, event);
+    case 'RoomChanged':
+      return roomChanged(ledger, event);
     case 'TimeStalled':
       ledger.stallMs += event.byMs;
       return;
@@ -156,12 +167,17 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   ledger.nodes.clear();
   ledger.hungry.clear();
   ledger.awaited = new Set();
+  ledger.placingBytes = 0;
+  ledger.shortage = null;
   for (const job of ledger.jobs.values()) {
     job.leased = 0;
     job.nodes.clear();
     job.placing.clear();
+    job.holders.clear();
+    job.avoided.clear();
     job.copy = null;
     job.stall = null;
+    job.shortage = null;
     job.stillness = null;
     job.outputEnd = job.outputCommitted;
     job.stagingEnd = Number.POSITIVE_INFINITY;
@@ -216,6 +232,9 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
       if (lease.job === job.name) endLease(ledger, job, lease.token.counter, lease.token.epoch);
     }
     job.waiting.clear();
+    job.avoided.clear();
+    job.health.clear();
+    job.sick.clear();
     job.copy = null;
     for (const node of ledger.nodes.values()) node.preparations.delete(job.name);
   }
@@ -225,5 +244,11 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
 function stalled(ledger: Ledger, event: EventOf<'Stalled'>): void {
   if (event.job === null) ledger.stall = event.failure;
   else jobOf(ledger, event.job).stall = event.failure;
+  for (const job of ledger.jobs.values()) refreshRunnable(ledger, job);
+}
+
+function roomChanged(ledger: Ledger, event: EventOf<'RoomChanged'>): void {
+  if (event.job === null) ledger.shortage = event.failure;
+  else jobOf(ledger, event.job).shortage = event.failure;
   for (const job of ledger.jobs.values()) refreshRunnable(ledger, job);
 }

@@ -9,32 +9,54 @@
 import type { NodeName } from '../../common/core/ids.ts';
 import { BatchTable, noBatch, noPlace, outputSegment, type Place, type TableImage } from './batch-table.ts';
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
+import type { FailureKind } from './events.ts';
 import { moveCursor } from './evolve-output.ts';
 import { newJob, unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts';
 import { PendingHeap } from './pending-heap.ts';
+import type { NodeHealth, SickNode } from './sick-nodes.ts';
+import { countStaged } from './staging-window.ts';
 
 /** `header`: as it is, JSON. `own`: has a form of its own below. `volatile`: ends with the process, or follows from the rest. */
 type Fate = 'header' | 'own' | 'volatile';
 
-type JobOwn = 'batches' | 'bases' | 'segments' | 'custom' | 'fileRows' | 'failures' | 'suspicion';
+type JobOwn = 'batches' | 'bases' | 'segments' | 'custom' | 'fileRows' | 'failures' | 'suspicion' | 'health' | 'sick';
 type JobVolatile =
   | 'stall'
+  | 'shortage'
   | 'pending'
   | 'waiting'
+  | 'holders'
+  | 'avoided'
   | 'cursor'
   | 'outputEnd'
   | 'copy'
   | 'stagingSegment'
   | 'stagingEnd'
+  | 'stagedBytes'
+  | 'stagedTo'
   | 'placing'
   | 'leased'
   | 'nodes'
   | 'initFailures'
   | 'initFailuresOf'
+  | 'runTimes'
   | 'stillness';
 type LedgerOwn = 'jobs' | 'known';
 type LedgerVolatile =
-  'grants' | 'nodes' | 'leases' | 'hungry' | 'runnable' | 'stall' | 'stallMs' | 'grantFrom' | 'awaited' | 'heartbeatMs';
+  | 'grants'
+  | 'nodes'
+  | 'leases'
+  | 'hungry'
+  | 'runnable'
+  | 'stagedBytes'
+  | 'stagingBytesMax'
+  | 'placingBytes'
+  | 'shortage'
+  | 'stall'
+  | 'stallMs'
+  | 'grantFrom'
+  | 'awaited'
+  | 'heartbeatMs';
 
 type Fates<T, Own extends keyof T, Volatile extends keyof T> = {
   readonly [K in keyof T]: K extends Own ? 'own' : K extends Volatile ? 'volatile' : 'header';
@@ -63,6 +85,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   isStagingKept: 'header',
   isCustomWhole: 'header',
   stall: 'volatile',
+  shortage: 'volatile',
   isListed: 'header',
   chunks: 'header',
   files: 'header',
@@ -73,6 +96,8 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   batches: 'own',
   pending: 'volatile',
   waiting: 'volatile',
+  holders: 'volatile',
+  avoided: 'volatile',
   open: 'header',
   total: 'header',
   cursor: 'volatile',
@@ -81,6 +106,8 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   copy: 'volatile',
   stagingSegment: 'volatile',
   stagingEnd: 'volatile',
+  stagedBytes: 'volatile',
+  stagedTo: 'volatile',
   segments: 'own',
   placing: 'volatile',
   custom: 'own',
@@ -101,6 +128,9 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   initFailuresOf: 'volatile',
   isInitialised: 'header',
   suspicion: 'own',
+  health: 'own',
+  sick: 'own',
+  runTimes: 'volatile',
   stillness: 'volatile',
 };
 
@@ -112,6 +142,10 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   leases: 'volatile',
   hungry: 'volatile',
   runnable: 'volatile',
+  stagedBytes: 'volatile',
+  stagingBytesMax: 'volatile',
+  placingBytes: 'volatile',
+  shortage: 'volatile',
   stall: 'volatile',
   stallMs: 'volatile',
   grantFrom: 'volatile',
@@ -138,11 +172,20 @@ export interface SuspicionImage {
   readonly alike: readonly (readonly [string, { readonly count: number; readonly failure: FailedFile['failure'] }])[];
 }
 
+/** As JSON: {@link NodeHealth} with its map as pairs. */
+export interface HealthImage {
+  readonly blamed: readonly (readonly [number, readonly FailureKind[]])[];
+  readonly score: number;
+  readonly elsewhere: number;
+}
+
 export interface JobImage {
   readonly header: JobHeader;
   readonly bases: readonly (readonly [number, string])[];
   readonly segments: readonly (readonly [number, number])[];
   readonly suspicion: SuspicionImage;
+  readonly health: readonly (readonly [NodeName, HealthImage])[];
+  readonly sick: readonly (readonly [NodeName, SickNode])[];
   readonly batches: TableImage;
   readonly fileRows: Uint32Array<ArrayBuffer>;
   readonly custom: CustomColumns;
@@ -169,7 +212,11 @@ export function imageOf(ledger: Ledger): LedgerImage {
 export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   Object.assign(ledger, image.header);
   for (const node of image.known) ledger.known.add(node);
-  for (const job of image.jobs) ledger.jobs.set(job.header.name, restoreJob(job));
+  for (const jobImage of image.jobs) {
+    const job = restoreJob(jobImage);
+    ledger.jobs.set(job.name, job);
+    countStaged(ledger, job);
+  }
 }
 
 /** Bytes of the typed columns, which is nearly all of it for a large job. */
@@ -199,6 +246,11 @@ function jobImage(job: Job): JobImage {
     bases: [...job.bases],
     segments: [...job.segments],
     suspicion: suspicionImage(job.suspicion),
+    health: [...job.health].map(([node, { blamed, score, elsewhere }]) => [
+      node,
+      { blamed: [...blamed], score, elsewhere },
+    ]),
+    sick: [...job.sick],
     batches: job.batches.image(),
     fileRows: job.fileRows.slice(0, knownFiles(job.fileRows)),
     custom: customColumns(job.custom),
@@ -255,6 +307,8 @@ function restoreJob(image: JobImage): Job {
     fileRows: fileRows.length > 0 ? fileRows : fresh.fileRows,
     failures: [...image.failures],
     suspicion: restoreSuspicion(image.suspicion),
+    health: new Map(image.health.map(([node, health]) => [node, restoreHealth(health)])),
+    sick: new Map(image.sick),
   };
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
     if (batches.state(batch) === 'pending') job.pending.push(batch);
@@ -274,6 +328,10 @@ function restoreCustom(columns: CustomColumns): Map<number, Place> {
     });
   });
   return custom;
+}
+
+function restoreHealth({ blamed, score, elsewhere }: HealthImage): NodeHealth {
+  return { blamed: new Map(blamed), score, elsewhere };
 }
 
 function restoreSuspicion(image: SuspicionImage): BrokenSuspicion {

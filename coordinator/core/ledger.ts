@@ -16,6 +16,8 @@ import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
+import { RunTimes } from './run-times.ts';
+import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import type { Stillness } from './stillness.ts';
 
 export interface Ledger {
@@ -31,6 +33,13 @@ export interface Ledger {
   readonly hungry: Set<NodeName>;
   /** Jobs with something to lease, in order of submission. */
   readonly runnable: Set<JobName>;
+  /** Of committed results that wait for their turn, of all jobs; and from where on only what they wait for is granted. */
+  stagedBytes: number;
+  readonly stagingBytesMax: number;
+  /** Of results in memory on their way to the disk. Not durable. */
+  placingBytes: number;
+  /** There is little room left on the disk of the state directory; nothing is granted meanwhile. Not durable. */
+  shortage: Failure | null;
   /** The journal cannot be written to for want of space; nothing is granted meanwhile. Not durable. */
   stall: Failure | null;
   /** Sum of the stalls so far. */
@@ -78,6 +87,8 @@ export interface Job {
   isCustomWhole: boolean;
   /** The job's own output cannot be written to for want of space; nothing of it is granted meanwhile. Not durable. */
   stall: Failure | null;
+  /** There is little room left on the output's disk; nothing of it is granted meanwhile. Not durable. */
+  shortage: Failure | null;
 
   /** Listing. */
   isListed: boolean;
@@ -93,6 +104,10 @@ export interface Job {
   readonly pending: PendingHeap;
   /** Mini-batches that wait for their next try, with the time when they may be leased. */
   readonly waiting: Map<number, number>;
+  /** Live leases of each mini-batch by grant counter: one, or two when a straggler has a second attempt. */
+  readonly holders: Map<number, readonly number[]>;
+  /** Mini-batches that are better tried on another node than this one, until a time. Not durable. */
+  readonly avoided: Map<number, Avoidance>;
   /** Mini-batches that are neither committed nor quarantined (nor split). */
   open: number;
   total: number;
@@ -106,6 +121,9 @@ export interface Job {
   copy: Copy | null;
   stagingSegment: number;
   stagingEnd: number;
+  /** Rows that wait in staging segments for their turn: their bytes, and the highest ordinal among them; −1 without any. */
+  stagedBytes: number;
+  stagedTo: number;
   /** What still lies in a staging segment: rows that wait for their turn, custom files until the job is sealed. */
   readonly segments: Map<number, number>;
   /** Results that are being written to a staging segment and are not committed yet. Not durable. */
@@ -138,8 +156,21 @@ export interface Job {
   isInitialised: boolean;
   /** Whether it is the scorer that fails, and not some of the files. */
   readonly suspicion: BrokenSuspicion;
+  /** Nodes on which mini-batches failed that no other node has failed. */
+  readonly health: Map<NodeName, NodeHealth>;
+  /** Nodes that are quarantined for the job. */
+  readonly sick: Map<NodeName, SickNode>;
+  /** Of the attempts that this process has seen committed. */
+  runTimes: RunTimes;
   /** Since when no attempt has ended although some were under way; null when one has since the last look. Not durable. */
   stillness: Stillness | null;
+}
+
+/** A node that failed a mini-batch last, or gave it back because it was busy. */
+export interface Avoidance {
+  readonly node: NodeName;
+  /** On the attended clock. */
+  readonly until: number;
 }
 
 /** In `fileRows`: not told, or not scored yet. */
@@ -176,8 +207,14 @@ export interface Lease {
   readonly batch: number;
   readonly node: NodeName;
   readonly grantedAt: number;
-  /** The node has said that run() has begun. */
-  isStarted: boolean;
+  /** Nothing else is scored beside it on its node. */
+  readonly isAlone: boolean;
+  /** When its node said that a slot works on it; null before. */
+  startedAt: number | null;
+  /** When its node was asked to give it back unless it has begun; null: it was not. */
+  recalledAt: number | null;
+  /** Whether its mini-batch has or had a second attempt beside this one. */
+  hasTwin: boolean;
   /** The result whose bytes are being written, and where. */
   placed: Placed | null;
   /** Segment of its own for a result that is uploaded in pieces. */
@@ -207,6 +244,8 @@ export interface Node {
   /** Leases wanted beyond those granted. */
   credit: number;
   heardAt: number;
+  /** When it last said what it holds. Attended milliseconds. */
+  connectedAt: number;
   heartbeatGapMsMax: number;
   lastHeartbeatAt: number | null;
   readonly leases: Set<number>;
@@ -214,7 +253,7 @@ export interface Node {
   readonly preparations: Map<JobName, string>;
 }
 
-export function newLedger(options: { readonly heartbeatMs: number | null }): Ledger {
+export function newLedger(options: { readonly heartbeatMs: number | null; readonly stagingBytesMax?: number }): Ledger {
   return {
     epoch: 0,
     grants: 0,
@@ -223,6 +262,10 @@ export function newLedger(options: { readonly heartbeatMs: number | null }): Led
     leases: new Map(),
     hungry: new Set(),
     runnable: new Set(),
+    stagedBytes: 0,
+    stagingBytesMax: options.stagingBytesMax ?? limits.stagingBytesMax,
+    placingBytes: 0,
+    shortage: null,
     stall: null,
     stallMs: 0,
     grantFrom: 0,
@@ -262,6 +305,7 @@ export function newJob(submitted: {
     isStagingKept: false,
     isCustomWhole: true,
     stall: null,
+    shortage: null,
     isListed: false,
     chunks: 0,
     files: 0,
@@ -272,6 +316,8 @@ export function newJob(submitted: {
     batches,
     pending: new PendingHeap(batches),
     waiting: new Map(),
+    holders: new Map(),
+    avoided: new Map(),
     open: 0,
     total: 0,
     cursor: noBatch,
@@ -280,6 +326,8 @@ export function newJob(submitted: {
     copy: null,
     stagingSegment: outputSegment,
     stagingEnd: 0,
+    stagedBytes: 0,
+    stagedTo: -1,
     segments: new Map(),
     placing: new Map(),
     custom: new Map(),
@@ -300,8 +348,22 @@ export function newJob(submitted: {
     initFailuresOf: new Map(),
     isInitialised: false,
     suspicion: newBrokenSuspicion(),
+    health: new Map(),
+    sick: new Map(),
+    runTimes: new RunTimes(),
     stillness: null,
   };
+}
+
+/** Whether anything of the job may be granted: it lists or runs, is not paused and has a place to put results. */
+export function isGranting(ledger: Ledger, job: Job): boolean {
+  const isOpen = job.state === 'Preparing' || job.state === 'Running';
+  return isOpen && !job.isPaused && wantOfRoom(ledger, job) === null;
+}
+
+/** Why nothing of the job is granted for want of room; null when there is some. */
+export function wantOfRoom(ledger: Ledger, job: Job): Failure | null {
+  return job.stall ?? ledger.stall ?? job.shortage ?? ledger.shortage;
 }
 
 /** Where all bytes of a result go; segment −1 when it has none. */

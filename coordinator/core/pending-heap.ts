@@ -1,3 +1,4 @@
+import { limits } from '../../common/core/limits.ts';
 import type { BatchTable } from './batch-table.ts';
 
 /**
@@ -49,6 +50,17 @@ export class PendingHeap {
       if (this.#size > 0) this.#sink(this.#items[this.#size] as number);
     }
     return undefined;
+  }
+
+  /** One of the lowest that `isIt`, though not always the lowest; undefined when none of the first few is. */
+  find(isIt: (batch: number) => boolean): number | undefined {
+    let found: number | undefined;
+    for (let at = 0; at < Math.min(this.#size, limits.pendingLookedAtMax); at += 1) {
+      const batch = this.#items[at] as number;
+      if (this.#batches.state(batch) !== 'pending' || !isIt(batch)) continue;
+      if (found === undefined || this.#batches.first(batch) < this.#batches.first(found)) found = batch;
+    }
+    return found;
   }
 
   #sink(batch: number): void {

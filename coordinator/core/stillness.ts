@@ -11,7 +11,7 @@ import type { JobName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Event } from './events.ts';
-import { heartbeatIntervalMs, type Job, type Ledger, type Lease } from './ledger.ts';
+import { heartbeatIntervalMs, wantOfRoom, type Job, type Ledger, type Lease } from './ledger.ts';
 
 export interface Stillness {
   readonly sinceWallMs: number;
@@ -54,7 +54,7 @@ export function checkStillness(ledger: Ledger, at: number, wallMs: number): read
 function runningLeases(ledger: Ledger): ReadonlyMap<JobName, readonly Lease[]> {
   const found = new Map<JobName, Lease[]>();
   for (const lease of ledger.leases.values()) {
-    if (!lease.isStarted || lease.placed || lease.uploadSegment !== null) continue;
+    if (lease.startedAt === null || lease.placed || lease.uploadSegment !== null) continue;
     const leases = found.get(lease.job);
     if (leases) leases.push(lease);
     else found.set(lease.job, [lease]);
@@ -80,7 +80,7 @@ function next(ledger: Ledger, job: Job, { leases, at, wallMs }: Look): Stillness
 
 /** Not while there is a known reason why nothing ends: no room, a restart, an environment being built, a silent node. */
 function isCounting(ledger: Ledger, job: Job, leases: readonly Lease[], at: number): boolean {
-  if ((job.stall ?? ledger.stall) !== null || at < ledger.grantFrom) return false;
+  if (wantOfRoom(ledger, job) !== null || at < ledger.grantFrom) return false;
   for (const { isConnected, preparations } of ledger.nodes.values()) {
     if (isConnected && preparations.has(job.name)) return false;
   }

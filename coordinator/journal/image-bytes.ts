@@ -38,6 +38,9 @@ interface JobHead {
   readonly bases: JobImage['bases'];
   readonly segments: JobImage['segments'];
   readonly suspicion: SuspicionImage;
+  /** Both are absent in the snapshots of older releases. */
+  readonly health?: JobImage['health'];
+  readonly sick?: JobImage['sick'];
   readonly head: number;
   readonly tail: number;
   /** In the order of the body. */
@@ -98,12 +101,14 @@ function columnsOf({ batches, custom, fileRows }: JobImage): readonly (readonly 
 }
 
 function jobHead(image: JobImage, columns: readonly (readonly [string, AnyColumn])[]): JobHead {
-  const { header, bases, segments, suspicion, batches, failures } = image;
+  const { header, bases, segments, suspicion, health, sick, batches, failures } = image;
   return {
     job: header,
     bases,
     segments,
     suspicion,
+    health,
+    sick,
     head: batches.head,
     tail: batches.tail,
     columns: columns.map(([name, column]) => ({ name, count: column.length })),
@@ -113,7 +118,18 @@ function jobHead(image: JobImage, columns: readonly (readonly [string, AnyColumn
 
 function decodeJob(reader: BlockReader): JobImage {
   const block = reader.next();
-  const { job, bases, segments, suspicion, head, tail, columns, failures } = block.head as JobHead;
+  const {
+    job,
+    bases,
+    segments,
+    suspicion,
+    health = [],
+    sick = [],
+    head,
+    tail,
+    columns,
+    failures,
+  } = block.head as JobHead;
   const count = columns.find(({ name }) => name === 'batch.first')?.count ?? 0;
   const customCount = columns.find(({ name }) => name === 'custom.batch')?.count ?? 0;
   const fileRows = new Uint32Array(columns.find(({ name }) => name === 'fileRows')?.count ?? 0);
@@ -144,6 +160,8 @@ function decodeJob(reader: BlockReader): JobImage {
     bases,
     segments,
     suspicion,
+    health,
+    sick,
     batches: { head, tail, columns: batch },
     fileRows,
     custom,

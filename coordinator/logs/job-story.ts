@@ -93,7 +93,7 @@ export class JobStory {
 
   #chapter(job: JobName): Chapter {
     const chapter = this.#chapters.get(job) ?? { failures: 0, progressMs: -Infinity };
-    this.#chapters.set(job, chapter);
+    if (this.#options.ledger.jobs.get(job)?.isSealed !== true) this.#chapters.set(job, chapter);
     return chapter;
   }
 }

@@ -33,11 +33,11 @@ export interface LogStoreOptions {
 export class LogStore {
   readonly #options: LogStoreOptions;
   readonly #queues = new Map<JobName, Promise<unknown>>();
-  /** Log files of each job, by path, with their bytes. */
+  /** Log files of the jobs that were written to last, by path, with their bytes; of others the disk is asked. */
   readonly #sizes = new Map<JobName, Map<string, number>>();
   /** What is to be appended, by job and path. */
   readonly #texts = new Map<string, string>();
-  readonly #isTold = new Set<JobName>();
+  readonly #isTold = new Map<JobName, true>();
 
   constructor(options: LogStoreOptions) {
     this.#options = options;
@@ -82,6 +82,11 @@ export class LogStore {
     });
   }
 
+  /** Jobs of which something is kept in memory. */
+  get jobs(): number {
+    return new Set([...this.#sizes.keys(), ...this.#isTold.keys(), ...this.#queues.keys()]).size;
+  }
+
   /** Resolves when all that was asked for is written. */
   async settled(): Promise<void> {
     await Promise.all(this.#queues.values());
@@ -93,7 +98,7 @@ export class LogStore {
     } catch (error) {
       // Once: a folder that is gone, or a disk that is full, would be told for every line.
       if (this.#isTold.has(job)) return;
-      this.#isTold.add(job);
+      keepNewest(this.#isTold, job, true);
       this.#options.log.warn('logs of the job cannot be written', { job, reason: reasonOf(error) });
     }
   }
@@ -113,7 +118,7 @@ export class LogStore {
   async #take(path: string, { job, offset, data }: LogPieceOf): Promise<number> {
     const dir = await this.#dir(job);
     const sizes = this.#sizes.get(job) ?? new Map<string, number>();
-    this.#sizes.set(job, sizes);
+    keepNewest(this.#sizes, job, sizes);
     const target = join(dir, path);
     const here = sizes.get(path) ?? (await sizeOf(target));
     sizes.set(path, here);
@@ -150,6 +155,14 @@ export class LogStore {
     if (isMade) await writeFile(join(dir, ownLogs.readme), readmeText);
     return dir;
   }
+}
+
+/** As the last one of a map that forgets those that were not set for long. */
+function keepNewest<V>(map: Map<JobName, V>, job: JobName, value: V): void {
+  map.delete(job);
+  map.set(job, value);
+  const [oldest] = map.keys();
+  if (map.size > limits.endedJobsRemembered && oldest !== undefined) map.delete(oldest);
 }
 
 /** Of all nodes together: far above what scoring hosts make, a bound to what a broken script may. */

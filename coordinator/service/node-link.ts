@@ -24,6 +24,7 @@ function nothing(): Pending {
     committed: [],
     refused: [],
     revoked: [],
+    recalled: [],
     endedJobs: [],
     drainedJobs: [],
   };
@@ -63,6 +64,7 @@ export class NodeLink {
     pending.committed.push(...(part.committed ?? []));
     pending.refused.push(...(part.refused ?? []));
     pending.revoked.push(...(part.revoked ?? []));
+    pending.recalled.push(...(part.recalled ?? []));
     pending.endedJobs.push(...(part.endedJobs ?? []));
     pending.drainedJobs.push(...(part.drainedJobs ?? []));
     pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;

@@ -33,6 +33,8 @@ export class JobFeeds {
   readonly #watermarks: Watermarks;
 
   readonly #onTold: (event: JobEvent) => void;
+  /** Jobs that have ended and have a feed, the one that ended first in front. */
+  readonly #ended = new Set<JobName>();
 
   /** `onTold` hears every line, followed or not. */
   constructor(options: {
@@ -56,6 +58,8 @@ export class JobFeeds {
     const line = describe(job, event, (failure) => this.#brief(job, failure));
     if (line) this.#tell(job, line.kind, line.message);
     else this.#feed(event.job).isDirty = true;
+    if (event.kind === 'JobSealed') this.#forgetOldest(event.job);
+    else if (event.kind === 'JobReopened') this.#ended.delete(event.job);
   }
 
   /** Bytes of the job's output that are final. */
@@ -106,12 +110,28 @@ export class JobFeeds {
   forget(name: JobName): void {
     const feed = this.#feeds.get(name);
     this.#feeds.delete(name);
+    this.#ended.delete(name);
     for (const wake of [...(feed?.listeners ?? [])]) wake();
   }
 
   /** Live followers of all jobs. */
   get followers(): number {
     return [...this.#feeds.values()].reduce((sum, feed) => sum + feed.listeners.size, 0);
+  }
+
+  /** Jobs whose lines are kept. */
+  get jobs(): number {
+    return this.#feeds.size;
+  }
+
+  /** Whoever asks for a job that ended long ago is told where it stands, as after a restart. */
+  #forgetOldest(name: JobName): void {
+    this.#ended.add(name);
+    for (const oldest of this.#ended) {
+      if (this.#ended.size <= limits.endedJobsRemembered) return;
+      this.#ended.delete(oldest);
+      this.#feeds.delete(oldest);
+    }
   }
 
   #feed(name: JobName): Feed {
@@ -230,6 +250,10 @@ function describe(
         kind: 'attempt-failed',
         message: `the scorer did not start on ${event.node}: ${textOf(event.failure)}`,
       };
+    case 'NodeQuarantined':
+      return { kind: 'node', message: `worker node ${event.node} is quarantined: ${event.reason.message}` };
+    case 'NodeReleased':
+      return { kind: 'node', message: `worker node ${event.node} is no longer quarantined` };
     case 'Recut':
     case 'JobPruned':
     case 'Committed':
@@ -243,6 +267,7 @@ function describe(
     case 'LeaseAdopted':
     case 'LeaseGranted':
     case 'LeaseReleased':
+    case 'LeaseRecalled':
     case 'AttemptsStarted':
     case 'StillnessNoted':
     case 'BatchReady':
@@ -250,6 +275,7 @@ function describe(
     case 'ResultPlaced':
     case 'CopyStarted':
     case 'Stalled':
+    case 'RoomChanged':
     case 'EpochBegan':
     case 'NodeJoined':
     case 'NodeConnected':

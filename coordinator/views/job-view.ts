@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobView, LastFailureView, NodeView } from '../api/backend.ts';
 import { partialOutputName } from '../core/generation.ts';
-import type { Job, Ledger, Node } from '../core/ledger.ts';
+import { wantOfRoom, type Job, type Ledger, type Node } from '../core/ledger.ts';
+import { isWithinWindow } from '../core/staging-window.ts';
 import { circumstancesView } from './circumstances.ts';
 
 /** `finalBytes`: how far the output is final, which the ledger may be ahead of. */
@@ -39,6 +40,7 @@ export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outpu
     rows: job.rows,
     output_bytes: finalBytes,
     nodes: job.nodes.size,
+    quarantined_nodes: [...job.sick].map(([name, { reason }]) => ({ name, reason: reason.message })),
     error: job.error,
     last_failure: lastFailure(job),
   };
@@ -67,7 +69,7 @@ function outputFile(job: Job, name: string): string {
 /** Why a job that has not ended does not go on; null when it does. */
 export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (isFinal(job.state)) return null;
-  const stall = job.stall ?? ledger.stall;
+  const stall = wantOfRoom(ledger, job);
   if (stall) return `paused: ${stall.message}`;
   if (job.state === 'Finalizing') return null;
   if (job.state === 'CancelRequested')
@@ -75,13 +77,26 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (job.isPaused) return `paused on request; \`batchmill job resume ${job.name}\` goes on`;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
+  if (live.every((node) => job.sick.has(node.name))) {
+    const names = live.map((node) => node.name).join(', ');
+    return `every worker node that is connected is quarantined (${names}); \`batchmill node release\` ends it`;
+  }
   const preparing = preparationOf(ledger, job);
   if (preparing !== null) return preparing;
+  if (isHeldBack(ledger, job)) {
+    const staged = `${ledger.stagedBytes} bytes of results wait for their turn, ${ledger.stagingBytesMax} may`;
+    return `${staged}: only what they wait for is scored (\`coordinator start --staging-bytes\`)`;
+  }
   if (job.leased > 0) return null;
   if (job.files === 0 && !job.isListed) return 'the input is being listed';
   if (!job.pending.isEmpty) return 'every slot is busy with other work';
   if (job.waiting.size > 0) return `${job.waiting.size} mini-batches failed and are tried again after a pause`;
   return null;
+}
+
+function isHeldBack(ledger: Ledger, job: Job): boolean {
+  const next = job.pending.peek();
+  return next !== undefined && !isWithinWindow(ledger, job, next);
 }
 
 /** What all nodes that hold leases of the job are still preparing, in the words of the first; null when one scores. */
@@ -93,16 +108,23 @@ export function preparationOf(ledger: Ledger, job: Job): string | null {
   return `${first.name}: ${first.preparations.get(job.name) ?? ''}${more}`;
 }
 
-export function nodeView(node: Node): NodeView {
+export function nodeView(ledger: Ledger, node: Node): NodeView {
+  const quarantines: NodeView['quarantines'][number][] = [];
+  for (const { name, sick } of ledger.jobs.values()) {
+    const found = sick.get(node.name);
+    if (found) quarantines.push({ job: name, reason: found.reason.message });
+  }
+  const state = node.isConnected || node.state !== 'ready' ? node.state : 'suspect';
   return {
     name: node.name,
-    state: node.isConnected || node.state !== 'ready' ? node.state : 'suspect',
+    state: state === 'ready' && quarantines.length > 0 ? 'quarantined' : state,
     hostname: node.hostname,
     pid: node.pid,
     slots: node.slots,
     leases: node.leases.size,
     heartbeat_gap_ms_max: Math.round(node.heartbeatGapMsMax),
     joined_at: isoTime(node.joinedWallMs),
+    quarantines,
   };
 }
 

@@ -99,8 +99,14 @@ export class FakeBackend implements Backend {
         leases: 1,
         heartbeat_gap_ms_max: 5_012,
         joined_at: '2026-11-21T09:30:12.000Z',
+        quarantines: [{ job: 'digits', reason: '5 different mini-batches failed on it' }],
       },
     ];
+  }
+
+  async releaseNode(name: string): Promise<readonly NodeView[]> {
+    if (name !== 'node-1') throw new BatchError('REQUEST_INVALID', `worker node ${name} is not quarantined`);
+    return this.nodes();
   }
 
   async *events(name: string, afterSequence: number, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
@@ -242,6 +248,7 @@ export function jobView(name: string, status: JobState): JobView {
     rows: 250,
     output_bytes: 5_000,
     nodes: 1,
+    quarantined_nodes: [],
     error: null,
     last_failure: null,
   };

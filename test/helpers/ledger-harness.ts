@@ -34,6 +34,7 @@ const settings: DeploymentSettings = {
   recursive: true,
   customOutput: 'collected',
   memoryBytesMax: null,
+  speculation: 'auto',
   progressTimeoutMs: null,
 };
 
@@ -54,9 +55,9 @@ export class Harness {
   /** Syncs after every command unless told otherwise. */
   isSyncing = true;
 
-  constructor(journal: readonly DurableEvent[] = [], epoch = 1) {
+  constructor(journal: readonly DurableEvent[] = [], epoch = 1, stagingBytesMax: number = limits.stagingBytesMax) {
     this.journal = [...journal];
-    const ledger = newLedger({ heartbeatMs: 5_000 });
+    const ledger = newLedger({ heartbeatMs: 5_000, stagingBytesMax });
     for (const event of this.journal) evolve(ledger, event);
     this.#reactor = new Reactor(ledger, {
       append: (event) => this.journal.push(event),
@@ -200,7 +201,7 @@ export class Harness {
 
   /** The process ends here; another one starts on what its journal kept (everything, unless told otherwise). */
   restart(records: number = this.journal.length): Harness {
-    const next = new Harness(this.journal.slice(0, records), this.ledger.epoch + 1);
+    const next = new Harness(this.journal.slice(0, records), this.ledger.epoch + 1, this.ledger.stagingBytesMax);
     next.now = this.now;
     return next;
   }

@@ -129,6 +129,11 @@ export class MemoryFileSystem implements FileSystem {
     return this.capacityBytes - this.usedBytes;
   }
 
+  async totalBytes(): Promise<number> {
+    await Promise.resolve();
+    return this.capacityBytes;
+  }
+
   #file(path: string, inode: Inode): OpenFile {
     return {
       write: async (pieces, position) => {

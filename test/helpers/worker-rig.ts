@@ -1,4 +1,5 @@
 /** Drives the worker node's core by hand: a clock that only moves when told, and short ways to the usual situations. */
+import { limits } from '../../common/core/limits.ts';
 import type { HeldResult } from '../../worker/core/state.ts';
 import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import {
@@ -94,7 +95,7 @@ export class WorkerRig {
   readonly events: WorkerEvent[] = [];
 
   constructor(slots = 1) {
-    this.state = newWorkerState({ slots, joinMsMax: 10_000 });
+    this.state = newWorkerState({ slots, joinMsMax: 10_000, spoolBytesMax: limits.spoolBytesMax });
   }
 
   tell(command: WorkerCommand): readonly WorkerEvent[] {

@@ -61,6 +61,7 @@ const deployment: LocalDeployment = {
     recursive: true,
     customOutput: 'collected',
     memoryBytesMax: null,
+    speculation: 'auto',
     progressTimeoutMs: null,
   },
 };
@@ -155,6 +156,15 @@ describe('jobs', () => {
     expect(list.value.map((one) => one.name)).toEqual(['job-1']);
     expect(await (await fetch(url('/v1/jobs/last'))).json()).toMatchObject({ name: 'job-1', status: 'Running' });
     expect(await (await fetch(url('/v1/nodes'))).json()).toEqual({ value: backend.nodes() });
+    const release = async (name: string): Promise<Response> =>
+      await fetch(url(`/v1/nodes/${name}/release`), {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{}',
+      });
+    expect(await (await release('node-1')).json()).toEqual({ value: backend.nodes() });
+    const refused = await release('node-2');
+    expect([refused.status, await refused.json()]).toMatchObject([400, { code: 'REQUEST_INVALID' }]);
     const canceled = await post('/v1/jobs/job-1/cancel', '');
     expect(canceled.status).toBe(202);
     expect(await canceled.json()).toMatchObject({ status: 'CancelRequested' });

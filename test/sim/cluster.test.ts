@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { hangs, runHangs, runScenario, runSnapshotKills, runStalls, type Outcome } from './scenario.ts';
+import { hangs, runHangs, runScenario, runSick, runSnapshotKills, runStalls, type Outcome } from './scenario.ts';
 import type { Mutation } from './sim-coordinator.ts';
 
 const seeds = Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 250) }, (_, index) => index + 1);
@@ -48,6 +48,9 @@ describe('a simulated cluster under crashes, freezes, stalls, full disks and cut
     expect(count(({ starts }) => starts > 2)).toBeGreaterThan(0);
     expect(count(({ quarantined }) => quarantined > 5)).toBeGreaterThan(0);
     expect(count(({ nodesLost }) => nodesLost > 0)).toBeGreaterThan(0);
+    expect(count(({ twins }) => twins > 0)).toBeGreaterThan(5);
+    expect(count(({ recalls }) => recalls > 0)).toBeGreaterThan(5);
+    expect(count(({ heldBack }) => heldBack > 0)).toBeGreaterThan(5);
   });
 });
 
@@ -86,6 +89,15 @@ describe('a coordinator that is killed while it takes snapshots of its journal',
   });
 });
 
+describe('a node that fails whatever it gets', () => {
+  it('costs no good file, and is found where there is enough to fail', () => {
+    const sickSeeds = seeds.slice(0, 100);
+    const outcomes = sickSeeds.map((seed) => ({ seed, ...runSick(seed) }));
+    expect(outcomes.filter(({ faults }) => faults.length > 0)).toEqual([]);
+    expect(outcomes.filter(({ quarantines }) => quarantines > 0).length).toBeGreaterThan(sickSeeds.length / 10);
+  }, 120_000);
+});
+
 describe('a job whose scorers hang for longer than the watchdog waits', () => {
   const outcomes = seeds.slice(0, 100).map((seed) => runHangs(seed, 'hang'));
 
@@ -119,6 +131,8 @@ describe('the simulator finds', () => {
   const mutations: readonly [string, Mutation][] = [
     ['a coordinator that acknowledges before the journal is synced', { noSync: true }],
     ['a coordinator that takes results whatever their token says', { noFencing: true }],
+    ['a coordinator that grants as if there were no window', { noWindow: true }],
+    ['a coordinator that gives a third attempt', { thirdAttempt: true }],
   ];
   it.each(mutations)('%s', (_name, mutation) => {
     const isFound = (seed: number): boolean => {

@@ -3,7 +3,7 @@ import { judge } from './judge.ts';
 import { SimCoordinator, type Mutation } from './sim-coordinator.ts';
 import { mendable, playLives } from './sim-lives.ts';
 import { SimNode, type SimInput } from './sim-node.ts';
-import { expectedOf, planOf } from './sim-plan.ts';
+import { expectedOf, planOf, type SimPlan } from './sim-plan.ts';
 import { World } from './world.ts';
 
 export interface Outcome {
@@ -20,6 +20,11 @@ export interface Outcome {
   readonly nodesLost: number;
   /** Taken, loaded by a start, and passed over because of damage. */
   readonly snapshots: { readonly taken: number; readonly loaded: number; readonly fellBack: number };
+  /** Second attempts at stragglers, and leases that were asked back. */
+  readonly twins: number;
+  readonly recalls: number;
+  readonly heldBack: number;
+  readonly quarantines: number;
 }
 
 const virtualMsMax = 6 * 3_600_000;
@@ -50,7 +55,7 @@ export function runScenario(
   const plan = planOf(seed);
   const coordinator = new SimCoordinator(world, plan, mutation);
   const input = mendable(plan.input);
-  const nodes = simNodes(world, coordinator, input);
+  const nodes = simNodes(world, coordinator, { ...plan, input });
   prepare(world, coordinator);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 2_000), () => node.start());
@@ -100,6 +105,10 @@ export function runScenario(
     messages: nodes.reduce((sum, node) => sum + node.sent, 0),
     nodesLost: coordinator.counts.get('NodeLost') ?? 0,
     snapshots: snapshotCounts(coordinator),
+    twins: coordinator.twins,
+    heldBack: coordinator.heldBack,
+    recalls: coordinator.counts.get('LeaseRecalled') ?? 0,
+    quarantines: coordinator.counts.get('NodeQuarantined') ?? 0,
   };
 }
 
@@ -130,16 +139,23 @@ function snapshotCounts({ snapshots: { taken, loaded, fellBack } }: SimCoordinat
 function simNodes(
   world: World,
   coordinator: SimCoordinator,
-  input: SimInput,
+  { input, slowMs }: Pick<SimPlan, 'input' | 'slowMs'>,
   scoreMs?: readonly [number, number],
 ): readonly SimNode[] {
   const { random } = world;
-  return Array.from({ length: random.between(1, 5) }, (_, index) => {
+  const nodes = Array.from({ length: random.between(1, 5) }, (_, index) => {
     const fastest = random.between(1, 500);
     const chosen = [fastest, fastest + random.between(0, 4_000)] as const;
-    const slots = random.between(1, 3);
-    return new SimNode({ world, coordinator, input, name: `node-${index}`, slots, scoreMs: scoreMs ?? chosen });
+    return new SimNode({
+      ...{ world, coordinator, input, scoreMs: scoreMs ?? chosen },
+      name: `node-${index}`,
+      slots: random.between(1, 3),
+      slowMs: index === 0 ? slowMs : 0,
+      sickness: null,
+    });
   });
+  coordinator.watch(nodes);
+  return nodes;
 }
 
 /** Faults come for a while and then end, so that every job can finish. */
@@ -218,7 +234,7 @@ export function runStalls(seed: number, mutation: Mutation = {}): StallOutcome {
   const { random } = world;
   const plan = planOf(seed);
   const coordinator = new SimCoordinator(world, plan, mutation);
-  const nodes = simNodes(world, coordinator, plan.input);
+  const nodes = simNodes(world, coordinator, plan);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 500), () => node.start());
   let stalls = 0;
@@ -233,6 +249,61 @@ export function runStalls(seed: number, mutation: Mutation = {}): StallOutcome {
   }
   world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
   return { nodesLost: coordinator.counts.get('NodeLost') ?? 0, state: coordinator.job?.state ?? 'gone', stalls };
+}
+
+export interface SickOutcome {
+  readonly faults: readonly string[];
+  readonly quarantines: number;
+  readonly failedTries: number;
+}
+
+/**
+ * One node fails whatever it gets, two are well: whoever crashes the coordinator meanwhile, no good file is given up, and
+ * the sick node is found.
+ */
+export function runSick(seed: number): SickOutcome {
+  const world = new World(seed);
+  const { random } = world;
+  const plan = planOf(seed);
+  const { settings } = plan.deployment;
+  // With one try there is nothing to forgive: the first mini-batch that the node fails is given up.
+  const triesMax = Math.max(2, settings.triesMax);
+  const deployment = { ...plan.deployment, settings: { ...settings, triesMax, instanceCountMax: null } };
+  const sick = { ...plan, deployment };
+  const coordinator = new SimCoordinator(world, sick);
+  const sickness = random.pick(['crash', 'hang', 'memory', 'disk'] as const);
+  const nodes = [0, 1, 2].map(
+    (index) =>
+      new SimNode({
+        ...{ world, coordinator, input: plan.input, slots: 2, slowMs: 0 },
+        name: `node-${index}`,
+        scoreMs: index === 0 ? [1, 50] : [200, 2_000],
+        sickness: index === 0 ? sickness : null,
+      }),
+  );
+  coordinator.watch(nodes.slice(1));
+  coordinator.start();
+  const [first, ...well] = nodes as [SimNode, ...SimNode[]];
+  for (const node of well) world.after(random.between(0, 500), () => node.start());
+  // As long as nobody has scored anything, nobody can tell whose fault a failure is.
+  const startLast = (): void => {
+    if ((coordinator.job?.nodeNames.length ?? 0) >= 2) first.start();
+    else world.after(200, startLast);
+  };
+  startLast();
+  if (random.chance(0.5))
+    world.after(random.between(1_000, 20_000), () => coordinator.killAtRecord(random.between(1, 60)));
+  const ended = world.run(virtualMsMax, () => coordinator.job?.isSealed === true);
+  coordinator.checkReplay();
+  const expected = expectedOf(sick);
+  const { customBytes } = plan.input;
+  return {
+    faults: ended
+      ? judge({ coordinator, expected, customBytes, isCanceled: false })
+      : [...coordinator.faults, `the job has not ended: ${describe(coordinator)}`],
+    quarantines: coordinator.counts.get('NodeQuarantined') ?? 0,
+    failedTries: coordinator.job?.failedTries ?? 0,
+  };
 }
 
 export interface HangOutcome {
@@ -265,10 +336,10 @@ export function runHangs(seed: number, kind: 'hang' | 'slow'): HangOutcome {
     ...planned.input,
     fateOf: (file) => (kind === 'hang' ? 'hang' : fateOf(file) === 'other-columns' ? 'other-columns' : 'fine'),
   };
-  const plan = { files, input, deployment: { ...planned.deployment, settings } };
+  const plan = { ...planned, files, input, slowMs: 0, deployment: { ...planned.deployment, settings } };
   const coordinator = new SimCoordinator(world, plan);
   const scoreMs = [hangs.progressTimeoutMs / 2, hangs.progressTimeoutMs - 5_000] as const;
-  const nodes = simNodes(world, coordinator, input, scoreMs);
+  const nodes = simNodes(world, coordinator, plan, scoreMs);
   coordinator.start();
   for (const node of nodes) world.after(random.between(0, 500), () => node.start());
   const pausedMs = random.chance(0.5) ? hangs.progressTimeoutMs + random.between(1_000, 60_000) : 0;

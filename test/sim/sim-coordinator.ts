@@ -22,11 +22,12 @@ import { partialOutputName } from '../../coordinator/core/generation.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
 import { reopenPlan } from '../../coordinator/core/reopen-plan.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
-import { isDurable, type DurableEvent, type Event } from '../../coordinator/core/events.ts';
+import { isDurable, type DurableEvent, type Event, type EventOf } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
-import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { newLedger, wantOfRoom, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
 import { nodeCommands } from '../../coordinator/core/node-commands.ts';
 import { Reactor } from '../../coordinator/core/reactor.ts';
+import { isStaged, stagedIn } from '../../coordinator/core/staging-window.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import { SimFile, type Rows } from './sim-disk.ts';
 import { SimWatermark } from './sim-watermark.ts';
@@ -45,6 +46,10 @@ export interface Mutation extends SnapshotMutation {
   readonly noSync?: boolean;
   /** A stall of the coordinator is not taken off the leases. */
   readonly noStallRule?: boolean;
+  /** Results may run ahead of their turn without end. */
+  readonly noWindow?: boolean;
+  /** Nobody remembers that a straggler has a second attempt. */
+  readonly thirdAttempt?: boolean;
 }
 
 /** The coordinator's end of a control stream. */
@@ -54,9 +59,16 @@ export interface SimLink {
   cut(): void;
 }
 
+/** A node as it is, whatever the coordinator believes. */
+export interface SimHolder {
+  readonly name: NodeName;
+  isScoring(token: Token): boolean;
+}
+
 export interface SimJob {
   readonly files: number;
   readonly deployment: Deployment;
+  readonly stagingBytesMax: number;
 }
 
 /** Of a job that was completed: all that a user reads. */
@@ -156,17 +168,29 @@ export class SimCoordinator {
   #frozenUntil = 0;
   #deafUntil = 0;
   starts = 0;
+  /** Mini-batches that had a second attempt beside the first. */
+  twins = 0;
+  /** Grants while the window of staged results was full. */
+  heldBack = 0;
+  #nodes: readonly SimHolder[] = [];
+  /** Mini-batches that were committed once, even if that was taken back. */
+  readonly #committed = new Set<number>();
 
   constructor(world: World, work: SimJob, mutation: Mutation = {}) {
     this.#world = world;
     this.#work = work;
     this.#mutation = mutation;
-    this.snapshots = new SimSnapshots(world.seed, mutation);
+    this.snapshots = new SimSnapshots(world.seed, mutation.noWindow ? Infinity : work.stagingBytesMax, mutation);
   }
 
   /** Nothing waits for the journal. */
   get isSynced(): boolean {
     return this.#buffer.length === 0 && !this.#isSyncing;
+  }
+
+  /** Those whom nothing may be taken from that they are at. */
+  watch(nodes: readonly SimHolder[]): void {
+    this.#nodes = nodes;
   }
 
   get isUp(): boolean {
@@ -276,6 +300,7 @@ export class SimCoordinator {
     if (generation > job.generation) this.disk.outputs.delete(generation);
     this.#recover({ generation, outputCommitted, schema, segments, schemas: job.schemas });
     this.#forgetAcknowledged(plan.again);
+    for (const batch of plan.again) this.#committed.delete(batch);
     const { reopenings } = job;
     const runs = settings.miniBatchSize ? fileRuns(job.batches, plan.again) : null;
     const recut = runs && runs.map(({ first, count }) => ({ first, sizesBytes: new Float64Array(count).fill(10) }));
@@ -324,10 +349,13 @@ export class SimCoordinator {
   /** The disk is full, and has room again later. */
   fillDisk(ms: number): void {
     const failure = new BatchError('DISK_FULL', 'no room').toFailure();
+    const job = this.#world.random.chance(0.5) ? simJob : null;
     this.#own(0, () => {
       this.#world.say(`the disk is full for ${ms} ms`);
-      this.#handle({ kind: 'stall', job: null, failure });
+      this.#handle({ kind: 'room', job, failure });
+      this.#own(5, () => this.#handle({ kind: 'stall', job: null, failure }));
       this.#own(ms, () => this.#handle({ kind: 'stall', job: null, failure: null }));
+      this.#own(ms + 50, () => this.#handle({ kind: 'room', job, failure: null }));
     });
   }
 
@@ -360,6 +388,7 @@ export class SimCoordinator {
   #checkAcknowledged(ledger: Ledger): void {
     const batches = ledger.jobs.get(simJob)?.batches;
     const failed = this.disk.journal.flatMap((event) => (event.kind === 'AttemptFailed' ? [event.token] : []));
+    // Results with other columns are taken back when their turn comes.
     const withdrawn = new Set(failed.map(formatToken));
     for (const { batch, token } of this.#acknowledged) {
       if (withdrawn.has(formatToken(token))) continue;
@@ -371,10 +400,54 @@ export class SimCoordinator {
   #publish(event: Event): void {
     this.faults.push(...this.#watermark.publish(event, this.job, this.disk.output(this.job?.generation ?? 1)));
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
+    if (event.kind === 'Committed') this.#committed.add(event.batch);
+    if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     // The staging folder goes when the end of the job is durable, and not before.
     if (event.kind === 'JobSealed' && !event.keepsStaging) this.disk.segments.clear();
     if (isDurable(event) && !this.disk.synced.has(event))
       this.faults.push(`${event.kind} was published before it was synced`);
+  }
+
+  /** A started lease ends by its own result or failure, or because its twin is committed. */
+  #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
+    const isScoring = this.#nodes.some((one) => one.name === node && one.isScoring(token));
+    if (isRevoked && isScoring && !this.#committed.has(batch) && !this.job?.sick.has(node))
+      this.faults.push(`${node} is at mini-batch ${batch} and loses it`);
+  }
+
+  /** Beyond the window, only what staged results wait for: the head of the order, or what comes before one of them. */
+  #checkWindow(token: Token): void {
+    const { job } = this;
+    const ledger = this.#reactor?.ledger;
+    const lease = ledger?.leases.get(token.counter);
+    if (!job || !ledger || !lease || ledger.stagedBytes < this.#work.stagingBytesMax) return;
+    this.heldBack += 1;
+    let isAwaited = lease.batch === job.cursor;
+    for (let batch = job.batches.next(lease.batch); batch !== noBatch && !isAwaited; batch = job.batches.next(batch)) {
+      isAwaited = job.batches.state(batch) === 'committed' && isStaged(job, job.batches.place(batch).segment);
+    }
+    if (!isAwaited) this.faults.push(`mini-batch ${lease.batch} was granted beyond the window`);
+  }
+
+  /** What is counted as staged is what is staged. */
+  #checkStaged(): void {
+    const { job, ledger } = this;
+    if (!job || !ledger) return;
+    const { bytes, to } = stagedIn(job);
+    const counted = [ledger.stagedBytes, job.stagedBytes, job.stagedTo].join(', ');
+    const found = [bytes, bytes, to].join(', ');
+    if (counted !== found) this.faults.push(`bytes and end of what is staged: ${counted} instead of ${found}`);
+  }
+
+  /** At most two attempts at one mini-batch, on different nodes. */
+  #checkHolders(token: Token): void {
+    const ledger = this.#reactor?.ledger;
+    const lease = ledger?.leases.get(token.counter);
+    const holders = (lease && this.job?.holders.get(lease.batch)) ?? [];
+    const nodes = new Set(holders.map((counter) => ledger?.leases.get(counter)?.node));
+    if (holders.length > 1) this.twins += 1;
+    if (holders.length > 2 || nodes.size < holders.length)
+      this.faults.push(`mini-batch ${lease?.batch} has ${holders.length} attempts on ${[...nodes].join(' and ')}`);
   }
 
   /**
@@ -491,7 +564,9 @@ export class SimCoordinator {
   }
 
   #handle(command: Command): void {
+    if (this.#mutation.thirdAttempt) for (const lease of this.ledger?.leases.values() ?? []) lease.hasTwin = false;
     this.#reactor?.handle(command, this.#world.now, 0);
+    this.#checkStaged();
   }
 
   #tick(): void {
@@ -577,7 +652,10 @@ export class SimCoordinator {
         if (this.#awaited.size > 0 && this.#world.now < this.#startedAt + limits.restartGraceMs) {
           this.faults.push(`a lease was granted before ${[...this.#awaited].join(', ')} came back`);
         }
-        if (this.job?.stall) this.faults.push('a lease was granted while there is no place for its result');
+        this.#checkHolders(effect.token);
+        this.#checkWindow(effect.token);
+        if (this.job && wantOfRoom(this.#reactor?.ledger as Ledger, this.job))
+          this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,
           sizeBytes: 10,
@@ -601,6 +679,7 @@ export class SimCoordinator {
       }
       case 'adopt': {
         this.#remember(effect.token);
+        this.#checkHolders(effect.token);
         const pairs = this.#adoptions.get(effect.node) ?? [];
         pairs.push({ oldToken: effect.oldToken, newToken: effect.token });
         this.#adoptions.set(effect.node, pairs);
@@ -623,6 +702,8 @@ export class SimCoordinator {
         return this.#send(effect.node, { refused: [{ token: effect.token, failure: effect.failure }] });
       case 'revoke':
         return this.#send(effect.node, { revoked: [effect.token] });
+      case 'recall':
+        return this.#send(effect.node, { recalled: [effect.token] });
       case 'end-job':
         for (const node of this.#links.keys()) this.#send(node, { endedJobs: [effect.job] });
         return;

@@ -6,6 +6,7 @@ import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { emptyNodeMessage, type CoordinatorMessage, type NodeMessage } from '../../common/core/cluster-messages.ts';
+import { limits } from '../../common/core/limits.ts';
 import { incarnation, monotonicMs, nodeName, type NodeName } from '../../common/core/ids.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
@@ -16,15 +17,16 @@ import { hasReports } from '../../worker/core/report.ts';
 import { newWorkerState, type WorkerState } from '../../worker/core/state.ts';
 import type { SimCoordinator, SimLink } from './sim-coordinator.ts';
 import type { Rows } from './sim-disk.ts';
-import type { World } from './world.ts';
+import { Random, type World } from './world.ts';
 
 /** What happens when a file is scored. */
 export type FileFate =
-  'fine' | 'error' | 'crash' | 'hang' | 'memory' | 'hungry' | 'undecodable' | 'unreadable' | 'other-columns';
+  'fine' | 'disk' | 'error' | 'crash' | 'hang' | 'memory' | 'hungry' | 'undecodable' | 'unreadable' | 'other-columns';
 
 /** Code of each fate that ends an attempt. */
 const failureCodes: Partial<Record<FileFate, ErrorCode>> = {
   error: 'SCORER_FAILED',
+  disk: 'DISK_FULL',
   crash: 'SCORER_CRASHED',
   hang: 'SCORER_TIMEOUT',
   memory: 'SCORER_OUT_OF_MEMORY',
@@ -51,6 +53,10 @@ export interface SimNodeOptions {
   readonly name: string;
   readonly slots: number;
   readonly scoreMs: readonly [number, number];
+  /** What now and then an attempt on it takes instead; 0: never. */
+  readonly slowMs: number;
+  /** How every attempt on it ends, whatever the files; null: as the files will have it. */
+  readonly sickness: FileFate | null;
 }
 
 interface Link extends SimLink {
@@ -79,6 +85,8 @@ export class SimNode {
   #isTurnDue = false;
   #works = new Map<number, Work>();
   #results = new Map<number, readonly Rows[]>();
+  /** Of its own, so that the schedule of faults does not hang on it. */
+  readonly #moods = new Random(0x51ed);
   /** Messages by kind of content, to tell silence from chatter. */
   sent = 0;
 
@@ -93,6 +101,13 @@ export class SimNode {
     return this.#state?.leases.size ?? 0;
   }
 
+  /** Whether a slot of it is at work on the lease right now, as it should be. */
+  isScoring(token: Token): boolean {
+    const work = this.#state?.byToken.get(formatToken(token));
+    const isAwake = this.#frozenUntil <= this.#world.now;
+    return isAwake && work !== undefined && this.#state?.leases.get(work)?.state.kind === 'running';
+  }
+
   get isUp(): boolean {
     return this.#state !== null;
   }
@@ -100,7 +115,11 @@ export class SimNode {
   start(): void {
     this.#life += 1;
     this.#starts += 1;
-    this.#state = newWorkerState({ slots: this.#options.slots, joinMsMax: 3_600_000 });
+    this.#state = newWorkerState({
+      slots: this.#options.slots,
+      joinMsMax: 3_600_000,
+      spoolBytesMax: limits.spoolBytesMax,
+    });
     this.#world.say(`${this.name} starts`);
     this.#tell({ kind: 'begin' });
   }
@@ -354,18 +373,20 @@ export class SimNode {
     const staged = this.#works.get(work)?.staged ?? [];
     const { fateOf, rowsBytes, customBytes } = this.#options.input;
     const [fastest, slowest] = this.#options.scoreMs;
-    const tookMs = this.#world.random.between(fastest, slowest);
+    const evenMs = this.#world.random.between(fastest, slowest);
+    const tookMs = this.#options.slowMs > 0 && this.#moods.chance(0.2) ? this.#options.slowMs : evenMs;
     // `hungry` takes what a node has, and nothing else may.
     const isAlone = this.#state?.alone.has(work) === true;
     this.#checkAlone(slot, isAlone);
     const bad = staged.findIndex((file) => isDeadly(fateOf(file)) || (fateOf(file) === 'hungry' && !isAlone));
-    const fate = bad < 0 ? 'fine' : fateOf(staged[bad] as number);
+    const fate = this.#options.sickness ?? (bad < 0 ? 'fine' : fateOf(staged[bad] as number));
     if (fate !== 'fine') {
       const code = failureCodes[fate] ?? 'SCORER_TIMEOUT';
-      const failure = { code, message: `file ${staged[bad]} is poison`, detail: '' } as const;
+      const message = bad < 0 ? 'the machine is broken' : `file ${staged[bad]} is poison`;
+      const failure = { code, message, detail: '' } as const;
       // Not every scorer tells which file it was at.
       const fileIndex = this.#world.random.chance(0.5) ? bad : -1;
-      const isHostDead = fate !== 'error';
+      const isHostDead = fate !== 'error' && fate !== 'disk';
       this.#own(fate === 'hang' ? timeoutMs : tookMs, () =>
         this.#tell({
           kind: 'attempt-failed',

@@ -9,6 +9,10 @@ export interface SimPlan {
   readonly files: number;
   readonly input: SimInput;
   readonly deployment: Deployment;
+  /** What attempts on the first node take now and then, far longer than all others; 0: never. */
+  readonly slowMs: number;
+  /** Results that may wait for their turn. */
+  readonly stagingBytesMax: number;
 }
 
 /** What the job must come to unless it is canceled. */
@@ -32,7 +36,12 @@ export function planOf(seed: number): SimPlan {
   const random = new Random(seed ^ 0x5eed);
   const files = random.between(1, 400);
   const deployment = simDeployment(random);
-  return { files, deployment, input: poisonedInput(random, files, deployment.settings.isolation === 'mini_batch') };
+  const input = poisonedInput(random, files, deployment.settings.isolation === 'mini_batch');
+  const slowMs = random.chance(0.4) ? random.pick([20_000, 45_000, 120_000]) : 0;
+  const stagingBytesMax = random.pick([limits.stagingBytesMax, 1_000, 1_000_000, 10_000_000]);
+  // What is slow on purpose does not hang.
+  const settings = { ...deployment.settings, progressTimeoutMs: slowMs > 0 ? 3_600_000 : null };
+  return { files, deployment: { ...deployment, settings }, input, slowMs, stagingBytesMax };
 }
 
 export function simDeployment(random: Random): Deployment {
@@ -64,6 +73,7 @@ export function simDeployment(random: Random): Deployment {
       recursive: true,
       customOutput: 'collected',
       memoryBytesMax: null,
+      speculation: 'auto',
       progressTimeoutMs: null,
     },
   };

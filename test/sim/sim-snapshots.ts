@@ -32,7 +32,7 @@ interface SimSnapshot {
 export type Later = (delayMs: number, what: () => void) => void;
 
 const step = { write: 1, rename: 2, syncDir: 3 } as const;
-const settings = { heartbeatMs: 5_000 } as const;
+const heartbeatMs = 5_000;
 
 export class SimSnapshots {
   readonly faults: string[] = [];
@@ -51,8 +51,10 @@ export class SimSnapshots {
   #lastAt = 0;
   /** Whole ones that must be there, at most two: one of two may be damaged, and nothing is lost. */
   #wholeWanted = 0;
+  readonly #stagingBytesMax: number;
 
-  constructor(seed: number, mutation: SnapshotMutation) {
+  constructor(seed: number, stagingBytesMax: number, mutation: SnapshotMutation) {
+    this.#stagingBytesMax = stagingBytesMax;
     this.#random = new Random(seed ^ 0x5eed);
     this.#mutation = mutation;
     this.#everyRecords = this.#random.pick([3, 8, 40, 100_000]);
@@ -67,7 +69,7 @@ export class SimSnapshots {
     this.taken += 1;
     this.onBegin();
     const bytes = bytesOf(ledger);
-    const replayed = bytesOf(replayOf([...journal, ...unsynced]));
+    const replayed = bytesOf(this.#replayOf([...journal, ...unsynced]));
     if (!bytes.equals(replayed)) this.faults.push(difference(`the image at record ${sequence}`, bytes, replayed));
     const state = { isSynced: false, isNamed: false, isNameDurable: false, isDamaged: false };
     this.#files.push({ sequence, bytes, ...state });
@@ -112,19 +114,29 @@ export class SimSnapshots {
     if (!file) {
       if (this.#removedUpTo > 0)
         this.faults.push(`records up to ${this.#removedUpTo} are gone, and no snapshot holds them`);
-      return replayOf(journal);
+      return this.#replayOf(journal);
     }
     if (file.sequence > journal.length) {
       this.faults.push(`a snapshot holds ${file.sequence} records, the journal has ${journal.length}`);
-      return replayOf(journal);
+      return this.#replayOf(journal);
     }
     if (file.sequence < this.#removedUpTo) this.faults.push('segments behind a snapshot are gone');
     this.loaded += 1;
-    const ledger = newLedger(settings);
+    const ledger = this.#newLedger();
     restoreImage(ledger, decodeImage(Buffer.from(file.bytes)));
     for (const event of journal.slice(file.sequence)) evolve(ledger, event);
-    const [a, b] = [bytesOf(ledger), bytesOf(replayOf(journal))];
+    const [a, b] = [bytesOf(ledger), bytesOf(this.#replayOf(journal))];
     if (!a.equals(b)) this.faults.push(difference(`a start from snapshot ${file.sequence}`, a, b));
+    return ledger;
+  }
+
+  #newLedger(): Ledger {
+    return newLedger({ heartbeatMs, stagingBytesMax: this.#stagingBytesMax });
+  }
+
+  #replayOf(events: readonly DurableEvent[]): Ledger {
+    const ledger = this.#newLedger();
+    for (const event of events) evolve(ledger, event);
     return ledger;
   }
 
@@ -138,12 +150,6 @@ export class SimSnapshots {
     if (this.#mutation.noSecondSnapshot) this.#files = [file];
     this.#removedUpTo = Math.max(this.#removedUpTo, older?.sequence ?? 0);
   }
-}
-
-function replayOf(events: readonly DurableEvent[]): Ledger {
-  const ledger = newLedger(settings);
-  for (const event of events) evolve(ledger, event);
-  return ledger;
 }
 
 /** Of the image, as a snapshot has them. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { CoordinatorProcess, EmbeddedOptions, WorkerProcess } from '../../cli/processes.ts';
 import { runCli } from '../../cli/run-cli.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { deferred } from '../../common/io/deferred.ts';
@@ -315,6 +316,7 @@ describe('processes', () => {
         name: 'gpu-1',
         python: 'python3',
         scratchDir: dir,
+        spoolBytesMax: limits.spoolBytesMax,
       },
     ]);
   });

@@ -82,6 +82,7 @@ settings:
   output: {format: jsonl, custom: shared}
   input: {recursive: false}
   isolation: mini_batch
+  speculation: off
   resources: {memory: 2GB}
 `);
     expect(deployment).toEqual({
@@ -113,6 +114,7 @@ settings:
         recursive: false,
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
+        speculation: 'off',
         progressTimeoutMs: 900_000,
       },
     } satisfies LocalDeployment);
@@ -145,6 +147,7 @@ settings:
       recursive: true,
       customOutput: 'collected',
       memoryBytesMax: null,
+      speculation: 'auto',
       progressTimeoutMs: null,
     });
   });

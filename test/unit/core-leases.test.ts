@@ -160,15 +160,19 @@ describe('after a restart, a node', () => {
     expect(h.order).toBe('0+2:committed 2+2:leased 4+1:pending 5+1:pending 6+2:pending');
   });
 
-  it('is given each mini-batch once, whoever says that he holds it', () => {
+  it('is given each mini-batch once, and to one node beside it, whoever says that he holds it', () => {
     const before = new Harness().submit().list(1, 1);
     before.node('a', 1);
     const [token] = before.grants() as [Token];
     const h = before.restart();
     h.node('a', 0, { held: [held(token, 0), held({ epoch: 1, counter: 7 }, 0)] });
     h.node('b', 0, { held: [held({ epoch: 1, counter: 8 }, 0)] });
-    expect(h.takeOf('adopt').map(({ node, oldToken }) => [node, oldToken.counter])).toEqual([['a', 1]]);
-    expect(h.ledger.leases.size).toBe(1);
+    h.node('c', 0, { held: [held({ epoch: 1, counter: 9 }, 0)] });
+    expect(h.takeOf('adopt').map(({ node, oldToken }) => [node, oldToken.counter])).toEqual([
+      ['a', 1],
+      ['b', 8],
+    ]);
+    expect([h.ledger.leases.size, h.job.leased]).toEqual([2, 1]);
   });
 
   it('finds its place in a split', () => {

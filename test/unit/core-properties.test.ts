@@ -8,8 +8,9 @@ import { BatchTable, noBatch, noPlace, outputSegment } from '../../coordinator/c
 import { splitSizes } from '../../coordinator/core/decide-failure.ts';
 import { copyEvents } from '../../coordinator/core/decide-result.ts';
 import { appended, copyStarted, schemaFixed } from '../../coordinator/core/evolve-output.ts';
-import { newJob, type Job } from '../../coordinator/core/ledger.ts';
+import { newJob, newLedger, type Job } from '../../coordinator/core/ledger.ts';
 import { cutEnd, cutPage, emptyCut } from '../../coordinator/core/plan.ts';
+import { countStaged } from '../../coordinator/core/staging-window.ts';
 import { SegmentWalk, type OutputPlace } from '../../coordinator/output/segments.ts';
 import type { SegmentLine } from '../../coordinator/output/sealed-lines.ts';
 import { crc32 } from 'node:zlib';
@@ -194,6 +195,8 @@ describe('splicing', () => {
     fc.assert(
       fc.property(fc.array(committed, { minLength: 1, maxLength: 60 }), (rows) => {
         const job = stagedJob(rows);
+        const ledger = newLedger({ heartbeatMs: null });
+        countStaged(ledger, job);
         const copied: number[] = [];
         let end = 0;
         let withdrawn: number | null = null;
@@ -210,7 +213,7 @@ describe('splicing', () => {
               if (batches.length > 1) expect(length).toBeLessThanOrEqual(limits.copyBytesMax);
               copyStarted(job, event);
               expect(copyEvents(job)).toEqual([]);
-              appended(job, { kind: 'Appended', job: job.name, batches, offset: toOffset, dropped: [] });
+              appended(ledger, job, { kind: 'Appended', job: job.name, batches, offset: toOffset, dropped: [] });
               copied.push(...batches);
               end += length;
             } else if (event.kind === 'AttemptFailed') withdrawn = event.batch;
@@ -308,6 +311,6 @@ const deployment: Deployment = {
     },
     ...{ outputAction: 'append_row', outputFileName: 'predictions.csv', outputFormat: 'csv', loggingLevel: 'info' },
     ...{ environmentVariables: {}, instanceCountMax: null, concurrencyPerInstanceMax: null, recursive: true },
-    ...{ customOutput: 'collected', memoryBytesMax: null, progressTimeoutMs: null },
+    ...{ customOutput: 'collected', memoryBytesMax: null, progressTimeoutMs: null, speculation: 'auto' },
   },
 };

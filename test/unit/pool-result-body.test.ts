@@ -1,11 +1,27 @@
 /** Bytes of results in memory and in a file without a name. */
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { spawnSync } from 'node:child_process';
 import { limits } from '../../common/core/limits.ts';
 import { ResultBody } from '../../worker/pool/result-body.ts';
+
+/** A small disk of its own; false where this user may not mount one. */
+function mountSmall(path: string, megabytes: number): boolean {
+  mkdirSync(path, { recursive: true });
+  return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path]).status === 0;
+}
+
+function unmount(path: string): boolean {
+  return spawnSync('umount', [path]).status === 0;
+}
+
+const probe = mkdtempSync(join(tmpdir(), 'batchmill-probe-'));
+const canMount = mountSmall(probe, 1) && unmount(probe);
+rmSync(probe, { recursive: true });
+if (!canMount) console.warn('SKIPPED: tests of a full spool mount a small disk, which needs root');
 
 let dir = '';
 beforeEach(() => void (dir = mkdtempSync(join(tmpdir(), 'batchmill-body-'))));
@@ -111,5 +127,37 @@ describe('result body', () => {
     const body = new ResultBody(dir);
     await body.discard();
     expect(() => body.append(patterned(1, 1))).toThrow('takes no more bytes');
+  });
+
+  it.skipIf(!canMount)('waits for room on a full disk, says so, and goes on by itself', async () => {
+    const disk = join(dir, 'disk');
+    mountSmall(disk, 12);
+    const ballast = join(disk, 'ballast');
+    writeFileSync(ballast, Buffer.alloc(8 * 1_048_576));
+    const said: string[] = [];
+    const body = new ResultBody(join(disk, 'spool'), (reason) => void said.push(reason));
+    const parts = [patterned(limits.spoolMemoryBytesMax, 1), patterned(70_000, 2), patterned(5, 3)];
+    for (const part of parts) body.append(part);
+    await vi.waitFor(() => expect(body.isWaiting).toBe(true));
+    expect(said).toEqual([`waits for room for results in ${join(disk, 'spool')}`]);
+    rmSync(ballast);
+    await body.settled();
+    expect([body.isWaiting, said.at(-1)]).toEqual([false, '']);
+    expect((await gathered(body)).bytes.equals(Buffer.concat(parts))).toBe(true);
+    await body.discard();
+    unmount(disk);
+  });
+
+  it.skipIf(!canMount)('is not waited for when nobody wants it any more', async () => {
+    const disk = join(dir, 'disk');
+    mountSmall(disk, 1);
+    const body = new ResultBody(join(disk, 'spool'));
+    body.append(patterned(limits.spoolMemoryBytesMax + 1, 1));
+    await vi.waitFor(() => expect(body.isWaiting).toBe(true));
+    const settled = body.settled();
+    body.giveUp();
+    await expect(settled).rejects.toMatchObject({ code: 'DISK_FULL' });
+    await body.discard();
+    unmount(disk);
   });
 });

@@ -218,6 +218,7 @@ describe('what the coordinator says', () => {
     committed: [token(2)],
     refused: [{ token: token(3), failure: { code: 'LEASE_STALE', message: 'leased under 3.9', detail: '' } }],
     revoked: [token(4)],
+    recalled: [token(6)],
     endedJobs: [jobName('b')],
     drainedJobs: [jobName('c')],
     heartbeatAck: 9,

@@ -251,13 +251,26 @@ describe('large results', () => {
     const rig = new WorkerRig().ready();
     rig.stage(grant(1), grant(2), grant(3));
     rig.hostsReady();
-    rig.score(0, limits.heldResultBytesMax);
+    rig.score(0, limits.spoolBytesMax);
     expect(rig.slotKinds()).toEqual(['running']);
     rig.score(0, 1);
     expect(rig.slotKinds()).toEqual(['idle']);
     expect(rig.turn()?.want ?? 0).toBe(0);
     rig.hear({ committed: [token(1)] });
     expect(rig.slotKinds()).toEqual(['running']);
+  });
+
+  it('do so sooner where they wait in memory', () => {
+    const rig = new WorkerRig().ready();
+    const count = limits.heldResultBytesMax / limits.spoolMemoryBytesMax;
+    for (let at = 1; at <= count + 2; at += 16) {
+      rig.stage(...Array.from({ length: 16 }, (_, n) => grant(at + n)));
+      if (at === 1) rig.hostsReady();
+      for (let n = at; n < at + 16 && n <= count; n += 1) rig.score(0, limits.spoolMemoryBytesMax);
+    }
+    expect(rig.slotKinds()).toEqual(['running']);
+    rig.score(0, 1);
+    expect([rig.slotKinds(), rig.state.heldMemoryBytes]).toEqual([['idle'], limits.heldResultBytesMax + 1]);
   });
 });
 

@@ -145,6 +145,7 @@ function* decideMessage(state: WorkerState, { message }: CommandOf<'message'>, n
   for (const token of message.committed) yield* forgetToken(state, token, 'committed');
   for (const { token } of message.refused) yield* forgetToken(state, token, 'refused');
   for (const token of message.revoked) yield* forgetToken(state, token, 'revoked');
+  for (const token of message.recalled) yield* returnIfUnstarted(state, token);
   for (const job of message.endedJobs) yield* endJob(state, job);
   for (const job of message.drainedJobs) yield* returnUnstarted(state, job);
   if (message.isDrain) yield* deciders.drain(state, { kind: 'drain' }, now);
@@ -341,12 +342,19 @@ function* decideClose(state: WorkerState): Events {
     yield* stopHost(state, slot, held.kind === 'idle' ? 'stop' : 'kill');
 }
 
+function* returnIfUnstarted(state: WorkerState, token: Token): Events {
+  const lease = state.leases.get(state.byToken.get(formatToken(token)) ?? 0);
+  if (lease && isUnstarted(lease)) yield* forgetWork(state, lease, 'returned');
+}
+
+function isUnstarted({ state: { kind } }: Lease): boolean {
+  return kind === 'granted' || kind === 'staging' || kind === 'ready';
+}
+
 /** Gives back what no slot has begun, of one job or of all. */
 function* returnUnstarted(state: WorkerState, job?: JobName): Events {
   for (const lease of [...state.leases.values()]) {
-    const { kind } = lease.state;
-    const isUnstarted = kind === 'granted' || kind === 'staging' || kind === 'ready';
-    if (isUnstarted && (job === undefined || lease.job === job)) yield* forgetWork(state, lease, 'returned');
+    if (isUnstarted(lease) && (job === undefined || lease.job === job)) yield* forgetWork(state, lease, 'returned');
   }
 }
 

@@ -3,6 +3,7 @@
  */
 import type { JobName } from '../../common/core/ids.ts';
 import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { HeldResult, Job, Lease, LeaseState, WorkerState } from './state.ts';
 
 /** Moves a lease to `next` and keeps the indexes true. */
@@ -30,7 +31,7 @@ export function index(state: WorkerState, lease: Lease): void {
       return;
     case 'scored':
       state.scored.add(work);
-      state.heldResultBytes += heldBytes(lease.state.result);
+      hold(state, heldBytes(lease.state.result), 1);
       if (lease.state.upload.kind === 'wanted' || lease.state.upload.kind === 'underway') state.uploads.add(work);
       return;
     case 'running':
@@ -58,7 +59,7 @@ export function unindex(state: WorkerState, lease: Lease): void {
       return;
     case 'scored':
       state.scored.delete(work);
-      state.heldResultBytes -= heldBytes(lease.state.result);
+      hold(state, heldBytes(lease.state.result), -1);
       state.uploads.delete(work);
       return;
     case 'running':
@@ -87,6 +88,11 @@ export function jobOf(state: WorkerState, name: JobName): Job {
   const job = state.jobs.get(name);
   invariant(job !== undefined, `job ${name} is not known`);
   return job;
+}
+
+function hold(state: WorkerState, bytes: number, sign: 1 | -1): void {
+  state.heldResultBytes += sign * bytes;
+  if (bytes <= limits.spoolMemoryBytesMax) state.heldMemoryBytes += sign * bytes;
 }
 
 /** Rows and custom files wait for their commit together. */

@@ -22,6 +22,8 @@ export interface WorkerConfig {
   readonly slots: number;
   /** From start: how long the first join may take. */
   readonly joinMsMax: number;
+  /** Results that may wait for their commit. */
+  readonly spoolBytesMax: number;
 }
 
 export interface WorkerState {
@@ -50,6 +52,8 @@ export interface WorkerState {
   /** Works whose upload is wanted or underway. */
   readonly uploads: Set<number>;
   heldResultBytes: number;
+  /** Of them, those of results that are small enough to wait in memory. */
+  heldMemoryBytes: number;
 
   /** Numbers given so far. */
   works: number;
@@ -199,6 +203,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
     alone: new Set(),
     uploads: new Set(),
     heldResultBytes: 0,
+    heldMemoryBytes: 0,
     works: 0,
     hosts: 0,
     uploadsBegun: 0,

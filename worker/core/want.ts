@@ -28,5 +28,7 @@ export function wantedLeases(state: WorkerState): number {
 
 /** Too much waits for its commit: nothing new is begun until some of it is durable. */
 export function isFull(state: WorkerState): boolean {
-  return state.heldResultBytes > limits.heldResultBytesMax || state.scored.size > limits.heldResultsMax;
+  const { heldMemoryBytes, heldResultBytes, scored, config } = state;
+  const isFullDisk = heldResultBytes > config.spoolBytesMax;
+  return isFullDisk || heldMemoryBytes > limits.heldResultBytesMax || scored.size > limits.heldResultsMax;
 }

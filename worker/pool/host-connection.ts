@@ -158,7 +158,12 @@ export class HostConnection {
         setImmediate(resolve, answer);
       };
       // When this process was held up itself, the answer may lie here unread: it comes first.
-      const timer = setTimeout(() => setImmediate(() => settle({ kind: 'timeout' })), question.timeoutMs);
+      const expire = (): void => {
+        // A host whose rows have no room on the disk cannot go on, which is no fault of its mini-batch.
+        if (question.body?.isWaiting === true) timer.refresh();
+        else settle({ kind: 'timeout' });
+      };
+      const timer = setTimeout(() => setImmediate(expire), question.timeoutMs);
       const onAbort = (): void => settle({ kind: 'aborted', reason: question.signal?.reason });
       question.signal?.addEventListener('abort', onAbort);
       this.#memory.begin();

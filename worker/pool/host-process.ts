@@ -17,6 +17,8 @@ export interface HostProcessOptions extends HostConnectionOptions {
   readonly init: HostInit;
   /** For results that are too large for memory; made when needed. */
   readonly spoolDir: string;
+  /** Hears why a result waits for room, and an empty text when it does not any more. */
+  readonly onWait?: (reason: string) => void;
   /** Default `limits.hostInitMsMax`. */
   readonly initTimeoutMs?: number;
   /** Ends the wait for init() and the process with it. */
@@ -63,12 +65,14 @@ export class HostProcess {
   readonly ready: HostReady;
   readonly #connection: HostConnection;
   readonly #spoolDir: string;
+  readonly #onWait: (reason: string) => void;
   readonly #memoryBytesMax: number;
 
   private constructor(connection: HostConnection, ready: HostReady, options: HostProcessOptions) {
     this.#connection = connection;
     this.ready = ready;
     this.#spoolDir = options.spoolDir;
+    this.#onWait = options.onWait ?? (() => undefined);
     this.#memoryBytesMax = options.memoryBytesMax ?? 0;
   }
 
@@ -129,7 +133,9 @@ export class HostProcess {
     if (payload.length > limits.framePayloadBytesMax) {
       return failed(failures.tooManyFiles(files.length, payload.length), 'error');
     }
-    const body = new ResultBody(this.#spoolDir);
+    const body = new ResultBody(this.#spoolDir, this.#onWait);
+    const giveUp = (): void => body.giveUp();
+    options.signal?.addEventListener('abort', giveUp);
     let outcome: ScoreOutcome | null = null;
     try {
       const { timeoutMs, signal } = options;
@@ -137,6 +143,7 @@ export class HostProcess {
       outcome = await this.#outcome(answer, files, body, timeoutMs);
       return outcome;
     } finally {
+      options.signal?.removeEventListener('abort', giveUp);
       if (outcome?.kind !== 'scored') await body.discard();
     }
   }

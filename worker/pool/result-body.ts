@@ -8,6 +8,7 @@ import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
+import { delay } from '../../common/io/delay.ts';
 import { isDiskFull, reasonOf } from '../../common/io/errno.ts';
 
 /** Bytes that may wait for the disk before the scoring host has to wait too. */
@@ -23,6 +24,11 @@ export interface BodyPart {
 
 export class ResultBody {
   readonly #spoolDir: string;
+  readonly #onWait: (reason: string) => void;
+  /** Ends the wait for room. */
+  readonly #over = new AbortController();
+  #isWaiting = false;
+  #spooledBytes = 0;
   #pieces: Uint8Array[] = [];
   #bytes = 0;
   #crc32 = 0;
@@ -33,9 +39,13 @@ export class ResultBody {
   #behindBytes = 0;
   #isDiscarded = false;
 
-  /** `spoolDir` is made when it is needed. */
-  constructor(spoolDir: string) {
+  /**
+   * `spoolDir` is made when it is needed. `onWait` hears why the result has to wait for room on its disk, and an empty
+   * text when it does not any more.
+   */
+  constructor(spoolDir: string, onWait: (reason: string) => void = () => undefined) {
     this.#spoolDir = spoolDir;
+    this.#onWait = onWait;
   }
 
   get bytes(): number {
@@ -67,6 +77,11 @@ export class ResultBody {
     return this.#file !== null;
   }
 
+  /** The spool's disk is full, and what has come of the result waits until it is not. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
+  }
+
   /** True while {@link settled} should be awaited before more is appended. */
   get isBehind(): boolean {
     return this.#behindBytes > behindBytesMax;
@@ -82,7 +97,10 @@ export class ResultBody {
     if (this.#file !== null || this.#bytes > limits.spoolMemoryBytesMax) this.#spool();
   }
 
-  /** Resolves when all appended bytes are where they belong. Throws DISK_FULL or STATE_UNWRITABLE. */
+  /**
+   * Resolves when all appended bytes are where they belong, however long the disk is full. Throws STATE_UNWRITABLE, and
+   * DISK_FULL once nobody waits any more.
+   */
   async settled(): Promise<void> {
     await this.#written;
   }
@@ -103,10 +121,16 @@ export class ResultBody {
     }
   }
 
+  /** A full disk is not waited for any longer. */
+  giveUp(): void {
+    this.#over.abort();
+  }
+
   /** Lets go of memory and disk. May be called at any time and again. */
   async discard(): Promise<void> {
     if (this.#isDiscarded) return;
     this.#isDiscarded = true;
+    this.giveUp();
     this.#pieces = [];
     // What could not be written is not wanted any more.
     await this.#written.catch(() => undefined);
@@ -120,15 +144,19 @@ export class ResultBody {
   }
 
   #spool(): void {
-    const file = (this.#file ??= openNameless(this.#spoolDir));
+    const file = (this.#file ??= this.#whenRoom(() => openNameless(this.#spoolDir)));
     const pieces = this.#pieces;
     this.#pieces = [];
     const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     this.#behindBytes += bytes;
     this.#written = this.#written.then(async () => {
       try {
-        const { bytesWritten } = await (await file).writev(pieces);
-        if (bytesWritten !== bytes) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
+        const opened = await file;
+        await this.#whenRoom(async () => {
+          const { bytesWritten } = await opened.writev(pieces, this.#spooledBytes);
+          if (bytesWritten !== bytes) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
+        });
+        this.#spooledBytes += bytes;
       } catch (error) {
         throw spoolError(error, this.#spoolDir);
       } finally {
@@ -137,6 +165,26 @@ export class ResultBody {
     });
     // Whoever awaits `settled` hears of it; until then it is no unhandled rejection.
     this.#written.catch(() => undefined);
+  }
+
+  /** Repeats `write`, which must be idempotent, until it is not refused for want of room, or given up. */
+  async #whenRoom<T>(write: () => Promise<T>): Promise<T> {
+    const { signal } = this.#over;
+    try {
+      for (;;) {
+        try {
+          return await write();
+        } catch (error) {
+          if (!isDiskFull(error) || signal.aborted) throw error;
+          if (!this.#isWaiting) this.#onWait(`waits for room for results in ${this.#spoolDir}`);
+          this.#isWaiting = true;
+        }
+        await delay(limits.diskFullRetryMs, signal);
+      }
+    } finally {
+      if (this.#isWaiting) this.#onWait('');
+      this.#isWaiting = false;
+    }
   }
 }
 
