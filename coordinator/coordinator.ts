@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
-import { limits } from '../common/core/limits.ts';
 import type { Token } from '../common/core/token.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -36,6 +35,7 @@ import { ArtifactStore } from './registry/artifact-store.ts';
 import { ResultStore } from './result-store.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
+import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
 
 export interface CoordinatorOptions {
@@ -49,7 +49,7 @@ export interface CoordinatorOptions {
   readonly heartbeatMs: number | null;
   /** Jobs that ended longer ago are forgotten; null: none is. */
   readonly keepFinishedMs: number | null;
-  /** Results that may wait for their turn; default {@link limits.stagingBytesMax}. */
+  /** Results that may wait for their turn; by default as `limits` has it. */
   readonly stagingBytesMax?: number;
   readonly log: Log;
   readonly clock: Clock;
@@ -291,52 +291,6 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 }
 
 type Close = () => Promise<void>;
-
-/** Looks at deadlines, and tells how much later than due it could. */
-function startTimers(
-  loop: Loop,
-  feeds: JobFeeds,
-  diskWatch: DiskWatch,
-  clock: Clock,
-  onFatal: (error: unknown) => void,
-): { close: Close } {
-  let last = clock.monotonic();
-  const guarded = (work: () => void) => (): void => {
-    try {
-      work();
-    } catch (error) {
-      onFatal(error);
-    }
-  };
-  const tick = setInterval(
-    guarded(() => {
-      const now = clock.monotonic();
-      const late = now - last - limits.tickMs;
-      last = now;
-      loop.handle({ kind: 'tick', stallMs: late > limits.stallMsMin ? late : 0, wallMs: clock.wall() });
-    }),
-    limits.tickMs,
-  );
-  const progress = setInterval(
-    guarded(() => feeds.progress()),
-    limits.progressMs,
-  );
-  // One look at a time: a network file system may take its time to answer.
-  let looking: Promise<void> | null = null;
-  const room = setInterval(() => {
-    looking ??= diskWatch
-      .look()
-      .catch(onFatal)
-      .finally(() => (looking = null));
-  }, limits.diskLookMs);
-  return {
-    close: async () => {
-      clearInterval(tick);
-      clearInterval(progress);
-      clearInterval(room);
-    },
-  };
-}
 
 /** One end for everything, whoever asks for it first. */
 class Ending {

@@ -16,7 +16,8 @@ import type { Command } from './commands.ts';
 import { failureEvents, withdrawalEvents } from './decide-failure.ts';
 import type { Event } from './events.ts';
 import { utf8Length } from '../../common/core/utf8.ts';
-import { findLease, isInUse, jobOf, type Copy, type Job, type Ledger, type Lease, type Placed } from './ledger.ts';
+import { findLease, jobOf, type Copy, type Job, type Ledger, type Lease, type Placed } from './ledger.ts';
+import { isInUse } from './staging-window.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 

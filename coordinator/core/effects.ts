@@ -9,7 +9,8 @@ import { isFinal } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
 import type { Event } from './events.ts';
-import { bytesPlace, isInUse, jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
+import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
+import { bytesPlace, isInUse } from './staging-window.ts';
 
 /** Bytes of a staged result. */
 export interface StagedBytes {

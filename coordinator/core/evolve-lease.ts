@@ -4,7 +4,9 @@ import { noteSplit } from './broken-scorer.ts';
 import { setCredit } from './evolve-node.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
-import { bytesPlace, findLease, isGranting, jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+import { isGranting } from './granting.ts';
+import { findLease, jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
+import { bytesPlace } from './staging-window.ts';
 
 /** A job may be leased from while it has something pending and nothing stands against its being granted. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {

@@ -8,10 +8,9 @@ import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
-import { countStaged, isStaged, noteStaged, noteUnstaged } from './staging-window.ts';
+import { bytesPlace, countStaged, isStaged, noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import {
-  bytesPlace,
   countFailed,
   findLease,
   jobOf,

@@ -355,30 +355,6 @@ export function newJob(submitted: {
   };
 }
 
-/** Whether anything of the job may be granted: it lists or runs, is not paused and has a place to put results. */
-export function isGranting(ledger: Ledger, job: Job): boolean {
-  const isOpen = job.state === 'Preparing' || job.state === 'Running';
-  return isOpen && !job.isPaused && wantOfRoom(ledger, job) === null;
-}
-
-/** Why nothing of the job is granted for want of room; null when there is some. */
-export function wantOfRoom(ledger: Ledger, job: Job): Failure | null {
-  return job.stall ?? ledger.stall ?? job.shortage ?? ledger.shortage;
-}
-
-/** Where all bytes of a result go; segment −1 when it has none. */
-export function bytesPlace({ place, custom }: Placed): Omit<Place, 'crc32'> {
-  if (custom === null) return place;
-  const { segment, offset, length } = custom;
-  return { segment, offset: offset - place.length, length: place.length + length };
-}
-
-/** Whether more bytes may be on their way to a staging segment, so that it must stay although it may hold nothing. */
-export function isInUse(job: Job, segment: number): boolean {
-  const isFilling = segment === job.stagingSegment && job.stagingEnd < limits.stagingSegmentBytes;
-  return isFilling || job.placing.has(segment);
-}
-
 /** Interval of heartbeats as nodes are told it: grows with the cluster unless the operator fixed it. */
 export function heartbeatIntervalMs(ledger: Ledger): number {
   return ledger.heartbeatMs ?? heartbeatMs(ledger.nodes.size);

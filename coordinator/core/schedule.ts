@@ -1,9 +1,8 @@
 /** Who gets what next. */
-import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
-import { isHeld } from './decide-known.ts';
 import { attended, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
+import { mayGrant } from './granting.ts';
 import { isWithinWindow } from './staging-window.ts';
 
 /**
@@ -28,11 +27,6 @@ export function nextGrant(ledger: Ledger, now: number): Event | undefined {
     }
   }
   return undefined;
-}
-
-/** Not while nodes that may hold leases are awaited; and what comes faster than the disk takes it would fill the memory. */
-export function mayGrant(ledger: Ledger, at: number): boolean {
-  return !isHeld(ledger, at) && ledger.placingBytes <= limits.placingBytesMax;
 }
 
 function batchFor(ledger: Ledger, job: Job, node: NodeName, at: number): number | undefined {

@@ -1,9 +1,10 @@
 /**
- * How far results may run ahead of their turn: the bytes of them that wait in staging segments, of all jobs together, have
+ * Staging segments, and how far results may run ahead of their turn: the bytes of them that wait in staging segments, of all jobs together, have
  * a bound. Beyond it only mini-batches are granted that the output waits for, so that the window always empties.
  */
-import { noBatch, outputSegment } from './batch-table.ts';
-import type { Job, Ledger } from './ledger.ts';
+import { limits } from '../../common/core/limits.ts';
+import { noBatch, outputSegment, type Place } from './batch-table.ts';
+import type { Job, Ledger, Placed } from './ledger.ts';
 
 /** What waits for its turn: its bytes, and the highest ordinal among it; −1 without any. */
 export interface Staged {
@@ -61,4 +62,17 @@ export function isWithinWindow(ledger: Ledger, job: Job, batch: number): boolean
   if (!isWindowFull(ledger)) return true;
   const head = job.cursor === noBatch ? -1 : job.batches.first(job.cursor);
   return job.batches.first(batch) <= Math.max(head, job.stagedTo);
+}
+
+/** Where all bytes of a result go; segment −1 when it has none. */
+export function bytesPlace({ place, custom }: Placed): Omit<Place, 'crc32'> {
+  if (custom === null) return place;
+  const { segment, offset, length } = custom;
+  return { segment, offset: offset - place.length, length: place.length + length };
+}
+
+/** Whether more bytes may be on their way to a staging segment, so that it must stay although it may hold nothing. */
+export function isInUse(job: Job, segment: number): boolean {
+  const isFilling = segment === job.stagingSegment && job.stagingEnd < limits.stagingSegmentBytes;
+  return isFilling || job.placing.has(segment);
 }

@@ -11,7 +11,8 @@ import type { JobName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Event } from './events.ts';
-import { heartbeatIntervalMs, wantOfRoom, type Job, type Ledger, type Lease } from './ledger.ts';
+import { wantOfRoom } from './granting.ts';
+import { heartbeatIntervalMs, type Job, type Ledger, type Lease } from './ledger.ts';
 
 export interface Stillness {
   readonly sinceWallMs: number;

@@ -6,8 +6,9 @@
 import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import type { Event } from './events.ts';
-import { isGranting, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
-import { isAllowed, mayGrant } from './schedule.ts';
+import { isGranting, mayGrant } from './granting.ts';
+import type { Job, Ledger, Lease, Node } from './ledger.ts';
+import { isAllowed } from './schedule.ts';
 
 /** What a node has to do. */
 interface Load {

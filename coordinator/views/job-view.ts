@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobView, LastFailureView, NodeView } from '../api/backend.ts';
 import { partialOutputName } from '../core/generation.ts';
-import { wantOfRoom, type Job, type Ledger, type Node } from '../core/ledger.ts';
+import { wantOfRoom } from '../core/granting.ts';
+import type { Job, Ledger, Node } from '../core/ledger.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
 import { circumstancesView } from './circumstances.ts';
 

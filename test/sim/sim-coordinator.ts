@@ -24,7 +24,8 @@ import { reopenPlan } from '../../coordinator/core/reopen-plan.ts';
 import type { Effect } from '../../coordinator/core/effects.ts';
 import { isDurable, type DurableEvent, type Event, type EventOf } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
-import { newLedger, wantOfRoom, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { isGranting, wantOfRoom } from '../../coordinator/core/granting.ts';
+import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
 import { nodeCommands } from '../../coordinator/core/node-commands.ts';
 import { Reactor } from '../../coordinator/core/reactor.ts';
 import { isStaged, stagedIn } from '../../coordinator/core/staging-window.ts';
@@ -436,7 +437,16 @@ export class SimCoordinator {
     const { bytes, to } = stagedIn(job);
     const counted = [ledger.stagedBytes, job.stagedBytes, job.stagedTo].join(', ');
     const found = [bytes, bytes, to].join(', ');
-    if (counted !== found) this.faults.push(`bytes and end of what is staged: ${counted} instead of ${found}`);
+    const fault = `bytes and end of what is staged: ${counted} instead of ${found}`;
+    if (counted !== found && !this.faults.includes(fault)) this.faults.push(fault);
+  }
+
+  /** Nothing of a job that is paused, comes to its end or has no place for results. */
+  #checkGranting(what: string): void {
+    const { job, ledger } = this;
+    if (!job || !ledger || isGranting(ledger, job)) return;
+    const why = job.isPaused ? 'a paused job' : `a job that is ${job.state}`;
+    this.faults.push(`a lease of ${why} was ${what}, room is ${wantOfRoom(ledger, job) === null ? 'there' : 'wanted'}`);
   }
 
   /** At most two attempts at one mini-batch, on different nodes. */
@@ -648,14 +658,12 @@ export class SimCoordinator {
     switch (effect.kind) {
       case 'grant': {
         this.#remember(effect.token);
-        if (this.job?.isPaused) this.faults.push('a lease of a paused job was granted');
+        this.#checkGranting('granted');
         if (this.#awaited.size > 0 && this.#world.now < this.#startedAt + limits.restartGraceMs) {
           this.faults.push(`a lease was granted before ${[...this.#awaited].join(', ')} came back`);
         }
         this.#checkHolders(effect.token);
         this.#checkWindow(effect.token);
-        if (this.job && wantOfRoom(this.#reactor?.ledger as Ledger, this.job))
-          this.faults.push('a lease was granted while there is no place for its result');
         const files = Array.from({ length: effect.range.count }, (_, index) => ({
           path: `f${effect.range.first + index}`,
           sizeBytes: 10,
@@ -703,6 +711,7 @@ export class SimCoordinator {
       case 'revoke':
         return this.#send(effect.node, { revoked: [effect.token] });
       case 'recall':
+        this.#checkGranting('recalled');
         return this.#send(effect.node, { recalled: [effect.token] });
       case 'end-job':
         for (const node of this.#links.keys()) this.#send(node, { endedJobs: [effect.job] });

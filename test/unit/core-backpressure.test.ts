@@ -2,6 +2,11 @@ import { describe, expect, it } from 'vitest';
 import type { NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { mayGrant } from '../../coordinator/core/granting.ts';
+import { newLedger } from '../../coordinator/core/ledger.ts';
+import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
+import type { ReopenScope } from '../../coordinator/core/life-events.ts';
+import { stagedIn } from '../../coordinator/core/staging-window.ts';
 import { waitingReason } from '../../coordinator/views/job-view.ts';
 import { Harness } from '../helpers/ledger-harness.ts';
 
@@ -13,6 +18,12 @@ function narrow(stagingBytesMax = 250): { h: Harness; a: NodeName; head: Token; 
   const a = h.node('a', 2);
   const [head, next] = h.grants() as [Token, Token];
   return { h, a, head, next };
+}
+
+/** The job, which has ended, is reopened. */
+function goOn(h: Harness, scope: ReopenScope): void {
+  const { name, deployment, reopenings } = h.job;
+  h.give({ kind: 'reopen', job: name, scope, deployment, reopenings, recut: null });
 }
 
 function ranges(h: Harness): readonly number[] {
@@ -71,6 +82,54 @@ describe('results that wait for their turn', () => {
     again.give({ kind: 'sealed', job: again.job.name, wallMs: 0 });
     expect([again.ledger.stagedBytes, again.job.stagedBytes, again.restart().ledger.stagedBytes]).toEqual([0, 0, 0]);
   });
+
+  it('take their room again when their job goes on, but not those that lie in an earlier output', () => {
+    const { h, a, next } = narrow();
+    h.give({ kind: 'want', node: a, leases: 2 });
+    const [third, fourth] = h.grants() as [Token, Token];
+    h.commit(a, next, { length: 100 });
+    h.commit(a, third, { length: 100 });
+    h.give({ kind: 'cancel', job: h.job.name, wallMs: 0, graceMs: 0 });
+    h.give({ kind: 'sealed', job: h.job.name, wallMs: 0 });
+    expect([h.job.isStagingKept, h.ledger.stagedBytes, h.job.stagedTo]).toEqual([true, 0, -1]);
+    goOn(h, 'rest');
+    expect([h.ledger.stagedBytes, h.job.stagedBytes, h.job.stagedTo]).toEqual([200, 200, 2]);
+    expect(stagedIn(h.job)).toEqual({ bytes: 200, to: 2 });
+    // What the node still holds is of the job's life before.
+    h.result(a, fourth, { length: 100 });
+    expect(h.takeOf('refuse').map(({ failure }) => failure.code)).toEqual(['LEASE_STALE']);
+    const image = newLedger({ heartbeatMs: 5_000, stagingBytesMax: 250 });
+    restoreImage(image, imageOf(h.ledger));
+    const again = h.restart();
+    for (const ledger of [image, again.ledger]) {
+      const job = ledger.jobs.get(h.job.name);
+      expect([ledger.stagedBytes, job?.stagedBytes, job?.stagedTo, ledger.stagingBytesMax]).toEqual([200, 200, 2, 250]);
+    }
+  });
+
+  it('do not take any when they are copied from an earlier output, nor once their job is pruned', () => {
+    const h = new Harness([], 1, 250)
+      .submit({ ...one, triesMax: 1 })
+      .list(1, 1, 1)
+      .endList();
+    const a = h.node('a', 3, { slots: 3 });
+    const [first, second, third] = h.grants() as [Token, Token, Token];
+    h.fail(a, first, 'SCORER_FAILED');
+    h.commit(a, second, { length: 300 });
+    h.commit(a, third, { length: 300 });
+    h.give({ kind: 'sealed', job: h.job.name, wallMs: 0 });
+    expect([h.job.state, h.ledger.stagedBytes]).toEqual(['Completed', 0]);
+    goOn(h, 'failed');
+    expect([[...h.job.bases.keys()], h.ledger.stagedBytes, h.job.stagedTo]).toEqual([[1], 0, -1]);
+    h.give({ kind: 'want', node: a, leases: 1 });
+    const [again] = h.grants() as [Token];
+    h.commit(a, again, { length: 100 });
+    h.copied();
+    expect([h.ledger.stagedBytes, h.job.stagedTo, h.job.outputCommitted]).toEqual([0, -1, 702]);
+    h.give({ kind: 'sealed', job: h.job.name, wallMs: 0 });
+    h.give({ kind: 'prune', job: h.job.name });
+    expect([h.ledger.jobs.size, h.ledger.stagedBytes, h.restart().ledger.stagedBytes]).toEqual([0, 0, 0]);
+  });
 });
 
 describe('results that come faster than the disk takes them', () => {
@@ -83,6 +142,8 @@ describe('results that come faster than the disk takes them', () => {
     h.give({ kind: 'want', node: a, leases: 2 });
     h.pass(1_000);
     expect(ranges(h)).toEqual([]);
+    // Not to a straggler's second attempt either.
+    expect(mayGrant(h.ledger, h.now)).toBe(false);
     h.written(head);
     expect(ranges(h)).toEqual([2, 3]);
     expect(h.ledger.placingBytes).toBe(100);

@@ -2,7 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { incarnation, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { newLedger, type Job } from '../../coordinator/core/ledger.ts';
+import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
+import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
 import { nodeView, waitingReason } from '../../coordinator/views/job-view.ts';
+import { ledgerDigest } from '../helpers/ledger-digest.ts';
 import { failing } from '../helpers/failing.ts';
 import { Harness } from '../helpers/ledger-harness.ts';
 
@@ -85,6 +89,31 @@ describe('a node on which different mini-batches fail that others score', () => 
     next.give({ kind: 'want', node: sick, leases: 1 });
     expect(next.takeOf('grant')).toHaveLength(1);
     expect(next.restart().job.sick.size).toBe(0);
+  });
+
+  it('is known from a snapshot of the journal, with what makes a node suspect', () => {
+    const { h, sick, well } = cluster();
+    const restored = (): Job | undefined => {
+      const ledger = newLedger({ heartbeatMs: 5_000 });
+      restoreImage(ledger, decodeImage(Buffer.concat([...encodeImage(imageOf(h.ledger))])));
+      expect(ledgerDigest(ledger, { withCursor: true })).toEqual(ledgerDigest(h.ledger, { withCursor: true }));
+      return ledger.jobs.get(h.job.name);
+    };
+    sicken(h, sick, well, 3);
+    expect(restored()?.health.get(sick)?.score).toBe(3);
+    sicken(h, sick, well, sickMin - 2);
+    expect(restored()?.sick.get(sick)?.incarnation).toBe('sick/1');
+  });
+
+  it('is granted work again when the job has ended and goes on', () => {
+    const { h, sick, well } = cluster();
+    sicken(h, sick, well, sickMin + 1);
+    h.give({ kind: 'cancel', job: h.job.name, wallMs: 0, graceMs: 0 });
+    h.give({ kind: 'sealed', job: h.job.name, wallMs: 0 });
+    const { name, deployment, reopenings } = h.job;
+    h.give({ kind: 'reopen', job: name, scope: 'rest', deployment, reopenings, recut: null });
+    expect([h.job.sick.size, h.job.health.size, h.job.avoided.size]).toEqual([0, 0, 0]);
+    expect(grant(h, sick)).toBeDefined();
   });
 
   it('is released by an operator, who is told when there is nothing to release', () => {

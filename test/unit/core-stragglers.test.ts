@@ -82,6 +82,9 @@ describe('a second attempt at a straggler', () => {
     ['one that has not begun', (h: Harness) => h.ledger.leases.forEach((lease) => (lease.startedAt = null))],
     ['a job whose listing goes on', (h: Harness) => (h.job.isListed = false)],
     ['a job that is not nearly done', (h: Harness) => (h.job.open = 2)],
+    ['a paused job', (h: Harness) => h.give({ kind: 'pause', job: h.job.name, isPaused: true })],
+    ['a job that is to end', (h: Harness) => h.give({ kind: 'cancel', job: h.job.name, wallMs: 0, graceMs: 90_000 })],
+    ['results that pile up in memory', (h: Harness) => (h.ledger.placingBytes = limits.placingBytesMax + 1)],
     ['a full disk', (h: Harness) => (h.ledger.stall = { code: 'DISK_FULL', message: '', detail: '' })],
   ])('is not for %s', (_name, change) => {
     const { h, a, b } = tail();
@@ -177,6 +180,34 @@ describe('a second attempt at a straggler', () => {
     expect([h.ledger.leases.size, h.job.leased, h.job.holders.size]).toEqual([0, 0, 0]);
   });
 
+  it('may end like the first one when its job is to end, by the commit of either', () => {
+    const { h, a, b, straggler } = tail();
+    const second = twin(h, a, b);
+    h.give({ kind: 'cancel', job: h.job.name, wallMs: 0, graceMs: 90_000 });
+    h.give({ kind: 'returned', node: b, tokens: [] });
+    h.pass(400);
+    expect([h.job.state, h.ledger.leases.size]).toEqual(['CancelRequested', 2]);
+    h.commit(a, straggler);
+    expect(h.takeOf('revoke').map(({ token }) => token)).toEqual([second]);
+    h.pass(400);
+    expect([h.job.state, h.job.rows, h.ledger.leases.size]).toEqual(['Canceled', 10, 0]);
+  });
+
+  it('is of the life of its job in which it was granted', () => {
+    const { h, a, b, straggler } = tail();
+    const second = twin(h, a, b);
+    h.give({ kind: 'cancel', job: h.job.name, wallMs: 0, graceMs: 0 });
+    h.give({ kind: 'sealed', job: h.job.name, wallMs: 0 });
+    const { name, deployment, reopenings } = h.job;
+    h.give({ kind: 'reopen', job: name, scope: 'rest', deployment, reopenings, recut: null });
+    expect([h.job.runTimes.total, h.ledger.leases.has(second.counter)]).toEqual([0, false]);
+    const next = h.restart();
+    for (const [node, token] of [['a', straggler] as const, ['b', second] as const]) {
+      next.node(node, 0, { held: [{ token, job: name, first: 9, count: 1 }] });
+    }
+    expect([next.takeOf('adopt'), next.ledger.leases.size]).toEqual([[], 0]);
+  });
+
   it('may be given back, or not be known to its node any more', () => {
     const { h, a, b } = tail();
     const second = twin(h, a, b);
@@ -237,6 +268,16 @@ describe('leases that a busy node has not begun', () => {
     expect(h.takeOf('grant').map(({ node, range }) => [node, range.first])).toEqual([['b', 5]]);
     h.pass(10_000);
     expect(h.takeOf('grant')).toEqual([]);
+  });
+
+  it('stay where they are when their job is paused, for nobody else would get them', () => {
+    const { h } = crowded();
+    h.give({ kind: 'pause', job: h.job.name, isPaused: true });
+    h.pass(limits.recallAfterMs + 400);
+    h.node('b', 3);
+    h.take();
+    h.pass(5_000);
+    expect(h.take()).toEqual([]);
   });
 
   it('stay where they are while something is pending, or nobody is idle', () => {

@@ -32,6 +32,25 @@ describe('a coordinator that has seen many jobs', () => {
     expect(lines).toEqual(['Canceled']);
   });
 
+  it('keeps the lines of a job that goes on, however many others have ended since', () => {
+    const h = new Harness().submit();
+    const { deployment } = h.job;
+    const feeds = new JobFeeds({ ledger: h.ledger, wall: () => 0 });
+    const end = (of: typeof job): void => {
+      h.give({ kind: 'cancel', job: of, wallMs: 0, graceMs: 0 });
+      h.give({ kind: 'sealed', job: of, wallMs: 0 });
+    };
+    end(job);
+    h.give({ kind: 'reopen', job, scope: 'rest', deployment, reopenings: 0, recut: null });
+    for (let index = 0; index < jobs; index += 1) {
+      const name = jobName(`job-${index}`);
+      h.give({ kind: 'submit', job: name, deployment, inputPath: '/in', outputDir: `/out/${index}`, wallMs: 0 });
+      end(name);
+    }
+    for (const event of h.published) feeds.publish(event);
+    expect(feeds.jobs).toBe(limits.endedJobsRemembered + 1);
+  });
+
   it('keeps the sizes of the logs of the newest ones only, and goes on with the others all the same', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'batchmill-flat-'));
     try {
