@@ -9,6 +9,7 @@ import type { Event } from './events.ts';
 import { isGranting, mayGrant } from './granting.ts';
 import type { Job, Ledger, Lease, Node } from './ledger.ts';
 import { isAllowed } from './schedule.ts';
+import { isWithinWindow } from './staging-window.ts';
 
 /** What a node has to do. */
 interface Load {
@@ -123,6 +124,8 @@ function isAtTail(job: Job): boolean {
 function isFor(ledger: Ledger, lease: Lease, { node, held }: Load): boolean {
   const job = ledger.jobs.get(lease.job);
   if (!job || node.name === lease.node || !isGranting(ledger, job) || !isAllowed(job, node)) return false;
+  // What comes back and may not be granted again would stand in the way of all else.
+  if (!isWithinWindow(ledger, job, lease.batch)) return false;
   const cap = job.deployment.settings.concurrencyPerInstanceMax;
   return cap === null || held.filter((other) => other.job === lease.job).length < cap;
 }

@@ -240,8 +240,8 @@ describe('a second attempt at a straggler', () => {
 
 describe('leases that a busy node has not begun', () => {
   /** Six mini-batches, all at a node with two slots; two have begun. */
-  function crowded(): { h: Harness; a: NodeName; tokens: readonly Token[] } {
-    const h = new Harness().submit(one).list(1, 1, 1, 1, 1, 1).endList();
+  function crowded(stagingBytesMax = limits.stagingBytesMax): { h: Harness; a: NodeName; tokens: readonly Token[] } {
+    const h = new Harness([], 1, stagingBytesMax).submit(one).list(1, 1, 1, 1, 1, 1).endList();
     const a = h.node('a', 6);
     const tokens = h.grants();
     h.give({ kind: 'started', node: a, tokens: tokens.slice(0, 2) });
@@ -278,6 +278,20 @@ describe('leases that a busy node has not begun', () => {
     h.take();
     h.pass(5_000);
     expect(h.take()).toEqual([]);
+  });
+
+  it('stay where they are when nothing is granted but what staged results wait for', () => {
+    const { h, a, tokens } = crowded(100);
+    h.commit(a, tokens[1] as Token, { length: 200 });
+    h.pass(limits.recallAfterMs + 400);
+    h.node('b', 3);
+    h.take();
+    h.pass(5_000);
+    expect(h.take()).toEqual([]);
+    h.commit(a, tokens[0] as Token);
+    h.copied();
+    h.pass(400);
+    expect(h.takeOf('recall')).not.toEqual([]);
   });
 
   it('stay where they are while something is pending, or nobody is idle', () => {
