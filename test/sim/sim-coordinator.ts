@@ -512,6 +512,8 @@ export class SimCoordinator {
 
   connect(link: SimLink): void {
     this.arrive(() => {
+      // Its session is of a process before this one.
+      if (!this.ledger?.nodes.has(link.node)) return link.cut();
       this.#links.get(link.node)?.cut();
       this.#links.set(link.node, link);
     });
