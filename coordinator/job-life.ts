@@ -181,6 +181,8 @@ export class JobLife {
     if (!isLogOwner(job.name)) throw takenOver(job);
     this.#busy.set(job.name, { name: job.name, outputDir: job.outputDir });
     try {
+      // What it was sealed from is about to be cut: a crash must not find the job before its end.
+      await loop.durable();
       await lock(job.outputDir).catch((error: unknown) => {
         throw outsideError(error, `the output folder ${job.outputDir} cannot be used`) ?? error;
       });

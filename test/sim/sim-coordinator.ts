@@ -292,7 +292,8 @@ export class SimCoordinator {
     const { job } = this;
     if (this.disk.journal.filter(({ kind }) => kind === 'JobReopened').length >= times) return;
     this.#world.after(250, () => this.reopen(times, scope, settings));
-    const isDeaf = !this.isUp || this.#frozenUntil > this.#world.now;
+    // Waits for the end of its last life to be durable, as the real one does.
+    const isDeaf = !this.isUp || !this.isSynced || this.#frozenUntil > this.#world.now;
     if (isDeaf || !job?.isSealed || job.reopenings >= times) return;
     this.#world.say(`the job is reopened for ${scope}`);
     const deployment = { ...job.deployment, settings: { ...job.deployment.settings, ...settings } };
