@@ -240,7 +240,11 @@ describe('a second attempt at a straggler', () => {
 
 describe('leases that a busy node has not begun', () => {
   /** Six mini-batches, all at a node with two slots; two have begun. */
-  function crowded(stagingBytesMax: number = limits.stagingBytesMax): { h: Harness; a: NodeName; tokens: readonly Token[] } {
+  function crowded(stagingBytesMax: number = limits.stagingBytesMax): {
+    h: Harness;
+    a: NodeName;
+    tokens: readonly Token[];
+  } {
     const h = new Harness([], 1, stagingBytesMax).submit(one).list(1, 1, 1, 1, 1, 1).endList();
     const a = h.node('a', 6);
     const tokens = h.grants();
