@@ -74,9 +74,9 @@ async function ordinaryTests(args) {
 }
 
 /** What cannot be prepared is one failure, with its reason in the output. */
-async function frameworkTests(args) {
+async function frameworkTests(args, preparing) {
   try {
-    await prepareFrameworks(root, note);
+    await preparing;
   } catch (error) {
     console.error(`npm run test:frameworks: ${error.message}`);
     return { passed: 0, failed: 1, skipped: 0, code: 1 };
@@ -93,8 +93,12 @@ async function main([mode, ...rest]) {
   // Ctrl-C reaches vitest as well, which ends in its own time and is then counted.
   process.on('SIGINT', () => undefined);
   const runs = [];
-  if (mode === '--all') runs.push(await ordinaryTests(rest), await frameworkTests(rest));
-  else if (mode === '--frameworks') runs.push(await frameworkTests(rest));
+  if (mode === '--all') {
+    // Fetching packages is waiting for the most part, and goes on beside the tests.
+    const preparing = prepareFrameworks(root, note);
+    preparing.catch(() => undefined);
+    runs.push(await ordinaryTests(rest), await frameworkTests(rest, preparing));
+  } else if (mode === '--frameworks') runs.push(await frameworkTests(rest, prepareFrameworks(root, note)));
   else runs.push(await ordinaryTests(mode === undefined ? [] : [mode, ...rest]));
   const sum = (count) => runs.reduce((total, run) => total + run[count], 0);
   console.log(

@@ -1,5 +1,5 @@
 /** One job under faults, from its submission to its last byte. */
-import { cpSync, existsSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, rmSync, type Dirent } from 'node:fs';
 import { basename, join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { systemClock } from '../../common/io/clock.ts';
@@ -129,9 +129,11 @@ async function look(
   const isLeft = (path: string): boolean =>
     /\.tmp$|_custom\.partial|_attempts/.test(path) || (isCompleted && path.endsWith('.partial'));
   const inState = join(cluster.processes.stateDir, 'jobs', name);
+  // A canceled job may be resumed, and keeps what it has staged.
+  const isStaged = (entry: Dirent): boolean => isCompleted && entry.isFile() && /^segment-/.test(entry.name);
   const staged = (): readonly string[] => [
     ...leftovers(outputDir, ({ name }) => isLeft(name)),
-    ...leftovers(inState, (entry) => entry.isFile() && /^segment-/.test(entry.name)),
+    ...leftovers(inState, isStaged),
   ];
   if (!(await settles(() => staged().length === 0, sealMs))) words.push(`left behind: ${staged().join(', ')}`);
   return { rows: found.rows.length, difference: { ...difference, words } };

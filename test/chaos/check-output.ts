@@ -10,7 +10,7 @@ export interface Result {
   /** Over all that follows. */
   readonly digest: string;
   readonly rows: readonly string[];
-  readonly files: readonly Omit<FileLine, 'attempt' | 'node' | 'mini_batch'>[];
+  readonly files: readonly Omit<FileLine, 'attempt' | 'attempts' | 'node' | 'mini_batch'>[];
   readonly custom: readonly (Pick<CustomFileLine, 'path' | 'bytes' | 'sha256'> & { readonly found: string })[];
   readonly isComplete: boolean;
 }
@@ -18,7 +18,7 @@ export interface Result {
 /** @throws when the folder is not as its own manifest says */
 export function readResult(dir: string, outputFile: string): Result {
   const output = readOutput(dir, outputFile);
-  const files = output.files.map(({ attempt: _a, node: _n, mini_batch: _m, ...rest }) => rest);
+  const files = output.files.map(({ attempt: _a, attempts: _s, node: _n, mini_batch: _m, ...rest }) => rest);
   const { custom_files: listed, custom_chunks: chunks } = output.manifest;
   const lines = [...listed, ...chunks.flatMap(({ path }) => customLines(join(dir, path)))];
   const custom = lines.map(({ path, bytes, sha256 }) => {
