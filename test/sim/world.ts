@@ -31,6 +31,9 @@ export class Random {
   }
 }
 
+/** What runs when all promises that were settled have been heard; {@link World.immediate} takes the place of the global one. */
+const realSetImmediate = globalThis.setImmediate;
+
 interface Scheduled {
   readonly at: number;
   readonly sequence: number;
@@ -50,6 +53,7 @@ export class World {
   livelock: string | null = null;
   #sequence = 0;
   #queue: Scheduled[] = [];
+  #isTouched = false;
 
   constructor(seed: number) {
     this.seed = seed;
@@ -99,6 +103,49 @@ export class World {
       }
       this.now = item.at;
       item.what();
+    }
+  }
+
+  /** Something is under way that goes on by itself: promises that were settled, calls into asynchronous code. */
+  touch(): void {
+    this.#isTouched = true;
+  }
+
+  /** {@link run} for code with promises in it: whatever follows at once from an event has happened before the next one. */
+  async play(untilMs: number, isOver: () => boolean): Promise<boolean> {
+    let atThisInstant = 0;
+    for (;;) {
+      if (this.#isTouched) await this.#settle();
+      if (isOver()) return true;
+      const item = this.#pop();
+      if (!item) return isOver();
+      if (item.at > untilMs) {
+        this.at(item.at, item.what);
+        return false;
+      }
+      atThisInstant = item.at > this.now ? 0 : atThisInstant + 1;
+      if (atThisInstant > eventsPerInstantMax) {
+        const last = this.trace.slice(-5).join(' | ');
+        this.livelock = `livelock: more than ${eventsPerInstantMax} events at ${this.now} ms, after ${last}`;
+        return false;
+      }
+      this.now = item.at;
+      item.what();
+    }
+  }
+
+  /** `setImmediate` for the code under test, in virtual time. */
+  immediate(what: () => void): void {
+    this.after(0, () => {
+      this.touch();
+      what();
+    });
+  }
+
+  async #settle(): Promise<void> {
+    while (this.#isTouched) {
+      this.#isTouched = false;
+      await new Promise<void>((resolve) => realSetImmediate(resolve));
     }
   }
 
