@@ -1,7 +1,4 @@
-/**
- * The coordinator's process: opens the state directory, replays, serves worker nodes and callers, and carries out what
- * the core has decided. The way of a command: service or API → loop → `core/` → journal and effects → here.
- */
+/** The coordinator's process: opens the state directory, replays, and serves worker nodes and callers through the engine. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,24 +11,15 @@ import { stderrLog, type Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import { startApi } from './api/server.ts';
-import { isDurable, type Event } from './core/events.ts';
-import { evolve } from './core/evolve.ts';
-import { newLedger } from './core/ledger.ts';
-import { columnBytes, imageOf, restoreImage } from './core/ledger-image.ts';
-import { carryOut, openUpload } from './carry-out.ts';
+import type { Event } from './core/events.ts';
+import { openEngine } from './engine.ts';
 import { JobDesk } from './job-desk.ts';
-import { JobWork } from './job-work.ts';
-import { decodeImage, encodeImage } from './journal/image-bytes.ts';
-import { Journal } from './journal/journal.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
-import { Loop } from './loop.ts';
-import { NodeDesk } from './node-desk.ts';
 import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
-import { ResultStore } from './result-store.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
 import { startTimers } from './timers.ts';
@@ -92,76 +80,31 @@ export async function startCoordinator(
 /** @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
-  const startedAt = clock.monotonic();
   const release = packageRelease();
   const joinToken = await readJoinToken(stateDir);
-  const ledger = newLedger(options);
+  const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
-
-  const journal: Journal = await Journal.open({
-    dir: stateDir,
-    onRecord: (record, sequence) => evolve(ledger, parseRecord(record, sequence)),
-    onSynced: (sequence) => loop.synced(sequence),
-    onStall: (failure) => {
-      if (failure) log.warn('the journal waits for room', { code: failure.code, message: failure.message });
-      loop.handle({ kind: 'stall', job: null, failure });
-    },
-    onFatal,
-    image: {
-      take: () => {
-        const image = imageOf(ledger);
-        return { bytes: columnBytes(image), pieces: encodeImage(image) };
-      },
-      load: (content) => restoreImage(ledger, decodeImage(content)),
-    },
-    onSnapshot: (taken) => log.info('snapshot of the journal', { ...taken }),
-    onSnapshotRefused: (failure) => log.warn('no snapshot of the journal', { ...failure }),
-  });
-  const wall = (): number => clock.wall();
-  let hasGranted = false;
-  const tellFirstGrant = (): void => {
-    if (hasGranted) return;
-    hasGranted = true;
-    log.info('first lease granted', { epoch: ledger.epoch, afterMs: Math.round(clock.monotonic() - startedAt) });
-  };
-  const logs = new LogStore({ outputDirOf: (job) => work.logOwner(job), log });
-  const story = new JobStory({ ledger, store: logs, wall });
-  const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
-  const loop: Loop = new Loop({
-    ledger,
-    clock,
-    append: (event) => journal.append(event),
-    carryOut: (effect) => {
-      if (effect.kind === 'grant') tellFirstGrant();
-      carryOut({ loop, nodes, work, results }, effect);
-    },
-    publish: (event) => {
-      story.publish(event);
-      feeds.publish(event);
-      if (event.kind === 'NodeForgotten') nodes.forget(event.node);
-    },
-  });
-  const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const outside = thisMachine();
-  const signer = options.signer ?? null;
-  const work: JobWork = new JobWork({ loop, story, stateDir, release, signer, clock, log, onFatal, outside });
-  const results = new ResultStore({ openSegment: (token) => openUpload(loop, work, token) });
-  const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
-  const nodes = new NodeDesk({
-    ...{ loop, clock, joinToken, release, results, artifacts, logs, onFatal },
-    onLog: (job, name) => work.logGrew(job, name),
-    filesOf: (name) => work.filesOf(name),
-    onJobFailed: (job, error) => work.fail(job, error),
+  const wall = (): number => clock.wall();
+  const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
+  const engine = await openEngine({
+    ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, onFatal },
+    views: (ledger) => {
+      const story = new JobStory({ ledger, store: logs, wall });
+      const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
+      const publish = (event: Event): void => {
+        story.publish(event);
+        feeds.publish(event);
+      };
+      return { story, logs, feeds, publish };
+    },
   });
-
-  const { recovery } = journal;
-  log.info('journal replayed', { records: recovery.records, snapshot: recovery.snapshot });
-  for (const name of recovery.damaged) log.warn('a snapshot is damaged; an older one was used', { snapshot: name });
-  if (journal.recovery.bytesCut > 0) {
-    log.warn('the end of the journal was torn and has been cut', { bytes: journal.recovery.bytesCut });
-  }
-  const closers: Close[] = [() => journal.close()];
+  const { loop, work, nodes } = engine;
+  const { ledger } = loop;
+  const { feeds } = engine.views;
+  const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
+  const closers: Close[] = [() => engine.closeJournal()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
     const failures: unknown[] = [];
@@ -171,13 +114,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   ending.onEnd(closeAll);
   try {
     closers.push(async () => {
-      await work.close();
+      await engine.closeWork();
       await logs.settled();
     });
-    await jobs.restore();
-    loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
-    work.failDamaged();
-    await Promise.race([loop.durable(), ending.closed]);
+    await jobs.removeOrphans();
+    await Promise.race([engine.begin(), ending.closed]);
     const diskWatch = new DiskWatch({
       fileSystem: outside.fileSystem,
       watched: () => [{ job: null, dir: stateDir }, ...work.outputDirs()],
@@ -263,17 +204,6 @@ class Ending {
       () => this.#reject(fatal),
     );
   }
-}
-
-/** Records are our own; one of a newer release is told by its kind. @throws JOURNAL_VERSION */
-function parseRecord(record: unknown, sequence: number): Event {
-  const event = record as Event;
-  if (typeof record === 'object' && record !== null && 'kind' in record && isDurable(event)) return event;
-  const kind = JSON.stringify((record as { kind?: unknown } | null)?.kind);
-  throw new BatchError(
-    'JOURNAL_VERSION',
-    `record ${sequence} is of kind ${kind}, which this release does not know; run the newer one`,
-  );
 }
 
 /** Made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */

@@ -85,10 +85,9 @@ export class JobDesk implements Backend {
     });
   }
 
-  /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
-  async restore(): Promise<void> {
-    await this.#life.removeOrphans();
-    await this.#work.restore();
+  /** Folders of jobs that are not known. */
+  removeOrphans(): Promise<void> {
+    return this.#life.removeOrphans();
   }
 
   /** While it looks at files, it keeps name and output folder from others who ask at the same time. */
