@@ -35,10 +35,13 @@ export interface SimMount extends FileSystem {
 
 export const totalBytes = 1e12;
 
+/** Does an operation; `isCutShort`: only in part, as a kill may leave it. */
+type Effect<T> = (isCutShort: boolean) => T;
+
 interface Step {
-  readonly effect: () => unknown;
-  /** What a kill may leave of it instead; null: it happens or it does not. */
-  readonly part: (() => void) | null;
+  readonly effect: Effect<unknown>;
+  /** Others happen or do not happen. */
+  readonly canBeCutShort: boolean;
   readonly lane: Lane | null;
   readonly resolve: (value: never) => void;
   readonly reject: (reason: unknown) => void;
@@ -47,8 +50,17 @@ interface Step {
 
 /** Operations of one open file, in the order in which they were begun. */
 class Lane {
+  /** Whichever of a file's steps is due, the oldest is done. */
+  readonly due: () => void;
   #first: Step | null = null;
   #last: Step | null = null;
+
+  constructor(take: (step: Step) => void) {
+    this.due = () => {
+      const step = this.#shift();
+      if (step) take(step);
+    };
+  }
 
   push(step: Step): void {
     if (this.#last) this.#last.next = step;
@@ -56,7 +68,7 @@ class Lane {
     this.#last = step;
   }
 
-  shift(): Step | null {
+  #shift(): Step | null {
     const step = this.#first;
     this.#first = step?.next ?? null;
     if (!this.#first) this.#last = null;
@@ -118,7 +130,7 @@ export class Mount implements SimMount {
       const folder = names.folder(path);
       if (mutation.noDirSync !== true) names.sync(folder, mark);
     };
-    return this.begin(null, syncMs(this.#disk.random), sync, null);
+    return this.begin(null, syncMs(this.#disk.random), sync, false);
   }
 
   freeBytes(path: string): Promise<number> {
@@ -140,13 +152,13 @@ export class Mount implements SimMount {
     this.#isReleased = true;
     const { random } = this.#disk;
     const ended = new Set<Lane>();
-    for (const { effect, part, lane } of this.#underWay) {
+    for (const { effect, canBeCutShort, lane } of this.#underWay) {
       // Of one file, nothing happens behind what did not happen wholly.
       if (lane && ended.has(lane)) continue;
       const isWhole = random.chance(0.4);
       try {
-        if (isWhole) effect();
-        else if (part && random.chance(0.5)) part();
+        if (isWhole) effect(false);
+        else if (canBeCutShort && random.chance(0.5)) effect(true);
       } catch (error) {
         // Nobody hears of it.
         if (errnoOf(error) === '') throw error;
@@ -157,26 +169,29 @@ export class Mount implements SimMount {
   }
 
   /** Does `effect` after `delayMs` and settles with what it gives or throws. */
-  begin<T>(lane: Lane | null, delayMs: number, effect: () => T, part: (() => void) | null): Promise<T> {
+  begin<T>(lane: Lane | null, delayMs: number, effect: Effect<T>, canBeCutShort: boolean): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#isReleased) return;
-      const step: Step = { effect, part, lane, resolve, reject, next: null };
+      const step: Step = { effect, canBeCutShort, lane, resolve, reject, next: null };
       this.#underWay.add(step);
       lane?.push(step);
-      // Whichever of a file's steps is called, the oldest is done.
-      this.#later(delayMs, () => this.#take(lane ? lane.shift() : step));
+      this.#later(delayMs, lane?.due ?? (() => this.#take(step)));
     });
   }
 
-  #begin<T>(effect: () => T): Promise<T> {
-    return this.begin(null, quickMs(this.#disk.random), effect, null);
+  lane(): Lane {
+    return new Lane((step) => this.#take(step));
   }
 
-  #take(step: Step | null): void {
-    if (this.#isReleased || !step) return;
+  #begin<T>(effect: () => T): Promise<T> {
+    return this.begin(null, quickMs(this.#disk.random), effect, false);
+  }
+
+  #take(step: Step): void {
+    if (this.#isReleased) return;
     this.#underWay.delete(step);
     try {
-      step.resolve(step.effect() as never);
+      step.resolve(step.effect(false) as never);
     } catch (error) {
       step.reject(error);
     }
@@ -190,12 +205,13 @@ class SimFile implements OpenFile {
   readonly #path: string;
   readonly #content: FileContent;
   readonly #isWritable: boolean;
-  readonly #lane = new Lane();
+  readonly #lane: Lane;
   #isClosed = false;
 
   constructor(disk: DiskState, mount: Mount, path: string, content: FileContent, isWritable: boolean) {
     this.#disk = disk;
     this.#mount = mount;
+    this.#lane = mount.lane();
     this.#path = path;
     this.#content = content;
     this.#isWritable = isWritable;
@@ -203,14 +219,12 @@ class SimFile implements OpenFile {
 
   write(pieces: readonly Uint8Array[], position: number): Promise<void> {
     if (!this.#isWritable) return this.#refuse();
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    return this.#begin(
-      () => this.#store(pieces, position, length),
-      () => {
-        this.#disk.tell('write cut short by a kill');
-        this.#store(pieces, position, this.#disk.random.between(0, Math.max(0, length - 1)));
-      },
-    );
+    return this.#begin((isCutShort) => {
+      const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      if (!isCutShort) return this.#store(pieces, position, length);
+      this.#disk.tell('write cut short by a kill');
+      this.#store(pieces, position, this.#disk.random.between(0, Math.max(0, length - 1)));
+    }, true);
   }
 
   read(into: Uint8Array, position: number): Promise<number> {
@@ -230,7 +244,7 @@ class SimFile implements OpenFile {
 
   datasync(): Promise<void> {
     const { mark } = this.#content;
-    return this.#begin(() => this.#sync(mark), null, syncMs(this.#disk.random));
+    return this.#begin(() => this.#sync(mark), false, syncMs(this.#disk.random));
   }
 
   close(): Promise<void> {
@@ -239,12 +253,12 @@ class SimFile implements OpenFile {
     return closed;
   }
 
-  #begin<T>(effect: () => T, part: (() => void) | null = null, takesMs = quickMs(this.#disk.random)): Promise<T> {
+  #begin<T>(effect: Effect<T>, canBeCutShort = false, takesMs = quickMs(this.#disk.random)): Promise<T> {
     if (this.#isClosed) return this.#refuse();
     const { now } = this.#disk.world;
     const content = this.#content;
     content.busyUntil = Math.max(now + takesMs, content.busyUntil);
-    return this.#mount.begin(this.#lane, content.busyUntil - now, effect, part);
+    return this.#mount.begin(this.#lane, content.busyUntil - now, effect, canBeCutShort);
   }
 
   #refuse(): Promise<never> {
