@@ -104,7 +104,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
-  const closers: Close[] = [() => engine.closeJournal()];
+  const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
     const failures: unknown[] = [];
@@ -114,7 +114,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   ending.onEnd(closeAll);
   try {
     closers.push(async () => {
-      await engine.closeWork();
+      await work.close();
       await logs.settled();
     });
     await jobs.removeOrphans();

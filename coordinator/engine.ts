@@ -54,14 +54,12 @@ export interface EngineOptions<Views extends EngineViews> {
 
 export interface Engine<Views extends EngineViews> {
   readonly views: Views;
+  readonly journal: Journal;
   readonly loop: Loop;
   readonly work: JobWork;
   readonly nodes: NodeDesk;
   /** Brings files to what the ledger says and begins an epoch; when it resolves, that is durable, and all may come. */
   begin(): Promise<void>;
-  /** Ends the work first, then the journal. */
-  closeWork(): Promise<void>;
-  closeJournal(): Promise<void>;
 }
 
 /** Replays the journal. @throws STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
@@ -120,15 +118,13 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     onJobFailed: (job, error) => work.fail(job, error),
   });
   return {
-    ...{ views, loop, work, nodes },
+    ...{ views, journal, loop, work, nodes },
     begin: async () => {
       await work.restore();
       loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
       work.failDamaged();
       await loop.durable();
     },
-    closeWork: () => work.close(),
-    closeJournal: () => journal.close(),
   };
 }
 
