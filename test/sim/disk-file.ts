@@ -128,7 +128,7 @@ export class FileContent {
 
   /** Flips a bit that is on the disk and that readers see. Returns its byte's offset; null when none was found. */
   flipBit(random: Random): number | null {
-    for (let tries = 0; tries < 8 && this.size > 0; tries += 1) {
+    for (let tries = 0; tries < 40 && this.size > 0; tries += 1) {
       const offset = random.between(0, this.size - 1);
       const isOpen = this.#changes.some(({ kind, at, end, sizeBefore }) =>
         kind === 'write' ? offset >= Math.min(at, sizeBefore) && offset < end : offset >= Math.min(at, sizeBefore),
