@@ -8,8 +8,8 @@ import type { OutputOperation, StagedSlice } from '../../coordinator/output/oper
 import { SimDisk, type DiskMutation, type SimMount } from './disk.ts';
 import { Random, World } from './world.ts';
 
-const seeds = Array.from({ length: Number(process.env['DISK_SEEDS'] ?? 60) }, (_, index) => index + 1);
-const lives = 6;
+const seeds = Array.from({ length: Number(process.env['DISK_SEEDS'] ?? 40) }, (_, index) => index + 1);
+const lives = 5;
 
 let world = new World(0);
 const { setImmediate: realSetImmediate } = globalThis;
@@ -65,9 +65,8 @@ interface Result {
   readonly durable: number;
 }
 
-/** `cut`: after the life the power is cut; else the process alone is killed. */
-function endLife(disk: SimDisk, life: Life, random: Random): void {
-  const isCut = random.chance(0.6);
+/** `isCut`: the whole machine goes; else the process alone is killed. */
+function endLife(disk: SimDisk, life: Life, random: Random, isCut = random.chance(0.6)): void {
   if (isCut && random.chance(0.5)) disk.powerCut();
   life.end();
   if (isCut) disk.powerCut();
@@ -78,13 +77,14 @@ function endLife(disk: SimDisk, life: Life, random: Random): void {
 
 interface JournalRun {
   readonly mutation?: DiskMutation;
-  readonly withFailedSyncs?: boolean;
+  /** `reboot`: a failed sync takes the machine down with the process. */
+  readonly failedSyncs?: 'none' | 'reboot' | 'restart';
   /** Makes durable what a killed process has left, before the journal is opened. */
   readonly isSyncedBefore?: boolean;
 }
 
 async function runJournal(seed: number, how: JournalRun = {}): Promise<Result> {
-  const { mutation = {}, withFailedSyncs = false, isSyncedBefore = true } = how;
+  const { mutation = {}, failedSyncs = 'none', isSyncedBefore = true } = how;
   world = new World(seed);
   const { random } = world;
   const disk = new SimDisk(world, new Random(seed + 1e6));
@@ -117,7 +117,7 @@ async function runJournal(seed: number, how: JournalRun = {}): Promise<Result> {
       for (;;) {
         if (random.chance(0.02)) disk.fill();
         if (random.chance(0.1)) disk.drain();
-        if (withFailedSyncs && random.chance(0.02)) disk.failNextSync(() => true);
+        if (failedSyncs !== 'none' && random.chance(0.02)) disk.failNextSync(() => true);
         for (let burst = random.between(1, 12); burst > 0; burst -= 1) {
           const id = random.between(1, 1e9);
           appended.push(id);
@@ -127,10 +127,11 @@ async function runJournal(seed: number, how: JournalRun = {}): Promise<Result> {
         await life.delay(random.between(0, 40), new AbortController().signal);
       }
     });
-    // A start that has no room for its lock is refused; a failed sync ends the process.
-    const isDue = isOpen ? withFailedSyncs : String(life.failure).includes('ENOSPC');
-    if (life.failure !== null && !isDue) faults.push(String(life.failure));
-    endLife(disk, life, random);
+    // A start that has no room for its lock is refused, and a failed sync ends the process.
+    const text = String(life.failure);
+    const isFailedSync = failedSyncs !== 'none' && text.includes('EIO');
+    if (life.failure !== null && !isFailedSync && (isOpen || !text.includes('ENOSPC'))) faults.push(text);
+    endLife(disk, life, random, isFailedSync && failedSyncs === 'reboot' ? true : undefined);
   }
   return { seed, faults, disk, durable: acknowledged };
 }
@@ -267,8 +268,8 @@ function faultsOf(results: readonly Result[]): readonly string[] {
   return results.flatMap(({ seed, faults }) => faults.map((fault) => `seed ${seed}: ${fault}`));
 }
 
-async function isFound(one: (seed: number) => Promise<Result>): Promise<boolean> {
-  for (const seed of seeds) if ((await one(seed)).faults.length > 0) return true;
+async function isFound(one: (seed: number) => Promise<Result>, seedsMax = seeds.length): Promise<boolean> {
+  for (let seed = 1; seed <= seedsMax; seed += 1) if ((await one(seed)).faults.length > 0) return true;
   return false;
 }
 
@@ -277,16 +278,26 @@ describe('the journal on a disk that loses what was not synced', () => {
     const results = await run((seed) => runJournal(seed));
     expect(faultsOf(results)).toEqual([]);
     const all = new Set(results.flatMap(({ disk }) => [...disk.counts.keys()]));
-    for (const fault of [
-      'lost write',
-      'torn write',
-      'ENOSPC',
-      'lost name',
-      'write cut short by a kill',
-    ] as const) {
+    for (const fault of ['lost write', 'torn write', 'ENOSPC', 'lost name', 'write cut short by a kill'] as const) {
       expect([fault, all.has(fault)]).toEqual([fault, true]);
     }
     expect(results.filter(({ durable }) => durable > 100).length).toBeGreaterThan(seeds.length / 2);
+  });
+
+  it('does so after syncs that failed, when the machine is started anew', async () => {
+    const results = await run((seed) => runJournal(seed, { failedSyncs: 'reboot' }));
+    expect(faultsOf(results)).toEqual([]);
+    expect(results.filter(({ disk }) => disk.counts.has('EIO on sync')).length).toBeGreaterThan(seeds.length / 2);
+  });
+
+  // A segment that a killed process has made is gone on with, though its name may not be on the disk.
+  it.fails('needs no sync of its folder before it is opened', async () => {
+    expect(await isFound((seed) => runJournal(seed, { isSyncedBefore: false }), 200)).toBe(false);
+  });
+
+  // What was not synced is read out of memory and gone on from, and no later sync makes it durable.
+  it.fails('does so after syncs that failed, when the process alone is started anew', async () => {
+    expect(await isFound((seed) => runJournal(seed, { failedSyncs: 'restart' }))).toBe(false);
   });
 
   it('would be found out without its syncs', async () => {
