@@ -1,18 +1,20 @@
 /** What one job has on the coordinator's disk: its catalog of inputs, its output while it grows, its staging segments. */
-import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { outsideError } from '../common/io/errno.ts';
+import { removeTree } from '../common/io/remove-tree.ts';
+import type { FileSystem } from '../common/ports/file-system.ts';
 import type { Job } from './core/ledger.ts';
 import { InputCatalog } from './input/input-catalog.ts';
-import { inspectInput } from './input/input-root.ts';
 import type { OutputOperation } from './output/operations.ts';
 import { OutputWriter } from './output/output-writer.ts';
 import type { SegmentSink } from './output/segment-sink.ts';
+import type { Outside } from './outside.ts';
 
 export interface JobFilesOptions {
   readonly stateDir: string;
+  readonly outside: Outside;
   readonly onStall: (failure: Failure | null) => void;
   readonly onFatal: (error: BatchError) => void;
 }
@@ -54,7 +56,7 @@ export class JobFiles {
 
   /** For a new job. @throws INPUT_NOT_FOUND, INPUT_UNREADABLE, STATE_UNWRITABLE, OUTPUT_CORRUPT */
   static async create(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
-    await inspectInput(job.inputPath);
+    await options.outside.inspectInput(job.inputPath);
     const files = await JobFiles.reopen(job, options);
     if (files.damage) throw files.damage;
     return files;
@@ -66,10 +68,11 @@ export class JobFiles {
    * @throws JOURNAL_CORRUPT, STATE_UNWRITABLE of the state directory
    */
   static async reopen(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
-    const inputRoot = await inputRootOf(job.inputPath);
+    const { fileSystem } = options.outside;
+    const inputRoot = await inputRootOf(options.outside, job.inputPath);
     const jobDir = jobDirOf(options.stateDir, job.name);
-    await makeJobDir(jobDir);
-    const catalog = await InputCatalog.open({ jobDir });
+    await makeJobDir(fileSystem, jobDir);
+    const catalog = await InputCatalog.open({ jobDir, fileSystem });
     await catalog.truncateTo(job.chunks);
     const done = new Map<number, () => void>();
     const parts = { catalog, inputRoot, jobDir, done };
@@ -126,8 +129,8 @@ function stagingDirOf(jobDir: string): string {
 }
 
 /** The job is sealed, durably: nothing of its staging is needed any more. */
-export async function removeStaging(stateDir: string, job: JobName): Promise<void> {
-  await rm(stagingDirOf(jobDirOf(stateDir, job)), { recursive: true, force: true });
+export async function removeStaging(fileSystem: FileSystem, stateDir: string, job: JobName): Promise<void> {
+  await removeTree(fileSystem, stagingDirOf(jobDirOf(stateDir, job)));
 }
 
 export type JobRecord = Pick<
@@ -143,18 +146,18 @@ function basesOf({ outputDir, bases }: JobRecord): ReadonlyMap<number, string> {
   return new Map([...bases].map(([segment, file]) => [segment, join(outputDir, file)]));
 }
 
-async function makeJobDir(jobDir: string): Promise<void> {
+async function makeJobDir(fileSystem: FileSystem, jobDir: string): Promise<void> {
   try {
-    await mkdir(jobDir, { recursive: true });
+    await fileSystem.makeDir(jobDir);
   } catch (error) {
     throw outsideError(error, `the state folder ${jobDir} cannot be made`) ?? error;
   }
 }
 
 /** An input that has gone missing is told file by file, or by the listing that is resumed. */
-async function inputRootOf(inputPath: string): Promise<string> {
+async function inputRootOf(outside: Outside, inputPath: string): Promise<string> {
   try {
-    return (await inspectInput(inputPath)).base;
+    return (await outside.inspectInput(inputPath)).base;
   } catch (error) {
     if (error instanceof BatchError) return inputPath;
     throw error;
@@ -183,10 +186,12 @@ function openWriter(
     },
     onStall: options.onStall,
     onFatal: options.onFatal,
+    fileSystem: options.outside.fileSystem,
+    delay: options.outside.delay,
   });
 }
 
 /** All that the coordinator keeps of a job. */
-export async function removeJobDir(stateDir: string, job: JobName): Promise<void> {
-  await rm(jobDirOf(stateDir, job), { recursive: true, force: true });
+export async function removeJobDir(fileSystem: FileSystem, stateDir: string, job: JobName): Promise<void> {
+  await removeTree(fileSystem, jobDirOf(stateDir, job));
 }

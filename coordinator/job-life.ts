@@ -2,7 +2,6 @@
  * What people do to a job after it was submitted: cancel, pause, resume, retry, prune. Opens the files that a reopened
  * job needs before the ledger hears of it, and removes those of a pruned one after; decides nothing.
  */
-import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
@@ -12,19 +11,21 @@ import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { JobView, PrunedView, PruneRequest, ReopenRequest } from './api/backend.ts';
-import { checkReopen, fileRuns } from './core/decide-life.ts';
+import { checkReopen, fileRuns, jobsToPrune, reopenedDeployment } from './core/decide-life.ts';
 import { partialOutputName } from './core/generation.ts';
 import type { Job } from './core/ledger.ts';
 import type { ReopenScope } from './core/life-events.ts';
 import { reopenPlan, type ReopenPlan } from './core/reopen-plan.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { ChangedFile } from './input/input-changes.ts';
-import { statFiles, unreadableIdentity } from './input/stat-files.ts';
+import { unreadableIdentity, type StatFiles } from './input/stat-files.ts';
 import { removeJobDir, type JobFiles, type JobRecord } from './job-files.ts';
+import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
 import { sealedJobName } from './output/custom-listing.ts';
 import { removeOutput } from './output/output-dir.ts';
 import type { JobFeeds } from './views/job-feed.ts';
+import type { Outside } from './outside.ts';
 import { isoTime } from './views/job-view.ts';
 
 export interface JobLifeOptions {
@@ -38,14 +39,8 @@ export interface JobLifeOptions {
   readonly show: (name: string) => JobView;
   /** Model and code by digest. */
   readonly seal: (local: LocalDeployment) => Promise<Deployment>;
-  readonly open: (record: JobRecord) => Promise<JobFiles>;
-  /** Keeps jobs of other processes from the folder. @throws OUTPUT_EXISTS */
-  readonly lock: (outputDir: string) => Promise<void>;
-  readonly unlock: (outputDir: string) => Promise<void>;
-  /** From now on these are the job's files; null: it has none open. */
-  readonly keep: (name: JobName, files: JobFiles | null) => void;
-  /** Whether no later job has the output folder. */
-  readonly isLogOwner: (name: JobName) => boolean;
+  readonly work: JobWork;
+  readonly outside: Outside;
   /** @throws OUTPUT_EXISTS when a job other than `by` is writing there */
   readonly refuseOutputDir: (outputDir: string, by: JobName) => void;
 }
@@ -104,22 +99,13 @@ export class JobLife {
 
   async prune(request: PruneRequest): Promise<readonly PrunedView[]> {
     const { loop, clock, find, log } = this.#options;
-    const asked = request.names.length > 0 ? [...new Set(request.names.map(find))] : [...loop.ledger.jobs.values()];
-    const now = clock.wall();
-    const isOld = (job: Job): boolean =>
-      request.olderThanMs === null || (job.endedWallMs !== null && now - job.endedWallMs >= request.olderThanMs);
-    const isMeant = (job: Job): boolean =>
-      isOld(job) && (request.states === null || request.states.includes(job.state));
-    const ended = (job: Job): boolean => isFinal(job.state) && job.isSealed && !this.#busy.has(job.name);
-    const chosen = asked.filter((job) => isMeant(job) && (ended(job) || request.names.length > 0));
-    const running = chosen.find((job) => !ended(job));
-    if (running) {
-      const message = `job ${running.name} is ${running.state}; only jobs that have ended and are sealed are pruned`;
-      throw new BatchError('JOB_NOT_FINISHED', message);
-    }
+    const asked = request.names.length > 0 ? [...new Set(request.names.map(find))] : null;
+    const { olderThanMs, states } = request;
+    const isBusy = (job: Job): boolean => this.#busy.has(job.name);
+    const chosen = jobsToPrune(loop.ledger, { asked, olderThanMs, states }, clock.wall(), isBusy);
     const pruned: PrunedView[] = [];
     for (const job of chosen) {
-      const isOwn = request.withOutput && this.#options.isLogOwner(job.name);
+      const isOwn = request.withOutput && this.#options.work.logOwner(job.name) !== null;
       const isRemoved = isOwn && (request.isDryRun || (await this.#removeOutput(job)));
       if (!request.isDryRun) await this.#forget(job);
       pruned.push(prunedView(job, isRemoved));
@@ -130,8 +116,8 @@ export class JobLife {
 
   /** Folders of jobs that were pruned, or never came to be, just before the process ended. */
   async removeOrphans(): Promise<void> {
-    const { loop, stateDir, log } = this.#options;
-    const names = await readdir(join(stateDir, 'jobs')).catch((error: unknown) => {
+    const { loop, stateDir, log, outside } = this.#options;
+    const names = await outside.fileSystem.list(join(stateDir, 'jobs')).catch((error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return [];
       throw error;
     });
@@ -165,29 +151,29 @@ export class JobLife {
   }
 
   async #removeDir(job: JobName): Promise<void> {
-    const { stateDir, log } = this.#options;
-    await removeJobDir(stateDir, job).catch((error: unknown) => {
+    const { stateDir, log, outside } = this.#options;
+    await removeJobDir(outside.fileSystem, stateDir, job).catch((error: unknown) => {
       log.warn('the folder of a pruned job cannot be removed', { job, reason: reasonOf(error) });
     });
   }
 
   async #reopen(job: Job, scope: ReopenScope, request: ReopenRequest): Promise<JobView> {
-    const { loop, isLogOwner, refuseOutputDir, lock, unlock } = this.#options;
+    const { loop, work, refuseOutputDir } = this.#options;
     checkReopen(loop.ledger, job.name, scope);
     if (this.#busy.has(job.name)) {
       throw new BatchError('JOB_NOT_FINISHED', `somebody else has just asked job ${job.name} to go on`);
     }
     refuseOutputDir(job.outputDir, job.name);
-    if (!isLogOwner(job.name)) throw takenOver(job);
+    if (work.logOwner(job.name) === null) throw takenOver(job);
     this.#busy.set(job.name, { name: job.name, outputDir: job.outputDir });
     try {
       // What it was sealed from is about to be cut: a crash must not find the job before its end.
       await loop.durable();
-      await lock(job.outputDir).catch((error: unknown) => {
+      await work.locks.take(job.outputDir).catch((error: unknown) => {
         throw outsideError(error, `the output folder ${job.outputDir} cannot be used`) ?? error;
       });
       await this.#open(job, scope, request).catch(async (error: unknown) => {
-        await unlock(job.outputDir);
+        await work.locks.release(job.outputDir);
         throw error;
       });
     } finally {
@@ -197,56 +183,35 @@ export class JobLife {
   }
 
   async #open(job: Job, scope: ReopenScope, request: ReopenRequest): Promise<void> {
-    const { loop, open, keep, log } = this.#options;
-    const owner = await sealedJobName(job.outputDir);
+    const { loop, work, log, outside } = this.#options;
+    const owner = await sealedJobName(job.outputDir, outside.fileSystem);
     if (owner !== null && owner !== job.name) throw takenOver(job);
-    const deployment = await this.#deployment(job, request);
+    const base = request.deployment ? await this.#options.seal(request.deployment) : job.deployment;
+    const deployment = reopenedDeployment(job.deployment, base, request);
     const { reopenings } = job;
     const plan = reopenPlan(job, scope);
-    const files = await open(recordOf(job, plan, deployment));
+    const files = await work.open(recordOf(job, plan, deployment));
     try {
       if (files.damage) throw files.damage;
-      const changed = await changedFiles(job, plan, files);
+      const changed = await changedFiles(job, plan, files, outside.statFiles);
       if (changed.length > 0) await files.catalog.change(reopenings + 1, changed);
       const { miniBatchSize } = deployment.settings;
       const isRecut = JSON.stringify(miniBatchSize) !== JSON.stringify(job.deployment.settings.miniBatchSize);
       const recut = isRecut ? await runSizes(job, plan, files.catalog) : null;
-      keep(job.name, files);
+      const dropped = [...job.segments.keys()].filter((segment) => !plan.segments.has(segment));
+      work.keep(job.name, files);
       loop.handle({ kind: 'reopen', job: job.name, scope, deployment, reopenings, recut });
+      await loop.durable();
+      // Not before: had the record been lost in a crash, the job would still be what it was.
+      for (const segment of dropped) files.enqueue({ kind: 'drop', segment }, () => undefined);
       const { generation } = plan;
       log.info('job goes on', { job: job.name, scope, mini_batches: plan.again.length, generation });
     } catch (error) {
-      keep(job.name, null);
+      work.keep(job.name, null);
       await files.close();
-      if (plan.generation > job.generation) await rm(partialPath(job, plan.generation), { force: true });
+      if (plan.generation > job.generation) await outside.fileSystem.remove(partialPath(job, plan.generation));
       throw error;
     }
-  }
-
-  /** @throws REQUEST_INVALID when the rows would not fit those that are there */
-  async #deployment(job: Job, request: ReopenRequest): Promise<Deployment> {
-    const before = job.deployment;
-    const base = request.deployment ? await this.#options.seal(request.deployment) : before;
-    for (const key of ['outputAction', 'outputFileName', 'outputFormat', 'customOutput'] as const) {
-      const [wanted, found] = [before.settings[key], base.settings[key]];
-      if (wanted === found) continue;
-      const message = `the new deployment has ${key} ${found}, the job's output is made with ${wanted}; give it the same`;
-      throw new BatchError('REQUEST_INVALID', message);
-    }
-    const { miniBatchSize, timeoutMs, triesMax, errorThreshold, instanceCountMax, concurrencyPerInstanceMax } = request;
-    const { settings } = base;
-    return {
-      ...base,
-      settings: {
-        ...settings,
-        miniBatchSize: miniBatchSize ?? settings.miniBatchSize,
-        timeoutMs: timeoutMs ?? settings.timeoutMs,
-        triesMax: triesMax ?? settings.triesMax,
-        errorThreshold: errorThreshold ?? settings.errorThreshold,
-        instanceCountMax: instanceCountMax ?? settings.instanceCountMax,
-        concurrencyPerInstanceMax: concurrencyPerInstanceMax ?? settings.concurrencyPerInstanceMax,
-      },
-    };
   }
 
   async #shown(name: JobName): Promise<JobView> {
@@ -264,10 +229,11 @@ function partialPath(job: Job, generation: number): string {
   return join(job.outputDir, partialOutputName(job.deployment.settings.outputFileName, generation));
 }
 
-/** As the ledger will have it. */
+/** As the ledger will have it, with the segments that it still has. */
 function recordOf(job: Job, plan: ReopenPlan, deployment: Deployment): JobRecord {
   const { name, inputPath, outputDir, chunks, schemas } = job;
-  const { generation, base, schema, outputCommitted, segments } = plan;
+  const { generation, base, schema, outputCommitted } = plan;
+  const segments = new Map([...job.segments, ...plan.segments]);
   const bases = new Map([...job.bases, ...(base ? [[base.segment, base.file] as const] : [])]);
   return {
     ...{ name, inputPath, outputDir, deployment, chunks, schemas },
@@ -276,7 +242,12 @@ function recordOf(job: Job, plan: ReopenPlan, deployment: Deployment): JobRecord
 }
 
 /** Files that failed and are not what they were when they were listed. Those that are gone stay as they were. */
-async function changedFiles(job: Job, plan: ReopenPlan, files: JobFiles): Promise<readonly ChangedFile[]> {
+async function changedFiles(
+  job: Job,
+  plan: ReopenPlan,
+  files: JobFiles,
+  statFiles: StatFiles,
+): Promise<readonly ChangedFile[]> {
   const { catalog, inputRoot } = files;
   const failed = plan.again.filter((batch) => plan.failures.has(batch));
   const changed: ChangedFile[] = [];

@@ -3,7 +3,7 @@ import { BatchError } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
-import { delay } from '../common/io/delay.ts';
+import type { Delay } from '../common/io/delay.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { InputListing } from './input/list-input.ts';
 import type { Command } from './core/commands.ts';
@@ -28,6 +28,7 @@ export interface ListJobOptions {
   readonly catalog: InputCatalog;
   readonly handle: (command: Command) => void;
   readonly wall: () => number;
+  readonly delay: Delay;
   /** The process ends. */
   readonly signal: AbortSignal;
   /** The job has ended: nothing more of its input is of interest. */
@@ -68,7 +69,7 @@ async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null>
 async function appendWhenRoom(
   catalog: InputCatalog,
   page: readonly InputFile[],
-  { job, handle, signal, isOver }: ListJobOptions,
+  { job, handle, delay, signal, isOver }: ListJobOptions,
 ): ReturnType<InputCatalog['append']> {
   for (let isStalled = false; ; isStalled = true) {
     try {

@@ -37,8 +37,8 @@ export interface NodeDeskOptions {
   readonly joinToken: string;
   readonly release: string;
   readonly results: ResultStore;
-  readonly artifacts: ArtifactStore;
-  readonly logs: LogStore;
+  readonly artifacts: Pick<ArtifactStore, 'open'>;
+  readonly logs: Pick<LogStore, 'take'>;
   /** Bytes of a log have come. */
   readonly onLog: (job: JobName, name: string) => void;
   readonly filesOf: (job: JobName) => JobFiles | undefined;

@@ -2,6 +2,7 @@
 import type { Failure } from '../common/core/batch-error.ts';
 import type { EnvironmentSpec } from '../common/core/deployment.ts';
 import { formatToken } from '../common/core/token.ts';
+import type { FileSystem } from '../common/ports/file-system.ts';
 import { noBatch, outputSegment, type Place } from './core/batch-table.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
@@ -23,11 +24,12 @@ export interface SealJobOptions {
   readonly endedWallMs: number;
   /** Null: the coordinator has no lasting key. */
   readonly signer: ManifestSigner | null;
+  readonly fileSystem: FileSystem;
 }
 
 /** Null when there was nothing to do. @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
 export async function sealJob(options: SealJobOptions): Promise<SealedOutput | null> {
-  const { job, catalog } = options;
+  const { job, catalog, fileSystem } = options;
   const isBrokenOff = job.state === 'Failed' || job.state === 'Canceled';
   // The output that is complete stays when a later generation does not come to be.
   if (isBrokenOff && job.sealedGeneration > 0) return null;
@@ -43,9 +45,11 @@ export async function sealJob(options: SealJobOptions): Promise<SealedOutput | n
     verdict: isBrokenOff ? (job.state as 'Failed' | 'Canceled') : 'Completed',
     generation: job.generation,
     outputBytes: job.outputCommitted,
-    earlierCustom: job.reopenings > 0 && job.isCustomWhole ? await earlierCustomFiles(job.outputDir, job.name) : [],
+    earlierCustom:
+      job.reopenings > 0 && job.isCustomWhole ? await earlierCustomFiles(job.outputDir, job.name, fileSystem) : [],
     layout: outputAction === 'append_row' ? outputLayout(job) : null,
     signer: options.signer,
+    fileSystem,
   });
 }
 

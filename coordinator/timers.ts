@@ -1,11 +1,31 @@
 /** What the coordinator does from time to time. */
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
+import type { Command } from './core/commands.ts';
 import type { Loop } from './loop.ts';
 import type { DiskWatch } from './output/disk-watch.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 
-/** Looks at deadlines, and tells how much later than due it could. */
+/** Ticks for the loop, which tell how much later than due they could be given. */
+export class Ticks {
+  readonly #clock: Clock;
+  #last: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#last = clock.monotonic();
+  }
+
+  /** When {@link limits.tickMs} have gone by. */
+  next(): Command {
+    const now = this.#clock.monotonic();
+    const late = now - this.#last - limits.tickMs;
+    this.#last = now;
+    return { kind: 'tick', stallMs: late > limits.stallMsMin ? late : 0, wallMs: this.#clock.wall() };
+  }
+}
+
+/** Looks at deadlines, tells progress, and looks at the room on the disks. */
 export function startTimers(
   loop: Loop,
   feeds: JobFeeds,
@@ -13,7 +33,7 @@ export function startTimers(
   clock: Clock,
   onFatal: (error: unknown) => void,
 ): { close: () => Promise<void> } {
-  let last = clock.monotonic();
+  const ticks = new Ticks(clock);
   const guarded = (work: () => void) => (): void => {
     try {
       work();
@@ -22,12 +42,7 @@ export function startTimers(
     }
   };
   const tick = setInterval(
-    guarded(() => {
-      const now = clock.monotonic();
-      const late = now - last - limits.tickMs;
-      last = now;
-      loop.handle({ kind: 'tick', stallMs: late > limits.stallMsMin ? late : 0, wallMs: clock.wall() });
-    }),
+    guarded(() => loop.handle(ticks.next())),
     limits.tickMs,
   );
   const progress = setInterval(

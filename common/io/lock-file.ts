@@ -3,9 +3,10 @@
  * machine sees that the holder is dead and takes it over. What to do about a live holder is for the caller.
  */
 import { z } from 'zod';
-import type { FileSystem, OpenFile } from '../ports/file-system.ts';
+import type { FileSystem } from '../ports/file-system.ts';
 import { errnoOf } from './errno.ts';
 import { lifeOf, ownIdentity, type ProcessIdentity } from './process-identity.ts';
+import { readText } from './read-text.ts';
 
 const holderSchema = z.object({ pid: z.number(), hostname: z.string(), bootId: z.string(), startTicks: z.string() });
 
@@ -103,21 +104,5 @@ function parseHolder(text: string): ProcessIdentity | null {
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof z.ZodError) return null;
     throw error;
-  }
-}
-
-async function readText(fileSystem: FileSystem, path: string): Promise<string | null> {
-  let file: OpenFile;
-  try {
-    file = await fileSystem.open(path, 'read');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  }
-  try {
-    const bytes = Buffer.alloc(await file.sizeBytes());
-    return bytes.toString('utf8', 0, await file.read(bytes, 0));
-  } finally {
-    await file.close();
   }
 }

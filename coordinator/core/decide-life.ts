@@ -8,8 +8,8 @@
  */
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
-import type { MiniBatchSize } from '../../common/core/deployment.ts';
-import { isFinal } from '../../common/core/states.ts';
+import type { Deployment, DeploymentSettings, MiniBatchSize } from '../../common/core/deployment.ts';
+import { isFinal, type JobState } from '../../common/core/states.ts';
 import type { BatchTable } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
@@ -88,6 +88,65 @@ export function reopen(ledger: Ledger, command: CommandOf<'reopen'>): readonly E
     events.push(...recutEvents(job, run, sizesBytes, deployment.settings.miniBatchSize));
   }
   return events;
+}
+
+export type ReopenSettings = {
+  readonly [
+    K in
+      'miniBatchSize' | 'timeoutMs' | 'triesMax' | 'errorThreshold' | 'instanceCountMax' | 'concurrencyPerInstanceMax'
+  ]: DeploymentSettings[K] | null;
+};
+
+/**
+ * What a reopened job goes on with: `base` is its deployment or the one that is to take over, null keeps a setting.
+ * @throws REQUEST_INVALID when the rows would not fit those that are there
+ */
+export function reopenedDeployment(before: Deployment, base: Deployment, given: ReopenSettings): Deployment {
+  for (const key of ['outputAction', 'outputFileName', 'outputFormat', 'customOutput'] as const) {
+    const [wanted, found] = [before.settings[key], base.settings[key]];
+    if (wanted === found) continue;
+    const message = `the new deployment has ${key} ${found}, the job's output is made with ${wanted}; give it the same`;
+    throw new BatchError('REQUEST_INVALID', message);
+  }
+  const { settings } = base;
+  return {
+    ...base,
+    settings: {
+      ...settings,
+      miniBatchSize: given.miniBatchSize ?? settings.miniBatchSize,
+      timeoutMs: given.timeoutMs ?? settings.timeoutMs,
+      triesMax: given.triesMax ?? settings.triesMax,
+      errorThreshold: given.errorThreshold ?? settings.errorThreshold,
+      instanceCountMax: given.instanceCountMax ?? settings.instanceCountMax,
+      concurrencyPerInstanceMax: given.concurrencyPerInstanceMax ?? settings.concurrencyPerInstanceMax,
+    },
+  };
+}
+
+export interface PruneQuery {
+  /** Null: all that have ended. */
+  readonly asked: readonly Job[] | null;
+  /** Since their end; null: any. */
+  readonly olderThanMs: number | null;
+  readonly states: readonly JobState[] | null;
+}
+
+/** `isBusy`: something is being done to it already. @throws JOB_NOT_FINISHED when one that was asked for has not ended */
+export function jobsToPrune(
+  ledger: Ledger,
+  { asked, olderThanMs, states }: PruneQuery,
+  wallMs: number,
+  isBusy: (job: Job) => boolean,
+): readonly Job[] {
+  const isMeant = ({ endedWallMs, state }: Job): boolean =>
+    (olderThanMs === null || (endedWallMs !== null && wallMs - endedWallMs >= olderThanMs)) &&
+    (states === null || states.includes(state));
+  const hasEnded = (job: Job): boolean => isFinal(job.state) && job.isSealed && !isBusy(job);
+  const meant = (asked ?? [...ledger.jobs.values()].filter(hasEnded)).filter(isMeant);
+  const running = meant.find((job) => !hasEnded(job));
+  if (!running) return meant;
+  const message = `job ${running.name} is ${running.state}; only jobs that have ended and are sealed are pruned`;
+  throw new BatchError('JOB_NOT_FINISHED', message);
 }
 
 /** Neighbouring files that are scored again. */

@@ -11,9 +11,11 @@ import { limits } from '../../common/core/limits.ts';
 import { delay, type Delay } from '../../common/io/delay.ts';
 import { errnoOf, isDiskFull } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import type { LockIdentity } from '../../common/io/lock-file.ts';
+import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { GroupQueue, type Group } from './group-queue.ts';
-import { systemClock } from '../../common/io/clock.ts';
+import { systemClock, type Clock } from '../../common/io/clock.ts';
 import { replay, type Recovered, type Recovery } from './recovery.ts';
 import { Reserve } from './reserve.ts';
 import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
@@ -39,6 +41,10 @@ export interface JournalOptions {
   readonly fileSystem?: FileSystem;
   readonly delay?: Delay;
   readonly sizes?: JournalSizes;
+  /** Who holds the lock. */
+  readonly identity?: LockIdentity;
+  /** For durations that are told. */
+  readonly clock?: Clock;
 }
 
 export interface JournalSizes {
@@ -102,7 +108,7 @@ export class Journal {
       intervalBytes: sizes.snapshotBytes ?? limits.journalSnapshotBytes,
       reserveBytes: sizes.reserveBytes,
       kept: recovered.snapshots,
-      monotonic: () => systemClock.monotonic(),
+      monotonic: () => this.#options.clock.monotonic(),
       cut: () => this.#queue.cut(),
       durable: (sequence: number) => this.#durable(sequence),
       removeSegments: (sequence: number) => this.#segments.removeUpTo(sequence),
@@ -132,7 +138,9 @@ export class Journal {
    */
   static async open(given: JournalOptions): Promise<Journal> {
     const ignore = (): void => undefined;
-    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null };
+    const identity = { self: ownIdentity(), lifeOf };
+    const clock = systemClock;
+    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, identity, clock };
     const options = { ...defaults, onSnapshot: ignore, onSnapshotRefused: ignore, ...given };
     const journalDir = join(options.dir, 'journal');
     const lock = await lockDir(options, journalDir);
@@ -275,7 +283,7 @@ async function lockDir(options: Required<JournalOptions>, journalDir: string): P
   try {
     await options.fileSystem.makeDir(journalDir);
     await options.fileSystem.syncDir(options.dir);
-    return await StateLock.acquire(options.dir, options.fileSystem);
+    return await StateLock.acquire(options.dir, options.fileSystem, options.identity);
   } catch (error) {
     throw journalFailure(options.dir, error);
   }

@@ -1,8 +1,9 @@
 /** Reads back which files of user code a sealed output folder names, from `_manifest.json` or the chunks beside it. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { errnoOf } from '../../common/io/errno.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { readText } from '../../common/io/read-text.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
 import { isManifestChunkName, manifestDirName, manifestName } from './output-names.ts';
@@ -30,15 +31,19 @@ export interface ListedCustomFile {
 }
 
 /** Name of the job whose manifest is there; null without one. */
-export async function sealedJobName(dir: string): Promise<string | null> {
-  const manifest = z.object({ name: z.string() }).safeParse(await readJson(join(dir, manifestName)));
+export async function sealedJobName(dir: string, fileSystem: FileSystem = nodeFileSystem): Promise<string | null> {
+  const manifest = z.object({ name: z.string() }).safeParse(await readJson(fileSystem, join(dir, manifestName)));
   return manifest.data?.name ?? null;
 }
 
 /** The same, when the folder's manifest is of this very job: what sealing it again may replace. */
-export async function earlierCustomFiles(dir: string, job: string): Promise<readonly CustomFileLine[]> {
-  if ((await sealedJobName(dir)) !== job) return [];
-  const found = await listCustomFiles(dir);
+export async function earlierCustomFiles(
+  dir: string,
+  job: string,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<readonly CustomFileLine[]> {
+  if ((await sealedJobName(dir, fileSystem)) !== job) return [];
+  const found = await listCustomFiles(dir, fileSystem);
   return found.flatMap(({ path, bytes, sha256, mini_batches = 0, wanted_path }) =>
     sha256 === undefined
       ? []
@@ -47,14 +52,17 @@ export async function earlierCustomFiles(dir: string, job: string): Promise<read
 }
 
 /** Empty where there is no manifest, or one that says nothing of them. Names that lead elsewhere are passed over. */
-export async function listCustomFiles(dir: string): Promise<readonly ListedCustomFile[]> {
-  const manifest = manifestShape.safeParse(await readJson(join(dir, manifestName)));
+export async function listCustomFiles(
+  dir: string,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<readonly ListedCustomFile[]> {
+  const manifest = manifestShape.safeParse(await readJson(fileSystem, join(dir, manifestName)));
   if (!manifest.success) return [];
   const found: ListedCustomFile[] = [...manifest.data.custom_files];
   for (const { path } of manifest.data.custom_chunks) {
     const name = path.slice(manifestDirName.length + 1);
     if (path !== `${manifestDirName}/${name}` || !isManifestChunkName(name)) continue;
-    const lines = ((await readText(join(dir, path))) ?? '').split('\n').filter((line) => line !== '');
+    const lines = ((await readText(fileSystem, join(dir, path))) ?? '').split('\n').filter((line) => line !== '');
     for (const line of lines) {
       const file = fileShape.safeParse(parse(line));
       if (file.success) found.push(file.data);
@@ -63,18 +71,8 @@ export async function listCustomFiles(dir: string): Promise<readonly ListedCusto
   return found.filter(({ path }) => customPathDefect(path, null) === null);
 }
 
-async function readJson(path: string): Promise<unknown> {
-  return parse((await readText(path)) ?? '');
-}
-
-/** Null when it is not there. */
-async function readText(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  }
+async function readJson(fileSystem: FileSystem, path: string): Promise<unknown> {
+  return parse((await readText(fileSystem, path)) ?? '');
 }
 
 function parse(text: string): unknown {

@@ -4,6 +4,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { tryLock, type LockIdentity, type LockTry } from '../../common/io/lock-file.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
 import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
 
 /** Hidden, so that no listing takes it for a file to score. */
@@ -13,10 +14,12 @@ const withoutLinks = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 
 export class OutputLocks {
   readonly #identity: LockIdentity;
+  readonly #fileSystem: FileSystem;
   readonly #held = new Map<string, () => Promise<void>>();
 
-  constructor(identity: LockIdentity = { self: ownIdentity(), lifeOf }) {
+  constructor(identity: LockIdentity = { self: ownIdentity(), lifeOf }, fileSystem: FileSystem = nodeFileSystem) {
     this.#identity = identity;
+    this.#fileSystem = fileSystem;
   }
 
   /** Keeps others from `dir`, which must be there, until it is released or this process is dead. @throws OUTPUT_EXISTS */
@@ -54,7 +57,7 @@ export class OutputLocks {
 
   async #try(dir: string): Promise<LockTry | null> {
     try {
-      return await tryLock(join(dir, lockName), nodeFileSystem, this.#identity);
+      return await tryLock(join(dir, lockName), this.#fileSystem, this.#identity);
     } catch (error) {
       if (withoutLinks.includes(errnoOf(error))) return null;
       throw error;

@@ -54,6 +54,7 @@ export class World {
   #sequence = 0;
   #queue: Scheduled[] = [];
   #isTouched = false;
+  #fingerprint = 0x811c9dc5;
 
   constructor(seed: number) {
     this.seed = seed;
@@ -82,6 +83,19 @@ export class World {
 
   say(text: string): void {
     this.trace.push(`${this.now.toFixed(1)} ${text}`);
+    this.note(text);
+  }
+
+  /** Goes into the fingerprint alone: for what happens too often to be told. */
+  note(text: string): void {
+    let hash = Math.imul(this.#fingerprint ^ Math.round(this.now * 16), 0x01000193);
+    for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+    this.#fingerprint = hash;
+  }
+
+  /** The same for two runs that did the same at the same times. */
+  get fingerprint(): string {
+    return (this.#fingerprint >>> 0).toString(16).padStart(8, '0');
   }
 
   /**

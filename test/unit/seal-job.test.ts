@@ -8,6 +8,7 @@ import { InputCatalog } from '../../coordinator/input/input-catalog.ts';
 import { sealJob } from '../../coordinator/seal-job.ts';
 import { files, Harness, job } from '../helpers/ledger-harness.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 
 let dir = '';
 beforeEach(async () => void (dir = await mkdtemp(join(tmpdir(), 'batchmill-seal-job-'))));
@@ -33,7 +34,16 @@ test('a canceled job: files whose result still waits for its turn are unscored, 
   const page = Array.from({ length: 6 }, (_, index) => ({ path: `f${index}`, sizeBytes: 1, identity: '1-1' }));
   await catalog.append(page);
   const sealed = { ...table.job, outputDir };
-  await sealJob({ ledger: table.ledger, job: sealed, catalog, stagingDir, release: '1', endedWallMs: 5, signer: null });
+  await sealJob({
+    ledger: table.ledger,
+    job: sealed,
+    catalog,
+    stagingDir,
+    release: '1',
+    endedWallMs: 5,
+    signer: null,
+    fileSystem: nodeFileSystem,
+  });
 
   const { manifest, files: lines } = readOutput(outputDir);
   expect(manifest.verdict).toBe('Canceled');

@@ -1,0 +1,284 @@
+/**
+ * The long work behind jobs: their files, listing, sealing, what is left of them after a restart. Carries out what the
+ * ledger says and hands back what came of it; decides nothing.
+ */
+import type { BatchError, Failure } from '../common/core/batch-error.ts';
+import type { JobName } from '../common/core/ids.ts';
+import { limits } from '../common/core/limits.ts';
+import { isFinal } from '../common/core/states.ts';
+import type { Clock } from '../common/io/clock.ts';
+import { outsideError, reasonOf } from '../common/io/errno.ts';
+import type { Log } from '../common/io/log.ts';
+import type { Job } from './core/ledger.ts';
+import { JobFiles, removeStaging, type JobFilesOptions, type JobRecord } from './job-files.ts';
+import { jobErrors } from './job-logs.ts';
+import { listJob, openListing, type OpenListing } from './list-job.ts';
+import type { JobStory } from './logs/job-story.ts';
+import type { Loop } from './loop.ts';
+import type { Watched } from './output/disk-watch.ts';
+import { OutputLocks } from './output/output-lock.ts';
+import type { ManifestSigner } from './output/seal.ts';
+import type { Outside } from './outside.ts';
+import { sealJob } from './seal-job.ts';
+
+export interface JobWorkOptions {
+  readonly loop: Loop;
+  readonly story: Pick<JobStory, 'end' | 'report'>;
+  readonly stateDir: string;
+  readonly release: string;
+  /** Signs the manifests of its jobs; null where no key lasts. */
+  readonly signer: ManifestSigner | null;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A defect, or damage on the disk: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+  readonly outside: Outside;
+}
+
+export class JobWork {
+  /** Of the output folders of all jobs that are not sealed. */
+  readonly locks: OutputLocks;
+  readonly #options: JobWorkOptions;
+  readonly #loop: Loop;
+  readonly #files = new Map<JobName, JobFiles>();
+  /** Listings whose first page was looked at when the job was submitted. */
+  readonly #listings = new Map<JobName, OpenListing>();
+  readonly #stop = new AbortController();
+  /** The last seal of each job that was begun: one at a time, since they write the same files. */
+  readonly #seals = new Map<JobName, Promise<void>>();
+  /** Jobs whose report is to be written again. */
+  readonly #reports = new Set<JobName>();
+  /** Listings and seals under way. */
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(options: JobWorkOptions) {
+    this.#options = options;
+    this.#loop = options.loop;
+    const { identity, fileSystem } = options.outside;
+    this.locks = new OutputLocks(identity, fileSystem);
+  }
+
+  /** The process ends. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** Files of a job that has not been sealed. */
+  filesOf(name: JobName): JobFiles | undefined {
+    return this.#files.get(name);
+  }
+
+  /** Output folder where the logs of a job go; null when a later job has the folder. */
+  logOwner(name: JobName): string | null {
+    const jobs = [...this.#loop.ledger.jobs.values()];
+    const job = this.#loop.ledger.jobs.get(name);
+    const owner = job && jobs.findLast((other) => other.outputDir === job.outputDir);
+    return job && owner === job ? job.outputDir : null;
+  }
+
+  /** Where jobs that are not sealed write to. */
+  outputDirs(): readonly Watched[] {
+    const jobs = [...this.#files.keys()].flatMap((name) => this.#loop.ledger.jobs.get(name) ?? []);
+    return jobs.filter((job) => !isFinal(job.state)).map((job) => ({ job: job.name, dir: job.outputDir }));
+  }
+
+  roomChanged(job: JobName | null, failure: Failure | null): void {
+    if (this.#stop.signal.aborted) return;
+    const { log } = this.#options;
+    if (failure) log.warn('nothing more is granted for want of room', { job, message: failure.message });
+    else log.info('nothing is held back for want of room any more', { job });
+    this.#loop.handle({ kind: 'room', job, failure });
+  }
+
+  /** The report of a job that has ended counts what nodes tell of it afterwards. */
+  logGrew(name: JobName, path: string): void {
+    const job = this.#loop.ledger.jobs.get(name);
+    if (!job?.isSealed || !path.startsWith('sys/mini_batches/') || this.#reports.has(name)) return;
+    this.#reports.add(name);
+    void this.run(async () => {
+      // More will come right behind it.
+      await this.#options.outside.delay(limits.logShipMs, this.#stop.signal);
+      this.#reports.delete(name);
+      await this.#options.story.report(job);
+    });
+  }
+
+  /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
+  async restore(): Promise<void> {
+    for (const job of this.#loop.ledger.jobs.values()) {
+      if (job.isSealed) {
+        if (!job.isStagingKept) await this.#removeStaging(job.name);
+        continue;
+      }
+      await this.locks.takeAgain(job.outputDir);
+      this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
+    }
+  }
+
+  /** Jobs whose output was damaged while the coordinator was away fail; the others go on. */
+  failDamaged(): void {
+    for (const [name, { damage }] of this.#files) if (damage) this.fail(name, damage);
+  }
+
+  /** Files of a job that is about to be submitted; its listing goes on from where `open` is. */
+  async create(record: JobRecord, open: OpenListing): Promise<void> {
+    this.#files.set(record.name, await JobFiles.create(record, this.#fileOptions(record.name)));
+    this.#listings.set(record.name, open);
+  }
+
+  /** Files of a job that is about to be reopened; {@link keep} makes them its own. */
+  async open(record: JobRecord): Promise<JobFiles> {
+    // Sealing may still be about to clear the job's folder.
+    await this.#seals.get(record.name);
+    return await JobFiles.reopen(record, this.#fileOptions(record.name));
+  }
+
+  /** From now on these are the job's files; null: it has none open. */
+  keep(name: JobName, files: JobFiles | null): void {
+    if (files) this.#files.set(name, files);
+    else this.#files.delete(name);
+  }
+
+  /** Begins or resumes the listing of a job's input. */
+  list(name: JobName): void {
+    const { clock, outside } = this.#options;
+    void this.run(async () => {
+      const job = this.#loop.ledger.jobs.get(name);
+      const files = this.#files.get(name);
+      if (!job || !files) return;
+      const { recursive } = job.deployment.settings;
+      try {
+        const open = this.#listings.get(name) ?? (await openListing(outside.listInput(job.inputPath, { recursive })));
+        this.#listings.delete(name);
+        await listJob({
+          job: name,
+          open,
+          catalog: files.catalog,
+          handle: (command) => this.#loop.handle(command),
+          wall: () => clock.wall(),
+          delay: outside.delay,
+          signal: this.#stop.signal,
+          isOver: () => isFinal(job.state) || job.state === 'CancelRequested',
+        });
+      } catch (error) {
+        // A stop is no failure: the next start goes on.
+        if (this.#stop.signal.aborted || isFinal(job.state)) return;
+        const failure = outsideError(error, `the input ${job.inputPath} cannot be listed`);
+        if (!failure) throw error;
+        this.fail(name, failure);
+      }
+    });
+  }
+
+  /** Puts output, manifest and markers in place, however long the disk is full. */
+  seal(name: JobName): void {
+    const before = this.#seals.get(name) ?? Promise.resolve();
+    const sealing = this.run(async () => {
+      await before;
+      await this.#sealed(name);
+    });
+    this.#seals.set(name, sealing);
+    void sealing.then(() => this.#seals.get(name) === sealing && this.#seals.delete(name));
+  }
+
+  async #sealed(name: JobName): Promise<void> {
+    const { clock, log, story } = this.#options;
+    const job = this.#loop.ledger.jobs.get(name);
+    const files = this.#files.get(name);
+    if (!job || !files) return;
+    await files.close();
+    if (!(await this.#sealWhenRoom(job, files))) return;
+    if (this.#stop.signal.aborted) return;
+    await this.locks.release(job.outputDir);
+    this.#files.delete(name);
+    this.#loop.handle({ kind: 'sealed', job: name, wallMs: clock.wall() });
+    if (this.logOwner(name) !== null) {
+      const page = { offset: 0, limit: limits.jobErrorGroupsLogged };
+      await story.end(job, await jobErrors(job, files.catalog, page));
+    }
+    log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
+    // Not before: a restart that seals again needs what lies there.
+    await this.#loop.durable();
+    if (job.isSealed && !job.isStagingKept) await this.#removeStaging(name);
+  }
+
+  async #removeStaging(job: JobName): Promise<void> {
+    const { log, stateDir, outside } = this.#options;
+    await removeStaging(outside.fileSystem, stateDir, job).catch((error: unknown) => {
+      log.warn('staging of an ended job cannot be removed', { job, reason: reasonOf(error) });
+    });
+  }
+
+  /** False when sealing has failed the job, whose failure is then sealed in turn. */
+  async #sealWhenRoom(job: Job, files: JobFiles): Promise<boolean> {
+    const { clock, log, release, signer, outside } = this.#options;
+    const { fileSystem } = outside;
+    while (!this.#stop.signal.aborted) {
+      try {
+        const { catalog, stagingDir } = files;
+        const { ledger } = this.#loop;
+        await sealJob({ ledger, job, catalog, stagingDir, release, signer, endedWallMs: clock.wall(), fileSystem });
+        return true;
+      } catch (thrown) {
+        const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
+        if (!error) throw thrown;
+        if (error.code !== 'DISK_FULL') {
+          if (isFinal(job.state)) {
+            log.error('the end of the job cannot be written down', {
+              job: job.name,
+              code: error.code,
+              message: error.message,
+            });
+            return true;
+          }
+          this.fail(job.name, error);
+          return false;
+        }
+        log.warn('no room to seal the output; trying again', { job: job.name, message: error.message });
+        await outside.delay(limits.diskFullRetryMs, this.#stop.signal);
+      }
+    }
+    return true;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled(this.#running);
+    await Promise.all([...this.#files.values()].map((files) => files.close()));
+    await this.locks.close();
+  }
+
+  /** Work that {@link close} waits for; what it throws ends the process. Never rejects. */
+  run(work: () => Promise<void>): Promise<void> {
+    const running: Promise<void> = work()
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) this.#options.onFatal(error);
+      })
+      .finally(() => this.#running.delete(running));
+    this.#running.add(running);
+    return running;
+  }
+
+  /** The job cannot go on; the others do. */
+  fail(job: JobName, error: BatchError): void {
+    this.#options.log.error('the job cannot go on', { job, code: error.code, message: error.message });
+    // One that is still being submitted is told to its caller.
+    if (!this.#loop.ledger.jobs.has(job)) return;
+    this.#loop.handle({ kind: 'fail-job', job, failure: error.toFailure(), wallMs: this.#options.clock.wall() });
+  }
+
+  #fileOptions(job: JobName): JobFilesOptions {
+    const { log, stateDir, outside } = this.#options;
+    return {
+      stateDir,
+      outside,
+      onStall: (failure) => {
+        if (failure) log.warn('the job is paused', { job, code: failure.code, message: failure.message });
+        else log.info('the job goes on', { job });
+        this.#loop.handle({ kind: 'stall', job, failure });
+      },
+      // What was written since the last commit is in doubt, but of this job alone.
+      onFatal: (error) => this.fail(job, error),
+    };
+  }
+}

@@ -1,0 +1,358 @@
+/**
+ * The coordinator's process in the simulator: the real engine on a simulated disk, clock and network, and what its supervisor
+ * does: it can be killed at any time, and is started again on what its disk kept.
+ */
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { jobName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { isFinal } from '../../common/core/states.ts';
+import type { Clock } from '../../common/io/clock.ts';
+import type { Delay } from '../../common/io/delay.ts';
+import type { Log } from '../../common/io/log.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
+import type { ReopenRequest } from '../../coordinator/api/backend.ts';
+import type { Deployment } from '../../common/core/deployment.ts';
+import type { Event } from '../../coordinator/core/events.ts';
+import type { Job, Ledger } from '../../coordinator/core/ledger.ts';
+import type { ReopenScope } from '../../coordinator/core/life-events.ts';
+import { openEngine, type Engine, type EngineViews } from '../../coordinator/engine.ts';
+import { JobLife } from '../../coordinator/job-life.ts';
+import type { JobRecord } from '../../coordinator/job-files.ts';
+import { openListing } from '../../coordinator/list-job.ts';
+import { DiskWatch } from '../../coordinator/output/disk-watch.ts';
+import type { Outside } from '../../coordinator/outside.ts';
+import type { ClusterBackend } from '../../coordinator/service/cluster-server.ts';
+import { Ticks } from '../../coordinator/timers.ts';
+import { JobFeeds } from '../../coordinator/views/job-feed.ts';
+import { jobView } from '../../coordinator/views/job-view.ts';
+import { countChanges, type ChangeCount } from './change-count.ts';
+import type { CoordinatorPort } from './coordinator-port.ts';
+import type { SimDisk, SimMount } from './disk.ts';
+import type { Invariants } from './invariants.ts';
+import type { Plan } from './plan.ts';
+import { SimProcess } from './sim-process.ts';
+import type { World } from './world.ts';
+
+export const simJob = jobName('sim');
+export const stateDir = '/state';
+export const outputDir = '/out';
+export const inputPath = '/in';
+export const joinToken = 'simulated';
+
+/** When the simulation begins, for people. */
+const wallStartMs = Date.UTC(2026, 0, 1);
+
+export interface CoordinatorOptions {
+  readonly world: World;
+  readonly disk: SimDisk;
+  readonly plan: Pick<Plan, 'journal' | 'coordinatorClock' | 'stagingBytesMax'>;
+  readonly deployment: Deployment;
+  /** The machine around it, but for disk and time. */
+  readonly outside: Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'>;
+  readonly invariants: Invariants;
+  /** Its process has ended: all connections do. */
+  readonly onDied: (isPower: boolean) => void;
+}
+
+interface Views extends EngineViews {
+  readonly feeds: JobFeeds;
+}
+
+const silent: Log = { info: () => undefined, warn: () => undefined, error: () => undefined } as unknown as Log;
+
+/** No settings are changed. */
+const unchanged: ReopenRequest = {
+  ...{ deployment: null, miniBatchSize: null, timeoutMs: null, triesMax: null, errorThreshold: null },
+  ...{ instanceCountMax: null, concurrencyPerInstanceMax: null },
+};
+
+export class CoordinatorProcess implements CoordinatorPort {
+  readonly #options: CoordinatorOptions;
+  readonly #world: World;
+  readonly #process: SimProcess;
+  #life = 0;
+  #mount: SimMount | null = null;
+  #changes: ChangeCount | null = null;
+  #engine: Engine<Views> | null = null;
+  #jobLife: JobLife | null = null;
+  #isServing = false;
+  #deafUntil = 0;
+  /** What its wall clock has been set forward by. */
+  #jumpedMs = 0;
+  /** A kill at a change of its disk from now. */
+  #crashAt: { readonly changes: number; readonly isPower: boolean; readonly downMs: number } | null = null;
+  /** Asked of a job once it can be. */
+  starts = 0;
+  /** Why it did not start, or ended by itself; what it said each time. */
+  readonly refusals: BatchError[] = [];
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+    this.#world = options.world;
+    this.#process = new SimProcess(options.world, options.plan.coordinatorClock);
+  }
+
+  get isUp(): boolean {
+    return this.#isServing;
+  }
+
+  get ledger(): Ledger | undefined {
+    return this.#engine?.loop.ledger;
+  }
+
+  get job(): Job | undefined {
+    return this.ledger?.jobs.get(simJob);
+  }
+
+  get isInitialised(): boolean {
+    return this.job?.isInitialised === true;
+  }
+
+  start(): void {
+    if (this.#mount) return;
+    this.#life += 1;
+    this.starts += 1;
+    this.#world.say(`coordinator starts`);
+    const mount = this.#options.disk.mount((ms, what) => this.#process.later(ms, what));
+    this.#mount = mount;
+    this.#changes = countChanges(mount, () => this.#changed());
+    const life = this.#life;
+    this.#open(this.#changes.fileSystem, life).catch((error: unknown) => this.#fatal(error, life));
+    this.#world.touch();
+  }
+
+  async #open(fileSystem: FileSystem, life: number): Promise<void> {
+    const { invariants, plan } = this.#options;
+    const clock: Clock = {
+      monotonic: () => this.#process.now,
+      wall: () => Math.round(wallStartMs + this.#world.now + this.#jumpedMs),
+    };
+    const delay: Delay = (ms, signal) =>
+      new Promise((resolve) => {
+        signal.addEventListener('abort', () => resolve(), { once: true });
+        if (signal.aborted) return resolve();
+        this.#process.later(ms, () => {
+          this.#world.touch();
+          resolve();
+        });
+      });
+    const identity = {
+      self: { pid: life, hostname: 'sim', bootId: '', startTicks: String(life) },
+      lifeOf: ({ pid }: { readonly pid: number }) => (pid === this.#life ? ('alive' as const) : ('dead' as const)),
+    };
+    const outside: Outside = { ...this.#options.outside, fileSystem, delay, identity };
+    await fileSystem.makeDir(stateDir);
+    await fileSystem.syncDir('/');
+    const onFatal = (error: unknown): void => this.#fatal(error, life);
+    const engine = await openEngine<Views>({
+      ...{ stateDir, joinToken, clock, outside, onFatal, release: `sim ${life}`, heartbeatMs: null, signer: null },
+      ...{ log: silent, stagingBytesMax: plan.stagingBytesMax },
+      journalSizes: { ...plan.journal, reserveBytes: 4_096 },
+      artifacts: { open: () => never() },
+      views: (ledger) => {
+        const feeds = new JobFeeds({ ledger, wall: clock.wall });
+        const publish = (event: Event): void => {
+          feeds.publish(event);
+          if (life === this.#life) invariants.publish(event);
+        };
+        const story = { end: () => Promise.resolve(), report: () => Promise.resolve() };
+        return { feeds, publish, story, logs: { take: () => Promise.resolve(0) } };
+      },
+    });
+    if (life !== this.#life) return;
+    this.#engine = engine;
+    invariants.opened(engine);
+    const { loop, work } = engine;
+    const jobLife = new JobLife({
+      ...{ loop, work, outside, stateDir, clock, log: silent, feeds: engine.views.feeds },
+      find: () => this.#known(),
+      show: () => jobView(loop.ledger, this.#known()),
+      seal: (local: LocalDeployment) => Promise.resolve({ ...local, model: null, code: null }),
+      refuseOutputDir: () => undefined,
+    });
+    this.#jobLife = jobLife;
+    await jobLife.removeOrphans();
+    await engine.begin();
+    invariants.restored();
+    if (!this.job && !invariants.isPruned) await this.#submit(engine, outside, clock);
+    if (life !== this.#life) return;
+    this.#isServing = true;
+    this.#world.say(`coordinator serves, epoch ${loop.ledger.epoch}`);
+    const ticks = new Ticks(clock);
+    this.#every(limits.tickMs, () => loop.handle(ticks.next()));
+    const watched = () => [{ job: null, dir: stateDir }, ...work.outputDirs()];
+    const onRoom: DiskWatchOnRoom = (job, failure) => work.roomChanged(job, failure);
+    const watch = new DiskWatch({ fileSystem, watched, onRoom });
+    this.#every(limits.diskLookMs, () => void watch.look().catch(onFatal));
+  }
+
+  /** As the desk of jobs does it. */
+  async #submit({ loop, work }: Engine<Views>, outside: Outside, clock: Clock): Promise<void> {
+    const { deployment } = this.#options;
+    const open = await openListing(outside.listInput(inputPath, { recursive: true }));
+    await outside.fileSystem.makeDir(outputDir);
+    await outside.fileSystem.syncDir('/');
+    await work.locks.take(outputDir);
+    const record: JobRecord = {
+      ...{ name: simJob, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
+      ...{ generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
+    };
+    await work.create(record, open);
+    loop.handle({ kind: 'submit', job: simJob, deployment, inputPath, outputDir, wallMs: clock.wall() });
+    await loop.durable();
+  }
+
+  #known(): Job {
+    const { job } = this;
+    if (!job) throw new BatchError('JOB_NOT_FOUND', 'there is no job');
+    return job;
+  }
+
+  #every(ms: number, what: () => void): void {
+    this.#process.later(ms, () => {
+      this.#world.touch();
+      what();
+      this.#every(ms, what);
+    });
+  }
+
+  /** It cannot go on: its supervisor starts it again. */
+  #fatal(error: unknown, life: number): void {
+    if (life !== this.#life) return;
+    if (!(error instanceof BatchError)) throw error;
+    this.refusals.push(error);
+    this.#world.say(`coordinator ends: ${error.code}`);
+    const downMs = this.#world.random.between(100, 5_000);
+    // What it still does on its way out is nobody's.
+    this.#world.after(0, () => life === this.#life && this.crash({ isPower: false, downMs }));
+  }
+
+  /** kill -9, or its machine loses power; it is back after `downMs`. False when it is down already. */
+  crash({ isPower, downMs }: { readonly isPower: boolean; readonly downMs: number }): boolean {
+    if (!this.#mount) return false;
+    this.#world.say(isPower ? 'coordinator loses power' : 'coordinator is killed');
+    this.#options.invariants.dies();
+    this.#life += 1;
+    this.#process.end();
+    this.#mount.release();
+    this.#mount = null;
+    this.#changes = null;
+    this.#crashAt = null;
+    this.#engine = null;
+    this.#jobLife = null;
+    this.#isServing = false;
+    if (isPower) this.#options.disk.powerCut();
+    this.#options.onDied(isPower);
+    this.#world.after(downMs, () => this.start());
+    return true;
+  }
+
+  crashAtChange(fault: { readonly changes: number; readonly isPower: boolean; readonly downMs: number }): boolean {
+    if (!this.#changes) return false;
+    this.#changes.left = fault.changes;
+    this.#crashAt = fault;
+    return true;
+  }
+
+  #changed(): void {
+    const fault = this.#crashAt;
+    this.#crashAt = null;
+    if (fault) this.#world.after(this.#world.random.between(0, 3), () => this.crash(fault));
+  }
+
+  /** It ends in order, and another release is started on the same disk. */
+  restart(downMs: number): boolean {
+    const engine = this.#engine;
+    if (!engine || !this.#isServing) return false;
+    this.#world.say('coordinator ends in order');
+    this.#isServing = false;
+    const life = this.#life;
+    const close = async (): Promise<void> => {
+      engine.nodes.close();
+      await engine.work.close();
+      await engine.journal.close();
+    };
+    close()
+      .catch((error: unknown) => this.#options.invariants.fault(`an orderly end: ${String(error)}`))
+      .finally(() => life === this.#life && this.crash({ isPower: false, downMs }));
+    this.#world.touch();
+    return true;
+  }
+
+  /**
+   * The event loop stands still: timers and messages wait. As with a machine that was suspended, the network may need
+   * `deafMs` more than the timers until it is back.
+   */
+  stall(ms: number, deafMs: number): boolean {
+    if (!this.#mount) return false;
+    this.#process.freeze(ms);
+    this.#deafUntil = Math.max(this.#deafUntil, this.#process.awakeAt + deafMs);
+    this.#world.say(`coordinator stalls for ${ms} ms`);
+    return true;
+  }
+
+  /** Somebody sets the clock on the wall. */
+  jumpClock(ms: number): void {
+    this.#jumpedMs += ms;
+  }
+
+  arrive(what: (backend: ClusterBackend) => void): void {
+    const life = this.#life;
+    if (this.#deafUntil > this.#world.now) {
+      this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what));
+      return;
+    }
+    this.#process.later(0, () => {
+      const engine = this.#engine;
+      if (!engine || !this.#isServing) return;
+      this.#world.touch();
+      what(engine.nodes);
+    });
+  }
+
+  cancel(graceMs: number): void {
+    this.#ask(`cancel within ${graceMs} ms`, (life) => life.cancel(simJob, graceMs));
+  }
+
+  pause(isPaused: boolean): void {
+    const { job } = this;
+    if (!job || isFinal(job.state) || job.state === 'CancelRequested' || job.state === 'Finalizing') return;
+    this.#ask(isPaused ? 'pause' : 'go on', (life) => (isPaused ? life.pause(simJob) : life.resume(simJob, unchanged)));
+  }
+
+  reopen(scope: ReopenScope, settings: Partial<ReopenRequest>): void {
+    const request = { ...unchanged, errorThreshold: -1, ...settings };
+    this.#ask(`go on with ${scope}`, (life) =>
+      scope === 'failed' ? life.retry(simJob, request) : life.resume(simJob, request),
+    );
+  }
+
+  prune(): void {
+    const query = { names: [simJob], olderThanMs: null, states: null, isDryRun: false, withOutput: false };
+    this.#ask('prune', (life) => life.prune(query));
+  }
+
+  /** A refusal is an answer; what is asked of a process that is killed is asked again by whoever needs it. */
+  #ask(what: string, how: (life: JobLife) => Promise<unknown>): void {
+    this.#process.later(0, () => {
+      const life = this.#jobLife;
+      if (!life || !this.#isServing) return;
+      this.#world.say(`asked to ${what}`);
+      this.#world.touch();
+      how(life).catch((error: unknown) => {
+        if (!(error instanceof BatchError)) this.#fatalDefect(error);
+      });
+    });
+  }
+
+  #fatalDefect(error: unknown): void {
+    this.#options.invariants.fault(`a request: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+}
+
+type DiskWatchOnRoom = ConstructorParameters<typeof DiskWatch>[0]['onRoom'];
+
+function never(): never {
+  throw new Error('no artifact is asked for here');
+}

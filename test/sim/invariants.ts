@@ -1,0 +1,349 @@
+/**
+ * What must hold at every step of a simulated coordinator, and from one of its processes to the next, whatever its disk
+ * has kept: nothing that was promised is taken back, and a replay gives what was lived through.
+ */
+import type { Command } from '../../coordinator/core/commands.ts';
+import { formatToken, type Token } from '../../common/core/token.ts';
+import type { NodeName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
+import { noBatch } from '../../coordinator/core/batch-table.ts';
+import type { Event, EventOf } from '../../coordinator/core/events.ts';
+import { evolve } from '../../coordinator/core/evolve.ts';
+import { partialOutputName } from '../../coordinator/core/generation.ts';
+import { isGranting } from '../../coordinator/core/granting.ts';
+import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
+import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { isStaged, stagedIn } from '../../coordinator/core/staging-window.ts';
+import type { Engine, EngineViews } from '../../coordinator/engine.ts';
+import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
+import { Watermarks } from '../../coordinator/views/watermarks.ts';
+import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
+import type { SimDisk } from './disk.ts';
+import type { World } from './world.ts';
+
+/** A node as it is, whatever the coordinator believes. */
+export interface Holder {
+  readonly name: NodeName;
+  isScoring(token: Token): boolean;
+}
+
+export interface InvariantsOptions {
+  readonly world: World;
+  readonly disk: SimDisk;
+  readonly job: Job['name'];
+  readonly outputDir: string;
+  readonly outputFileName: string;
+  readonly stagingBytesMax: number;
+  readonly nodes: () => readonly Holder[];
+}
+
+/** A result of which somebody was told that it is committed. */
+interface Promised {
+  readonly batch: number;
+  readonly token: string;
+}
+
+/** More of the same says nothing new. */
+const faultsMax = 20;
+/** Clocks go at most 2 % too fast. */
+const graceMs = limits.restartGraceMs * 0.97;
+
+export class Invariants {
+  readonly faults: string[] = [];
+  /** Events of each kind that have become durable. */
+  readonly counts = new Map<Event['kind'], number>();
+  /** Mini-batches that had a second attempt beside the first. */
+  twins = 0;
+  /** Grants while the window of staged results was full. */
+  heldBack = 0;
+  /** Snapshots that a start was loaded from. */
+  snapshotsLoaded = 0;
+  /** Ends of the job that are durable. */
+  lives = 0;
+  isPruned = false;
+  readonly #options: InvariantsOptions;
+  #ledger: Ledger | null = null;
+  /** The ledger as it was opened last, and what was appended since. */
+  #base: Buffer | null = null;
+  #baseSequence = 0;
+  #appended: Event[] = [];
+  /** Up to here the journal has told that it is on the disk. */
+  #synced = 0;
+  #promised: Promised[] = [];
+  #watermarks: Watermarks | null = null;
+  #final = { generation: 1, bytes: Buffer.alloc(0), length: 0 };
+  #awaited = new Set<NodeName>();
+  #openedAt = 0;
+  /** Mini-batches that were committed once, even if that was taken back. */
+  readonly #committed = new Set<number>();
+
+  constructor(options: InvariantsOptions) {
+    this.#options = options;
+  }
+
+  fault(text: string): void {
+    if (this.faults.length < faultsMax && !this.faults.includes(text)) this.faults.push(text);
+  }
+
+  /** A process has replayed its journal and done nothing else. */
+  opened(engine: Engine<EngineViews>): void {
+    const { loop, journal, nodes } = engine;
+    const { ledger } = loop;
+    this.#ledger = ledger;
+    const sequence = journal.syncedSequence;
+    if (journal.recovery.snapshot > 0) this.snapshotsLoaded += 1;
+    this.#checkRecovered(ledger, sequence);
+    this.#base = bytesOf(ledger);
+    this.#baseSequence = sequence;
+    this.#appended = [];
+    this.#synced = sequence;
+    this.#checkPromised(ledger);
+    this.#watermarks = new Watermarks(ledger);
+    this.#awaited = new Set(ledger.known);
+    this.#openedAt = this.#options.world.now;
+    const job = ledger.jobs.get(this.#options.job);
+    this.lives = job ? job.reopenings + (job.isSealed ? 1 : 0) : this.lives;
+    this.isPruned = !job && this.#hasBeen;
+    this.#hasBeen ||= job !== undefined;
+
+    const { append } = journal;
+    journal.append = (record) => {
+      this.#appended.push(record as Event);
+      return append.call(journal, record);
+    };
+    const { handle, synced } = loop;
+    loop.handle = (command: Command) => {
+      handle.call(loop, command);
+      this.#checkStaged();
+    };
+    loop.synced = (upTo) => {
+      this.#synced = upTo;
+      synced.call(loop, upTo);
+    };
+    const { grant, adopt, tell, receive } = nodes;
+    nodes.grant = (effect) => {
+      this.#checkGrant(effect.token);
+      grant.call(nodes, effect);
+    };
+    nodes.adopt = (effect) => {
+      this.#checkHolders(effect.token);
+      adopt.call(nodes, effect);
+    };
+    nodes.tell = (node, part) => {
+      if (part.recalled) this.#checkGranting('recalled');
+      tell.call(nodes, node, part);
+    };
+    nodes.receive = (link, message, inline) => {
+      if (message.hello) this.#awaited.delete(link.node);
+      receive.call(nodes, link, message, inline);
+    };
+  }
+
+  /** Whether there has been a job. */
+  #hasBeen = false;
+
+  /** Its files are what the ledger says. */
+  restored(): void {
+    this.#checkFinal();
+  }
+
+  publish(event: Event): void {
+    this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
+    this.#options.world.note(event.kind);
+    this.#watermarks?.publish(event);
+    switch (event.kind) {
+      case 'Committed':
+        this.#committed.add(event.batch);
+        this.#promised.push({ batch: event.batch, token: formatToken(event.token) });
+        break;
+      case 'LeaseReleased':
+        this.#checkRelease(event);
+        break;
+      case 'JobSubmitted':
+        this.#hasBeen = true;
+        break;
+      case 'JobSealed':
+        this.lives += 1;
+        break;
+      case 'JobPruned':
+        this.isPruned = true;
+        this.#promised = [];
+        return;
+    }
+    this.#follow();
+  }
+
+  /** The process is about to be killed. */
+  dies(): void {
+    const ledger = this.#ledger;
+    if (!ledger) return;
+    this.checkReplay();
+    // What was taken back while it ran (results with other columns, a job that is scored again) is no promise any more.
+    this.#promised = this.#promised.filter((one) => isKept(ledger.jobs.get(this.#options.job), one));
+    this.#ledger = null;
+  }
+
+  /** The journal, with what is not synced yet, gives the ledger that this process has. */
+  checkReplay(): void {
+    const ledger = this.#ledger;
+    if (!ledger) return;
+    const replayed = this.#replayed(this.#appended.length);
+    const withCursor = isQuiet(ledger);
+    const text = (one: Ledger): string => JSON.stringify(ledgerDigest(one, { withCursor }));
+    const [a, b] = [text(ledger), text(replayed)];
+    if (a !== b) this.fault(`a replay gives ${difference(b, a)}`);
+  }
+
+  /** Also when a job has ended. */
+  checkFinal(): void {
+    this.#checkFinal();
+  }
+
+  #replayed(events: number): Ledger {
+    const ledger = newLedger({ heartbeatMs: null, stagingBytesMax: this.#options.stagingBytesMax });
+    if (this.#base) restoreImage(ledger, decodeImage(Buffer.from(this.#base)));
+    for (const event of this.#appended.slice(0, events)) evolve(ledger, event);
+    return ledger;
+  }
+
+  /** A start has all that was synced, nothing that was not appended, and the ledger that these records give. */
+  #checkRecovered(ledger: Ledger, sequence: number): void {
+    if (this.#base === null) return;
+    if (sequence < this.#synced) this.fault(`${this.#synced} records were on the disk, a start found ${sequence}`);
+    const events = sequence - this.#baseSequence;
+    if (events < 0 || events > this.#appended.length) {
+      this.fault(`a start found ${sequence} records, there were ${this.#baseSequence + this.#appended.length}`);
+      return;
+    }
+    const [found, wanted] = [bytesOf(ledger), bytesOf(this.#replayed(events))];
+    if (!found.equals(wanted))
+      this.fault(`a start gives ${difference(found.toString('latin1'), wanted.toString('latin1'))}`);
+  }
+
+  #checkPromised(ledger: Ledger): void {
+    const job = ledger.jobs.get(this.#options.job);
+    if (!job && this.isPruned) return;
+    for (const one of this.#promised) {
+      if (!isKept(job, one)) this.fault(`mini-batch ${one.batch} was told to be committed under ${one.token} and is lost`);
+    }
+  }
+
+  /** Bytes before the watermark are final: it never goes back, and what lies before it never changes. */
+  #follow(): void {
+    const job = this.#job;
+    if (!job || !this.#watermarks) return;
+    if (job.generation !== this.#final.generation) {
+      this.#final = { generation: job.generation, bytes: Buffer.alloc(0), length: 0 };
+    }
+    const mark = this.#watermarks.of(job);
+    const { length } = this.#final;
+    if (mark === length) return;
+    if (mark < length) return this.fault(`the watermark goes back from ${length} to ${mark}`);
+    const content = this.#output(job);
+    if (!content || content.length < mark) {
+      return this.fault(`bytes up to ${mark} are told to be final, ${content?.length ?? 'no'} are there`);
+    }
+    if (this.#final.bytes.length < mark) {
+      const grown = Buffer.alloc(2 * mark);
+      this.#final.bytes.copy(grown);
+      this.#final.bytes = grown;
+    }
+    content.copy(this.#final.bytes, length, length, mark);
+    this.#final.length = mark;
+  }
+
+  #checkFinal(): void {
+    const job = this.#job;
+    const { generation, bytes, length } = this.#final;
+    if (!job || job.generation !== generation || length === 0) return;
+    const mark = this.#watermarks?.of(job) ?? 0;
+    if (mark < length) this.fault(`bytes up to ${length} were told to be final, after a restart ${mark}`);
+    const content = this.#output(job);
+    if (!content || !content.subarray(0, length).equals(bytes.subarray(0, length)))
+      this.fault(`of ${length} bytes that were told to be final some are others now`);
+  }
+
+  /** Until it is sealed the output has another name. */
+  #output(job: Job): Buffer | null {
+    const { disk, outputDir, outputFileName } = this.#options;
+    const partial = disk.content(`${outputDir}/${partialOutputName(outputFileName, job.generation)}`);
+    return partial ?? disk.content(`${outputDir}/${outputFileName}`);
+  }
+
+  get #job(): Job | undefined {
+    return this.#ledger?.jobs.get(this.#options.job);
+  }
+
+  #checkGrant(token: Token): void {
+    this.#checkGranting('granted');
+    if (this.#awaited.size > 0 && this.#options.world.now < this.#openedAt + graceMs) {
+      this.fault(`a lease was granted before ${[...this.#awaited].join(', ')} came back`);
+    }
+    this.#checkHolders(token);
+    this.#checkWindow(token);
+  }
+
+  /** A started lease ends by its own result or failure, or because its twin is committed. */
+  #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
+    const isScoring = this.#options.nodes().some((one) => one.name === node && one.isScoring(token));
+    if (isRevoked && isScoring && !this.#committed.has(batch) && !this.#job?.sick.has(node))
+      this.fault(`${node} is at mini-batch ${batch} and loses it`);
+  }
+
+  /** Beyond the window, only what staged results wait for: the head of the order, or what comes before one of them. */
+  #checkWindow(token: Token): void {
+    const [job, ledger] = [this.#job, this.#ledger];
+    const lease = ledger?.leases.get(token.counter);
+    if (!job || !ledger || !lease || ledger.stagedBytes < this.#options.stagingBytesMax) return;
+    this.heldBack += 1;
+    let isAwaited = lease.batch === job.cursor;
+    for (let batch = job.batches.next(lease.batch); batch !== noBatch && !isAwaited; batch = job.batches.next(batch)) {
+      isAwaited = job.batches.state(batch) === 'committed' && isStaged(job, job.batches.place(batch).segment);
+    }
+    if (!isAwaited) this.fault(`mini-batch ${lease.batch} was granted beyond the window`);
+  }
+
+  /** What is counted as staged is what is staged. */
+  #checkStaged(): void {
+    const [job, ledger] = [this.#job, this.#ledger];
+    if (!job || !ledger) return;
+    const { bytes, to } = stagedIn(job);
+    if (ledger.stagedBytes === bytes && job.stagedBytes === bytes && job.stagedTo === to) return;
+    const counted = [ledger.stagedBytes, job.stagedBytes, job.stagedTo].join(', ');
+    this.fault(`bytes and end of what is staged: ${counted} instead of ${bytes}, ${bytes}, ${to}`);
+  }
+
+  /** Nothing of a job that is paused, comes to its end or has no place for results. */
+  #checkGranting(what: string): void {
+    const [job, ledger] = [this.#job, this.#ledger];
+    if (!job || !ledger || isGranting(ledger, job)) return;
+    this.fault(`a lease of ${job.isPaused ? 'a paused job' : `a job that is ${job.state}`} was ${what}`);
+  }
+
+  /** At most two attempts at one mini-batch, on different nodes. */
+  #checkHolders(token: Token): void {
+    const ledger = this.#ledger;
+    const lease = ledger?.leases.get(token.counter);
+    const holders = (lease && this.#job?.holders.get(lease.batch)) ?? [];
+    const nodes = new Set(holders.map((counter) => ledger?.leases.get(counter)?.node));
+    if (holders.length > 1) this.twins += 1;
+    if (holders.length > 2 || nodes.size < holders.length)
+      this.fault(`mini-batch ${lease?.batch} has ${holders.length} attempts on ${[...nodes].join(' and ')}`);
+  }
+}
+
+function isKept(job: Job | undefined, { batch, token }: Promised): boolean {
+  return job !== undefined && batch < job.batches.count && formatToken(job.batches.token(batch)) === token;
+}
+
+/** As a snapshot has them. */
+function bytesOf(ledger: Ledger): Buffer {
+  return Buffer.concat([...encodeImage(imageOf(ledger))]);
+}
+
+function difference(found: string, wanted: string): string {
+  let at = 0;
+  while (found[at] === wanted[at]) at += 1;
+  const part = (text: string): string => text.slice(Math.max(0, at - 60), at + 60);
+  return `${part(found)} instead of ${part(wanted)}`;
+}

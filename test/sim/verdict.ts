@@ -1,0 +1,152 @@
+/** The verdict on one end of a simulated job, from what lies on the disk: its output as a user reads it, and the certificate. */
+import { noBatch } from '../../coordinator/core/batch-table.ts';
+import { partialOutputName } from '../../coordinator/core/generation.ts';
+import type { Job } from '../../coordinator/core/ledger.ts';
+import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
+import type { SimDisk } from './disk.ts';
+import type { Expected } from './expected.ts';
+import { customDataOf, customPathOf, fileOfRow, prologue, rowOf, type SimInput } from './sim-input.ts';
+import { stillDisk } from './still-disk.ts';
+
+export interface JudgeOptions {
+  readonly disk: SimDisk;
+  readonly outputDir: string;
+  readonly stateDir: string;
+  readonly job: Job;
+  readonly input: SimInput;
+  readonly expected: Expected;
+  /** Somebody asked for it, in this life or one before. */
+  readonly mayBeCanceled: boolean;
+}
+
+export interface Verdict {
+  readonly faults: readonly string[];
+  /** Rows of the output that were looked at. */
+  readonly rows: number;
+}
+
+/** What is wrong: rows lost, doubled, out of place or changed, files without a verdict, sums that do not add up. */
+export async function judge(options: JudgeOptions): Promise<Verdict> {
+  const { job, expected, mayBeCanceled } = options;
+  const faults: string[] = [];
+  const isAsExpected = job.state === expected.state || (mayBeCanceled && job.state === 'Canceled');
+  if (!isAsExpected) faults.push(`the job ended as ${job.state}, not ${expected.state}: ${job.error?.message}`);
+  const isComplete = job.state === 'Completed';
+  // An output that is complete stays when the next generation does not come to be.
+  const isOlder = !isComplete && job.sealedGeneration > 0;
+  const rows = judgeRows(options, isOlder, faults);
+  if (!isOlder) judgeCustom(options, faults);
+  if (isComplete) judgeCompleted(job, expected, faults);
+  judgeFolder(options, faults);
+  const report = await verifyOutput({
+    ...{ dir: options.outputDir, inputPath: null, key: null, fileSystem: stillDisk(options.disk) },
+  });
+  if (!report.is_valid) {
+    const findings = report.findings.slice(0, 3).map((finding) => `${finding.code} ${finding.message}`);
+    faults.push(`the certificate does not hold: ${findings.join('; ')}`);
+  }
+  const wanted = isOlder ? 'Completed' : job.state;
+  if (report.verdict !== wanted) faults.push(`the certificate says ${report.verdict} of a job that is ${wanted}`);
+  return { faults, rows };
+}
+
+/** Rows of all files, or, of a job that was broken off, of the first ones without a gap. */
+function judgeRows({ disk, outputDir, job, input, expected }: JudgeOptions, isOlder: boolean, faults: string[]): number {
+  const { outputFileName } = job.deployment.settings;
+  const isComplete = job.state === 'Completed';
+  const name = isComplete || isOlder ? outputFileName : partialOutputName(outputFileName, job.generation);
+  const content = disk.content(`${outputDir}/${name}`);
+  if (content === null) {
+    faults.push(`${name} is not there`);
+    return 0;
+  }
+  if (!isOlder && content.length !== job.outputCommitted) {
+    faults.push(`${name} has ${content.length} bytes, ${job.outputCommitted} are committed`);
+  }
+  const text = content.toString('latin1');
+  const body = text.startsWith(prologue) ? text.slice(prologue.length) : text;
+  if (body === text && text !== '') faults.push('the header is not at the start');
+  const lines = body === '' ? [] : body.replace(/\n$/, '').split('\n');
+  const files = lines.map((line) => fileOfRow(line) ?? -1);
+  const isWhole = (file: number, at: number): boolean =>
+    file >= 0 && `${lines[at]}\n` === rowOf(file, input.rowsBytes(file)).toString('latin1');
+  const broken = files.findIndex((file, at) => !isWhole(file, at));
+  if (broken >= 0) faults.push(`line ${broken + 1} is not a row: ${lines[broken]?.slice(0, 60)}`);
+  // Of the generation before, the rows are those that its own verdict found right.
+  if (isOlder) return files.length;
+  if (isComplete || job.reopenings === 0) {
+    const wanted = isComplete ? expected.scored : expected.scored.slice(0, files.length);
+    if (files.join(',') !== wanted.join(',')) faults.push(`rows of files ${files.join(',')} instead of ${wanted.join(',')}`);
+  } else judgeFirstRows(job, files, faults);
+  return files.length;
+}
+
+/** Of a job that went on and was broken off again: nothing twice, and only files without a verdict or given up are missing. */
+function judgeFirstRows(job: Job, got: readonly number[], faults: string[]): void {
+  const has = new Set(got);
+  if (!got.every((file, index) => index === 0 || file > (got[index - 1] as number))) {
+    faults.push(`rows of files ${got.join(',')} are out of order`);
+  }
+  const failed = new Set(failedFiles(job));
+  const last = got.at(-1) ?? -1;
+  const missing = Array.from({ length: last }, (_, file) => file).filter((file) => !has.has(file) && !failed.has(file));
+  if (missing.length > 0) faults.push(`rows of files ${missing.join(',')} are missing before ${last}`);
+}
+
+function failedFiles(job: Job): readonly number[] {
+  const all = job.failures.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at));
+  return all.sort((a, b) => a - b);
+}
+
+/** What user code wrote for the files of every committed mini-batch, and for no other. */
+function judgeCustom({ disk, outputDir, job, input }: JudgeOptions, faults: string[]): void {
+  const unstaged = new Set(
+    job.failures.filter(({ failure }) => failure.code === 'INPUT_UNREADABLE').map(({ first }) => first),
+  );
+  const wanted = new Set<string>();
+  for (let batch = job.batches.head; batch !== noBatch; batch = job.batches.next(batch)) {
+    if (job.batches.state(batch) !== 'committed') continue;
+    const first = job.batches.first(batch);
+    for (let file = first; file < first + job.batches.files(batch); file += 1) {
+      const bytes = input.customBytes(file);
+      if (bytes === 0 || unstaged.has(file)) continue;
+      const path = `${outputDir}/${customPathOf(file)}`;
+      wanted.add(path);
+      const content = disk.content(path);
+      if (!content?.equals(customDataOf(file, bytes))) faults.push(`${path} is ${content ? 'changed' : 'missing'}`);
+    }
+  }
+  for (const path of disk.paths()) {
+    if (path.startsWith(`${outputDir}/custom/`) && !wanted.has(path)) faults.push(`${path} should not be there`);
+  }
+}
+
+function judgeCompleted(job: Job, { scored, quarantined }: Expected, faults: string[]): void {
+  const equal = (what: string, found: unknown, wanted: unknown): void => {
+    if (String(found) !== String(wanted)) faults.push(`${what}: ${String(found)} instead of ${String(wanted)}`);
+  };
+  equal('quarantined', failedFiles(job), quarantined);
+  equal('failed files', job.failedFiles, quarantined.length);
+  equal('scored files', job.scoredFiles, scored.length);
+  equal('rows', job.rows, scored.length);
+  equal('rows by file', [...job.fileRows].filter((rows) => rows === 1).length, scored.length);
+  const ofCustom = new Set([...job.custom.values()].map(({ segment }) => segment)).size;
+  equal('custom files that are kept', job.custom.size > 0, job.isStagingKept);
+  equal('staging segments that the ledger knows', job.segments.size, ofCustom);
+  equal('results on their way', job.placing.size, 0);
+  equal('mini-batches that are open', job.open, 0);
+  equal('cursor', job.cursor, noBatch);
+}
+
+/** Nothing lies about, and `_SUCCESS` stands beside a complete output alone. */
+function judgeFolder({ disk, outputDir, stateDir, job }: JudgeOptions, faults: string[]): void {
+  const isComplete = job.sealedGeneration > 0;
+  const hasSuccess = disk.content(`${outputDir}/_SUCCESS`) !== null;
+  if (hasSuccess !== isComplete) faults.push(`_SUCCESS is ${hasSuccess ? '' : 'not '}there, the output is ${isComplete ? '' : 'not '}complete`);
+  const stray = disk.paths().filter((path) => path.startsWith(`${outputDir}/`) && /\.tmp$|_custom\.partial/.test(path));
+  if (stray.length > 0) faults.push(`left behind: ${stray.join(', ')}`);
+  const staging = `${stateDir}/jobs/${job.name}/staging/`;
+  const segments = disk.paths().filter((path) => path.startsWith(staging));
+  if (segments.length > 0 && !job.isStagingKept) faults.push(`staging is left: ${segments.join(', ')}`);
+}
+
