@@ -66,6 +66,8 @@ async function place(path: string, fileSystem: FileSystem, self: ProcessIdentity
   const file = await fileSystem.open(own, 'replace');
   try {
     await file.write([Buffer.from(textOf(self))], 0);
+    // A name may outlive a power cut without its bytes, and nobody could tell whose lock that was.
+    await file.datasync();
   } finally {
     await file.close();
   }

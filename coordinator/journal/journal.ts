@@ -5,7 +5,7 @@
  * States: open → (stalled ⇄ open) → closed, or → dead after a failure that leaves the disk's content unknown.
  */
 import { join } from 'node:path';
-import type { BatchError, Failure } from '../../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { delay, type Delay } from '../../common/io/delay.ts';
@@ -156,7 +156,7 @@ export class Journal {
       return journal;
     } catch (error) {
       await lock.close();
-      throw error;
+      throw errnoOf(error) === '' || error instanceof BatchError ? error : journalFailure(journalDir, error);
     }
   }
 

@@ -171,7 +171,7 @@ async function replaySegment(
   if (header === null) {
     // No frame is written before the header is on the disk.
     if (!isLast || sizeBytes > segmentHeaderBytes) throw corrupt(path, 0, 'the header is not one');
-    return { goodBytes: 0, sizeBytes, state: before, isHeaderTorn: true };
+    return { goodBytes: 0, groupOffset: 0, sizeBytes, state: before, isHeaderTorn: true };
   }
   if (header.firstSequence !== before.sequence + 1 || header.chainStart !== before.chain) {
     throw corrupt(path, 0, `it begins at record ${header.firstSequence}, wanted is ${before.sequence + 1}`);
@@ -199,7 +199,8 @@ async function finish(
   const { segments } = start;
   if (!end.isHeaderTorn) {
     if (end.sizeBytes > end.goodBytes) await segment.file.truncate(end.goodBytes);
-    // Also when nothing is cut: what a killed process wrote may be readable and still not be on the disk.
+    await writeAgain(segment.file, 0, segmentHeaderBytes);
+    await writeAgain(segment.file, end.groupOffset, end.goodBytes);
     await segment.file.datasync();
     return {
       state: end.state,
@@ -214,6 +215,17 @@ async function finish(
   const isFirst = start.numbers.length === 1;
   const current = isFirst ? null : await reopen(options, segment.number - 1);
   return { state: before, current, segments: segments.slice(0, -1) };
+}
+
+/**
+ * What a process wrote before it was killed, or before a sync failed, may be readable and still not be on the disk, and after
+ * a failed sync no later one would bring it there: the system has dropped it. Written once more, it is the next sync's business.
+ * Header and last group are all that can be meant, since a process syncs one group before it writes the next.
+ */
+async function writeAgain(file: OpenFile, from: number, to: number): Promise<void> {
+  const bytes = Buffer.allocUnsafe(to - from);
+  const found = await file.read(bytes, from);
+  if (found > 0) await file.write([bytes.subarray(0, found)], from);
 }
 
 async function reopen(options: ReplayOptions, number: number): Promise<CurrentSegment> {

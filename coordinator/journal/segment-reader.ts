@@ -17,6 +17,8 @@ const readBytes = 1_048_576;
 export interface SegmentEnd {
   /** Offset behind the last good frame. */
   readonly goodBytes: number;
+  /** Offset of the last group, as far as it is good; behind the header when there is none. */
+  readonly groupOffset: number;
   /** Of the file; more than `goodBytes` when what follows is no frame. */
   readonly sizeBytes: number;
   readonly state: ChainState;
@@ -33,6 +35,7 @@ export async function readSegment(
   const sizeBytes = await file.sizeBytes();
   let state = start;
   let offset = segmentHeaderBytes;
+  let groupOffset = segmentHeaderBytes;
   let wanted = readBytes;
   for (;;) {
     const bytes = await readAt(file, offset, Math.min(wanted, sizeBytes - offset));
@@ -41,12 +44,13 @@ export async function readSegment(
     for (; take.kind === 'frame'; take = takeFrame(bytes, at, state)) {
       const header = decodeFrameHeader(bytes, at);
       onFrame(JSON.parse(bytes.toString('utf8', at + frameHeaderBytes, take.end)), header.sequence, header.epoch);
+      if (header.startsGroup) groupOffset = offset + at;
       state = { sequence: header.sequence, epoch: header.epoch, chain: header.crc };
       at = take.end;
     }
     offset += at;
     if (take.kind === 'bad' || offset + (bytes.length - at) >= sizeBytes)
-      return { goodBytes: offset, sizeBytes, state };
+      return { goodBytes: offset, groupOffset, sizeBytes, state };
     wanted = at === 0 ? bytes.length * 2 : readBytes;
   }
 }

@@ -9,6 +9,7 @@ import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Clock } from '../../common/io/clock.ts';
 import type { Delay } from '../../common/io/delay.ts';
+import { errnoOf } from '../../common/io/errno.ts';
 import type { Log } from '../../common/io/log.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { ReopenRequest } from '../../coordinator/api/backend.ts';
@@ -130,12 +131,14 @@ export class CoordinatorProcess implements CoordinatorPort {
     };
     const delay: Delay = (ms, signal) =>
       new Promise((resolve) => {
-        signal.addEventListener('abort', () => resolve(), { once: true });
         if (signal.aborted) return resolve();
-        this.#process.later(ms, () => {
+        const done = (): void => {
+          signal.removeEventListener('abort', done);
           this.#world.touch();
           resolve();
-        });
+        };
+        signal.addEventListener('abort', done);
+        this.#process.later(ms, done);
       });
     const identity = {
       self: { pid: life, hostname: 'sim', bootId: '', startTicks: String(life) },
@@ -175,7 +178,13 @@ export class CoordinatorProcess implements CoordinatorPort {
     await jobLife.removeOrphans();
     await engine.begin();
     invariants.restored();
-    if (!this.job && !invariants.isPruned) await this.#submit(engine, outside, clock);
+    while (!this.job && !invariants.isPruned) {
+      // A refusal is an answer, and whoever was refused asks again.
+      await this.#submit(engine, outside, clock).catch((error: unknown) => {
+        if (!(error instanceof BatchError) && errnoOf(error) === '') throw error;
+      });
+      if (!this.job) await delay(1_000, work.stopped);
+    }
     if (life !== this.#life) return;
     this.#isServing = true;
     this.#world.say(`coordinator serves, epoch ${loop.ledger.epoch}`);
@@ -222,7 +231,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (life !== this.#life) return;
     if (!(error instanceof BatchError)) throw error;
     this.refusals.push(error);
-    this.#world.say(`coordinator ends: ${error.code}`);
+    this.#world.say(`coordinator ends: ${error.code} ${error.message}`);
     const downMs = this.#world.random.between(100, 5_000);
     // What it still does on its way out is nobody's.
     this.#world.after(0, () => life === this.#life && this.crash({ isPower: false, downMs }));
@@ -347,7 +356,9 @@ export class CoordinatorProcess implements CoordinatorPort {
   }
 
   #fatalDefect(error: unknown): void {
-    this.#options.invariants.fault(`a request: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    this.#options.invariants.fault(
+      `a request: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
   }
 }
 

@@ -59,7 +59,14 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
   ],
   [1, fc.record({ atMs, kind: fc.constant('fill-disk' as const), ms: fc.constantFrom(50, 2_000, 20_000) })],
   [1, fc.record({ atMs, kind: fc.constant('sync-error' as const) })],
-  [1, fc.record({ atMs, kind: fc.constant('clock-jump' as const), ms: fc.constantFrom(-3_600_000, -5_000, 5_000, 86_400_000) })],
+  [
+    1,
+    fc.record({
+      atMs,
+      kind: fc.constant('clock-jump' as const),
+      ms: fc.constantFrom(-3_600_000, -5_000, 5_000, 86_400_000),
+    }),
+  ],
   [3, fc.record({ atMs, kind: fc.constant('kill-node' as const), node, isHost: fc.boolean(), downMs })],
   [2, fc.record({ atMs, kind: fc.constant('freeze-node' as const), node, ms: fc.constantFrom(1_000, 20_000, 90_000) })],
   [1, fc.record({ atMs, kind: fc.constant('drain-node' as const), node })],
@@ -73,7 +80,15 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
       ms: fc.constantFrom(1_000, 8_000, 25_000, 60_000),
     }),
   ],
-  [2, fc.record({ atMs, kind: fc.constant('half-open' as const), node, side: fc.constantFrom('node' as const, 'coordinator' as const) })],
+  [
+    2,
+    fc.record({
+      atMs,
+      kind: fc.constant('half-open' as const),
+      node,
+      side: fc.constantFrom('node' as const, 'coordinator' as const),
+    }),
+  ],
   [
     1,
     fc.record({
@@ -105,7 +120,8 @@ export function schedule(faults: readonly Fault[], cluster: Cluster): void {
 }
 
 /** False when there was nothing that it could happen to. */
-function happen(fault: Fault, { coordinator, network, nodes, disk, ...cluster }: Cluster): boolean {
+function happen(fault: Fault, cluster: Cluster): boolean {
+  const { coordinator, network, nodes, disk } = cluster;
   const one = nodes[('node' in fault ? fault.node : 0) % nodes.length];
   if (!one) return false;
   switch (fault.kind) {

@@ -74,11 +74,18 @@ export class Invariants {
   #final = { generation: 1, bytes: Buffer.alloc(0), length: 0 };
   #awaited = new Set<NodeName>();
   #openedAt = 0;
+  /** Whether there has been a job. */
+  #hasBeen = false;
   /** Mini-batches that were committed once, even if that was taken back. */
   readonly #committed = new Set<number>();
 
   constructor(options: InvariantsOptions) {
     this.#options = options;
+  }
+
+  /** Nothing waits for the journal. */
+  get isDurable(): boolean {
+    return this.#synced >= this.#baseSequence + this.#appended.length;
   }
 
   fault(text: string): void {
@@ -139,9 +146,6 @@ export class Invariants {
     };
   }
 
-  /** Whether there has been a job. */
-  #hasBeen = false;
-
   /** Its files are what the ledger says. */
   restored(): void {
     this.#checkFinal();
@@ -151,24 +155,16 @@ export class Invariants {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     this.#options.world.note(event.kind);
     this.#watermarks?.publish(event);
-    switch (event.kind) {
-      case 'Committed':
-        this.#committed.add(event.batch);
-        this.#promised.push({ batch: event.batch, token: formatToken(event.token) });
-        break;
-      case 'LeaseReleased':
-        this.#checkRelease(event);
-        break;
-      case 'JobSubmitted':
-        this.#hasBeen = true;
-        break;
-      case 'JobSealed':
-        this.lives += 1;
-        break;
-      case 'JobPruned':
-        this.isPruned = true;
-        this.#promised = [];
-        return;
+    if (event.kind === 'Committed') {
+      this.#committed.add(event.batch);
+      this.#promised.push({ batch: event.batch, token: formatToken(event.token) });
+    } else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
+    else if (event.kind === 'JobSubmitted') this.#hasBeen = true;
+    else if (event.kind === 'JobSealed') this.lives += 1;
+    else if (event.kind === 'JobPruned') {
+      this.isPruned = true;
+      this.#promised = [];
+      return;
     }
     this.#follow();
   }
@@ -224,7 +220,8 @@ export class Invariants {
     const job = ledger.jobs.get(this.#options.job);
     if (!job && this.isPruned) return;
     for (const one of this.#promised) {
-      if (!isKept(job, one)) this.fault(`mini-batch ${one.batch} was told to be committed under ${one.token} and is lost`);
+      if (!isKept(job, one))
+        this.fault(`mini-batch ${one.batch} was told to be committed under ${one.token} and is lost`);
     }
   }
 

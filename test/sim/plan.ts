@@ -173,7 +173,10 @@ export const planArbitrary: fc.Arbitrary<Plan> = fc.record({
   nodes: fc.array(node, { minLength: 1, maxLength: 5, size: 'max' }),
   faults,
   wishes,
-  lives: fc.oneof({ weight: 1, arbitrary: fc.constant([]) }, { weight: 3, arbitrary: fc.array(life, { maxLength: 3 }) }),
+  lives: fc.oneof(
+    { weight: 1, arbitrary: fc.constant([]) },
+    { weight: 3, arbitrary: fc.array(life, { maxLength: 3 }) },
+  ),
   isPruned: fc.constantFrom(false, false, false, false, true),
 });
 

@@ -1,0 +1,325 @@
+/** A simulated cluster on which one job of a plan is played to its end, through all its lives, and the verdict on it. */
+
+import type { InputFile } from '../../common/core/input.ts';
+import type { Job } from '../../coordinator/core/ledger.ts';
+import type { ReopenScope } from '../../coordinator/core/life-events.ts';
+import type { Outside } from '../../coordinator/outside.ts';
+import { CoordinatorProcess, inputPath, joinToken, outputDir, simJob, stateDir } from './coordinator-process.ts';
+import { SimDisk } from './disk.ts';
+import { deploymentOf, expectedOf, inputOf, type MendableInput } from './expected.ts';
+import { schedule, type FaultKind } from './faults.ts';
+import { Invariants } from './invariants.ts';
+import { SimNetwork } from './network.ts';
+import { fileBytes, type LifePlan, type NodePlan, type Plan, type Wish } from './plan.ts';
+import { judge } from './verdict.ts';
+import { WorkerProcess } from './worker-process.ts';
+import { Random, World } from './world.ts';
+
+export interface Outcome {
+  /** What is wrong, empty when nothing is. */
+  readonly faults: readonly string[];
+  readonly trace: readonly string[];
+  /** The same for two runs that did the same at the same times. */
+  readonly fingerprint: string;
+  readonly virtualMs: number;
+  readonly state: Job['state'] | 'gone';
+  /** Ends of the job. */
+  readonly lives: number;
+  readonly rowsChecked: number;
+  readonly starts: number;
+  /** Faults that have happened, by kind: of the plan, of the network, of the disk. */
+  readonly counts: ReadonlyMap<string, number>;
+  /** Things that a good simulation meets, by kind. */
+  readonly met: ReadonlyMap<string, number>;
+}
+
+export interface PlayOptions {
+  /** Looks at the output of each life; a second run that is compared with the first needs no verdict. */
+  readonly isJudged: boolean;
+}
+
+const virtualMsMax = 6 * 3_600_000;
+/** By then the last fault is over, and what it left behind is cleared away. */
+const quietAtMs = 400_000;
+const askEveryMs = 1_000;
+const pageFiles = 64;
+const spoolBytesMax = 2_097_152;
+
+export class Cluster {
+  readonly world: World;
+  readonly disk: SimDisk;
+  readonly network: SimNetwork;
+  readonly coordinator: CoordinatorProcess;
+  readonly nodes: WorkerProcess[] = [];
+  readonly invariants: Invariants;
+  readonly counts = new Map<string, number>();
+  readonly input: MendableInput;
+  readonly #plan: Plan;
+  /** Made by the nodes. */
+  readonly #nodeFaults: string[] = [];
+  #fullUntil = 0;
+  #rowsChecked = 0;
+
+  constructor(plan: Plan) {
+    this.#plan = plan;
+    this.world = new World(plan.seed);
+    this.disk = new SimDisk(this.world, new Random(plan.seed ^ 0xd15c));
+    this.input = inputOf(plan);
+    const deployment = deploymentOf(plan);
+    const { world, disk } = this;
+    this.invariants = new Invariants({
+      ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
+      outputFileName: deployment.settings.outputFileName,
+      nodes: () => this.nodes,
+    });
+    this.coordinator = new CoordinatorProcess({
+      ...{ world, disk, plan, deployment, invariants: this.invariants },
+      outside: this.#outside(),
+      onDied: (isPower) => this.network.coordinatorDied(isPower),
+    });
+    this.network = new SimNetwork({ world, coordinator: this.coordinator });
+    for (const one of plan.nodes) this.#addNode(one, one.startsAtMs);
+  }
+
+  count(what: FaultKind | string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  }
+
+  #outside(): Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'> {
+    const { files } = this.#plan;
+    const fileOf = (file: number): InputFile => ({
+      path: `f${String(file).padStart(4, "0")}`,
+      sizeBytes: fileBytes,
+      identity: `${fileBytes}-${this.input.mendings(file)}`,
+    });
+    async function* pages(): AsyncGenerator<readonly InputFile[]> {
+      for (let first = 0; first < files; first += pageFiles) {
+        yield await Promise.resolve(
+          Array.from({ length: Math.min(pageFiles, files - first) }, (_, at) => fileOf(first + at)),
+        );
+      }
+    }
+    return {
+      inspectInput: () => Promise.resolve({ kind: 'folder', base: inputPath, name: '' }),
+      listInput: () => ({
+        skipped: { hidden: 0, special: 0, folders: 0, loops: 0 },
+        [Symbol.asyncIterator]: () => pages(),
+      }),
+      statFiles: (_base, paths) => Promise.resolve(paths.map((path) => fileOf(Number(path.slice(1))))),
+    };
+  }
+
+  #addNode({ slots, scoreMs: [least, more], slowMs, clock }: NodePlan, startsAtMs: number): void {
+    const { world, network, coordinator, input } = this;
+    const node = new WorkerProcess({
+      ...{ world, network, coordinator, input, faults: this.#nodeFaults },
+      plan: {
+        ...{ name: `node-${this.nodes.length}`, slots, slowMs, clock, joinToken, spoolBytesMax },
+        ...{ scoreMs: [least, least + more], sickness: null, isRemote: false },
+      },
+    });
+    this.nodes.push(node);
+    world.after(startsAtMs, () => node.start());
+  }
+
+  /** One more, like one that is there. */
+  joinNode(like: number): boolean {
+    const plan = this.#plan.nodes[like % this.#plan.nodes.length];
+    if (!plan || this.nodes.length >= 8) return false;
+    this.#addNode({ ...plan, slowMs: 0 }, 0);
+    return true;
+  }
+
+  killNode(node: WorkerProcess, isHost: boolean, downMs: number): boolean {
+    if (!node.isUp) return false;
+    node.kill(isHost);
+    this.world.after(downMs, () => node.start());
+    return true;
+  }
+
+  fillDisk(ms: number): boolean {
+    this.world.say(`the disk is full for ${ms} ms`);
+    this.#fullUntil = Math.max(this.#fullUntil, this.world.now + ms);
+    this.disk.fill();
+    this.world.after(ms, () => this.world.now >= this.#fullUntil && this.disk.drain());
+    return true;
+  }
+
+  async play({ isJudged }: PlayOptions): Promise<Outcome> {
+    const { world, coordinator, invariants } = this;
+    coordinator.start();
+    schedule(this.#plan.faults, this);
+    this.#wish(this.#plan.wishes);
+    const faults: string[] = [];
+    for (let life = 1; ; life += 1) {
+      const hasEnded = await world.play(world.now + virtualMsMax, () => invariants.lives >= life && this.#isSealed);
+      if (!hasEnded) {
+        faults.push(`${world.livelock ?? 'the job has not ended'}: ${this.#describe()}`);
+        break;
+      }
+      invariants.checkReplay();
+      if (isJudged) faults.push(...(await this.#judge()));
+      const next = this.#plan.lives[life - 1];
+      if (faults.length > 0 || this.#isFaulty || !next || !this.#goOn(life, next)) break;
+    }
+    if (faults.length === 0 && !this.#isFaulty) faults.push(...(await this.#judgeSilence()));
+    if (faults.length === 0 && !this.#isFaulty && this.#plan.isPruned) faults.push(...(await this.#judgePrune()));
+    return this.#outcome([...faults, ...invariants.faults, ...this.#nodeFaults]);
+  }
+
+  get #isFaulty(): boolean {
+    return this.invariants.faults.length > 0 || this.#nodeFaults.length > 0;
+  }
+
+  get #isSealed(): boolean {
+    return this.coordinator.isUp && this.coordinator.job?.isSealed === true;
+  }
+
+  async #judge(): Promise<readonly string[]> {
+    const job = this.coordinator.job as Job;
+    this.invariants.checkFinal();
+    const { settings, files } = this.#plan;
+    const expected = expectedOf(files, this.input, settings, job.deployment.settings.errorThreshold);
+    const { disk, input } = this;
+    const mayFail = this.#plan.faults.some(({ kind }) => kind === 'sync-error');
+    const { mayBeCanceled } = this;
+    const verdict = await judge({ disk, outputDir, job, input, expected, mayBeCanceled, mayFail });
+    this.#rowsChecked += verdict.rows;
+    return verdict.faults;
+  }
+
+  get mayBeCanceled(): boolean {
+    const { wishes, lives } = this.#plan;
+    return [...wishes, ...lives.flatMap((life) => life.wishes)].some(({ what }) => what === 'cancel');
+  }
+
+  #wish(wishes: readonly Wish[]): void {
+    const { world, coordinator } = this;
+    for (const { atMs, what, graceMs } of wishes) {
+      world.after(atMs, () => {
+        if (what === 'cancel') return coordinator.cancel(graceMs);
+        coordinator.pause(what === 'pause');
+        // Asked for again and again, since a crash or a stop may lose it.
+        for (let later = 1; later < 8; later += 1) world.after(later * 15_000, () => coordinator.pause(false));
+      });
+    }
+  }
+
+  /** Reopens the job where it can be; false when it stays as it is. */
+  #goOn(life: number, plan: LifePlan): boolean {
+    const job = this.coordinator.job as Job;
+    if (job.state === 'Completed' && job.failedFiles === 0) return false;
+    const scope: ReopenScope = job.state === 'Completed' || plan.prefersFailed ? 'failed' : 'rest';
+    const random = new Random(this.#plan.seed ^ life);
+    for (const { first, count, failure } of job.failures) {
+      // What was committed without this file is scored again only when the failed files are asked for.
+      const isCommitted = failure.code === 'INPUT_UNREADABLE' || failure.code === 'INPUT_DECODE_FAILED';
+      if (scope === 'rest' && isCommitted) continue;
+      for (let file = first; file < first + count; file += 1) {
+        if (random.between(1, 10) <= plan.mended) this.input.mend(file);
+      }
+    }
+    const isCut = plan.miniBatchSize !== null && job.deployment.settings.isolation === 'file';
+    const settings = isCut ? { miniBatchSize: plan.miniBatchSize } : {};
+    const { invariants, world, coordinator } = this;
+    // Asked until it has come to be: a crash may take the answer with it.
+    const ask = (): void => {
+      const { job: now } = coordinator;
+      if (invariants.lives > life || (now && now.reopenings >= life && coordinator.isUp && this.#isDurable)) return;
+      if (now?.isSealed === true && now.reopenings === life - 1) coordinator.reopen(scope, settings);
+      world.after(askEveryMs, ask);
+    };
+    ask();
+    this.#wish(plan.wishes);
+    return true;
+  }
+
+  /** Nothing of the ledger is in memory alone. */
+  get #isDurable(): boolean {
+    return this.invariants.isDurable;
+  }
+
+  /** When the faults have ended too, nobody holds anything of the job any more. */
+  async #judgeSilence(): Promise<readonly string[]> {
+    const { world, nodes, coordinator } = this;
+    await world.play(Math.max(quietAtMs, world.now + quietAtMs / 4), () => false);
+    if (world.livelock !== null) return [world.livelock];
+    const faults = nodes
+      .filter((node) => node.held > 0)
+      .map((node) => `${node.name} holds ${node.held} leases at the end`);
+    const leases = coordinator.ledger?.leases.size ?? 0;
+    if (leases > 0) faults.push(`${leases} leases are left in the ledger`);
+    if (!nodes.every((node) => node.isUp)) faults.push('a node has not come back');
+    if (!coordinator.isUp) faults.push('the coordinator has not come back');
+    const staging = `${stateDir}/jobs/${simJob}/staging/`;
+    const segments = this.disk.paths().filter((path) => path.startsWith(staging));
+    if (segments.length > 0 && coordinator.job?.isStagingKept === false) faults.push(`left: ${segments.join(', ')}`);
+    return faults;
+  }
+
+  /** Forgotten by the process, and by one that replays its journal; nothing of it is left in the state directory. */
+  async #judgePrune(): Promise<readonly string[]> {
+    const { world, coordinator, invariants, disk } = this;
+    const ask = (): void => {
+      if (invariants.isPruned) return;
+      coordinator.prune();
+      world.after(askEveryMs, ask);
+    };
+    ask();
+    const isGone = await world.play(world.now + quietAtMs, () => invariants.isPruned && coordinator.job === undefined);
+    if (!isGone) return ['the job is not forgotten'];
+    await world.play(world.now + 5_000, () => false);
+    coordinator.crash({ isPower: true, downMs: 10 });
+    await world.play(world.now + quietAtMs, () => coordinator.isUp);
+    if (coordinator.job) return ['a pruned job came back'];
+    const left = disk.paths().filter((path) => path.startsWith(`${stateDir}/jobs/`));
+    return left.length === 0 ? [] : [`a pruned job left ${left.join(', ')}`];
+  }
+
+  #describe(): string {
+    const { job } = this.coordinator;
+    if (!job) return `no job; coordinator ${this.coordinator.isUp ? 'up' : 'down'}`;
+    const { state, committed, total, leased, waiting, cursor } = job;
+    return `${state}, ${committed} of ${total} committed, ${leased} leased, ${waiting.size} waiting, cursor ${cursor}`;
+  }
+
+  #outcome(faults: readonly string[]): Outcome {
+    const { world, coordinator, invariants, counts, network, disk } = this;
+    for (const [what, times] of [...network.counts, ...disk.counts]) counts.set(what, (counts.get(what) ?? 0) + times);
+    const { counts: events } = invariants;
+    const met = new Map<string, number>([
+      ['nodes lost', events.get('NodeLost') ?? 0],
+      ['second attempts', invariants.twins],
+      ['leases recalled', events.get('LeaseRecalled') ?? 0],
+      ['grants in a full window', invariants.heldBack],
+      ['snapshots loaded', invariants.snapshotsLoaded],
+      ['files given up', coordinator.job?.failedFiles ?? 0],
+      ['ends by itself', coordinator.refusals.length],
+      ['reopened', events.get('JobReopened') ?? 0],
+    ]);
+    return {
+      faults,
+      trace: world.trace,
+      fingerprint: world.fingerprint,
+      virtualMs: world.now,
+      state: coordinator.job?.state ?? 'gone',
+      lives: invariants.lives,
+      rowsChecked: this.#rowsChecked,
+      starts: coordinator.starts,
+      ...{ counts, met },
+    };
+  }
+}
+
+/** Plays a plan, in an environment whose `setImmediate` is the world's. */
+export async function play(plan: Plan, options: PlayOptions): Promise<Outcome> {
+  const cluster = new Cluster(plan);
+  const { setImmediate } = globalThis;
+  const immediate = (what: () => void): void => cluster.world.immediate(what);
+  globalThis.setImmediate = immediate as unknown as typeof setImmediate;
+  try {
+    return await cluster.play(options);
+  } finally {
+    globalThis.setImmediate = setImmediate;
+  }
+}
