@@ -2,11 +2,12 @@
  * The coordinator's end of each call, as the gRPC service has it: sessions and streams, no decisions. Messages arrive as
  * they were sent, since the wire's translation neither adds nor drops anything.
  */
-import { BatchError } from '../../common/core/batch-error.ts';
+import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import type { CoordinatorMessage, JoinReply, JoinRequest, NodeMessage } from '../../common/core/cluster-messages.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { errnoOf } from '../../common/io/errno.ts';
 import type { ClusterBackend, UploadedPiece } from '../../coordinator/service/cluster-server.ts';
 import { NodeLink } from '../../coordinator/service/node-link.ts';
 import type { Connection } from './connection.ts';
@@ -107,10 +108,11 @@ function serveUpload(
     if (!isFailed) connection.toNode(() => onAnswer({ ...noAnswer, ...answer }));
   };
   const fail = (error: unknown): void => {
-    if (!(error instanceof BatchError)) throw error;
+    // What no system call has said is a defect, and ends the simulation.
+    if (!(error instanceof BatchError) && errnoOf(error) === '') throw error;
     if (isFailed) return;
     isFailed = true;
-    connection.endByCoordinator(error);
+    connection.endByCoordinator(toBatchError(error));
   };
   const take = async (piece: UploadedPiece): Promise<void> => {
     const freed = (): void => {

@@ -222,6 +222,8 @@ export class Connection {
   #take(): boolean {
     const { coordinator, isCoordinatorHostDown } = this.#route;
     const lane = this.#lanes['to-coordinator'];
+    if (!this.#isOpen.coordinator) lane.queue = [];
+    if (lane.queue.length === 0) return false;
     if (!coordinator.isUp && isCoordinatorHostDown) {
       // Nothing answers: whoever waits for it gives up by himself.
       if (this.#isOpen.node) this.#pumpAt('to-coordinator', this.#route.world.now + retryMs);

@@ -2,7 +2,6 @@
  * A worker node's process in the simulator: the real worker core, and a shell that carries out what it decides as the real
  * shell does, on simulated scoring hosts, clock and network. Results are real bytes.
  */
-import { BatchError } from '../../common/core/batch-error.ts';
 import {
   emptyNodeMessage,
   type JoinReply,
@@ -11,7 +10,6 @@ import {
 } from '../../common/core/cluster-messages.ts';
 import { incarnation, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
-import type { FileFailure } from '../../common/core/result.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import { advance, nextWake } from '../../worker/core/advance.ts';
 import type { WorkerCommand } from '../../worker/core/commands.ts';
@@ -22,10 +20,11 @@ import type { ReportMessage } from './cluster-service.ts';
 import type { NodeEnd } from './connection.ts';
 import { ControlChannel } from './control-channel.ts';
 import type { SimNetwork } from './network.ts';
-import type { FileFate, SimBody, SimInput } from './sim-input.ts';
+import type { FileFate, SimInput } from './sim-input.ts';
 import { SimProcess, type ClockPlan } from './sim-process.ts';
 import { UploadChannel } from './upload-channel.ts';
 import { ScoringHosts } from './worker-scoring.ts';
+import { WorkerWorks } from './worker-works.ts';
 import { Random, type World } from './world.ts';
 import { wronged } from './wrong-count.ts';
 
@@ -56,14 +55,6 @@ export interface WorkerProcessOptions {
   readonly faults: string[];
 }
 
-/** What the shell keeps for each lease. */
-interface Work {
-  readonly first: number;
-  readonly files: number;
-  staged: readonly number[];
-  body: SimBody | null;
-}
-
 export class WorkerProcess implements NodeEnd {
   readonly name: NodeName;
   readonly #options: WorkerProcessOptions;
@@ -72,9 +63,7 @@ export class WorkerProcess implements NodeEnd {
   /** Of its own, so that the schedule of faults does not hang on it. */
   readonly #random: Random;
   readonly #commands: WorkerCommand[] = [];
-  readonly #works = new Map<number, Work>();
-  /** Hosts whose user code wrote files for a result that is not committed yet, by work. */
-  readonly #customHosts = new Map<number, number>();
+  readonly #works: WorkerWorks;
   #state: WorkerState | null = null;
   #hosts: ScoringHosts;
   #control: ControlChannel | null = null;
@@ -95,6 +84,12 @@ export class WorkerProcess implements NodeEnd {
     this.name = nodeName(plan.name);
     this.#process = new SimProcess(world, plan.clock);
     this.#random = new Random([...plan.name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), world.seed));
+    this.#works = new WorkerWorks({
+      ...{ input: options.input, random: this.#random, isRemote: plan.isRemote },
+      bulk: () => this.#bulk,
+      later: (delayMs, what) => this.#process.later(delayMs, what),
+      tell: (command) => this.#tell(command),
+    });
     this.#hosts = this.#newHosts();
   }
 
@@ -171,7 +166,6 @@ export class WorkerProcess implements NodeEnd {
     this.#isTurnDue = false;
     this.#commands.length = 0;
     this.#works.clear();
-    this.#customHosts.clear();
     this.#hosts = this.#newHosts();
   }
 
@@ -184,7 +178,7 @@ export class WorkerProcess implements NodeEnd {
       isInitialised: () => coordinator.isInitialised,
       later: (delayMs, what) => this.#process.later(delayMs, what),
       tell: (command) => this.#tell(command),
-      keep: (work, host, body) => this.#keep(work, host, body),
+      keep: (work, host, body) => this.#works.keep(work, host, body),
     });
   }
 
@@ -240,7 +234,7 @@ export class WorkerProcess implements NodeEnd {
       case 'ArtifactsWanted':
         return this.#localise(event);
       case 'StagingStarted':
-        return this.#stage(event);
+        return this.#works.stage(event);
       case 'HostStarted':
         return this.#hosts.start(event.slot, event.host);
       case 'HostStopping':
@@ -248,7 +242,7 @@ export class WorkerProcess implements NodeEnd {
       case 'AttemptStarted':
         return this.#startAttempt(event);
       case 'UploadStarted':
-        return this.#upload(event);
+        return this.#works.upload(event);
       case 'Forgotten':
         return this.#forget(event);
       default:
@@ -306,15 +300,12 @@ export class WorkerProcess implements NodeEnd {
     const isWrong = this.#options.plan.sickness === 'wrong-count';
     const results = isWrong ? told.results.map((report) => wronged(report, this.#random)) : told.results;
     const message = { ...told, results };
-    const inline = results.map(({ token, isUploaded }) => (isUploaded ? nothing : this.#inlineOf(token)));
+    const inline = results.map(({ token, isUploaded }) => {
+      const work = this.#state?.byToken.get(formatToken(token)) ?? 0;
+      return isUploaded ? nothing : this.#works.bytesOf(work);
+    });
     link.send({ message, inline });
     if (results.length > 0 && this.#random.chance(repeatRate)) this.#repeatLater({ message, inline });
-  }
-
-  #inlineOf(token: Token): Buffer {
-    const work = this.#state?.byToken.get(formatToken(token)) ?? 0;
-    const body = this.#works.get(work)?.body;
-    return body ? Buffer.concat([body.rows, body.custom]) : nothing;
   }
 
   /** Small results come a second time, long after, maybe on another stream: nothing rests on their coming once. */
@@ -336,30 +327,10 @@ export class WorkerProcess implements NodeEnd {
     });
   }
 
-  #stage({ work: number, first, files }: EventOf<'StagingStarted'>): void {
-    const { input, plan } = this.#options;
-    const work: Work = this.#works.get(number) ?? { first, files: files.length, staged: [], body: null };
-    this.#works.set(number, work);
-    const ordinals = Array.from({ length: work.files }, (_, index) => first + index);
-    const isReadable = (file: number): boolean => input.fateOf(file) !== 'unreadable';
-    const failed = ordinals.flatMap((file, index): FileFailure[] =>
-      isReadable(file) ? [] : [{ index, code: 'INPUT_UNREADABLE', message: 'EACCES' }],
-    );
-    this.#process.later(this.#random.between(1, 30), () => {
-      if (this.#works.get(number) !== work) return;
-      if (plan.isRemote && !this.#bulk) {
-        const failure = new BatchError('COORDINATOR_UNREACHABLE', 'there is no connection').toFailure();
-        return this.#tell({ kind: 'staging-failed', work: number, failure });
-      }
-      work.staged = ordinals.filter(isReadable);
-      this.#tell({ kind: 'staged', work: number, failed });
-    });
-  }
-
   #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
     const isAlone = this.#state?.alone.has(work) === true;
     this.#checkAlone(slot, isAlone);
-    const staged = this.#works.get(work)?.staged ?? [];
+    const staged = this.#works.stagedOf(work);
     this.#hosts.score({ slot, host, work, timeoutMs, staged, isAlone });
   }
 
@@ -373,29 +344,9 @@ export class WorkerProcess implements NodeEnd {
     }
   }
 
-  /** Keeps a result until its work is forgotten; one that is forgotten already goes at once. */
-  #keep(number: number, host: number, body: SimBody): void {
-    const work = this.#works.get(number);
-    if (!work) return;
-    work.body = body;
-    if (body.custom.length > 0) this.#customHosts.set(number, host);
-  }
-
-  #upload({ work: number, upload, token }: EventOf<'UploadStarted'>): void {
-    const body = this.#works.get(number)?.body;
-    if (!body || !this.#bulk) return;
-    this.#bulk.upload(token, Buffer.concat([body.rows, body.custom]), (error) => {
-      if (!error) return this.#tell({ kind: 'uploaded', work: number, upload });
-      this.#tell({ kind: 'upload-failed', work: number, upload, failure: error.toFailure() });
-    });
-  }
-
-  #forget({ work, token, reason }: EventOf<'Forgotten'>): void {
-    const host = this.#customHosts.get(work);
-    this.#customHosts.delete(work);
-    if (host !== undefined && reason !== 'committed') this.#hosts.discredit(host);
-    this.#works.delete(work);
-    this.#bulk?.abort(token);
+  #forget(event: EventOf<'Forgotten'>): void {
+    const host = this.#works.forget(event);
+    if (host !== null) this.#hosts.discredit(host);
   }
 
   /** The end of the process by its own doing; whatever supervises it starts it again. */
