@@ -63,15 +63,15 @@ function nameOf(path: string, self: ProcessIdentity, what: string): string {
 /** Appears whole or not at all: written under a name of its own, then given the lock's name. */
 async function place(path: string, fileSystem: FileSystem, self: ProcessIdentity): Promise<boolean> {
   const own = nameOf(path, self, '');
-  const file = await fileSystem.open(own, 'replace');
   try {
-    await file.write([Buffer.from(textOf(self))], 0);
-    // A name may outlive a power cut without its bytes, and nobody could tell whose lock that was.
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  try {
+    const file = await fileSystem.open(own, 'replace');
+    try {
+      await file.write([Buffer.from(textOf(self))], 0);
+      // A name may outlive a power cut without its bytes, and nobody could tell whose lock that was.
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
     await fileSystem.link(own, path);
     return true;
   } catch (error) {

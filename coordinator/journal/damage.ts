@@ -3,21 +3,31 @@
  *
  * A group is written only after the one before it was synced. So a bad frame with any frame of a later group behind it was
  * whole once: that is damage. Behind a bad frame of the last group there may be nothing (a shortened write) or further frames of
- * the same group around a hole of zeros (pages that reached the disk out of order); anything else is damage too.
+ * the same group around a hole of zeros (pages that reached the disk out of order); anything else is damage too. The hole is
+ * short when the group began just before the end of a page and that page was lost.
  */
-import { decodeFrameHeader, frameHeaderBytes, type ChainState } from './frame-format.ts';
+import { decodeFrameHeader, encodeFrameStart, frameHeaderBytes, isNextFrame, type ChainState } from './frame-format.ts';
 
 /** Longer than any run of zeros in a frame: sequence and epoch together have fewer, JSON text has none. */
 const holeBytesMin = 16;
 
 /** `rest`: everything from the bad frame to the end of the last segment. */
 export function isTornTail(rest: Buffer, before: ChainState): boolean {
-  let holeEnd = rest.length;
+  const ends: number[] = [];
   for (const frame of framesBehind(rest, before)) {
     if (frame.startsGroup) return false;
-    holeEnd = Math.min(holeEnd, frame.at);
+    ends.push(frame.at);
   }
-  return holeEnd === rest.length || hasHole(rest.subarray(0, holeEnd));
+  const [holeEnd] = ends;
+  return holeEnd === undefined || hasHole(rest.subarray(0, holeEnd)) || hasLostStart(rest.subarray(0, holeEnd), before);
+}
+
+/** Whether `frame` is the first of a group but for what it began with, where there are zeros now. */
+function hasLostStart(frame: Buffer, before: ChainState): boolean {
+  if (frame[0] !== 0 || frame.length < frameHeaderBytes) return false;
+  const whole = Buffer.from(frame);
+  encodeFrameStart(whole, { bytes: frame.length - frameHeaderBytes, startsGroup: true, sequence: before.sequence + 1 });
+  return isNextFrame(whole, 0, decodeFrameHeader(whole, 0), before);
 }
 
 /**

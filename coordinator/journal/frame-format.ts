@@ -67,13 +67,18 @@ export function decodeSegmentHeader(bytes: Buffer, file: string): SegmentHeader 
  * Completes a frame whose payload already stands behind its place in `bytes`. Returns its crc.
  */
 export function sealFrame(bytes: Buffer, at: number, header: Omit<FrameHeader, 'crc'>, chain: number): number {
-  bytes.writeUInt32LE(header.startsGroup ? header.bytes + groupFlag : header.bytes, at);
-  writeSequence(bytes, header.sequence, at + 4);
+  encodeFrameStart(bytes, header, at);
   bytes.writeUInt32LE(header.epoch, at + 12);
   bytes.writeUInt32LE(0, at + 16);
   const crc = crc32(bytes.subarray(at, at + frameHeaderBytes + header.bytes), chain);
   bytes.writeUInt32LE(crc, at + 16);
   return crc;
+}
+
+/** What of a header follows from the frame's place alone. */
+export function encodeFrameStart(bytes: Buffer, header: Omit<FrameHeader, 'crc' | 'epoch'>, at = 0): void {
+  bytes.writeUInt32LE(header.startsGroup ? header.bytes + groupFlag : header.bytes, at);
+  writeSequence(bytes, header.sequence, at + 4);
 }
 
 export function decodeFrameHeader(bytes: Buffer, at: number): FrameHeader {
