@@ -14,7 +14,7 @@ import {
   type NodeMessage,
 } from '../common/core/cluster-messages.ts';
 import { combineCrc32 } from '../common/core/crc32-combine.ts';
-import { digest, type JobName, type NodeName } from '../common/core/ids.ts';
+import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
@@ -48,12 +48,18 @@ export interface NodeDeskOptions {
   readonly onFatal: (error: unknown) => void;
 }
 
+interface Session {
+  readonly node: NodeName;
+  readonly incarnation: Incarnation;
+}
+
 type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
 
 export class NodeDesk implements ClusterBackend {
   readonly #options: NodeDeskOptions;
   readonly #loop: Loop;
-  readonly #sessions = new Map<string, NodeName>();
+  /** The oldest first. */
+  readonly #sessions = new Map<string, Session>();
   readonly #links = new Map<NodeName, NodeLink>();
   readonly #adoptions = new Map<NodeName, AdoptedLease[]>();
 
@@ -68,9 +74,10 @@ export class NodeDesk implements ClusterBackend {
     checkToken(request.joinToken, joinToken);
     const { name: node, incarnation, slots, hostname, pid } = request;
     this.#loop.handle({ kind: 'join', node, incarnation, slots, hostname, pid, wallMs: clock.wall() });
-    this.forget(node);
+    this.#adoptions.delete(node);
     const session = randomBytes(18).toString('base64url');
-    this.#sessions.set(session, node);
+    this.#sessions.set(session, { node, incarnation });
+    this.#dropSessions(node, incarnation);
     const { ledger } = this.#loop;
     return {
       protocol: limits.protocolVersion,
@@ -84,8 +91,8 @@ export class NodeDesk implements ClusterBackend {
   }
 
   nodeOfSession(session: string): NodeName {
-    const node = this.#sessions.get(session);
-    if (node !== undefined) return node;
+    const known = this.#sessions.get(session);
+    if (known) return known.node;
     throw new BatchError('SESSION_UNKNOWN', 'this session is not known here; the worker node joins again');
   }
 
@@ -204,8 +211,20 @@ export class NodeDesk implements ClusterBackend {
 
   /** A node that has not been seen for long: it joins anew if it comes back. */
   forget(node: NodeName): void {
-    for (const [session, other] of this.#sessions) if (other === node) this.#sessions.delete(session);
+    for (const [session, other] of this.#sessions) if (other.node === node) this.#sessions.delete(session);
     this.#adoptions.delete(node);
+  }
+
+  /**
+   * Those of an incarnation before go, and the oldest of many. The others stay: a request to join that was on its way for long may
+   * come after the one that its node sent when it had given up waiting, and must not end what that one has begun.
+   */
+  #dropSessions(node: NodeName, incarnation: Incarnation): void {
+    const own = [...this.#sessions].filter(([, other]) => other.node === node);
+    own.forEach(([session, other], index) => {
+      const isOld = index < own.length - limits.sessionsPerNodeMax;
+      if (isOld || other.incarnation !== incarnation) this.#sessions.delete(session);
+    });
   }
 
   close(): void {

@@ -266,6 +266,8 @@ export const limits = {
   joinCallMsMax: 5_000,
   /** How long the end of a control stream waits for the coordinator’s goodbye. */
   leaveMsMax: 1_000,
+  /** Sessions of one worker node that are known at once: those of joins whose answers it has not waited for are among them. */
+  sessionsPerNodeMax: 4,
   /** Upload streams of a node, each with its own connection: one alone is limited to 64 KiB per round trip. */
   uploadStreamsMax: 4,
   /** Between two looks at what is new in the logs of a job that runs. */

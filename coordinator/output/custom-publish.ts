@@ -67,7 +67,10 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
   const { planned, overwritten } = await plan(options);
   const temporaryDir = join(dir, customTemporaryDirName);
   await clear(fileSystem, temporaryDir);
-  if (planned.length === 0) return { files: [], overwritten };
+  if (planned.length === 0) {
+    await removeEarlier(options, []);
+    return { files: [], overwritten };
+  }
   await fileSystem.makeDir(temporaryDir);
   const folders = foldersOf(planned.map(({ path }) => path));
   for (const folder of folders) await fileSystem.makeDir(join(dir, folder));
@@ -75,10 +78,24 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
   await eachAtOnce(planned, async (file, index) => {
     files[index] = await publish(options, file, join(temporaryDir, String(index)), folders.has(file.path));
   });
+  await removeEarlier(options, files);
   for (const folder of folders) await fileSystem.syncDir(join(dir, folder));
   await fileSystem.removeDir(temporaryDir);
   await fileSystem.syncDir(dir);
   return { files, overwritten };
+}
+
+/** What an earlier end of the job has put in place and the job does not have any more, unless somebody has changed it since. */
+async function removeEarlier(
+  { dir, fileSystem, earlier }: PublishOptions,
+  files: readonly CustomFileLine[],
+): Promise<void> {
+  const kept = new Set(files.map(({ path }) => path));
+  for (const [path, sha256] of earlier ?? []) {
+    if (kept.has(path) || (await holdsOther(fileSystem, join(dir, path), 0, [undefined, sha256]))) continue;
+    await fileSystem.remove(join(dir, path));
+    await fileSystem.syncDir(dirname(join(dir, path)));
+  }
 }
 
 interface Plan {
