@@ -113,13 +113,13 @@ export class Cluster {
     };
   }
 
-  #addNode({ slots, scoreMs: [least, more], slowMs, clock }: NodePlan, startsAtMs: number): void {
+  #addNode({ slots, scoreMs: [least, more], slowMs, clock, sickness }: NodePlan, startsAtMs: number): void {
     const { world, network, coordinator, input } = this;
     const node = new WorkerProcess({
       ...{ world, network, coordinator, input, faults: this.#nodeFaults },
       plan: {
         ...{ name: `node-${this.nodes.length}`, slots, slowMs, clock, joinToken, spoolBytesMax },
-        ...{ scoreMs: [least, least + more], sickness: null, isRemote: false },
+        ...{ scoreMs: [least, least + more], sickness, isRemote: false },
       },
     });
     this.nodes.push(node);

@@ -44,7 +44,7 @@ export function inputOf({ files, odd, settings, seed }: Plan): MendableInput {
   };
 }
 
-export function deploymentOf({ settings, nodes }: Plan): Deployment {
+export function deploymentOf({ settings, nodes, timeoutMs, progressTimeoutMs }: Plan): Deployment {
   return {
     name: 'sim',
     scorer: { kind: 'onnx', settings: defaultOnnxSettings },
@@ -53,7 +53,7 @@ export function deploymentOf({ settings, nodes }: Plan): Deployment {
     environment: { kind: 'host', python: null },
     settings: {
       ...settings,
-      timeoutMs: 5_000,
+      timeoutMs,
       outputAction: 'append_row',
       outputFileName: 'predictions.csv',
       outputFormat: 'csv',
@@ -64,7 +64,7 @@ export function deploymentOf({ settings, nodes }: Plan): Deployment {
       memoryBytesMax: null,
       speculation: 'auto',
       // What is slow on purpose does not hang.
-      progressTimeoutMs: nodes.some(({ slowMs }) => slowMs > 0) ? 3_600_000 : null,
+      progressTimeoutMs: progressTimeoutMs ?? (nodes.some(({ slowMs }) => slowMs > 0) ? 3_600_000 : null),
     },
   };
 }

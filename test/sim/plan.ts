@@ -28,7 +28,12 @@ export interface NodePlan {
   /** When it is started first. */
   readonly startsAtMs: number;
   readonly clock: ClockPlan;
+  /** How every attempt on it ends, whatever the files; null: it is well. */
+  readonly sickness: Sickness | null;
 }
+
+/** `wrong-count`: what it reports does not fit what it sends. */
+export type Sickness = 'crash' | 'hang' | 'memory' | 'disk' | 'wrong-count';
 
 export type JobSettings = Pick<
   DeploymentSettings,
@@ -73,6 +78,10 @@ export interface Plan {
   readonly wishes: readonly Wish[];
   readonly lives: readonly LifePlan[];
   readonly isPruned: boolean;
+  /** Of the watchdog; null: what follows from tries and timeout, or an hour where something is slow on purpose. */
+  readonly progressTimeoutMs: number | null;
+  /** Longest time of an attempt. */
+  readonly timeoutMs: number;
 }
 
 /** As the listing gives it. */
@@ -124,6 +133,7 @@ const node: fc.Arbitrary<NodePlan> = fc.record({
   slowMs: fc.constantFrom(0, 0, 0, 0, 20_000, 45_000, 120_000),
   startsAtMs: fc.constantFrom(0, 100, 500, 2_000, 2_000, 20_000, 60_000),
   clock,
+  sickness: fc.constant(null),
 });
 
 const wish: fc.Arbitrary<Wish> = fc.record({
@@ -178,6 +188,8 @@ export const planArbitrary: fc.Arbitrary<Plan> = fc.record({
     { weight: 3, arbitrary: fc.array(life, { maxLength: 3 }) },
   ),
   isPruned: fc.constantFrom(false, false, false, false, true),
+  progressTimeoutMs: fc.constant(null),
+  timeoutMs: fc.constant(5_000),
 });
 
 /** The plan of a seed: the same with the same version of fast-check. */
