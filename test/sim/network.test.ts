@@ -390,6 +390,20 @@ describe('new connections', () => {
 });
 
 describe('a slow way', () => {
+  it('brings a Join that was given up, behind the one that came after it', async () => {
+    await connected();
+    peer.channel.close();
+    network.slow(name, 100, limits.joinCallMsMax + 4_000);
+    peer.join();
+    await playFor(limits.joinCallMsMax + 1);
+    expect([codes(), coordinator.joins.length]).toEqual([['COORDINATOR_UNREACHABLE'], 1]);
+    peer.join();
+    await playFor(3_100);
+    expect([peer.reply?.session, coordinator.joins.length]).toEqual(['session-2', 2]);
+    await playFor(8_000);
+    expect([peer.reply?.session, coordinator.joins.length]).toEqual(['session-2', 3]);
+  });
+
   it('makes every message late, and none more than one', async () => {
     await connected();
     const { now } = world;
