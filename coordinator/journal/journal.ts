@@ -138,10 +138,10 @@ export class Journal {
    */
   static async open(given: JournalOptions): Promise<Journal> {
     const ignore = (): void => undefined;
-    const identity = { self: ownIdentity(), lifeOf };
+    const identity = given.identity ?? { self: ownIdentity(), lifeOf };
     const clock = systemClock;
-    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, identity, clock };
-    const options = { ...defaults, onSnapshot: ignore, onSnapshotRefused: ignore, ...given };
+    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, clock };
+    const options = { ...defaults, onSnapshot: ignore, onSnapshotRefused: ignore, ...given, identity };
     const journalDir = join(options.dir, 'journal');
     const lock = await lockDir(options, journalDir);
     try {

@@ -202,6 +202,8 @@ async function finish(
     await writeAgain(segment.file, 0, segmentHeaderBytes);
     await writeAgain(segment.file, end.groupOffset, end.goodBytes);
     await segment.file.datasync();
+    // A process that was killed while it created the segment may not have come to its name.
+    await options.fileSystem.syncDir(options.dir);
     return {
       state: end.state,
       current: { number: segment.number, file: segment.file, bytes: end.goodBytes },

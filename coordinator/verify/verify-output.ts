@@ -32,6 +32,7 @@ export interface VerifyOptions {
   readonly onProgress?: (progress: VerifyProgress) => void;
   readonly fileSystem?: FileSystem;
   readonly statFiles?: StatFiles;
+  readonly inspectInput?: typeof inspectInput;
 }
 
 export interface VerifyProgress {
@@ -84,7 +85,7 @@ export async function verifyOutput(options: VerifyOptions): Promise<VerifyReport
   const { manifest, content } = read;
   await checkMarkers(place, manifest);
   const signature = await verifySignature(place, manifest, content, options.key);
-  const base = await inputBase(options.inputPath, manifest.input_path);
+  const base = await inputBase(options, manifest.input_path);
   const inputs = base === null ? null : new InputCheck({ base, statFiles: options.statFiles ?? statFiles, findings });
   progress.filesTotal = manifest.totals?.files ?? manifest.counts.files.total;
   const lines = await verifyLines(place, manifest, async (line) => {
@@ -195,9 +196,10 @@ async function checkMarkers({ fileSystem, dir, findings }: Place, { verdict, nam
 }
 
 /** Null when nothing is there to be looked at and nobody has asked for it. */
-async function inputBase(given: string | null, listed: string): Promise<string | null> {
+async function inputBase(options: VerifyOptions, listed: string): Promise<string | null> {
+  const { inputPath: given, inspectInput: inspect = inspectInput } = options;
   try {
-    return (await inspectInput(given ?? listed)).base;
+    return (await inspect(given ?? listed)).base;
   } catch (error) {
     if (given === null && error instanceof BatchError) return null;
     throw error;

@@ -3,6 +3,7 @@
  * journal, and a crash would take it back; what lies before a watermark is never written again.
  */
 import type { JobName } from '../../common/core/ids.ts';
+import { utf8Length } from '../../common/core/utf8.ts';
 import { outputSegment } from '../core/batch-table.ts';
 import type { Event } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
@@ -11,11 +12,12 @@ export class Watermarks {
   readonly #ledger: Ledger;
   readonly #marks = new Map<JobName, Mark>();
 
-  /** What was replayed from the journal is durable. */
+  /** What was replayed from the journal is durable, but for a header without rows: those are what makes it so. */
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
-    for (const { name, generation, outputCommitted: bytes } of ledger.jobs.values()) {
-      this.#marks.set(name, { generation, bytes });
+    for (const { name, generation, outputCommitted, schemas, schema } of ledger.jobs.values()) {
+      const isBare = outputCommitted <= utf8Length(schemas[schema]?.prologue ?? '');
+      this.#marks.set(name, { generation, bytes: isBare ? 0 : outputCommitted });
     }
   }
 

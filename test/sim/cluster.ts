@@ -26,6 +26,8 @@ export interface Outcome {
   /** Ends of the job. */
   readonly lives: number;
   readonly rowsChecked: number;
+  readonly lost: number;
+  readonly doubled: number;
   readonly starts: number;
   /** Faults that have happened, by kind: of the plan, of the network, of the disk. */
   readonly counts: ReadonlyMap<string, number>;
@@ -40,7 +42,7 @@ export interface PlayOptions {
 
 const virtualMsMax = 6 * 3_600_000;
 /** By then the last fault is over, and what it left behind is cleared away. */
-const quietAtMs = 400_000;
+const quietAtMs = 160_000;
 const askEveryMs = 1_000;
 const pageFiles = 64;
 const spoolBytesMax = 2_097_152;
@@ -59,6 +61,8 @@ export class Cluster {
   readonly #nodeFaults: string[] = [];
   #fullUntil = 0;
   #rowsChecked = 0;
+  #lost = 0;
+  #doubled = 0;
 
   constructor(plan: Plan) {
     this.#plan = plan;
@@ -88,7 +92,7 @@ export class Cluster {
   #outside(): Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'> {
     const { files } = this.#plan;
     const fileOf = (file: number): InputFile => ({
-      path: `f${String(file).padStart(4, "0")}`,
+      path: `f${String(file).padStart(4, '0')}`,
       sizeBytes: fileBytes,
       identity: `${fileBytes}-${this.input.mendings(file)}`,
     });
@@ -183,8 +187,11 @@ export class Cluster {
     const { disk, input } = this;
     const mayFail = this.#plan.faults.some(({ kind }) => kind === 'sync-error');
     const { mayBeCanceled } = this;
-    const verdict = await judge({ disk, outputDir, job, input, expected, mayBeCanceled, mayFail });
+    const outside = this.#outside();
+    const verdict = await judge({ disk, outputDir, job, input, outside, expected, mayBeCanceled, mayFail });
     this.#rowsChecked += verdict.rows;
+    this.#lost += verdict.lost;
+    this.#doubled += verdict.doubled;
     return verdict.faults;
   }
 
@@ -242,7 +249,7 @@ export class Cluster {
   /** When the faults have ended too, nobody holds anything of the job any more. */
   async #judgeSilence(): Promise<readonly string[]> {
     const { world, nodes, coordinator } = this;
-    await world.play(Math.max(quietAtMs, world.now + quietAtMs / 4), () => false);
+    await world.play(Math.max(quietAtMs, world.now + 40_000), () => false);
     if (world.livelock !== null) return [world.livelock];
     const faults = nodes
       .filter((node) => node.held > 0)
@@ -304,7 +311,7 @@ export class Cluster {
       virtualMs: world.now,
       state: coordinator.job?.state ?? 'gone',
       lives: invariants.lives,
-      rowsChecked: this.#rowsChecked,
+      ...{ rowsChecked: this.#rowsChecked, lost: this.#lost, doubled: this.#doubled },
       starts: coordinator.starts,
       ...{ counts, met },
     };

@@ -21,7 +21,7 @@ export type DiskFault =
 export type Tell = (fault: DiskFault) => void;
 
 /** What a disk writes wholly or not at all, if pages reach it out of order. */
-export const sectorBytes = 512;
+const sectorBytes = 512;
 
 interface Change {
   readonly number: number;
@@ -128,7 +128,7 @@ export class FileContent {
 
   /** Flips a bit that is on the disk and that readers see. Returns its byte's offset; null when none was found. */
   flipBit(random: Random): number | null {
-    for (let tries = 0; tries < 8 && this.size > 0; tries += 1) {
+    for (let tries = 0; tries < 40 && this.size > 0; tries += 1) {
       const offset = random.between(0, this.size - 1);
       const isOpen = this.#changes.some(({ kind, at, end, sizeBefore }) =>
         kind === 'write' ? offset >= Math.min(at, sizeBefore) && offset < end : offset >= Math.min(at, sizeBefore),
@@ -159,21 +159,26 @@ export class FileContent {
   /** Some of the bytes arrive; with those behind them the file's size may have grown, and zeros stand there. */
   #tear(bytes: Uint8Array, at: number, random: Random): void {
     const end = at + bytes.length;
-    const isCut = random.chance(0.5);
-    if (isCut || Math.floor(at / sectorBytes) === Math.floor((end - 1) / sectorBytes)) {
-      const sizeBefore = this.size;
-      const count = random.between(0, bytes.length - 1);
-      if (count > 0) this.#put(bytes.subarray(0, count), at);
-      // Nothing at all would not be torn.
-      if (random.chance(0.5) || (count === 0 && end > sizeBefore)) this.#extend(end, end);
-      return;
+    const grows = end > this.size;
+    const firstSector = Math.floor(at / sectorBytes);
+    const sectors = Math.floor((end - 1) / sectorBytes) - firstSector + 1;
+    let arrived = 0;
+    if (sectors === 1 || random.chance(0.5)) {
+      arrived = random.between(grows ? 0 : 1, bytes.length - 1);
+      if (arrived > 0) this.#put(bytes.subarray(0, arrived), at);
+    } else {
+      const [kept, lost] = [random.between(1, sectors - 1), random.between(0, sectors - 1)];
+      for (let index = 0; index < sectors; index += 1) {
+        const turn = (index + sectors - lost) % sectors;
+        if (turn === 0 || (turn !== kept && random.chance(0.5))) continue;
+        const from = Math.max(at, (firstSector + index) * sectorBytes);
+        const to = Math.min(end, (firstSector + index + 1) * sectorBytes);
+        this.#put(bytes.subarray(from - at, to - at), from);
+        arrived += to - from;
+      }
     }
-    for (let from = at; from < end;) {
-      const to = Math.min(end, (Math.floor(from / sectorBytes) + 1) * sectorBytes);
-      if (random.chance(0.5)) this.#put(bytes.subarray(from - at, to - at), from);
-      from = to;
-    }
-    if (random.chance(0.5)) this.#extend(end, end);
+    // Nothing at all would not be torn.
+    if (arrived === 0 || random.chance(0.5)) this.#extend(end, end);
   }
 
   #put(bytes: Uint8Array, at: number): void {

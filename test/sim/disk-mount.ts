@@ -33,7 +33,7 @@ export interface SimMount extends FileSystem {
   release(): void;
 }
 
-export const totalBytes = 1e12;
+const totalBytes = 1e12;
 
 /** Does an operation; `isCutShort`: only in part, as a kill may leave it. */
 type Effect<T> = (isCutShort: boolean) => T;

@@ -23,16 +23,19 @@ class Folder {
   }
 }
 
-interface NameChange {
-  readonly number: number;
+interface Place {
   readonly folder: Folder;
   readonly name: string;
+}
+
+interface NameChange extends Place {
+  readonly number: number;
   /** What has the name now; null: it was removed. */
   readonly now: Entry | null;
   /** Of a removal: what had the name. */
   readonly was: Entry | null;
   /** Of a rename: the name it had before. It is one change of both folders. */
-  readonly from: { readonly folder: Folder; readonly name: string } | null;
+  readonly from: Place | null;
   isDurable: boolean;
 }
 
@@ -133,10 +136,7 @@ export class DiskNames {
     const later: NameChange[] = [];
     for (const change of folder.changes) {
       if (change.number > mark) later.push(change);
-      else {
-        if (!change.isDurable) settleBefore(change);
-        apply(change);
-      }
+      else settle(change);
     }
     folder.changes = later;
     if (later.length === 0) this.#changed.delete(folder);
@@ -158,7 +158,9 @@ export class DiskNames {
     const kept = random.between(0, changes.length);
     for (const [index, change] of changes.entries()) {
       const isKept = mood < 0.4 ? index < kept : random.chance(0.5);
-      if (isKept && isReachable(change.folder)) apply(change);
+      // What is in a folder that is lost, or gone, goes with it.
+      if (!isReachable(change.folder)) continue;
+      if (isKept) apply(change);
       else tell(lossOf(change));
     }
     this.#folders.clear();
@@ -187,7 +189,7 @@ export class DiskNames {
     }
   }
 
-  #set(folder: Folder, name: string, entry: Entry, from: NameChange['from']): void {
+  #set(folder: Folder, name: string, entry: Entry, from: Place | null): void {
     const replaced = folder.names.get(name);
     if (replaced instanceof FileContent) this.#unlink(replaced);
     folder.names.set(name, entry);
@@ -235,7 +237,6 @@ export class DiskNames {
 }
 
 function apply(change: NameChange): void {
-  if (change.isDurable) return;
   change.isDurable = true;
   const { folder, name, now, was, from } = change;
   if (now) folder.durable.set(name, now);
@@ -247,18 +248,22 @@ function apply(change: NameChange): void {
 }
 
 /**
- * A rename between two folders is durable with the sync of either: what stood before it under its two names in the other
- * one is settled as well.
+ * Makes a change durable. A rename may be so while others of its two folders are not: then those before it of the same names
+ * come first, so that none of them undoes it later.
  */
-function settleBefore({ number, folder, name, from }: NameChange): void {
-  if (!from || from.folder === folder) return;
-  for (const place of [{ folder, name }, from]) {
-    for (const change of place.folder.changes) {
-      if (change.number < number && change.name === place.name && change.folder === place.folder) {
-        change.isDurable = true;
-      }
+function settle(change: NameChange): void {
+  if (change.isDurable) return;
+  const { number, folder, name, from } = change;
+  for (const place of from ? [{ folder, name }, from] : []) {
+    for (const other of place.folder.changes) {
+      if (other.number < number && (isAt(other, place) || isAt(other.from, place))) settle(other);
     }
   }
+  apply(change);
+}
+
+function isAt(one: Place | null, { folder, name }: Place): boolean {
+  return one?.folder === folder && one.name === name;
 }
 
 /** The folder and those above it are durable. */

@@ -32,7 +32,7 @@ export type Fault = { readonly atMs: number } & (
 export type FaultKind = Fault['kind'];
 
 /** By then the last fault has begun. */
-export const faultsEndMs = 120_000;
+export const faultsEndMs = 60_000;
 
 const atMs = fc.oneof(fc.integer({ min: 10, max: 8_000 }), fc.integer({ min: 10, max: faultsEndMs }));
 const node = fc.nat(9);
@@ -68,7 +68,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
     }),
   ],
   [3, fc.record({ atMs, kind: fc.constant('kill-node' as const), node, isHost: fc.boolean(), downMs })],
-  [2, fc.record({ atMs, kind: fc.constant('freeze-node' as const), node, ms: fc.constantFrom(1_000, 20_000, 90_000) })],
+  [2, fc.record({ atMs, kind: fc.constant('freeze-node' as const), node, ms: fc.constantFrom(1_000, 20_000, 60_000) })],
   [1, fc.record({ atMs, kind: fc.constant('drain-node' as const), node })],
   [1, fc.record({ atMs, kind: fc.constant('join-node' as const), node })],
   [2, fc.record({ atMs, kind: fc.constant('cut' as const), node })],

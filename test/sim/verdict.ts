@@ -2,17 +2,20 @@
 import { noBatch } from '../../coordinator/core/batch-table.ts';
 import { partialOutputName } from '../../coordinator/core/generation.ts';
 import type { Job } from '../../coordinator/core/ledger.ts';
+import type { Outside } from '../../coordinator/outside.ts';
 import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
 import type { SimDisk } from './disk.ts';
-import type { Expected } from './expected.ts';
-import { customDataOf, customPathOf, fileOfRow, prologue, rowOf, type SimInput } from './sim-input.ts';
+import type { Expected, MendableInput } from './expected.ts';
+import { customDataOf, customPathOf, fileOfRow, prologue, rowOf } from './sim-input.ts';
 import { stillDisk } from './still-disk.ts';
 
 export interface JudgeOptions {
   readonly disk: SimDisk;
   readonly outputDir: string;
   readonly job: Job;
-  readonly input: SimInput;
+  readonly input: MendableInput;
+  /** Where the inputs are looked at. */
+  readonly outside: Pick<Outside, 'inspectInput' | 'statFiles'>;
   readonly expected: Expected;
   /** Somebody asked for it, in this life or one before. */
   readonly mayBeCanceled: boolean;
@@ -24,6 +27,9 @@ export interface Verdict {
   readonly faults: readonly string[];
   /** Rows of the output that were looked at. */
   readonly rows: number;
+  /** Of those that should be there. */
+  readonly lost: number;
+  readonly doubled: number;
 }
 
 /** What is wrong: rows lost, doubled, out of place or changed, files without a verdict, sums that do not add up. */
@@ -43,15 +49,25 @@ export async function judge(options: JudgeOptions): Promise<Verdict> {
   judgeFolder(options, faults);
   const report = await verifyOutput({
     ...{ dir: options.outputDir, inputPath: null, key: null, fileSystem: stillDisk(options.disk) },
+    ...options.outside,
   });
   const wanted = isOlder ? 'Completed' : job.state;
-  const findings = report.findings.filter(({ code }) => wanted === 'Completed' || code !== 'OUTPUT_INCOMPLETE');
+  // A file that was mended and not scored again is another than the one that was listed, and is told to be.
+  const isKnown = ({ code, message }: (typeof report.findings)[number]): boolean =>
+    (code === 'OUTPUT_INCOMPLETE' && wanted !== 'Completed') ||
+    (code === 'INPUT_CHANGED' && isMended(options.input, message));
+  const findings = report.findings.filter((finding) => !isKnown(finding));
   if (findings.length > 0) {
     const texts = findings.slice(0, 3).map((finding) => `${finding.code} ${finding.message}`);
     faults.push(`the certificate does not hold: ${texts.join('; ')}`);
   }
   if (report.verdict !== wanted) faults.push(`the certificate says ${report.verdict} of a job that is ${wanted}`);
-  return { faults, rows };
+  return { faults, ...rows };
+}
+
+function isMended(input: MendableInput, message: string): boolean {
+  const file = /\(file (\d+)\)/.exec(message)?.[1];
+  return file !== undefined && input.mendings(Number(file)) > 0;
 }
 
 /** Rows of all files, or, of a job that was broken off, of the first ones without a gap. */
@@ -59,14 +75,14 @@ function judgeRows(
   { disk, outputDir, job, input, expected }: JudgeOptions,
   isOlder: boolean,
   faults: string[],
-): number {
+): Omit<Verdict, 'faults'> {
   const { outputFileName } = job.deployment.settings;
   const isComplete = job.state === 'Completed';
   const name = isComplete || isOlder ? outputFileName : partialOutputName(outputFileName, job.generation);
   const content = disk.content(`${outputDir}/${name}`);
   if (content === null) {
     faults.push(`${name} is not there`);
-    return 0;
+    return { rows: 0, lost: isComplete ? expected.scored.length : 0, doubled: 0 };
   }
   // By itself the header is not durable: the first rows are what makes it so.
   const isBare = !isComplete && content.length === 0 && job.outputCommitted <= prologue.length;
@@ -83,13 +99,16 @@ function judgeRows(
   const broken = files.findIndex((file, at) => !isWhole(file, at));
   if (broken >= 0) faults.push(`line ${broken + 1} is not a row: ${lines[broken]?.slice(0, 60)}`);
   // Of the generation before, the rows are those that its own verdict found right.
-  if (isOlder) return files.length;
+  const doubled = files.length - new Set(files).size;
+  if (isOlder) return { rows: files.length, lost: 0, doubled };
   if (isComplete || job.reopenings === 0) {
     const wanted = isComplete ? expected.scored : expected.scored.slice(0, files.length);
     if (files.join(',') !== wanted.join(','))
       faults.push(`rows of files ${files.join(',')} instead of ${wanted.join(',')}`);
   } else judgeFirstRows(job, files, faults);
-  return files.length;
+  const has = new Set(files);
+  const lost = isComplete ? expected.scored.filter((file) => !has.has(file)).length : 0;
+  return { rows: files.length, lost, doubled };
 }
 
 /** Of a job that went on and was broken off again: nothing twice, and only files without a verdict or given up are missing. */

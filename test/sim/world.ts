@@ -159,7 +159,7 @@ export class World {
   async #settle(): Promise<void> {
     while (this.#isTouched) {
       this.#isTouched = false;
-      await new Promise<void>((resolve) => realSetImmediate(resolve));
+      await new Promise<void>((resolve) => process.nextTick(resolve));
     }
   }
 
