@@ -3,6 +3,7 @@
  * service and the loop; decides nothing.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { BatchError } from '../common/core/batch-error.ts';
 import {
   noCircumstances,
@@ -104,14 +105,22 @@ export class NodeDesk implements ClusterBackend {
     } else if (current !== link) {
       return;
     }
-    message.results.forEach(({ token, isUploaded }, place) => {
-      const bytes = inline[place];
-      if (!isUploaded && bytes) this.#options.results.putInline(token, bytes);
+    const broken: BrokenResult[] = [];
+    const results = message.results.filter((report, place) => {
+      if (report.isUploaded) return false;
+      const bytes = inline[place] ?? new Uint8Array(0);
+      const defect = defectOf(report, { length: bytes.length, crc32: crc32(bytes) });
+      if (defect === null) this.#options.results.putInline(report.token, bytes);
+      else broken.push({ token: report.token, defect });
+      return defect === null;
     });
-    const late = message.results.filter((result) => result.isUploaded);
-    const now = late.length === 0 ? message : { ...message, results: message.results.filter((r) => !r.isUploaded) };
-    for (const command of nodeCommands(link.node, now, this.#options.clock.wall())) this.#loop.handle(command);
-    for (const result of late) void this.#takeUploaded(link.node, result).catch(this.#options.onFatal);
+    for (const command of nodeCommands(link.node, { ...message, results }, this.#options.clock.wall())) {
+      this.#loop.handle(command);
+    }
+    for (const { token, defect } of broken) this.#refuse(link.node, token, defect);
+    for (const report of message.results) {
+      if (report.isUploaded) void this.#takeUploaded(link.node, report).catch(this.#options.onFatal);
+    }
     if (message.heartbeat) link.send({ heartbeatAck: message.heartbeat.sequence });
   }
 
@@ -262,25 +271,36 @@ export class NodeDesk implements ClusterBackend {
   /** An uploaded result is complete before its report comes, unless this process has not seen the upload. */
   async #takeUploaded(node: NodeName, report: NodeMessage['results'][number]): Promise<void> {
     const { token } = report;
-    const bytes = report.bytes + report.customBytes;
-    const crc32 = combineCrc32(report.crc32, report.customCrc32, report.customBytes);
-    const whole = await this.#wholeOrFailed(token);
-    if (whole?.length === bytes && whole.crc32 === crc32) {
-      this.#loop.handle(resultCommand(node, report));
-      return;
-    }
-    const message = whole
-      ? `${whole.length} bytes with checksum ${whole.crc32} have arrived, ${bytes} with ${crc32} were announced`
-      : 'its bytes have not arrived, or could not be made durable';
-    const failure = {
-      code: 'ARTIFACT_CORRUPT',
-      message: `result ${formatToken(token)}: ${message}`,
-      detail: '',
-    } as const;
+    const defect = defectOf(report, await this.#wholeOrFailed(token));
+    if (defect === null) this.#loop.handle(resultCommand(node, report));
+    else this.#refuse(node, token, defect);
+  }
+
+  /** The bytes are not those that the node has a report of: the attempt has failed, and the node forgets its result. */
+  #refuse(node: NodeName, token: Token, defect: string): void {
+    const message = `result ${formatToken(token)}: ${defect}`;
+    const failure = { code: 'ARTIFACT_CORRUPT', message, detail: '' } as const;
     const circumstances = noCircumstances;
     this.#loop.handle({ kind: 'attempt-failed', node, token, failure, fileIndex: -1, circumstances });
     this.tell(node, { refused: [{ token, failure }] });
   }
+}
+
+interface BrokenResult {
+  readonly token: Token;
+  readonly defect: string;
+}
+
+/** What is wrong with the bytes that have come for a report; null when they are what it says. */
+function defectOf(
+  report: NodeMessage['results'][number],
+  found: { readonly length: number; readonly crc32: number } | undefined,
+): string | null {
+  const bytes = report.bytes + report.customBytes;
+  const sum = combineCrc32(report.crc32, report.customCrc32, report.customBytes);
+  if (!found) return 'its bytes have not arrived, or could not be made durable';
+  if (found.length === bytes && found.crc32 === sum) return null;
+  return `${found.length} bytes with checksum ${found.crc32} have arrived, ${bytes} with ${sum} were announced`;
 }
 
 function checkProtocol(request: JoinRequest, release: string): void {

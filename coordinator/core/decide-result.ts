@@ -71,12 +71,15 @@ function refusedResult(ledger: Ledger, lease: Lease, failure: Failure, at: numbe
 }
 
 /** Counts that do not fit the mini-batch would be written over those of its neighbours. */
-function defectOf({ rows, fileRows, failed }: ResultSummary, files: number): Failure | null {
+function defectOf({ rows, fileRows, failed, attribution }: ResultSummary, files: number): Failure | null {
   const isCount = (count: number): boolean => Number.isInteger(count) && count >= 0;
   const isFile = (index: number): boolean => isCount(index) && index < files;
   const places = new Set(failed.map(({ index }) => index));
+  // Where each row is of a file, the files' rows are all that there are.
+  const isSum = attribution !== 'file' || fileRows === null || fileRows.reduce((sum, count) => sum + count, 0) === rows;
   const isSound =
     isCount(rows) &&
+    isSum &&
     (fileRows === null || (fileRows.length === files && fileRows.every(isCount))) &&
     places.size === failed.length &&
     failed.every(({ index }) => isFile(index));

@@ -1,6 +1,7 @@
 /** Takes one large result as it is uploaded into a staging segment of its own. */
 import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { isDiskFull } from '../../common/io/errno.ts';
 import type { OpenFile } from '../../common/ports/file-system.ts';
 import type { DiskStall } from './disk-stall.ts';
 import type { StagingFiles } from './staging-files.ts';
@@ -67,13 +68,19 @@ export class SegmentSink {
     await this.#options.files.drop(this.#options.segment);
   }
 
+  /** A write that was given up while it waited for room has failed of nothing that its caller could mend. */
+  readonly #unwanted = (error: unknown): never => {
+    if (!this.#abandoned.signal.aborted || !isDiskFull(error)) throw error;
+    throw new BatchError('LEASE_STALE', 'the result is not wanted any more', { cause: error });
+  };
+
   #file(isNew: boolean): Promise<OpenFile> {
     return this.#options.files.segment(this.#options.segment, isNew ? 'replace' : 'update');
   }
 
   #inOrder(work: () => Promise<void>): Promise<void> {
     const { stall, stagingDir, onFailure } = this.#options;
-    const done = this.#tail.then(() => stall.retry([stagingDir], work, this.#over));
+    const done = this.#tail.then(() => stall.retry([stagingDir], work, this.#over)).catch(this.#unwanted);
     done.catch((error: unknown) => {
       if (!this.#over.aborted) onFailure(error);
     });

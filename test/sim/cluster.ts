@@ -60,6 +60,7 @@ export class Cluster {
   /** Made by the nodes. */
   readonly #nodeFaults: string[] = [];
   #fullUntil = 0;
+  #isFlipped = false;
   #rowsChecked = 0;
   #lost = 0;
   #doubled = 0;
@@ -123,6 +124,7 @@ export class Cluster {
       },
     });
     this.nodes.push(node);
+    this.invariants.trouble(node.name, startsAtMs + 20_000);
     world.after(startsAtMs, () => node.start());
   }
 
@@ -138,6 +140,16 @@ export class Cluster {
     if (!node.isUp) return false;
     node.kill(isHost);
     this.world.after(downMs, () => node.start());
+    return true;
+  }
+
+  /** Of two snapshots one may be damaged. */
+  flipSnapshot(): boolean {
+    const snapshots = this.disk.paths().filter((path) => /\/journal\/snapshot-\d+$/.test(path));
+    const newest = snapshots.at(-1);
+    if (this.#isFlipped || snapshots.length < 2 || !newest) return false;
+    this.#isFlipped = true;
+    this.world.say(`a bit flips in ${this.disk.flipBit((path) => path === newest)}`);
     return true;
   }
 

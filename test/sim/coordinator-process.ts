@@ -231,7 +231,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (life !== this.#life) return;
     if (!(error instanceof BatchError)) throw error;
     this.refusals.push(error);
-    this.#world.say(`coordinator ends: ${error.code} ${error.message}`);
+    this.#world.say(`coordinator ends: ${error.code}`);
     const downMs = this.#world.random.between(100, 5_000);
     // What it still does on its way out is nobody's.
     this.#world.after(0, () => life === this.#life && this.crash({ isPower: false, downMs }));

@@ -1,5 +1,6 @@
 /** Faults of a plan, as plain data, and how each is done to a cluster. */
 import fc from 'fast-check';
+import type { NodeName } from '../../common/core/ids.ts';
 import type { Cluster } from './cluster.ts';
 
 /** `node`: which one, modulo their number. */
@@ -12,6 +13,8 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: 'stall-coordinator'; readonly ms: number; readonly deafMs: number }
   | { readonly kind: 'fill-disk'; readonly ms: number }
   | { readonly kind: 'sync-error' }
+  /** Of the newest one, while an older one stands beside it; once in a plan. */
+  | { readonly kind: 'flip-snapshot' }
   | { readonly kind: 'clock-jump'; readonly ms: number }
   | { readonly kind: 'kill-node'; readonly node: number; readonly isHost: boolean; readonly downMs: number }
   | { readonly kind: 'freeze-node'; readonly node: number; readonly ms: number }
@@ -59,6 +62,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
   ],
   [1, fc.record({ atMs, kind: fc.constant('fill-disk' as const), ms: fc.constantFrom(50, 2_000, 20_000) })],
   [1, fc.record({ atMs, kind: fc.constant('sync-error' as const) })],
+  [1, fc.record({ atMs, kind: fc.constant('flip-snapshot' as const) })],
   [
     1,
     fc.record({
@@ -94,7 +98,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
     fc.record({
       ...{ atMs, kind: fc.constant('slow' as const), node },
       ms: fc.constantFrom(5_000, 60_000),
-      extraMs: fc.constantFrom(200, 4_000),
+      extraMs: fc.constantFrom(200, 4_000, 6_500),
     }),
   ],
   [1, fc.record({ atMs, kind: fc.constant('refuse' as const), node, ms: fc.constantFrom(1_000, 30_000) })],
@@ -114,8 +118,44 @@ export function schedule(faults: readonly Fault[], cluster: Cluster): void {
   for (const fault of faults) {
     cluster.world.after(fault.atMs, () => {
       if (vanishing.has(fault.kind) && (vanishings += 1) > vanishingsMax) return;
-      if (happen(fault, cluster)) cluster.count(fault.kind);
+      if (!happen(fault, cluster)) return;
+      cluster.count(fault.kind);
+      const { node, forMs } = troubleOf(fault, cluster);
+      if (forMs > 0) cluster.invariants.trouble(node, cluster.world.now + forMs);
     });
+  }
+}
+
+/** Whom the fault keeps from the others, and how long at most; a stall of the coordinator is its own business. */
+function troubleOf(fault: Fault, { nodes }: Cluster): { readonly node: NodeName | null; readonly forMs: number } {
+  const node = 'node' in fault ? (nodes[fault.node % nodes.length]?.name ?? null) : null;
+  switch (fault.kind) {
+    case 'kill-coordinator':
+    case 'power-cut':
+    case 'kill-at-change':
+    case 'restart-coordinator':
+      // The last one may come much later than it was asked for.
+      return { node: null, forMs: fault.downMs + (fault.kind === 'kill-at-change' ? 3_600_000 : 10_000) };
+    case 'fill-disk':
+    case 'sync-error':
+      return { node: null, forMs: 30_000 };
+    case 'kill-node':
+      return { node, forMs: fault.downMs + 60_000 };
+    case 'freeze-node':
+    case 'partition':
+    case 'refuse':
+      return { node, forMs: fault.ms };
+    case 'slow':
+      return { node, forMs: fault.ms + fault.extraMs };
+    case 'drain-node':
+    case 'cut':
+    case 'half-open':
+      return { node, forMs: 30_000 };
+    case 'stall-coordinator':
+    case 'clock-jump':
+    case 'join-node':
+    case 'flip-snapshot':
+      return { node, forMs: 0 };
   }
 }
 
@@ -141,6 +181,8 @@ function happen(fault: Fault, cluster: Cluster): boolean {
       if (!coordinator.isUp) return false;
       disk.failNextSync(() => true);
       return true;
+    case 'flip-snapshot':
+      return cluster.flipSnapshot();
     case 'clock-jump':
       coordinator.jumpClock(fault.ms);
       return true;

@@ -43,6 +43,8 @@ interface Promised {
   readonly token: string;
 }
 
+/** By then nobody has anything left of a trouble: a lease, a keepalive, a few latencies. */
+const healedMs = 75_000;
 /** More of the same says nothing new. */
 const faultsMax = 20;
 /** Clocks go at most 2 % too fast. */
@@ -74,6 +76,9 @@ export class Invariants {
   #final = { generation: 1, bytes: Buffer.alloc(0), length: 0 };
   #awaited = new Set<NodeName>();
   #openedAt = 0;
+  readonly #troubledUntil = new Map<NodeName | null, number>();
+  /** Mini-batches by the tokens under which they were given out. */
+  readonly #batches = new Map<string, number>();
   /** Whether there has been a job. */
   #hasBeen = false;
   /** Mini-batches that were committed once, even if that was taken back. */
@@ -90,6 +95,11 @@ export class Invariants {
 
   fault(text: string): void {
     if (this.faults.length < faultsMax && !this.faults.includes(text)) this.faults.push(text);
+  }
+
+  /** Something keeps the node from the coordinator until then, or the coordinator from all nodes (null). */
+  trouble(node: NodeName | null, untilMs: number): void {
+    this.#troubledUntil.set(node, Math.max(this.#troubledUntil.get(node) ?? 0, untilMs));
   }
 
   /** A process has replayed its journal and done nothing else. */
@@ -128,16 +138,23 @@ export class Invariants {
       synced.call(loop, upTo);
     };
     const { grant, adopt, tell, receive } = nodes;
+    const remember = (token: Token): void => {
+      const batch = ledger.leases.get(token.counter)?.batch;
+      if (batch !== undefined) this.#batches.set(formatToken(token), batch);
+    };
     nodes.grant = (effect) => {
+      remember(effect.token);
       this.#checkGrant(effect.token);
       grant.call(nodes, effect);
     };
     nodes.adopt = (effect) => {
+      remember(effect.token);
       this.#checkHolders(effect.token);
       adopt.call(nodes, effect);
     };
     nodes.tell = (node, part) => {
       if (part.recalled) this.#checkGranting('recalled');
+      for (const token of part.committed ?? []) this.#promise(formatToken(token));
       tell.call(nodes, node, part);
     };
     nodes.receive = (link, message, inline) => {
@@ -155,10 +172,9 @@ export class Invariants {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     this.#options.world.note(event.kind);
     this.#watermarks?.publish(event);
-    if (event.kind === 'Committed') {
-      this.#committed.add(event.batch);
-      this.#promised.push({ batch: event.batch, token: formatToken(event.token) });
-    } else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
+    if (event.kind === 'Committed') this.#committed.add(event.batch);
+    else if (event.kind === 'NodeLost') this.#checkLost(event.node);
+    else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     else if (event.kind === 'JobSubmitted') this.#hasBeen = true;
     else if (event.kind === 'JobSealed') this.lives += 1;
     else if (event.kind === 'JobPruned') {
@@ -223,6 +239,19 @@ export class Invariants {
       if (!isKept(job, one))
         this.fault(`mini-batch ${one.batch} was told to be committed under ${one.token} and is lost`);
     }
+  }
+
+  /** A node is told that its result is committed, and forgets it. Of what is scored again since, it may be told all the same. */
+  #promise(token: string): void {
+    const batch = this.#batches.get(token);
+    const batches = this.#job?.batches;
+    if (batch !== undefined && batches?.state(batch) === 'committed') this.#promised.push({ batch, token });
+  }
+
+  /** Nothing was wrong with the node, nor with its way to the coordinator, for longer than a lease. */
+  #checkLost(node: NodeName): void {
+    const until = Math.max(this.#troubledUntil.get(node) ?? 0, this.#troubledUntil.get(null) ?? 0);
+    if (this.#options.world.now > until + healedMs) this.fault(`${node} is well and can be reached, and is lost`);
   }
 
   /** Bytes before the watermark are final: it never goes back, and what lies before it never changes. */

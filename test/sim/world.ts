@@ -31,8 +31,6 @@ export class Random {
   }
 }
 
-/** What runs when all promises that were settled have been heard; {@link World.immediate} takes the place of the global one. */
-const realSetImmediate = globalThis.setImmediate;
 
 interface Scheduled {
   readonly at: number;

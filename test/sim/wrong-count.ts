@@ -8,9 +8,7 @@ import type { Random } from './world.ts';
 
 /** `report` with one thing wrong. */
 export function wronged(report: ResultReport, random: Random): ResultReport {
-  // Of uploaded bytes the coordinator computes length and checksum itself; inline ones come with their report.
-  const defects = report.isUploaded ? [...countDefects, ...byteDefects] : [...countDefects, unsent];
-  return random.pick(defects)(report);
+  return random.pick([...countDefects, ...byteDefects, ...(report.isUploaded ? [] : [unsent])])(report);
 }
 
 type Defect = (report: ResultReport) => ResultReport;
