@@ -1,7 +1,8 @@
 /** A simulated cluster on which one job of a plan is played to its end, through all its lives, and the verdict on it. */
 
+import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { InputFile } from '../../common/core/input.ts';
-import type { Job } from '../../coordinator/core/ledger.ts';
+import { heartbeatIntervalMs, type Job } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
 import type { Outside } from '../../coordinator/outside.ts';
 import { CoordinatorProcess, inputPath, joinToken, outputDir, simJob, stateDir } from './coordinator-process.ts';
@@ -23,6 +24,8 @@ export interface Outcome {
   readonly fingerprint: string;
   readonly virtualMs: number;
   readonly state: Job['state'] | 'gone';
+  /** Why it failed. */
+  readonly code: ErrorCode | null;
   /** Ends of the job. */
   readonly lives: number;
   readonly rowsChecked: number;
@@ -38,6 +41,10 @@ export interface Outcome {
 export interface PlayOptions {
   /** Looks at the output of each life; a second run that is compared with the first needs no verdict. */
   readonly isJudged: boolean;
+  /** Codes with which the job may fail. */
+  readonly failWith?: readonly ErrorCode[];
+  /** Good files may be given up. */
+  readonly givingUp?: boolean;
 }
 
 const virtualMsMax = 6 * 3_600_000;
@@ -76,6 +83,7 @@ export class Cluster {
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
       outputFileName: deployment.settings.outputFileName,
       nodes: () => this.nodes,
+      isWaiting: (node) => this.coordinator.isWaiting(node),
     });
     this.coordinator = new CoordinatorProcess({
       ...{ world, disk, plan, deployment, invariants: this.invariants },
@@ -124,7 +132,7 @@ export class Cluster {
       },
     });
     this.nodes.push(node);
-    this.invariants.trouble(node.name, startsAtMs + 20_000);
+    this.invariants.trouble(node.name, startsAtMs + 2_000);
     world.after(startsAtMs, () => node.start());
   }
 
@@ -140,6 +148,23 @@ export class Cluster {
     if (!node.isUp) return false;
     node.kill(isHost);
     this.world.after(downMs, () => node.start());
+    return true;
+  }
+
+  /** The node is cut off, and back just as the coordinator, which stands still for a moment, would have given it up. */
+  nearMiss(node: WorkerProcess): boolean {
+    const { ledger } = this.coordinator;
+    const known = ledger?.nodes.get(node.name);
+    if (!ledger || !known?.isConnected || !this.coordinator.isUp || !node.isUp) return false;
+    const patienceMs = 2 * heartbeatIntervalMs(ledger);
+    this.network.cut(node.name);
+    this.network.refuse(node.name, patienceMs - 2_500);
+    this.world.after(patienceMs - 700, () => {
+      const now = this.coordinator.ledger?.nodes.get(node.name);
+      if (now !== known || now.isConnected) return;
+      const leftMs = known.heardAt + patienceMs - this.coordinator.attended;
+      if (leftMs > 60) this.world.after(leftMs - 50, () => this.coordinator.stall(260, 0));
+    });
     return true;
   }
 
@@ -161,7 +186,7 @@ export class Cluster {
     return true;
   }
 
-  async play({ isJudged }: PlayOptions): Promise<Outcome> {
+  async play(options: PlayOptions): Promise<Outcome> {
     const { world, coordinator, invariants } = this;
     coordinator.start();
     schedule(this.#plan.faults, this);
@@ -174,7 +199,7 @@ export class Cluster {
         break;
       }
       invariants.checkReplay();
-      if (isJudged) faults.push(...(await this.#judge()));
+      if (options.isJudged) faults.push(...(await this.#judge(options)));
       const next = this.#plan.lives[life - 1];
       if (faults.length > 0 || this.#isFaulty || !next || !this.#goOn(life, next)) break;
     }
@@ -191,16 +216,32 @@ export class Cluster {
     return this.coordinator.isUp && this.coordinator.job?.isSealed === true;
   }
 
-  async #judge(): Promise<readonly string[]> {
+  async #judge(allows: PlayOptions): Promise<readonly string[]> {
     const job = this.coordinator.job as Job;
     this.invariants.checkFinal();
     const { settings, files } = this.#plan;
     const expected = expectedOf(files, this.input, settings, job.deployment.settings.errorThreshold);
     const { disk, input } = this;
-    const mayFail = this.#plan.faults.some(({ kind }) => kind === 'sync-error');
+    // A disk that has refused a sync is the job's own trouble: what was written since the last commit is in doubt.
+    const isDisk = this.#plan.faults.some(({ kind }) => kind === 'sync-error');
+    const mayFailWith: readonly ErrorCode[] = [
+      ...(isDisk ? (['STATE_UNWRITABLE'] as const) : []),
+      ...(allows.failWith ?? []),
+    ];
+    const mayGiveUp = allows.givingUp === true;
     const { mayBeCanceled } = this;
     const outside = this.#outside();
-    const verdict = await judge({ disk, outputDir, job, input, outside, expected, mayBeCanceled, mayFail });
+    const verdict = await judge({
+      disk,
+      outputDir,
+      job,
+      input,
+      outside,
+      expected,
+      mayBeCanceled,
+      mayFailWith,
+      mayGiveUp,
+    });
     this.#rowsChecked += verdict.rows;
     this.#lost += verdict.lost;
     this.#doubled += verdict.doubled;
@@ -314,6 +355,7 @@ export class Cluster {
       ['snapshots loaded', invariants.snapshotsLoaded],
       ['files given up', coordinator.job?.failedFiles ?? 0],
       ['ends by itself', coordinator.refusals.length],
+      ['nodes quarantined', events.get('NodeQuarantined') ?? 0],
       ['reopened', events.get('JobReopened') ?? 0],
     ]);
     return {
@@ -322,6 +364,7 @@ export class Cluster {
       fingerprint: world.fingerprint,
       virtualMs: world.now,
       state: coordinator.job?.state ?? 'gone',
+      code: coordinator.job?.error?.code ?? null,
       lives: invariants.lives,
       ...{ rowsChecked: this.#rowsChecked, lost: this.#lost, doubled: this.#doubled },
       starts: coordinator.starts,

@@ -241,7 +241,7 @@ export class Connection {
 
   #handToCoordinator(what: (backend: ClusterBackend) => void): void {
     if (this.#severed !== 'no' || !this.#isOpen.coordinator) this.#answerReset('node');
-    else this.#atCoordinator(what);
+    else this.#atCoordinator(what, this.node);
   }
 
   #handToNode(what: () => void): void {
@@ -249,12 +249,13 @@ export class Connection {
     else what();
   }
 
-  #atCoordinator(what: (backend: ClusterBackend) => void): void {
+  /** `from`: the node that says something; null for what only the network tells. */
+  #atCoordinator(what: (backend: ClusterBackend) => void, from: NodeName | null = null): void {
     this.#route.coordinator.arrive((backend) => {
       if (!this.#isOpen.coordinator) return;
       this.#route.world.touch();
       what(backend);
-    });
+    }, from);
   }
 
   /** A machine that knows nothing of the connection says so to whoever writes. */
@@ -325,7 +326,7 @@ export class Connection {
   #pingFromNode(): void {
     let isAnswered = false;
     const answered = (): void => void (isAnswered = true);
-    if (this.#isClear()) this.#route.coordinator.arrive(answered);
+    if (this.#isClear()) this.#route.coordinator.arrive(answered, null);
     else this.toCoordinator(() => this.toNode(answered));
     if (isAnswered) return;
     this.#later(limits.keepaliveTimeoutMs, () => {

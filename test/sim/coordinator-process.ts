@@ -4,7 +4,7 @@
  */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
-import { jobName } from '../../common/core/ids.ts';
+import { jobName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Clock } from '../../common/io/clock.ts';
@@ -79,6 +79,8 @@ export class CoordinatorProcess implements CoordinatorPort {
   #jobLife: JobLife | null = null;
   #isServing = false;
   #deafUntil = 0;
+  /** Messages that have arrived and not been heard, by node. */
+  readonly #waiting = new Map<NodeName, number>();
   /** What its wall clock has been set forward by. */
   #jumpedMs = 0;
   /** A kill at a change of its disk from now. */
@@ -104,6 +106,11 @@ export class CoordinatorProcess implements CoordinatorPort {
 
   get job(): Job | undefined {
     return this.ledger?.jobs.get(simJob);
+  }
+
+  /** Its time, less what it stood still. */
+  get attended(): number {
+    return this.#process.now - (this.ledger?.stallMs ?? 0);
   }
 
   get isInitialised(): boolean {
@@ -251,6 +258,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#engine = null;
     this.#jobLife = null;
     this.#isServing = false;
+    this.#waiting.clear();
+    this.#deafUntil = 0;
     if (isPower) this.#options.disk.powerCut();
     this.#options.onDied(isPower);
     this.#world.after(downMs, () => this.start());
@@ -306,18 +315,29 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#jumpedMs += ms;
   }
 
-  arrive(what: (backend: ClusterBackend) => void): void {
+  /** Whether a message of the node is there and could be heard, as soon as it is its turn. */
+  isWaiting(node: NodeName): boolean {
+    return this.#deafUntil <= this.#world.now && (this.#waiting.get(node) ?? 0) > 0;
+  }
+
+  arrive(what: (backend: ClusterBackend) => void, from: NodeName | null): void {
     const life = this.#life;
     if (this.#deafUntil > this.#world.now) {
-      this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what));
+      this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what, from));
       return;
     }
+    this.#count(from, 1);
     this.#process.later(0, () => {
+      this.#count(from, -1);
       const engine = this.#engine;
       if (!engine || !this.#isServing) return;
       this.#world.touch();
       what(engine.nodes);
     });
+  }
+
+  #count(from: NodeName | null, by: number): void {
+    if (from !== null) this.#waiting.set(from, (this.#waiting.get(from) ?? 0) + by);
   }
 
   cancel(graceMs: number): void {

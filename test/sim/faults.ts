@@ -21,6 +21,7 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: 'drain-node'; readonly node: number }
   | { readonly kind: 'join-node'; readonly node: number }
   | { readonly kind: 'cut'; readonly node: number }
+  | { readonly kind: 'near-miss'; readonly node: number }
   | {
       readonly kind: 'partition';
       readonly node: number;
@@ -76,6 +77,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
   [1, fc.record({ atMs, kind: fc.constant('drain-node' as const), node })],
   [1, fc.record({ atMs, kind: fc.constant('join-node' as const), node })],
   [2, fc.record({ atMs, kind: fc.constant('cut' as const), node })],
+  [2, fc.record({ atMs, kind: fc.constant('near-miss' as const), node })],
   [
     3,
     fc.record({
@@ -149,6 +151,7 @@ function troubleOf(fault: Fault, { nodes }: Cluster): { readonly node: NodeName 
       return { node, forMs: fault.ms + fault.extraMs };
     case 'drain-node':
     case 'cut':
+    case 'near-miss':
     case 'half-open':
       return { node, forMs: 30_000 };
     case 'stall-coordinator':
@@ -197,20 +200,22 @@ function happen(fault: Fault, cluster: Cluster): boolean {
       return true;
     case 'join-node':
       return cluster.joinNode(fault.node);
+    case 'near-miss':
+      return cluster.nearMiss(one);
     case 'cut':
       network.cut(one.name);
       return one.isUp;
     case 'partition':
       network.partition(one.name, fault.direction, fault.ms);
-      return one.isUp;
+      return true;
     case 'half-open':
       network.halfOpen(one.name, fault.side);
       return one.isUp;
     case 'slow':
       network.slow(one.name, fault.ms, fault.extraMs);
-      return one.isUp;
+      return true;
     case 'refuse':
       network.refuse(one.name, fault.ms);
-      return one.isUp;
+      return true;
   }
 }

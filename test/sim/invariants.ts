@@ -12,7 +12,7 @@ import { evolve } from '../../coordinator/core/evolve.ts';
 import { partialOutputName } from '../../coordinator/core/generation.ts';
 import { isGranting } from '../../coordinator/core/granting.ts';
 import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
-import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { newLedger, type Job, type Ledger, type Node } from '../../coordinator/core/ledger.ts';
 import { isStaged, stagedIn } from '../../coordinator/core/staging-window.ts';
 import type { Engine, EngineViews } from '../../coordinator/engine.ts';
 import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
@@ -35,6 +35,8 @@ export interface InvariantsOptions {
   readonly outputFileName: string;
   readonly stagingBytesMax: number;
   readonly nodes: () => readonly Holder[];
+  /** Whether a message of the node has arrived and the coordinator has not come to it, although the network is there. */
+  readonly isWaiting: (node: NodeName) => boolean;
 }
 
 /** A result of which somebody was told that it is committed. */
@@ -44,7 +46,7 @@ interface Promised {
 }
 
 /** By then nobody has anything left of a trouble: a lease, a keepalive, a few latencies. */
-const healedMs = 75_000;
+const healedMs = 40_000;
 /** More of the same says nothing new. */
 const faultsMax = 20;
 /** Clocks go at most 2 % too fast. */
@@ -130,12 +132,25 @@ export class Invariants {
     };
     const { handle, synced } = loop;
     loop.handle = (command: Command) => {
+      const isStale = command.kind === 'result' && command.token.epoch !== ledger.epoch;
+      const placed = isStale ? [...ledger.leases.values()].map((lease) => lease.placed) : [];
+      const present = command.kind === 'tick' ? [...ledger.nodes.values()].filter(isPresent) : [];
       handle.call(loop, command);
+      for (const { name } of present) if (ledger.nodes.get(name)?.state === 'lost') this.#checkLost(name);
+      if (isStale && [...ledger.leases.values()].some((lease) => lease.placed && !placed.includes(lease.placed))) {
+        this.fault(`a result under the stale token ${formatToken(command.token)} was taken`);
+      }
       this.#checkStaged();
     };
     loop.synced = (upTo) => {
       this.#synced = upTo;
       synced.call(loop, upTo);
+    };
+    const { work } = engine;
+    const { restore } = work;
+    work.restore = async () => {
+      await restore.call(work);
+      this.#checkCut();
     };
     const { grant, adopt, tell, receive } = nodes;
     const remember = (token: Token): void => {
@@ -168,12 +183,19 @@ export class Invariants {
     this.#checkFinal();
   }
 
+  /** Of what was written and not committed, nothing is left behind a start. */
+  #checkCut(): void {
+    const job = this.#job;
+    const content = job && !job.isSealed ? this.#output(job) : null;
+    if (job && content && content.length > job.outputCommitted && job.state !== 'Finalizing')
+      this.fault(`an output of ${content.length} bytes was not cut to the ${job.outputCommitted} that are committed`);
+  }
+
   publish(event: Event): void {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     this.#options.world.note(event.kind);
     this.#watermarks?.publish(event);
     if (event.kind === 'Committed') this.#committed.add(event.batch);
-    else if (event.kind === 'NodeLost') this.#checkLost(event.node);
     else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     else if (event.kind === 'JobSubmitted') this.#hasBeen = true;
     else if (event.kind === 'JobSealed') this.lives += 1;
@@ -252,6 +274,7 @@ export class Invariants {
   #checkLost(node: NodeName): void {
     const until = Math.max(this.#troubledUntil.get(node) ?? 0, this.#troubledUntil.get(null) ?? 0);
     if (this.#options.world.now > until + healedMs) this.fault(`${node} is well and can be reached, and is lost`);
+    if (this.#options.isWaiting(node)) this.fault(`${node} is lost while what it said is waiting to be heard`);
   }
 
   /** Bytes before the watermark are final: it never goes back, and what lies before it never changes. */
@@ -356,6 +379,10 @@ export class Invariants {
     if (holders.length > 2 || nodes.size < holders.length)
       this.fault(`mini-batch ${lease?.batch} has ${holders.length} attempts on ${[...nodes].join(' and ')}`);
   }
+}
+
+function isPresent({ state }: Node): boolean {
+  return state !== 'lost' && state !== 'gone';
 }
 
 function isKept(job: Job | undefined, { batch, token }: Promised): boolean {

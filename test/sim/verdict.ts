@@ -1,4 +1,5 @@
 /** The verdict on one end of a simulated job, from what lies on the disk: its output as a user reads it, and the certificate. */
+import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
 import { partialOutputName } from '../../coordinator/core/generation.ts';
 import type { Job } from '../../coordinator/core/ledger.ts';
@@ -19,8 +20,10 @@ export interface JudgeOptions {
   readonly expected: Expected;
   /** Somebody asked for it, in this life or one before. */
   readonly mayBeCanceled: boolean;
-  /** Its disk has refused a sync. */
-  readonly mayFail: boolean;
+  /** Codes with which it may fail whatever is expected. */
+  readonly mayFailWith: readonly ErrorCode[];
+  /** Good files may be given up: something told lies about them. */
+  readonly mayGiveUp: boolean;
 }
 
 export interface Verdict {
@@ -33,12 +36,13 @@ export interface Verdict {
 }
 
 /** What is wrong: rows lost, doubled, out of place or changed, files without a verdict, sums that do not add up. */
-export async function judge(options: JudgeOptions): Promise<Verdict> {
-  const { job, expected, mayBeCanceled } = options;
+export async function judge(given: JudgeOptions): Promise<Verdict> {
+  const { job, mayBeCanceled } = given;
+  const expected = given.mayGiveUp ? withoutGivenUp(given) : given.expected;
+  const options = { ...given, expected };
   const faults: string[] = [];
-  // A disk that has refused a sync is the job's own trouble: what was written since the last commit is in doubt.
-  const isDisk = options.mayFail && job.error?.code === 'STATE_UNWRITABLE';
-  const isAsExpected = job.state === expected.state || (mayBeCanceled && job.state === 'Canceled') || isDisk;
+  const isFailed = job.state === 'Failed' && job.error !== null && options.mayFailWith.includes(job.error.code);
+  const isAsExpected = job.state === expected.state || (mayBeCanceled && job.state === 'Canceled') || isFailed;
   if (!isAsExpected) faults.push(`the job ended as ${job.state}, not ${expected.state}: ${job.error?.message}`);
   const isComplete = job.state === 'Completed';
   // An output that is complete stays when the next generation does not come to be.
@@ -63,6 +67,13 @@ export async function judge(options: JudgeOptions): Promise<Verdict> {
   }
   if (report.verdict !== wanted) faults.push(`the certificate says ${report.verdict} of a job that is ${wanted}`);
   return { faults, ...rows };
+}
+
+/** The same, but for good files that were given up. */
+function withoutGivenUp({ job, expected }: JudgeOptions): Expected {
+  const quarantined = failedFiles(job);
+  const given = new Set(quarantined);
+  return { ...expected, scored: expected.scored.filter((file) => !given.has(file)), quarantined };
 }
 
 function isMended(input: MendableInput, message: string): boolean {

@@ -31,7 +31,6 @@ export class Random {
   }
 }
 
-
 interface Scheduled {
   readonly at: number;
   readonly sequence: number;
