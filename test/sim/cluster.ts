@@ -151,20 +151,22 @@ export class Cluster {
     return true;
   }
 
-  /** The node is cut off, and back just as the coordinator, which stands still for a moment, would have given it up. */
+  /**
+   * The node is cut off, and asks to join again just before the coordinator, which stands still for a moment, would give it up:
+   * what it says is there, and the clock is looked at first.
+   */
   nearMiss(node: WorkerProcess): boolean {
-    const { ledger } = this.coordinator;
+    const { coordinator, network, world } = this;
+    const { ledger } = coordinator;
     const known = ledger?.nodes.get(node.name);
-    if (!ledger || !known?.isConnected || !this.coordinator.isUp || !node.isUp) return false;
-    const patienceMs = 2 * heartbeatIntervalMs(ledger);
-    this.network.cut(node.name);
-    this.network.refuse(node.name, patienceMs - 2_500);
-    this.world.after(patienceMs - 700, () => {
-      const now = this.coordinator.ledger?.nodes.get(node.name);
-      if (now !== known || now.isConnected) return;
-      const leftMs = known.heardAt + patienceMs - this.coordinator.attended;
-      if (leftMs > 60) this.world.after(leftMs - 50, () => this.coordinator.stall(260, 0));
-    });
+    if (!ledger || !known?.isConnected || !coordinator.isUp || !node.isUp) return false;
+    const leftMs = coordinator.worldMs(known.heardAt + 2 * heartbeatIntervalMs(ledger) - coordinator.attended);
+    if (leftMs < 4_000) return false;
+    network.cut(node.name);
+    network.refuse(node.name, leftMs - 60);
+    world.after(leftMs - 1_540, () => node.freeze(1_500));
+    // No longer than what is taken for a late timer, and not for a stall.
+    world.after(leftMs - 45, () => coordinator.stall(95, 0));
     return true;
   }
 

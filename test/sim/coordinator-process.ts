@@ -113,6 +113,11 @@ export class CoordinatorProcess implements CoordinatorPort {
     return this.#process.now - (this.ledger?.stallMs ?? 0);
   }
 
+  /** What so many milliseconds of its clock are in the world's. */
+  worldMs(ms: number): number {
+    return ms / this.#options.plan.coordinatorClock.rate;
+  }
+
   get isInitialised(): boolean {
     return this.job?.isInitialised === true;
   }

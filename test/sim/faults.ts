@@ -77,7 +77,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
   [1, fc.record({ atMs, kind: fc.constant('drain-node' as const), node })],
   [1, fc.record({ atMs, kind: fc.constant('join-node' as const), node })],
   [2, fc.record({ atMs, kind: fc.constant('cut' as const), node })],
-  [2, fc.record({ atMs, kind: fc.constant('near-miss' as const), node })],
+  [3, fc.record({ atMs, kind: fc.constant('near-miss' as const), node })],
   [
     3,
     fc.record({

@@ -1,0 +1,65 @@
+/** Plans with one thing wrong, for what a random plan has too much noise for. */
+import { planOf, type NodePlan, type Plan, type Sickness } from './plan.ts';
+
+const well = { slots: 2, slowMs: 0, sickness: null } as const;
+const evenClock = { offsetMs: 0, rate: 1 };
+
+function nodeOf(given: Partial<NodePlan>): NodePlan {
+  return { ...well, scoreMs: [200, 300], startsAtMs: 0, clock: evenClock, ...given };
+}
+
+/** Nothing happens to any node; only the coordinator stands still, again and again, for longer than a lease. */
+export function stallPlan(seed: number): Plan {
+  const plan = planOf(seed);
+  const faults = [5_000, 50_000, 100_000].flatMap((atMs) => [
+    { atMs, kind: 'cut', node: seed } as const,
+    { atMs: atMs + 1_000 + (seed % 500), kind: 'stall-coordinator', ms: 40_000, deafMs: 3_000 } as const,
+  ]);
+  const nodes = plan.nodes.map((node) => ({ ...node, startsAtMs: 0 }));
+  return { ...plan, nodes, faults, files: Math.max(100, plan.files), wishes: [], lives: [], isPruned: false };
+}
+
+/** One node fails whatever it gets, and comes when two others have begun; the coordinator may be killed meanwhile. */
+export function sickPlan(seed: number, sickness: Sickness): Plan {
+  const plan = planOf(seed);
+  // With one try there is nothing to forgive: the first mini-batch that the node fails is given up.
+  const settings = {
+    ...plan.settings,
+    triesMax: Math.max(2, plan.settings.triesMax),
+    instanceCountMax: null,
+    errorThreshold: -1,
+  };
+  const others = [0, 1].map(() => nodeOf({ scoreMs: [200, 2_000] }));
+  const sick = nodeOf({ sickness, scoreMs: [1, 50], startsAtMs: 8_000 });
+  const crash = { atMs: 9_000 + seed * 37, kind: 'kill-coordinator', downMs: 300 } as const;
+  return {
+    ...plan,
+    ...{ settings, nodes: [...others, sick], files: Math.max(120, plan.files), odd: [] },
+    faults: seed % 2 === 0 ? [crash] : [],
+    ...{ wishes: [], lives: [], isPruned: false },
+  };
+}
+
+export const hangs = { progressTimeoutMs: 60_000, timeoutMs: 3_600_000 } as const;
+
+/** No file ever comes to its end. */
+export function hangPlan(seed: number): Plan {
+  const plan = planOf(seed);
+  const files = 1 + (seed % 40);
+  const odd = Array.from({ length: files }, (_, at) => ({ at, fate: 'hang' as const, bytes: null, customBytes: 0 }));
+  const settings = { ...plan.settings, errorThreshold: -1, isolation: 'file' as const };
+  const nodes = [nodeOf({}), nodeOf({ startsAtMs: 500 })];
+  const faults =
+    seed % 2 === 0 ? [{ atMs: 20_000, kind: 'fill-disk', ms: hangs.progressTimeoutMs + 20_000 } as const] : [];
+  // Of the first file the rows would fix the columns: it hangs as well.
+  return { ...plan, ...hangs, files, odd, settings, nodes, faults, wishes: [], lives: [], isPruned: false };
+}
+
+/** Each file takes nearly as long as the watchdog waits. */
+export function slowPlan(seed: number): Plan {
+  const plan = hangPlan(seed);
+  const nodes = [0, 1].map(() =>
+    nodeOf({ scoreMs: [hangs.progressTimeoutMs / 2, hangs.progressTimeoutMs / 2 - 5_000] }),
+  );
+  return { ...plan, files: Math.min(plan.files, 10), odd: [], nodes };
+}
