@@ -65,7 +65,7 @@ describe('a node that fails whatever it gets', () => {
     async (sickness) => {
       const outcomes = await playAll(seeds(15).map((seed) => sickPlan(seed, sickness)));
       expect(faultsOf(outcomes)).toEqual([]);
-      expect(sum(outcomes, 'nodes quarantined')).toBeGreaterThan(5);
+      expect(sum(outcomes, 'nodes quarantined')).toBeGreaterThan(1);
     },
     3 * minutes,
   );
