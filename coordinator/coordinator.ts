@@ -3,7 +3,7 @@
  * the core has decided. The way of a command: service or API → loop → `core/` → journal and effects → here.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
@@ -12,6 +12,7 @@ import type { Token } from '../common/core/token.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
+import { makeFolder } from '../common/io/make-folder.ts';
 import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
@@ -356,7 +357,7 @@ function parseRecord(record: unknown, sequence: number): Event {
 async function readJoinToken(stateDir: string): Promise<string> {
   const path = join(stateDir, 'join-token');
   try {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await makeFolder(stateDir, 0o700);
     await writeFile(path, randomBytes(24).toString('base64url'), { flag: 'wx', mode: 0o600 });
   } catch (error) {
     if (errnoOf(error) === '') throw error;
