@@ -1,15 +1,14 @@
 /** Targets that read files of others: YAML, CSV, images. Each input is a file on the disk, as it is in life. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { parseDocument } from 'yaml';
 import { loadConfigFile, type ConfigFile } from '../../common/config/config-file.ts';
-import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 import { readRecords } from '../../worker/scorers/csv-records.ts';
 import { openImageReader } from '../../worker/scorers/image-reader.ts';
 import type { ImagePlan } from '../../worker/scorers/onnx-inputs.ts';
-import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget } from './target.ts';
+import { checkSettings, FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget } from './target.ts';
 
 export const yaml: FuzzTarget = {
   name: 'yaml',
@@ -17,11 +16,14 @@ export const yaml: FuzzTarget = {
   open: (dir) => {
     const folder = packageFile('test', 'fixtures', 'azure');
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.yml'));
-    const own = packageFile('examples', 'digits', 'deployment.yml');
+    const own = readFileSync(packageFile('examples', 'digits', 'deployment.yml'));
+    const owns = Array.from({ length: files.length }, () => own);
     const path = join(dir, 'in.yml');
+    // What a deployment names must be there, or nothing of it is looked at.
+    cpSync(packageFile('examples', 'digits', 'model'), join(dir, 'model'), { recursive: true });
     return Promise.resolve({
       samples: {
-        valid: [...files.map((file) => readFileSync(join(folder, file))), readFileSync(own)],
+        valid: [...files.map((file) => readFileSync(join(folder, file))), ...owns],
         words: [
           '\n',
           ': ',
@@ -62,18 +64,6 @@ export const yaml: FuzzTarget = {
     });
   },
 };
-
-/** What everything behind the YAML relies on. */
-function checkSettings(settings: DeploymentSettings): void {
-  const { triesMax, timeoutMs, errorThreshold, miniBatchSize, outputFileName, outputAction } = settings;
-  const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least;
-  const isSized =
-    miniBatchSize.kind === 'auto' ||
-    isCount(miniBatchSize.kind === 'files' ? miniBatchSize.files : miniBatchSize.bytes, 1);
-  const isNamed = outputAction === 'append_row' ? basename(outputFileName) === outputFileName : outputFileName === '';
-  if (isSized && isNamed && isCount(triesMax, 1) && timeoutMs > 0 && isCount(errorThreshold, -1)) return;
-  throw new FuzzDefect(`settings that nothing can go by: ${JSON.stringify(settings)}`);
-}
 
 const quoted = (cell: string): string => `"${cell.replaceAll('"', '""')}"`;
 
