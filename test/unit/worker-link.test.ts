@@ -54,7 +54,7 @@ describe('joining', () => {
     expect(delays).toEqual([100, 200, 400, 800, 1_000, 1_000, 1_000, 1_000]);
     rig.after(rig.wakeInMs ?? NaN);
     rig.tell({ kind: 'join-failed', failure: failure('COORDINATOR_UNREACHABLE'), random: 0.5 });
-    expect(rig.wakeInMs).toBe(1_500);
+    expect(rig.wakeInMs).toBe(750);
   });
 
   it('does not forget its failed tries when Join succeeds, only when the coordinator has spoken', () => {
