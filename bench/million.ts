@@ -5,7 +5,7 @@
  *
  * Worker nodes score the first `MILLION_SCORED` files (default: 20,000) before the kill; the rest of the half is committed in the
  * journal and in the output while nobody runs, as the coordinator would have done. With `MILLION_REAL=1` they score all of it,
- * and the other half after the restart, to the job's end: some twenty minutes on two processors.
+ * and the other half after the restart, to the job's end: a quarter of an hour or more on two processors.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
