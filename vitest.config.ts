@@ -1,6 +1,19 @@
 import { defineConfig } from 'vitest/config';
 
-/** `fast` needs nothing but the sources; the others start processes, sockets and Python, one file at a time. */
+/** They measure time, memory or messages, or build the program, so that nothing may run beside them. */
+const alone = [
+  'test/integration/cluster.test.ts',
+  'test/integration/host-memory.test.ts',
+  'test/integration/slow-disk.test.ts',
+  'test/e2e/heartbeat.test.ts',
+  'test/e2e/poison.test.ts',
+  'test/e2e/start.test.ts',
+];
+
+/** For the most part they wait: for a deadline, for a process, for Python to start. */
+const twoAtOnce = { maxWorkers: 2, sequence: { groupOrder: 1 } };
+
+/** `fast` needs nothing but the sources; the others start processes, sockets and Python, on free ports and in folders of their own. */
 export default defineConfig({
   test: {
     projects: [
@@ -16,15 +29,27 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
+          exclude: alone,
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          fileParallelism: false,
+          ...twoAtOnce,
         },
       },
       {
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
+          exclude: alone,
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
+          ...twoAtOnce,
+        },
+      },
+      {
+        // After all others.
+        test: {
+          name: 'alone',
+          include: alone,
           testTimeout: 240_000,
           hookTimeout: 120_000,
           fileParallelism: false,

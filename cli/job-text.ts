@@ -171,9 +171,9 @@ function sizeText(size: LocalDeployment['settings']['miniBatchSize']): string {
   }
 }
 
-/** `250/500`, with a `+` while the listing goes on. */
+/** Those that were scored, as in {@link fateText}: `250/500`, with a `+` while the listing goes on. Failed ones are told beside it. */
 function filesText(job: JobView): string {
-  return `${job.files.scored + job.files.failed}/${job.files.total}${job.files.is_listed ? '' : '+'}`;
+  return `${job.files.scored}/${job.files.total}${job.files.is_listed ? '' : '+'}`;
 }
 
 function rateText(rate: number): string {

@@ -1,6 +1,6 @@
 /** The coordinator's process: opens the state directory, replays, and serves worker nodes and callers through the engine. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
@@ -8,6 +8,7 @@ import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
+import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import { startApi } from './api/server.ts';
@@ -210,7 +211,7 @@ class Ending {
 async function readJoinToken(stateDir: string): Promise<string> {
   const path = join(stateDir, 'join-token');
   try {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await makeFolder(stateDir, 0o700);
     await writeFile(path, randomBytes(24).toString('base64url'), { flag: 'wx', mode: 0o600 });
   } catch (error) {
     if (errnoOf(error) === '') throw error;

@@ -1,9 +1,10 @@
 /** The coordinator's own key, with which it signs manifests: made at the first start, in the state directory. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
+import { makeFolder } from '../common/io/make-folder.ts';
 import { publicJwk, signDetached, thumbprint, type PublicJwk } from '../common/security/detached-jws.ts';
 import type { ManifestSigner } from './output/seal.ts';
 
@@ -20,7 +21,7 @@ export function signingKeyPath(stateDir: string): string {
 export async function openSigningKey(stateDir: string): Promise<SigningKey> {
   const path = signingKeyPath(stateDir);
   try {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await makeFolder(stateDir, 0o700);
     const found = await readKey(path);
     if (found) return found;
     await makeKey(path);

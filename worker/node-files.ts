@@ -13,12 +13,13 @@
  * A node's name is its own among live ones, so what an earlier process of that name has left is nobody's: it is removed
  * when the node has joined. Logs stay, those of the newest jobs.
  */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobName, NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import { errnoOf } from '../common/io/errno.ts';
+import { makeFolder } from '../common/io/make-folder.ts';
 import { confine } from '../common/storage/confine.ts';
 
 export class NodeFiles {
@@ -98,7 +99,7 @@ export class NodeFiles {
 
 async function makeEmpty(dir: string): Promise<string> {
   await rm(dir, { recursive: true, force: true });
-  await mkdir(dir, { recursive: true });
+  await makeFolder(dir);
   return dir;
 }
 

@@ -1,8 +1,9 @@
 /** `job download`: the final files of a job, into a folder. */
-import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import { makeFolder } from '../../common/io/make-folder.ts';
 import type { Client } from '../client.ts';
 import type { CommandContext } from '../command-context.ts';
 import { fileColumns, type OutputFile } from '../job-text.ts';
@@ -78,7 +79,7 @@ async function requireAbsent(target: string): Promise<void> {
 }
 
 async function downloadFile(file: Wanted, target: string): Promise<void> {
-  await mkdir(dirname(target), { recursive: true });
+  await makeFolder(dirname(target));
   const partial = join(dirname(target), `.${process.pid}.partial`);
   const handle = await open(partial, 'w');
   try {

@@ -1,4 +1,5 @@
 /** `job errors`, and how commands that follow a job tell its failure: the user's own words first, then where all is. */
+import { isFinal } from '../../common/core/states.ts';
 import type { ErrorGroupView, JobErrorsView } from '../../coordinator/api/backend.ts';
 import type { CommandContext } from '../command-context.ts';
 import { attemptFacts } from '../job-text.ts';
@@ -44,7 +45,9 @@ export function errorsText(errors: JobErrorsView): string {
   }
   if (blocks.length === 0) return `${errors.name} (${errors.status}) has no errors\n`;
   if (groups > value.length) blocks.push(`${groups - value.length} more kinds of errors: say --all\n`);
-  if (failed > 0) blocks.push(`more: ${logs.replace(/_logs$/, '_errors.jsonl')} (when the job has ended)\n`);
+  // Written when the job is sealed.
+  const when = isFinal(errors.status) ? '' : ' (once the job has ended)';
+  if (failed > 0) blocks.push(`more: ${logs.replace(/_logs$/, '_errors.jsonl')}${when}\n`);
   blocks.push(`logs: ${logs}\n`);
   return blocks.join('\n');
 }

@@ -58,7 +58,7 @@ const settingsShape = {
   error_threshold: optional(wholeNumber(-1), 'The job fails when more files than this have failed; -1: never.'),
   logging_level: optional(
     oneOf(['debug', 'info', 'warning'], { warn: 'warning', error: 'warning', critical: 'warning', fatal: 'warning' }),
-    'debug, info (default) or warning.',
+    'debug, info (default) or warning, which error and critical are read as.',
   ),
   output_action: optional(oneOf(['append_row', 'summary_only']), 'summary_only writes no rows.'),
   output_file_name: optional(outputFileName, 'Name of the file of rows; predictions.csv by default.'),

@@ -236,7 +236,7 @@ export const limits = {
 
   reconnectMsMin: 100,
   /** Short, since the work of a coordinator that was restarted waits for its nodes. */
-  reconnectMsMax: 2_000,
+  reconnectMsMax: 1_000,
   /** A worker node that starts tries this long to reach its coordinator before it gives up. */
   joinMsMax: 10_000,
 

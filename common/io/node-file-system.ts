@@ -1,8 +1,9 @@
 /** The {@link FileSystem} of this machine. Callbacks instead of fs/promises: the journal syncs thousands of times a second. */
 import * as fs from 'node:fs';
-import { link, mkdir, open as openDir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
+import { link, open as openDir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
 import type { FileSystem, OpenFile, OpenMode } from '../ports/file-system.ts';
 import { errnoOf } from './errno.ts';
+import { makeFolder } from './make-folder.ts';
 
 /** Pieces smaller than this are joined: one copy in memory is cheaper than one call each. */
 const joinBytesMax = 65_536;
@@ -125,9 +126,7 @@ export const nodeFileSystem: FileSystem = {
       );
     }),
   list: (dir) => readdir(dir),
-  makeDir: async (path) => {
-    await mkdir(path, { recursive: true });
-  },
+  makeDir: (path) => makeFolder(path),
   rename,
   link,
   remove: (path) => rm(path, { force: true }),

@@ -1,9 +1,10 @@
 /** Makes an output folder ready for a job: never over results that are there, unless the caller says so. */
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import { makeFolder } from '../../common/io/make-folder.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { logsDirName, ownLogs, readmeTitle } from '../logs/log-tree.ts';
 import { listCustomFiles, sealedJobName } from './custom-listing.ts';
@@ -44,7 +45,7 @@ export async function prepareOutputDir(options: OutputDirOptions): Promise<Prepa
   const { dir, isOverwrite, outputFileName, guard } = options;
   if (outputFileName !== null) checkOutputFileName(outputFileName);
   try {
-    await mkdir(dir, { recursive: true });
+    await makeFolder(dir);
     const names = await readdir(dir);
     const ours = await namesOfResults(dir, names, outputFileName);
     const isReplaced = isOverwrite || (await isFruitless(dir));

@@ -255,12 +255,14 @@ describe('in a cluster', () => {
     const cluster = await ClusterProcesses.start({ dir });
     await cluster.startWorker('node-a');
     const job = await cluster.submit([slowDeployment(200), '--input', input, '--output', join(dir, 'out')]);
-    const waited = cluster.cli(['job', 'wait', job], 90_000);
+    const streamed = new Program(['job', 'stream', job, '--server', cluster.http], { cwd: dir });
+    // Whoever has not heard of the coordinator yet takes it for one that was never started.
+    await streamed.says(/Running/);
     await cluster.job(job, (view) => view.mini_batches.committed >= 4, 'some mini-batches');
     cluster.coordinator.signal('SIGTERM');
     expect((await cluster.coordinator.endsWithin(20_000)).code).toBe(0);
     await cluster.restartCoordinator();
-    const end = await waited;
+    const end = await streamed.endsWithin(90_000);
     expect(end.code, end.stderr).toBe(0);
     expect(readOutput(join(dir, 'out')).files.filter((file) => file.status === 'scored')).toHaveLength(300);
   });

@@ -11,22 +11,14 @@ import {
   inputFiles,
   plainLoop,
   runFolder,
-  scratchFolder,
+  scratch,
   sharedData,
 } from '../helpers/deployment-folder.ts';
-import { endPrograms } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 
 let dir = '';
-let remove: () => void;
-
-beforeEach(() => {
-  ({ path: dir, remove } = scratchFolder());
-});
-afterEach(async () => {
-  await endPrograms();
-  remove();
-});
+beforeEach(() => (dir = scratch.make()));
+afterEach(() => scratch.remove());
 
 const input = sharedData('heart', 'inputs');
 const modelFiles = readdirSync(sharedData('heart', 'mlflow-model')).map((name) =>

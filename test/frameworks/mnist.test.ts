@@ -8,22 +8,14 @@ import {
   frameworkPython,
   inputFiles,
   plainLoop,
-  scratchFolder,
+  scratch,
   sharedData,
 } from '../helpers/deployment-folder.ts';
-import { endPrograms } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 
 let dir = '';
-let remove: () => void;
-
-beforeEach(() => {
-  ({ path: dir, remove } = scratchFolder());
-});
-afterEach(async () => {
-  await endPrograms();
-  remove();
-});
+beforeEach(() => (dir = scratch.make()));
+afterEach(() => scratch.remove());
 
 const input = sharedData('mnist', 'inputs');
 const names = inputFiles(input).map((path) => basename(path));

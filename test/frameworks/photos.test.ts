@@ -10,23 +10,15 @@ import {
   frameworkPython,
   inputFiles,
   plainLoop,
-  scratchFolder,
+  scratch,
   sharedData,
 } from '../helpers/deployment-folder.ts';
-import { endPrograms } from '../helpers/programs.ts';
 import { testPython } from '../helpers/python.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 
 let dir = '';
-let remove: () => void;
-
-beforeEach(() => {
-  ({ path: dir, remove } = scratchFolder());
-});
-afterEach(async () => {
-  await endPrograms();
-  remove();
-});
+beforeEach(() => (dir = scratch.make()));
+afterEach(() => scratch.remove());
 
 const input = sharedData('imagenet', 'inputs');
 

@@ -10,24 +10,16 @@ import {
   frameworkPython,
   plainLoop,
   runFolder,
-  scratchFolder,
+  scratch,
   sharedData,
 } from '../helpers/deployment-folder.ts';
 import { writeInputs } from '../helpers/job-folder.ts';
-import { endPrograms } from '../helpers/programs.ts';
 import { testPython } from '../helpers/python.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 
 let dir = '';
-let remove: () => void;
-
-beforeEach(() => {
-  ({ path: dir, remove } = scratchFolder());
-});
-afterEach(async () => {
-  await endPrograms();
-  remove();
-});
+beforeEach(() => (dir = scratch.make()));
+afterEach(() => scratch.remove());
 
 test('text in CSV: quoted columns with commas, quotes and newlines survive, and numbers as settings arrive as text', async () => {
   const python = testPython();

@@ -1,24 +1,15 @@
-/** Targets that read bytes of formats of our own: host frames, journal, custom archives, manifests, signatures, log names. */
+/** Targets that read bytes of formats of our own: host frames, custom archives, manifests, signatures, log names. */
 import { join, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FrameReader, frameHeader } from '../../common/core/frame.ts';
-import type { OpenFile } from '../../common/ports/file-system.ts';
-import {
-  entryHead,
-  entryTrailer,
-  listEntries,
-  readTrailer,
-  type CustomEntry,
-} from '../../common/storage/custom-archive.ts';
-import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { entryHead, entryTrailer, type CustomEntry } from '../../common/storage/custom-archive.ts';
 import { signatureDefect } from '../../common/security/detached-jws.ts';
-import { Journal } from '../../coordinator/journal/journal.ts';
-import { replay } from '../../coordinator/journal/recovery.ts';
+import { publishCustomFiles } from '../../coordinator/output/custom-publish.ts';
 import { nodeLogPath } from '../../coordinator/logs/log-tree.ts';
 import { parseDone, parseFailed, parseReady } from '../../worker/pool/host-messages.ts';
 import { MemoryFileSystem } from '../helpers/memory-file-system.ts';
 import { sampleKey, sealedSample, textOf, verifySample } from '../helpers/sealed-sample.ts';
-import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget, type OpenTarget } from './target.ts';
+import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget } from './target.ts';
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
@@ -106,90 +97,31 @@ export const hostMessages: FuzzTarget = {
     }),
 };
 
-const records = Array.from({ length: 24 }, (_, index) => ({
-  kind: 'Record',
-  index,
-  text: 'x'.repeat((index * 37) % 200),
-}));
-
-/** A journal of three starts, as the program writes it. */
-async function journalFiles(): Promise<MemoryFileSystem> {
-  const disk = new MemoryFileSystem();
-  disk.put('/state/placeholder', new Uint8Array(0));
-  for (let start = 0; start < 3; start += 1) {
-    const journal = await Journal.open({
-      dir: '/state',
-      fileSystem: disk,
-      onRecord: () => undefined,
-      onSynced: () => undefined,
-      onStall: () => undefined,
-      onFatal: (error) => {
-        throw error as Error;
-      },
-      sizes: { segmentBytes: 67_108_864, groupBytesMax: 1_024, reserveBytes: 16 },
-    });
-    journal.beginEpoch();
-    for (const record of records.slice(start * 8, start * 8 + 8))
-      journal.append(record as unknown as Parameters<Journal['append']>[0]);
-    await journal.close();
-  }
-  return disk;
-}
-
-export const journal: FuzzTarget = {
-  name: 'journal',
-  weight: 9,
-  open: async () => {
-    const whole = await journalFiles();
-    const segments = whole
-      .paths()
-      .filter((path) => path.endsWith('.journal') || /journal-\d+/.test(path) || /\d{6}/.test(path));
-    const path = segments.at(-1);
-    if (path === undefined) throw new Error(`no journal among ${whole.paths().join(' ')}`);
-    const dir = path.slice(0, path.lastIndexOf('/'));
-    const bytes = whole.content(path) as Buffer;
-    const wanted: unknown[] = [];
-    await replay({ fileSystem: clone(path, bytes), dir, onImage: null, onRecord: (record) => wanted.push(record) });
-    if (wanted.length < records.length) throw new Error(`${wanted.length} records of ${records.length} were written`);
-    return {
-      samples: { valid: [bytes], words: ['BMJRNL\r\n', '{"kind":"Record"}', 'null'] },
-      run: (input) =>
-        outcomeOf(async () => {
-          const found: unknown[] = [];
-          await replay({
-            fileSystem: clone(path, input),
-            dir,
-            onImage: null,
-            onRecord: (record) => found.push(record),
-          });
-          same(found, wanted.slice(0, found.length), 'records that were never written');
-        }),
-      close: nothingOpen,
-    } satisfies OpenTarget;
-  },
-};
-
-function clone(path: string, bytes: Uint8Array): MemoryFileSystem {
-  const disk = new MemoryFileSystem();
-  disk.put(path, bytes);
-  return disk;
-}
-
 function entry(custom: Omit<CustomEntry, 'bytes'>, data: string): Buffer {
   const body = Buffer.from(data);
   const { head, crc32: sum } = entryHead({ ...custom, bytes: body.length });
   return Buffer.concat([head, body, entryTrailer(crc32(body, sum))]);
 }
 
+/** Files of user code as they are staged: what is published is what was written, byte for byte. */
 export const archives: FuzzTarget = {
   name: 'archives',
   weight: 13,
   open: () => {
-    const one = entry({ path: 'a/report.txt', how: 'append' }, 'text\n');
-    const other = entry({ path: 'plot.png', how: 'whole' }, 'x'.repeat(50));
+    const written = new Map([
+      ['a/report.txt', 'text\n'],
+      ['plot.png', 'x'.repeat(50)],
+    ]);
+    const [report = '', plot = ''] = written.values();
+    const one = entry({ path: 'a/report.txt', how: 'append' }, report);
+    // As a worker node may send them that is not ours: their sums are right.
+    const hostile = ['../../etc/passwd', '/etc/passwd', '_SUCCESS', 'predictions.csv', 'a/../b', '_logs/x'].map(
+      (path) => entry({ path, how: 'whole' }, plot),
+    );
+    const other = entry({ path: 'plot.png', how: 'whole' }, plot);
     return Promise.resolve({
       samples: {
-        valid: [one, other, Buffer.concat([one, other, one])],
+        valid: [one, other, Buffer.concat([one, other, one]), ...hostile],
         words: [
           '"append"',
           '"whole"',
@@ -203,44 +135,22 @@ export const archives: FuzzTarget = {
       },
       run: (input) =>
         outcomeOf(async () => {
-          const file = memoryFile(input);
-          let at = 0;
-          for await (const found of listEntries(file, 0, input.length)) {
-            const { path, how, bytes, offset } = found;
-            if (offset < at || offset + bytes + 4 > input.length)
-              throw new FuzzDefect('an entry outside of its archive');
-            at = offset + bytes + 4;
-            await readTrailer(file, found);
-            same(
-              JSON.parse(Buffer.from(entryHead({ path, how, bytes }).head).toString('utf8', 4)),
-              { path, how, bytes },
-              'a header',
-            );
-            const defect = customPathDefect(path, 'predictions.csv');
-            if (defect === null && !resolve('/out', path).startsWith('/out/'))
-              throw new FuzzDefect(`${path} leads out of the folder`);
+          const disk = new MemoryFileSystem();
+          disk.put('/staging/segment-000001', input);
+          const archives = [{ segment: 1, offset: 0, length: input.length }];
+          const place = { dir: '/out', stagingDir: '/staging', outputFileName: 'predictions.csv', job: 'job-1' };
+          const { files } = await publishCustomFiles({ ...place, archives, fileSystem: disk });
+          for (const { path } of files) {
+            const [text, one] = [String(disk.content(join('/out', path)) ?? ''), written.get(path)];
+            // Appended any number of times, or written whole.
+            if (one === undefined || text.replaceAll(one, '') !== '')
+              throw new FuzzDefect(`${path} is published, as ${JSON.stringify(text)}`);
           }
-          if (at !== input.length) throw new FuzzDefect(`${input.length - at} bytes of an archive are in no entry`);
         }),
       close: nothingOpen,
     });
   },
 };
-
-function memoryFile(bytes: Uint8Array): Pick<OpenFile, 'read'> & OpenFile {
-  const never = (): never => {
-    throw new Error('only reading was asked for');
-  };
-  return {
-    read: (into, position) => {
-      const part = bytes.subarray(position, position + into.length);
-      into.set(part);
-      return Promise.resolve(part.length);
-    },
-    sizeBytes: () => Promise.resolve(bytes.length),
-    ...{ write: never, truncate: never, datasync: never, close: () => Promise.resolve() },
-  };
-}
 
 /** Any change to any file of a signed folder must be found. */
 export const sealedFolders: FuzzTarget = {

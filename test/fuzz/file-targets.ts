@@ -1,11 +1,14 @@
 /** Targets that read files of others: YAML, CSV, images. Each input is a file on the disk, as it is in life. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfigFile } from '../../common/config/config-file.ts';
+import { parse } from 'csv-parse/sync';
+import { parseDocument } from 'yaml';
+import { loadConfigFile, type ConfigFile } from '../../common/config/config-file.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 import { readRecords } from '../../worker/scorers/csv-records.ts';
 import { openImageReader } from '../../worker/scorers/image-reader.ts';
-import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget } from './target.ts';
+import type { ImagePlan } from '../../worker/scorers/onnx-inputs.ts';
+import { checkSettings, FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget } from './target.ts';
 
 export const yaml: FuzzTarget = {
   name: 'yaml',
@@ -13,11 +16,14 @@ export const yaml: FuzzTarget = {
   open: (dir) => {
     const folder = packageFile('test', 'fixtures', 'azure');
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.yml'));
-    const own = packageFile('examples', 'digits', 'deployment.yml');
+    const own = readFileSync(packageFile('examples', 'digits', 'deployment.yml'));
+    const owns = Array.from({ length: files.length }, () => own);
     const path = join(dir, 'in.yml');
+    // What a deployment names must be there, or nothing of it is looked at.
+    cpSync(packageFile('examples', 'digits', 'model'), join(dir, 'model'), { recursive: true });
     return Promise.resolve({
       samples: {
-        valid: [...files.map((file) => readFileSync(join(folder, file))), readFileSync(own)],
+        valid: [...files.map((file) => readFileSync(join(folder, file))), ...owns],
         words: [
           '\n',
           ': ',
@@ -47,8 +53,12 @@ export const yaml: FuzzTarget = {
       run: (input) =>
         outcomeOf(async () => {
           writeFileSync(path, input);
-          const load = (): Promise<unknown> => loadConfigFile(path, { isScriptUnchecked: true });
-          same(await load(), await load(), 'the same file, read again');
+          const load = (): Promise<ConfigFile> => loadConfigFile(path, { isScriptUnchecked: true });
+          const found = await load();
+          same(await load(), found, 'the same file, read again');
+          const { errors } = parseDocument(Buffer.from(input).toString('utf8'));
+          if (errors.length > 0) throw new FuzzDefect(`accepted, though it is no YAML: ${errors[0]?.message ?? ''}`);
+          if (found.kind === 'deployment') checkSettings(found.deployment.settings);
         }),
       close: nothingOpen,
     });
@@ -56,6 +66,17 @@ export const yaml: FuzzTarget = {
 };
 
 const quoted = (cell: string): string => `"${cell.replaceAll('"', '""')}"`;
+
+/** The whole text at once, by a reader that cuts no line by hand. */
+function reference(bytes: Uint8Array): unknown {
+  const text = new TextDecoder().decode(bytes);
+  const options = { record_delimiter: ['\r\n', '\n', '\r'], relax_column_count: true, skip_empty_lines: true };
+  try {
+    return parse(text, options);
+  } catch (error) {
+    throw new FuzzDefect(`accepted, though another reader says: ${(error as Error).message}`);
+  }
+}
 
 export const csv: FuzzTarget = {
   name: 'csv',
@@ -78,6 +99,7 @@ export const csv: FuzzTarget = {
       run: (input) =>
         outcomeOf(async () => {
           const records = await read(input);
+          same(records, reference(input), 'records that another reader reads otherwise');
           // All quoted, the same records must come again; a lone empty cell would be an empty line, which is skipped.
           const again = await read(Buffer.from(records.map((record) => `${record.map(quoted).join(',')}\n`).join('')));
           same(again, records, 'records that were written and read again');
@@ -99,20 +121,23 @@ export const images: FuzzTarget = {
       ...[image.clone().png().toBuffer(), image.clone().jpeg().toBuffer(), image.clone().gif().toBuffer()],
       ...[image.clone().webp().toBuffer(), image.clone().tiff().toBuffer()],
     ]);
-    const reader = await openImageReader({
-      ...{
-        kind: 'image',
-        input: 'x',
-        type: 'float32',
-        channels: 3,
-        order: 'rgb',
-        layout: 'nchw',
-        scale: 1,
-        mean: [],
-        std: [],
-      },
-      ...{ height: null, width: null, batch: null },
-    });
+    const plan: Omit<ImagePlan, 'height' | 'width'> = {
+      kind: 'image',
+      input: 'x',
+      type: 'float32',
+      channels: 3,
+      order: 'rgb',
+      layout: 'nchw',
+      scale: 1,
+      mean: [],
+      std: [],
+      batch: null,
+    };
+    const readers = [
+      { reader: await openImageReader({ ...plan, height: null, width: null }), size: null },
+      { reader: await openImageReader({ ...plan, height: 3, width: 4 }), size: [3, 3, 4] },
+      { reader: await openImageReader({ ...plan, channels: 1, height: 5, width: 2 }), size: [1, 5, 2] },
+    ];
     const names = ['in.png', 'in.jpg', 'in.gif', 'in.webp', 'in.tif', 'in.bmp'];
     return {
       samples: {
@@ -124,8 +149,11 @@ export const images: FuzzTarget = {
           const name = random.pick(names);
           const path = join(dir, name);
           writeFileSync(path, input);
+          const { reader, size } = random.pick(readers);
           for await (const { inputs } of reader.read({ path, name })) {
             for (const { dims, cells } of inputs) {
+              // A model of a fixed size takes no other, whatever the header of the file says.
+              if (size !== null) same(dims, size, 'the shape of an image');
               const wanted = dims.reduce((product, size) => product * size, 1);
               if (cells.length !== wanted) throw new FuzzDefect(`${cells.length} cells for ${dims.join('×')}`);
             }

@@ -1,8 +1,8 @@
 /**
  * `npm run fuzz -- --inputs N --seed S [--target NAME]`: inputs from one seed through everything that reads what comes from outside.
- * Ends with a line for each target and one for all; exit code 1 when anything crashed, hung, grew or was accepted wrongly.
+ * `--quiet` keeps no input that shows a defect. Ends with a line for each target and one for all; exit code 1 when anything crashed, hung, grew or was accepted wrongly.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -14,6 +14,7 @@ const { values } = parseArgs({
     inputs: { type: 'string', default: '20000' },
     seed: { type: 'string', default: '1' },
     target: { type: 'string' },
+    quiet: { type: 'boolean', default: false },
   },
 });
 const targets = fuzzTargets.filter(({ name }) => values.target === undefined || values.target === name);
@@ -29,11 +30,9 @@ const counts = await fuzz({
   ...{ targets, inputs: Number(values.inputs), seed: Number(values.seed), dir },
   onDefect: ({ target, number, input, error }) => {
     const path = join(tmpdir(), `batchmill-fuzz-${target}-${values.seed}-${number}.bin`);
-    mkdirSync(tmpdir(), { recursive: true });
-    writeFileSync(path, input);
-    console.error(
-      `DEFECT ${target}, input ${number} (${path}): ${error instanceof Error ? error.stack : String(error)}`,
-    );
+    if (!values.quiet) writeFileSync(path, input);
+    const where = values.quiet ? '' : ` (${path})`;
+    console.error(`DEFECT ${target}, input ${number}${where}: ${error instanceof Error ? error.stack : String(error)}`);
   },
   onTarget: (count) => console.log(lineOf(count)),
 });

@@ -1,4 +1,4 @@
-/** Makes inputs from valid samples: flipped bits, cut and spliced pieces, wrong lengths, words of the format, and plain noise. */
+/** Makes inputs from valid samples: flipped bits, cut and spliced pieces, wrong lengths, holes, words of the format, and plain noise. */
 import type { Random } from '../sim/world.ts';
 
 export interface Samples {
@@ -53,6 +53,12 @@ const mutations: readonly Mutation[] = [
     if (random.chance(0.5)) word.writeUInt32LE(random.pick(lengths));
     else word.writeUInt32BE(random.pick(lengths));
     return spliced(bytes, place(bytes, random), 4, word);
+  },
+  // What a disk leaves that lost a page.
+  (bytes, random) => {
+    const holed = Buffer.from(bytes);
+    const at = place(bytes, random);
+    return holed.fill(0, at, Math.min(bytes.length, at + random.pick([1, 16, 64, 512])));
   },
   (bytes, random, { words }) => {
     if (words.length === 0) return bytes;

@@ -1,5 +1,7 @@
 /** What is fuzzed, and what may come of an input. */
+import { basename } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
+import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { Random } from '../sim/world.ts';
 import type { Samples } from './mutate.ts';
 
@@ -39,6 +41,21 @@ export async function outcomeOf(work: () => Promise<void> | void): Promise<Outco
 export function same(found: unknown, wanted: unknown, what: string): void {
   const [a, b] = [JSON.stringify(found), JSON.stringify(wanted)];
   if (a !== b) throw new FuzzDefect(`${what}: ${a?.slice(0, 500)} instead of ${b?.slice(0, 500)}`);
+}
+
+/** What everything behind a deployment that was accepted relies on. */
+export function checkSettings(settings: DeploymentSettings): void {
+  const { triesMax, timeoutMs, errorThreshold, miniBatchSize, outputFileName, outputAction } = settings;
+  const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least;
+  const isSized =
+    miniBatchSize.kind === 'auto' ||
+    isCount(miniBatchSize.kind === 'files' ? miniBatchSize.files : miniBatchSize.bytes, 1);
+  const isNamed = outputAction === 'append_row' ? basename(outputFileName) === outputFileName : outputFileName === '';
+  const { memoryBytesMax, instanceCountMax, concurrencyPerInstanceMax, progressTimeoutMs } = settings;
+  const bounds = [memoryBytesMax, instanceCountMax, concurrencyPerInstanceMax, progressTimeoutMs];
+  const isBounded = bounds.every((bound) => bound === null || isCount(bound, 1));
+  if (isBounded && isSized && isNamed && isCount(triesMax, 1) && timeoutMs > 0 && isCount(errorThreshold, -1)) return;
+  throw new FuzzDefect(`settings that nothing can go by: ${JSON.stringify(settings)}`);
 }
 
 export const nothingOpen = (): Promise<void> => Promise.resolve();

@@ -1,7 +1,6 @@
-/** Targets on the network: messages of worker nodes, a real coordinator's gRPC server, and its HTTP API. */
+/** Targets of the cluster protocol: messages of worker nodes, and a real coordinator's gRPC server. */
 import { credentials, Client, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { crc32 } from 'node:zlib';
@@ -13,6 +12,7 @@ import { sessionKey } from '../../common/rpc/grpc-error.ts';
 import { clusterService } from '../../common/rpc/load-cluster.ts';
 import { readNodeMessage, writeNodeMessage } from '../../common/rpc/translate-node-message.ts';
 import { createLog, type Log } from '../../common/io/log.ts';
+import type { NodeMessage__Output } from '../../common/rpc/generated/batchmill/v1/NodeMessage.ts';
 import { tolerantService, understood } from '../../coordinator/service/understood.ts';
 import { openCoordinator, type Coordinator } from '../../coordinator/coordinator.ts';
 import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget, type Outcome } from './target.ts';
@@ -92,27 +92,36 @@ const wireWords = [
   '\xff\xff\xff\xff\xff\xff\xff\xff\x7f',
 ].map((text) => Buffer.from(text, 'latin1'));
 
+/** What of a message must come through reading and writing: texts are bounded, and codes of newer releases renamed. */
+function sure(wire: NodeMessage__Output): unknown {
+  const { failures, hostFailures, results, ...rest } = wire;
+  return {
+    ...rest,
+    failures: failures.map(({ token: of, fileIndex, runSeconds, hostExit }) => [of, fileIndex, runSeconds, hostExit]),
+    hostFailures: hostFailures.map((failure) => failure.job),
+    results: results.map(({ failed, fileRows, inline, ...result }) => ({
+      ...result,
+      failed: failed.map(({ index }) => index),
+      fileRows: result.attribution === 'range' ? [] : fileRows,
+      inline: result.uploaded ? '' : Buffer.from(inline).toString('hex'),
+    })),
+  };
+}
+
 export const nodeMessage: FuzzTarget = {
   name: 'node-messages',
   weight: 16,
   open: () => {
     const decode = tolerantService(clusterService().service).Work.requestDeserialize;
-    const read = (bytes: Uint8Array): ReturnType<typeof readNodeMessage> =>
-      readNodeMessage(understood(decode(Buffer.from(bytes))));
     return Promise.resolve({
       samples: { valid: nodeMessages(), words: wireWords },
       run: (input) =>
         outcomeOf(() => {
-          const found = read(input);
-          const inlineOf = new Map(
-            found.message.results.map((result, place) => [result, found.inline[place] ?? new Uint8Array(0)]),
-          );
-          const wire = writeNodeMessage(found.message, (result) => inlineOf.get(result) ?? new Uint8Array(0));
-          const again = read(encoded('Work', wire));
-          // Texts are bounded when they are written, and codes of newer releases are renamed when they are read.
-          const { failures: _, hostFailures: __, ...wanted } = found.message;
-          const { failures: ___, hostFailures: ____, ...got } = again.message;
-          same(got, wanted, 'a message of a node');
+          const wanted = understood(decode(Buffer.from(input)));
+          const { message, inline } = readNodeMessage(wanted);
+          const inlineOf = new Map(message.results.map((result, place) => [result, inline[place]]));
+          const again = writeNodeMessage(message, (result) => inlineOf.get(result) ?? new Uint8Array(0));
+          same(sure(decode(encoded('Work', again))), sure(wanted), 'a message of a node');
         }),
       close: nothingOpen,
     });
@@ -284,90 +293,3 @@ interface JoinDefinition {
 }
 
 const quiet: Log = createLog({ write: () => undefined, format: 'text', level: 'error', clock: systemClock });
-
-/** Whole requests, as bytes on a socket. */
-export const http: FuzzTarget = {
-  name: 'http',
-  weight: 2,
-  open: async (dir) => {
-    const { startApi } = await import('../../coordinator/api/server.ts');
-    const { FakeBackend } = await import('../helpers/fake-backend.ts');
-    mkdirSync(join(dir, '_logs'), { recursive: true });
-    for (const name of ['predictions.csv', '_manifest.json']) writeFileSync(join(dir, name), 'a,b\n1,2\n');
-    let defect: unknown = null;
-    const api = await startApi({
-      backend: new FakeBackend(dir),
-      host: '127.0.0.1',
-      port: 0,
-      onDefect: (error) => (defect = error),
-    });
-    const deployment = await loadDeployment(packageFile('test', 'e2e', 'scorers', 'hash-rows.mjs'));
-    const body = JSON.stringify({ deployment, input_path: '/in', output_path: '/out', overwrite: false, name: null });
-    const post = (text: string): string =>
-      `POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`;
-    const get = (path: string, more = ''): string =>
-      `GET ${path} HTTP/1.1\r\nhost: localhost\r\n${more}connection: close\r\n\r\n`;
-    const valid = [
-      ...[post(body), get('/v1/jobs'), get('/v1/jobs/last'), get('/v1/jobs/job-1/output'), get('/v1/nodes')],
-      get('/v1/jobs/job-1/output/predictions.csv', 'range: bytes=0-3\r\n'),
-      ...[
-        get('/v1/jobs/job-1/logs'),
-        get('/v1/jobs/job-1/errors?offset=0&limit=10'),
-        get('/v1/jobs/job-1/printed?first=0'),
-      ],
-      get('/v1/jobs/job-1/logs/user/stdout/n1/process000.stdout.txt?offset=0&length=10'),
-      'POST /v1/jobs/job-1/cancel HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}',
-    ];
-    const words = [
-      '../',
-      '%2e%2e%2f',
-      '%00',
-      '%ff',
-      'null',
-      '-1',
-      '{}',
-      '[]',
-      '\r\n',
-      'bytes=-',
-      'bytes=9-1',
-      '__proto__',
-      '"deployment":"/etc/passwd"',
-      'HEAD',
-      'DELETE',
-      'last',
-    ];
-    return {
-      samples: { valid: valid.map((text) => Buffer.from(text)), words },
-      // Half of them with a body whose length is right, so that what reads it is reached.
-      run: async (input, random) => {
-        const head = Buffer.from(input).indexOf('\r\n\r\n');
-        const isPost = random.chance(0.5) && head >= 0 && Buffer.from(input).toString('latin1', 0, 4) === 'POST';
-        const bytes = isPost ? Buffer.from(post(Buffer.from(input).toString('utf8', head + 4))) : Buffer.from(input);
-        const status = await statusOf(api.address.port, bytes);
-        if (defect !== null) throw defect as Error;
-        if (status === 500) throw new FuzzDefect('an answer 500');
-        return status !== 0 && status < 400 ? { kind: 'accepted' } : { kind: 'refused', code: `http ${status}` };
-      },
-      close: () => api.close(),
-    };
-  },
-};
-
-/** 0: the connection was closed without an answer. */
-function statusOf(port: number, bytes: Buffer): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const socket = connect(port, '127.0.0.1', () => socket.end(bytes));
-    socket.setTimeout(10_000, () => {
-      socket.destroy();
-      reject(new FuzzDefect('no answer within ten seconds'));
-    });
-    socket.on('data', (data) => {
-      text += text.length < 100 ? data.toString('latin1') : '';
-      // An event stream has no end.
-      if (text.includes('text/event-stream')) socket.destroy();
-    });
-    socket.on('error', () => undefined);
-    socket.on('close', () => resolve(Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0)));
-  });
-}

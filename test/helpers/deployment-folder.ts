@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { packageFile } from '../../common/io/package-files.ts';
-import { runProgram, type ProgramEnd } from './programs.ts';
+import { endPrograms, runProgram, type ProgramEnd } from './programs.ts';
 
 /** Path below `../shared/data`, which is read in place; throws when it is not there. */
 export function sharedData(...parts: readonly string[]): string {
@@ -33,11 +33,19 @@ export function frameworkPython(name: keyof typeof interpreters): string {
   return path;
 }
 
-/** A new folder in the system's temporary one; `remove` it in the end. */
-export function scratchFolder(): { readonly path: string; remove(): void } {
-  const path = mkdtempSync(join(tmpdir(), 'batchmill-frameworks-'));
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
-}
+let scratchPath = '';
+
+/** A test's own folder in the system's temporary one: made in `beforeEach`; removed, with what still runs there, in `afterEach`. */
+export const scratch = {
+  make(): string {
+    scratchPath = mkdtempSync(join(tmpdir(), 'batchmill-frameworks-'));
+    return scratchPath;
+  },
+  async remove(): Promise<void> {
+    await endPrograms();
+    rmSync(scratchPath, { recursive: true, force: true });
+  },
+} as const;
 
 /**
  * Copies a folder of test/frameworks/fixtures to `<dir>/<name>`, with the given files or folders in its `model/`.

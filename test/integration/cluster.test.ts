@@ -1,26 +1,22 @@
 /** Coordinator and worker nodes in one process, over real gRPC on loopback, with real files and scoring hosts: what it costs. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
-import { commandEnvironment } from '../../common/config/process-settings.ts';
 import { isFinal } from '../../common/core/states.ts';
-import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
-import { silentLog } from '../../common/io/log.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
-import { systemRandom } from '../../common/io/random.ts';
 import type { OpenFile } from '../../common/ports/file-system.ts';
 import type { JobEvent, JobView } from '../../coordinator/api/backend.ts';
-import { openCoordinator, type Coordinator } from '../../coordinator/coordinator.ts';
+import type { Coordinator } from '../../coordinator/coordinator.ts';
 import type * as Translation from '../../common/rpc/translate-coordinator-message.ts';
 import { BulkLink } from '../../worker/bulk-link.ts';
 import { ControlLink } from '../../worker/control-link.ts';
-import { startWorker, type WorkerHandle } from '../../worker/worker.ts';
+import type { WorkerHandle } from '../../worker/worker.ts';
 import { scorersDir, smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { failing } from '../helpers/failing.ts';
+import { LocalCluster, newFolder } from '../helpers/local-cluster.ts';
 import { until } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 import { quietTurns } from '../helpers/turns.ts';
@@ -36,54 +32,29 @@ vi.mock('../../common/rpc/translate-coordinator-message.ts', async (importOrigin
   return { ...original, writeCoordinatorMessage };
 });
 
+let cluster: LocalCluster;
 let dir = '';
 let syncs: Readonly<Record<string, number>> = {};
 /** What a sync takes in addition: a disk that is none of the fastest, on every machine. */
 let syncMs = 0;
 let coordinator: Coordinator;
-let workers: WorkerHandle[] = [];
+let workers: readonly WorkerHandle[] = [];
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'batchmill-cluster-'));
-  workers = [];
+  dir = newFolder();
   // Before anything is opened: the journal keeps its file.
   syncs = countSyncs();
   wire.down = 0;
   syncMs = 0;
-  coordinator = await openCoordinator({
-    stateDir: join(dir, 'state'),
-    listen: '127.0.0.1:0',
-    http: null,
-    heartbeatMs: null,
-    keepFinishedMs: null,
-    log: silentLog,
-    clock: systemClock,
-    random: systemRandom,
-  });
+  cluster = await LocalCluster.start({}, dir);
+  ({ coordinator, workers } = cluster);
 });
 afterEach(async () => {
   vi.restoreAllMocks();
-  await Promise.all(workers.map((worker) => worker.close()));
-  await coordinator.close();
-  rmSync(dir, { recursive: true, force: true });
+  await cluster.close();
 });
 
-async function joinNode(name: string, slots: number): Promise<WorkerHandle> {
-  const worker = await startWorker({
-    address: coordinator.listen,
-    token: coordinator.joinToken,
-    name,
-    slots,
-    python: null,
-    scratchDir: join(dir, 'scratch'),
-    environment: commandEnvironment(),
-    log: silentLog,
-    clock: systemClock,
-    random: systemRandom,
-  });
-  workers.push(worker);
-  return worker;
-}
+const joinNode = (name: string, slots: number): Promise<WorkerHandle> => cluster.join(name, slots);
 
 interface Job {
   readonly input: string;

@@ -1,71 +1,30 @@
 /** Files that user code writes by itself: real scripts, real scoring hosts, real gRPC; what is published at the end. */
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
-import { commandEnvironment } from '../../common/config/process-settings.ts';
 import type { CustomOutput } from '../../common/core/deployment.ts';
-import { systemClock } from '../../common/io/clock.ts';
-import { silentLog } from '../../common/io/log.ts';
-import { systemRandom } from '../../common/io/random.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
-import { openCoordinator, type Coordinator } from '../../coordinator/coordinator.ts';
-import { startWorker, type WorkerHandle } from '../../worker/worker.ts';
+import type { Coordinator } from '../../coordinator/coordinator.ts';
+import type { WorkerHandle } from '../../worker/worker.ts';
 import { failing } from '../helpers/failing.ts';
 import { writeInputs } from '../helpers/job-folder.ts';
+import { LocalCluster } from '../helpers/local-cluster.ts';
 import { testPython } from '../helpers/python.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 
+let cluster: LocalCluster;
 let dir = '';
 let coordinator: Coordinator;
-let workers: WorkerHandle[] = [];
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'batchmill-custom-'));
-  workers = [];
-  coordinator = await openCoordinator({
-    stateDir: join(dir, 'state'),
-    listen: '127.0.0.1:0',
-    http: null,
-    heartbeatMs: null,
-    keepFinishedMs: null,
-    log: silentLog,
-    clock: systemClock,
-    random: systemRandom,
-  });
+  cluster = await LocalCluster.start();
+  ({ dir, coordinator } = cluster);
 });
-afterEach(async () => {
-  await Promise.all(workers.map((worker) => worker.close()));
-  await coordinator.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => cluster.close());
 
-async function joinNode(name: string, slots: number): Promise<void> {
-  workers.push(
-    await startWorker({
-      address: coordinator.listen,
-      token: coordinator.joinToken,
-      name,
-      slots,
-      python: testPython(),
-      scratchDir: join(dir, 'scratch'),
-      environment: commandEnvironment(),
-      log: silentLog,
-      clock: systemClock,
-      random: systemRandom,
-    }),
-  );
-}
+const joinNode = (name: string, slots: number): Promise<WorkerHandle> =>
+  cluster.join(name, slots, { python: testPython() });
 
 interface Given {
   readonly script: string;

@@ -1,9 +1,10 @@
 /** A short run of the fuzzer over all targets, and proof that it sees what it is meant to see. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { packageFile } from '../../common/io/package-files.ts';
 import { fuzz, type Defect, type TargetCount } from '../fuzz/fuzz.ts';
 import { makeInput } from '../fuzz/mutate.ts';
 import { nothingOpen, outcomeOf, type FuzzTarget, type OpenTarget } from '../fuzz/target.ts';
@@ -84,3 +85,21 @@ test('the same seed makes the same inputs, another one others', () => {
   expect(inputs(1)).not.toEqual(inputs(2));
   expect(new Set(inputs(1)).size).toBeGreaterThan(40);
 });
+
+test('every target has faults to find, and each still stands in the source', () => {
+  const path = (name: string): string => packageFile(...name.split('/'));
+  const mutations = JSON.parse(readFileSync(path('test/fuzz/mutations.json'), 'utf8')) as readonly Mutation[];
+  expect(new Set(mutations.map((mutation) => mutation.target))).toEqual(new Set(fuzzTargets.map(({ name }) => name)));
+  const places = mutations.map(({ path: file, find }) => [
+    file,
+    readFileSync(path(file), 'utf8').split(find).length - 1,
+  ]);
+  expect(places).toEqual(mutations.map(({ path: file }) => [file, 1]));
+});
+
+/** `npm run fuzz -- --mutations` puts them into the source, one at a time. */
+interface Mutation {
+  readonly target: string;
+  readonly path: string;
+  readonly find: string;
+}

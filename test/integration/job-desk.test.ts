@@ -1,44 +1,24 @@
 /** What goes wrong with one job or one request is that job's, and never the end of the coordinator. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
-import { systemClock } from '../../common/io/clock.ts';
-import { silentLog } from '../../common/io/log.ts';
-import { systemRandom } from '../../common/io/random.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
-import { openCoordinator, type Coordinator } from '../../coordinator/coordinator.ts';
 import { failing } from '../helpers/failing.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
+import { LocalCluster } from '../helpers/local-cluster.ts';
 import { until } from '../helpers/programs.ts';
 
+let cluster: LocalCluster;
 let dir = '';
-let coordinator: Coordinator;
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'batchmill-desk-'));
-  coordinator = await open();
+  cluster = await LocalCluster.start();
+  dir = cluster.dir;
 });
-afterEach(async () => {
-  await coordinator.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => cluster.close());
 
-function open(state = 'state', keepFinishedMs: number | null = null): Promise<Coordinator> {
-  return openCoordinator({
-    stateDir: join(dir, state),
-    listen: '127.0.0.1:0',
-    http: null,
-    heartbeatMs: null,
-    keepFinishedMs,
-    log: silentLog,
-    clock: systemClock,
-    random: systemRandom,
-  });
-}
-
-async function submit(name: string, isOverwrite = false, to = coordinator): Promise<JobView> {
+async function submit(name: string, isOverwrite = false, to = cluster.coordinator): Promise<JobView> {
   const inputPath = writeInputs(join(dir, 'in'), smallFiles(3));
   const deployment = await loadDeployment(writeDeployment(dir, 'desk', { script: 'hash-rows.mjs' }));
   return to.jobs.submit({ deployment, inputPath, outputDir: join(dir, name), isOverwrite, name });
@@ -47,14 +27,14 @@ async function submit(name: string, isOverwrite = false, to = coordinator): Prom
 /** No worker node has joined: the job waits until it is canceled. */
 async function submitAndCancel(name: string): Promise<void> {
   await submit(name);
-  await until(() => coordinator.jobs.show(name).files.is_listed, 'the end of the listing');
-  await coordinator.jobs.cancel(name, 0);
+  await until(() => cluster.coordinator.jobs.show(name).files.is_listed, 'the end of the listing');
+  await cluster.coordinator.jobs.cancel(name, 0);
   await until(async () => await isSealed(name), `the end of ${name}`);
 }
 
 async function isSealed(name: string): Promise<boolean> {
   try {
-    await coordinator.jobs.outputFiles(name);
+    await cluster.coordinator.jobs.outputFiles(name);
     return true;
   } catch {
     return false;
@@ -65,7 +45,7 @@ test('an output folder that is gone has no files, and one that holds more is not
   await submitAndCancel('job-a');
   mkdirSync(join(dir, 'job-a', 'mine'));
   writeFileSync(join(dir, 'job-a', 'mine', '_SUCCESS'), '');
-  const files = await coordinator.jobs.outputFiles('job-a');
+  const files = await cluster.coordinator.jobs.outputFiles('job-a');
   expect(files.map((file) => file.path)).toEqual([
     '_manifest.json',
     '_manifest/files-00000.jsonl',
@@ -73,8 +53,8 @@ test('an output folder that is gone has no files, and one that holds more is not
     'predictions.csv.partial',
   ]);
   rmSync(join(dir, 'job-a'), { recursive: true });
-  expect(await coordinator.jobs.outputFiles('job-a')).toEqual([]);
-  expect(coordinator.jobs.show('job-a').status).toBe('Canceled');
+  expect(await cluster.coordinator.jobs.outputFiles('job-a')).toEqual([]);
+  expect(cluster.coordinator.jobs.show('job-a').status).toBe('Canceled');
 });
 
 test('a state directory that takes no job refuses that job alone', async () => {
@@ -82,7 +62,7 @@ test('a state directory that takes no job refuses that job alone', async () => {
   rmSync(join(dir, 'state', 'jobs'), { recursive: true });
   writeFileSync(join(dir, 'state', 'jobs'), 'a file where a folder should be');
   await expect(submit('job-c')).rejects.toThrow(failing('STATE_UNWRITABLE', 'the state folder'));
-  expect(coordinator.jobs.list().map((job) => job.name)).toEqual(['job-b']);
+  expect(cluster.coordinator.jobs.list().map((job) => job.name)).toEqual(['job-b']);
   rmSync(join(dir, 'state', 'jobs'));
   expect((await submit('job-d')).name).toBe('job-d');
 });
@@ -93,23 +73,23 @@ test('--overwrite destroys nothing for a job that cannot be made', async () => {
   const deployment = await loadDeployment(writeDeployment(dir, 'desk', { script: 'hash-rows.mjs' }));
   const gone = { ...deployment, code: { kind: 'folder', path: join(dir, 'gone') } } as const;
   const request = { deployment: gone, inputPath, outputDir: join(dir, 'job-e'), isOverwrite: true, name: 'job-f' };
-  await expect(coordinator.jobs.submit(request)).rejects.toThrow(failing('DEPLOYMENT_NOT_FOUND', 'gone'));
-  expect((await coordinator.jobs.outputFiles('job-e')).length).toBe(4);
+  await expect(cluster.coordinator.jobs.submit(request)).rejects.toThrow(failing('DEPLOYMENT_NOT_FOUND', 'gone'));
+  expect((await cluster.coordinator.jobs.outputFiles('job-e')).length).toBe(4);
 });
 
 test('a folder that a job of another coordinator writes to is not overwritten, until that job has ended', async () => {
   await submit('job-i');
-  const other = await open('state-of-another');
+  const other = await cluster.open({ stateDir: join(dir, 'state-of-another') });
   try {
     const writing = failing('OUTPUT_EXISTS', `is writing to ${join(dir, 'job-i')}; wait for its end`);
     await expect(submit('job-i', true, other)).rejects.toThrow(writing);
     expect(existsSync(join(dir, 'job-i', 'predictions.csv.partial'))).toBe(true);
     // Also after a restart of the first one.
-    await coordinator.close();
-    coordinator = await open();
+    await cluster.coordinator.close();
+    cluster.coordinator = await cluster.open();
     await expect(submit('job-i', true, other)).rejects.toThrow(writing);
-    await until(() => coordinator.jobs.show('job-i').files.is_listed, 'the end of the listing');
-    await coordinator.jobs.cancel('job-i', 0);
+    await until(() => cluster.coordinator.jobs.show('job-i').files.is_listed, 'the end of the listing');
+    await cluster.coordinator.jobs.cancel('job-i', 0);
     await until(async () => await isSealed('job-i'), 'the end of job-i');
     expect(readdirSync(join(dir, 'job-i'))).not.toContain('.batchmill-lock');
     expect((await submit('job-i', true, other)).status).not.toBe('Failed');
@@ -120,10 +100,13 @@ test('a folder that a job of another coordinator writes to is not overwritten, u
 
 test('a job whose output folder was removed while the coordinator was away fails, and the next one is taken', async () => {
   await submit('job-g');
-  await coordinator.close();
+  await cluster.coordinator.close();
   rmSync(join(dir, 'job-g'), { recursive: true });
-  coordinator = await open();
-  expect(coordinator.jobs.show('job-g')).toMatchObject({ status: 'Failed', error: { code: 'STATE_UNWRITABLE' } });
+  cluster.coordinator = await cluster.open();
+  expect(cluster.coordinator.jobs.show('job-g')).toMatchObject({
+    status: 'Failed',
+    error: { code: 'STATE_UNWRITABLE' },
+  });
   expect((await submit('job-h')).status).not.toBe('Failed');
 });
 
@@ -136,34 +119,36 @@ test('finished jobs that are kept no longer are pruned by themselves, with what 
   await submitAndCancel('job-p');
   await submit('job-q');
   mkdirSync(join(dir, 'state', 'jobs', 'orphan', 'inputs'), { recursive: true });
-  await coordinator.close();
-  coordinator = await open('state', 0);
-  await until(() => coordinator.jobs.list().length === 1, 'the end of the finished job');
+  await cluster.coordinator.close();
+  cluster.coordinator = await cluster.open({ keepFinishedMs: 0 });
+  await until(() => cluster.coordinator.jobs.list().length === 1, 'the end of the finished job');
   await until(() => readdirSync(join(dir, 'state', 'jobs')).join() === 'job-q', 'only one folder');
   expect(existsSync(join(dir, 'job-p', '_manifest.json'))).toBe(true);
-  await coordinator.close();
-  coordinator = await open();
-  expect(coordinator.jobs.list().map(({ name }) => name)).toEqual(['job-q']);
+  await cluster.coordinator.close();
+  cluster.coordinator = await cluster.open();
+  expect(cluster.coordinator.jobs.list().map(({ name }) => name)).toEqual(['job-q']);
   expect((await submit('job-p', true)).name).toBe('job-p');
 });
 
 test('a job goes on only where its output is, and alone there', async () => {
   await submitAndCancel('job-r');
-  const resumed = await coordinator.jobs.resume('job-r', asBefore);
+  const resumed = await cluster.coordinator.jobs.resume('job-r', asBefore);
   expect(resumed).toMatchObject({ status: 'Running', error: null, generation: 1 });
   await expect(submit('job-r', true)).rejects.toThrow(failing('REQUEST_INVALID', 'exists'));
-  await expect(coordinator.jobs.resume('job-r', { ...asBefore, timeoutMs: 5 })).rejects.toThrow(
+  await expect(cluster.coordinator.jobs.resume('job-r', { ...asBefore, timeoutMs: 5 })).rejects.toThrow(
     failing('JOB_NOT_FINISHED', 'settings can be changed once it has ended'),
   );
-  await coordinator.jobs.cancel('job-r', 60_000);
+  await cluster.coordinator.jobs.cancel('job-r', 60_000);
   await until(async () => await isSealed('job-r'), 'the end again: nothing runs, so nothing is waited for');
-  await expect(coordinator.jobs.prune({ ...all, names: ['job-r', 'job-none'] })).rejects.toThrow(
+  await expect(cluster.coordinator.jobs.prune({ ...all, names: ['job-r', 'job-none'] })).rejects.toThrow(
     failing('JOB_NOT_FOUND', 'job-none'),
   );
   const manifest = JSON.parse(readFileSync(join(dir, 'job-r', '_manifest.json'), 'utf8')) as object;
   writeFileSync(join(dir, 'job-r', '_manifest.json'), JSON.stringify({ ...manifest, name: 'another' }));
-  await expect(coordinator.jobs.resume('job-r', asBefore)).rejects.toThrow(failing('OUTPUT_EXISTS', 'a later job'));
-  const [pruned] = await coordinator.jobs.prune({ ...all, withOutput: true });
+  await expect(cluster.coordinator.jobs.resume('job-r', asBefore)).rejects.toThrow(
+    failing('OUTPUT_EXISTS', 'a later job'),
+  );
+  const [pruned] = await cluster.coordinator.jobs.prune({ ...all, withOutput: true });
   expect(pruned).toMatchObject({ name: 'job-r', output_removed: false });
   expect(readdirSync(join(dir, 'job-r'))).toContain('_manifest.json');
 });

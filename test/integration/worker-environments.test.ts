@@ -1,6 +1,5 @@
 /** Jobs whose scripts need more than the node has: a built environment, a device, and what people see meanwhile. */
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -8,48 +7,27 @@ import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { commandEnvironment } from '../../common/config/process-settings.ts';
 import type { EnvironmentSpec } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
-import { systemClock } from '../../common/io/clock.ts';
-import { silentLog } from '../../common/io/log.ts';
-import { systemRandom } from '../../common/io/random.ts';
 import type { JobEvent, JobView } from '../../coordinator/api/backend.ts';
-import { openCoordinator, type Coordinator } from '../../coordinator/coordinator.ts';
-import { startWorker, type WorkerHandle } from '../../worker/worker.ts';
+import type { Coordinator } from '../../coordinator/coordinator.ts';
 import { writeInputs } from '../helpers/job-folder.ts';
+import { LocalCluster } from '../helpers/local-cluster.ts';
 import { matching } from '../helpers/matching.ts';
 import { testPython } from '../helpers/python.ts';
 
+let cluster: LocalCluster;
 let dir: string;
 let coordinator: Coordinator;
-let workers: WorkerHandle[];
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'batchmill-prepared-'));
-  workers = [];
-  coordinator = await openCoordinator({
-    stateDir: join(dir, 'state'),
-    listen: '127.0.0.1:0',
-    http: null,
-    heartbeatMs: null,
-    keepFinishedMs: null,
-    log: silentLog,
-    clock: systemClock,
-    random: systemRandom,
-  });
+  cluster = await LocalCluster.start();
+  ({ dir, coordinator } = cluster);
 });
-afterEach(async () => {
-  await Promise.all(workers.map((worker) => worker.close()));
-  await coordinator.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => cluster.close());
 
 async function joinNode(slots: number): Promise<void> {
   const own = commandEnvironment();
   const environment = { ...own, PATH: `${join(dir, 'bin')}:/usr/bin:/bin`, PYTHONPATH: join(dir, 'elsewhere') };
-  const address = coordinator.listen;
-  const token = coordinator.joinToken;
-  const scratchDir = join(dir, 'scratch');
-  const rest = { python: testPython(), log: silentLog, clock: systemClock, random: systemRandom };
-  workers.push(await startWorker({ address, token, name: 'node-1', slots, scratchDir, environment, ...rest }));
+  await cluster.join('node-1', slots, { python: testPython(), environment });
 }
 
 /** Scores `files` with `script`; the job's end and its lines. */

@@ -4,6 +4,7 @@ import { EventReader } from '../../cli/event-reader.ts';
 import { expandSets } from '../../cli/arguments.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { fateText, jobColumns, jobSheet, progressText } from '../../cli/job-text.ts';
+import { errorsText } from '../../cli/commands/job-errors.ts';
 import { createOutput, type AnswerFormat, type Output } from '../../cli/output.ts';
 import { createProgress } from '../../cli/progress-line.ts';
 import { createRate } from '../../cli/rate.ts';
@@ -165,7 +166,7 @@ describe('progress', () => {
       'Running  250/500 files · 250 rows · 2.5 files/s · 2 min left · 0 nodes · waiting: no worker node',
     );
     const listing = { ...job, files: { ...job.files, is_listed: false, failed: 3 } };
-    expect(progressText(listing, 50)).toBe('Running  253/500+ files · 250 rows · 3 failed · 50 files/s · 1 node');
+    expect(progressText(listing, 50)).toBe('Running  250/500+ files · 250 rows · 3 failed · 50 files/s · 1 node');
     expect(progressText({ ...job, nodes: 0, status: 'Finalizing' }, null)).toBe('Finalizing  250/500 files · 250 rows');
   });
 
@@ -179,6 +180,28 @@ describe('progress', () => {
       'job-1 Completed: 250 of 500 files, 250 rows in /out/predictions.csv; 2 failed, see _errors.jsonl; 1 file has no ' +
         'result: run() returned fewer rows than it was given files; return at least one row for each, or raise for one that cannot be scored',
     );
+  });
+
+  test('files that failed count nowhere as files: sheet, progress and end say the same', () => {
+    const job = jobView('job-1', 'Completed');
+    const ended = { ...job, files: { ...job.files, total: 5, scored: 4, failed: 1 }, rows: 4 };
+    const cells = jobColumns
+      .filter(({ title }) => ['files', 'failed'].includes(title))
+      .map(({ value }) => value(ended));
+    expect(cells).toEqual(['4/5', 1]);
+    expect(progressText(ended, null)).toContain('4/5 files · 4 rows · 1 failed');
+    expect(fateText(ended)).toContain('4 of 5 files, 4 rows');
+  });
+
+  test('where all errors are, and from when on', () => {
+    const errors = {
+      ...{ name: 'job-1', failed_files: 1, groups: 0, value: [], logs_path: '/out/_logs' },
+      error: { code: 'INTERNAL', message: 'm', trace: '' },
+    } as const;
+    expect(errorsText({ ...errors, status: 'Running' })).toContain(
+      'more: /out/_errors.jsonl (once the job has ended)\n',
+    );
+    expect(errorsText({ ...errors, status: 'Completed' })).toContain('more: /out/_errors.jsonl\n');
   });
 
   test('what was given up last, with what is known of it', () => {

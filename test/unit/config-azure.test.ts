@@ -61,6 +61,14 @@ describe('folders', () => {
     expect(settings).toMatchObject({ triesMax: 1, timeoutMs: 3_000_000, loggingLevel: 'warning' });
   });
 
+  test.each(['ERROR', 'Critical', 'warn'])(
+    'logging_level %s, a free text there, is the highest level here',
+    async (level) => {
+      const { settings } = await load('text-csv/deployment.yml', { set: [`settings.logging_level=${level}`] });
+      expect(settings.loggingLevel).toBe('warning');
+    },
+  );
+
   test('a conda file without a name; $NAMES stay as they are until --set', async () => {
     const key = 'OPENAI_API_BASE';
     const { settings, environment } = await load('completion/deployment.yml');

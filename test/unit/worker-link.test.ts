@@ -51,10 +51,10 @@ describe('joining', () => {
       expect(kindsOf(rig.after(rig.wakeInMs ?? NaN))).toEqual(['JoinStarted']);
       rig.tell({ kind: 'join-failed', failure: failure('COORDINATOR_UNREACHABLE'), random: 0 });
     }
-    expect(delays).toEqual([100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000]);
+    expect(delays).toEqual([100, 200, 400, 800, 1_000, 1_000, 1_000, 1_000]);
     rig.after(rig.wakeInMs ?? NaN);
     rig.tell({ kind: 'join-failed', failure: failure('COORDINATOR_UNREACHABLE'), random: 0.5 });
-    expect(rig.wakeInMs).toBe(1_500);
+    expect(rig.wakeInMs).toBe(750);
   });
 
   it('does not forget its failed tries when Join succeeds, only when the coordinator has spoken', () => {
@@ -94,8 +94,8 @@ describe('joining', () => {
       rig.after(rig.wakeInMs ?? NaN);
       tries += 1;
     }
-    // 0.1 + 0.2 + … + 1.6 s, then 2 s each, and the next wait would end after the tenth second.
-    expect(tries).toBe(9);
+    // 0.1 + 0.2 + 0.4 + 0.8 s, then 1 s each, and the next wait would end after the tenth second.
+    expect(tries).toBe(13);
     expect(rig.state.link).toEqual({ kind: 'closed', failure: failure('COORDINATOR_UNREACHABLE') });
   });
 

@@ -11,7 +11,7 @@
  * write into what the next one makes.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { getuid } from 'node:process';
 import { z } from 'zod';
@@ -24,6 +24,7 @@ import type { Delay } from '../../common/io/delay.ts';
 import { errnoOf, outsideError } from '../../common/io/errno.ts';
 import { tryLock } from '../../common/io/lock-file.ts';
 import type { Log } from '../../common/io/log.ts';
+import { makeFolder } from '../../common/io/make-folder.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { buildEnvironment } from './build-environment.ts';
 import { installerEnvironment } from './installer-environment.ts';
@@ -170,7 +171,7 @@ export class Environments {
     this.#failures.delete(key);
     const progress = new Progress(labelOf(spec), waiters, this.#options);
     try {
-      await mkdir(this.#options.root, { recursive: true });
+      await makeFolder(this.#options.root);
       const release = await this.#lock(key, progress, signal);
       try {
         return (await this.#ready(key)) ?? (await this.#build(key, spec, progress, signal));
@@ -212,11 +213,11 @@ export class Environments {
     for (const warning of plan.warnings) log.warn(warning);
     this.builds += 1;
     await rm(home, { recursive: true, force: true });
-    await mkdir(home, { recursive: true });
+    await makeFolder(home);
     try {
       const logPath = `${home}.log`;
       const onStep = (phase: string, output: InstallerOutput): void => progress.begin(phase, output);
-      if (plan.tool === 'apptainer') await mkdir(dir, { recursive: true });
+      if (plan.tool === 'apptainer') await makeFolder(dir);
       const pip = await pipConfiguration(environment);
       await buildEnvironment(plan, { logPath, environment: installerEnvironment(environment, pip), signal, onStep });
       await checkBuilt(plan.name, plan.runner);

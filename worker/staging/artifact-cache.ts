@@ -17,6 +17,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { Clock } from '../../common/io/clock.ts';
 import type { Delay } from '../../common/io/delay.ts';
 import { errnoOf } from '../../common/io/errno.ts';
+import { makeFolder } from '../../common/io/make-folder.ts';
 import { parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
 import { confine, isConfined } from '../../common/storage/confine.ts';
 import type { BulkSource } from './bulk-source.ts';
@@ -82,7 +83,7 @@ export class ArtifactCache {
     }
     const partial = join(this.#options.root, `.partial-${process.pid}-${randomUUID()}`);
     try {
-      await localWrite(partial, () => mkdir(partial, { recursive: true }));
+      await localWrite(partial, () => makeFolder(partial));
       await this.#fetch(artifact, join(partial, artifact.name));
       await publish(partial, dir);
     } finally {
@@ -99,7 +100,7 @@ export class ArtifactCache {
     await rm(listingPath);
     await localWrite(path, () => mkdir(path));
     for (const dir of new Set(files.map((file) => dirname(confine(path, file.path))))) {
-      await localWrite(dir, () => mkdir(dir, { recursive: true }));
+      await localWrite(dir, () => makeFolder(dir));
     }
     await forEachBounded(files, limits.stagingFetchesMax, (file) => this.#fetchListed(file, path));
   }
