@@ -20,9 +20,19 @@ export default defineConfig({
       {
         test: {
           name: 'fast',
-          include: ['test/tidy.test.ts', 'test/unit/**/*.test.ts', 'test/sim/**/*.test.ts'],
+          include: ['test/tidy.test.ts', 'test/unit/**/*.test.ts'],
           // A busy machine is no failure.
           testTimeout: 30_000,
+        },
+      },
+      {
+        // Computes in virtual time, in all processors.
+        test: {
+          name: 'sim',
+          include: ['test/sim/**/*.test.ts'],
+          testTimeout: 120_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
         },
       },
       {
