@@ -45,6 +45,7 @@ export async function playFaults(
 
 function nameOf(deed: Deed, { leaseMs }: ChaosPlan): string {
   if (deed.kind === 'link') return `link ${deed.what}`;
+  if (deed.kind === 'kill-coordinator' && deed.moment !== 'now') return `${deed.kind} as it ${deed.moment}`;
   if (deed.kind === 'freeze-node' || deed.kind === 'freeze-coordinator') {
     return `${deed.kind} ${deed.ms > leaseMs ? 'beyond' : 'within'} a lease`;
   }
@@ -70,7 +71,7 @@ async function tryDeed(deed: Deed, plan: ChaosPlan, cluster: ChaosCluster, disk:
   const nodeOf = (index: number): ChaosNode => cluster.nodes[index % plan.nodes] as ChaosNode;
   switch (deed.kind) {
     case 'kill-coordinator':
-      return cluster.killCoordinator();
+      return await cluster.killCoordinator(deed.moment, patienceMs);
     case 'freeze-coordinator': {
       if (cluster.isCoordinatorFrozen) return false;
       cluster.isCoordinatorFrozen = true;
