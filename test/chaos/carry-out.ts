@@ -71,7 +71,7 @@ async function tryDeed(deed: Deed, plan: ChaosPlan, cluster: ChaosCluster, disk:
   const nodeOf = (index: number): ChaosNode => cluster.nodes[index % plan.nodes] as ChaosNode;
   switch (deed.kind) {
     case 'kill-coordinator':
-      return await cluster.killCoordinator(deed.moment, patienceMs);
+      return await cluster.killCoordinator(deed.moment, patienceMs, deed.times);
     case 'freeze-coordinator': {
       if (cluster.isCoordinatorFrozen) return false;
       cluster.isCoordinatorFrozen = true;

@@ -50,6 +50,9 @@ const nodeExcuses = /COORDINATOR_UNREACHABLE|NAME_TAKEN/;
 /** And a coordinator that is started while its disk is full. */
 const coordinatorExcuses = /STATE_UNWRITABLE/;
 
+/** A coordinator that was killed is back, and so are its nodes. */
+const againMs = 8_000;
+
 /** After an end that nobody has ordered. */
 const restartMs = 200;
 
@@ -112,18 +115,24 @@ export class ChaosCluster {
   }
 
   /** False when it was not there, or `moment` did not come within `withinMs`. */
-  async killCoordinator(moment: KillMoment, withinMs: number): Promise<boolean> {
-    const program = this.coordinator;
-    const kill = (): boolean => this.#order(program, 'SIGKILL', 0, false);
-    if (moment === 'now' || program.end !== null) return kill();
-    const { disk } = this.#options;
-    const moments = {
-      diskDir: disk.path,
-      stateDir: this.processes.stateDir,
-      onAcknowledged: (call: () => void, signal: AbortSignal) => this.#commits.onAcknowledged(call, signal),
-    };
+  async killCoordinator(moment: KillMoment, withinMs: number, times = 1): Promise<boolean> {
+    if (this.coordinator.end !== null) return false;
+    if (!(await this.#killOnce(moment, withinMs))) return false;
+    for (let time = 1; time < times; time += 1) await this.#killOnce(moment, againMs);
+    return true;
+  }
+
+  async #killOnce(moment: KillMoment, withinMs: number): Promise<boolean> {
     let isKilled = false;
-    return (await atMoment(moment, moments, withinMs, () => (isKilled = kill()))) && isKilled;
+    const kill = (): void => void (isKilled = this.#order(this.coordinator, 'SIGKILL', 0, false));
+    if (moment === 'now') kill();
+    else {
+      const onAcknowledged = (call: () => void, signal: AbortSignal): void =>
+        this.#commits.onAcknowledged(call, signal);
+      const moments = { diskDir: this.#options.disk.path, stateDir: this.processes.stateDir, onAcknowledged };
+      await atMoment(moment, moments, withinMs, kill);
+    }
+    return isKilled;
   }
 
   killNode(node: ChaosNode, awayMs: number): boolean {

@@ -25,7 +25,8 @@ export type Deed =
   | { readonly kind: 'leave-node'; readonly node: number; readonly awayMs: number }
   | { readonly kind: 'kill-host'; readonly node: number; readonly host: number }
   | { readonly kind: 'freeze-host'; readonly node: number; readonly host: number; readonly ms: number }
-  | { readonly kind: 'kill-coordinator'; readonly moment: KillMoment }
+  /** `times`: so often in a row, each as soon as the one before is over and the moment has come again. */
+  | { readonly kind: 'kill-coordinator'; readonly moment: KillMoment; readonly times: number }
   | { readonly kind: 'freeze-coordinator'; readonly ms: number }
   | {
       readonly kind: 'link';
@@ -158,7 +159,7 @@ function deedOf(random: Random, mood: Mood, nodes: number, leaseMs: number): Dee
     'leave-node': () => ({ kind: 'leave-node', node, awayMs }),
     'kill-host': () => ({ kind: 'kill-host', node, host }),
     'freeze-host': () => ({ kind: 'freeze-host', node, host, ms: freezeMs() }),
-    'kill-coordinator': () => ({ kind: 'kill-coordinator', moment: random.pick(killMoments) }),
+    'kill-coordinator': () => killDeed(random),
     'freeze-coordinator': () => ({ kind: 'freeze-coordinator', ms: freezeMs() }),
     link: () => linkDeed(random, node, leaseMs),
     'fill-disk': () => ({ kind: 'fill-disk', ms: random.between(1_000, 3_000) }),
@@ -179,6 +180,12 @@ const kindsOf: Readonly<Record<Mood, readonly DeedKind[]>> = {
   hosts: ['kill-host', 'freeze-host'],
   disk: ['kill-host', 'kill-node', 'freeze-coordinator', 'freeze-host', 'kill-coordinator'],
 };
+
+/** The tokens of one life are still held in the next when it was short. */
+function killDeed(random: Random): Deed {
+  const moment = random.pick(killMoments);
+  return { kind: 'kill-coordinator', moment, times: moment === 'acknowledges' ? random.pick([1, 3]) : 1 };
+}
 
 const linkFaults: readonly LinkFault[] = ['hold', 'slow', 'swallow', 'half-open', 'cut', 'reset', 'refuse'];
 

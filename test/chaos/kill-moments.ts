@@ -12,41 +12,39 @@ export interface Moments {
   readonly onAcknowledged: (call: () => void, signal: AbortSignal) => void;
 }
 
-/** Does `deed` when it is `moment`, so close to it as a process can; false when it did not come within `withinMs`. */
+/** Does `deed` when it is `moment`, so close to it as a process can; not at all when it does not come within `withinMs`. */
 export async function atMoment(
   moment: Exclude<KillMoment, 'now'>,
   moments: Moments,
   withinMs: number,
   deed: () => void,
-): Promise<boolean> {
+): Promise<void> {
   const over = new AbortController();
-  let isDone = false;
   const strike = (): void => {
     if (over.signal.aborted) return;
-    isDone = true;
     deed();
     over.abort();
   };
   if (moment === 'acknowledges') moments.onAcknowledged(strike, over.signal);
-  else for (const dir of watched(moment, moments)) watchDir(dir, moment, strike, over.signal);
+  else for (const dir of watched(moment, moments)) if (existsSync(dir)) watchDir(dir, moment, strike, over.signal);
   await delay(withinMs, over.signal);
   over.abort();
-  return isDone;
 }
 
 function watched(moment: 'writes' | 'drops', { diskDir, stateDir }: Moments): readonly string[] {
   const below = (dir: string): readonly string[] => (existsSync(dir) ? readdirSync(dir) : []);
   const staging = below(join(stateDir, 'jobs')).map((job) => join(stateDir, 'jobs', job, 'staging'));
   const outputs = below(diskDir).filter((name) => name.startsWith('out-'));
-  const dirs = moment === 'drops' ? staging : [...staging, ...outputs.map((name) => join(diskDir, name))];
-  return dirs.filter((dir) => existsSync(dir));
+  return moment === 'drops' ? staging : [...staging, ...outputs.map((name) => join(diskDir, name))];
 }
 
 function watchDir(dir: string, moment: 'writes' | 'drops', strike: () => void, signal: AbortSignal): void {
-  const watcher = watch(dir, { signal }, (event, name) => {
-    const isSegment = name?.startsWith('segment-') === true;
+  const watcher = watch(dir, { signal });
+  watcher.on('change', (event, name) => {
+    if (typeof name !== 'string') return;
+    const isSegment = name.startsWith('segment-');
     if (moment === 'drops' && isSegment && event === 'rename' && !existsSync(join(dir, name))) strike();
-    if (moment === 'writes' && event === 'change' && (isSegment || name?.endsWith('.partial') === true)) strike();
+    if (moment === 'writes' && event === 'change' && (isSegment || name.endsWith('.partial'))) strike();
   });
   // A job's folder may go while it is watched.
   watcher.on('error', () => undefined);
