@@ -167,7 +167,9 @@ function deedOf(random: Random, mood: Mood, nodes: number, leaseMs: number): Dee
   return deeds[random.pick(kindsOf[mood])]();
 }
 
-const killMoments: readonly KillMoment[] = ['now', 'acknowledges', 'acknowledges', 'writes', 'writes', 'drops'];
+const killMoments: readonly KillMoment[] = [
+  ...(['now', 'writes', 'writes', 'drops', 'acknowledges', 'acknowledges', 'acknowledges'] as const),
+];
 
 const kindsOf: Readonly<Record<Mood, readonly DeedKind[]>> = {
   mixed: [
@@ -184,7 +186,7 @@ const kindsOf: Readonly<Record<Mood, readonly DeedKind[]>> = {
 /** The tokens of one life are still held in the next when it was short. */
 function killDeed(random: Random): Deed {
   const moment = random.pick(killMoments);
-  return { kind: 'kill-coordinator', moment, times: moment === 'acknowledges' ? random.pick([1, 3]) : 1 };
+  return { kind: 'kill-coordinator', moment, times: moment === 'acknowledges' ? random.pick([1, 3, 3]) : 1 };
 }
 
 const linkFaults: readonly LinkFault[] = ['hold', 'slow', 'swallow', 'half-open', 'cut', 'reset', 'refuse'];
