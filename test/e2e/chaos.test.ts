@@ -36,7 +36,7 @@ test('a minute of chaos: every output is the one of the undisturbed run', { time
   const found = Object.fromEntries(Object.keys(leastCounts).map((kind) => [kind, count(kind)]));
   const tooFew = Object.entries(leastCounts).filter(([kind, least]) => count(kind) < least);
   expect(tooFew, JSON.stringify(found)).toEqual([]);
-  if (account.disk.startsWith('a tmpfs')) expect(count('fill-disk')).toBe(1);
+  if (!account.disk.startsWith('an ordinary folder')) expect(count('fill-disk')).toBe(1);
   else console.warn(`no disk was filled up: it is ${account.disk}`);
   expect(account.coordinatorStarts).toBeGreaterThan(leastCounts['kill-coordinator']);
   rmSync(dir, { recursive: true, force: true });
