@@ -1,5 +1,6 @@
 /** One job under faults, from its submission to its last byte, with what people do to it on the way. */
-import { cpSync, existsSync, rmSync, type Dirent } from 'node:fs';
+import { cpSync, existsSync, type Dirent } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isFinal } from '../../common/core/states.ts';
 import { systemClock } from '../../common/io/clock.ts';
@@ -71,7 +72,8 @@ export async function playJob(job: ChaosJob): Promise<JobOutcome> {
   if (defects.length > 0 && existsSync(job.outputDir)) {
     cpSync(job.outputDir, join(job.logDir, `${name}-${basename(job.outputDir)}`), { recursive: true });
   }
-  rmSync(job.outputDir, { recursive: true, force: true });
+  // The last words of the job's logs may still come.
+  await rm(job.outputDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   const { lost, doubled, words } = difference;
   return { name, status, rows, lost, doubled, isEqual: words.length === 0, steps, defects };
 }
