@@ -86,8 +86,13 @@ export const mutations = new Map(
         to: "case 'drop-segment':\n        case 'grant':\n        case 'prologue':",
       },
     ],
-    // A job that goes on takes its rows from the output of its last end as Completed, whatever came after.
+    // A retry that was canceled and goes on takes its rows from the complete output of before, with the places of its own.
     generation: [
+      {
+        file: 'coordinator/core/reopen-plan.js',
+        from: 'const isNew = isSpliced || job.sealedGeneration === job.generation;',
+        to: 'const isNew = true;',
+      },
       {
         file: 'coordinator/core/generation.js',
         from: 'return sealedGeneration === generation ?',
