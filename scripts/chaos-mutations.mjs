@@ -73,8 +73,19 @@ export const mutations = new Map(
         to: 'let commits = 0, hasGranted = false;',
       },
     ],
-    // A staging segment goes before it is durable that its rows have been copied.
+    // A staging segment goes with the copy of its last rows, before it is durable that they have been copied.
     staging: [
+      {
+        file: 'coordinator/core/effects.js',
+        from: "return [{ kind: 'copy', job: event.job, from, toOffset: event.copy.toOffset }];",
+        to: `const { segments, bases } = jobOf(ledger, event.job);
+            const taken = (segment) => from.filter((slice) => slice.segment === segment).length;
+            const dropped = [...segments.keys()].filter((segment) => taken(segment) === segments.get(segment) && !bases.has(segment));
+            return [
+                { kind: 'copy', job: event.job, from, toOffset: event.copy.toOffset },
+                ...dropped.filter((segment) => !isInUse(jobOf(ledger, event.job), segment)).map((segment) => ({ kind: 'drop-segment', job: event.job, segment })),
+            ];`,
+      },
       {
         file: 'coordinator/core/effects.js',
         from: /case 'drain-job':\s+case 'drop-segment':\s+case 'adopt':/,

@@ -157,7 +157,7 @@ async function take(run: JobRun, watch: JobWatch, step: Step): Promise<boolean> 
     }
     case 'cancel': {
       if (isFinal((await watch.reaches(step.at)).status)) return false;
-      if (step.isAfterKill) await cluster.killCoordinator('writes', killMs);
+      if (step.isAfterKill) await cluster.killCoordinator('appends', killMs);
       await watch.ask(
         'job cancel',
         async () => await client.cancel(name, step.graceMs),

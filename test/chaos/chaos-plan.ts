@@ -15,9 +15,9 @@ export type LinkFault = 'hold' | 'slow' | 'swallow' | 'half-open' | 'cut' | 'res
 
 /**
  * When a kill of the coordinator comes: at once, or with the next thing that it does: it tells a node that a result is committed,
- * writes to an output or a staging segment, or drops a staging segment. What it says must be durable by then, what it writes is not.
+ * writes to an output or a staging segment, or to an output only, or drops a staging segment. What it says must be durable by then, what it writes is not.
  */
-export type KillMoment = 'now' | 'acknowledges' | 'writes' | 'drops';
+export type KillMoment = 'now' | 'acknowledges' | 'writes' | 'appends' | 'drops';
 
 export type Deed =
   | { readonly kind: 'kill-node'; readonly node: number; readonly awayMs: number }

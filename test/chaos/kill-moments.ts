@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { delay } from '../../common/io/delay.ts';
 import type { KillMoment } from './chaos-plan.ts';
 
+type FileMoment = Exclude<KillMoment, 'now' | 'acknowledges'>;
+
 export interface Moments {
   /** Where outputs lie, each in a folder `out-…`. */
   readonly diskDir: string;
@@ -31,20 +33,21 @@ export async function atMoment(
   over.abort();
 }
 
-function watched(moment: 'writes' | 'drops', { diskDir, stateDir }: Moments): readonly string[] {
+function watched(moment: FileMoment, { diskDir, stateDir }: Moments): readonly string[] {
   const below = (dir: string): readonly string[] => (existsSync(dir) ? readdirSync(dir) : []);
   const staging = below(join(stateDir, 'jobs')).map((job) => join(stateDir, 'jobs', job, 'staging'));
   const outputs = below(diskDir).filter((name) => name.startsWith('out-'));
-  return moment === 'drops' ? staging : [...staging, ...outputs.map((name) => join(diskDir, name))];
+  const folders = outputs.map((name) => join(diskDir, name));
+  return { drops: staging, appends: folders, writes: [...staging, ...folders] }[moment];
 }
 
-function watchDir(dir: string, moment: 'writes' | 'drops', strike: () => void, signal: AbortSignal): void {
+function watchDir(dir: string, moment: FileMoment, strike: () => void, signal: AbortSignal): void {
   const watcher = watch(dir, { signal });
   watcher.on('change', (event, name) => {
     if (typeof name !== 'string') return;
     const isSegment = name.startsWith('segment-');
     if (moment === 'drops' && isSegment && event === 'rename' && !existsSync(join(dir, name))) strike();
-    if (moment === 'writes' && event === 'change' && (isSegment || name.endsWith('.partial'))) strike();
+    if (moment !== 'drops' && event === 'change' && (isSegment || name.endsWith('.partial'))) strike();
   });
   // A job's folder may go while it is watched.
   watcher.on('error', () => undefined);
