@@ -42,6 +42,8 @@ const submitMs = 120_000;
 const sealMs = 60_000;
 /** For what a step waits for before it kills. */
 const killMs = 2_500;
+/** A coordinator that was killed is back sooner. */
+const awayMs = 2_500;
 /** Faults may cost a mended file its tries: so often it is asked for again. */
 const retriesMax = 4;
 
@@ -157,7 +159,11 @@ async function take(run: JobRun, watch: JobWatch, step: Step): Promise<boolean> 
     }
     case 'cancel': {
       if (isFinal((await watch.reaches(step.at)).status)) return false;
-      if (step.isAfterKill) await cluster.killCoordinator('appends', killMs);
+      if (step.isAfterKill) {
+        await cluster.killCoordinator('appends', killMs);
+        // Nobody offers again what was being written.
+        for (const node of cluster.nodes) cluster.killNode(node, awayMs);
+      }
       await watch.ask(
         'job cancel',
         async () => await client.cancel(name, step.graceMs),

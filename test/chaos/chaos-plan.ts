@@ -44,7 +44,7 @@ export type Fault = Deed & { readonly atMs: number };
 /** What people do to a job, one after the other. `at`: when so large a share of its mini-batches is committed. */
 export type Step =
   | { readonly kind: 'pause'; readonly at: number; readonly ms: number }
-  /** `isAfterKill`: just when a coordinator is back that was killed as it wrote, before its nodes are. */
+  /** `isAfterKill`: just when a coordinator is back that was killed as it wrote, with all nodes. */
   | { readonly kind: 'cancel'; readonly at: number; readonly graceMs: number; readonly isAfterKill: boolean }
   /** Of a job that was canceled, in mini-batches of another size. */
   | { readonly kind: 'resume'; readonly miniBatchFiles: number }
