@@ -1,5 +1,6 @@
 // What the scripts share that run TypeScript of test/ and bench/ in plain Node.
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -13,7 +14,7 @@ export function buildProgram() {
 
 /**
  * Bundles `entry`, a TypeScript file of this package such as `test/chaos/main.ts`, and returns the bundle's path. It lies inside the
- * package, so that its own files and node_modules are found from there.
+ * package, so that its own files and node_modules are found from there. Two bundles of one entry have a `name` each.
  */
 export async function bundle(entry, { plugins = [], name = entry.replace(/\.ts$/, '') } = {}) {
   const outfile = `${root}dist/bundles/${name}.mjs`;
@@ -28,4 +29,21 @@ export async function bundle(entry, { plugins = [], name = entry.replace(/\.ts$/
     plugins,
   });
   return outfile;
+}
+
+/**
+ * A plugin that damages the program: `find`, which must stand once in the file at `path`, becomes `put`. What checks the program
+ * must notice.
+ */
+export function damage({ path, find, put }) {
+  const source = readFileSync(root + path, 'utf8');
+  const times = source.split(find).length - 1;
+  if (times !== 1) throw new Error(`${path} has ${times} times, not once: ${find}`);
+  return {
+    name: 'damage',
+    setup: ({ onLoad }) =>
+      onLoad({ filter: /\.ts$/ }, (args) =>
+        args.path === root + path ? { contents: source.replace(find, () => put), loader: 'ts' } : undefined,
+      ),
+  };
 }

@@ -2,24 +2,8 @@
 // program in each of the ways of test/sim/mutations.ts, one at a time, and tells after how many seeds the simulator noticed;
 // with `--check` it only looks whether the text that each changes is there.
 import { spawnSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
-import { bundle, root } from './bundle.mjs';
-
-/** An esbuild plugin that makes one change to one source file; it must be there, once. */
-function damage({ name, file, find, replace }) {
-  return {
-    name: `damage-${name}`,
-    setup(build) {
-      const filter = new RegExp(`${file.replace(/[.\\/]/g, '\\$&')}$`);
-      build.onLoad({ filter }, async ({ path }) => {
-        const source = await readFile(path, 'utf8');
-        if (source.split(find).length !== 2) throw new Error(`${file} must have this once: ${find}`);
-        return { contents: source.replace(find, () => replace), loader: 'ts' };
-      });
-    },
-  };
-}
+import { bundle, damage } from './bundle.mjs';
 
 const args = process.argv.slice(2);
 const at = args.indexOf('--mutations');
@@ -44,8 +28,9 @@ if (unknown.length > 0) {
 let missed = 0;
 for (const mutation of mutations) {
   if (wanted.length > 0 && !wanted.includes(mutation.name)) continue;
-  const outfile = await bundle('test/sim/main.ts', { name: `sim-${mutation.name}`, plugins: [damage(mutation)] });
+  const plugins = [damage(mutation)];
   if (isCheck) continue;
+  const outfile = await bundle('test/sim/main.ts', { name: `sim-${mutation.name}`, plugins });
   const range = ['--seed', '1', '--seeds', String(seedsMax), '--quick', '--once', '--json'];
   const { stdout } = spawnSync(process.execPath, [outfile, ...range], {
     encoding: 'utf8',

@@ -230,8 +230,6 @@ export class HostSlots {
       await ready.exited;
       await held.attempt;
     }
-    this.#hosts.delete(host);
-    this.#ends.delete(host);
     this.#options.setup.release(host);
     const log = await held.log;
     // A host that was stopped while it started has not failed.
@@ -239,6 +237,10 @@ export class HostSlots {
       log.error('init()', ready.toFailure(), this.#time());
     }
     await log.close();
+    // Whoever has not been told yet may have given it another mini-batch, which says first that it was not begun.
+    await held.attempt;
+    this.#hosts.delete(host);
+    this.#ends.delete(host);
     if (ready instanceof HostProcess) tell({ kind: 'host-ended', slot, host });
     else tell({ kind: 'host-failed', slot, host, failure: ready.toFailure() });
   }

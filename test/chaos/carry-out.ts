@@ -45,6 +45,7 @@ export async function playFaults(
 
 function nameOf(deed: Deed, { leaseMs }: ChaosPlan): string {
   if (deed.kind === 'link') return `link ${deed.what}`;
+  if (deed.kind === 'kill-coordinator' && deed.moment !== 'now') return `${deed.kind} as it ${deed.moment}`;
   if (deed.kind === 'freeze-node' || deed.kind === 'freeze-coordinator') {
     return `${deed.kind} ${deed.ms > leaseMs ? 'beyond' : 'within'} a lease`;
   }
@@ -53,6 +54,8 @@ function nameOf(deed: Deed, { leaseMs }: ChaosPlan): string {
 
 /** What was just killed is given so long to be there again. */
 const patienceMs = 2_500;
+/** The last result of a staging segment is copied now and then only. */
+const dropMs = 12_000;
 const lookMs = 50;
 
 /** Resolves when it is over; false when there was nothing to be met for a while. */
@@ -70,7 +73,7 @@ async function tryDeed(deed: Deed, plan: ChaosPlan, cluster: ChaosCluster, disk:
   const nodeOf = (index: number): ChaosNode => cluster.nodes[index % plan.nodes] as ChaosNode;
   switch (deed.kind) {
     case 'kill-coordinator':
-      return cluster.killCoordinator();
+      return await cluster.killCoordinator(deed.moment, deed.moment === 'drops' ? dropMs : patienceMs, deed.times);
     case 'freeze-coordinator': {
       if (cluster.isCoordinatorFrozen) return false;
       cluster.isCoordinatorFrozen = true;

@@ -8,8 +8,13 @@ import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { until, type Program } from '../helpers/programs.ts';
+import type { KillMoment } from './chaos-plan.ts';
+import { CommitWitness } from './commit-witness.ts';
+import type { Defects } from './defects.ts';
 import { FaultProxy } from './fault-proxy.ts';
+import { atMoment } from './kill-moments.ts';
 import type { SmallDisk } from './small-disk.ts';
+import { ToldCommits } from './told-commits.ts';
 
 export interface ChaosClusterOptions {
   /** Exists; everything lies below it but what is on `disk`. */
@@ -20,6 +25,8 @@ export interface ChaosClusterOptions {
   readonly heartbeatMs: number;
   readonly logDir: string;
   readonly note: (line: string) => void;
+  /** Gets ends that have no excuse, and commits that were told and not journaled. */
+  readonly defects: Defects;
 }
 
 export interface ChaosNode {
@@ -43,6 +50,9 @@ const nodeExcuses = /COORDINATOR_UNREACHABLE|NAME_TAKEN/;
 /** And a coordinator that is started while its disk is full. */
 const coordinatorExcuses = /STATE_UNWRITABLE/;
 
+/** A coordinator that was killed is back, and so are its nodes. */
+const againMs = 8_000;
+
 /** After an end that nobody has ordered. */
 const restartMs = 200;
 
@@ -50,8 +60,6 @@ export class ChaosCluster {
   readonly processes: ClusterProcesses;
   readonly nodes: readonly ChaosNode[];
   readonly coordinatorLives: CoordinatorLife[] = [];
-  /** Ends that have no excuse. */
-  readonly defects: string[] = [];
   nodeStarts = 0;
   isCoordinatorFrozen = false;
   isDiskFull = false;
@@ -59,13 +67,20 @@ export class ChaosCluster {
   /** Whose end was ordered, and how long it is to be away. */
   readonly #ordered = new Map<Program, { readonly awayMs: number; readonly isLeaving: boolean }>();
   readonly #keepers: Promise<void>[] = [];
+  readonly #commits: ToldCommits;
   readonly #began = systemClock.monotonic();
   #programs = 0;
   #isClosing = false;
 
-  private constructor(options: ChaosClusterOptions, processes: ClusterProcesses, proxies: readonly FaultProxy[]) {
+  private constructor(
+    options: ChaosClusterOptions,
+    processes: ClusterProcesses,
+    proxies: readonly FaultProxy[],
+    commits: ToldCommits,
+  ) {
     this.#options = options;
     this.processes = processes;
+    this.#commits = commits;
     this.nodes = proxies.map((proxy, index) => {
       const name = `node-${index}`;
       return { index, proxy, name, program: this.#startNode(name, index, proxy), isFrozen: false };
@@ -81,8 +96,13 @@ export class ChaosCluster {
       heartbeat: `${options.heartbeatMs}ms`,
     });
     const target = (): number => Number(processes.listen.split(':')[1]);
-    const proxies = await Promise.all(Array.from({ length: options.nodes }, () => FaultProxy.open(target)));
-    return new ChaosCluster(options, processes, proxies);
+    const commits = new ToldCommits(processes.stateDir);
+    const watch = (): ((piece: Buffer) => void) => {
+      const witness = new CommitWitness((token) => commits.note(token));
+      return (piece) => witness.read(piece);
+    };
+    const proxies = await Promise.all(Array.from({ length: options.nodes }, () => FaultProxy.open(target, watch)));
+    return new ChaosCluster(options, processes, proxies, commits);
   }
 
   get coordinator(): Program {
@@ -94,8 +114,25 @@ export class ChaosCluster {
     return Math.round(systemClock.monotonic() - this.#began);
   }
 
-  killCoordinator(): boolean {
-    return this.#order(this.coordinator, 'SIGKILL', 0, false);
+  /** False when it was not there, or `moment` did not come within `withinMs`. */
+  async killCoordinator(moment: KillMoment, withinMs: number, times = 1): Promise<boolean> {
+    if (this.coordinator.end !== null) return false;
+    if (!(await this.#killOnce(moment, withinMs))) return false;
+    for (let time = 1; time < times; time += 1) await this.#killOnce(moment, againMs);
+    return true;
+  }
+
+  async #killOnce(moment: KillMoment, withinMs: number): Promise<boolean> {
+    let isKilled = false;
+    const kill = (): void => void (isKilled = this.#order(this.coordinator, 'SIGKILL', 0, false));
+    if (moment === 'now') kill();
+    else {
+      const onAcknowledged = (call: () => void, signal: AbortSignal): void =>
+        this.#commits.onAcknowledged(call, signal);
+      const moments = { diskDir: this.#options.disk.path, stateDir: this.processes.stateDir, onAcknowledged };
+      await atMoment(moment, moments, withinMs, kill);
+    }
+    return isKilled;
   }
 
   killNode(node: ChaosNode, awayMs: number): boolean {
@@ -132,6 +169,7 @@ export class ChaosCluster {
     );
     await this.#end([this.coordinator], 30_000);
     await Promise.all(this.#keepers);
+    await this.#checkCommits();
     await Promise.all(this.nodes.map(({ proxy }) => proxy.close()));
   }
 
@@ -144,7 +182,7 @@ export class ChaosCluster {
       );
     };
     await until(isReady, 'all nodes when all faults are over', 60_000).catch((error: unknown) => {
-      this.#defect(String(error));
+      this.#options.defects.add(String(error));
     });
   }
 
@@ -152,7 +190,7 @@ export class ChaosCluster {
     for (const program of programs) program.signal('SIGTERM');
     for (const program of programs) {
       await program.endsWithin(withinMs).catch((error: unknown) => {
-        this.#defect(`does not end after SIGTERM: ${String(error)}`);
+        this.#options.defects.add(`does not end after SIGTERM: ${String(error)}`);
         return program.kill();
       });
     }
@@ -171,6 +209,7 @@ export class ChaosCluster {
       await program.ended;
       this.#keepLog('coordinator', program);
       if (this.#isClosing) return;
+      await this.#checkCommits();
       if (!this.#ordered.has(program)) {
         const hasExcuse = this.isDiskFull && coordinatorExcuses.test(program.stderr);
         this.#unordered('the coordinator', program, hasExcuse);
@@ -209,12 +248,16 @@ export class ChaosCluster {
   #unordered(who: string, program: Program, hasExcuse: boolean): void {
     const what = `${who} ended by itself with ${program.end?.code ?? program.end?.signal}: ${program.stderr.slice(-600).trim()}`;
     if (hasExcuse) this.#options.note(what.replaceAll('\n', ' | '));
-    else this.#defect(what);
+    else this.#options.defects.add(what);
   }
 
-  #defect(what: string): void {
-    this.defects.push(what);
-    this.#options.note(`DEFECT: ${what}`);
+  /** Nobody writes the journal meanwhile. */
+  async #checkCommits(): Promise<void> {
+    const unknown = await this.#commits.unknown();
+    if (unknown.length === 0) return;
+    this.#options.defects.add(
+      `a worker node was told that ${unknown.join(', ')} is committed, and the journal has no record of it`,
+    );
   }
 
   #keepLog(who: string, program: Program): void {

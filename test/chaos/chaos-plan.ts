@@ -13,13 +13,20 @@ export type Direction = 'up' | 'down' | 'both';
  */
 export type LinkFault = 'hold' | 'slow' | 'swallow' | 'half-open' | 'cut' | 'reset' | 'refuse';
 
+/**
+ * When a kill of the coordinator comes: at once, or with the next thing that it does: it tells a node that a result is committed,
+ * writes to an output or a staging segment, or to an output only, or drops a staging segment. What it says must be durable by then, what it writes is not.
+ */
+export type KillMoment = 'now' | 'acknowledges' | 'writes' | 'appends' | 'drops';
+
 export type Deed =
   | { readonly kind: 'kill-node'; readonly node: number; readonly awayMs: number }
   | { readonly kind: 'freeze-node'; readonly node: number; readonly ms: number; readonly withHosts: boolean }
   | { readonly kind: 'leave-node'; readonly node: number; readonly awayMs: number }
   | { readonly kind: 'kill-host'; readonly node: number; readonly host: number }
   | { readonly kind: 'freeze-host'; readonly node: number; readonly host: number; readonly ms: number }
-  | { readonly kind: 'kill-coordinator' }
+  /** `times`: so often in a row, each as soon as the one before is over and the moment has come again. */
+  | { readonly kind: 'kill-coordinator'; readonly moment: KillMoment; readonly times: number }
   | { readonly kind: 'freeze-coordinator'; readonly ms: number }
   | {
       readonly kind: 'link';
@@ -34,11 +41,22 @@ export type DeedKind = Deed['kind'];
 
 export type Fault = Deed & { readonly atMs: number };
 
+/** What people do to a job, one after the other. `at`: when so large a share of its mini-batches is committed. */
+export type Step =
+  | { readonly kind: 'pause'; readonly at: number; readonly ms: number }
+  /** `isAfterKill`: just when a coordinator is back that was killed as it wrote, with all nodes. */
+  | { readonly kind: 'cancel'; readonly at: number; readonly graceMs: number; readonly isAfterKill: boolean }
+  /** Of a job that was canceled, in mini-batches of another size. */
+  | { readonly kind: 'resume'; readonly miniBatchFiles: number }
+  /** Of the files that failed, once they are mended; with kills after one commit each. */
+  | { readonly kind: 'retry'; readonly kills: readonly ('coordinator' | 'node')[] };
+
+export const shapeNames = ['small', 'large', 'custom', 'python', 'poison'] as const;
+export type ShapeName = (typeof shapeNames)[number];
+
 export interface JobPlan {
-  /** Index of the shape of its input and deployment. */
-  readonly shape: number;
-  /** Share of its mini-batches after which it is canceled; null: it is not. */
-  readonly canceledAt: number | null;
+  readonly shape: ShapeName;
+  readonly steps: readonly Step[];
 }
 
 export interface ChaosPlan {
@@ -90,11 +108,41 @@ export function planChaos({ seed, minutes, nodes, leaseMs }: PlanOptions): Chaos
 }
 
 /** The same for ever for a seed; which jobs there is time for depends on the machine. */
-export function* planJobs(seed: number, shapes: number): Generator<JobPlan, never> {
+export function* planJobs(seed: number): Generator<JobPlan, never> {
   const random = new Random(seed ^ 0x1ab5);
   for (let index = 0; ; index += 1) {
-    const isCanceled = index % 6 === 4;
-    yield { shape: index % shapes, canceledAt: isCanceled ? random.between(10, 80) / 100 : null };
+    const { shape, steps } = courses[index % courses.length] as (typeof courses)[number];
+    yield { shape, steps: steps.map((step) => stepOf(random, step)) };
+  }
+}
+
+/** What the jobs are like in turn; `break`: canceled after a kill. */
+const courses: readonly { readonly shape: ShapeName; readonly steps: readonly (Step['kind'] | 'break')[] }[] = [
+  { shape: 'small', steps: [] },
+  { shape: 'poison', steps: ['retry'] },
+  { shape: 'large', steps: [] },
+  { shape: 'small', steps: ['break'] },
+  { shape: 'custom', steps: ['pause'] },
+  { shape: 'poison', steps: ['retry', 'cancel', 'resume'] },
+  { shape: 'python', steps: ['cancel', 'resume'] },
+  { shape: 'large', steps: ['break', 'resume'] },
+  { shape: 'custom', steps: [] },
+  { shape: 'python', steps: ['cancel'] },
+];
+
+function stepOf(random: Random, kind: Step['kind'] | 'break'): Step {
+  const at = random.between(10, 80) / 100;
+  switch (kind) {
+    case 'pause':
+      return { kind, at, ms: random.between(500, 3_000) };
+    case 'cancel':
+      return { kind, at, graceMs: random.pick([0, 1_000]), isAfterKill: false };
+    case 'break':
+      return { kind: 'cancel', at, graceMs: 0, isAfterKill: true };
+    case 'resume':
+      return { kind, miniBatchFiles: random.between(1, 5) };
+    case 'retry':
+      return { kind, kills: shuffled(random, ['coordinator', 'coordinator', 'node']) };
   }
 }
 
@@ -111,13 +159,17 @@ function deedOf(random: Random, mood: Mood, nodes: number, leaseMs: number): Dee
     'leave-node': () => ({ kind: 'leave-node', node, awayMs }),
     'kill-host': () => ({ kind: 'kill-host', node, host }),
     'freeze-host': () => ({ kind: 'freeze-host', node, host, ms: freezeMs() }),
-    'kill-coordinator': () => ({ kind: 'kill-coordinator' }),
+    'kill-coordinator': () => killDeed(random),
     'freeze-coordinator': () => ({ kind: 'freeze-coordinator', ms: freezeMs() }),
     link: () => linkDeed(random, node, leaseMs),
     'fill-disk': () => ({ kind: 'fill-disk', ms: random.between(1_000, 3_000) }),
   };
   return deeds[random.pick(kindsOf[mood])]();
 }
+
+const killMoments: readonly KillMoment[] = [
+  ...(['now', 'writes', 'writes', 'drops', 'acknowledges', 'acknowledges', 'acknowledges'] as const),
+];
 
 const kindsOf: Readonly<Record<Mood, readonly DeedKind[]>> = {
   mixed: [
@@ -130,6 +182,12 @@ const kindsOf: Readonly<Record<Mood, readonly DeedKind[]>> = {
   hosts: ['kill-host', 'freeze-host'],
   disk: ['kill-host', 'kill-node', 'freeze-coordinator', 'freeze-host', 'kill-coordinator'],
 };
+
+/** The tokens of one life are still held in the next when it was short. */
+function killDeed(random: Random): Deed {
+  const moment = random.pick(killMoments);
+  return { kind: 'kill-coordinator', moment, times: moment === 'acknowledges' ? random.pick([1, 3, 3]) : 1 };
+}
 
 const linkFaults: readonly LinkFault[] = ['hold', 'slow', 'swallow', 'half-open', 'cut', 'reset', 'refuse'];
 

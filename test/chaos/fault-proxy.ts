@@ -26,18 +26,23 @@ const slowMs = 120;
 export class FaultProxy {
   readonly #server: Server;
   readonly #target: () => number;
+  readonly #watch: (() => (piece: Buffer) => void) | null;
   readonly #pairs = new Set<Pair>();
   #trouble: Trouble | null = null;
   #isClosed = false;
 
-  private constructor(target: () => number) {
+  private constructor(target: () => number, watch: (() => (piece: Buffer) => void) | null) {
     this.#target = target;
+    this.#watch = watch;
     this.#server = createServer({ allowHalfOpen: true }, (client) => this.#accept(client));
   }
 
-  /** Listens on a free port when it resolves. `target`: the coordinator's port. */
-  static async open(target: () => number): Promise<FaultProxy> {
-    const proxy = new FaultProxy(target);
+  /**
+   * Listens on a free port when it resolves. `target`: the coordinator's port. `watch`: is given, for each connection, all that the
+   * coordinator says on it, whatever becomes of it afterwards.
+   */
+  static async open(target: () => number, watch: (() => (piece: Buffer) => void) | null = null): Promise<FaultProxy> {
+    const proxy = new FaultProxy(target, watch);
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
     return proxy;
@@ -92,8 +97,9 @@ export class FaultProxy {
     this.#pairs.add(pair);
     server.on('error', () => client.resetAndDestroy());
     for (const socket of [client, server]) socket.setNoDelay(true).on('close', () => this.#ended(pair));
-    void this.#carry(pair, client, server, 'up');
-    void this.#carry(pair, server, client, 'down');
+    const watch = this.#watch?.() ?? (() => undefined);
+    void this.#carry(pair, client, server, 'up', () => undefined);
+    void this.#carry(pair, server, client, 'down', watch);
   }
 
   #ended(pair: Pair): void {
@@ -105,9 +111,10 @@ export class FaultProxy {
     this.#pairs.delete(pair);
   }
 
-  async #carry(pair: Pair, from: Socket, to: Socket, way: OneWay): Promise<void> {
+  async #carry(pair: Pair, from: Socket, to: Socket, way: OneWay, watch: (piece: Buffer) => void): Promise<void> {
     try {
       for await (const piece of from) {
+        watch(piece as Buffer);
         if (!(await this.#lets(pair, way))) continue;
         if (!to.write(piece as Buffer)) await once(to, 'drain');
       }

@@ -8,8 +8,9 @@ import { endPrograms, signalIfAlive, until } from '../helpers/programs.ts';
 import { playFaults, type Played } from './carry-out.ts';
 import { ChaosCluster } from './chaos-cluster.ts';
 import { playJob, type JobOutcome } from './chaos-job.ts';
-import { planChaos, planJobs, type ChaosPlan } from './chaos-plan.ts';
+import { planChaos, planJobs, type ChaosPlan, type Step } from './chaos-plan.ts';
 import { leftovers } from './check-output.ts';
+import { Defects } from './defects.ts';
 import { prepareShapes } from './job-shapes.ts';
 import { openSmallDisk, type SmallDisk } from './small-disk.ts';
 
@@ -20,6 +21,8 @@ export interface ChaosOptions {
   readonly dir: string;
   readonly note: (line: string) => void;
   readonly signal: AbortSignal;
+  /** Ends, not in order, with the first defect. */
+  readonly stopsAtDefect?: boolean;
 }
 
 export interface ChaosAccount {
@@ -28,6 +31,8 @@ export interface ChaosAccount {
   readonly jobs: number;
   readonly completed: number;
   readonly canceled: number;
+  /** What was done to jobs on their way, by kind. */
+  readonly steps: Readonly<Record<Step['kind'], number>>;
   readonly rows: number;
   /** Carried out, by kind. */
   readonly faults: Readonly<Record<string, number>>;
@@ -44,6 +49,8 @@ export interface ChaosAccount {
   readonly disk: string;
   readonly load: readonly number[];
   readonly defects: readonly string[];
+  /** After the start of the cluster; null when there is none. */
+  readonly firstDefectMs: number | null;
   readonly logs: string;
 }
 
@@ -56,7 +63,8 @@ const atWorkMs = 60_000;
 /** For hosts that notice that their node is gone. */
 const strayMs = 15_000;
 
-export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOptions): Promise<ChaosAccount> {
+export async function runChaos(options: ChaosOptions): Promise<ChaosAccount> {
+  const { seed, minutes, dir, note } = options;
   const logs = join(dir, 'logs');
   mkdirSync(logs);
   const plan = planChaos({ seed, minutes, nodes, leaseMs });
@@ -69,31 +77,33 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
     note(`disk: ${disk.what}`);
     const shapes = await prepareShapes(dir, seed);
     const began = systemClock.monotonic();
-    cluster = await ChaosCluster.start({ dir, disk, nodes, heartbeatMs, logDir: logs, note });
+    const defects = new Defects(note);
+    const broken = options.stopsAtDefect ? defects.found : new AbortController().signal;
+    const signal = AbortSignal.any([options.signal, broken]);
+    cluster = await ChaosCluster.start({ dir, disk, nodes, heartbeatMs, logDir: logs, note, defects });
     const faults = playWhenAtWork(plan, cluster, disk, signal, note);
     // It is waited for below; what goes wrong before is told there.
     faults.catch(() => undefined);
-    const jobs = planJobs(seed, shapes.length);
+    const jobs = planJobs(seed);
     const isOver = (): boolean => signal.aborted || systemClock.monotonic() - began > minutes * 60_000;
     while (!isOver()) {
       const jobPlan = jobs.next().value;
-      const shape = shapes[jobPlan.shape];
+      const shape = shapes.get(jobPlan.shape);
       if (!shape) throw new Error(`no shape ${jobPlan.shape}`);
       const outputDir = join(disk.path, `out-${outcomes.length}`);
-      const outcome = await playJob({ cluster, shape, plan: jobPlan, outputDir, logDir: logs });
+      const outcome = await playJob({ cluster, shape, plan: jobPlan, outputDir, logDir: logs, signal: broken });
+      if (broken.aborted) break;
       outcomes.push(outcome);
+      for (const defect of outcome.defects) defects.add(`${outcome.name}: ${defect}`);
       note(`${String(cluster.nowMs()).padStart(7)} ${describe(outcome)}`);
     }
-    const played = await faults;
+    const played: Played = broken.aborted ? { counts: new Map(), idle: 0 } : await faults;
     const ranMinutes = (systemClock.monotonic() - began) / 60_000;
     const load = loadavg().map((value) => Math.round(value * 10) / 10);
-    await cluster.close();
-    const defects = [
-      ...outcomes.flatMap(({ name, defects }) => defects.map((defect) => `${name}: ${defect}`)),
-      ...cluster.defects,
-      ...scratchLeft(cluster),
-      ...(await strays(dir)),
-    ];
+    if (!broken.aborted) {
+      await cluster.close();
+      for (const left of [...scratchLeft(cluster), ...(await strays(dir))]) defects.add(left);
+    }
     const starts = cluster.coordinatorLives;
     const startsMs = starts.map(({ startedAtMs, servedAtMs }) => (servedAtMs ?? startedAtMs) - startedAtMs);
     const account: ChaosAccount = {
@@ -102,6 +112,7 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
       jobs: outcomes.length,
       completed: outcomes.filter(({ status }) => status === 'Completed').length,
       canceled: outcomes.filter(({ status }) => status === 'Canceled').length,
+      steps: countSteps(outcomes),
       rows: sum(outcomes.map(({ rows }) => rows)),
       faults: Object.fromEntries([...played.counts].sort(([a], [b]) => (a < b ? -1 : 1))),
       idleFaults: played.idle,
@@ -115,7 +126,8 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
       digestsEqual: outcomes.filter(({ isEqual }) => isEqual).length,
       disk: disk.what,
       load,
-      defects,
+      defects: defects.words,
+      firstDefectMs: defects.firstMs,
       logs,
     };
     writeFileSync(join(logs, 'account.json'), JSON.stringify({ ...account, starts }, null, 1));
@@ -128,8 +140,15 @@ export async function runChaos({ seed, minutes, dir, note, signal }: ChaosOption
   }
 }
 
-function describe({ name, status, rows, defects }: JobOutcome): string {
-  return `${name} ${status}, ${rows} rows${defects.length > 0 ? `: ${defects.join('; ')}` : ', as undisturbed'}`;
+function countSteps(outcomes: readonly JobOutcome[]): ChaosAccount['steps'] {
+  const done = outcomes.flatMap(({ steps }) => steps);
+  const count = (kind: Step['kind']): number => done.filter((step) => step === kind).length;
+  return { pause: count('pause'), cancel: count('cancel'), resume: count('resume'), retry: count('retry') };
+}
+
+function describe({ name, status, rows, steps, defects }: JobOutcome): string {
+  const way = steps.length > 0 ? ` after ${steps.join(', ')}` : '';
+  return `${name} ${status}${way}, ${rows} rows${defects.length > 0 ? `: ${defects.join('; ')}` : ', as undisturbed'}`;
 }
 
 /** Faults begin when they meet something: every node has a scoring host. */

@@ -5,10 +5,13 @@ export interface ChangeCount {
   readonly fileSystem: FileSystem;
   /** Changes until `onZero` is called, once; below 0: never. */
   left: number;
+  /** Only syncs of folders count: the last step of whatever gets a name. */
+  isNamesOnly: boolean;
 }
 
 export function countChanges(fileSystem: FileSystem, onZero: () => void): ChangeCount {
-  const counted = <T>(change: Promise<T>): Promise<T> => {
+  const counted = <T>(change: Promise<T>, isName = false): Promise<T> => {
+    if (count.isNamesOnly && !isName) return change;
     count.left -= 1;
     if (count.left === 0) onZero();
     return change;
@@ -23,6 +26,7 @@ export function countChanges(fileSystem: FileSystem, onZero: () => void): Change
   });
   const count: ChangeCount = {
     left: -1,
+    isNamesOnly: false,
     fileSystem: {
       open: async (path, mode) => file(await fileSystem.open(path, mode)),
       list: (dir) => fileSystem.list(dir),
@@ -31,7 +35,7 @@ export function countChanges(fileSystem: FileSystem, onZero: () => void): Change
       link: (from, to) => counted(fileSystem.link(from, to)),
       remove: (path) => counted(fileSystem.remove(path)),
       removeDir: (path) => counted(fileSystem.removeDir(path)),
-      syncDir: (path) => counted(fileSystem.syncDir(path)),
+      syncDir: (path) => counted(fileSystem.syncDir(path), true),
       freeBytes: (path) => fileSystem.freeBytes(path),
       totalBytes: (path) => fileSystem.totalBytes(path),
     },

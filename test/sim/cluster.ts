@@ -174,7 +174,7 @@ export class Cluster {
   flipSnapshot(): boolean {
     const snapshots = this.disk.paths().filter((path) => /\/journal\/snapshot-\d+$/.test(path));
     const newest = snapshots.at(-1);
-    if (this.#isFlipped || snapshots.length < 2 || !newest) return false;
+    if (this.#isFlipped || this.coordinator.snapshots < 2 || !newest) return false;
     this.#isFlipped = true;
     this.world.say(`a bit flips in ${this.disk.flipBit((path) => path === newest)}`);
     return true;

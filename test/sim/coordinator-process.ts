@@ -28,6 +28,7 @@ import { Ticks } from '../../coordinator/timers.ts';
 import { JobFeeds } from '../../coordinator/views/job-feed.ts';
 import { jobView } from '../../coordinator/views/job-view.ts';
 import { countChanges, type ChangeCount } from './change-count.ts';
+import type { Fault } from './faults.ts';
 import type { CoordinatorPort } from './coordinator-port.ts';
 import type { SimDisk, SimMount } from './disk.ts';
 import type { Invariants } from './invariants.ts';
@@ -69,7 +70,13 @@ const unchanged: ReopenRequest = {
 };
 
 export class CoordinatorProcess implements CoordinatorPort {
+  /** Snapshots of the journal that were completed. */
+  snapshots = 0;
   readonly #options: CoordinatorOptions;
+  readonly #log: Log = {
+    ...silent,
+    info: (text) => void (this.snapshots += text === 'snapshot of the journal' ? 1 : 0),
+  };
   readonly #world: World;
   readonly #process: SimProcess;
   #life = 0;
@@ -162,7 +169,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     const onFatal = (error: unknown): void => this.#fatal(error, life);
     const engine = await openEngine<Views>({
       ...{ stateDir, joinToken, clock, outside, onFatal, release: `sim ${life}`, heartbeatMs: null, signer: null },
-      ...{ log: silent, stagingBytesMax: plan.stagingBytesMax },
+      ...{ log: this.#log, stagingBytesMax: plan.stagingBytesMax },
       journalSizes: { ...plan.journal, reserveBytes: 4_096 },
       artifacts: { open: () => never() },
       views: (ledger) => {
@@ -271,9 +278,10 @@ export class CoordinatorProcess implements CoordinatorPort {
     return true;
   }
 
-  crashAtChange(fault: { readonly changes: number; readonly isPower: boolean; readonly downMs: number }): boolean {
+  crashAtChange(fault: Extract<Fault, { readonly kind: 'kill-at-change' }>): boolean {
     if (!this.#changes) return false;
     this.#changes.left = fault.changes;
+    this.#changes.isNamesOnly = fault.isName;
     this.#crashAt = fault;
     return true;
   }
@@ -281,7 +289,9 @@ export class CoordinatorProcess implements CoordinatorPort {
   #changed(): void {
     const fault = this.#crashAt;
     this.#crashAt = null;
-    if (fault) this.#world.after(this.#world.random.between(0, 3), () => this.crash(fault));
+    // A sync that was begun has not happened yet.
+    const delayMs = this.#changes?.isNamesOnly === true ? 0 : this.#world.random.between(0, 3);
+    if (fault) this.#world.after(delayMs, () => this.crash(fault));
   }
 
   /** It ends in order, and another release is started on the same disk. */

@@ -8,7 +8,14 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: 'kill-coordinator'; readonly downMs: number }
   | { readonly kind: 'power-cut'; readonly downMs: number }
   /** Killed at a certain change of its disk from then on, so that it falls between any two of them. */
-  | { readonly kind: 'kill-at-change'; readonly changes: number; readonly isPower: boolean; readonly downMs: number }
+  | {
+      readonly kind: 'kill-at-change';
+      /** Only syncs of folders are counted. */
+      readonly isName: boolean;
+      readonly changes: number;
+      readonly isPower: boolean;
+      readonly downMs: number;
+    }
   | { readonly kind: 'restart-coordinator'; readonly downMs: number }
   | { readonly kind: 'stall-coordinator'; readonly ms: number; readonly deafMs: number }
   | { readonly kind: 'fill-disk'; readonly ms: number }
@@ -48,8 +55,27 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
   [
     4,
     fc.record({
-      ...{ atMs, kind: fc.constant('kill-at-change' as const), isPower: fc.boolean(), downMs },
+      ...{
+        atMs,
+        kind: fc.constant('kill-at-change' as const),
+        isName: fc.constant(false),
+        isPower: fc.boolean(),
+        downMs,
+      },
       changes: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 400 })),
+    }),
+  ],
+  [
+    2,
+    fc.record({
+      ...{
+        atMs,
+        kind: fc.constant('kill-at-change' as const),
+        isName: fc.constant(true),
+        isPower: fc.boolean(),
+        downMs,
+      },
+      changes: fc.integer({ min: 1, max: 12 }),
     }),
   ],
   [1, fc.record({ atMs, kind: fc.constant('restart-coordinator' as const), downMs })],

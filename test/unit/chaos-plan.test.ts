@@ -1,6 +1,6 @@
 /** The plan of `npm run chaos`: the same for a seed, and nothing left out. */
 import { expect, test } from 'vitest';
-import { planChaos, planJobs, type ChaosPlan } from '../chaos/chaos-plan.ts';
+import { planChaos, planJobs, shapeNames, type ChaosPlan } from '../chaos/chaos-plan.ts';
 
 const plan = (seed: number, minutes: number): ChaosPlan => planChaos({ seed, minutes, nodes: 4, leaseMs: 3_000 });
 
@@ -35,11 +35,24 @@ test('freezes are shorter and longer than a lease, directions are all three', ()
   expect([...directions].sort()).toEqual(['both', 'down', 'up']);
 });
 
-test('jobs go round the shapes, and some are canceled in the middle', () => {
-  const jobs = planJobs(1, 4);
-  const first = Array.from({ length: 12 }, () => jobs.next().value);
-  expect(first.map(({ shape }) => shape)).toEqual([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
-  const canceled = first.filter(({ canceledAt }) => canceledAt !== null);
-  expect(canceled).toHaveLength(2);
-  expect(canceled.every(({ canceledAt }) => canceledAt !== null && canceledAt >= 0.1 && canceledAt <= 0.8)).toBe(true);
+test('jobs go round the shapes, and people do everything to some of them', () => {
+  const jobs = planJobs(1);
+  const first = Array.from({ length: 10 }, () => jobs.next().value);
+  expect([...new Set(first.map(({ shape }) => shape))].sort()).toEqual([...shapeNames].sort());
+  const steps = first.flatMap(({ steps }) => steps);
+  expect([...new Set(steps.map(({ kind }) => kind))].sort()).toEqual(['cancel', 'pause', 'resume', 'retry']);
+  expect(steps.every((step) => !('at' in step) || (step.at >= 0.1 && step.at <= 0.8))).toBe(true);
+  const whole = first.filter(({ steps }) => steps.length === 0);
+  expect(whole.length).toBeGreaterThanOrEqual(3);
+  // What is retried can be poison, and is killed in the middle of it.
+  for (const { shape, steps } of first) {
+    const retry = steps.find((step) => step.kind === 'retry');
+    if (retry) expect([shape, [...retry.kills].sort()]).toEqual(['poison', ['coordinator', 'coordinator', 'node']]);
+  }
+});
+
+test('a coordinator is killed at every moment', () => {
+  const { faults } = plan(1, 10);
+  const moments = faults.flatMap((fault) => (fault.kind === 'kill-coordinator' ? [fault.moment] : []));
+  expect([...new Set(moments)].sort()).toEqual(['acknowledges', 'drops', 'now', 'writes']);
 });
