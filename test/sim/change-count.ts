@@ -1,17 +1,19 @@
 /** Counts the changes that a process makes to its disk, so that it can be killed between any two of them. */
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 
+export type ChangeKind = 'any' | 'names' | 'removals';
+
 export interface ChangeCount {
   readonly fileSystem: FileSystem;
   /** Changes until `onZero` is called, once; below 0: never. */
   left: number;
-  /** Only syncs of folders count: the last step of whatever gets a name. */
-  isNamesOnly: boolean;
+  /** Those that count: all, syncs of folders (the last step of whatever gets a name), or files that are removed. */
+  of: ChangeKind;
 }
 
 export function countChanges(fileSystem: FileSystem, onZero: () => void): ChangeCount {
-  const counted = <T>(change: Promise<T>, isName = false): Promise<T> => {
-    if (count.isNamesOnly && !isName) return change;
+  const counted = <T>(change: Promise<T>, kind: ChangeKind = 'any'): Promise<T> => {
+    if (count.of !== 'any' && count.of !== kind) return change;
     count.left -= 1;
     if (count.left === 0) onZero();
     return change;
@@ -26,16 +28,16 @@ export function countChanges(fileSystem: FileSystem, onZero: () => void): Change
   });
   const count: ChangeCount = {
     left: -1,
-    isNamesOnly: false,
+    of: 'any',
     fileSystem: {
       open: async (path, mode) => file(await fileSystem.open(path, mode)),
       list: (dir) => fileSystem.list(dir),
       makeDir: (path) => counted(fileSystem.makeDir(path)),
       rename: (from, to) => counted(fileSystem.rename(from, to)),
       link: (from, to) => counted(fileSystem.link(from, to)),
-      remove: (path) => counted(fileSystem.remove(path)),
+      remove: (path) => counted(fileSystem.remove(path), 'removals'),
       removeDir: (path) => counted(fileSystem.removeDir(path)),
-      syncDir: (path) => counted(fileSystem.syncDir(path), true),
+      syncDir: (path) => counted(fileSystem.syncDir(path), 'names'),
       freeBytes: (path) => fileSystem.freeBytes(path),
       totalBytes: (path) => fileSystem.totalBytes(path),
     },

@@ -285,12 +285,22 @@ export class Cluster {
     const settings = isCut ? { miniBatchSize: plan.miniBatchSize } : {};
     const { invariants, world, coordinator } = this;
     // Asked until it has come to be: a crash may take the answer with it.
+    let starts = coordinator.starts;
+    let asked = scope;
     const ask = (): void => {
       const { job: now } = coordinator;
+      // Whoever finds the job as it was may want something else of it now.
+      if (coordinator.starts !== starts && now && now.state !== 'Completed')
+        asked = asked === 'rest' ? 'failed' : 'rest';
+      starts = coordinator.starts;
       if (invariants.lives > life || (now && now.reopenings >= life && coordinator.isUp && this.#isDurable)) return;
-      if (now?.isSealed === true && now.reopenings === life - 1) coordinator.reopen(scope, settings);
+      if (now?.isSealed === true && now.reopenings === life - 1) coordinator.reopen(asked, settings);
       world.after(askEveryMs, ask);
     };
+    if (plan.crashAfter !== null) {
+      const fault = { atMs: 0, kind: 'kill-at-change', of: 'any', isPower: life % 2 === 0, downMs: 300 } as const;
+      if (coordinator.crashAtChange({ ...fault, changes: plan.crashAfter })) this.count(fault.kind);
+    }
     ask();
     this.#wish(plan.wishes);
     return true;

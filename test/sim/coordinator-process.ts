@@ -281,7 +281,7 @@ export class CoordinatorProcess implements CoordinatorPort {
   crashAtChange(fault: Extract<Fault, { readonly kind: 'kill-at-change' }>): boolean {
     if (!this.#changes) return false;
     this.#changes.left = fault.changes;
-    this.#changes.isNamesOnly = fault.isName;
+    this.#changes.of = fault.of;
     this.#crashAt = fault;
     return true;
   }
@@ -290,7 +290,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     const fault = this.#crashAt;
     this.#crashAt = null;
     // A sync that was begun has not happened yet.
-    const delayMs = this.#changes?.isNamesOnly === true ? 0 : this.#world.random.between(0, 3);
+    const delayMs = this.#changes?.of === 'names' ? 0 : this.#world.random.between(0, 3);
     if (fault) this.#world.after(delayMs, () => this.crash(fault));
   }
 
@@ -342,12 +342,18 @@ export class CoordinatorProcess implements CoordinatorPort {
       return;
     }
     this.#count(from, 1);
-    this.#process.later(0, () => {
+    const hear = (): void => {
       this.#count(from, -1);
       const engine = this.#engine;
       if (!engine || !this.#isServing) return;
       this.#world.touch();
       what(engine.nodes);
+    };
+    // Of what has gathered while it stood still, timers come first, then the network.
+    const isLate = !this.#process.isAwake;
+    this.#process.later(0, () => {
+      if (!isLate) return hear();
+      this.#process.later(0.01, hear);
     });
   }
 

@@ -1,6 +1,7 @@
 /** Faults of a plan, as plain data, and how each is done to a cluster. */
 import fc from 'fast-check';
 import type { NodeName } from '../../common/core/ids.ts';
+import type { ChangeKind } from './change-count.ts';
 import type { Cluster } from './cluster.ts';
 
 /** `node`: which one, modulo their number. */
@@ -10,8 +11,8 @@ export type Fault = { readonly atMs: number } & (
   /** Killed at a certain change of its disk from then on, so that it falls between any two of them. */
   | {
       readonly kind: 'kill-at-change';
-      /** Only syncs of folders are counted. */
-      readonly isName: boolean;
+      /** Which changes are counted. */
+      readonly of: ChangeKind;
       readonly changes: number;
       readonly isPower: boolean;
       readonly downMs: number;
@@ -58,7 +59,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
       ...{
         atMs,
         kind: fc.constant('kill-at-change' as const),
-        isName: fc.constant(false),
+        of: fc.constant('any' as const),
         isPower: fc.boolean(),
         downMs,
       },
@@ -71,7 +72,7 @@ const kinds: readonly (readonly [number, fc.Arbitrary<Fault>])[] = [
       ...{
         atMs,
         kind: fc.constant('kill-at-change' as const),
-        isName: fc.constant(true),
+        of: fc.constantFrom('names' as const, 'removals' as const),
         isPower: fc.boolean(),
         downMs,
       },

@@ -117,6 +117,7 @@ export class Invariants {
     this.#appended = [];
     this.#synced = sequence;
     this.#checkPromised(ledger);
+    this.#checkSuccess();
     this.#watermarks = new Watermarks(ledger);
     this.#awaited = new Set(ledger.known);
     this.#openedAt = this.#options.world.now;
@@ -275,6 +276,15 @@ export class Invariants {
     const until = Math.max(this.#troubledUntil.get(node) ?? 0, this.#troubledUntil.get(null) ?? 0);
     if (this.#options.world.now > until + healedMs) this.fault(`${node} is well and can be reached, and is lost`);
     if (this.#options.isWaiting(node)) this.fault(`${node} is lost while what it said is waiting to be heard`);
+  }
+
+  /** An output is called complete only when the journal knows that it will be. */
+  #checkSuccess(): void {
+    const job = this.#job;
+    const { disk, outputDir } = this.#options;
+    if (!job || disk.content(`${outputDir}/_SUCCESS`) === null || job.sealedGeneration > 0) return;
+    if (job.state !== 'Finalizing' && job.state !== 'Completed')
+      this.fault(`_SUCCESS beside a job that is ${job.state}`);
   }
 
   /** Bytes before the watermark are final: it never goes back, and what lies before it never changes. */

@@ -56,6 +56,8 @@ export interface LifePlan {
   readonly mended: number;
   readonly miniBatchSize: JobSettings['miniBatchSize'] | null;
   readonly wishes: readonly Wish[];
+  /** The coordinator is killed so many changes of its disk after it was asked; null: not for that. */
+  readonly crashAfter: number | null;
 }
 
 export interface JournalPlan {
@@ -151,6 +153,7 @@ const life: fc.Arbitrary<LifePlan> = fc.record({
   mended: fc.constantFrom(0, 5, 10),
   miniBatchSize: rarely(miniBatchSize, 1),
   wishes,
+  crashAfter: rarely(fc.integer({ min: 1, max: 12 }), 1),
 });
 
 /** Mostly small, so that there are many of them: what goes wrong goes wrong in small ones too. */
@@ -177,7 +180,7 @@ export const planArbitrary: fc.Arbitrary<Plan> = fc.record({
   journal: fc.record({
     segmentBytes: fc.constantFrom(4_096, 16_384, 65_536),
     groupBytesMax: fc.constantFrom(4_096, 16_384),
-    snapshotBytes: fc.constantFrom(1_024, 8_192, 65_536, 10_000_000),
+    snapshotBytes: fc.constantFrom(1_024, 1_024, 4_096, 65_536, 10_000_000),
   }),
   coordinatorClock: clock,
   nodes: fc.array(node, { minLength: 1, maxLength: 5, size: 'max' }),

@@ -74,6 +74,8 @@ export class WorkerProcess implements NodeEnd {
   #isOver = false;
   #wakeAt = Infinity;
   #isTurnDue = false;
+  /** The last reports with results. */
+  #recent: readonly ReportMessage[] = [];
   /** Messages that it has sent, to tell silence from chatter. */
   sent = 0;
 
@@ -284,6 +286,9 @@ export class WorkerProcess implements NodeEnd {
     const { session, uploadCreditBytes: creditBytes } = reply;
     this.#bulk = new UploadChannel({ network, node: this, session, creditBytes });
     this.#control?.open(session);
+    // Where reports are kept until somebody listens, they come now, whatever has become of their leases.
+    if (this.#random.chance(0.3)) for (const report of this.#recent) this.#repeatLater(report);
+    this.#recent = [];
   }
 
   #closeLink(): void {
@@ -305,7 +310,9 @@ export class WorkerProcess implements NodeEnd {
       return isUploaded ? nothing : this.#works.bytesOf(work);
     });
     link.send({ message, inline });
-    if (results.length > 0 && this.#random.chance(repeatRate)) this.#repeatLater({ message, inline });
+    if (results.length === 0) return;
+    if (this.#random.chance(repeatRate)) this.#repeatLater({ message, inline });
+    this.#recent = [...this.#recent, { message, inline }].slice(-recentMax);
   }
 
   /** Small results come a second time, long after, maybe on another stream: nothing rests on their coming once. */
@@ -316,7 +323,7 @@ export class WorkerProcess implements NodeEnd {
       message: { ...emptyNodeMessage, results },
       inline: places.map((place) => inline[place] as Uint8Array),
     };
-    this.#process.later(this.#random.between(1, 60_000), () => {
+    this.#process.later(this.#random.between(0, this.#random.pick([1, 2_000, 60_000])), () => {
       if (this.#control?.isOpen === true) this.#control.send(again);
     });
   }
@@ -369,3 +376,5 @@ export class WorkerProcess implements NodeEnd {
 const nothing = Buffer.alloc(0);
 /** Of messages with results. */
 const repeatRate = 0.05;
+/** Reports that may come again on the next stream. */
+const recentMax = 6;
