@@ -157,16 +157,22 @@ export class Cluster {
    */
   nearMiss(node: WorkerProcess): boolean {
     const { coordinator, network, world } = this;
-    const { ledger } = coordinator;
-    const known = ledger?.nodes.get(node.name);
-    if (!ledger || !known?.isConnected || !coordinator.isUp || !node.isUp) return false;
-    const leftMs = coordinator.worldMs(known.heardAt + 2 * heartbeatIntervalMs(ledger) - coordinator.attended);
-    if (leftMs < 4_000) return false;
+    if (!coordinator.isUp || !node.isUp || coordinator.ledger?.nodes.get(node.name)?.isConnected !== true) return false;
     network.cut(node.name);
-    network.refuse(node.name, leftMs - 60);
-    world.after(leftMs - 1_540, () => node.freeze(1_500));
-    // No longer than what is taken for a late timer, and not for a stall.
-    world.after(leftMs - 45, () => coordinator.stall(95, 0));
+    network.refuse(node.name, 2_200);
+    // Both have noticed by then.
+    world.after(2_100, () => {
+      const { ledger } = coordinator;
+      const known = ledger?.nodes.get(node.name);
+      if (!ledger || !known || known.isConnected) return;
+      const leftMs = coordinator.worldMs(known.heardAt + 2 * heartbeatIntervalMs(ledger) - coordinator.attended);
+      const tickMs = coordinator.tickAfter(world.now + leftMs - 80) - world.now;
+      if (tickMs < 1_600) return;
+      network.refuse(node.name, tickMs - 30);
+      world.after(tickMs - 1_508, () => node.freeze(1_500));
+      // No longer than what is taken for a late timer, and not for a stall.
+      world.after(tickMs - 10, () => coordinator.stall(95, 0));
+    });
     return true;
   }
 

@@ -86,6 +86,7 @@ export class CoordinatorProcess implements CoordinatorPort {
   #jobLife: JobLife | null = null;
   #isServing = false;
   #deafUntil = 0;
+  #tickAt = 0;
   /** Messages that have arrived and not been heard, by node. */
   readonly #waiting = new Map<NodeName, number>();
   /** What its wall clock has been set forward by. */
@@ -118,6 +119,12 @@ export class CoordinatorProcess implements CoordinatorPort {
   /** Its time, less what it stood still. */
   get attended(): number {
     return this.#process.now - (this.ledger?.stallMs ?? 0);
+  }
+
+  /** When it will look at its deadlines, at `atMs` or as soon as it does. */
+  tickAfter(atMs: number): number {
+    const everyMs = this.worldMs(limits.tickMs);
+    return this.#tickAt + Math.ceil((atMs - this.#tickAt) / everyMs) * everyMs;
   }
 
   /** What so many milliseconds of its clock are in the world's. */
@@ -208,7 +215,11 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#isServing = true;
     this.#world.say(`coordinator serves, epoch ${loop.ledger.epoch}`);
     const ticks = new Ticks(clock);
-    this.#every(limits.tickMs, () => loop.handle(ticks.next()));
+    this.#tickAt = this.#world.now;
+    this.#every(limits.tickMs, () => {
+      this.#tickAt = this.#world.now;
+      loop.handle(ticks.next());
+    });
     const watched = () => [{ job: null, dir: stateDir }, ...work.outputDirs()];
     const onRoom: DiskWatchOnRoom = (job, failure) => work.roomChanged(job, failure);
     const watch = new DiskWatch({ fileSystem, watched, onRoom });
