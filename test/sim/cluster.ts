@@ -47,7 +47,7 @@ export interface PlayOptions {
   readonly givingUp?: boolean;
 }
 
-const virtualMsMax = 6 * 3_600_000;
+const virtualMsMax = 2 * 3_600_000;
 /** By then the last fault is over, and what it left behind is cleared away. */
 const quietAtMs = 160_000;
 const askEveryMs = 1_000;
@@ -296,7 +296,7 @@ export class Cluster {
     const ask = (): void => {
       const { job: now } = coordinator;
       // Whoever finds the job as it was may want something else of it now.
-      if (coordinator.starts !== starts && now && now.state !== 'Completed')
+      if (plan.mended === 0 && coordinator.starts !== starts && now && now.state !== 'Completed')
         asked = asked === 'rest' ? 'failed' : 'rest';
       starts = coordinator.starts;
       if (invariants.lives > life || (now && now.reopenings >= life && coordinator.isUp && this.#isDurable)) return;

@@ -89,20 +89,6 @@ export const mutations: readonly Mutation[] = [
     put: "    case 'committed':\n      return false;\n    case 'seal':",
   },
   {
-    name: 'early-seal',
-    what: 'seals an output before its end is in the journal',
-    path: 'coordinator/core/effects.ts',
-    find: "    case 'seal':\n    case 'end-job':",
-    put: "      return true;\n    case 'seal':\n      return false;\n    case 'end-job':",
-  },
-  {
-    name: 'early-drop',
-    what: 'drops a staging segment before the copy out of it is in the journal',
-    path: 'coordinator/core/effects.ts',
-    find: "    case 'drop-segment':\n    case 'adopt':",
-    put: "      return true;\n    case 'drop-segment':\n      return false;\n    case 'adopt':",
-  },
-  {
     name: 'window',
     what: 'lets results run ahead of their turn without end',
     path: 'coordinator/core/staging-window.ts',
@@ -124,13 +110,6 @@ export const mutations: readonly Mutation[] = [
     put: 'return false;',
   },
   {
-    name: 'snapshot-dir-fsync',
-    what: 'removes segments before the name of the snapshot that holds them is on the disk',
-    path: 'coordinator/journal/snapshots.ts',
-    find: 'await synced(() => fileSystem.syncDir(dir));',
-    put: '',
-  },
-  {
     name: 'second-snapshot',
     what: 'keeps a single snapshot',
     path: 'coordinator/journal/snapshots.ts',
@@ -145,25 +124,11 @@ export const mutations: readonly Mutation[] = [
     put: '',
   },
   {
-    name: 'last-name',
-    what: 'trusts the name of a segment that a killed process was creating',
-    path: 'coordinator/journal/recovery.ts',
-    find: 'await options.fileSystem.syncDir(options.dir);\n    return {',
-    put: 'return {',
-  },
-  {
     name: 'lock-fsync',
     what: 'does not sync its lock',
     path: 'common/io/lock-file.ts',
     find: 'await file.datasync();',
     put: '',
-  },
-  {
-    name: 'reopen-cut',
-    what: 'cuts the files of a job that is reopened before that is in the journal',
-    path: 'coordinator/job-life.ts',
-    find: 'const segments = new Map([...job.segments, ...plan.segments]);',
-    put: 'const { segments } = plan;',
   },
   {
     name: 'late-join',

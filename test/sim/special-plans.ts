@@ -63,3 +63,27 @@ export function slowPlan(seed: number): Plan {
   );
   return { ...plan, files: Math.min(plan.files, 10), odd: [], nodes };
 }
+
+/**
+ * A job that is broken off with results of files that failed, and whose retry a kill takes back before it is in the journal: then
+ * somebody asks for the rest alone.
+ */
+export function lostRetryPlan(seed: number): Plan {
+  const plan = planOf(seed);
+  // Nothing else is staged, so that all of it would go with the retry.
+  const odd = Array.from({ length: 20 }, (_, index) => ({
+    ...{ at: 2 * index + 1, bytes: null, customBytes: 600, fate: 'undecodable' as const },
+  }));
+  const settings = {
+    ...plan.settings,
+    ...{ miniBatchSize: { kind: 'files', files: 2 } as const, isolation: 'file' as const, errorThreshold: -1 },
+    ...{ instanceCountMax: null, concurrencyPerInstanceMax: null },
+  };
+  return {
+    ...plan,
+    ...{ files: 60, odd, settings, stagingBytesMax: 1_000_000, isPruned: false, faults: [] },
+    nodes: [nodeOf({ scoreMs: [300, 600] }), nodeOf({ scoreMs: [300, 600] })],
+    wishes: [{ atMs: 3_000, what: 'cancel', graceMs: 0 }],
+    lives: [{ prefersFailed: true, mended: 0, miniBatchSize: null, wishes: [], crashAfter: 1 + (seed % 24) }],
+  };
+}

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { play, type Outcome, type PlayOptions } from './cluster.ts';
 import { planOf, type Plan } from './plan.ts';
-import { hangPlan, hangs, sickPlan, slowPlan, stallPlan } from './special-plans.ts';
+import { hangPlan, hangs, lostRetryPlan, sickPlan, slowPlan, stallPlan } from './special-plans.ts';
 
 const minutes = 60_000;
 
@@ -54,6 +54,18 @@ describe('a coordinator that stands still for longer than a lease', () => {
       const outcomes = await playAll(seeds(20).map(stallPlan));
       expect(faultsOf(outcomes)).toEqual([]);
       expect(sum(outcomes, 'nodes lost')).toBe(0);
+    },
+    3 * minutes,
+  );
+});
+
+describe('a retry that a kill takes back', () => {
+  it(
+    'leaves the job as it was, whatever is asked of it then',
+    async () => {
+      const outcomes = await playAll(seeds(48).map(lostRetryPlan));
+      expect(faultsOf(outcomes)).toEqual([]);
+      expect(outcomes.filter(({ starts }) => starts > 1).length).toBeGreaterThan(24);
     },
     3 * minutes,
   );
