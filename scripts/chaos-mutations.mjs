@@ -59,7 +59,7 @@ export const mutations = new Map(
     // Every seventh commit is not journaled.
     'seventh-commit': [
       {
-        file: 'coordinator/coordinator.js',
+        file: 'coordinator/engine.js',
         from: 'append: (event) => journal.append(event),',
         to: `append: (event) => {
             if (event.kind === 'Committed' && (commits += 1) % 7 === 0)
@@ -68,7 +68,7 @@ export const mutations = new Map(
         },`,
       },
       {
-        file: 'coordinator/coordinator.js',
+        file: 'coordinator/engine.js',
         from: 'let hasGranted = false;',
         to: 'let commits = 0, hasGranted = false;',
       },

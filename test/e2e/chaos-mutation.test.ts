@@ -1,8 +1,28 @@
 /** Chaos finds a program that loses every seventh commit: a minute of it without a defect means something. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { packageFile } from '../../common/io/package-files.ts';
+
+interface Change {
+  readonly file: string;
+  readonly from: string | RegExp;
+}
+
+test('every mutation changes a text that is in the compiled program, once', async () => {
+  const { mutations } = (await import(packageFile('scripts', 'chaos-mutations.mjs'))) as {
+    readonly mutations: ReadonlyMap<string, readonly Change[]>;
+  };
+  const places = [...mutations].flatMap(([name, changes]) =>
+    changes.map(({ file, from }) => [
+      name,
+      file,
+      readFileSync(packageFile('dist', file), 'utf8').split(from).length - 1,
+    ]),
+  );
+  expect(places.filter(([, , times]) => times !== 1)).toEqual([]);
+});
 
 test('npm run chaos -- --mutation seventh-commit finds it', { timeout: 240_000 }, async () => {
   const args = ['--mutation', 'seventh-commit', '--minutes', '2', '--seed', '697'];
