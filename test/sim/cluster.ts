@@ -20,7 +20,7 @@ export interface Outcome {
   /** What is wrong, empty when nothing is. */
   readonly faults: readonly string[];
   readonly trace: readonly string[];
-  /** The same for two runs that did the same at the same times. */
+  /** Up to the last end of the job: the same for two runs that did the same at the same times. */
   readonly fingerprint: string;
   readonly virtualMs: number;
   readonly state: Job['state'] | 'gone';
@@ -49,7 +49,7 @@ export interface PlayOptions {
 
 const virtualMsMax = 2 * 3_600_000;
 /** By then the last fault is over, and what it left behind is cleared away. */
-const quietAtMs = 160_000;
+const quietAtMs = 150_000;
 const askEveryMs = 1_000;
 const pageFiles = 64;
 const spoolBytesMax = 2_097_152;
@@ -211,9 +211,12 @@ export class Cluster {
       const next = this.#plan.lives[life - 1];
       if (faults.length > 0 || this.#isFaulty || !next || !this.#goOn(life, next)) break;
     }
+    const { fingerprint } = world;
+    // A run that is only compared has shown by then what it does.
+    if (!options.isJudged) return this.#outcome(fingerprint, [...invariants.faults, ...this.#nodeFaults]);
     if (faults.length === 0 && !this.#isFaulty) faults.push(...(await this.#judgeSilence()));
     if (faults.length === 0 && !this.#isFaulty && this.#plan.isPruned) faults.push(...(await this.#judgePrune()));
-    return this.#outcome([...faults, ...invariants.faults, ...this.#nodeFaults]);
+    return this.#outcome(fingerprint, [...faults, ...invariants.faults, ...this.#nodeFaults]);
   }
 
   get #isFaulty(): boolean {
@@ -361,7 +364,7 @@ export class Cluster {
     return `${state}, ${committed} of ${total} committed, ${leased} leased, ${waiting.size} waiting, cursor ${cursor}`;
   }
 
-  #outcome(faults: readonly string[]): Outcome {
+  #outcome(fingerprint: string, faults: readonly string[]): Outcome {
     const { world, coordinator, invariants, counts, network, disk } = this;
     for (const [what, times] of [...network.counts, ...disk.counts]) counts.set(what, (counts.get(what) ?? 0) + times);
     const { counts: events } = invariants;
@@ -379,7 +382,7 @@ export class Cluster {
     return {
       faults,
       trace: world.trace,
-      fingerprint: world.fingerprint,
+      fingerprint,
       virtualMs: world.now,
       state: coordinator.job?.state ?? 'gone',
       code: coordinator.job?.error?.code ?? null,

@@ -271,10 +271,14 @@ export class Invariants {
     if (batch !== undefined && batches?.state(batch) === 'committed') this.#promised.push({ batch, token });
   }
 
+  #isWell(node: NodeName): boolean {
+    const until = Math.max(this.#troubledUntil.get(node) ?? 0, this.#troubledUntil.get(null) ?? 0);
+    return this.#options.world.now > until + healedMs;
+  }
+
   /** Nothing was wrong with the node, nor with its way to the coordinator, for longer than a lease. */
   #checkLost(node: NodeName): void {
-    const until = Math.max(this.#troubledUntil.get(node) ?? 0, this.#troubledUntil.get(null) ?? 0);
-    if (this.#options.world.now > until + healedMs) this.fault(`${node} is well and can be reached, and is lost`);
+    if (this.#isWell(node)) this.fault(`${node} is well and can be reached, and is lost`);
     if (this.#options.isWaiting(node)) this.fault(`${node} is lost while what it said is waiting to be heard`);
   }
 
@@ -344,7 +348,9 @@ export class Invariants {
 
   /** A started lease ends by its own result or failure, or because its twin is committed. */
   #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
-    const isScoring = this.#options.nodes().some((one) => one.name === node && one.isScoring(token));
+    // What it was given may have been on its way for longer than anybody waits to hear of it.
+    const isScoring =
+      this.#isWell(node) && this.#options.nodes().some((one) => one.name === node && one.isScoring(token));
     if (isRevoked && isScoring && !this.#committed.has(batch) && !this.#job?.sick.has(node))
       this.fault(`${node} is at mini-batch ${batch} and loses it`);
   }

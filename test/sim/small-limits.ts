@@ -22,6 +22,8 @@ const small = {
   outputGroupBytesMax: 8_192,
   sealedSegmentBytes: 4_096,
   diskReserveBytes: 65_536,
+  // Not bytes, but nothing that a simulated second would be too long for.
+  diskLookMs: 4_000,
 } as const satisfies Partial<Record<keyof typeof limits, number>>;
 
 // What the limits themselves keep to, and what their numbers are chosen for.
