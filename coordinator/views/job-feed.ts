@@ -254,6 +254,12 @@ function describe(
       return { kind: 'node', message: `worker node ${event.node} is quarantined: ${event.reason.message}` };
     case 'NodeReleased':
       return { kind: 'node', message: `worker node ${event.node} is no longer quarantined` };
+    case 'LeaseGranted': {
+      const isSecond = (job.holders.get(event.batch)?.length ?? 0) > 1;
+      const what = rangeText(job, event.batch);
+      const message = `${what}: a second attempt begins on ${event.node}, since the first takes much longer than others`;
+      return isSecond ? { kind: 'node', message } : undefined;
+    }
     case 'Recut':
     case 'JobPruned':
     case 'Committed':
@@ -265,7 +271,6 @@ function describe(
     case 'Appended':
     case 'Split':
     case 'LeaseAdopted':
-    case 'LeaseGranted':
     case 'LeaseReleased':
     case 'LeaseRecalled':
     case 'AttemptsStarted':

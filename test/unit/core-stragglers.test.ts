@@ -3,6 +3,7 @@ import { nodeName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
 import { RunTimes } from '../../coordinator/core/run-times.ts';
+import { JobFeeds } from '../../coordinator/views/job-feed.ts';
 import { Harness } from '../helpers/ledger-harness.ts';
 
 const one = { miniBatchSize: { kind: 'files', files: 1 } } as const;
@@ -58,6 +59,16 @@ describe('a second attempt at a straggler', () => {
     beatFor(h, 60_000, a, b, nodeName('c'));
     expect(h.takeOf('grant')).toEqual([]);
     expect([h.job.leased, h.ledger.leases.size, h.job.open]).toEqual([1, 2, 1]);
+  });
+
+  it('is told, once', () => {
+    const { h, a, b } = tail();
+    const told: string[] = [];
+    const feeds = new JobFeeds({ ledger: h.ledger, wall: () => 0, onTold: ({ message }) => void told.push(message) });
+    h.published.length = 0;
+    twin(h, a, b);
+    for (const event of h.published) feeds.publish(event);
+    expect(told).toEqual([expect.stringMatching(/file 9.*: a second attempt begins on b, since/)]);
   });
 
   it.each([
