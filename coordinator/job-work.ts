@@ -213,7 +213,7 @@ export class JobWork {
   async #sealWhenRoom(job: Job, files: JobFiles): Promise<boolean> {
     const { clock, log, release, signer, outside } = this.#options;
     const { fileSystem } = outside;
-    while (!this.#stop.signal.aborted) {
+    for (let tries = 1; !this.#stop.signal.aborted; tries += 1) {
       try {
         const { catalog, stagingDir } = files;
         const { ledger } = this.#loop;
@@ -222,7 +222,9 @@ export class JobWork {
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
         if (!error) throw thrown;
-        if (error.code !== 'DISK_FULL') {
+        // A disk that fails now and then is no reason to throw away what is scored: each step may be repeated.
+        const isWorthIt = error.code === 'STATE_UNWRITABLE' && tries < limits.sealTriesMax;
+        if (error.code !== 'DISK_FULL' && !isWorthIt) {
           if (isFinal(job.state)) {
             log.error('the end of the job cannot be written down', {
               job: job.name,
@@ -234,7 +236,7 @@ export class JobWork {
           this.fail(job.name, error);
           return false;
         }
-        log.warn('no room to seal the output; trying again', { job: job.name, message: error.message });
+        log.warn('the output cannot be sealed; trying again', { job: job.name, message: error.message });
         await outside.delay(limits.diskFullRetryMs, this.#stop.signal);
       }
     }

@@ -116,6 +116,8 @@ export const limits = {
   outputGroupBytesMax: 8_388_608,
   /** Staging segments whose files are kept open between two groups. */
   stagingFilesOpenMax: 64,
+  /** Times that the disk may refuse an output to be sealed, want of room not counted, before its job fails. */
+  sealTriesMax: 3,
   /** Bytes of the output that a sealed manifest has one checksum for: damage is located as finely, and a terabyte has 250,000 of them. */
   sealedSegmentBytes: 4_194_304,
   /** `_manifest.json` itself: larger is none of ours. A line of its chunks: a path, a message and its detail. */

@@ -1,5 +1,5 @@
 /** The whole of it: a cluster, a plan, jobs until the minutes are over, and an account at the end. */
-import { mkdirSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../common/io/clock.ts';
@@ -183,8 +183,9 @@ async function strays(dir: string): Promise<readonly string[]> {
     const found = processesBelow(dir);
     if (found.length === 0) return [];
     if (systemClock.monotonic() > deadline) {
+      const names = found.map((pid) => `process ${pid} is left: ${statusOf(pid)}`);
       for (const pid of found) signalIfAlive(pid, 'SIGKILL');
-      return found.map((pid) => `process ${pid} is left`);
+      return names;
     }
     await delay(200, new AbortController().signal);
   }
@@ -204,4 +205,14 @@ function processesBelow(dir: string): readonly number[] {
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** What it is and does, for whoever wonders. */
+function statusOf(pid: number): string {
+  try {
+    const state = /^State:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return `${state}, ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()}`;
+  } catch {
+    return 'gone by now';
+  }
 }

@@ -324,6 +324,9 @@ export class Cluster {
   async #judgeSilence(): Promise<readonly string[]> {
     const { world, nodes, coordinator } = this;
     await world.play(Math.max(quietAtMs, world.now + 40_000), () => false);
+    // A kill that was asked for long ago may have come only now.
+    await world.play(world.now + 60_000, () => coordinator.isUp);
+    await world.play(world.now + 40_000, () => nodes.every((node) => node.isUp && node.held === 0));
     if (world.livelock !== null) return [world.livelock];
     const faults = nodes
       .filter((node) => node.held > 0)
