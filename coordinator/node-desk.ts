@@ -110,8 +110,9 @@ export class NodeDesk implements ClusterBackend {
       if (report.isUploaded) return false;
       const bytes = inline[place] ?? new Uint8Array(0);
       const defect = defectOf(report, { length: bytes.length, crc32: crc32(bytes) });
-      if (defect === null) this.#options.results.putInline(report.token, bytes);
-      else broken.push({ token: report.token, defect });
+      const isWanted = this.#isLeased(link.node, report.token) && !this.#isPlaced(report.token);
+      if (defect === null && isWanted) this.#options.results.putInline(report.token, bytes);
+      if (defect !== null) broken.push({ token: report.token, defect });
       return defect === null;
     });
     for (const command of nodeCommands(link.node, { ...message, results }, this.#options.clock.wall())) {
@@ -133,6 +134,11 @@ export class NodeDesk implements ClusterBackend {
   async uploadPiece(node: NodeName, piece: UploadedPiece): Promise<UploadProgress> {
     if (!this.#isLeased(node, piece.token)) {
       throw new BatchError('LEASE_STALE', `no lease ${formatToken(piece.token)} is held by ${node} any more`);
+    }
+    // After a lost connection a node uploads again; what is on its way to the disk already must not be begun anew.
+    if (this.#isPlaced(piece.token)) {
+      const isComplete = piece.offset + piece.data.length === piece.totalBytes;
+      return { isComplete, freed: Promise.resolve() };
     }
     return this.#options.results.putPiece(piece);
   }
@@ -268,10 +274,19 @@ export class NodeDesk implements ClusterBackend {
     return token.epoch === ledger.epoch && ledger.leases.get(token.counter)?.node === node;
   }
 
+  /** The result of a live lease has been taken, and its commit is on its way. */
+  #isPlaced(token: Token): boolean {
+    const { ledger } = this.#loop;
+    return token.epoch === ledger.epoch && (ledger.leases.get(token.counter)?.placed ?? null) !== null;
+  }
+
   /** An uploaded result is complete before its report comes, unless this process has not seen the upload. */
   async #takeUploaded(node: NodeName, report: NodeMessage['results'][number]): Promise<void> {
     const { token } = report;
-    const defect = defectOf(report, await this.#wholeOrFailed(token));
+    const whole = await this.#wholeOrFailed(token);
+    // Told a second time, and its bytes may have gone their way since.
+    if (this.#isPlaced(token)) return;
+    const defect = defectOf(report, whole);
     if (defect === null) this.#loop.handle(resultCommand(node, report));
     else this.#refuse(node, token, defect);
   }

@@ -47,7 +47,7 @@ export interface PlayOptions {
   readonly givingUp?: boolean;
 }
 
-const virtualMsMax = 2 * 3_600_000;
+const virtualMsMax = 5 * 3_600_000;
 /** By then the last fault is over, and what it left behind is cleared away. */
 const quietAtMs = 150_000;
 const askEveryMs = 1_000;

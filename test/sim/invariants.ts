@@ -128,7 +128,10 @@ export class Invariants {
 
     const { append } = journal;
     journal.append = (record) => {
-      this.#appended.push(record as Event);
+      const event = record as Event;
+      this.#appended.push(event);
+      // Another incarnation has come in its place, or it is waited for no longer.
+      if (event.kind === 'NodeUnknown') this.#awaited.delete(event.node);
       return append.call(journal, record);
     };
     const { handle, synced } = loop;
