@@ -213,7 +213,8 @@ export class JobWork {
   async #sealWhenRoom(job: Job, files: JobFiles): Promise<boolean> {
     const { clock, log, release, signer, outside } = this.#options;
     const { fileSystem } = outside;
-    for (let tries = 1; !this.#stop.signal.aborted; tries += 1) {
+    let refusals = 0;
+    while (!this.#stop.signal.aborted) {
       try {
         const { catalog, stagingDir } = files;
         const { ledger } = this.#loop;
@@ -223,7 +224,8 @@ export class JobWork {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
         if (!error) throw thrown;
         // A disk that fails now and then is no reason to throw away what is scored: each step may be repeated.
-        const isWorthIt = error.code === 'STATE_UNWRITABLE' && tries < limits.sealTriesMax;
+        if (error.code === 'STATE_UNWRITABLE') refusals += 1;
+        const isWorthIt = error.code === 'STATE_UNWRITABLE' && refusals < limits.sealTriesMax;
         if (error.code !== 'DISK_FULL' && !isWorthIt) {
           if (isFinal(job.state)) {
             log.error('the end of the job cannot be written down', {

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { FileSystem } from '../ports/file-system.ts';
 import { errnoOf } from './errno.ts';
 import { lifeOf, ownIdentity, type ProcessIdentity } from './process-identity.ts';
-import { readText } from './read-text.ts';
+import { readText } from './if-there.ts';
 
 const holderSchema = z.object({ pid: z.number(), hostname: z.string(), bootId: z.string(), startTicks: z.string() });
 

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import type { FileSystem } from '../ports/file-system.ts';
 import { errnoOf } from './errno.ts';
 
-/** One that is not there is fine. Links are removed and not followed. */
-export async function removeTree(fileSystem: FileSystem, dir: string): Promise<void> {
+/** False when it is not there. Links are removed and not followed. */
+export async function removeTree(fileSystem: FileSystem, dir: string): Promise<boolean> {
   let names: readonly string[];
   try {
     names = await fileSystem.list(dir);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
+    if (errnoOf(error) === 'ENOENT') return false;
     throw error;
   }
   for (const name of names) {
@@ -22,4 +22,5 @@ export async function removeTree(fileSystem: FileSystem, dir: string): Promise<v
     }
   }
   await fileSystem.removeDir(dir);
+  return true;
 }

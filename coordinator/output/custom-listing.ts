@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
-import { readText } from '../../common/io/read-text.ts';
+import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import type { CustomFileLine } from './sealed-lines.ts';

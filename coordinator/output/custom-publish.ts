@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf } from '../../common/io/errno.ts';
+import { removeTree } from '../../common/io/remove-tree.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import { corrupt, listEntries, readTrailer, type ListedEntry } from '../../common/storage/custom-archive.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
@@ -66,7 +67,8 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
   const { fileSystem, dir } = options;
   const { planned, overwritten } = await plan(options);
   const temporaryDir = join(dir, customTemporaryDirName);
-  await clear(fileSystem, temporaryDir);
+  // What an earlier try has left.
+  if (await removeTree(fileSystem, temporaryDir)) await fileSystem.syncDir(dir);
   if (planned.length === 0) {
     await removeEarlier(options, []);
     return { files: [], overwritten };
@@ -249,20 +251,6 @@ async function eachAtOnce<T>(items: readonly T[], work: (item: T, index: number)
   // All have stopped before the first failure is told: nothing is written behind the caller's back.
   await Promise.allSettled(runs);
   await Promise.all(runs);
-}
-
-/** What an earlier try has left. */
-async function clear(fileSystem: FileSystem, dir: string): Promise<void> {
-  let names: readonly string[];
-  try {
-    names = await fileSystem.list(dir);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
-    throw error;
-  }
-  for (const name of names) await fileSystem.remove(join(dir, name));
-  await fileSystem.removeDir(dir);
-  await fileSystem.syncDir(dirname(dir));
 }
 
 /** Opened for each use: a large result has a segment of its own, and there may be thousands of them. */

@@ -1,7 +1,7 @@
 /** Brings a job's output file and staging folder to what the journal says, whatever a crash had left beyond it. */
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { errnoOf } from '../../common/io/errno.ts';
+import { ifThere } from '../../common/io/if-there.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import { partialName } from './output-names.ts';
 import { stagingName, stagingNumber } from './staging-files.ts';
@@ -99,16 +99,5 @@ async function recoverFile(places: OutputPlaces, file: OpenFile, path: string, w
 
 /** Null for a file that is not there. */
 export async function sizeOf(fileSystem: FileSystem, path: string): Promise<number | null> {
-  let file: OpenFile;
-  try {
-    file = await fileSystem.open(path, 'read');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  }
-  try {
-    return await file.sizeBytes();
-  } finally {
-    await file.close();
-  }
+  return await ifThere(fileSystem, path, (file) => file.sizeBytes());
 }

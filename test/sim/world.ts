@@ -95,34 +95,15 @@ export class World {
     return (this.#fingerprint >>> 0).toString(16).padStart(8, '0');
   }
 
-  /**
-   * Runs until `isOver` or nothing is left; false when virtual time reached `untilMs` first, or stood still for so many
-   * events that it never would.
-   */
-  run(untilMs: number, isOver: () => boolean): boolean {
-    let atThisInstant = 0;
-    for (;;) {
-      if (isOver()) return true;
-      const item = this.#pop();
-      if (!item) return isOver();
-      if (item.at > untilMs) return false;
-      atThisInstant = item.at > this.now ? 0 : atThisInstant + 1;
-      if (atThisInstant > eventsPerInstantMax) {
-        const last = this.trace.slice(-5).join(' | ');
-        this.livelock = `livelock: more than ${eventsPerInstantMax} events at ${this.now} ms, after ${last}`;
-        return false;
-      }
-      this.now = item.at;
-      item.what();
-    }
-  }
-
   /** Something is under way that goes on by itself: promises that were settled, calls into asynchronous code. */
   touch(): void {
     this.#isTouched = true;
   }
 
-  /** {@link run} for code with promises in it: whatever follows at once from an event has happened before the next one. */
+  /**
+   * Runs until `isOver` or nothing is left; false when virtual time reached `untilMs` first, or stood still for so many events that
+   * it never would. What follows at once from an event, promises included, has happened before the next one.
+   */
   async play(untilMs: number, isOver: () => boolean): Promise<boolean> {
     let atThisInstant = 0;
     for (;;) {
