@@ -136,7 +136,11 @@ async function main(): Promise<number> {
   let toldAt = startedAt;
   const isTwice = !values.once;
   const range = { first, count, untilMs, workers, isTwice, isQuick: values.quick };
+  let toldViolations = 0;
   const account = await playRange(range, (soFar) => {
+    for (const { seed, texts } of soFar.violations.slice(toldViolations))
+      console.error(`seed ${seed}: ${texts.join('; ')}`);
+    toldViolations = soFar.violations.length;
     if (performance.now() - toldAt < 60_000) return;
     toldAt = performance.now();
     console.error(`${soFar.seeds} seeds, ${soFar.violations.length} violations`);
