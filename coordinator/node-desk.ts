@@ -132,15 +132,21 @@ export class NodeDesk implements ClusterBackend {
   }
 
   async uploadPiece(node: NodeName, piece: UploadedPiece): Promise<UploadProgress> {
-    if (!this.#isLeased(node, piece.token)) {
-      throw new BatchError('LEASE_STALE', `no lease ${formatToken(piece.token)} is held by ${node} any more`);
-    }
+    this.#requireLease(node, piece.token);
     // After a lost connection a node uploads again; what is on its way to the disk already must not be begun anew.
     if (this.#isPlaced(piece.token)) {
       const isComplete = piece.offset + piece.data.length === piece.totalBytes;
       return { isComplete, freed: Promise.resolve() };
     }
-    return this.#options.results.putPiece(piece);
+    const progress = await this.#options.results.putPiece(piece);
+    try {
+      this.#requireLease(node, piece.token);
+      return progress;
+    } catch (error) {
+      // It has ended meanwhile, and nobody asks for the bytes any more.
+      this.#options.results.discard(piece.token);
+      throw error;
+    }
   }
 
   async logPiece(node: NodeName, piece: LogPieceOf): Promise<number> {
@@ -269,6 +275,11 @@ export class NodeDesk implements ClusterBackend {
     }
   }
 
+  #requireLease(node: NodeName, token: Token): void {
+    if (this.#isLeased(node, token)) return;
+    throw new BatchError('LEASE_STALE', `no lease ${formatToken(token)} is held by ${node} any more`);
+  }
+
   #isLeased(node: NodeName, token: Token): boolean {
     const { ledger } = this.#loop;
     return token.epoch === ledger.epoch && ledger.leases.get(token.counter)?.node === node;
@@ -284,8 +295,8 @@ export class NodeDesk implements ClusterBackend {
   async #takeUploaded(node: NodeName, report: NodeMessage['results'][number]): Promise<void> {
     const { token } = report;
     const whole = await this.#wholeOrFailed(token);
-    // Told a second time, and its bytes may have gone their way since.
-    if (this.#isPlaced(token)) return;
+    // Told a second time, and its bytes may have gone their way since, or are on their way here once more.
+    if (whole === null || this.#isPlaced(token)) return;
     const defect = defectOf(report, whole);
     if (defect === null) this.#loop.handle(resultCommand(node, report));
     else this.#refuse(node, token, defect);

@@ -27,6 +27,9 @@ export interface ResultStoreOptions {
 export class ResultStore {
   readonly #options: ResultStoreOptions;
   readonly #held = new Map<string, Held>();
+  /** The newest upload of a result, while what came of those before goes. */
+  readonly #beginning = new Map<string, symbol>();
+  readonly #leaving = new Map<string, Promise<void>>();
 
   constructor(options: ResultStoreOptions) {
     this.#options = options;
@@ -70,12 +73,17 @@ export class ResultStore {
     return { isComplete, freed: new Promise((resolve) => held.freed.push(resolve)) };
   }
 
-  /** Length and checksum of a complete result; undefined while bytes are missing. */
-  async whole(token: Token): Promise<{ readonly length: number; readonly crc32: number } | undefined> {
-    const held = this.#held.get(formatToken(token));
-    if (!held || held.receivedBytes !== held.totalBytes) return undefined;
-    const sum = held.sink ? await held.sink.sync() : held.pieces.reduce((crc, piece) => crc32(piece, crc), 0);
-    return { length: held.totalBytes, crc32: sum };
+  /**
+   * Length and checksum of a complete result; undefined while bytes are missing, null when its upload has been begun anew
+   * meanwhile: then what was said of it holds no more, and is said again.
+   */
+  async whole(token: Token): Promise<{ readonly length: number; readonly crc32: number } | undefined | null> {
+    const key = formatToken(token);
+    const held = this.#held.get(key);
+    if (!held || held.receivedBytes !== held.totalBytes) return this.#leaving.has(key) ? null : undefined;
+    if (!held.sink) return { length: held.totalBytes, crc32: held.pieces.reduce((crc, piece) => crc32(piece, crc), 0) };
+    const sum = await held.sink.sync();
+    return this.#held.get(key) === held ? { length: held.totalBytes, crc32: sum } : null;
   }
 
   /** The bytes, for writing; they stay held until {@link release}. */
@@ -110,13 +118,36 @@ export class ResultStore {
       if (known) return known;
       throw new BatchError('REQUEST_INVALID', `the first piece of result ${key} begins at 0, not at ${piece.offset}`);
     }
-    // A broken upload begins anew; what came of it before is dropped.
-    await known?.sink?.abandon();
-    this.release(piece.token);
+    await this.#begin(piece.token);
     const isLarge = piece.totalBytes > limits.directAppendBytesMax;
     const sink = isLarge ? this.#options.openSegment(piece.token) : null;
     const held: Held = { totalBytes: piece.totalBytes, receivedBytes: 0, pieces: [], sink, freed: [] };
     this.#held.set(key, held);
     return held;
+  }
+
+  /**
+   * When it resolves, nothing is left of an earlier upload of this result.
+   * @throws REQUEST_INVALID when yet another one has begun since
+   */
+  async #begin(token: Token): Promise<void> {
+    const key = formatToken(token);
+    const beginning = Symbol(key);
+    this.#beginning.set(key, beginning);
+    while (this.#held.has(key) || this.#leaving.has(key)) await (this.#leaving.get(key) ?? this.#leave(token));
+    if (this.#beginning.get(key) !== beginning) {
+      throw new BatchError('REQUEST_INVALID', `result ${key} is uploaded once more, this upload is not wanted`);
+    }
+    this.#beginning.delete(key);
+  }
+
+  /** What came of an upload is nobody's from now on, and gone when this resolves. */
+  async #leave(token: Token): Promise<void> {
+    const key = formatToken(token);
+    const known = this.#held.get(key);
+    this.release(token);
+    const gone = Promise.resolve(known?.sink?.abandon()).finally(() => this.#leaving.delete(key));
+    this.#leaving.set(key, gone);
+    await gone;
   }
 }

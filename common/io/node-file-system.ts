@@ -17,7 +17,8 @@ const flags: Readonly<Record<OpenMode, number>> = {
 };
 
 class NodeFile implements OpenFile {
-  readonly #descriptor: number;
+  /** −1 once it is closed: its number may be another file's by then. */
+  #descriptor: number;
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
@@ -76,8 +77,10 @@ class NodeFile implements OpenFile {
   }
 
   close(): Promise<void> {
+    const descriptor = this.#descriptor;
+    this.#descriptor = -1;
     return new Promise((resolve, reject) => {
-      fs.close(this.#descriptor, (error) => (error ? reject(error) : resolve()));
+      fs.close(descriptor, (error) => (error ? reject(error) : resolve()));
     });
   }
 }

@@ -38,7 +38,8 @@ export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf
     batch,
     node: event.node,
     grantedAt: event.at,
-    isAlone: job.batches.memoryFailures(batch) > 0,
+    // A node that comes back may have begun it among others, before anything was known of its memory.
+    isAlone: event.kind === 'LeaseGranted' && job.batches.memoryFailures(batch) > 0,
     startedAt: null,
     recalledAt: null,
     hasTwin: others.length > 0,

@@ -16,6 +16,7 @@ export class LineFile {
   #text = '';
   #bytes = 0;
   #lines = 0;
+  #isOpen = true;
 
   private constructor(fileSystem: FileSystem, path: string, file: OpenFile) {
     this.#fileSystem = fileSystem;
@@ -41,13 +42,15 @@ export class LineFile {
   async finish(): Promise<Omit<SealedFile, 'path'>> {
     await this.#flush();
     await this.#file.datasync();
-    await this.#file.close();
+    await this.abandon();
     await this.#fileSystem.rename(temporaryPath(this.#path), this.#path);
     return { bytes: this.#bytes, sha256: this.#hash.digest('hex') };
   }
 
-  /** After a failure; the temporary file is overwritten by the next try. */
+  /** Lets go of it, at whatever point a failure came; the temporary file is overwritten by the next try. */
   async abandon(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
     await this.#file.close();
   }
 

@@ -348,11 +348,10 @@ async function writeWhole(fileSystem: FileSystem, path: string, text: string): P
   const file = await LineFile.create(fileSystem, path);
   try {
     await file.add(text.replace(/\n$/, ''));
-  } catch (error) {
+    await file.finish();
+  } finally {
     await file.abandon();
-    throw error;
   }
-  await file.finish();
 }
 
 /** Counts the files as their lines are written. */

@@ -55,7 +55,7 @@ export class StagingFiles {
       this.#segments.set(number, known);
       return known;
     }
-    await known?.close();
+    await this.closeSegment(number);
     const base = this.#bases.get(number);
     invariant(base === undefined || mode === 'update', `segment ${number} is an earlier output, which is only read`);
     const path = base ?? join(this.#stagingDir, stagingName(number));

@@ -38,6 +38,7 @@ export class MemoryFileSystem implements FileSystem {
   #names = new Map<string, Inode>();
   #durableNames = new Map<string, Inode>();
   readonly #dirs = new Set<string>(['/']);
+  openFiles = 0;
 
   get usedBytes(): number {
     return [...new Set(this.#names.values())].reduce((sum, inode) => sum + inode.size, 0);
@@ -135,6 +136,8 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   #file(path: string, inode: Inode): OpenFile {
+    let isOpen = true;
+    this.openFiles += 1;
     return {
       write: async (pieces, position) => {
         await this.#begin('write', path);
@@ -156,7 +159,12 @@ export class MemoryFileSystem implements FileSystem {
         await this.#begin('datasync', path);
         inode.durable = inode.bytes.slice(0, inode.size);
       },
-      close: () => Promise.resolve(),
+      close: async () => {
+        await Promise.resolve();
+        if (!isOpen) throw systemError('EBADF', path);
+        isOpen = false;
+        this.openFiles -= 1;
+      },
     };
   }
 

@@ -83,7 +83,7 @@ export class Cluster {
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
       outputFileName: deployment.settings.outputFileName,
       nodes: () => this.nodes,
-      isWaiting: (node) => this.coordinator.isWaiting(node),
+      waitingSince: (node) => this.coordinator.waitingSince(node),
     });
     this.coordinator = new CoordinatorProcess({
       ...{ world, disk, plan, deployment, invariants: this.invariants },

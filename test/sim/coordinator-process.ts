@@ -87,8 +87,8 @@ export class CoordinatorProcess implements CoordinatorPort {
   #isServing = false;
   #deafUntil = 0;
   #tickAt = 0;
-  /** Messages that have arrived and not been heard, by node. */
-  readonly #waiting = new Map<NodeName, number>();
+  /** When each message that has not been heard yet arrived, by who sent it, oldest first. */
+  readonly #waiting = new Map<NodeName | null, number[]>();
   /** What its wall clock has been set forward by. */
   #jumpedMs = 0;
   /** A kill at a change of its disk from now. */
@@ -217,6 +217,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     const ticks = new Ticks(clock);
     this.#tickAt = this.#world.now;
     this.#every(limits.tickMs, () => {
+      // No more when it is about to end in order.
+      if (!this.#isServing) return;
       this.#tickAt = this.#world.now;
       loop.handle(ticks.next());
     });
@@ -341,9 +343,9 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#jumpedMs += ms;
   }
 
-  /** Whether a message of the node is there and could be heard, as soon as it is its turn. */
-  isWaiting(node: NodeName): boolean {
-    return this.#deafUntil <= this.#world.now && (this.#waiting.get(node) ?? 0) > 0;
+  /** Since when a message of the node is there that could be heard, as soon as it is its turn; Infinity without any. */
+  waitingSince(node: NodeName): number {
+    return this.#deafUntil <= this.#world.now ? (this.#waiting.get(node)?.[0] ?? Infinity) : Infinity;
   }
 
   arrive(what: (backend: ClusterBackend) => void, from: NodeName | null): void {
@@ -352,9 +354,11 @@ export class CoordinatorProcess implements CoordinatorPort {
       this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what, from));
       return;
     }
-    this.#count(from, 1);
+    const waiting = this.#waiting.get(from) ?? [];
+    this.#waiting.set(from, waiting);
+    waiting.push(this.#world.now);
     const hear = (): void => {
-      this.#count(from, -1);
+      waiting.shift();
       const engine = this.#engine;
       if (!engine || !this.#isServing) return;
       this.#world.touch();
@@ -366,10 +370,6 @@ export class CoordinatorProcess implements CoordinatorPort {
       if (!isLate) return hear();
       this.#process.later(0.01, hear);
     });
-  }
-
-  #count(from: NodeName | null, by: number): void {
-    if (from !== null) this.#waiting.set(from, (this.#waiting.get(from) ?? 0) + by);
   }
 
   cancel(graceMs: number): void {

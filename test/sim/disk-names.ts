@@ -266,13 +266,13 @@ function isAt(one: Place | null, { folder, name }: Place): boolean {
   return one?.folder === folder && one.name === name;
 }
 
-/** The folder and those above it are durable. */
+/** The folder and those above it are durable, and so is whatever had its name before and went. */
 function entrench(folder: Folder): void {
   const { parent, name } = folder;
   if (!parent) return;
   if (parent.names.get(name) === folder && parent.durable.get(name) !== folder) {
-    parent.durable.set(name, folder);
-    for (const change of parent.changes) if (change.now === folder) change.isDurable = true;
+    const place = { folder: parent, name };
+    for (const change of parent.changes) if (isAt(change, place) || isAt(change.from, place)) settle(change);
   }
   entrench(parent);
 }

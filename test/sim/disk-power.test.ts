@@ -18,6 +18,20 @@ describe('what was synced', () => {
     }
   });
 
+  it('stays when its folder has the name of one that went before', async () => {
+    const found = await afterCut(
+      async (mount) => {
+        await mount.makeDir('/jobs/a');
+        await mount.removeDir('/jobs/a');
+        await mount.makeDir('/jobs/a');
+        await put(mount, '/jobs/a/file', 'x');
+        await mount.syncDir('/jobs/a');
+      },
+      (rig) => rig.text('/jobs/a/file'),
+    );
+    expect(times(found, (text) => text !== 'x')).toBe(0);
+  });
+
   it('stays when more is written behind it', async () => {
     const found = await afterCut(
       async (mount) => {

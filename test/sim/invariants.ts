@@ -35,8 +35,8 @@ export interface InvariantsOptions {
   readonly outputFileName: string;
   readonly stagingBytesMax: number;
   readonly nodes: () => readonly Holder[];
-  /** Whether a message of the node has arrived and the coordinator has not come to it, although the network is there. */
-  readonly isWaiting: (node: NodeName) => boolean;
+  /** Since when a message of the node is there to which the coordinator has not come, although the network is there; or Infinity. */
+  readonly waitingSince: (node: NodeName) => number;
 }
 
 /** A result of which somebody was told that it is committed. */
@@ -139,8 +139,11 @@ export class Invariants {
       const isStale = command.kind === 'result' && command.token.epoch !== ledger.epoch;
       const placed = isStale ? [...ledger.leases.values()].map((lease) => lease.placed) : [];
       const present = command.kind === 'tick' ? [...ledger.nodes.values()].filter(isPresent) : [];
+      const suspects = new Set(present.filter(({ state }) => state === 'suspect').map(({ name }) => name));
       handle.call(loop, command);
-      for (const { name } of present) if (ledger.nodes.get(name)?.state === 'lost') this.#checkLost(name);
+      for (const { name } of present) {
+        if (ledger.nodes.get(name)?.state === 'lost') this.#checkLost(name, suspects.has(name));
+      }
       if (isStale && [...ledger.leases.values()].some((lease) => lease.placed && !placed.includes(lease.placed))) {
         this.fault(`a result under the stale token ${formatToken(command.token)} was taken`);
       }
@@ -280,9 +283,13 @@ export class Invariants {
   }
 
   /** Nothing was wrong with the node, nor with its way to the coordinator, for longer than a lease. */
-  #checkLost(node: NodeName): void {
+  #checkLost(node: NodeName, wasSuspect: boolean): void {
     if (this.#isWell(node)) this.fault(`${node} is well and can be reached, and is lost`);
-    if (this.#options.isWaiting(node)) this.fault(`${node} is lost while what it said is waiting to be heard`);
+    const since = this.#options.waitingSince(node);
+    const { now } = this.#options.world;
+    // What a suspect says at the very instant of the second look is too late.
+    if (wasSuspect ? since < now : since <= now)
+      this.fault(`${node} is lost while what it said is waiting to be heard`);
   }
 
   /** An output is called complete only when the journal knows that it will be. */

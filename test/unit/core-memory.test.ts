@@ -31,6 +31,23 @@ describe('a mini-batch that ran out of memory', () => {
     expect([h.job.scoredFiles, h.job.failedFiles]).toEqual([3, 1]);
   });
 
+  it('is not taken for having been alone when its node had begun it before anybody knew', () => {
+    const h = new Harness()
+      .submit({ miniBatchSize: { kind: 'files', files: 1 }, triesMax: 2 })
+      .list(1)
+      .endList();
+    const [a, b] = [h.node('a', 1), h.node('b', 1)];
+    const [token] = h.grants();
+    if (!token) throw new Error('nothing was granted');
+    h.fail(a, token, 'SCORER_OUT_OF_MEMORY');
+    const next = h.restart();
+    next.node(b, 0, { held: [{ token: { epoch: 1, counter: 7 }, job: h.job.name, first: 0, count: 1 }] });
+    const [adopted] = next.takeOf('adopt');
+    if (!adopted) throw new Error('nothing was adopted');
+    next.fail(b, adopted.token, 'SCORER_OUT_OF_MEMORY');
+    expect([next.job.failures, next.job.open]).toEqual([[], 1]);
+  });
+
   it('keeps what is known of its last try, through a restart too', () => {
     const h = new Harness()
       .submit({ miniBatchSize: { kind: 'files', files: 1 }, triesMax: 1 })

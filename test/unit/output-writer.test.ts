@@ -195,6 +195,20 @@ describe('a large result', () => {
 });
 
 describe('a full disk', () => {
+  it('may refuse to have a segment opened anew, and nothing is closed twice', async () => {
+    const { disk, writer, fatal } = await rig();
+    writer.enqueue(stage(1, 7, 0, 'before'));
+    await quietTurns();
+    disk.fail = (operation, path) =>
+      operation === 'open' && path.endsWith('segment-000007') ? systemError('ENOSPC', path) : null;
+    const upload = writer.openSegment(7).write(0, bytes('after'));
+    upload.catch(() => undefined);
+    await quietTurns();
+    await writer.close();
+    await expect(upload).rejects.toMatchObject({ code: 'ENOSPC' });
+    expect([fatal, disk.openFiles]).toEqual([[], 0]);
+  });
+
   it('stalls with path and free bytes, repeats the group, and goes on by itself', async () => {
     const { disk, writer, done, stalls, fatal } = await rig();
     disk.capacityBytes = 6;
