@@ -121,6 +121,7 @@ function addWorker(program: Command, perform: Perform): void {
     .option('--python <path>', 'interpreter for Python scripts (default: python3)')
     .option('--scratch-dir <dir>', 'folder for models and prefetched inputs')
     .option('--spool-bytes <size>', 'results that may wait for the coordinator (default: 2GB)')
+    .option('--cache-bytes <size>', 'models and code kept for later jobs (default: 100GB)')
     .action(async (address: string, flags: WorkerFlags) => {
       await perform({}, async (context) =>
         (await import('./commands/start.ts')).joinWorkerCommand(context, address, flags),

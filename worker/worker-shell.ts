@@ -45,7 +45,7 @@ export class WorkerShell {
   readonly #bulk = new CurrentBulkSource();
   /** Ends fetches of artifacts. */
   readonly #over = new AbortController();
-  readonly #jobArtifacts = new Map<JobName, JobArtifacts>();
+  readonly #jobArtifacts = new Map<JobName, JobArtifacts & { readonly release: () => void }>();
   /** Hosts whose user code wrote files for a result that is not committed yet, by work. */
   readonly #customHosts = new Map<number, number>();
   readonly #removals = new Set<Promise<void>>();
@@ -80,12 +80,14 @@ export class WorkerShell {
     const logsDir = (job: JobName): string => this.#files.logsDir(job);
     this.#logs = new LogShipper({ logsDir, route: () => source.link, delay, log });
     const root = this.#files.artifactsDir;
-    this.#artifacts = new ArtifactCache({ root, source, clock, delay, signal: this.#over.signal });
+    const { cacheBytesMax: bytesMax = limits.artifactCacheBytesMax } = options;
+    this.#artifacts = new ArtifactCache({ root, bytesMax, source, clock, delay, signal: this.#over.signal });
     this.#works = new WorkTable({ stager: new InputStager({ source, delay }), files: this.#files, log, tell });
   }
 
   /** Resolves when the node has joined; see `startWorker` for what it throws. */
   async start(): Promise<void> {
+    void this.#artifacts.keepFresh();
     this.#tell({ kind: 'begin' });
     await this.#joined.promise;
   }
@@ -260,24 +262,29 @@ export class WorkerShell {
 
   async #localise(spec: JobSpec): Promise<void> {
     const { name, model, code } = spec;
+    await this.#sweptOnce();
+    const wanted = [model, code].filter((artifact) => artifact !== null);
+    const release = (): void => wanted.forEach((artifact) => this.#artifacts.release(artifact));
     try {
-      await this.#sweptOnce();
       const [localModel, localCode] = await Promise.all([
         model && this.#artifacts.localise(model),
         code && this.#artifacts.localise(code),
       ]);
-      if (!this.#state.jobs.has(name)) return;
-      this.#jobArtifacts.set(name, { model: localModel, code: localCode });
+      if (!this.#state.jobs.has(name)) return release();
+      this.#jobArtifacts.set(name, { model: localModel, code: localCode, release });
       this.#tell({ kind: 'artifacts-localised', job: name });
     } catch (error) {
+      release();
       this.#tell({ kind: 'artifacts-failed', job: name, failure: toBatchError(error).toFailure() });
     }
   }
 
   #removeJob(job: JobName): void {
+    const artifacts = this.#jobArtifacts.get(job);
     this.#jobArtifacts.delete(job);
     const removal = this.#hosts
       .endOf(job)
+      .finally(() => artifacts?.release())
       .then(() => Promise.all([this.#files.removeJob(job), this.#logs.finish(job)]))
       .then(() => undefined)
       .catch((error: unknown) => this.#options.log.warn('a job’s files remain', { job, reason: reasonOf(error) }))

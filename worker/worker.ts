@@ -39,6 +39,8 @@ export interface WorkerOptions {
   readonly joinTimeoutMs?: number;
   /** Results that may wait for their commit; default {@link limits.spoolBytesMax}. */
   readonly spoolBytesMax?: number;
+  /** Models and code on this machine; default {@link limits.artifactCacheBytesMax}. */
+  readonly cacheBytesMax?: number;
   /** What is kept of stdout and of stderr of each scoring host; default {@link limits.hostLogBytesMax}. */
   readonly hostLogBytesMax?: number;
 }

@@ -41,6 +41,8 @@ export interface WorkerSettings {
   readonly scratchDir: string;
   /** Results that may wait for the coordinator. */
   readonly spoolBytesMax: number;
+  /** Models and code on this machine; beyond it what has not been used for longest goes. */
+  readonly cacheBytesMax: number;
 }
 
 /** Values as commander gives them; `undefined` is "not given". */
@@ -61,6 +63,7 @@ export interface WorkerFlags {
   readonly python?: string | undefined;
   readonly scratchDir?: string | undefined;
   readonly spoolBytes?: string | undefined;
+  readonly cacheBytes?: string | undefined;
 }
 
 /** @throws USAGE for a value of the wrong form, LISTEN_INSECURE for a network address without `--insecure` */
@@ -109,6 +112,7 @@ export function workerSettings(
     python: pythonSetting(flags.python, environment),
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
     spoolBytesMax: pick('--spool-bytes', flags.spoolBytes, String(limits.spoolBytesMax), asBytes),
+    cacheBytesMax: pick('--cache-bytes', flags.cacheBytes, String(limits.artifactCacheBytesMax), asBytes),
   };
 }
 

@@ -264,6 +264,10 @@ export const limits = {
   /** Models and code that no job has used for this long leave the cache; half-fetched ones sooner. */
   artifactUnusedMsMax: 2_592_000_000,
   artifactPartialMsMax: 86_400_000,
+  /** Models and code on a worker node's machine; a large language model in half precision fits several times. */
+  artifactCacheBytesMax: 100_000_000_000,
+  /** What was used this recently may be in use by another worker node that shares the cache, and stays. */
+  artifactFreshMs: 3_600_000,
   /** One Join call; a machine that is switched off answers nothing at all. */
   joinCallMsMax: 5_000,
   /** How long the end of a control stream waits for the coordinator’s goodbye. */

@@ -317,6 +317,7 @@ describe('processes', () => {
         python: 'python3',
         scratchDir: dir,
         spoolBytesMax: limits.spoolBytesMax,
+        cacheBytesMax: limits.artifactCacheBytesMax,
       },
     ]);
   });

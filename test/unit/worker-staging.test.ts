@@ -78,8 +78,8 @@ const noDelay = async (): Promise<void> => undefined;
 
 describe('the artifact cache', () => {
   const signal = new AbortController().signal;
-  const cacheOf = (source: BulkSource): ArtifactCache =>
-    new ArtifactCache({ root: join(dir, 'artifacts'), source, clock: systemClock, delay: noDelay, signal });
+  const cacheOf = (source: BulkSource, bytesMax = 1_000): ArtifactCache =>
+    new ArtifactCache({ root: join(dir, 'artifacts'), bytesMax, source, clock: systemClock, delay: noDelay, signal });
   const fileOf = (name: string, text: string): Artifact => ({
     kind: 'file',
     name,
@@ -187,7 +187,40 @@ describe('the artifact cache', () => {
     utimesSync(old.dir, longAgo, longAgo);
     utimesSync(partials[0] as string, longAgo, longAgo);
     await cache.sweep();
+    // In use, however long ago it was asked for.
+    expect([old.dir, recent.dir, ...partials].map(existsSync)).toEqual([true, true, false, true]);
+    cache.release(fileOf('old', 'old'));
+    await cache.sweep();
     expect([old.dir, recent.dir, ...partials].map(existsSync)).toEqual([false, true, false, true]);
+  });
+
+  it('keeps within its bound: what was used longest ago goes, never what is in use or was a moment ago', async () => {
+    const source = new MemorySource();
+    const texts = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(40));
+    texts.forEach((text) => source.add(text));
+    const wanted = texts.map((text) => fileOf(text.slice(0, 1), text));
+    const [a, b, c, d] = wanted as [Artifact, Artifact, Artifact, Artifact];
+    const ofOthers = cacheOf(source, 200);
+    const dirs = [await ofOthers.localise(a), await ofOthers.localise(b), await ofOthers.localise(c)].map(
+      (one) => one.dir,
+    );
+    const agesMs = [3, 1, 2].map((times) => times * limits.artifactFreshMs + 60_000);
+    const aged = (): void =>
+      dirs.forEach((place, index) => {
+        const then = (Date.now() - (agesMs[index] as number)) / 1_000;
+        utimesSync(place, then, then);
+      });
+    const cache = cacheOf(source, 130);
+    await cache.localise(a);
+    aged();
+    // a is the oldest but in use; of the others c is.
+    const last = await cache.localise(d);
+    expect([...dirs, last.dir].map(existsSync)).toEqual([true, true, false, true]);
+    cache.release(a);
+    await cacheOf(source, 85).sweep();
+    expect([...dirs, last.dir].map(existsSync)).toEqual([false, true, false, true]);
+    await cacheOf(source, 1).sweep();
+    expect([...dirs, last.dir].map(existsSync)).toEqual([false, false, false, true]);
   });
 });
 

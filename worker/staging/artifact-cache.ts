@@ -27,6 +27,8 @@ import { forEachBounded } from './gate.ts';
 export interface ArtifactCacheOptions {
   /** Absolute. */
   readonly root: string;
+  /** Beyond it what has not been used for longest goes, but never what is in use. */
+  readonly bytesMax: number;
   readonly source: BulkSource;
   readonly clock: Clock;
   readonly delay: Delay;
@@ -44,43 +46,89 @@ export interface LocalisedArtifact {
 export class ArtifactCache {
   readonly #options: ArtifactCacheOptions;
   readonly #underWay = new Map<string, Promise<LocalisedArtifact>>();
+  /** How many uses this process makes of each. */
+  readonly #uses = new Map<string, number>();
 
   constructor(options: ArtifactCacheOptions) {
     this.#options = options;
   }
 
   /**
-   * The artifact on this machine, fetched unless it is there; those who ask at the same time share one fetch.
+   * The artifact on this machine, fetched unless it is there; those who ask at the same time share one fetch. It stays until
+   * it has been released as often as it was asked for, whatever came of that.
    * Throws ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, COORDINATOR_UNREACHABLE, DISK_FULL, STATE_UNWRITABLE.
    */
   localise(artifact: Artifact): Promise<LocalisedArtifact> {
     const key = keyOf(artifact);
-    const known = this.#underWay.get(key);
-    if (known) return known;
+    this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1);
+    return this.#underWay.get(key) ?? this.#begin(key, artifact);
+  }
+
+  /** A use is over; the artifact may go when there is no room. */
+  release(artifact: Artifact): void {
+    const key = keyOf(artifact);
+    const uses = (this.#uses.get(key) ?? 0) - 1;
+    if (uses > 0) this.#uses.set(key, uses);
+    else this.#uses.delete(key);
+  }
+
+  /** Removes what nobody has used for long, what a process that died left half done, and what is beyond the bound. */
+  async sweep(): Promise<void> {
+    await this.#makeRoom(0);
+  }
+
+  /** Until `signal`: what this process uses looks so to the others that share the folder. */
+  async keepFresh(): Promise<void> {
+    const { delay, signal, root } = this.#options;
+    while (!signal.aborted) {
+      await delay(limits.artifactFreshMs / 4, signal);
+      for (const key of this.#uses.keys()) await this.#touch(join(root, key));
+    }
+  }
+
+  #begin(key: string, artifact: Artifact): Promise<LocalisedArtifact> {
     const fetched = this.#localise(artifact, join(this.#options.root, key)).finally(() => this.#underWay.delete(key));
     this.#underWay.set(key, fetched);
     return fetched;
   }
 
-  /** Removes what nobody has used for long, and what a process that died left half done. */
-  async sweep(): Promise<void> {
-    const now = this.#options.clock.wall();
-    for (const name of await listDir(this.#options.root)) {
-      const path = join(this.#options.root, name);
+  /** For `bytes` more. What other processes use looks as recently used. */
+  async #makeRoom(bytes: number): Promise<void> {
+    const { root, bytesMax, clock } = this.#options;
+    const now = clock.wall();
+    const entries: { readonly name: string; readonly ageMs: number; readonly bytes: number }[] = [];
+    for (const name of await listDir(root)) {
+      const path = join(root, name);
+      const found = await stat(path).catch(ignoreMissing);
+      if (!found) continue;
+      const ageMs = now - found.mtimeMs;
       const ageMax = name.startsWith('.partial-') ? limits.artifactPartialMsMax : limits.artifactUnusedMsMax;
-      const entry = await stat(path).catch(ignoreMissing);
-      if (entry && now - entry.mtimeMs > ageMax) await rm(path, { recursive: true, force: true });
+      if (ageMs > ageMax && !this.#uses.has(name)) await rm(path, { recursive: true, force: true });
+      else entries.push({ name, ageMs, bytes: await bytesBelow(path) });
     }
+    let total = bytes + entries.reduce((sum, entry) => sum + entry.bytes, 0);
+    for (const entry of entries.sort((a, b) => b.ageMs - a.ageMs)) {
+      if (total <= bytesMax) return;
+      const isFree = entry.ageMs > limits.artifactFreshMs && !entry.name.startsWith('.partial-');
+      if (!isFree || this.#uses.has(entry.name)) continue;
+      await rm(join(root, entry.name), { recursive: true, force: true });
+      total -= entry.bytes;
+    }
+  }
+
+  /** Only for `sweep`; a cache that another user owns is as good. */
+  async #touch(dir: string): Promise<void> {
+    const seconds = this.#options.clock.wall() / 1_000;
+    await utimes(dir, seconds, seconds).catch(() => undefined);
   }
 
   async #localise(artifact: Artifact, dir: string): Promise<LocalisedArtifact> {
     const localised = { dir, path: join(dir, artifact.name) };
     if (await stat(localised.path).catch(ignoreMissing)) {
-      const seconds = this.#options.clock.wall() / 1_000;
-      // Only for `sweep`; a cache that another user owns is as good.
-      await utimes(dir, seconds, seconds).catch(() => undefined);
+      await this.#touch(dir);
       return localised;
     }
+    await this.#makeRoom(artifact.bytes);
     const partial = join(this.#options.root, `.partial-${process.pid}-${randomUUID()}`);
     try {
       await localWrite(partial, () => makeFolder(partial));
@@ -154,6 +202,14 @@ async function publish(partial: string, dir: string): Promise<void> {
     if (errnoOf(error) === 'ENOTEMPTY' || errnoOf(error) === 'EEXIST') return;
     await localWrite(dir, () => Promise.reject(error));
   }
+}
+
+async function bytesBelow(path: string): Promise<number> {
+  let bytes = 0;
+  for (const entry of (await readdir(path, { recursive: true, withFileTypes: true }).catch(ignoreMissing)) ?? []) {
+    if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name)).catch(ignoreMissing))?.size ?? 0;
+  }
+  return bytes;
 }
 
 async function listDir(dir: string): Promise<readonly string[]> {
