@@ -15,7 +15,7 @@ import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
 import type { Job, Ledger } from './ledger.ts';
 import type { ReopenScope } from './life-events.ts';
-import { cutEnd, cutPage, emptyCut } from './plan.ts';
+import { cutRun, isCutLate } from './plan.ts';
 import { reopenPlan } from './reopen-plan.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -196,15 +196,11 @@ function recutEvents(
       files += job.batches.files(run[to] as number);
       to += 1;
     }
-    const bytes = Array.from({ length: files }, (_, index) => sizesBytes[done + index] as number);
-    const { sizes, open } = cutPage(emptyCut, bytes, size);
-    events.push({
-      kind: 'Recut',
-      job: job.name,
-      batch: run[from] as number,
-      count: to - from,
-      sizes: [...sizes, ...cutEnd(open)],
-    });
+    const fileBytes = Array.from({ length: files }, (_, index) => sizesBytes[done + index] as number);
+    const { sizes, bytes: sizesBytes } = cutRun(fileBytes, size);
+    const piece = { job: job.name, batch: run[from] as number, count: to - from };
+    const uncut = isCutLate(size) ? { fileBytes } : {};
+    events.push({ kind: 'Recut', ...piece, sizes, sizesBytes, ...uncut });
     done += files;
     from = to;
   }

@@ -14,8 +14,10 @@ import type { JobState } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts';
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
-import { PendingHeap } from './pending-heap.ts';
+import { FileSizes } from './file-sizes.ts';
+import { Pending } from './pending.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
+import { nothingLearned, type Learned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import type { Stillness } from './stillness.ts';
@@ -50,6 +52,10 @@ export interface Ledger {
   awaited: Set<NodeName> | null;
   /** Nodes that may hold leases. Durable. */
   readonly known: Set<NodeName>;
+  /** Of nodes that may be granted leases: how many there are, and their slots. */
+  ready: { readonly nodes: number; readonly slots: number };
+  /** How long mini-batches of earlier jobs took, by what they were scored with, the latest last. Durable. */
+  readonly learned: Map<string, Learned>;
   /** Whether the journal says which nodes those are. Durable. */
   tellsNodes: boolean;
   readonly heartbeatMs: number | null;
@@ -101,7 +107,11 @@ export interface Job {
   openCut: OpenCut;
 
   readonly batches: BatchTable;
-  readonly pending: PendingHeap;
+  readonly pending: Pending;
+  /** Of the files of a job that is cut as it is granted; of others it knows none. */
+  readonly fileSizes: FileSizes;
+  /** How long mini-batches take, as far as results have told. */
+  learned: Learned;
   /** Mini-batches that wait for their next try, with the time when they may be leased. */
   readonly waiting: Map<number, number>;
   /** Live leases of each mini-batch by grant counter: one, or two when a straggler has a second attempt. */
@@ -271,6 +281,8 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     grantFrom: 0,
     awaited: new Set(),
     known: new Set(),
+    ready: { nodes: 0, slots: 0 },
+    learned: new Map(),
     tellsNodes: false,
     heartbeatMs: options.heartbeatMs,
   };
@@ -284,6 +296,7 @@ export function newJob(submitted: {
   readonly wallMs: number;
 }): Job {
   const batches = new BatchTable();
+  const fileSizes = new FileSizes();
   return {
     name: submitted.job,
     deployment: submitted.deployment,
@@ -314,7 +327,9 @@ export function newJob(submitted: {
     planned: 0,
     openCut: emptyCut,
     batches,
-    pending: new PendingHeap(batches),
+    pending: new Pending(batches, fileSizes),
+    fileSizes,
+    learned: nothingLearned,
     waiting: new Map(),
     holders: new Map(),
     avoided: new Map(),
