@@ -40,7 +40,8 @@ import {
   sealed,
 } from './evolve-output.ts';
 import { quarantineNode } from './sick-nodes.ts';
-import { jobOf, leaseOf, newJob, nodeOf, type Ledger } from './ledger.ts';
+import { jobOf, leaseOf, nodeOf, type Ledger } from './ledger.ts';
+import { newJob } from './new-job.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
   switch (event.kind) {

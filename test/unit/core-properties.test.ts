@@ -8,7 +8,8 @@ import { BatchTable, noBatch, noPlace, outputSegment } from '../../coordinator/c
 import { splitSizes } from '../../coordinator/core/decide-failure.ts';
 import { copyEvents } from '../../coordinator/core/decide-result.ts';
 import { appended, copyStarted, schemaFixed } from '../../coordinator/core/evolve-output.ts';
-import { newJob, newLedger, type Job } from '../../coordinator/core/ledger.ts';
+import { newLedger, type Job } from '../../coordinator/core/ledger.ts';
+import { newJob } from '../../coordinator/core/new-job.ts';
 import { cutEnd, cutPage, emptyCut } from '../../coordinator/core/plan.ts';
 import { countStaged } from '../../coordinator/core/staging-window.ts';
 import { SegmentWalk, type OutputPlace } from '../../coordinator/output/segments.ts';
