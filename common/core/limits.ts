@@ -45,6 +45,11 @@ export const limits = {
   runSecondsMin: 0.000_1,
   /** Rates are worked out anew with each eighth more results. */
   ratesFitShare: 8,
+  /** Results that make up what is known; of fewer, the latter half. */
+  ratesMemoryResults: 64,
+  /** From so many on, a result counts as no more than so many times of what was expected. */
+  ratesTrustedResults: 8,
+  ratesSurpriseMax: 3,
   /** A job begins with what was learned of its deployment, as if it had seen so many results of its own. */
   ratesRememberedResults: 16,
   /** Deployments of which that is remembered, those of the latest jobs. */

@@ -21,7 +21,9 @@ export interface Learned {
   readonly rates: Rates | null;
   /** After so many results the rates are worked out anew. */
   readonly fitAt: number;
-  /** Over all results, each weighted: of 1, files, bytes and seconds, the products that {@link fit} needs. */
+  /** Of 1, files and bytes over all results, older ones faded: what an average mini-batch is. */
+  readonly totals: readonly number[];
+  /** The same of the products of 1, files, bytes and seconds that {@link fit} needs, less for what is larger than the average. */
   readonly sums: readonly number[];
 }
 
@@ -37,6 +39,7 @@ export const nothingLearned: Learned = {
   filesMax: 0,
   rates: null,
   fitAt: 1,
+  totals: [0, 0, 0],
   sums: [0, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
@@ -53,32 +56,39 @@ export function lengthOf(learned: Learned, batches: number, files: number, bytes
 }
 
 /**
- * Errors count by their share of what was expected or came, whichever is more: a long mini-batch does not outweigh many
- * short ones, and one that was held up by something else moves the rates little.
+ * A long mini-batch does not outweigh many short ones, and one that was held up by something else counts as some times of
+ * what was expected at most. What was learned long ago fades: scorers are slow at first, nodes come and go.
  */
 export function learn(learned: Learned, { files, bytes, seconds }: Sample): Learned {
-  const came = Math.max(limits.runSecondsMin, seconds);
-  const expected = learned.rates === null ? 0 : lengthOf(learned, 1, files, bytes);
-  const weight = 1 / Math.max(came, expected) ** 2;
-  const products = [1, files, bytes, files * files, files * bytes, bytes * bytes, came, files * came, bytes * came];
-  const sums = learned.sums.map((sum, index) => sum + weight * (products[index] as number));
   const results = learned.results + 1;
+  const kept = 1 - 1 / Math.min(limits.ratesMemoryResults, 2 + learned.results / 2);
+  const expected = learned.rates === null ? 0 : lengthOf(learned, 1, files, bytes);
+  const most = results > limits.ratesTrustedResults ? limits.ratesSurpriseMax * expected : Number.POSITIVE_INFINITY;
+  const came = Math.max(limits.runSecondsMin, Math.min(seconds, most));
+  const totals = add(learned.totals, kept, 1, [1, files, bytes]);
+  const [count, allFiles, allBytes] = totals as [number, number, number];
+  const size = 1 + (files * count) / allFiles + (allBytes > 0 ? (bytes * count) / allBytes : 0);
+  const products = [1, files, bytes, files * files, files * bytes, bytes * bytes, came, files * came, bytes * came];
+  const sums = add(learned.sums, kept, 1 / size ** 2, products);
   const isDue = results >= learned.fitAt;
   return {
     results,
     filesMax: Math.max(learned.filesMax, files),
     rates: isDue ? fit(sums, learned.rates) : learned.rates,
     fitAt: isDue ? results + 1 + Math.floor(results / limits.ratesFitShare) : learned.fitAt,
+    totals,
     sums,
   };
+}
+
+function add(sums: readonly number[], kept: number, weight: number, more: readonly number[]): readonly number[] {
+  return sums.map((sum, index) => sum * kept + weight * (more[index] as number));
 }
 
 /** What another job begins with: its own results soon outweigh it. */
 export function remembered(learned: Learned): Learned {
   const results = Math.min(learned.results, limits.ratesRememberedResults);
-  if (results === learned.results) return learned;
-  const share = results / learned.results;
-  return { ...learned, results, fitAt: results + 1, sums: learned.sums.map((sum) => sum * share) };
+  return results === learned.results ? learned : { ...learned, results, fitAt: results + 1 };
 }
 
 /**
