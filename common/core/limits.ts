@@ -38,6 +38,11 @@ export const limits = {
   targetTimeoutShare: 2,
   /** A mini-batch has at most so many times the files of the largest that was ever scored: rates are known for no more. */
   cutGrowth: 4,
+  /** Where mini-batches run out of memory, half as many files are cut from then on, but not fewer than these. */
+  cutFilesFitMin: 8,
+  /** Files of the first mini-batches, and of the next when the first fail: parts that fail alike show that the scorer is broken. */
+  cutFilesFirst: 1,
+  cutFilesSuspect: 2,
   /** `auto`, whatever the time: a script may read all files of a mini-batch before it scores the first. */
   miniBatchAutoFilesMax: 1_024,
   miniBatchAutoBytesMax: 67_108_864,

@@ -8,7 +8,7 @@ import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
-import { learnFrom } from './evolve-plan.ts';
+import { learnFrom, learnFromFailure } from './evolve-plan.ts';
 import { bytesPlace, countStaged, isStaged, noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import {
@@ -177,6 +177,7 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   job.failedTries += 1;
   job.stillness = null;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
+  learnFromFailure(job, event);
   job.batches.addFailure(event.batch, event.failureKind);
   noteNodeFailure(job, event);
   // While another attempt at it lives there is nothing to try again.

@@ -5,7 +5,7 @@ import { noBatch } from './batch-table.ts';
 import { deploymentKey } from './deployment-key.ts';
 import type { EventOf } from './events.ts';
 import type { Job, Ledger } from './ledger.ts';
-import { learn, nothingLearned, remembered, type Learned } from './rates.ts';
+import { learn, learnUnfit, nothingLearned, remembered, type Learned } from './rates.ts';
 
 /** Mini-batches at the end of the order. `bytes`: of each, where they are known. */
 export function addBatches(job: Job, sizes: readonly number[], bytes: readonly number[] = []): void {
@@ -70,6 +70,13 @@ export function learnFrom(job: Job, { batch, runSeconds, failed }: EventOf<'Comm
   if (runSeconds === undefined || failed.length > 0) return;
   const sample = { files: job.batches.files(batch), bytes: job.batches.bytesOf(batch), seconds: runSeconds };
   job.learned = learn(job.learned, sample);
+}
+
+/** Of an attempt that failed. It is alone on its node from the second time on. */
+export function learnFromFailure(job: Job, { batch, failureKind }: EventOf<'AttemptFailed'>): void {
+  const { batches } = job;
+  if (failureKind !== 'memory' || batches.memoryFailures(batch) === 0 || batches.isPart(batch)) return;
+  job.learned = learnUnfit(job.learned, batches.files(batch));
 }
 
 /** What earlier jobs with the same scorer have taught. */

@@ -76,6 +76,8 @@ export interface CutMood {
   /** Slots that may work on it. */
   readonly slots: number;
   readonly isListed: boolean;
+  /** Attempts have failed, and none has come to a result. */
+  readonly isSuspect: boolean;
 }
 
 /**
@@ -98,12 +100,12 @@ export function targetSeconds({ settings, learned, rest, slots, isListed }: CutM
 export function filesToCut(mood: CutMood, sizes: FileSizes, first: number, count: number): number {
   const { settings, learned } = mood;
   // Nobody knows how long one takes: to find out costs least with one.
-  if (learned.rates === null) return 1;
+  if (learned.rates === null) return Math.min(count, mood.isSuspect ? limits.cutFilesSuspect : limits.cutFilesFirst);
   const isAuto = settings.miniBatchSize.kind === 'auto';
   const [filesMax, bytesMax] = isAuto
     ? [limits.miniBatchAutoFilesMax, limits.miniBatchAutoBytesMax]
     : [limits.miniBatchFilesMax, Number.POSITIVE_INFINITY];
-  const most = Math.min(count, filesMax, limits.cutGrowth * learned.filesMax);
+  const most = Math.min(count, filesMax, limits.cutGrowth * learned.filesMax, learned.filesFit);
   const target = targetSeconds(mood);
   let bytes = sizes.bytes(first);
   let files = 1;

@@ -17,6 +17,8 @@ export interface Learned {
   readonly results: number;
   /** Files of the largest mini-batch among them. */
   readonly filesMax: number;
+  /** More files at once are too much for the memory of the nodes. */
+  readonly filesFit: number;
   /** Null before the first result. */
   readonly rates: Rates | null;
   /** After so many results the rates are worked out anew. */
@@ -37,6 +39,7 @@ export interface Sample {
 export const nothingLearned: Learned = {
   results: 0,
   filesMax: 0,
+  filesFit: limits.miniBatchFilesMax,
   rates: null,
   fitAt: 1,
   totals: [0, 0, 0],
@@ -74,11 +77,19 @@ export function learn(learned: Learned, { files, bytes, seconds }: Sample): Lear
   return {
     results,
     filesMax: Math.max(learned.filesMax, files),
+    filesFit: learned.filesFit,
     rates: isDue ? fit(sums, learned.rates) : learned.rates,
     fitAt: isDue ? results + 1 + Math.floor(results / limits.ratesFitShare) : learned.fitAt,
     totals,
     sums,
   };
+}
+
+/** A mini-batch of so many files ran out of memory although nothing else was scored on its node. */
+export function learnUnfit(learned: Learned, files: number): Learned {
+  // It may be a single file that takes it all: then fewer beside it are no help.
+  const filesFit = Math.max(limits.cutFilesFitMin, Math.floor(files / 2));
+  return filesFit < learned.filesFit ? { ...learned, filesFit } : learned;
 }
 
 function add(sums: readonly number[], kept: number, weight: number, more: readonly number[]): readonly number[] {

@@ -72,8 +72,9 @@ function choose(ledger: Ledger, job: Job, node: NodeName, at: number): Choice | 
 function moodOf(ledger: Ledger, job: Job): CutMood {
   const { learned, isListed, deployment } = job;
   const { batches, files, bytes } = job.batches.unleased;
+  const isSuspect = job.suspicion.last !== null;
   const rest = lengthOf(learned, batches, files, bytes);
-  return { settings: deployment.settings, learned, rest, slots: slotsOf(ledger, job), isListed };
+  return { settings: deployment.settings, learned, rest, slots: slotsOf(ledger, job), isListed, isSuspect };
 }
 
 /** The longest mini-batch, or the largest file of a run, when it is long. */

@@ -229,6 +229,53 @@ describe('a large file among small ones', () => {
   });
 });
 
+describe('a scorer that fails', () => {
+  it('whatever it gets is told to be broken after a few files, although the first mini-batches have one each', () => {
+    const h = new Harness()
+      .submit(auto)
+      .list(...files(4_000))
+      .endList();
+    const a = h.node('a', 2);
+    for (let round = 0; round < 200 && h.job.state === 'Running'; round += 1) {
+      for (const { token } of [...h.ledger.leases.values()]) h.fail(a, token, 'SCORER_FAILED');
+      h.heartbeat(a, []);
+      h.pass(1_000);
+      h.give({ kind: 'want', node: a, leases: 2 });
+    }
+    expect([h.job.state, h.job.error?.code]).toEqual(['Failed', 'SCORER_FAILED']);
+    expect(h.job.error?.message).toContain('the cause is the script or the model and not a file');
+    expect(h.job.planned - h.job.batches.unleased.files).toBeLessThan(30);
+  });
+
+  it('for want of memory gets half as many files from then on, in the next job too', () => {
+    const h = new Harness()
+      .submit(tenSeconds)
+      .list(...files(2_000))
+      .endList();
+    const a = h.node('a');
+    const granted: Grant[] = [];
+    for (let round = 0; round < 400 && h.job.open > 0; round += 1) {
+      h.give({ kind: 'want', node: a, leases: 1 });
+      for (const grant of h.takeOf('grant')) {
+        granted.push(grant);
+        const isTooMuch = grant.range.count > 60;
+        if (isTooMuch) h.fail(a, grant.token, 'SCORER_OUT_OF_MEMORY');
+        else h.commit(a, grant.token, { summary: { runSeconds: 0.01 * grant.range.count } });
+      }
+      while (h.job.copy) h.copied();
+      h.heartbeat(a, []);
+      h.pass(1_000);
+    }
+    expect([h.job.state, h.job.failedFiles]).toEqual(['Finalizing', 0]);
+    // 256 at first, which is tried twice, then 64, its half, twice, and 32 from there on.
+    expect(counts(granted).filter((count) => count > 60).length).toBeLessThan(10);
+    expect(h.job.learned.filesFit).toBeLessThanOrEqual(60);
+    expectReplays(h);
+    h.give({ kind: 'sealed', job, wallMs: 0 });
+    expect([...h.ledger.learned.values()].map(({ filesFit }) => filesFit)).toEqual([h.job.learned.filesFit]);
+  });
+});
+
 describe('a crash while mini-batches are cut', () => {
   function begun(): { h: Harness; a: NodeName } {
     const h = new Harness()
