@@ -164,6 +164,8 @@ function sizeText(size: LocalDeployment['settings']['miniBatchSize']): string {
       return `${size.files} files`;
     case 'bytes':
       return `${size.bytes} bytes`;
+    case 'seconds':
+      return `about ${size.seconds} s`;
     case 'auto':
       return 'auto';
     default:

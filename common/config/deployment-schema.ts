@@ -40,7 +40,7 @@ const environmentVariables = textMap.refine((map) => Object.keys(map).every((nam
 const settingsShape = {
   instance_count: optional(wholeNumber(1), 'Worker nodes at most; resources.instance_count wins.'),
   max_concurrency_per_instance: optional(wholeNumber(1), 'Scoring processes at most on each worker node.'),
-  mini_batch_size: optional(miniBatchSize, 'Files (20), bytes (64MB) or auto.'),
+  mini_batch_size: optional(miniBatchSize, 'Files (20), bytes (64MB), time (30s) or auto.'),
   retry_settings: optional(
     z.strictObject(
       {

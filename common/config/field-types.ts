@@ -198,7 +198,17 @@ export const memoryBytes: z.ZodType<number> = field(
   },
 );
 
-/** Files, bytes (`64MB`), or `auto`. Times are for later. */
+const timeUnits = { ms: 0.001, s: 1, m: 60, min: 60, h: 3_600 } as const;
+
+/** `30s`, `500ms` or `2m` in seconds; null for what is no time, or less than a mini-batch is worth. */
+function timeOf(text: string): number | null {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)$/.exec(text);
+  if (!match) return null;
+  const seconds = Number(match[1]) * timeUnits[match[2] as keyof typeof timeUnits];
+  return seconds >= limits.autoSecondsMin ? seconds : null;
+}
+
+/** Files, bytes (`64MB`), time (`30s`), or `auto`. */
 export const miniBatchSize: z.ZodType<MiniBatchSize> = z
   .unknown()
   .transform((value, context): MiniBatchSize => {
@@ -208,10 +218,11 @@ export const miniBatchSize: z.ZodType<MiniBatchSize> = z
     if (Number.isInteger(files) && files >= 1 && files <= limits.miniBatchFilesMax) return { kind: 'files', files };
     const bytes = bytesOf(text);
     if (bytes !== null) return { kind: 'bytes', bytes };
-    const isTime = /^\d+(\.\d+)?\s*(ms|s|m|min|h)$|^pt\d/.test(text);
-    const message = isTime
-      ? 'a count of files, a size such as 64MB, or auto (mini-batches sized by time are not there yet; auto is nearest)'
-      : `a count of files from 1 to ${limits.miniBatchFilesMax}, a size such as 64MB, or auto`;
+    const seconds = timeOf(text);
+    if (seconds !== null) return { kind: 'seconds', seconds };
+    const message =
+      `a count of files from 1 to ${limits.miniBatchFilesMax}, a size such as 64MB, ` +
+      `a time such as 30s from ${limits.autoSecondsMin * 1_000}ms, or auto`;
     context.addIssue({ code: 'custom', message });
     return z.NEVER;
   })
@@ -220,8 +231,9 @@ export const miniBatchSize: z.ZodType<MiniBatchSize> = z
       { type: 'integer', minimum: 1, maximum: limits.miniBatchFilesMax },
       { enum: ['auto'] },
       { type: 'string', pattern: `^\\s*([0-9.]+\\s*([kKmMgGtT]?[iI]?[bB])?|${anyCase('auto')})\\s*$` },
+      { type: 'string', pattern: '^\\s*[0-9]+(\\.[0-9]+)?\\s*([mM]?[sS]|[mM]|[mM][iI][nN]|[hH])\\s*$' },
     ],
-    examples: [10, '64MB', 'auto'],
+    examples: [10, '64MB', '30s', 'auto'],
   });
 
 const fileNamePattern = /^[^_.\\/\p{Cc}][^\\/\p{Cc}]*$/u;

@@ -13,6 +13,9 @@ export type OutputFormat = (typeof outputFormats)[number];
 export type MiniBatchSize =
   | { readonly kind: 'files'; readonly files: number }
   | { readonly kind: 'bytes'; readonly bytes: number }
+  /** As many files as take about so long. */
+  | { readonly kind: 'seconds'; readonly seconds: number }
+  /** The same, and how long follows from the work that is left. */
   | { readonly kind: 'auto' };
 
 /** What turns files into rows. */

@@ -25,9 +25,50 @@ export const limits = {
   miniBatchFilesMax: 100_000,
   /** `mini_batch_size` of an Azure-form YAML that does not say. */
   miniBatchFilesDefault: 10,
-  /** `mini_batch_size: auto`: whichever is reached first. */
-  miniBatchAutoFiles: 32,
-  miniBatchAutoBytes: 8_388_608,
+  /** `mini_batch_size: auto`: seconds of run(). Far above the milliseconds that a mini-batch costs, and little to lose. */
+  autoSeconds: 2,
+  /** Where a mini-batch takes time whatever is in it, so many times that, up to … */
+  autoOverheads: 20,
+  autoSecondsMax: 20,
+  /** At the end, of what each slot has still to do, the next mini-batch is a fourth, but no shorter than … */
+  autoTailShare: 4,
+  autoSecondsMin: 0.05,
+  autoOverheadsMin: 2,
+  /** A mini-batch that was cut by time is to end long before its timeout. */
+  targetTimeoutShare: 2,
+  /** A mini-batch has at most so many times the files of the largest that was ever scored: rates are known for no more. */
+  cutGrowth: 4,
+  /** Where mini-batches run out of memory, half as many files are cut from then on, but not fewer than these. */
+  cutFilesFitMin: 8,
+  /** Files of the first mini-batches, and of the next when the first fail: parts that fail alike show that the scorer is broken. */
+  cutFilesFirst: 1,
+  cutFilesSuspect: 2,
+  /** `auto`, whatever the time: a script may read all files of a mini-batch before it scores the first. */
+  miniBatchAutoFilesMax: 1_024,
+  miniBatchAutoBytesMax: 67_108_864,
+  /** The shortest run() that is believed: clocks are no finer. */
+  runSecondsMin: 0.000_1,
+  /** Rates are worked out anew with each eighth more results. */
+  ratesFitShare: 8,
+  /** Results that make up what is known; of fewer, the latter half. */
+  ratesMemoryResults: 64,
+  /** From so many on, a result counts as no more than so many times of what was expected. */
+  ratesTrustedResults: 8,
+  ratesSurpriseMax: 3,
+  /** A job begins with what was learned of its deployment, as if it had seen so many results of its own. */
+  ratesRememberedResults: 16,
+  /** Deployments of which that is remembered, those of the latest jobs. */
+  ratesDeploymentsMax: 1_000,
+  /** Sixteen that go before their turn still end before the rest. */
+  longShare: 16,
+  /** What takes so many times as long as the others begins at once. */
+  outlierMeans: 8,
+  /** Files that are so many times larger than the mean may be such; the mean is not known before all are listed. */
+  largeFileMeans: 4,
+  /** Results after which pending mini-batches are sorted by length anew: so many times as many as before. */
+  reorderGrowth: 8,
+  /** Share of `stagingBytesMax` beyond which nothing goes before its turn. */
+  stagingNarrowShare: 0.5,
 
   /** Files per sealed manifest chunk: one chunk is about 400 KiB of JSON, and leases start after the first. */
   manifestChunkFiles: 4_096,

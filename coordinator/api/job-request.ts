@@ -76,6 +76,7 @@ const scorer: z.ZodType<Scorer> = z.discriminatedUnion('kind', [
 export const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('files'), files: count.max(limits.miniBatchFilesMax) }),
   z.strictObject({ kind: z.literal('bytes'), bytes: count }),
+  z.strictObject({ kind: z.literal('seconds'), seconds: z.number().min(limits.autoSecondsMin) }),
   z.strictObject({ kind: z.literal('auto') }),
 ]);
 

@@ -1,5 +1,5 @@
 /**
- * The mini-batches of one job as typed columns: about 60 bytes each, so that millions fit.
+ * The mini-batches of one job as typed columns: about 70 bytes each, so that millions fit.
  *
  *   pending ──► leased ──► placed ──► committed
  *      ▲          │ failed    (bytes have a place, not yet durable)
@@ -8,16 +8,21 @@
  *                 └──► quarantined
  *
  * Rows are numbered as they are made and never renumbered; the input order is the linked list through `next`, in which
- * a split row stays reachable as the way to its first child.
+ * a split row stays reachable as the way to its first child. A row that is `uncut` is a run of files that stands in the
+ * order like a mini-batch and of which mini-batches are cut as they are granted: each cut makes the row, or a new one
+ * behind it, pending.
  */
 import { invariant } from '../../common/core/invariant.ts';
 import type { FileRange } from '../../common/core/input.ts';
 import type { Token } from '../../common/core/token.ts';
-
-export const batchStates = ['pending', 'waiting', 'leased', 'placed', 'committed', 'split', 'quarantined'] as const;
-export type BatchState = (typeof batchStates)[number];
-
-const stateNumber = Object.fromEntries(batchStates.map((state, index) => [state, index])) as Record<BatchState, number>;
+import {
+  batchStates,
+  copyColumns,
+  newColumns,
+  stateNumber,
+  type BatchState,
+  type TableImage,
+} from './batch-columns.ts';
 
 /** Where a committed result's bytes lie. Segment 0 is the output itself; −1: no bytes. */
 export interface Place {
@@ -32,64 +37,21 @@ export const noPlace: Place = { segment: -1, offset: 0, length: 0, crc32: 0 };
 /** End of the order. */
 export const noBatch = -1;
 
-/** One entry for each mini-batch. What is added here is in every snapshot of the journal by itself. */
-interface Columns {
-  first: Uint32Array<ArrayBuffer>;
-  files: Uint32Array<ArrayBuffer>;
-  next: Int32Array<ArrayBuffer>;
-  state: Uint8Array<ArrayBuffer>;
-  failures: Uint8Array<ArrayBuffer>;
-  crashes: Uint8Array<ArrayBuffer>;
-  lost: Uint8Array<ArrayBuffer>;
-  memory: Uint8Array<ArrayBuffer>;
-  isPart: Uint8Array<ArrayBuffer>;
-  segment: Int32Array<ArrayBuffer>;
-  offset: Float64Array<ArrayBuffer>;
-  length: Float64Array<ArrayBuffer>;
-  crc32: Uint32Array<ArrayBuffer>;
-  rows: Uint32Array<ArrayBuffer>;
-  schema: Int16Array<ArrayBuffer>;
-  epoch: Uint32Array<ArrayBuffer>;
-  counter: Uint32Array<ArrayBuffer>;
-  node: Uint16Array<ArrayBuffer>;
+/** Files and bytes of some mini-batches together. */
+export interface Amount {
+  batches: number;
+  files: number;
+  bytes: number;
 }
 
-export type BatchColumns = Readonly<Columns>;
-
-export function newColumns(capacity: number): Columns {
-  return {
-    first: new Uint32Array(capacity),
-    files: new Uint32Array(capacity),
-    next: new Int32Array(capacity),
-    state: new Uint8Array(capacity),
-    failures: new Uint8Array(capacity),
-    crashes: new Uint8Array(capacity),
-    lost: new Uint8Array(capacity),
-    memory: new Uint8Array(capacity),
-    isPart: new Uint8Array(capacity),
-    segment: new Int32Array(capacity),
-    offset: new Float64Array(capacity),
-    length: new Float64Array(capacity),
-    crc32: new Uint32Array(capacity),
-    rows: new Uint32Array(capacity),
-    schema: new Int16Array(capacity),
-    epoch: new Uint32Array(capacity),
-    counter: new Uint32Array(capacity),
-    node: new Uint16Array(capacity),
-  };
+/** Some files of a run. */
+export interface Slice {
+  readonly files: number;
+  readonly bytes: number;
 }
 
-/** Copies each column of `from` to the start of the same one of `to`. */
-function copyColumns(from: BatchColumns, to: Columns, count: number): Columns {
-  for (const name of Object.keys(to) as (keyof Columns)[]) to[name].set(from[name].subarray(0, count));
-  return to;
-}
-
-/** A table as it stands in a snapshot: `columns` has exactly one entry for each mini-batch. */
-export interface TableImage {
-  readonly head: number;
-  readonly tail: number;
-  readonly columns: BatchColumns;
+function isUnleased(state: number): boolean {
+  return state === stateNumber.pending || state === stateNumber.uncut;
 }
 
 export class BatchTable {
@@ -98,6 +60,7 @@ export class BatchTable {
   #tail: number = noBatch;
   #capacity = 64;
   #columns = newColumns(64);
+  readonly #unleased: Amount = { batches: 0, files: 0, bytes: 0 };
 
   /** Takes the columns over; `image` must not be used any more. */
   static restore(image: TableImage): BatchTable {
@@ -109,6 +72,9 @@ export class BatchTable {
     table.#capacity = count;
     table.#columns = { ...image.columns };
     if (count < 64) table.#grow(64);
+    for (let batch = 0; batch < count; batch += 1) {
+      if (isUnleased(table.#columns.state[batch] as number)) table.#count(batch, 1);
+    }
     return table;
   }
 
@@ -131,17 +97,63 @@ export class BatchTable {
     return Object.values(this.#columns).reduce((sum: number, column: Uint8Array) => sum + column.byteLength, 0);
   }
 
-  /** Adds a range at the end of the order; returns its number. */
-  append(range: FileRange): number {
-    const batch = this.#add(range);
+  /** All that is pending or uncut. */
+  get unleased(): Readonly<Amount> {
+    return this.#unleased;
+  }
+
+  /** The last number in the order; {@link noBatch} without any. */
+  get tail(): number {
+    return this.#tail;
+  }
+
+  /** Adds a range at the end of the order; returns its number. `bytes`: of its files; 0 when unknown. */
+  append(range: FileRange, bytes = 0): number {
+    const batch = this.#add(range, bytes);
     if (this.#tail === noBatch) this.head = batch;
     else this.#columns.next[this.#tail] = batch;
     this.#tail = batch;
     return batch;
   }
 
-  /** Puts children of the given sizes in the place of `parent`, which inherit its counters; returns the first child. */
-  split(parent: number, sizes: readonly number[]): readonly number[] {
+  /** More files at the end of the run that is the tail of the order. */
+  extend(run: number, files: number, bytes: number): void {
+    invariant(run === this.#tail && this.state(run) === 'uncut', `row ${run} is no run at the end of the order`);
+    this.#count(run, -1);
+    this.#columns.files[run] = this.files(run) + files;
+    this.#columns.bytes[run] = this.bytesOf(run) + bytes;
+    this.#count(run, 1);
+  }
+
+  /**
+   * Cuts a mini-batch out of a run: `cut` behind the first `skipped`. What is left of the run on either side stays uncut.
+   * Returns the number of the mini-batch, and of the run behind it; {@link noBatch} when nothing is left there.
+   */
+  carve(run: number, skipped: Slice, cut: Slice): { readonly batch: number; readonly rest: number } {
+    const [first, files, bytes] = [this.first(run), this.files(run), this.bytesOf(run)];
+    const left = files - skipped.files - cut.files;
+    invariant(this.state(run) === 'uncut' && cut.files > 0 && left >= 0, `row ${run} is no run of so many files`);
+    this.#count(run, -1);
+    const isFront = skipped.files === 0;
+    const own = isFront ? cut : skipped;
+    this.#columns.files[run] = own.files;
+    this.#columns.bytes[run] = own.bytes;
+    this.#count(run, 1);
+    const range = { first: first + skipped.files, count: cut.files };
+    const batch = isFront ? run : this.#addBehind(run, range, cut.bytes);
+    this.setState(batch, 'pending');
+    if (left === 0) return { batch, rest: noBatch };
+    const behind = { first: range.first + range.count, count: left };
+    const rest = this.#addBehind(batch, behind, bytes - skipped.bytes - cut.bytes);
+    this.setState(rest, 'uncut');
+    return { batch, rest };
+  }
+
+  /**
+   * Puts children of the given sizes in the place of `parent`, which inherit its counters; returns them. `bytes`: of each;
+   * by default each has its share.
+   */
+  split(parent: number, sizes: readonly number[], bytes?: readonly number[]): readonly number[] {
     invariant(
       sizes.reduce((sum, size) => sum + size, 0) === this.files(parent),
       `the parts of mini-batch ${parent} must add up to its files`,
@@ -149,8 +161,9 @@ export class BatchTable {
     const successor = this.next(parent);
     let first = this.first(parent);
     const children: number[] = [];
-    for (const count of sizes) {
-      const child = this.#add({ first, count });
+    const perFile = this.bytesOf(parent) / this.files(parent);
+    for (const [index, count] of sizes.entries()) {
+      const child = this.#add({ first, count }, bytes?.[index] ?? Math.round(perFile * count));
       this.#columns.failures[child] = this.failures(parent);
       // The node has been given the benefit of the doubt once: a part that crashes is split at once.
       this.#columns.crashes[child] = this.crashes(parent);
@@ -171,12 +184,13 @@ export class BatchTable {
 
   /**
    * Puts mini-batches of the given sizes in the place of `count` neighbours from `from` on, none of which is committed.
-   * The old ones stay as split rows that lead to the first new one.
+   * The old ones stay as split rows that lead to the first new one. `bytes`: of each, where they are known.
    */
   recut(
     from: number,
     count: number,
     sizes: readonly number[],
+    bytes: readonly number[] = [],
   ): { readonly old: ReadonlySet<number>; readonly cut: readonly number[] } {
     const old = new Set<number>();
     let last = from;
@@ -192,8 +206,8 @@ export class BatchTable {
     const successor = this.next(last);
     const cut: number[] = [];
     let first = this.first(from);
-    for (const size of sizes) {
-      const batch = this.#add({ first, count: size });
+    for (const [index, size] of sizes.entries()) {
+      const batch = this.#add({ first, count: size }, bytes[index] ?? 0);
       const previous = cut.at(-1);
       if (previous !== undefined) this.#columns.next[previous] = batch;
       cut.push(batch);
@@ -225,6 +239,10 @@ export class BatchTable {
   files(batch: number): number {
     return this.#columns.files[batch] as number;
   }
+  /** Of its input files; 0 when unknown, as for those that an older release has listed. */
+  bytesOf(batch: number): number {
+    return this.#columns.bytes[batch] as number;
+  }
   /** The next number in the input order, which may be a split row; {@link noBatch} after the last. */
   next(batch: number): number {
     return this.#columns.next[batch] as number;
@@ -233,7 +251,9 @@ export class BatchTable {
     return batchStates[this.#columns.state[batch] as number] as BatchState;
   }
   setState(batch: number, state: BatchState): void {
-    this.#columns.state[batch] = stateNumber[state];
+    const [before, after] = [this.#columns.state[batch] as number, stateNumber[state]];
+    this.#columns.state[batch] = after;
+    if (isUnleased(before) !== isUnleased(after)) this.#count(batch, isUnleased(after) ? 1 : -1);
   }
   /** Tries used up so far, those of its parents included. */
   failures(batch: number): number {
@@ -303,17 +323,33 @@ export class BatchTable {
     this.#columns.node[batch] = commit.node;
   }
 
-  #add(range: FileRange): number {
+  #add(range: FileRange, bytes: number): number {
     // By half: at most a third of the memory is empty, and millions still grow in a few dozen steps.
     if (this.count === this.#capacity) this.#grow(this.#capacity + (this.#capacity >> 1));
     const batch = this.count;
     this.count += 1;
     this.#columns.first[batch] = range.first;
     this.#columns.files[batch] = range.count;
+    this.#columns.bytes[batch] = bytes;
     this.#columns.next[batch] = noBatch;
     this.#columns.segment[batch] = noPlace.segment;
     this.#columns.schema[batch] = -1;
+    this.#count(batch, 1);
     return batch;
+  }
+
+  #addBehind(before: number, range: FileRange, bytes: number): number {
+    const batch = this.#add(range, bytes);
+    this.#columns.next[batch] = this.next(before);
+    this.#columns.next[before] = batch;
+    if (this.#tail === before) this.#tail = batch;
+    return batch;
+  }
+
+  #count(batch: number, sign: 1 | -1): void {
+    this.#unleased.batches += sign;
+    this.#unleased.files += sign * this.files(batch);
+    this.#unleased.bytes += sign * this.bytesOf(batch);
   }
 
   #grow(capacity: number): void {

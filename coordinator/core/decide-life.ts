@@ -15,7 +15,7 @@ import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
 import type { Job, Ledger } from './ledger.ts';
 import type { ReopenScope } from './life-events.ts';
-import { cutEnd, cutPage, emptyCut } from './plan.ts';
+import { cutRun, isCutLate } from './plan.ts';
 import { reopenPlan } from './reopen-plan.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -83,9 +83,10 @@ export function reopen(ledger: Ledger, command: CommandOf<'reopen'>): readonly E
   const { generation, base, again } = reopenPlan(job, scope);
   const after = { epoch: ledger.epoch, counter: ledger.grants };
   const events: Event[] = [{ kind: 'JobReopened', job: job.name, scope, deployment, generation, base, after }];
+  const rows = { count: job.batches.count };
   for (const { first, sizesBytes } of command.recut ?? []) {
     const run = runAt(job.batches, again, first, sizesBytes.length);
-    events.push(...recutEvents(job, run, sizesBytes, deployment.settings.miniBatchSize));
+    events.push(...recutEvents(job, run, sizesBytes, deployment.settings.miniBatchSize, rows));
   }
   return events;
 }
@@ -180,35 +181,82 @@ function runAt(batches: BatchTable, again: readonly number[], first: number, cou
   return again.slice(low, end);
 }
 
-/** In pieces, so that no record names too many: a piece ends where a mini-batch did. */
+/** Neighbours that are cut anew by one record. */
+interface RecutPart {
+  readonly batch: number;
+  readonly files: number;
+}
+
+/**
+ * In pieces, so that no record names too many: a piece ends where a mini-batch did. `rows`: that the table will have, which
+ * grows with the events. Runs that are uncut stay so when mini-batches are cut late again.
+ */
 function recutEvents(
-  job: Job,
+  { name, batches }: Job,
   run: readonly number[],
-  sizesBytes: ArrayLike<number>,
+  runBytes: ArrayLike<number>,
   size: MiniBatchSize,
+  rows: { count: number },
 ): readonly Event[] {
   const events: Event[] = [];
-  let done = 0;
-  for (let from = 0; from < run.length;) {
-    let to = from;
-    let files = 0;
-    while (to < run.length && (to === from || files < limits.recutFilesMax)) {
-      files += job.batches.files(run[to] as number);
-      to += 1;
+  let [done, files] = [0, 0];
+  let piece: RecutPart[] = [];
+  const flush = (): void => {
+    const [first] = piece;
+    if (first) {
+      const fileBytes = Array.from({ length: files }, (_, index) => runBytes[done + index] as number);
+      const { sizes, bytes: sizesBytes } = cutRun(fileBytes, size);
+      const uncut = isCutLate(size) ? { fileBytes } : {};
+      events.push({ kind: 'Recut', job: name, batch: first.batch, count: piece.length, sizes, sizesBytes, ...uncut });
+      rows.count += sizes.length;
     }
-    const bytes = Array.from({ length: files }, (_, index) => sizesBytes[done + index] as number);
-    const { sizes, open } = cutPage(emptyCut, bytes, size);
-    events.push({
-      kind: 'Recut',
-      job: job.name,
-      batch: run[from] as number,
-      count: to - from,
-      sizes: [...sizes, ...cutEnd(open)],
-    });
     done += files;
-    from = to;
+    files = 0;
+    piece = [];
+  };
+  for (const batch of run) {
+    const isUncut = batches.state(batch) === 'uncut';
+    if (isUncut && isCutLate(size)) {
+      flush();
+      done += batches.files(batch);
+      continue;
+    }
+    const { cuts, parts } = isUncut
+      ? smallRuns(name, batches, batch, rows)
+      : { cuts: [], parts: [partOf(batches, batch)] };
+    events.push(...cuts);
+    for (const part of parts) {
+      piece.push(part);
+      files += part.files;
+      if (files >= limits.recutFilesMax) flush();
+    }
   }
+  flush();
   return events;
+}
+
+function partOf(batches: BatchTable, batch: number): RecutPart {
+  return { batch, files: batches.files(batch) };
+}
+
+/** A long run in parts that a record can name the sizes of. */
+function smallRuns(
+  job: Job['name'],
+  batches: BatchTable,
+  run: number,
+  rows: { count: number },
+): { readonly cuts: readonly Event[]; readonly parts: readonly RecutPart[] } {
+  const cuts: Event[] = [];
+  const parts: RecutPart[] = [];
+  let batch = run;
+  let left = batches.files(run);
+  for (const files = limits.recutFilesMax; left > files; left -= files) {
+    cuts.push({ kind: 'Cut', job, batch, skipped: 0, files });
+    parts.push({ batch, files });
+    batch = rows.count;
+    rows.count += 1;
+  }
+  return { cuts, parts: [...parts, { batch, files: left }] };
 }
 
 /** @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */

@@ -164,6 +164,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       fileRows: summary.fileRows,
       failed,
       missing,
+      runSeconds: summary.runSeconds,
       ...(failed.length + missing === 0 ? {} : { circumstances: circumstancesOf(summary) }),
       ...(custom === null ? {} : { custom }),
     },

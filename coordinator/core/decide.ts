@@ -28,7 +28,7 @@ import {
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
-import { cutEnd, cutPage } from './plan.ts';
+import { cutEnd, cutPage, emptyCut, isCutLate, sumOf } from './plan.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -125,12 +125,16 @@ function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] 
 function pageListed(ledger: Ledger, command: CommandOf<'page-listed'>): readonly Event[] {
   const job = jobOf(ledger, command.job);
   if (isFinal(job.state)) return [];
-  const { sizes, open } = cutPage(job.openCut, command.sizesBytes, job.deployment.settings.miniBatchSize);
-  let bytes = 0;
-  for (let index = 0; index < command.sizesBytes.length; index += 1) bytes += command.sizesBytes[index] as number;
-  const files = command.sizesBytes.length;
-  const events: Event[] = [{ kind: 'PageListed', job: job.name, chunk: command.chunk, files, bytes, sizes, open }];
-  if (job.state === 'Preparing' && sizes.length > 0) {
+  const { chunk, sizesBytes: fileBytes } = command;
+  const { miniBatchSize: size } = job.deployment.settings;
+  const page = { job: job.name, chunk, files: fileBytes.length, bytes: sumOf(fileBytes) };
+  const isLate = isCutLate(size);
+  // What an earlier life of the job, under another size, has left open comes before.
+  const cuts = isLate ? { ...cutEnd(job.openCut), open: emptyCut } : cutPage(job.openCut, fileBytes, size);
+  const { sizes, bytes: sizesBytes, open } = cuts;
+  const uncut = isLate ? { fileBytes: Array.from(fileBytes) } : {};
+  const events: Event[] = [{ kind: 'PageListed', ...page, sizes, sizesBytes, ...uncut, open }];
+  if (job.state === 'Preparing' && (sizes.length > 0 || (isLate && page.files > 0))) {
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
   }
   return events;
@@ -139,9 +143,8 @@ function pageListed(ledger: Ledger, command: CommandOf<'page-listed'>): readonly
 function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): readonly Event[] {
   const job = jobOf(ledger, command.job);
   if (isFinal(job.state)) return [];
-  const events: Event[] = [
-    { kind: 'ListingEnded', job: job.name, skipped: command.skipped, sizes: cutEnd(job.openCut) },
-  ];
+  const { sizes, bytes: sizesBytes } = cutEnd(job.openCut);
+  const events: Event[] = [{ kind: 'ListingEnded', job: job.name, skipped: command.skipped, sizes, sizesBytes }];
   if (job.state === 'Preparing') {
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
   }

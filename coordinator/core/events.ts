@@ -33,7 +33,10 @@ export type DurableEvent =
       readonly outputDir: string;
       readonly wallMs: number;
     }
-  /** `sizes`: files of each mini-batch that this page completes. */
+  /**
+   * `sizes`: files of each mini-batch that this page completes, `sizesBytes` their bytes. With `fileBytes`, the size of
+   * each file of the page, its files stay uncut. Both are absent in the records of older releases.
+   */
   | {
       readonly kind: 'PageListed';
       readonly job: JobName;
@@ -41,6 +44,8 @@ export type DurableEvent =
       readonly files: number;
       readonly bytes: number;
       readonly sizes: readonly number[];
+      readonly sizesBytes?: readonly number[];
+      readonly fileBytes?: readonly number[];
       readonly open: { readonly files: number; readonly bytes: number };
     }
   | {
@@ -48,6 +53,15 @@ export type DurableEvent =
       readonly job: JobName;
       readonly skipped: number;
       readonly sizes: readonly number[];
+      readonly sizesBytes?: readonly number[];
+    }
+  /** Behind the first `skipped` files of the uncut run `batch`, so many are a mini-batch now. */
+  | {
+      readonly kind: 'Cut';
+      readonly job: JobName;
+      readonly batch: number;
+      readonly skipped: number;
+      readonly files: number;
     }
   | {
       readonly kind: 'JobStateChanged';
@@ -81,6 +95,8 @@ export type DurableEvent =
       readonly failed: readonly { readonly index: number; readonly failure: Failure }[];
       /** Files for which rows are missing without a reason of their own. */
       readonly missing: number;
+      /** Inside run(); absent in the records of older releases. */
+      readonly runSeconds?: number;
       /** Of the attempt; absent when no file failed, and in the records of older releases. */
       readonly circumstances?: Circumstances;
       /** Where the files that user code wrote are staged; absent when there are none. */
@@ -217,6 +233,7 @@ const durableKinds = {
   JobSubmitted: true,
   PageListed: true,
   ListingEnded: true,
+  Cut: true,
   JobStateChanged: true,
   JobSealed: true,
   JobPaused: true,

@@ -122,11 +122,22 @@ export function batchReady(ledger: Ledger, event: EventOf<'BatchReady'>): void {
   makePending(ledger, job, event.batch);
 }
 
+/** Undefined where the sizes of single files are not kept. */
+function bytesOfParts(
+  { batches, fileSizes }: Job,
+  batch: number,
+  sizes: readonly number[],
+): readonly number[] | undefined {
+  let first = batches.first(batch);
+  if (!fileSizes.has(first + batches.files(batch))) return undefined;
+  return sizes.map((count) => fileSizes.sum((first += count) - count, count));
+}
+
 export function split(ledger: Ledger, event: EventOf<'Split'>): void {
   const job = jobOf(ledger, event.job);
   job.waiting.delete(event.batch);
   const isWhole = !job.batches.isPart(event.batch);
-  const children = job.batches.split(event.batch, event.sizes);
+  const children = job.batches.split(event.batch, event.sizes, bytesOfParts(job, event.batch, event.sizes));
   if (isWhole && !job.isInitialised) noteSplit(job.suspicion, event.batch, children);
   if (job.cursor === event.batch) job.cursor = children[0] as number;
   job.open += children.length - 1;

@@ -1,8 +1,10 @@
 /** What pause, reopening and pruning do to the ledger. Called by `evolve` alone. */
 import { noBatch, outputSegment } from './batch-table.ts';
 import { clearSuspicion } from './broken-scorer.ts';
+import { deploymentKey } from './deployment-key.ts';
 import type { EventOf } from './events.ts';
 import { refreshRunnable } from './evolve-lease.ts';
+import { addRun, recall } from './evolve-plan.ts';
 import { moveCursor, takeBack } from './evolve-output.ts';
 import { jobOf, type Job, type Ledger } from './ledger.ts';
 import { reopenPlan } from './reopen-plan.ts';
@@ -35,6 +37,11 @@ export function jobReopened(ledger: Ledger, event: EventOf<'JobReopened'>): void
     const own = plan.failures.get(batch) ?? [];
     if (batches.state(batch) === 'committed') takeBack(job, batch, own);
     else if (batches.state(batch) === 'quarantined') job.failedFiles -= batches.files(batch);
+    // A run stays one.
+    if (batches.state(batch) === 'uncut') {
+      addRun(job, batch);
+      continue;
+    }
     batches.renew(batch);
     job.pending.push(batch);
   }
@@ -44,6 +51,7 @@ export function jobReopened(ledger: Ledger, event: EventOf<'JobReopened'>): void
   replaceAll(job.segments, plan.segments);
   if (event.base) job.bases.set(event.base.segment, event.base.file);
   countAgain(job, plan.again.length);
+  if (deploymentKey(event.deployment) !== deploymentKey(job.deployment)) job.learned = recall(ledger, event.deployment);
   job.deployment = event.deployment;
   job.generation = event.generation;
   job.reopenings += 1;
@@ -102,12 +110,23 @@ function begin(job: Job): void {
 
 export function recut(ledger: Ledger, event: EventOf<'Recut'>): void {
   const job = jobOf(ledger, event.job);
-  const { old, cut } = job.batches.recut(event.batch, event.count, event.sizes);
+  const { old, cut } = job.batches.recut(event.batch, event.count, event.sizes, event.sizesBytes);
   if (old.has(job.cursor)) job.cursor = cut[0] as number;
   job.open += cut.length - old.size;
   job.total += cut.length - old.size;
-  for (const batch of cut) job.pending.push(batch);
+  for (const batch of old) job.pending.removeRun(batch);
+  if (event.fileBytes) uncut(job, cut, event.fileBytes);
+  else for (const batch of cut) job.pending.push(batch);
   refreshRunnable(ledger, job);
+}
+
+/** One run in the place of the mini-batches that were there. */
+function uncut(job: Job, runs: readonly number[], fileBytes: readonly number[]): void {
+  for (const run of runs) {
+    job.fileSizes.set(job.batches.first(run), fileBytes);
+    job.batches.setState(run, 'uncut');
+    addRun(job, run);
+  }
 }
 
 function replaceAll<K, V>(target: Map<K, V>, source: ReadonlyMap<K, V>): void {

@@ -36,6 +36,7 @@ export function nodeConnected(ledger: Ledger, event: EventOf<'NodeConnected'>): 
   node.heardAt = event.at;
   node.connectedAt = event.at;
   node.lastHeartbeatAt = null;
+  countReady(ledger);
   setCredit(ledger, event.node, 0);
 }
 
@@ -51,6 +52,7 @@ export function nodeDisconnected(ledger: Ledger, event: EventOf<'NodeDisconnecte
   node.isConnected = false;
   node.heardAt = event.at;
   node.preparations.clear();
+  countReady(ledger);
   setCredit(ledger, event.node, 0);
 }
 
@@ -68,7 +70,18 @@ export function nodeHeard(ledger: Ledger, event: EventOf<'NodeHeard'>): void {
 export function setNodeState(ledger: Ledger, name: NodeName, state: NodeState): void {
   const node = nodeOf(ledger, name);
   node.state = state;
+  countReady(ledger);
   setCredit(ledger, name, node.credit);
+}
+
+function countReady(ledger: Ledger): void {
+  let [nodes, slots] = [0, 0];
+  for (const node of ledger.nodes.values()) {
+    if (node.state !== 'ready' || !node.isConnected) continue;
+    nodes += 1;
+    slots += node.slots;
+  }
+  ledger.ready = { nodes, slots };
 }
 
 export function setCredit(ledger: Ledger, name: NodeName, credit: number): void {

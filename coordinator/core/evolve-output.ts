@@ -8,6 +8,7 @@ import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
+import { learnFrom, learnFromFailure } from './evolve-plan.ts';
 import { bytesPlace, countStaged, isStaged, noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
 import {
@@ -54,6 +55,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   const runSeconds = findLease(ledger, event.node, event.token)?.placed?.summary.runSeconds;
   if (runSeconds !== undefined) job.runTimes.add(runSeconds * 1_000);
   endLease(ledger, job, event.token.counter, event.token.epoch);
+  learnFrom(job, event);
   job.batches.setPlace(batch, place);
   job.batches.setCommit(batch, {
     rows: event.rows,
@@ -175,6 +177,7 @@ export function attemptFailed(ledger: Ledger, event: EventOf<'AttemptFailed'>): 
   job.failedTries += 1;
   job.stillness = null;
   if (!job.isInitialised) noteFailure(job.suspicion, event.batch, event.failureKind, event.failure);
+  learnFromFailure(job, event);
   job.batches.addFailure(event.batch, event.failureKind);
   noteNodeFailure(job, event);
   // While another attempt at it lives there is nothing to try again.

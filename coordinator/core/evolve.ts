@@ -4,7 +4,6 @@
  */
 import { unreachable } from '../../common/core/invariant.ts';
 import { isFinal } from '../../common/core/states.ts';
-import { noBatch } from './batch-table.ts';
 import type { Event, EventOf } from './events.ts';
 import {
   batchReady,
@@ -18,6 +17,7 @@ import {
   split,
   started,
 } from './evolve-lease.ts';
+import { addBatches, addUncut, cut, keepLearned, recall } from './evolve-plan.ts';
 import { jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
 import { grantsHeld, nodeUnknown } from './evolve-known.ts';
 import {
@@ -40,7 +40,8 @@ import {
   sealed,
 } from './evolve-output.ts';
 import { quarantineNode } from './sick-nodes.ts';
-import { jobOf, leaseOf, newJob, nodeOf, type Job, type Ledger } from './ledger.ts';
+import { jobOf, leaseOf, nodeOf, type Ledger } from './ledger.ts';
+import { newJob } from './new-job.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
   switch (event.kind) {
@@ -53,12 +54,13 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'NodeUnknown':
       return nodeUnknown(ledger, event);
     case 'JobSubmitted':
-      ledger.jobs.set(event.job, newJob(event));
-      return;
+      return submitted(ledger, event);
     case 'PageListed':
       return pageListed(ledger, event);
     case 'ListingEnded':
       return listingEnded(ledger, event);
+    case 'Cut':
+      return cut(jobOf(ledger, event.job), event);
     case 'JobStateChanged':
       return stateChanged(ledger, event);
     case 'JobSealed':
@@ -165,6 +167,7 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   ledger.grants = 0;
   ledger.leases.clear();
   ledger.nodes.clear();
+  ledger.ready = { nodes: 0, slots: 0 };
   ledger.hungry.clear();
   ledger.awaited = new Set();
   ledger.placingBytes = 0;
@@ -191,16 +194,10 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   }
 }
 
-function addBatches(ledger: Ledger, job: Job, sizes: readonly number[]): void {
-  for (const count of sizes) {
-    const batch = job.batches.append({ first: job.planned, count });
-    job.planned += count;
-    job.open += 1;
-    job.total += 1;
-    job.pending.push(batch);
-    if (job.cursor === noBatch) job.cursor = batch;
-  }
-  refreshRunnable(ledger, job);
+function submitted(ledger: Ledger, event: EventOf<'JobSubmitted'>): void {
+  const job = newJob(event);
+  job.learned = recall(ledger, job.deployment);
+  ledger.jobs.set(event.job, job);
 }
 
 function pageListed(ledger: Ledger, event: EventOf<'PageListed'>): void {
@@ -209,7 +206,9 @@ function pageListed(ledger: Ledger, event: EventOf<'PageListed'>): void {
   job.files += event.files;
   job.inputBytes += event.bytes;
   job.openCut = event.open;
-  addBatches(ledger, job, event.sizes);
+  addBatches(job, event.sizes, event.sizesBytes);
+  if (event.fileBytes) addUncut(job, event.fileBytes);
+  refreshRunnable(ledger, job);
 }
 
 function listingEnded(ledger: Ledger, event: EventOf<'ListingEnded'>): void {
@@ -217,7 +216,8 @@ function listingEnded(ledger: Ledger, event: EventOf<'ListingEnded'>): void {
   job.isListed = true;
   job.skipped = event.skipped;
   job.openCut = { files: 0, bytes: 0 };
-  addBatches(ledger, job, event.sizes);
+  addBatches(job, event.sizes, event.sizesBytes);
+  refreshRunnable(ledger, job);
 }
 
 function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
@@ -228,6 +228,7 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
   if (event.state === 'Running' && job.startedWallMs === null) job.startedWallMs = event.wallMs;
   if (isFinal(event.state)) {
     job.endedWallMs = event.wallMs;
+    keepLearned(ledger, job);
     for (const lease of ledger.leases.values()) {
       if (lease.job === job.name) endLease(ledger, job, lease.token.counter, lease.token.epoch);
     }

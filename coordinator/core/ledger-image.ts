@@ -7,19 +7,25 @@
  * The two tables below say of every field what becomes of it, so that the compiler asks when one is added.
  */
 import type { NodeName } from '../../common/core/ids.ts';
-import { BatchTable, noBatch, noPlace, outputSegment, type Place, type TableImage } from './batch-table.ts';
+import type { TableImage } from './batch-columns.ts';
+import { BatchTable, noBatch, noPlace, outputSegment, type Place } from './batch-table.ts';
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
 import type { FailureKind } from './events.ts';
 import { moveCursor } from './evolve-output.ts';
-import { newJob, unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts';
-import { PendingHeap } from './pending-heap.ts';
+import { addRun } from './evolve-plan.ts';
+import { FileSizes } from './file-sizes.ts';
+import { unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts';
+import { newJob } from './new-job.ts';
+import { Pending } from './pending.ts';
+import type { Learned } from './rates.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import { countStaged } from './staging-window.ts';
 
 /** `header`: as it is, JSON. `own`: has a form of its own below. `volatile`: ends with the process, or follows from the rest. */
 type Fate = 'header' | 'own' | 'volatile';
 
-type JobOwn = 'batches' | 'bases' | 'segments' | 'custom' | 'fileRows' | 'failures' | 'suspicion' | 'health' | 'sick';
+type JobOwn =
+  'batches' | 'fileSizes' | 'bases' | 'segments' | 'custom' | 'fileRows' | 'failures' | 'suspicion' | 'health' | 'sick';
 type JobVolatile =
   | 'stall'
   | 'shortage'
@@ -41,10 +47,11 @@ type JobVolatile =
   | 'initFailuresOf'
   | 'runTimes'
   | 'stillness';
-type LedgerOwn = 'jobs' | 'known';
+type LedgerOwn = 'jobs' | 'known' | 'learned';
 type LedgerVolatile =
   | 'grants'
   | 'nodes'
+  | 'ready'
   | 'leases'
   | 'hungry'
   | 'runnable'
@@ -95,6 +102,8 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   openCut: 'header',
   batches: 'own',
   pending: 'volatile',
+  fileSizes: 'own',
+  learned: 'header',
   waiting: 'volatile',
   holders: 'volatile',
   avoided: 'volatile',
@@ -139,6 +148,8 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   grants: 'volatile',
   jobs: 'own',
   nodes: 'volatile',
+  ready: 'volatile',
+  learned: 'own',
   leases: 'volatile',
   hungry: 'volatile',
   runnable: 'volatile',
@@ -188,6 +199,7 @@ export interface JobImage {
   readonly sick: readonly (readonly [NodeName, SickNode])[];
   readonly batches: TableImage;
   readonly fileRows: Uint32Array<ArrayBuffer>;
+  readonly fileBytes: Float32Array<ArrayBuffer>;
   readonly custom: CustomColumns;
   readonly failures: readonly FailedFile[];
 }
@@ -195,6 +207,7 @@ export interface JobImage {
 export interface LedgerImage {
   readonly header: LedgerHeader;
   readonly known: readonly NodeName[];
+  readonly learned: readonly (readonly [string, Learned])[];
   /** In order of submission. */
   readonly jobs: readonly JobImage[];
 }
@@ -204,6 +217,7 @@ export function imageOf(ledger: Ledger): LedgerImage {
   return {
     header: headerOf<LedgerHeader>(ledger, ledgerFates),
     known: [...ledger.known],
+    learned: [...ledger.learned],
     jobs: [...ledger.jobs.values()].map(jobImage),
   };
 }
@@ -212,6 +226,7 @@ export function imageOf(ledger: Ledger): LedgerImage {
 export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   Object.assign(ledger, image.header);
   for (const node of image.known) ledger.known.add(node);
+  for (const [key, learned] of image.learned) ledger.learned.set(key, learned);
   for (const jobImage of image.jobs) {
     const job = restoreJob(jobImage);
     ledger.jobs.set(job.name, job);
@@ -224,7 +239,8 @@ export function columnBytes(image: LedgerImage): number {
   const bytesOf = (columns: object): number =>
     Object.values(columns).reduce((sum: number, column: Uint8Array) => sum + column.byteLength, 0);
   return image.jobs.reduce(
-    (sum, { batches, custom, fileRows }) => sum + bytesOf(batches.columns) + bytesOf(custom) + fileRows.byteLength,
+    (sum, { batches, custom, fileRows, fileBytes }) =>
+      sum + bytesOf(batches.columns) + bytesOf(custom) + fileRows.byteLength + fileBytes.byteLength,
     0,
   );
 }
@@ -253,6 +269,7 @@ function jobImage(job: Job): JobImage {
     sick: [...job.sick],
     batches: job.batches.image(),
     fileRows: job.fileRows.slice(0, knownFiles(job.fileRows)),
+    fileBytes: job.fileSizes.image(),
     custom: customColumns(job.custom),
     failures: [...job.failures],
   };
@@ -288,6 +305,7 @@ function suspicionImage({ last, parts, split, alike }: BrokenSuspicion): Suspici
 function restoreJob(image: JobImage): Job {
   const { header, fileRows } = image;
   const batches = BatchTable.restore(image.batches);
+  const fileSizes = new FileSizes(image.fileBytes);
   const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs });
   const segments = new Map(image.segments);
   const bases = new Map(image.bases);
@@ -295,7 +313,8 @@ function restoreJob(image: JobImage): Job {
     ...fresh,
     ...header,
     batches,
-    pending: new PendingHeap(batches),
+    pending: new Pending(batches, fileSizes),
+    fileSizes,
     cursor: batches.head,
     outputEnd: header.outputCommitted,
     // A number that names an earlier output is not given away again.
@@ -311,7 +330,9 @@ function restoreJob(image: JobImage): Job {
     sick: new Map(image.sick),
   };
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
-    if (batches.state(batch) === 'pending') job.pending.push(batch);
+    const state = batches.state(batch);
+    if (state === 'pending') job.pending.push(batch);
+    else if (state === 'uncut') addRun(job, batch);
   }
   moveCursor(job);
   return job;

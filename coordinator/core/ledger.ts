@@ -12,11 +12,13 @@ import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
-import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts';
-import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
-import { PendingHeap } from './pending-heap.ts';
-import { emptyCut, type OpenCut } from './plan.ts';
-import { RunTimes } from './run-times.ts';
+import type { BatchTable, Place } from './batch-table.ts';
+import type { BrokenSuspicion } from './broken-scorer.ts';
+import type { FileSizes } from './file-sizes.ts';
+import type { Pending } from './pending.ts';
+import type { OpenCut } from './plan.ts';
+import type { Learned } from './rates.ts';
+import type { RunTimes } from './run-times.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import type { Stillness } from './stillness.ts';
 
@@ -50,6 +52,10 @@ export interface Ledger {
   awaited: Set<NodeName> | null;
   /** Nodes that may hold leases. Durable. */
   readonly known: Set<NodeName>;
+  /** Of nodes that may be granted leases: how many there are, and their slots. */
+  ready: { readonly nodes: number; readonly slots: number };
+  /** How long mini-batches of earlier jobs took, by what they were scored with, the latest last. Durable. */
+  readonly learned: Map<string, Learned>;
   /** Whether the journal says which nodes those are. Durable. */
   tellsNodes: boolean;
   readonly heartbeatMs: number | null;
@@ -101,7 +107,11 @@ export interface Job {
   openCut: OpenCut;
 
   readonly batches: BatchTable;
-  readonly pending: PendingHeap;
+  readonly pending: Pending;
+  /** Of the files of a job that is cut as it is granted; of others it knows none. */
+  readonly fileSizes: FileSizes;
+  /** How long mini-batches take, as far as results have told. */
+  learned: Learned;
   /** Mini-batches that wait for their next try, with the time when they may be leased. */
   readonly waiting: Map<number, number>;
   /** Live leases of each mini-batch by grant counter: one, or two when a straggler has a second attempt. */
@@ -271,87 +281,10 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     grantFrom: 0,
     awaited: new Set(),
     known: new Set(),
+    ready: { nodes: 0, slots: 0 },
+    learned: new Map(),
     tellsNodes: false,
     heartbeatMs: options.heartbeatMs,
-  };
-}
-
-export function newJob(submitted: {
-  readonly job: JobName;
-  readonly deployment: Deployment;
-  readonly inputPath: string;
-  readonly outputDir: string;
-  readonly wallMs: number;
-}): Job {
-  const batches = new BatchTable();
-  return {
-    name: submitted.job,
-    deployment: submitted.deployment,
-    inputPath: submitted.inputPath,
-    outputDir: submitted.outputDir,
-    createdWallMs: submitted.wallMs,
-    startedWallMs: null,
-    endedWallMs: null,
-    state: 'Queued',
-    error: null,
-    isSealed: false,
-    isPaused: false,
-    cancelUntilWallMs: null,
-    generation: 1,
-    sealedGeneration: 0,
-    bases: new Map(),
-    reopenings: 0,
-    reopenedAfter: { epoch: 0, counter: 0 },
-    isStagingKept: false,
-    isCustomWhole: true,
-    stall: null,
-    shortage: null,
-    isListed: false,
-    chunks: 0,
-    files: 0,
-    inputBytes: 0,
-    skipped: 0,
-    planned: 0,
-    openCut: emptyCut,
-    batches,
-    pending: new PendingHeap(batches),
-    waiting: new Map(),
-    holders: new Map(),
-    avoided: new Map(),
-    open: 0,
-    total: 0,
-    cursor: noBatch,
-    outputEnd: 0,
-    outputCommitted: 0,
-    copy: null,
-    stagingSegment: outputSegment,
-    stagingEnd: 0,
-    stagedBytes: 0,
-    stagedTo: -1,
-    segments: new Map(),
-    placing: new Map(),
-    custom: new Map(),
-    schemas: [],
-    schema: -1,
-    committed: 0,
-    leased: 0,
-    rows: 0,
-    scoredFiles: 0,
-    failedFiles: 0,
-    missingFiles: 0,
-    failedTries: 0,
-    fileRows: new Uint32Array(64).fill(unknownRows),
-    failures: [],
-    nodeNames: [],
-    nodes: new Map(),
-    initFailures: 0,
-    initFailuresOf: new Map(),
-    isInitialised: false,
-    suspicion: newBrokenSuspicion(),
-    health: new Map(),
-    sick: new Map(),
-    runTimes: new RunTimes(),
-    stillness: null,
   };
 }
 

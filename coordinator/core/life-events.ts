@@ -28,13 +28,18 @@ export type LifeEvent =
       /** Leases up to this one are of the time before. */
       readonly after: Token;
     }
-  /** `count` neighbours in the order, from `batch` on, are cut anew into these sizes. None of them is committed. */
+  /**
+   * `count` neighbours in the order, from `batch` on, are cut anew into these sizes, or, with `fileBytes`, the size of each
+   * of their files, into one run that is uncut. None of them is committed. `sizesBytes` is absent in older records.
+   */
   | {
       readonly kind: 'Recut';
       readonly job: JobName;
       readonly batch: number;
       readonly count: number;
       readonly sizes: readonly number[];
+      readonly sizesBytes?: readonly number[];
+      readonly fileBytes?: readonly number[];
     }
   /** Nobody will ask for the job again. */
   | { readonly kind: 'JobPruned'; readonly job: JobName };

@@ -1,6 +1,20 @@
-/** Cuts the input order into mini-batches, a page of the listing at a time. */
+/**
+ * Cuts the input order into mini-batches: by files and by bytes as it is listed, a page at a time; by time when they are
+ * granted, so that what the results so far have taught is used.
+ */
 import { limits } from '../../common/core/limits.ts';
-import type { MiniBatchSize } from '../../common/core/deployment.ts';
+import type { DeploymentSettings, MiniBatchSize } from '../../common/core/deployment.ts';
+import { unreachable } from '../../common/core/invariant.ts';
+import type { FileSizes } from './file-sizes.ts';
+import { lengthOf, type Learned } from './rates.ts';
+
+/** Sizes that are cut as the input is listed. */
+export type ListedSize = Extract<MiniBatchSize, { readonly kind: 'files' | 'bytes' }>;
+
+/** Whether mini-batches are cut when they are granted. */
+export function isCutLate(size: MiniBatchSize): size is Exclude<MiniBatchSize, ListedSize> {
+  return size.kind === 'auto' || size.kind === 'seconds';
+}
 
 /** Files that were listed and are not yet in a mini-batch. */
 export interface OpenCut {
@@ -13,46 +27,114 @@ export const emptyCut: OpenCut = { files: 0, bytes: 0 };
 export interface Cuts {
   /** Files of each new mini-batch, in order; the first one takes the open files in. */
   readonly sizes: readonly number[];
+  /** Bytes of each. */
+  readonly bytes: readonly number[];
   readonly open: OpenCut;
 }
 
 /** Whether a mini-batch of `cut` is full before a file of `nextBytes` is added. */
-function isFull(cut: OpenCut, nextBytes: number, size: MiniBatchSize): boolean {
+function isFull(cut: OpenCut, nextBytes: number, size: ListedSize): boolean {
   if (cut.files === 0) return false;
   if (cut.files >= limits.miniBatchFilesMax) return true;
-  switch (size.kind) {
-    case 'files':
-      return cut.files >= size.files;
-    case 'bytes':
-      return cut.bytes + nextBytes > size.bytes;
-    case 'auto':
-      return cut.files >= limits.miniBatchAutoFiles || cut.bytes + nextBytes > limits.miniBatchAutoBytes;
-  }
+  return size.kind === 'files' ? cut.files >= size.files : cut.bytes + nextBytes > size.bytes;
 }
 
 /** `sizesBytes`: size of each file of the page, in input order. A file larger than the wanted bytes is alone. */
-export function cutPage(open: OpenCut, sizesBytes: ArrayLike<number>, size: MiniBatchSize): Cuts {
-  const sizes: number[] = [];
+export function cutPage(open: OpenCut, sizesBytes: ArrayLike<number>, size: ListedSize): Cuts {
+  const cuts: OpenCut[] = [];
   let { files, bytes } = open;
+  const close = (): void => {
+    cuts.push({ files, bytes });
+    files = 0;
+    bytes = 0;
+  };
   for (let index = 0; index < sizesBytes.length; index += 1) {
     const fileBytes = sizesBytes[index] as number;
-    if (isFull({ files, bytes }, fileBytes, size)) {
-      sizes.push(files);
-      files = 0;
-      bytes = 0;
-    }
+    if (isFull({ files, bytes }, fileBytes, size)) close();
     files += 1;
     bytes += fileBytes;
   }
-  if (size.kind === 'files' && files === size.files) {
-    sizes.push(files);
-    files = 0;
-    bytes = 0;
-  }
-  return { sizes, open: { files, bytes } };
+  if (size.kind === 'files' && files === size.files) close();
+  return { ...columnsOf(cuts), open: { files, bytes } };
 }
 
-/** The listing has ended: what is open is the last mini-batch. */
-export function cutEnd(open: OpenCut): readonly number[] {
-  return open.files > 0 ? [open.files] : [];
+/** The listing has ended, or what follows is cut in another way: what is open is the last mini-batch. */
+export function cutEnd(open: OpenCut): Omit<Cuts, 'open'> {
+  return columnsOf(open.files > 0 ? [open] : []);
+}
+
+function columnsOf(cuts: readonly OpenCut[]): Omit<Cuts, 'open'> {
+  return { sizes: cuts.map(({ files }) => files), bytes: cuts.map(({ bytes }) => bytes) };
+}
+
+/** What the length of a mini-batch that is cut now depends on. */
+export interface CutMood {
+  readonly settings: Pick<DeploymentSettings, 'miniBatchSize' | 'timeoutMs'>;
+  readonly learned: Learned;
+  /** Length of all that is not granted yet. */
+  readonly rest: number;
+  /** Slots that may work on it. */
+  readonly slots: number;
+  readonly isListed: boolean;
+  /** Attempts have failed, and none has come to a result. */
+  readonly isSuspect: boolean;
+}
+
+/**
+ * Seconds that a mini-batch is to take. `auto`: long enough that what each costs by itself does not count, and shorter
+ * when little is left, so that all slots end together: a share of what each slot has still to do (guided self-scheduling).
+ */
+export function targetSeconds({ settings, learned, rest, slots, isListed }: CutMood): number {
+  const { miniBatchSize: size, timeoutMs } = settings;
+  const secondsMax = timeoutMs / 1_000 / limits.targetTimeoutShare;
+  if (size.kind === 'seconds') return Math.min(size.seconds, secondsMax);
+  const own = learned.rates?.perBatch ?? 0;
+  const wanted = Math.max(limits.autoSeconds, Math.min(limits.autoSecondsMax, limits.autoOverheads * own));
+  const most = Math.min(wanted, secondsMax);
+  if (!isListed) return most;
+  const least = Math.max(limits.autoSecondsMin, limits.autoOverheadsMin * own);
+  return Math.min(most, Math.max(least, rest / slots / limits.autoTailShare));
+}
+
+/** Files of the mini-batch to cut from the front of a run, which has `count` from `first` on. */
+export function filesToCut(mood: CutMood, sizes: FileSizes, first: number, count: number): number {
+  const { settings, learned } = mood;
+  // Nobody knows how long one takes: to find out costs least with one.
+  if (learned.rates === null) return Math.min(count, mood.isSuspect ? limits.cutFilesSuspect : limits.cutFilesFirst);
+  const isAuto = settings.miniBatchSize.kind === 'auto';
+  const [filesMax, bytesMax] = isAuto
+    ? [limits.miniBatchAutoFilesMax, limits.miniBatchAutoBytesMax]
+    : [limits.miniBatchFilesMax, Number.POSITIVE_INFINITY];
+  const most = Math.min(count, filesMax, limits.cutGrowth * learned.filesMax, learned.filesFit);
+  const target = targetSeconds(mood);
+  let bytes = sizes.bytes(first);
+  let files = 1;
+  for (; files < most; files += 1) {
+    bytes += sizes.bytes(first + files);
+    if (bytes > bytesMax || lengthOf(learned, 1, files + 1, bytes) > target) break;
+  }
+  return files;
+}
+
+/** Cuts a whole run at once, of which nothing is known but its sizes. */
+export function cutRun(sizesBytes: ArrayLike<number>, size: MiniBatchSize): Omit<Cuts, 'open'> {
+  switch (size.kind) {
+    case 'files':
+    case 'bytes': {
+      const { sizes, bytes, open } = cutPage(emptyCut, sizesBytes, size);
+      const end = cutEnd(open);
+      return { sizes: [...sizes, ...end.sizes], bytes: [...bytes, ...end.bytes] };
+    }
+    case 'auto':
+    case 'seconds':
+      return { sizes: [sizesBytes.length], bytes: [sumOf(sizesBytes)] };
+    default:
+      return unreachable(size);
+  }
+}
+
+export function sumOf(sizesBytes: ArrayLike<number>): number {
+  let sum = 0;
+  for (let index = 0; index < sizesBytes.length; index += 1) sum += sizesBytes[index] as number;
+  return sum;
 }

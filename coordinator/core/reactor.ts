@@ -55,8 +55,9 @@ export class Reactor {
         for (const event of more) this.#apply(event, touched);
       }
     }
-    for (let grant = nextGrant(this.ledger, now); grant; grant = nextGrant(this.ledger, now))
-      this.#apply(grant, touched);
+    for (let next = nextGrant(this.ledger, now); next.length > 0; next = nextGrant(this.ledger, now)) {
+      for (const event of next) this.#apply(event, touched);
+    }
   }
 
   /** The journal has everything up to `sequence` on disk. */

@@ -1,38 +1,109 @@
-/** Who gets what next. */
+/**
+ * Who gets what next.
+ *
+ * In input order, so that the output grows, results go straight into it and files are read as they lie; but what is long
+ * goes before its turn, so that it does not begin when the others end. Long is what takes a good part of what each slot
+ * has still to do, or many times as long as the others. The head of the order is never passed over, and nothing is once
+ * results that wait for their turn have taken half of their room.
+ */
 import type { NodeName } from '../../common/core/ids.ts';
 import { attended, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
 import { mayGrant } from './granting.ts';
-import { isWithinWindow } from './staging-window.ts';
+import { limits } from '../../common/core/limits.ts';
+import { filesToCut, targetSeconds, type CutMood } from './plan.ts';
+import { lengthOf } from './rates.ts';
+import { isWindowNarrow, isWithinWindow } from './staging-window.ts';
+
+/** A mini-batch of the table, or one to be cut behind the first files of a run of it; `files` 0: it is cut. */
+interface Choice {
+  readonly batch: number;
+  readonly skipped: number;
+  readonly files: number;
+}
 
 /**
- * The next lease to grant, or undefined when nothing fits. Jobs in order of submission, each from the head of its input
- * order; nodes in turn, so that the first one does not take all. A mini-batch that failed on a node, or was taken back
+ * The next lease to grant, after the mini-batch has been cut if it must be; empty when nothing fits. Jobs in order of
+ * submission; nodes in turn, so that the first one does not take all. A mini-batch that failed on a node, or was taken back
  * from it, is for others as long as there are any.
  */
-export function nextGrant(ledger: Ledger, now: number): Event | undefined {
-  if (ledger.hungry.size === 0 || ledger.runnable.size === 0) return undefined;
+export function nextGrant(ledger: Ledger, now: number): readonly Event[] {
+  if (ledger.hungry.size === 0 || ledger.runnable.size === 0) return [];
   const at = attended(ledger, now);
-  if (!mayGrant(ledger, at)) return undefined;
+  if (!mayGrant(ledger, at)) return [];
   for (const name of ledger.runnable) {
     const job = ledger.jobs.get(name);
     if (!job) continue;
     for (const nodeName of ledger.hungry) {
       const node = ledger.nodes.get(nodeName);
       if (!node || !isAllowed(job, node)) continue;
-      const batch = batchFor(ledger, job, nodeName, at);
-      if (batch === undefined || !isWithinWindow(ledger, job, batch)) continue;
-      const token = { epoch: ledger.epoch, counter: ledger.grants + 1 };
-      return { kind: 'LeaseGranted', job: name, batch, node: nodeName, token, at };
+      const choice = choose(ledger, job, nodeName, at);
+      if (choice === undefined || !isWithinWindow(ledger, job, choice.batch)) continue;
+      return grantEvents(ledger, job, nodeName, choice, at);
     }
   }
-  return undefined;
+  return [];
 }
 
-function batchFor(ledger: Ledger, job: Job, node: NodeName, at: number): number | undefined {
-  const head = job.pending.peek();
-  if (head === undefined || job.avoided.size === 0 || !isAvoided(ledger, job, head, node, at)) return head;
-  return job.pending.find((batch) => !isAvoided(ledger, job, batch, node, at));
+function grantEvents(ledger: Ledger, job: Job, node: NodeName, choice: Choice, at: number): readonly Event[] {
+  const { batch: row, skipped, files } = choice;
+  const token = { epoch: ledger.epoch, counter: ledger.grants + 1 };
+  // Behind files that stay uncut it becomes a row of its own.
+  const batch = skipped > 0 ? job.batches.count : row;
+  const grant: Event = { kind: 'LeaseGranted', job: job.name, batch, node, token, at };
+  return files === 0 ? [grant] : [{ kind: 'Cut', job: job.name, batch: row, skipped, files }, grant];
+}
+
+function choose(ledger: Ledger, job: Job, node: NodeName, at: number): Choice | undefined {
+  const { pending, batches } = job;
+  const isFor = (batch: number): boolean => job.avoided.size === 0 || !isAvoided(ledger, job, batch, node, at);
+  const head = pending.first();
+  const first = head === undefined || isFor(head) ? head : pending.find(isFor);
+  if (first === undefined) return undefined;
+  const mood = moodOf(ledger, job);
+  const isInTurn = first === job.cursor || isWindowNarrow(ledger);
+  const long = isInTurn ? undefined : longOne(job, mood, isFor);
+  if (long) return long;
+  if (batches.state(first) !== 'uncut') return { batch: first, skipped: 0, files: 0 };
+  const files = filesToCut(mood, job.fileSizes, batches.first(first), batches.files(first));
+  return { batch: first, skipped: 0, files };
+}
+
+function moodOf(ledger: Ledger, job: Job): CutMood {
+  const { learned, isListed, deployment } = job;
+  const { batches, files, bytes } = job.batches.unleased;
+  const isSuspect = job.suspicion.last !== null;
+  const rest = lengthOf(learned, batches, files, bytes);
+  return { settings: deployment.settings, learned, rest, slots: slotsOf(ledger, job), isListed, isSuspect };
+}
+
+/** The longest mini-batch, or the largest file of a run, when it is long. */
+function longOne(job: Job, mood: CutMood, isFor: (batch: number) => boolean): Choice | undefined {
+  const { pending, batches, learned } = job;
+  const { unleased } = batches;
+  const share = mood.rest / mood.slots / limits.longShare;
+  const batch = pending.longest(learned);
+  const length = batch === undefined ? 0 : lengthOf(learned, 1, batches.files(batch), batches.bytesOf(batch));
+  const isLong = length > share || length > (limits.outlierMeans * mood.rest) / unleased.batches;
+  const own = batch !== undefined && isLong && isFor(batch) ? { batch, skipped: 0, files: 0 } : undefined;
+  const file = pending.largestFile();
+  const run = file === undefined ? undefined : pending.runOf(file);
+  if (file === undefined || run === undefined) return own;
+  const fileLength = lengthOf(learned, 1, 1, job.fileSizes.bytes(file));
+  // Small files would go together: one that is short is none to be alone.
+  const isWhole = learned.rates === null || fileLength > targetSeconds(mood) / 2;
+  const isOutlier = isWhole && fileLength > (limits.outlierMeans * mood.rest) / unleased.files;
+  if ((fileLength <= share && !isOutlier) || (own && length >= fileLength)) return own;
+  return { batch: run, skipped: file - batches.first(run), files: 1 };
+}
+
+/** Slots that may work on the job at once, as far as caps and the nodes that are there tell. */
+export function slotsOf(ledger: Ledger, job: Job): number {
+  const { nodes, slots } = ledger.ready;
+  const { instanceCountMax, concurrencyPerInstanceMax } = job.deployment.settings;
+  const nodesMax = Math.min(nodes, instanceCountMax ?? nodes);
+  const perNode = Math.min(slots / Math.max(1, nodes), concurrencyPerInstanceMax ?? slots);
+  return Math.max(1, nodesMax * perNode);
 }
 
 function isAvoided(ledger: Ledger, job: Job, batch: number, name: NodeName, at: number): boolean {

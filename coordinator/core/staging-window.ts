@@ -57,6 +57,11 @@ export function isWindowFull(ledger: Ledger): boolean {
   return ledger.stagedBytes >= ledger.stagingBytesMax;
 }
 
+/** Nothing goes before its turn any more: what is lowest in the order makes room. */
+export function isWindowNarrow(ledger: Ledger): boolean {
+  return ledger.stagedBytes >= ledger.stagingBytesMax * limits.stagingNarrowShare;
+}
+
 /** Whether the mini-batch may be granted as far as room for its result goes. */
 export function isWithinWindow(ledger: Ledger, job: Job, batch: number): boolean {
   if (!isWindowFull(ledger)) return true;

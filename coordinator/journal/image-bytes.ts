@@ -8,7 +8,7 @@
 import { endianness } from 'node:os';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { invariant } from '../../common/core/invariant.ts';
-import { newColumns, type BatchColumns } from '../core/batch-table.ts';
+import { newColumns, type BatchColumns } from '../core/batch-columns.ts';
 import type { FailedFile } from '../core/ledger.ts';
 import type {
   CustomColumns,
@@ -30,6 +30,8 @@ interface ImageHead {
   readonly version: number;
   readonly ledger: LedgerHeader;
   readonly known: LedgerImage['known'];
+  /** Absent in the snapshots of older releases. */
+  readonly learned?: LedgerImage['learned'];
   readonly jobs: number;
 }
 
@@ -53,13 +55,24 @@ interface ColumnHead {
   readonly count: number;
 }
 
-type Column = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+type Column =
+  | Uint8Array<ArrayBuffer>
+  | Uint16Array<ArrayBuffer>
+  | Uint32Array<ArrayBuffer>
+  | Float32Array<ArrayBuffer>
+  | Float64Array<ArrayBuffer>;
 type AnyColumn = Column | Int16Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
 
 /** Pieces of any size, made one by one as they are asked for; `image` must not be changed meanwhile. */
 export function* encodeImage(image: LedgerImage): Generator<Uint8Array> {
   invariant(endianness() === 'LE', 'columns are written as they lie in memory, which must be little endian');
-  const head: ImageHead = { version: imageVersion, ledger: image.header, known: image.known, jobs: image.jobs.length };
+  const {
+    header,
+    known,
+    learned,
+    jobs: { length },
+  } = image;
+  const head: ImageHead = { version: imageVersion, ledger: header, known, learned, jobs: length };
   yield blockHead(head, 0);
   for (const job of image.jobs) {
     const columns = columnsOf(job);
@@ -91,13 +104,18 @@ export function decodeImage(bytes: Buffer): LedgerImage {
   }
   const jobs = Array.from({ length: head.jobs }, () => decodeJob(reader));
   reader.end();
-  return { header: head.ledger, known: head.known, jobs };
+  return { header: head.ledger, known: head.known, learned: head.learned ?? [], jobs };
 }
 
-function columnsOf({ batches, custom, fileRows }: JobImage): readonly (readonly [string, AnyColumn])[] {
+function columnsOf({ batches, custom, fileRows, fileBytes }: JobImage): readonly (readonly [string, AnyColumn])[] {
   const named = (prefix: string, columns: object): (readonly [string, AnyColumn])[] =>
     Object.entries(columns).map(([name, column]) => [`${prefix}.${name}`, column as AnyColumn]);
-  return [...named('batch', batches.columns), ...named('custom', custom), ['fileRows', fileRows]];
+  return [
+    ...named('batch', batches.columns),
+    ...named('custom', custom),
+    ['fileRows', fileRows],
+    ['fileBytes', fileBytes],
+  ];
 }
 
 function jobHead(image: JobImage, columns: readonly (readonly [string, AnyColumn])[]): JobHead {
@@ -133,6 +151,7 @@ function decodeJob(reader: BlockReader): JobImage {
   const count = columns.find(({ name }) => name === 'batch.first')?.count ?? 0;
   const customCount = columns.find(({ name }) => name === 'custom.batch')?.count ?? 0;
   const fileRows = new Uint32Array(columns.find(({ name }) => name === 'fileRows')?.count ?? 0);
+  const fileBytes = new Float32Array(columns.find(({ name }) => name === 'fileBytes')?.count ?? 0);
   const batch: BatchColumns = newColumns(count);
   const custom: CustomColumns = {
     batch: new Uint32Array(customCount),
@@ -141,7 +160,7 @@ function decodeJob(reader: BlockReader): JobImage {
     length: new Float64Array(customCount),
     crc32: new Uint32Array(customCount),
   };
-  const places = new Map(columnsOf({ batches: { columns: batch }, custom, fileRows } as JobImage));
+  const places = new Map(columnsOf({ batches: { columns: batch }, custom, fileRows, fileBytes } as JobImage));
   let at = 0;
   for (const column of columns) {
     const target = places.get(column.name);
@@ -164,6 +183,7 @@ function decodeJob(reader: BlockReader): JobImage {
     sick,
     batches: { head, tail, columns: batch },
     fileRows,
+    fileBytes,
     custom,
     failures: failed,
   };

@@ -300,6 +300,7 @@ function describe(
     case 'NodeKnown':
     case 'NodeUnknown':
     case 'NodePrepares':
+    case 'Cut':
       return undefined;
     default:
       return unreachable(event);

@@ -96,7 +96,7 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
 }
 
 function isHeldBack(ledger: Ledger, job: Job): boolean {
-  const next = job.pending.peek();
+  const next = job.pending.first();
   return next !== undefined && !isWithinWindow(ledger, job, next);
 }
 

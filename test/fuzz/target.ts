@@ -49,7 +49,9 @@ export function checkSettings(settings: DeploymentSettings): void {
   const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least;
   const isSized =
     miniBatchSize.kind === 'auto' ||
-    isCount(miniBatchSize.kind === 'files' ? miniBatchSize.files : miniBatchSize.bytes, 1);
+    (miniBatchSize.kind === 'seconds' && miniBatchSize.seconds > 0) ||
+    (miniBatchSize.kind === 'files' && isCount(miniBatchSize.files, 1)) ||
+    (miniBatchSize.kind === 'bytes' && isCount(miniBatchSize.bytes, 1));
   const isNamed = outputAction === 'append_row' ? basename(outputFileName) === outputFileName : outputFileName === '';
   const { memoryBytesMax, instanceCountMax, concurrencyPerInstanceMax, progressTimeoutMs } = settings;
   const bounds = [memoryBytesMax, instanceCountMax, concurrencyPerInstanceMax, progressTimeoutMs];

@@ -27,6 +27,7 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
   const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, missingFiles } =
     job;
   const order: unknown[] = [];
+  const bytes: number[] = [];
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
     const [first, count] = [batches.first(batch), batches.files(batch)];
     const tries = [
@@ -38,6 +39,7 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     const durable = durableState(job, batch);
     const commit = durable === 'committed' ? commitDigest(job, batch) : null;
     order.push([batch, first, count, durable, tries, commit]);
+    bytes.push(batches.bytesOf(batch));
   }
   return {
     ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
@@ -62,6 +64,9 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     sick: [...job.sick],
     health: [...job.health].map(([node, { blamed, score, elsewhere }]) => [node, [...blamed], score, elsewhere]),
     failures: job.failures,
+    bytes,
+    learned: job.learned,
+    fileBytes: [...job.fileSizes.image()],
     fileRows: [...job.fileRows.subarray(0, knownFiles(job.fileRows))],
     custom: [...job.custom].sort(([a], [b]) => a - b),
     segments: [...job.segments].sort(([a], [b]) => a - b),

@@ -11,7 +11,7 @@ import { deploymentOf, expectedOf, inputOf, type MendableInput } from './expecte
 import { schedule, type FaultKind } from './faults.ts';
 import { Invariants } from './invariants.ts';
 import { SimNetwork } from './network.ts';
-import { fileBytes, type LifePlan, type NodePlan, type Plan, type Wish } from './plan.ts';
+import { sizeOf, type LifePlan, type NodePlan, type Plan, type Wish } from './plan.ts';
 import { judge } from './verdict.ts';
 import { WorkerProcess } from './worker-process.ts';
 import { Random, World } from './world.ts';
@@ -100,10 +100,11 @@ export class Cluster {
 
   #outside(): Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'> {
     const { files } = this.#plan;
+    const bytesOf = sizeOf(this.#plan);
     const fileOf = (file: number): InputFile => ({
       path: `f${String(file).padStart(4, '0')}`,
-      sizeBytes: fileBytes,
-      identity: `${fileBytes}-${this.input.mendings(file)}`,
+      sizeBytes: bytesOf(file),
+      identity: `${bytesOf(file)}-${this.input.mendings(file)}`,
     });
     async function* pages(): AsyncGenerator<readonly InputFile[]> {
       for (let first = 0; first < files; first += pageFiles) {

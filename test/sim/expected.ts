@@ -1,7 +1,6 @@
 /** What a plan must come to, worked out from the plan alone. */
 import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
-import { limits } from '../../common/core/limits.ts';
 import { fileBytes, type JobSettings, type Plan } from './plan.ts';
 import { isDeadly, type FileFate, type SimInput } from './sim-input.ts';
 
@@ -20,13 +19,16 @@ export interface MendableInput extends SimInput {
   mendings(file: number): number;
 }
 
+/** The first of them are fine, so that the first rows have the job's columns. */
+const plainFiles = 32;
+
 /** A property of the input alone, so that any attempt on any node meets the same. */
 export function inputOf({ files, odd, settings, seed }: Plan): MendableInput {
   const fates = new Map<number, FileFate>();
   const bytes = new Map<number, number>();
   const custom = new Map<number, number>();
   // The first rows fix the columns, so they must be the same whichever mini-batches fail.
-  const plain = Math.min(files, limits.miniBatchAutoFiles);
+  const plain = Math.min(files, plainFiles);
   for (const one of odd) {
     const file = one.at % files;
     const mustFit = file < plain && (settings.isolation === 'mini_batch' || one.fate === 'other-columns');
@@ -97,6 +99,7 @@ function filesPerBatch(size: JobSettings['miniBatchSize']): number {
     case 'bytes':
       return Math.max(1, Math.floor(size.bytes / fileBytes));
     case 'auto':
-      return limits.miniBatchAutoFiles;
+    case 'seconds':
+      throw new Error('which files go together is not known before: a plan gives them up one by one');
   }
 }

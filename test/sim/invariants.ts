@@ -354,6 +354,16 @@ export class Invariants {
     }
     this.#checkHolders(token);
     this.#checkWindow(token);
+    this.#checkHead(token);
+  }
+
+  /** What the output waits for is not passed over, unless it is better tried on another node. */
+  #checkHead(token: Token): void {
+    const [job, lease] = [this.#job, this.#ledger?.leases.get(token.counter)];
+    if (!job || !lease || job.cursor === noBatch || job.avoided.has(job.cursor)) return;
+    const state = job.batches.state(job.cursor);
+    if (state !== 'pending' && state !== 'uncut') return;
+    this.fault(`mini-batch ${lease.batch} was granted before the head of the order`);
   }
 
   /** A started lease ends by its own result or failure, or because its twin is committed. */

@@ -96,6 +96,27 @@ export const mutations: readonly Mutation[] = [
     put: 'return true;',
   },
   {
+    name: 'head-slot',
+    what: 'lets long mini-batches go before the head of the order',
+    path: 'coordinator/core/schedule.ts',
+    find: 'const isInTurn = first === job.cursor || isWindowNarrow(ledger);',
+    put: 'const isInTurn = isWindowNarrow(ledger);',
+  },
+  {
+    name: 'lost-cut',
+    what: 'does not journal where it cuts mini-batches',
+    path: 'coordinator/core/events.ts',
+    find: 'Cut: true,',
+    put: '',
+  },
+  {
+    name: 'skipped-files',
+    what: 'forgets the files before one that goes before its turn',
+    path: 'coordinator/core/evolve-plan.ts',
+    find: 'if (batch !== run) pending.addRun(run);',
+    put: '',
+  },
+  {
     name: 'third-attempt',
     what: 'forgets that a straggler has a second attempt',
     path: 'coordinator/core/evolve-lease.ts',

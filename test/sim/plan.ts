@@ -86,8 +86,15 @@ export interface Plan {
   readonly timeoutMs: number;
 }
 
-/** As the listing gives it. */
+/** Of a file that is like the others, as the listing gives it. */
 export const fileBytes = 10;
+
+/** Of each file: large ones give large rows, unless mini-batches are cut by bytes, whose bounds the plan must know. */
+export function sizeOf({ files, odd, settings }: Plan): (file: number) => number {
+  if (settings.miniBatchSize.kind === 'bytes' && settings.isolation === 'mini_batch') return () => fileBytes;
+  const sizes = new Map(odd.flatMap(({ at, bytes }) => (bytes === null ? [] : [[at % files, bytes] as const])));
+  return (file) => sizes.get(file) ?? fileBytes;
+}
 
 const clock: fc.Arbitrary<ClockPlan> = fc.record({
   offsetMs: fc.integer({ min: 0, max: 1_000_000 }),
@@ -115,18 +122,28 @@ const miniBatchSize: fc.Arbitrary<JobSettings['miniBatchSize']> = fc.oneof(
       bytes: fc.integer({ min: 1, max: 20 * fileBytes }),
     }),
   },
-  { weight: 1, arbitrary: fc.constant({ kind: 'auto' as const }) },
+  { weight: 2, arbitrary: fc.constant({ kind: 'auto' as const }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('seconds' as const), seconds: fc.constantFrom(0.1, 1, 10) }),
+  },
 );
 
 const rarely = <T>(value: fc.Arbitrary<T>, of: number): fc.Arbitrary<T | null> => fc.option(value, { freq: of });
 
-const settings: fc.Arbitrary<JobSettings> = fc.record({
+const drawnSettings: fc.Arbitrary<JobSettings> = fc.record({
   miniBatchSize,
   triesMax: fc.integer({ min: 1, max: 3 }),
   errorThreshold: fc.constantFrom(-1, -1, -1, -1, -1, -1, 0, 3),
   isolation: fc.constantFrom('file', 'file', 'file', 'file', 'file', 'file', 'mini_batch'),
   instanceCountMax: fc.constantFrom(null, null, null, null, 1, 2),
   concurrencyPerInstanceMax: fc.constantFrom(null, null, null, null, 1),
+});
+
+/** Where the whole of a mini-batch is given up, a plan must know which files go together. */
+const settings = drawnSettings.map((drawn): JobSettings => {
+  const isLate = drawn.miniBatchSize.kind === 'auto' || drawn.miniBatchSize.kind === 'seconds';
+  return isLate && drawn.isolation === 'mini_batch' ? { ...drawn, miniBatchSize: { kind: 'files', files: 8 } } : drawn;
 });
 
 const node: fc.Arbitrary<NodePlan> = fc.record({

@@ -202,6 +202,10 @@ describe('values', () => {
     ['512KB', { kind: 'bytes', bytes: 524_288 }],
     ['1.5 MiB', { kind: 'bytes', bytes: 1_572_864 }],
     ['AUTO', { kind: 'auto' }],
+    ['30s', { kind: 'seconds', seconds: 30 }],
+    ['250 ms', { kind: 'seconds', seconds: 0.25 }],
+    ['2m', { kind: 'seconds', seconds: 120 }],
+    ['1.5H', { kind: 'seconds', seconds: 5_400 }],
   ])('mini_batch_size %s', async (text, wanted) => {
     const { settings } = await load(`${onnx}settings: {mini_batch_size: ${text}}`);
     expect(settings.miniBatchSize).toEqual(wanted);
@@ -214,7 +218,8 @@ describe('values', () => {
     ['100001', 'a count of files from 1'],
     ['0MB', 'a count of files from 1'],
     ['64XB', 'a count of files from 1'],
-    ['30s', 'not there yet'],
+    ['49ms', 'a time such as 30s from 50ms'],
+    ['30sec', 'a time such as 30s'],
     ['[1]', 'a count of files from 1'],
   ])('mini_batch_size %s is refused', async (text, reason) => {
     const message = await failure(load(`${onnx}settings:\n  mini_batch_size: ${text}\n`));

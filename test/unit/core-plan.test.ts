@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { MiniBatchSize } from '../../common/core/deployment.ts';
 import { limits } from '../../common/core/limits.ts';
 import { BatchTable } from '../../coordinator/core/batch-table.ts';
-import { PendingHeap } from '../../coordinator/core/pending-heap.ts';
-import { cutEnd, cutPage, emptyCut } from '../../coordinator/core/plan.ts';
+import { FileSizes } from '../../coordinator/core/file-sizes.ts';
+import { Pending } from '../../coordinator/core/pending.ts';
+import { cutEnd, cutPage, emptyCut, type ListedSize } from '../../coordinator/core/plan.ts';
 
 /** Sizes of all mini-batches that the pages give. */
-function cut(size: MiniBatchSize, ...pages: readonly (readonly number[])[]): readonly number[] {
+function cut(size: ListedSize, ...pages: readonly (readonly number[])[]): readonly number[] {
   let open = emptyCut;
   const sizes: number[] = [];
   for (const page of pages) {
@@ -14,13 +14,13 @@ function cut(size: MiniBatchSize, ...pages: readonly (readonly number[])[]): rea
     sizes.push(...cuts.sizes);
     open = cuts.open;
   }
-  return [...sizes, ...cutEnd(open)];
+  return [...sizes, ...cutEnd(open).sizes];
 }
 
 const ones = (n: number): readonly number[] => Array.from({ length: n }, () => 1);
 
 describe('mini-batches are cut', () => {
-  const cases: readonly [string, MiniBatchSize, readonly (readonly number[])[], readonly number[]][] = [
+  const cases: readonly [string, ListedSize, readonly (readonly number[])[], readonly number[]][] = [
     ['by files within a page', { kind: 'files', files: 2 }, [ones(5)], [2, 2, 1]],
     ['by files across pages', { kind: 'files', files: 3 }, [ones(2), ones(2), ones(2)], [3, 3]],
     ['by files, whatever their bytes', { kind: 'files', files: 2 }, [[1e9, 1e9, 1]], [2, 1]],
@@ -36,14 +36,7 @@ describe('mini-batches are cut', () => {
     ],
     ['with a file above the bytes by itself', { kind: 'bytes', bytes: 10 }, [[1, 50, 1]], [1, 1, 1]],
     ['with empty files together', { kind: 'bytes', bytes: 10 }, [[0, 0, 0, 10, 1]], [4, 1]],
-    [
-      'automatically by count',
-      { kind: 'auto' },
-      [ones(40)],
-      [limits.miniBatchAutoFiles, 40 - limits.miniBatchAutoFiles],
-    ],
-    ['automatically by bytes', { kind: 'auto' }, [[limits.miniBatchAutoBytes, 1, 1]], [1, 2]],
-    ['from nothing into nothing', { kind: 'auto' }, [[]], []],
+    ['from nothing into nothing', { kind: 'bytes', bytes: 1 }, [[]], []],
   ];
   it.each(cases)('%s', (_name, size, pages, wanted) => {
     expect(cut(size, ...pages)).toEqual(wanted);
@@ -56,7 +49,10 @@ describe('mini-batches are cut', () => {
 
   it('the same for any cut of the listing into pages', () => {
     const listing = Array.from({ length: 500 }, (_, index) => (index * 37) % 23);
-    for (const size of [{ kind: 'files', files: 7 }, { kind: 'bytes', bytes: 40 }, { kind: 'auto' }] as const) {
+    for (const size of [
+      { kind: 'files', files: 7 },
+      { kind: 'bytes', bytes: 40 },
+    ] as const) {
       const whole = cut(size, listing);
       for (const pageFiles of [1, 3, 64]) {
         const pages = Array.from({ length: Math.ceil(500 / pageFiles) }, (_, page) =>
@@ -118,11 +114,11 @@ describe('the table of mini-batches', () => {
 describe('the heap of what may be leased', () => {
   it('gives the lowest in the input order and passes over what is not pending any more', () => {
     const table = new BatchTable();
-    const heap = new PendingHeap(table);
+    const heap = new Pending(table, new FileSizes());
     const batches = Array.from({ length: 300 }, (_, index) => table.append({ first: (index * 7919) % 300, count: 1 }));
     for (const batch of batches) heap.push(batch);
     const found: number[] = [];
-    for (let batch = heap.peek(); batch !== undefined; batch = heap.peek()) {
+    for (let batch = heap.first(); batch !== undefined; batch = heap.first()) {
       found.push(table.first(batch));
       table.setState(batch, 'leased');
     }

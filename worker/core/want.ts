@@ -7,8 +7,11 @@ import { isHeldForAlone } from './alone.ts';
 import type { WorkerState } from './state.ts';
 
 /** Leases to keep beyond the free slots: as many as the slots use up while others are granted and staged. */
-export function leasesAhead(state: WorkerState): number {
-  const { runSeconds, stageSeconds, slots } = state;
+export function leasesAhead({
+  runSeconds,
+  stageSeconds,
+  slots,
+}: Pick<WorkerState, 'runSeconds' | 'stageSeconds' | 'slots'>): number {
   if (runSeconds === null) return limits.workAheadMin;
   const aheadSeconds = limits.workAheadMs / 1_000 + (stageSeconds ?? 0);
   const used = Math.ceil((slots.length * aheadSeconds) / Math.max(runSeconds, 1e-6));

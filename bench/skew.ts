@@ -1,0 +1,99 @@
+/**
+ * Real files of uneven size (6,046 e-mails: median 3.5 KB, largest 301 KB) on a real coordinator and a worker node with two
+ * slots, with a scorer that takes 0.5 ms a file and 2 µs a byte: how long a job takes with each `mini_batch_size`, from the
+ * first mini-batch to the sealed output, against what no plan can beat. The scorer waits and does not compute, so that the
+ * other processes of this machine count little. The sizes take turns (`SKEW_ROUNDS` of each, default 2); one line of JSON for
+ * each job, then one with the medians. `auto` must be within 5 % of the bound; ends with 1 otherwise.
+ */
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { invariant } from '../common/core/invariant.ts';
+import { ClusterProcesses } from '../test/helpers/cluster-processes.ts';
+import { emails } from '../test/helpers/e-mails.ts';
+import { endPrograms } from '../test/helpers/programs.ts';
+
+const slots = 2;
+const secondsPerFile = 0.000_5;
+const secondsPerByte = 0.000_002;
+const overMax = 0.05;
+const rounds = Number(process.env['SKEW_ROUNDS'] ?? 2);
+const sizes = (process.env['SKEW_SIZES'] ?? '10,64KB,auto').split(',');
+const jobMs = 300_000;
+
+const script = `import { statSync } from 'node:fs';
+
+const still = new Int32Array(new SharedArrayBuffer(4));
+
+export function run(paths, context) {
+  const began = performance.now();
+  const bytes = paths.reduce((sum, path) => sum + statSync(path).size, 0);
+  const wantedMs = 1_000 * (${secondsPerFile} * paths.length + ${secondsPerByte} * bytes);
+  Atomics.wait(still, 0, 0, Math.max(0, wantedMs - (performance.now() - began)));
+  return context.names.map((name) => ({ name, bytes }));
+}
+`;
+
+interface Measured {
+  readonly size: string;
+  readonly seconds: number;
+  readonly miniBatches: number;
+}
+
+function print(line: Record<string, unknown>): void {
+  console.log(JSON.stringify({ bench: 'skew', ...line }));
+}
+
+function share(seconds: number, bound: number): number {
+  return Math.round((seconds / bound - 1) * 10_000) / 10_000;
+}
+
+async function measure(dir: string): Promise<void> {
+  const input = join(dir, 'in');
+  const files = emails();
+  for (const { path, name } of files) {
+    mkdirSync(dirname(join(input, name)), { recursive: true });
+    copyFileSync(path, join(input, name));
+  }
+  mkdirSync(join(dir, 'code'));
+  writeFileSync(join(dir, 'code', 'mails.mjs'), script);
+  const deployment = join(dir, 'mails.yml');
+  const code = `code_configuration: {code: ${join(dir, 'code')}, scoring_script: mails.mjs}`;
+  writeFileSync(deployment, `name: mails\n${code}\noutput_action: append_row\n`);
+  const each = files.map(({ bytes }) => secondsPerFile + secondsPerByte * bytes);
+  const bound = Math.max(each.reduce((sum, one) => sum + one, 0) / slots, Math.max(...each));
+  const cluster = await ClusterProcesses.start({ dir });
+  await cluster.startWorker('node', { slots });
+  const measured: Measured[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    for (const size of sizes) {
+      const name = `${size.toLowerCase()}-${round}`;
+      const output = join(dir, `out-${name}`);
+      const flags = ['--input', input, '--output', output, '--mini-batch-size', size];
+      const job = await cluster.submit([deployment, ...flags]);
+      const end = await cluster.job(job, (view) => view.ended_at !== null, 'its end', jobMs);
+      invariant(end.status === 'Completed' && end.rows === files.length, `job ${name} came to ${JSON.stringify(end)}`);
+      const seconds = (Date.parse(end.ended_at ?? '') - Date.parse(end.started_at ?? '')) / 1_000;
+      measured.push({ size, seconds, miniBatches: end.mini_batches.total });
+      print({ round, size, seconds, over: share(seconds, bound), miniBatches: end.mini_batches.total });
+    }
+  }
+  for (const size of sizes) {
+    const own = measured.filter((one) => one.size === size).map(({ seconds }) => seconds);
+    const sorted = own.toSorted((a, b) => a - b);
+    const middle = (at: number): number => sorted[Math.floor(at)] ?? Number.NaN;
+    const seconds = (middle((sorted.length - 1) / 2) + middle(sorted.length / 2)) / 2;
+    const over = share(seconds, bound);
+    print({ what: 'median', size, seconds, lowerBound: Math.round(bound * 1_000) / 1_000, over, slots });
+    if (size === 'auto' && !(over <= overMax)) process.exitCode = 1;
+  }
+}
+
+const dir = await mkdtemp(join(process.env['BENCH_DIR'] ?? tmpdir(), 'batchmill-bench-'));
+try {
+  await measure(dir);
+} finally {
+  await endPrograms();
+  await rm(dir, { recursive: true, force: true });
+}

@@ -1,0 +1,93 @@
+/** A job as it is when it was submitted. */
+import type { Deployment } from '../../common/core/deployment.ts';
+import type { JobName } from '../../common/core/ids.ts';
+import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
+import { newBrokenSuspicion } from './broken-scorer.ts';
+import { FileSizes } from './file-sizes.ts';
+import { unknownRows, type Job } from './ledger.ts';
+import { Pending } from './pending.ts';
+import { emptyCut } from './plan.ts';
+import { nothingLearned } from './rates.ts';
+import { RunTimes } from './run-times.ts';
+
+export function newJob(submitted: {
+  readonly job: JobName;
+  readonly deployment: Deployment;
+  readonly inputPath: string;
+  readonly outputDir: string;
+  readonly wallMs: number;
+}): Job {
+  const batches = new BatchTable();
+  const fileSizes = new FileSizes();
+  return {
+    name: submitted.job,
+    deployment: submitted.deployment,
+    inputPath: submitted.inputPath,
+    outputDir: submitted.outputDir,
+    createdWallMs: submitted.wallMs,
+    startedWallMs: null,
+    endedWallMs: null,
+    state: 'Queued',
+    error: null,
+    isSealed: false,
+    isPaused: false,
+    cancelUntilWallMs: null,
+    generation: 1,
+    sealedGeneration: 0,
+    bases: new Map(),
+    reopenings: 0,
+    reopenedAfter: { epoch: 0, counter: 0 },
+    isStagingKept: false,
+    isCustomWhole: true,
+    stall: null,
+    shortage: null,
+    isListed: false,
+    chunks: 0,
+    files: 0,
+    inputBytes: 0,
+    skipped: 0,
+    planned: 0,
+    openCut: emptyCut,
+    batches,
+    pending: new Pending(batches, fileSizes),
+    fileSizes,
+    learned: nothingLearned,
+    waiting: new Map(),
+    holders: new Map(),
+    avoided: new Map(),
+    open: 0,
+    total: 0,
+    cursor: noBatch,
+    outputEnd: 0,
+    outputCommitted: 0,
+    copy: null,
+    stagingSegment: outputSegment,
+    stagingEnd: 0,
+    stagedBytes: 0,
+    stagedTo: -1,
+    segments: new Map(),
+    placing: new Map(),
+    custom: new Map(),
+    schemas: [],
+    schema: -1,
+    committed: 0,
+    leased: 0,
+    rows: 0,
+    scoredFiles: 0,
+    failedFiles: 0,
+    missingFiles: 0,
+    failedTries: 0,
+    fileRows: new Uint32Array(64).fill(unknownRows),
+    failures: [],
+    nodeNames: [],
+    nodes: new Map(),
+    initFailures: 0,
+    initFailuresOf: new Map(),
+    isInitialised: false,
+    suspicion: newBrokenSuspicion(),
+    health: new Map(),
+    sick: new Map(),
+    runTimes: new RunTimes(),
+    stillness: null,
+  };
+}
