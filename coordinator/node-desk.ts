@@ -17,6 +17,7 @@ import {
 import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
+import { defaultOutputForm } from '../common/core/output-form.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
@@ -348,6 +349,7 @@ function jobSpec(job: Job, inputRoot: string): JobSpec {
     settings: {
       timeoutMs: settings.timeoutMs,
       outputFormat: settings.outputFormat,
+      outputForm: settings.outputForm ?? defaultOutputForm,
       outputAction: settings.outputAction,
       loggingLevel: settings.loggingLevel,
       environmentVariables: settings.environmentVariables,

@@ -9,6 +9,7 @@ import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
+import { defaultOutputForm } from '../common/core/output-form.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { reasonOf } from '../common/io/errno.ts';
@@ -344,10 +345,10 @@ function commandOf(
 type HostPlace = Pick<HostInit, 'customDir' | 'logDir' | 'job' | 'node' | 'process'>;
 
 function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts, place: HostPlace): HostInit {
-  const { outputFormat, outputAction, loggingLevel } = settings;
+  const { outputFormat, outputForm = defaultOutputForm, outputAction, loggingLevel } = settings;
   return {
     scorer,
-    settings: { outputFormat, outputAction, loggingLevel },
+    settings: { outputFormat, outputForm, outputAction, loggingLevel },
     modelDir: model?.dir ?? null,
     modelPath: model?.path ?? null,
     codeDir: code?.path ?? null,

@@ -47,6 +47,7 @@ export interface JobSpec {
     DeploymentSettings,
     | 'timeoutMs'
     | 'outputFormat'
+    | 'outputForm'
     | 'outputAction'
     | 'loggingLevel'
     | 'environmentVariables'

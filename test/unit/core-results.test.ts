@@ -20,7 +20,7 @@ describe('a result', () => {
     const [t0, t1] = tokens as Three;
     h.result(a, t0, { length: 100 });
     expect(h.take()).toEqual([
-      { kind: 'prologue', job, text: 'a\n' },
+      { kind: 'prologue', job, schema: { columns: ['a:int'], prologue: 'a\n' } },
       { kind: 'append', job, token: t0, offset: 2 },
     ]);
     h.result(a, t1, { length: 50 });
