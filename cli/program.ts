@@ -216,7 +216,7 @@ function addJobOutput(jobs: Command, perform: Perform): void {
     .option('--key <file>', 'public key that must have signed the manifest, as `coordinator key` prints it')
     .option('--json', 'the same as -o json')
     .action(async (dir: string, flags: AnswerFlags & VerifyFlags) => {
-      await perform(flags.json ? { ...flags, format: 'json' } : flags, async (context) =>
+      await perform(flags.json ? { ...flags, answer: 'json' } : flags, async (context) =>
         (await import('./commands/job-verify.ts')).verifyCommand(context, dir, flags),
       );
     });
