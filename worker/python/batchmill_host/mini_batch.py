@@ -44,5 +44,9 @@ def summary_message(summary: Summary) -> Dict[str, Any]:
         "attribution": summary.attribution,
         "fileRows": summary.file_rows,
         "failed": [failure._asdict() for failure in summary.failed],
-        "schema": None if summary.schema is None else summary.schema._asdict(),
+        "schema": None if summary.schema is None else _schema_message(summary.schema),
     }
+
+
+def _schema_message(schema: Schema) -> Dict[str, Any]:
+    return {key: value for key, value in schema._asdict().items() if value is not None}
