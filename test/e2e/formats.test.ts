@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { packageFile } from '../../common/io/package-files.ts';
+import type { SealedOutput } from '../../coordinator/output/sealed-lines.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { writeInputs } from '../helpers/job-folder.ts';
 import { endPrograms, runProgram } from '../helpers/programs.ts';
 import { testPython } from '../helpers/python.ts';
-import { readOutput } from '../helpers/sealed-output.ts';
 
 let dir = '';
 beforeEach(() => {
@@ -179,7 +179,8 @@ output: {format: arrow, schema: {name: utf8, n: int32}}
   expect((await cluster.cli(['job', 'wait', job], 120_000)).code).toBe(0);
   expect(rowsOf(path)).toEqual(wanted);
   expect(readFileSync(path).subarray(-8)).toEqual(Buffer.from('ffffffff00000000', 'hex'));
-  expect(readOutput(out).manifest.output?.bytes).toBe(readFileSync(path).length);
+  const { output } = JSON.parse(readFileSync(join(out, '_manifest.json'), 'utf8')) as SealedOutput;
+  expect(output).toMatchObject({ path: 'predictions.arrows', bytes: readFileSync(path).length });
   const verified = await cluster.cli(['job', 'verify', out]);
   expect(verified.code, verified.stdout).toBe(0);
 });

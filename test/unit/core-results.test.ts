@@ -1,3 +1,4 @@
+import { schemaDifference } from '../../coordinator/core/schema-difference.ts';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
@@ -361,6 +362,16 @@ describe('the columns of a job', () => {
       { first: 1, count: 1, node: 'a', failure: { code: 'RESULT_SCHEMA_MISMATCH' } },
     ]);
     expect([h.job.rows, h.job.scoredFiles, h.job.failedFiles, h.job.state]).toEqual([1, 1, 1, 'Finalizing']);
+  });
+
+  it.each([
+    [['a:int64', 'b:utf8'], ['a:float64', 'b:utf8'], "column a is float64 here and int64 in the job's first rows"],
+    [['a:int64'], ['a:int64', 'b:utf8'], "the rows have a column b (utf8), which the job's first rows have not"],
+    [['a:int64', 'b:list<x:int8>'], ['a:int64'], 'the rows lack the column b (list<x:int8>)'],
+    [['a:int64', 'b:utf8'], ['b:utf8', 'a:int64'], 'the rows have columns b:utf8, a:int64, but'],
+    [['a:value', 'a:int64'], ['a:value', 'a:utf8'], "column a is utf8 here and value in the job's first rows"],
+  ])('%j and %j differ in words', (wanted, found, words) => {
+    expect(schemaDifference(wanted, found)).toContain(words);
   });
 
   it('do not matter where no bytes are kept', () => {

@@ -99,7 +99,7 @@ describe('what a worker node says', () => {
           attribution: 'range',
           fileRows: null,
           failed: [],
-          schema: null,
+          schema: { columns: ['a:int64'], prologue: '/////wAA', prologueForm: 'base64' },
           runSeconds: 0,
           peakMemoryBytes: null,
         },
