@@ -176,6 +176,7 @@ export class NodeDesk implements ClusterBackend {
           files: inputs,
           attempt: effect.attempt,
           isAlone: effect.isAlone,
+          ...toldColumns(job),
         };
         const link = this.#links.get(effect.node);
         // While the list was read, the lease or the whole job may have ended.
@@ -334,6 +335,12 @@ function checkToken(given: string, wanted: string): void {
   if (a.length === b.length && timingSafeEqual(a, b)) return;
   const what = given === '' ? 'no join token was given' : 'the join token is not the one of this coordinator';
   throw new BatchError('TOKEN_INVALID', `${what}; \`batchmill coordinator start\` prints the line to join with`);
+}
+
+/** Columns that are fixed, where rows are to be widened to them. */
+function toldColumns({ deployment, schemas, schema }: Job): { readonly columns?: readonly string[] } {
+  const columns = deployment.settings.outputForm?.evolves ? schemas[schema]?.columns : undefined;
+  return columns ? { columns } : {};
 }
 
 function jobSpec(job: Job, inputRoot: string): JobSpec {

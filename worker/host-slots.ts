@@ -53,6 +53,8 @@ export interface AttemptOrder {
   readonly token: Token;
   /** 1 for the first try. */
   readonly attempt: number;
+  /** Columns that the rows are to be widened to; null: as the scorer gives them. */
+  readonly columns: readonly string[] | null;
 }
 
 interface Started {
@@ -253,12 +255,12 @@ export class HostSlots {
     keep: (scored: Scored) => WorkerCommand,
   ): Promise<void> {
     const { tell, clock } = this.#options;
-    const { slot, host, work, timeoutMs, first } = order;
+    const { slot, host, work, timeoutMs, first, columns } = order;
     const [process, log, custom] = await Promise.all([held.process, held.log, held.custom]);
     if (held.isStale) await process.stop();
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
     const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
-    const scored = await process.score(files, { timeoutMs, first });
+    const scored = await process.score(files, { timeoutMs, first, columns });
     const cpu_seconds = process.takeCpuSeconds();
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
     const outcome = custom ? await settleCustom(custom, process, scored) : scored;

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { outputFormats, type DeploymentSettings, type OutputFormat } from '../core/deployment.ts';
 import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
-import { parseType, typeText } from '../format/column-type.ts';
+import { parseType, typeText, type ColumnType } from '../format/column-type.ts';
 import { optional } from './asset-schemas.ts';
 import type { ConfigProblem, KeyPath } from './config-source.ts';
 import { field, oneOf, yesOrNo, type Maybe } from './field-types.ts';
@@ -63,13 +63,17 @@ const include = field(
   },
 );
 
-const columnType = field(
-  'a type of column, such as int64, float32, utf8, bool, date32, timestamp[us,UTC] or list<float32>',
-  (value) => {
-    const type = typeof value === 'string' ? parseType(value) : null;
-    return type === null ? undefined : typeText(type);
+/** A mapping of columns to types as `name:type` each, or `evolve`. */
+const declaredColumns = field(
+  'evolve, or a mapping of columns to types such as int64, float32, utf8, bool, date32, timestamp[us,UTC] or list<float32>',
+  (value): readonly string[] | 'evolve' | undefined => {
+    if (typeof value === 'string') return value.toLowerCase() === 'evolve' ? 'evolve' : undefined;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+    const pairs = Object.entries(value).map(([name, text]) => [name, parseType(String(text))] as const);
+    if (pairs.length === 0 || !pairs.every(([name, type]) => isColumnName(name) && type !== null)) return undefined;
+    return pairs.map(([name, type]) => `${name}:${typeText(type as ColumnType)}`);
   },
-  { type: 'string' },
+  { anyOf: [{ enum: ['evolve'] }, { type: 'object', additionalProperties: { type: 'string' }, minProperties: 1 }] },
 );
 
 /** Keys of `settings.output`. */
@@ -82,8 +86,8 @@ export const outputKeys: z.ZodType<RawOutput> = z.strictObject(
     header: optional(yesOrNo, 'csv: false leaves out the line with the names of the columns.'),
     delimiter: optional(delimiter, 'csv: another one than the comma.'),
     schema: optional(
-      z.record(z.string(), columnType, 'columns and their types'),
-      'arrow: the columns that the scorer gives, in order, each with its type; by default the first rows have them.',
+      declaredColumns,
+      'arrow: the columns that the scorer gives, in order, each with its type; by default the first rows have them. evolve: others are widened to those.',
     ),
     include: optional(
       include,
@@ -101,7 +105,7 @@ export interface RawOutput {
   readonly format?: Maybe<OutputFormat>;
   readonly header?: Maybe<boolean>;
   readonly delimiter?: Maybe<string>;
-  readonly schema?: Maybe<Readonly<Record<string, string>>>;
+  readonly schema?: Maybe<readonly string[] | 'evolve'>;
   readonly include?: Maybe<IncludedColumns>;
   readonly custom?: Maybe<DeploymentSettings['customOutput']>;
 }
@@ -119,11 +123,12 @@ export function resolveOutputForm(
     const message = `${key} is for format: ${only[key]}, and the format is ${format}; take it away, or change the format`;
     problems.push({ code: 'CONFIG_INVALID', path: [...path, key], at: 'key', message });
   }
-  const schema = Object.entries(output.schema ?? {}).map(([name, type]) => `${name}:${type}`);
+  const schema = output.schema ?? null;
   return {
     header: output.header ?? defaultOutputForm.header,
     delimiter: output.delimiter ?? defaultOutputForm.delimiter,
-    schema: schema.length === 0 ? null : schema,
+    schema: schema === 'evolve' ? null : schema,
+    evolves: schema === 'evolve',
     fileColumn: output.include?.file ?? null,
     rowColumn: output.include?.row ?? null,
   };

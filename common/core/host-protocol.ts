@@ -50,6 +50,8 @@ export interface HostScore {
   readonly sequence: number;
   /** Ordinal of the first file in the job's input order. */
   readonly first: number;
+  /** `name:type` of the columns that the rows are to be widened to; left out: as the scorer gives them. */
+  readonly columns?: readonly string[];
   readonly files: readonly HostFile[];
 }
 

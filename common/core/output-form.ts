@@ -7,6 +7,8 @@ export interface OutputForm {
   readonly delimiter: string;
   /** Of `arrow`: `name:type` of each column that the scorer gives, in order; null: as the rows have them. */
   readonly schema: readonly string[] | null;
+  /** Of `arrow`: rows are widened to the columns of the job's first rows, where nothing is lost. */
+  readonly evolves: boolean;
   /** Name of a column with each row's file; null: none is added. */
   readonly fileColumn: string | null;
   /** Name of a column with the number of each row within its file, from 0; null: none is added. */
@@ -18,6 +20,7 @@ export const defaultOutputForm: OutputForm = {
   header: true,
   delimiter: ',',
   schema: null,
+  evolves: false,
   fileColumn: null,
   rowColumn: null,
 };

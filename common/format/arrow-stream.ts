@@ -12,6 +12,7 @@ import { columnOf, type ResultSchema } from '../core/result.ts';
 import { plainReader, type PlainColumn } from './arrow-plain.ts';
 import { cellTypeOf, columnBuilder, inferType, type CellOf } from './arrow-values.ts';
 import { parseType, typeText, type ColumnField, type ColumnType } from './column-type.ts';
+import { fitType, widened } from './widen.ts';
 import { binarySchema } from './prologue.ts';
 import type { RowEncoder } from './row-encoder.ts';
 import { originColumns, type OriginColumn } from './row-origin.ts';
@@ -52,14 +53,16 @@ export async function openArrowEncoder(form: OutputForm): Promise<RowEncoder> {
   };
 
   return {
-    values: (result, origin = null) => {
+    values: (result, { origin = null, columns: told = null } = {}) => {
       const { rows, columns } = valueColumns(result, declared);
       const added = originColumns(
         form,
         origin,
         columns.map(({ name }) => name),
       ).map(originValues);
-      const all = [...added, ...columns];
+      const all = widened([...added, ...columns], told, ({ name, type }, wanted) =>
+        fitType(name, typeText(type), wanted),
+      ).map(({ column, type }) => (type === null ? column : { ...column, type }));
       const empty = all.map((column) => built(column, 0, 0));
       const pieces = function* (): Generator<Uint8Array> {
         for (let first = 0; first < rows; first += limits.arrowBatchRowsMax) {
@@ -73,14 +76,16 @@ export async function openArrowEncoder(form: OutputForm): Promise<RowEncoder> {
       };
       return { rows, schema: rows === 0 ? null : schemaOf(empty), pieces: pieces() };
     },
-    table: (table, origin = null) => {
+    table: (table, { origin = null, columns: told = null } = {}) => {
       const batches = table.batches.filter((batch) => batch.numRows > 0);
       const names = table.schema.fields.map(({ name }) => name);
       const added = originColumns(form, origin, names).map(originValues);
       const columnsOf = (batch: RecordBatch, first: number): readonly PlainColumn[] => {
         const own = names.map((name, i) => reader.column(name, batch.data.children[i] as Data));
         const fitted = declared === null ? own : fitColumns(own, declared, { cast: reader.cast, originNames });
-        return [...added.map((column) => built(column, first, batch.numRows)), ...fitted];
+        const all = [...added.map((column) => built(column, first, batch.numRows)), ...fitted];
+        const wide = widened(all, told, ({ name, type }, wanted) => fitType(name, type, wanted));
+        return wide.map(({ column, type }) => (type === null ? column : reader.cast(column, type)));
       };
       const [head] = batches;
       const headColumns = head ? columnsOf(head, 0) : [];

@@ -10,11 +10,18 @@ import type { RowOrigin } from './row-origin.ts';
 import type { EncodedRows } from './text-encoder.ts';
 import { encodeValues, type ValueRows } from './value-text.ts';
 
+/** What is known of rows beside themselves. */
+export interface RowsAbout {
+  readonly origin?: RowOrigin | null;
+  /** `name:type` of the columns that they are to be widened to; null: they stay as they are. */
+  readonly columns?: readonly string[] | null;
+}
+
 export interface RowEncoder {
-  /** An Arrow table of any release of apache-arrow. @throws SCORER_OUTPUT_INVALID */
-  table(table: Table, origin?: RowOrigin | null): EncodedRows;
-  /** @throws SCORER_OUTPUT_INVALID, some of it only when the pieces are walked */
-  values(rows: ValueRows, origin?: RowOrigin | null): EncodedRows;
+  /** An Arrow table of any release of apache-arrow. @throws SCORER_OUTPUT_INVALID, RESULT_SCHEMA_MISMATCH */
+  table(table: Table, about?: RowsAbout): EncodedRows;
+  /** @throws SCORER_OUTPUT_INVALID, some of it only when the pieces are walked; RESULT_SCHEMA_MISMATCH */
+  values(rows: ValueRows, about?: RowsAbout): EncodedRows;
 }
 
 export async function openRowEncoder(format: OutputFormat, form: OutputForm): Promise<RowEncoder> {
@@ -23,7 +30,7 @@ export async function openRowEncoder(format: OutputFormat, form: OutputForm): Pr
     return openArrowEncoder(form);
   }
   return {
-    table: (table, origin = null) => encodeTable(table, format, { form, origin }),
-    values: (rows, origin = null) => encodeValues(rows, format, { form, origin }),
+    table: (table, { origin = null } = {}) => encodeTable(table, format, { form, origin }),
+    values: (rows, { origin = null } = {}) => encodeValues(rows, format, { form, origin }),
   };
 }

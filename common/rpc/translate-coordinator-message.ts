@@ -56,13 +56,14 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
 }
 
 function writeGrant(grant: Grant): GrantWire {
-  const { isAlone, ...rest } = grant;
-  return { ...rest, token: writeToken(grant.token), files: [...grant.files], alone: isAlone };
+  const { isAlone, columns = [], ...rest } = grant;
+  return { ...rest, token: writeToken(grant.token), files: [...grant.files], alone: isAlone, columns: [...columns] };
 }
 
 function readGrant(wire: Grant__Output): Grant {
-  const { token, job, first, files, attempt, alone } = wire;
-  return { token: readToken(token), job: jobName(job), first, files, attempt, isAlone: alone };
+  const { token, job, first, files, attempt, alone, columns } = wire;
+  const told = columns.length > 0 ? { columns } : {};
+  return { token: readToken(token), job: jobName(job), first, files, attempt, isAlone: alone, ...told };
 }
 
 export function writeRefusal(refusal: RefusalReport): RefusalWire {

@@ -1,4 +1,5 @@
 /** What a worker node says, to and from the wire. */
+import { BatchError } from '../core/batch-error.ts';
 import type {
   AttemptFailureReport,
   Heartbeat,
@@ -165,7 +166,9 @@ function writeSchema(schema: ResultSchema): SchemaWire {
 }
 
 function readSchema({ columns, prologue, prologueBytes: bytes }: Schema__Output): ResultSchema {
-  return bytes.length > 0 ? binarySchema(columns, bytes) : { columns, prologue };
+  if (bytes.length === 0) return { columns, prologue };
+  if (prologue === '') return binarySchema(columns, bytes);
+  throw new BatchError('REQUEST_INVALID', 'a schema has a prologue of text and one of bytes; it has one of them');
 }
 
 function writeAttemptFailure(report: AttemptFailureReport): AttemptFailureWire {

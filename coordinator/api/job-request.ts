@@ -94,6 +94,7 @@ const outputForm: z.ZodType<OutputForm> = z.strictObject({
   header: z.boolean(),
   delimiter: z.string().regex(/^[,;|:\t ]$/, 'wanted one of , ; | : tab space'),
   schema: z.array(z.string().refine(isDeclared, 'wanted name:type')).min(1).nullable(),
+  evolves: z.boolean().default(false),
   fileColumn: columnName.nullable(),
   rowColumn: columnName.nullable(),
 });

@@ -129,6 +129,31 @@ describe('equal rows with the right types in CSV, JSON Lines and Arrow', () => {
   });
 });
 
+/** Whole numbers and gaps in some mini-batches, fractions and texts in others; the first has the widest of each. */
+const uneven = `
+export const run = (files, { names }) => names.map((name) => {
+  const n = Number(name.slice(1, 4));
+  return { n, ratio: n < 6 ? n / 4 : n, note: n % 5 < 2 ? name : null };
+});
+`;
+
+test('rows of mini-batches that differ are widened to the columns of the first', async () => {
+  writeFileSync(join(dir, 'code', 'score.mjs'), uneven);
+  const out = join(dir, 'out');
+  const args = ['run', join(dir, 'code', 'score.mjs'), '--input', inputs(60), '--output', out, '--format', 'arrow'];
+  const more = ['--mini-batch-size', '2', '--nodes', '2', '--slots', '2'];
+  const end = await runProgram([...args, ...more, '--set', 'settings.output.schema=evolve'], { cwd: dir }, 120_000);
+  expect(end.code, end.stderr).toBe(0);
+  const rows = rowsOf(join(out, 'predictions.arrows')) as { readonly n: number }[];
+  expect(rows).toEqual(
+    Array.from({ length: 60 }, (_, n) => ({
+      n,
+      ratio: n < 6 ? n / 4 : n,
+      note: n % 5 < 2 ? `f${String(n).padStart(3, '0')}.txt` : null,
+    })),
+  );
+});
+
 const list = `
 import json, sys, pyarrow as pa
 with pa.ipc.open_stream(sys.argv[1]) as reader: print(json.dumps(reader.read_all().to_pylist()))`;
@@ -181,6 +206,6 @@ output: {format: arrow, schema: {name: utf8, n: int32}}
   expect(readFileSync(path).subarray(-8)).toEqual(Buffer.from('ffffffff00000000', 'hex'));
   const { output } = JSON.parse(readFileSync(join(out, '_manifest.json'), 'utf8')) as SealedOutput;
   expect(output).toMatchObject({ path: 'predictions.arrows', bytes: readFileSync(path).length });
-  const verified = await cluster.cli(['job', 'verify', out]);
+  const verified = await runProgram(['job', 'verify', out], { cwd: dir });
   expect(verified.code, verified.stdout).toBe(0);
 });

@@ -23,11 +23,11 @@ from batchmill_host.results import read_result
 END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def stream(returned: Any, form: Form = Form(), files: Optional[List[str]] = None) -> bytes:
+def stream(returned: Any, form: Form = Form(), files: Optional[List[str]] = None, columns: Optional[List[str]] = None) -> bytes:
     out = io.BytesIO()
     result = read_result(returned)
     added = origin_columns(form, files or [], len(result.data))
-    schema = encode(result, Encoding("arrow", form, added), out.write)
+    schema = encode(result, Encoding("arrow", form, added, columns=columns), out.write)
     assert schema is not None and schema.prologueForm == "base64"
     data = base64.b64decode(schema.prologue) + out.getvalue() + END
     # What the schema of the result names is what a reader finds.
@@ -36,8 +36,8 @@ def stream(returned: Any, form: Form = Form(), files: Optional[List[str]] = None
     return data
 
 
-def table(returned: Any, form: Form = Form(), files: Optional[List[str]] = None) -> pa.Table:
-    found = pa.ipc.open_stream(stream(returned, form, files)).read_all()
+def table(returned: Any, form: Form = Form(), files: Optional[List[str]] = None, columns: Optional[List[str]] = None) -> pa.Table:
+    found = pa.ipc.open_stream(stream(returned, form, files, columns)).read_all()
     found.validate(full=True)
     return found
 
@@ -183,6 +183,29 @@ class Declared(unittest.TestCase):
         for text in ("int7", "list<>", "struct<>", "timestamp[m]", ""):
             self.assertIsNone(parse_type(text))
         self.assertEqual(split_column("a:b:struct<x:int64,y:utf8>"), ("a:b", "struct<x:int64,y:utf8>"))
+
+
+class Widened(unittest.TestCase):
+    def test_rows_get_the_types_that_the_first_ones_have(self) -> None:
+        wide = ["a:float64", "b:utf8", "c:int64", "d:list<float64>"]
+        for returned in (
+            [{"a": 1, "b": None, "c": 2, "d": [1]}],
+            pd.DataFrame({"a": np.array([1], "float32"), "b": [None], "c": np.array([2], "uint8"), "d": [[1]]}),
+            pa.table({"a": pa.array([1], pa.int8()), "b": pa.nulls(1), "c": [2], "d": [[1]]}),
+        ):
+            found = table(returned, columns=wide)
+            self.assertEqual(types(found), "a:double b:string c:int64 d:list<item: double>")
+            self.assertEqual(found.to_pylist(), [{"a": 1.0, "b": None, "c": 2, "d": [1.0]}])
+        self.assertEqual(types(table([{"x": 1}], columns=wide)), "x:int64")
+
+    def test_nothing_is_lost(self) -> None:
+        for value, kind in ((0.5, "int64"), (1, "float32"), ("a", "null"), (0.5, "float32"), (True, "int64"), ([0.5], "list<int64>")):
+            with self.assertRaises(HostFailure) as raised:
+                table([{"x": value}], columns=[f"x:{kind}"])
+            self.assertEqual(raised.exception.code, "RESULT_SCHEMA_MISMATCH")
+            self.assertIn(f" here and {kind} in the job's first rows", raised.exception.message)
+        with self.assertRaises(HostFailure):
+            table([{"x": 2**53 + 1}], columns=["x:float64"])
 
 
 class Origin(unittest.TestCase):

@@ -1,3 +1,4 @@
+import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { schemaDifference } from '../../coordinator/core/schema-difference.ts';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
@@ -362,6 +363,20 @@ describe('the columns of a job', () => {
       { first: 1, count: 1, node: 'a', failure: { code: 'RESULT_SCHEMA_MISMATCH' } },
     ]);
     expect([h.job.rows, h.job.scoredFiles, h.job.failedFiles, h.job.state]).toEqual([1, 1, 1, 'Finalizing']);
+  });
+
+  it('are scored again, told the columns, where rows are widened', () => {
+    const outputForm = { ...defaultOutputForm, evolves: true };
+    const h = new Harness()
+      .submit({ miniBatchSize: { kind: 'files', files: 1 }, outputForm })
+      .list(1, 1)
+      .endList();
+    const a = h.node('a', 2);
+    const [t0, t1] = h.grants() as Three;
+    h.commit(a, t1, { columns: ['b:text'] });
+    h.commit(a, t0);
+    expect(h.order).toBe('0+1:committed 1+1:waiting');
+    expect([h.job.failedFiles, h.job.rows, h.job.schema]).toEqual([0, 1, 1]);
   });
 
   it.each([

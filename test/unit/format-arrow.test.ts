@@ -181,13 +181,55 @@ describe('declared columns', () => {
   });
 });
 
+describe('rows are widened to the columns of the first ones', () => {
+  const columns = ['a:float64', 'b:utf8', 'c:int64', 'd:list<float64>'];
+
+  it('where nothing is lost', () => {
+    const values = plain.values(records({ a: [1], b: [null], c: [2], d: [[1]] }), { columns });
+    const { Float32, Null, Table, Uint8, makeVector, vectorFromArray } = arrow;
+    const table = plain.table(
+      new Table({
+        a: vectorFromArray([1], new Float32()),
+        b: vectorFromArray([null], new Null()),
+        c: vectorFromArray([2], new Uint8()),
+      }),
+      { columns: columns.slice(0, 3) },
+    );
+    expect(values.schema?.columns).toEqual(columns);
+    expect(table.schema?.columns).toEqual(columns.slice(0, 3));
+    expect(valuesOf(table)).toEqual([{ a: 1, b: null, c: 2n }]);
+    expect(JSON.stringify((valuesOf(values) as { d: unknown }[])[0]?.d)).toBe('[1]');
+    // Other columns are the coordinator's to refuse.
+    expect(plain.values(records({ x: [1] }), { columns }).schema?.columns).toEqual(['x:int64']);
+    expect(plain.table(new Table({ x: makeVector(Int8Array.of(1)) }), { columns }).schema?.columns).toEqual(['x:int8']);
+  });
+
+  it.each([
+    [0.5, 'int64'],
+    [1, 'float32'],
+    ['a', 'null'],
+    [true, 'int64'],
+    [[0.5], 'list<int64>'],
+    [new Date(0), 'date32'],
+  ])('and %j is never made %s', (value, type) => {
+    expect(() => plain.values(records({ x: [value] }), { columns: [`x:${type}`] })).toThrow(
+      failing('RESULT_SCHEMA_MISMATCH', ` here and ${type} in the job's first rows`),
+    );
+  });
+
+  it('and an integer that no float64 holds is refused', () => {
+    const found = plain.values(records({ x: [2n ** 53n + 1n] }), { columns: ['x:float64'] });
+    expect(() => [...found.pieces]).toThrow(failing('SCORER_OUTPUT_INVALID', '9007199254740993'));
+  });
+});
+
 it('columns of file and row stand before the others, under their names', async () => {
   const encoder = await encoderOf({ fileColumn: 'source', rowColumn: 'line' });
   const origin = { fileOf: (row: number) => `${row >> 1}.txt`, numberOf: (row: number) => row & 1 };
-  const found = encoder.values(records({ n: [7, 8, 9] }), origin);
+  const found = encoder.values(records({ n: [7, 8, 9] }), { origin });
   expect(found.schema?.columns).toEqual(['source:utf8', 'line:int64', 'n:int64']);
   expect(valuesOf(found).at(-1)).toEqual({ source: '1.txt', line: 0n, n: 9n });
-  expect(() => encoder.values(records({ line: [1] }), origin)).toThrow(failing('SCORER_OUTPUT_INVALID', '"line"'));
+  expect(() => encoder.values(records({ line: [1] }), { origin })).toThrow(failing('SCORER_OUTPUT_INVALID', '"line"'));
 });
 
 it('a stream without rows has the declared columns, or none', async () => {

@@ -213,6 +213,7 @@ describe('what the coordinator says', () => {
         files: [{ path: 'ü/ b.png', sizeBytes: 2 ** 41, identity: '5-1700000000000000001' }],
         attempt: 2,
         isAlone: true,
+        columns: ['a:int64'],
       },
     ],
     committed: [token(2)],

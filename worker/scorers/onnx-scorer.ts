@@ -57,7 +57,8 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   });
   const encoder = await openRowEncoder(host.settings.outputFormat, form);
   return {
-    score: (files, port) => new Scoring({ model, reader, makeTable, encoder, settings, files, port }).score(),
+    score: (files, port, columns) =>
+      new Scoring({ model, reader, makeTable, encoder, settings, files, port, columns }).score(),
     close: () => model.close(),
   };
 }
@@ -119,6 +120,7 @@ interface ScoringOptions {
   readonly encoder: RowEncoder;
   readonly files: readonly HostFile[];
   readonly port: ScorePort;
+  readonly columns: readonly string[] | null;
 }
 
 /** Rows that came out of the model, held until their files are read to the end. */
@@ -214,7 +216,7 @@ class Scoring {
     this.#held = [];
     for (const { table, spans } of held) {
       for (const good of this.#goodParts(table, spans)) {
-        const encoded = this.#options.encoder.table(good);
+        const encoded = this.#options.encoder.table(good, { columns: this.#options.columns });
         this.#schema ??= encoded.schema;
         await this.#options.port.emit(encoded.pieces);
       }

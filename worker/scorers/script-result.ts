@@ -3,7 +3,7 @@ import type { Table } from 'apache-arrow';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { cellTypeOf } from '../../common/format/arrow-values.ts';
 import type { ColumnType } from '../../common/format/column-type.ts';
-import type { RowEncoder } from '../../common/format/row-encoder.ts';
+import type { RowEncoder, RowsAbout } from '../../common/format/row-encoder.ts';
 import type { RowOrigin } from '../../common/format/row-origin.ts';
 import type { EncodedRows } from '../../common/format/text-encoder.ts';
 import type { ValueRows } from '../../common/format/value-text.ts';
@@ -13,15 +13,23 @@ const wanted = 'run() must return an array with one result per row';
 /** Tells where the rows of a result come from, once it is known how many they are. */
 export type OriginOf = (rows: number) => RowOrigin | null;
 
+export interface ResultOptions {
+  readonly originOf?: OriginOf;
+  /** What the rows are to be widened to; null: nothing. */
+  readonly columns?: readonly string[] | null;
+}
+
 /**
  * Encodes what run() returned: an array (or typed array) of single values, of arrays or of objects, or an Arrow table.
  * Anything else, and rows that differ in their columns, throw SCORER_OUTPUT_INVALID with what was found.
  */
-export function encodeResult(result: unknown, encoder: RowEncoder, originOf: OriginOf = () => null): EncodedRows {
-  if (isTable(result)) return encoder.table(result, originOf(result.numRows));
-  if (isTypedArray(result)) return encoder.values({ kind: 'list', values: result }, originOf(result.length));
+export function encodeResult(result: unknown, encoder: RowEncoder, options: ResultOptions = {}): EncodedRows {
+  const { originOf = () => null, columns = null } = options;
+  const about = (rows: number): RowsAbout => ({ origin: originOf(rows), columns });
+  if (isTable(result)) return encoder.table(result, about(result.numRows));
+  if (isTypedArray(result)) return encoder.values({ kind: 'list', values: result }, about(result.length));
   if (!Array.isArray(result)) throw invalid(`${wanted}, not ${nameOf(result)}`);
-  return encoder.values(rowsOf(result), originOf(result.length));
+  return encoder.values(rowsOf(result), about(result.length));
 }
 
 /**

@@ -33,9 +33,9 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
   const encoder = await openRowEncoder(host.settings.outputFormat, host.settings.outputForm ?? defaultOutputForm);
   await script.init?.(context);
   return {
-    score: async (files, port) => {
+    score: async (files, port, columns) => {
       try {
-        return { ...(await score({ script, host, context, encoder }, files, port)), appended: takeAppended() };
+        return { ...(await score({ script, host, context, encoder, columns }, files, port)), appended: takeAppended() };
       } finally {
         // What a failed mini-batch has opened is taken back, and says nothing about the next.
         takeAppended();
@@ -52,10 +52,11 @@ interface LoadedScript {
   readonly host: HostInit;
   readonly context: ScorerContext;
   readonly encoder: RowEncoder;
+  readonly columns: readonly string[] | null;
 }
 
 async function score(
-  { script, host, context, encoder }: LoadedScript,
+  { script, host, context, encoder, columns }: LoadedScript,
   files: readonly HostFile[],
   port: ScorePort,
 ): Promise<Scored> {
@@ -67,7 +68,7 @@ async function score(
   const names = inputs.map(({ name }) => name);
   const isAsked = asksForOrigin(host.settings.outputForm ?? defaultOutputForm);
   const originOf = (rows: number): RowOrigin | null => (isAsked ? originOfFiles(names, rows) : null);
-  const result = encodeResult(await script.run(paths, run), encoder, originOf);
+  const result = encodeResult(await script.run(paths, run), encoder, { originOf, columns });
   await port.emit(result.pieces);
   const isPositional = result.rows === files.length;
   return {

@@ -6,7 +6,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from batchmill_host.arrow_messages import Cells, batch_message, schema_message
 from batchmill_host.arrow_values import build, infer_type, numpy_type
-from batchmill_host.column_types import INT64, UTF8, Type, parse_type, split_column
+from batchmill_host.column_types import INT64, UTF8, Type, parse_type, split_column, widens
 from batchmill_host.failures import HostFailure
 from batchmill_host.results import ArrowTable, Frame, Result, Values, is_a
 
@@ -30,16 +30,21 @@ class Encoded(NamedTuple):
     prologue: str
 
 
-def encode_arrow(
-    columns: Sequence[Column],
-    rows: int,
-    declared: Optional[Sequence[str]],
-    write: Callable[[bytes], None],
-    added: Sequence[Column] = (),
-    origin_names: Sequence[Optional[str]] = (),
-) -> Encoded:
-    """Writes record batches of all rows; ``added`` columns stand before the others, and need not be declared."""
-    fitted = [_typed(column) for column in [*added, *(columns if declared is None else _declare(columns, declared, origin_names))]]
+class Wanted(NamedTuple):
+    """``declared`` columns; those that are ``added`` stand before them, and need not be declared, as little as those of
+    ``origin_names``. ``told``: what the rows are to be widened to."""
+
+    declared: Optional[Sequence[str]] = None
+    added: Sequence[Column] = ()
+    origin_names: Sequence[Optional[str]] = ()
+    told: Optional[Sequence[str]] = None
+
+
+def encode_arrow(columns: Sequence[Column], rows: int, write: Callable[[bytes], None], wanted: Wanted) -> Encoded:
+    """Writes record batches of all rows."""
+    declared, added, origin_names, told = wanted
+    own = [*added, *(columns if declared is None else _declare(columns, declared, origin_names))]
+    fitted = [_typed(column) for column in (own if told is None else _widen(own, told))]
     for first in range(0, rows, _ROWS_MAX):
         count = min(_ROWS_MAX, rows - first)
         write(batch_message(count, [(kind, part(first, count)) for _, kind, part in fitted]))
@@ -54,6 +59,24 @@ def _typed(column: Column) -> Tuple[str, Type, Callable[[int, int], Cells]]:
     cells = values()
     found = infer_type(name, cells) if kind is None else kind
     return name, found, lambda first, count: build(name, found, cells[first : first + count])
+
+
+def _widen(columns: Sequence[Column], told: Sequence[str]) -> List[Column]:
+    """Columns of other names, or in another order, stay as they are: what is wrong with them the coordinator says."""
+    wanted = [split_column(text) for text in told]
+    if [column.name for column in columns] != [name for name, _ in wanted]:
+        return list(columns)
+    wide = []
+    for column, (name, text) in zip(columns, wanted):
+        own = column.kind or infer_type(name, column.values())
+        kind = parse_type(text)
+        if str(own) != text and (kind is None or not widens(own, kind)):
+            raise HostFailure(
+                "RESULT_SCHEMA_MISMATCH",
+                f"column {name} is {own} here and {text} in the job's first rows, which is not wide enough; declare the column in output.schema",
+            )
+        wide.append(column if column.kind == kind else Column(name, kind, column.values))
+    return wide
 
 
 def added_column(name: str, cells: List[Any]) -> Column:

@@ -63,6 +63,23 @@ def _outer_parts(text: str) -> List[str]:
     return [*parts, text[start:]]
 
 
+def widens(own: Type, wanted: Type) -> bool:
+    """Null into anything, integers into wider ones and into float64 (value by value), floats into larger ones, lists by their items."""
+    if own.kind == "null":
+        return True
+    if own.item and wanted.item:
+        return widens(own.item, wanted.item)
+    if own.kind == "float":
+        return wanted.kind == "float" and own.bits <= wanted.bits
+    if own.kind not in ("int", "uint"):
+        return own == wanted
+    if wanted.kind == "float":
+        return wanted.bits == 64 or own.bits < wanted.bits / 2
+    if own.kind == wanted.kind:
+        return own.bits <= wanted.bits
+    return wanted.kind == "int" and own.bits < wanted.bits
+
+
 def split_column(text: str) -> Tuple[str, str]:
     """``name:type`` taken apart; a name may have colons, a type has none in front of its first bracket."""
     for match in re.finditer(":", text):

@@ -29,12 +29,14 @@ class Schema(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """How to write. ``added`` are columns before those of the result; ``separator`` stands between the cells of the format `azure`."""
+    """How to write. ``added`` are columns before those of the result; ``separator`` stands between the cells of the format `azure`;
+    ``columns`` are what rows of the format `arrow` are to be widened to."""
 
     output_format: str
     form: Form = Form()
     added: Added = ()
     separator: str = " "
+    columns: Optional[List[str]] = None
 
 
 def encode(result: Result, encoding: Encoding, write: Write) -> Optional[Schema]:
@@ -64,7 +66,8 @@ def _encode_arrow(result: Result, encoding: Encoding, write: Write) -> Schema:
     form, added, rows = encoding.form, encoding.added, len(result.data)
     if isinstance(result, ArrowTable):
         check_names(added, result.data.schema.names)
-        encoded = None if added else arrow_encode.encode_table(result.data, form.schema, write)
+        told = form.schema if form.schema is not None else encoding.columns
+        encoded = None if added else arrow_encode.encode_table(result.data, told, write)
         if encoded is not None:
             return Schema(encoded.columns, encoded.prologue, "base64")
         columns, is_unnamed = arrow_encode.table_columns(result.data), False
@@ -77,7 +80,7 @@ def _encode_arrow(result: Result, encoding: Encoding, write: Write) -> Schema:
     check_names(added, [column.name for column in columns])
     extra = [arrow_encode.added_column(name, cells) for name, cells in added]
     origin_names = ["file", "row", form.file_column, form.row_column]
-    encoded = arrow_encode.encode_arrow(columns, rows, declared, write, extra, origin_names)
+    encoded = arrow_encode.encode_arrow(columns, rows, write, arrow_encode.Wanted(declared, extra, origin_names, encoding.columns))
     return Schema(encoded.columns, encoded.prologue, "base64")
 
 

@@ -59,7 +59,7 @@ class MlflowScorer:
         for index, file in enumerate(batch.files):
             self._current.begin_file(index)
             try:
-                scored = self._score_file(file, schema)
+                scored = self._score_file(file, schema, self._encoding._replace(columns=batch.columns))
                 file_rows[index] = scored.rows
                 schema = schema or scored.schema
             except UnreadableFile as error:
@@ -74,7 +74,7 @@ class MlflowScorer:
     def shutdown(self) -> None:
         """A model has nothing to say at the end."""
 
-    def _score_file(self, file: InputFile, schema: Optional[Schema]) -> _Scored:
+    def _score_file(self, file: InputFile, schema: Optional[Schema], encoding: Encoding) -> _Scored:
         rows = 0
         with tempfile.SpooledTemporaryFile(_HELD_BYTES_MAX) as held:
             for data in read_inputs(file, self._signature, self._rows_max):
@@ -85,7 +85,7 @@ class MlflowScorer:
                     continue
                 frame.insert(0, self._row_column, range(first, rows), allow_duplicates=True)
                 frame.insert(frame.shape[1], self._file_column, file.name, allow_duplicates=True)
-                found = encode(Frame(frame), self._encoding, held.write)
+                found = encode(Frame(frame), encoding, held.write)
                 if schema is not None and found is not None and found.columns != schema.columns:
                     raise _PredictFailed(_other_columns(found, schema))
                 schema = schema or found

@@ -37,7 +37,7 @@ class ScriptScorer:
     def _encode(self, result: Result, batch: MiniBatch) -> Optional[Schema]:
         try:
             added = origin_columns(self._form, [file.name for file in batch.files], len(result.data))
-            return encode(result, Encoding(self._format, self._form, added), self._channel.write_rows)
+            return encode(result, Encoding(self._format, self._form, added, columns=batch.columns), self._channel.write_rows)
         except (HostFailure, NodeGone):
             raise
         except BaseException as error:
