@@ -5,7 +5,7 @@ import { answerFormats, type AnswerFormat } from './output.ts';
 
 /** Flags that every command that answers something has. */
 export interface AnswerFlags {
-  readonly format?: AnswerFormat;
+  readonly answer?: AnswerFormat;
   readonly server?: string;
 }
 
@@ -15,7 +15,7 @@ export type Perform = (flags: AnswerFlags, body: (context: CommandContext) => Pr
 export const nameHelp = 'name of the job, the beginning of one, or "last"';
 
 export function withAnswer(command: Command): Command {
-  return command.addOption(new Option('-o, --format <format>', 'form of the answer').choices(answerFormats));
+  return command.addOption(new Option('-o, --answer <format>', 'form of the answer').choices(answerFormats));
 }
 
 export function withServer(command: Command): Command {

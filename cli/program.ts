@@ -49,6 +49,7 @@ function withDeploymentFlags(command: Command): Command {
 function withFileFlags(command: Command): Command {
   return command
     .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto')
+    .option('--format <format>', 'of the output: azure, csv, jsonl or arrow')
     .option('--set <key=value>', 'override any key of the YAML: --set settings.error_threshold=5', collect)
     .option('--scale <number>', 'built-in ONNX scorer: multiply pixels by this')
     .option('--model <path>', 'model file or folder for the deployment')
@@ -216,7 +217,7 @@ function addJobOutput(jobs: Command, perform: Perform): void {
     .option('--key <file>', 'public key that must have signed the manifest, as `coordinator key` prints it')
     .option('--json', 'the same as -o json')
     .action(async (dir: string, flags: AnswerFlags & VerifyFlags) => {
-      await perform(flags.json ? { ...flags, format: 'json' } : flags, async (context) =>
+      await perform(flags.json ? { ...flags, answer: 'json' } : flags, async (context) =>
         (await import('./commands/job-verify.ts')).verifyCommand(context, dir, flags),
       );
     });

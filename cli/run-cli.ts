@@ -34,7 +34,7 @@ async function outputFor(host: CliHost, flags: AnswerFlags): Promise<Output> {
     stdout: isColorWanted(stdout.isTerminal, environment),
     stderr: isColorWanted(stderr.isTerminal, environment),
   };
-  return await createOutput({ stdout, stderr, clock, hasColor, format: flags.format ?? null });
+  return await createOutput({ stdout, stderr, clock, hasColor, format: flags.answer ?? null });
 }
 
 function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {

@@ -2,6 +2,7 @@
 import { BatchError } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import type { Token } from '../common/core/token.ts';
+import { prologueBytes } from '../common/format/prologue.ts';
 import type { Effect } from './core/effects.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
@@ -47,7 +48,7 @@ export function carryOut({ loop, nodes, work, results }: Sides, effect: Effect):
     case 'seal':
       return work.seal(effect.job);
     case 'prologue': {
-      const pieces = [Buffer.from(effect.text)];
+      const pieces = [prologueBytes(effect.schema)];
       return work.filesOf(effect.job)?.enqueue({ kind: 'append', offset: 0, pieces }, () => undefined);
     }
     case 'append': {

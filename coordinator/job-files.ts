@@ -2,6 +2,8 @@
 import { join } from 'node:path';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
+import { epilogueOf } from '../common/format/epilogue.ts';
+import { prologueBytes } from '../common/format/prologue.ts';
 import { outsideError } from '../common/io/errno.ts';
 import { removeTree } from '../common/io/remove-tree.ts';
 import type { FileSystem } from '../common/ports/file-system.ts';
@@ -77,11 +79,13 @@ export class JobFiles {
     const done = new Map<number, () => void>();
     const parts = { catalog, inputRoot, jobDir, done };
     const writer = openWriter(job, jobDir, options, done);
-    const prologue = job.schemas[job.schema]?.prologue ?? '';
+    const prologue = prologueBytes(job.schemas[job.schema]);
+    const epilogue = await epilogueOf(job.deployment.settings, job.schema >= 0);
     try {
       await writer.recover({
         outputEnd: job.outputCommitted,
-        prologue: prologue === '' ? null : Buffer.from(prologue),
+        prologue: prologue.length === 0 ? null : prologue,
+        epilogueBytes: epilogue.length,
         liveSegments: new Set([...job.segments.keys()].filter((segment) => !job.bases.has(segment))),
         bases: [...basesOf(job)].filter(([segment]) => job.segments.has(segment)).map(([, path]) => path),
       });

@@ -17,6 +17,7 @@ import {
 import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
+import { defaultOutputForm } from '../common/core/output-form.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
@@ -181,6 +182,7 @@ export class NodeDesk implements ClusterBackend {
           files: inputs,
           attempt: effect.attempt,
           isAlone: effect.isAlone,
+          ...toldColumns(job),
         };
         const link = this.#links.get(effect.node);
         // While the list was read, the lease or the whole job may have ended.
@@ -346,6 +348,12 @@ function checkToken(given: string, wanted: string): void {
   throw new BatchError('TOKEN_INVALID', `${what}; \`batchmill coordinator start\` prints the line to join with`);
 }
 
+/** Columns that are fixed, where rows are to be widened to them. */
+function toldColumns({ deployment, schemas, schema }: Job): { readonly columns?: readonly string[] } {
+  const columns = deployment.settings.outputForm?.evolves ? schemas[schema]?.columns : undefined;
+  return columns ? { columns } : {};
+}
+
 function jobSpec(job: Job, inputRoot: string): JobSpec {
   const { deployment } = job;
   const { settings } = deployment;
@@ -359,6 +367,7 @@ function jobSpec(job: Job, inputRoot: string): JobSpec {
     settings: {
       timeoutMs: settings.timeoutMs,
       outputFormat: settings.outputFormat,
+      outputForm: settings.outputForm ?? defaultOutputForm,
       outputAction: settings.outputAction,
       loggingLevel: settings.loggingLevel,
       environmentVariables: settings.environmentVariables,

@@ -2,6 +2,8 @@
 import type { Failure } from '../common/core/batch-error.ts';
 import type { EnvironmentSpec } from '../common/core/deployment.ts';
 import { formatToken } from '../common/core/token.ts';
+import { epilogueOf } from '../common/format/epilogue.ts';
+import { prologueBytes } from '../common/format/prologue.ts';
 import type { FileSystem } from '../common/ports/file-system.ts';
 import { noBatch, outputSegment, type Place } from './core/batch-table.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
@@ -45,6 +47,7 @@ export async function sealJob(options: SealJobOptions): Promise<SealedOutput | n
     verdict: isBrokenOff ? (job.state as 'Failed' | 'Canceled') : 'Completed',
     generation: job.generation,
     outputBytes: job.outputCommitted,
+    epilogue: await epilogueOf(job.deployment.settings, job.schema >= 0),
     earlierCustom:
       job.reopenings > 0 && job.isCustomWhole ? await earlierCustomFiles(job.outputDir, job.name, fileSystem) : [],
     layout: outputAction === 'append_row' ? outputLayout(job) : null,
@@ -87,10 +90,10 @@ function sealedEnvironment(environment: EnvironmentSpec): SealedEnvironment {
 
 /** Of what is in the output file; results that were still waiting for their turn when the job ended are not. */
 function outputLayout(job: Job): OutputLayout {
-  const prologue = Buffer.from(job.schemas[job.schema]?.prologue ?? '');
+  const prologue = prologueBytes(job.schemas[job.schema]);
   // By itself it is not durable: the first rows are what makes it so.
   const isThere = job.outputCommitted > prologue.length;
-  return { prologue: isThere ? prologue : Buffer.alloc(0), places: outputPlaces(job) };
+  return { prologue: isThere ? prologue : new Uint8Array(0), places: outputPlaces(job) };
 }
 
 function* outputPlaces({ batches }: Job): Generator<OutputPlace, void, void> {

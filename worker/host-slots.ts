@@ -9,6 +9,7 @@ import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
+import { defaultOutputForm } from '../common/core/output-form.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { reasonOf } from '../common/io/errno.ts';
@@ -52,6 +53,8 @@ export interface AttemptOrder {
   readonly token: Token;
   /** 1 for the first try. */
   readonly attempt: number;
+  /** Columns that the rows are to be widened to; null: as the scorer gives them. */
+  readonly columns: readonly string[] | null;
 }
 
 interface Started {
@@ -252,12 +255,12 @@ export class HostSlots {
     keep: (scored: Scored) => WorkerCommand,
   ): Promise<void> {
     const { tell, clock } = this.#options;
-    const { slot, host, work, timeoutMs, first } = order;
+    const { slot, host, work, timeoutMs, first, columns } = order;
     const [process, log, custom] = await Promise.all([held.process, held.log, held.custom]);
     if (held.isStale) await process.stop();
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
     const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
-    const scored = await process.score(files, { timeoutMs, first });
+    const scored = await process.score(files, { timeoutMs, first, columns });
     const cpu_seconds = process.takeCpuSeconds();
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
     const outcome = custom ? await settleCustom(custom, process, scored) : scored;
@@ -344,10 +347,10 @@ function commandOf(
 type HostPlace = Pick<HostInit, 'customDir' | 'logDir' | 'job' | 'node' | 'process'>;
 
 function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts, place: HostPlace): HostInit {
-  const { outputFormat, outputAction, loggingLevel } = settings;
+  const { outputFormat, outputForm = defaultOutputForm, outputAction, loggingLevel } = settings;
   return {
     scorer,
-    settings: { outputFormat, outputAction, loggingLevel },
+    settings: { outputFormat, outputForm, outputAction, loggingLevel },
     modelDir: model?.dir ?? null,
     modelPath: model?.path ?? null,
     codeDir: code?.path ?? null,

@@ -302,9 +302,9 @@ export class WorkerShell {
   #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
     const lease = this.#state.leases.get(work);
     invariant(lease !== undefined, `work ${work} is started but not held`);
-    const { first, token, attempt } = lease;
+    const { first, token, attempt, columns } = lease;
     const count = lease.files.length;
-    const order = { slot, host, work, timeoutMs, first, count, token, attempt };
+    const order = { slot, host, work, timeoutMs, first, count, token, attempt, columns };
     this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }) => {
       this.#works.keep(work, body);
       const { rows, custom } = body;

@@ -13,6 +13,7 @@ export interface DeploymentFlags {
   readonly set?: readonly string[];
   readonly miniBatchSize?: string;
   readonly scale?: string;
+  readonly format?: string;
   readonly model?: string;
   readonly environment?: string;
   readonly skipScriptValidation?: boolean;
@@ -49,6 +50,7 @@ export function loadOptions({ host, output }: CommandContext, flags: DeploymentF
     cwd: host.cwd,
     set: flags.set ?? [],
     ...(flags.miniBatchSize === undefined ? {} : { miniBatchSize: flags.miniBatchSize }),
+    ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.scale === undefined ? {} : { scale: scaleOf(flags.scale) }),
     ...(flags.model === undefined ? {} : { model: flags.model }),
     ...(flags.environment === undefined ? {} : { environment: flags.environment }),

@@ -78,6 +78,12 @@ class Tail {
       throw new BatchError('REQUEST_INVALID', `job ${name} writes no file of rows (output_action: summary_only)`);
     }
     const path = basename(file);
+    if (/\.arrows(\.|$)/.test(path)) {
+      throw new BatchError(
+        'REQUEST_INVALID',
+        `${path} is an Arrow stream and no text: read it with pyarrow, or \`job download\` it`,
+      );
+    }
     this.#offset ??= await this.#start(name, path, end);
     // One piece at a time is asked for, so that a connection that breaks loses none and doubles none.
     while (this.#offset < end && !signal.aborted) {

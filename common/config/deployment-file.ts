@@ -21,6 +21,7 @@ export interface LoadOptions {
   /** Values of the flags of the same names; they win over `set`. */
   readonly miniBatchSize?: string;
   readonly scale?: number;
+  readonly format?: string;
   /** Path of the model, relative to `cwd`. */
   readonly model?: string;
   /** `host`, or the path of an interpreter or of a virtual environment, relative to `cwd`; wins over everything. */
@@ -158,6 +159,9 @@ function applyFlags(source: ConfigSource, options: LoadOptions, cwd: string): vo
   const quoted = (value: string): string => JSON.stringify(value);
   if (options.miniBatchSize !== undefined) {
     source.override([...settings, 'mini_batch_size'], quoted(options.miniBatchSize), '--mini-batch-size');
+  }
+  if (options.format !== undefined) {
+    source.override([...settings, 'output', 'format'], quoted(options.format), '--format');
   }
   if (options.scale !== undefined) {
     source.override([...settings, 'onnx', 'scale'], quoted(String(options.scale)), '--scale');

@@ -14,6 +14,7 @@ import { pythonMinorOf } from './conda-file.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
 import { findArtifact, findScript } from './deployment-paths.ts';
 import { resolveOnnx } from './onnx-settings-schema.ts';
+import { outputNames, resolveOutputForm } from './output-settings.ts';
 import { parseDeployment, type ParsedDeployment } from './deployment-schema.ts';
 import { hostEnvironment, labelOf, resolveEnvironment } from './environment-resolve.ts';
 import { isMlflowFolder, readMlflowEnvironment } from './mlflow-folder.ts';
@@ -59,6 +60,9 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   const code = await findCode(parsed, context, problems);
   const scorer = await chooseScorer(parsed, model, code, context.baseDir, problems);
   if (scorer !== null) problems.push(...checkForScorer(parsed, scorer));
+  const outputFormat = parsed.settings.output?.format ?? (scorer?.kind === 'onnx' ? 'csv' : 'azure');
+  const outputPath = [...parsed.settingsPath, 'output'];
+  const outputForm = resolveOutputForm(parsed.settings.output ?? {}, outputFormat, outputPath, problems);
   const environment = await chooseEnvironment(parsed, scorer, model, context, problems);
   if (scorer?.kind === 'python' && code) await checkSyntax(code, environment, context, problems);
   if (problems.length > 0) throw source.toError(problems);
@@ -69,7 +73,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
     model,
     code: code?.folder ?? null,
     environment,
-    settings: resolveSettings(parsed, scorer, source, context.isBare),
+    settings: { ...resolveSettings(parsed, outputFormat, source, context.isBare), outputForm },
   };
 }
 
@@ -254,13 +258,12 @@ function checkForScorer({ settings, settingsPath }: ParsedDeployment, scorer: Sc
 
 function resolveSettings(
   { root, settings, settingsPath }: ParsedDeployment,
-  scorer: Scorer,
+  outputFormat: OutputFormat,
   source: ConfigSource,
   isBare: boolean,
 ): DeploymentSettings {
-  const outputFormat: OutputFormat = settings.output?.format ?? (scorer.kind === 'onnx' ? 'csv' : 'azure');
   const outputAction = settings.output_action ?? 'append_row';
-  const fileName = settings.output_file_name ?? (outputFormat === 'jsonl' ? 'predictions.jsonl' : 'predictions.csv');
+  const fileName = settings.output_file_name ?? outputNames[outputFormat];
   const retry = settings.retry_settings ?? {};
   return {
     miniBatchSize:

@@ -4,7 +4,7 @@
  * @source Azure ML batch deployment YAML schema, CLI v2
  */
 import { z } from 'zod';
-import { outputFormats, type DeploymentSettings, type MiniBatchSize, type OutputFormat } from '../core/deployment.ts';
+import type { DeploymentSettings, MiniBatchSize } from '../core/deployment.ts';
 import {
   environmentInline,
   modelSchema,
@@ -31,6 +31,7 @@ import {
   type Maybe,
 } from './field-types.ts';
 import { problemsOf, type KeyHint } from './schema-problems.ts';
+import { outputKeys, type RawOutput } from './output-settings.ts';
 import { onnxKeys, type RawOnnx } from './onnx-settings-schema.ts';
 
 const environmentVariables = textMap.refine((map) => Object.keys(map).every((name) => /^[^=\0]+$/.test(name)), {
@@ -63,19 +64,7 @@ const settingsShape = {
   output_action: optional(oneOf(['append_row', 'summary_only']), 'summary_only writes no rows.'),
   output_file_name: optional(outputFileName, 'Name of the file of rows; predictions.csv by default.'),
   environment_variables: optional(environmentVariables, 'Names and values for the script; values become text.'),
-  output: optional(
-    z.strictObject(
-      {
-        format: optional(oneOf(outputFormats), 'azure (spaces, no header), csv (commas, header) or jsonl.'),
-        custom: optional(
-          oneOf(['collected', 'shared']),
-          'Files that the script writes to AZUREML_BI_OUTPUT_PATH: published with their mini-batch, or written straight.',
-        ),
-      },
-      'a mapping',
-    ),
-    'What the output looks like.',
-  ),
+  output: optional(outputKeys, 'What the output looks like.'),
   input: optional(
     z.strictObject({ recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.') }, 'a mapping'),
     'How the input is listed.',
@@ -159,10 +148,7 @@ export interface RawSettings {
   readonly output_action?: Maybe<DeploymentSettings['outputAction']>;
   readonly output_file_name?: Maybe<string>;
   readonly environment_variables?: Maybe<Readonly<Record<string, string>>>;
-  readonly output?: Maybe<{
-    readonly format?: Maybe<OutputFormat>;
-    readonly custom?: Maybe<DeploymentSettings['customOutput']>;
-  }>;
+  readonly output?: Maybe<RawOutput>;
   readonly input?: Maybe<{ readonly recursive?: Maybe<boolean> }>;
   readonly onnx?: Maybe<RawOnnx>;
   readonly mlflow?: Maybe<{ readonly rows_per_predict?: Maybe<number> }>;

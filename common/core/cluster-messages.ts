@@ -47,6 +47,7 @@ export interface JobSpec {
     DeploymentSettings,
     | 'timeoutMs'
     | 'outputFormat'
+    | 'outputForm'
     | 'outputAction'
     | 'loggingLevel'
     | 'environmentVariables'
@@ -75,6 +76,8 @@ export interface Grant {
   readonly attempt: number;
   /** Nothing else is scored on the node meanwhile: the attempt before ran out of memory. */
   readonly isAlone: boolean;
+  /** `name:type` of the columns that the rows are to be widened to; left out: as the scorer gives them. */
+  readonly columns?: readonly string[];
 }
 
 /** A lease as a node reports it when a stream begins. */

@@ -4,10 +4,16 @@
  */
 import type { Digest } from './ids.ts';
 import type { OnnxSettings } from './onnx-settings.ts';
+import type { OutputForm } from './output-form.ts';
 
-/** Text of the output file. `azure`: space-separated, no header. `csv`: comma, header. `jsonl`: one JSON object a line. */
-export const outputFormats = ['azure', 'csv', 'jsonl'] as const;
+/**
+ * What the output file is. `azure`: space-separated text, no header. `csv`: comma, header. `jsonl`: one JSON object a line.
+ * `arrow`: an Arrow IPC stream.
+ */
+export const outputFormats = ['azure', 'csv', 'jsonl', 'arrow'] as const;
 export type OutputFormat = (typeof outputFormats)[number];
+/** Those that are lines of text. */
+export type TextFormat = Exclude<OutputFormat, 'arrow'>;
 
 /** How a mini-batch is cut from the input order. */
 export type MiniBatchSize =
@@ -83,6 +89,8 @@ export interface DeploymentSettings {
   readonly outputAction: 'append_row' | 'summary_only';
   readonly outputFileName: string;
   readonly outputFormat: OutputFormat;
+  /** Absent in jobs of releases that had none: the default. */
+  readonly outputForm?: OutputForm;
   readonly loggingLevel: 'debug' | 'info' | 'warning';
   readonly environmentVariables: Readonly<Record<string, string>>;
   /** Caps; null: every node, every slot. @source Azure ML resources.instance_count, max_concurrency_per_instance */

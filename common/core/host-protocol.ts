@@ -20,7 +20,7 @@ export const hostFrame = {
 /** First frame to the host; answered by `ready` or `failed`. */
 export interface HostInit {
   readonly scorer: Scorer;
-  readonly settings: Pick<DeploymentSettings, 'outputFormat' | 'outputAction' | 'loggingLevel'>;
+  readonly settings: Pick<DeploymentSettings, 'outputFormat' | 'outputForm' | 'outputAction' | 'loggingLevel'>;
   /** Folder that holds the model under its basename (AZUREML_MODEL_DIR); null without a model. */
   readonly modelDir: string | null;
   /** The model itself: `modelDir`/basename; null without a model. */
@@ -50,6 +50,8 @@ export interface HostScore {
   readonly sequence: number;
   /** Ordinal of the first file in the job's input order. */
   readonly first: number;
+  /** `name:type` of the columns that the rows are to be widened to; left out: as the scorer gives them. */
+  readonly columns?: readonly string[];
   readonly files: readonly HostFile[];
 }
 

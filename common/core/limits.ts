@@ -107,6 +107,8 @@ export const limits = {
 
   /** A frame between worker node and scoring host. */
   framePayloadBytesMax: 16_777_216,
+  /** Rows of one Arrow record batch that is made of values: enough that its head weighs nothing, few enough to be built at once. */
+  arrowBatchRowsMax: 16_384,
   /** The host sends rows in pieces of this size. */
   frameRowsBytes: 1_048_576,
 

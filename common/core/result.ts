@@ -2,6 +2,7 @@
  * What a scoring host says of a mini-batch that it scored; the rows' bytes travel beside it.
  */
 import type { ErrorCode } from './error-codes.ts';
+import { utf8Length } from './utf8.ts';
 
 /** One file that could not be scored although its mini-batch could. */
 export interface FileFailure {
@@ -19,6 +20,25 @@ export interface ResultSchema {
   /** `name:type` of each column in order; empty for a format without columns. Equal texts mean equal schemas. */
   readonly columns: readonly string[];
   readonly prologue: string;
+  /** `base64`: the prologue is bytes that are no text (an Arrow schema), written so. Left out: it is text. */
+  readonly prologueForm?: 'base64';
+}
+
+/** Bytes that the prologue of a schema takes in the output; 0 without a schema. */
+export function prologueLength(schema: ResultSchema | undefined): number {
+  if (schema === undefined) return 0;
+  const { prologue, prologueForm } = schema;
+  if (prologueForm !== 'base64') return utf8Length(prologue);
+  return (prologue.length / 4) * 3 - (prologue.endsWith('==') ? 2 : prologue.endsWith('=') ? 1 : 0);
+}
+
+/** `name:type` taken apart. A name may have colons; a type has none in front of its first bracket. */
+export function columnOf(text: string): { readonly name: string; readonly type: string } {
+  for (let at = text.indexOf(':'); at >= 0; at = text.indexOf(':', at + 1)) {
+    const type = text.slice(at + 1);
+    if (/^\w+(?:[<[].*[>\]])?$/.test(type)) return { name: text.slice(0, at), type };
+  }
+  return { name: text, type: '' };
 }
 
 /** `file`: the scorer names each row's file. `positional`: as many rows as files. `range`: only the mini-batch is known. */

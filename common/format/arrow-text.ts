@@ -4,27 +4,12 @@
  */
 import type { Data, DataType, Field, Table, Vector } from 'apache-arrow';
 import { BatchError } from '../core/batch-error.ts';
-import type { OutputFormat } from '../core/deployment.ts';
+import type { TextFormat } from '../core/deployment.ts';
+import { arrowTypeId as typeId } from './arrow-type-id.ts';
 import { floatOfHalf } from './half-float.ts';
 import { floatText, jsonInteger } from './number-text.ts';
 import { booleanText, timeJson, timeText, type TextBlock, type TextColumn } from './text-column.ts';
-import { encodeBlocks, type EncodedRows } from './text-encoder.ts';
-
-/** @source Arrow's Type enumeration, part of its stable API */
-const typeId = {
-  dictionary: -1,
-  null: 1,
-  int: 2,
-  float: 3,
-  utf8: 5,
-  bool: 6,
-  date: 8,
-  timestamp: 10,
-  list: 12,
-  struct: 13,
-  fixedSizeList: 16,
-  largeUtf8: 20,
-} as const;
+import { encodeBlocks, type EncodedRows, type EncodeOptions } from './text-encoder.ts';
 
 type Cells = Pick<TextColumn, 'type' | 'isQuotable' | 'cell' | 'json'>;
 /** The parameters of all types that are read here; each type has those of its own. */
@@ -37,13 +22,13 @@ interface AnyType {
 }
 
 /** Encodes a table as it is, batch by batch. A column of a type without a text is refused with SCORER_OUTPUT_INVALID. */
-export function encodeTable(table: Table, format: OutputFormat): EncodedRows {
+export function encodeTable(table: Table, format: TextFormat, options: EncodeOptions = {}): EncodedRows {
   const fields = table.schema.fields;
   const blocks = table.batches.map((batch): TextBlock => {
     const columns = fields.map((field, i) => arrowColumn(field.name, batch.data.children[i] as Data));
     return { rows: batch.numRows, columns };
   });
-  return encodeBlocks(blocks, format);
+  return encodeBlocks(blocks, format, options);
 }
 
 function arrowColumn(name: string, data: Data): TextColumn {

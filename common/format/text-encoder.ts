@@ -4,8 +4,10 @@
  */
 import { limits } from '../core/limits.ts';
 import { unreachable } from '../core/invariant.ts';
-import type { OutputFormat } from '../core/deployment.ts';
+import type { TextFormat } from '../core/deployment.ts';
+import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
 import type { ResultSchema } from '../core/result.ts';
+import { originColumns, type OriginColumn, type RowOrigin } from './row-origin.ts';
 import type { TextBlock, TextColumn } from './text-column.ts';
 
 /** Encoded rows. `pieces` is made while it is walked, in pieces of about limits.frameRowsBytes, and only once. */
@@ -18,12 +20,24 @@ export interface EncodedRows {
 
 type RowText = (row: number) => string;
 
+/** Beyond the format; where rows come from only matters where the form asks for it. */
+export interface EncodeOptions {
+  readonly form?: OutputForm;
+  readonly origin?: RowOrigin | null;
+}
+
 /** Encodes blocks that all have the columns of the first one; the cells are read when `pieces` is walked. */
-export function encodeBlocks(blocks: readonly TextBlock[], format: OutputFormat): EncodedRows {
+export function encodeBlocks(
+  given: readonly TextBlock[],
+  format: TextFormat,
+  options: EncodeOptions = {},
+): EncodedRows {
+  const { form = defaultOutputForm, origin = null } = options;
+  const blocks = withOrigin(given, originColumns(form, origin, given[0]?.columns.map(({ name }) => name) ?? []));
   const rows = blocks.reduce((sum, block) => sum + block.rows, 0);
   const columns = blocks[0]?.columns ?? [];
-  const parts = blocks.map((block) => ({ rows: block.rows, line: lineOf(block.columns, format) }));
-  return { rows, schema: rows === 0 ? null : schemaOf(columns, format), pieces: piecesOf(parts) };
+  const parts = blocks.map((block) => ({ rows: block.rows, line: lineOf(block.columns, format, form) }));
+  return { rows, schema: rows === 0 ? null : schemaOf(columns, format, form), pieces: piecesOf(parts) };
 }
 
 /** Encodes rows whose lines, without their ends, are known. */
@@ -31,13 +45,47 @@ export function encodeLines(rows: number, line: RowText): EncodedRows {
   return { rows, schema: null, pieces: piecesOf([{ rows, line }]) };
 }
 
-function schemaOf(columns: readonly TextColumn[], format: OutputFormat): ResultSchema | null {
+/** The blocks with columns before their own, whose rows are counted through. */
+function withOrigin(blocks: readonly TextBlock[], added: readonly OriginColumn[]): readonly TextBlock[] {
+  if (added.length === 0) return blocks;
+  let first = 0;
+  return blocks.map(({ rows, columns }) => {
+    const from = first;
+    first += rows;
+    return { rows, columns: [...added.map((column) => originText(column, from)), ...columns] };
+  });
+}
+
+function originText({ kind, name, cell }: OriginColumn, from: number): TextColumn {
+  const text = (row: number): string => String(cell(from + row));
+  const isFile = kind === 'file';
+  return {
+    name,
+    type: 'value',
+    isQuotable: isFile,
+    cell: text,
+    json: isFile ? (row) => JSON.stringify(text(row)) : text,
+  };
+}
+
+function schemaOf(columns: readonly TextColumn[], format: TextFormat, form: OutputForm): ResultSchema | null {
   if (format === 'azure') return null;
-  const header = columns.map((column) => quoted(column.name, ',')).join(',');
   return {
     columns: columns.map((column) => `${column.name}:${column.type}`),
-    prologue: format === 'csv' ? `${header}\n` : '',
+    prologue:
+      format === 'csv'
+        ? headerLine(
+            columns.map(({ name }) => name),
+            form,
+          )
+        : '',
   };
+}
+
+/** The first line of a CSV; empty where it has none. */
+export function headerLine(names: readonly string[], { header, delimiter }: OutputForm): string {
+  const isSpecial = specialIn(delimiter);
+  return header ? `${names.map((name) => quoted(name, isSpecial)).join(delimiter)}\n` : '';
 }
 
 function* piecesOf(parts: readonly { readonly rows: number; readonly line: RowText }[]): Generator<Uint8Array> {
@@ -53,12 +101,12 @@ function* piecesOf(parts: readonly { readonly rows: number; readonly line: RowTe
   if (text !== '') yield Buffer.from(text);
 }
 
-function lineOf(columns: readonly TextColumn[], format: OutputFormat): RowText {
+function lineOf(columns: readonly TextColumn[], format: TextFormat, form: OutputForm): RowText {
   switch (format) {
     case 'azure':
       return delimitedLine(columns, ' ');
     case 'csv':
-      return delimitedLine(columns, ',');
+      return delimitedLine(columns, form.delimiter);
     case 'jsonl':
       return jsonLine(columns);
     default:
@@ -67,8 +115,9 @@ function lineOf(columns: readonly TextColumn[], format: OutputFormat): RowText {
 }
 
 /** One line without its end; a line of one empty field is `""`, as an empty line would be no row. */
-function delimitedLine(columns: readonly TextColumn[], delimiter: Delimiter): RowText {
-  const cells = columns.map((column) => (column.isQuotable ? quotedCell(column.cell, delimiter) : column.cell));
+function delimitedLine(columns: readonly TextColumn[], delimiter: string): RowText {
+  const isSpecial = specialIn(delimiter);
+  const cells = columns.map((column) => (column.isQuotable ? quotedCell(column.cell, isSpecial) : column.cell));
   const [first] = cells;
   if (first && cells.length === 1) return (row) => first(row) || '""';
   return (row) => {
@@ -87,20 +136,20 @@ function jsonLine(columns: readonly TextColumn[]): RowText {
   };
 }
 
-type Delimiter = ' ' | ',';
-
-const special = { ' ': /[ "\r\n]/, ',': /[,"\r\n]/ } satisfies Record<Delimiter, RegExp>;
+/** What a field with quotes is known by. */
+const specialIn = (delimiter: string): RegExp => new RegExp(`[\\u${hex4(delimiter)}"\\r\\n]`);
+const hex4 = (symbol: string): string => symbol.charCodeAt(0).toString(16).padStart(4, '0');
 
 /**
  * A field in quotes where it needs them, with quotes inside doubled.
  * @source Python's csv module, QUOTE_MINIMAL; a lone carriage return is quoted as its newer releases do, because readers
  *   take it for a line's end
  */
-function quoted(text: string, delimiter: Delimiter): string {
-  return special[delimiter].test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+function quoted(text: string, isSpecial: RegExp): string {
+  return isSpecial.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 const quotedCell =
-  (cell: RowText, delimiter: Delimiter): RowText =>
+  (cell: RowText, isSpecial: RegExp): RowText =>
   (row) =>
-    quoted(cell(row), delimiter);
+    quoted(cell(row), isSpecial);

@@ -3,11 +3,13 @@
  * and a column may hold null in one mini-batch and text in the next, columns of values have no type of their own.
  */
 import { BatchError } from '../core/batch-error.ts';
-import type { OutputFormat } from '../core/deployment.ts';
+import type { TextFormat } from '../core/deployment.ts';
 import { unreachable } from '../core/invariant.ts';
 import { floatText, jsonInteger, numberText } from './number-text.ts';
 import { booleanText, timeJson, timeText, type TextColumn } from './text-column.ts';
-import { encodeBlocks, encodeLines, type EncodedRows } from './text-encoder.ts';
+import type { ColumnType } from './column-type.ts';
+import { asksForOrigin } from './row-origin.ts';
+import { encodeBlocks, encodeLines, type EncodedRows, type EncodeOptions } from './text-encoder.ts';
 
 /** Results of a script that are no table: single values, or rows of cells under names. */
 export type ValueRows =
@@ -17,6 +19,10 @@ export type ValueRows =
       readonly names: readonly string[];
       readonly rows: number;
       readonly cell: (row: number, column: number) => unknown;
+      /** Of all cells, where the rows are typed arrays of one type. */
+      readonly cellType?: ColumnType | null;
+      /** The names are made up: places of cells in rows that have none. */
+      readonly isUnnamed?: boolean;
     };
 
 /** The one column of single values, where a format has columns. */
@@ -27,14 +33,16 @@ export const listColumnName = 'result';
  * A value that no text can stand for (a function, a cycle) throws SCORER_OUTPUT_INVALID when `pieces` comes to it.
  * @source Azure ML batch scoring-script contract: an element of a list is written as str() has it
  */
-export function encodeValues(result: ValueRows, format: OutputFormat): EncodedRows {
+export function encodeValues(result: ValueRows, format: TextFormat, options: EncodeOptions = {}): EncodedRows {
   if (result.kind === 'records') {
     const columns = result.names.map((name, i) => valueColumn(name, (row) => result.cell(row, i)));
-    return encodeBlocks([{ rows: result.rows, columns }], format);
+    return encodeBlocks([{ rows: result.rows, columns }], format, options);
   }
   const { values } = result;
-  if (format === 'azure') return encodeLines(values.length, bareLine(values));
-  return encodeBlocks([{ rows: values.length, columns: [listColumn(values)] }], format);
+  // With columns of their own beside them they are a table as well.
+  const isBare = options.form === undefined || !asksForOrigin(options.form);
+  if (format === 'azure' && isBare) return encodeLines(values.length, bareLine(values));
+  return encodeBlocks([{ rows: values.length, columns: [listColumn(values)] }], format, options);
 }
 
 /** What is missing has a name here: a line of its own says more than an empty one. */

@@ -4,6 +4,7 @@ import type { AdoptedLease, CoordinatorMessage, Grant, JobSpec, RefusalReport } 
 import { outputFormats, type Artifact, type CondaSpec, type EnvironmentSpec, type Scorer } from '../core/deployment.ts';
 import { digest, jobName } from '../core/ids.ts';
 import { defaultOnnxSettings, type OnnxSettings } from '../core/onnx-settings.ts';
+import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
 import type { Adoption__Output } from './generated/batchmill/v1/Adoption.ts';
 import type { Artifact__Output } from './generated/batchmill/v1/Artifact.ts';
 import type {
@@ -55,13 +56,14 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
 }
 
 function writeGrant(grant: Grant): GrantWire {
-  const { isAlone, ...rest } = grant;
-  return { ...rest, token: writeToken(grant.token), files: [...grant.files], alone: isAlone };
+  const { isAlone, columns = [], ...rest } = grant;
+  return { ...rest, token: writeToken(grant.token), files: [...grant.files], alone: isAlone, columns: [...columns] };
 }
 
 function readGrant(wire: Grant__Output): Grant {
-  const { token, job, first, files, attempt, alone } = wire;
-  return { token: readToken(token), job: jobName(job), first, files, attempt, isAlone: alone };
+  const { token, job, first, files, attempt, alone, columns } = wire;
+  const told = columns.length > 0 ? { columns } : {};
+  return { token: readToken(token), job: jobName(job), first, files, attempt, isAlone: alone, ...told };
 }
 
 export function writeRefusal(refusal: RefusalReport): RefusalWire {
@@ -87,7 +89,8 @@ function readAdoption(wire: Adoption__Output): AdoptedLease[] {
 }
 
 export function writeJob(job: JobSpec): JobWire {
-  const { concurrencyMax, environmentVariables, memoryBytesMax, outputFileName, ...settings } = job.settings;
+  const { concurrencyMax, environmentVariables, memoryBytesMax, outputFileName, outputForm, ...settings } =
+    job.settings;
   return {
     name: job.name,
     deployment: job.deployment,
@@ -101,6 +104,7 @@ export function writeJob(job: JobSpec): JobWire {
       concurrencyMax: concurrencyMax ?? 0,
       memoryBytesMax: memoryBytesMax ?? 0,
       outputFileName: outputFileName ?? '',
+      outputFormJson: outputForm === undefined ? '' : JSON.stringify(outputForm),
     },
     inputRoot: job.inputRoot,
     outputDir: job.outputDir ?? '',
@@ -128,6 +132,7 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
   return {
     timeoutMs: wire.timeoutMs,
     outputFormat: readOneOf(outputFormats, wire.outputFormat, 'the output format of a job'),
+    ...readOutputForm(wire.outputFormJson),
     outputAction: readOneOf(['append_row', 'summary_only'], wire.outputAction, 'the output action of a job'),
     loggingLevel: readOneOf(['debug', 'info', 'warning'], wire.loggingLevel, 'the logging level of a job'),
     environmentVariables: wire.environmentVariables,
@@ -136,6 +141,11 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     outputFileName: wire.outputFileName === '' ? null : wire.outputFileName,
     customOutput: readOneOf(['collected', 'shared'], wire.customOutput, 'the custom output of a job'),
   };
+}
+
+/** A coordinator of a release without them says nothing. */
+function readOutputForm(json: string): { readonly outputForm?: OutputForm } {
+  return json === '' ? {} : { outputForm: { ...defaultOutputForm, ...readJson(json, 'the output settings of a job') } };
 }
 
 function writeScorer(scorer: Scorer): ScorerWire {

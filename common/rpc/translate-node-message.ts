@@ -1,4 +1,5 @@
 /** What a worker node says, to and from the wire. */
+import { BatchError } from '../core/batch-error.ts';
 import type {
   AttemptFailureReport,
   Heartbeat,
@@ -12,6 +13,7 @@ import type {
 import { incarnation, jobName, nodeName } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import type { FileFailure, ResultSchema, ResultSummary } from '../core/result.ts';
+import { binarySchema, prologueBytes } from '../format/prologue.ts';
 import type {
   AttemptFailure as AttemptFailureWire,
   AttemptFailure__Output,
@@ -24,7 +26,7 @@ import type { JoinReply as JoinReplyWire, JoinReply__Output } from './generated/
 import type { JoinRequest as JoinRequestWire, JoinRequest__Output } from './generated/batchmill/v1/JoinRequest.ts';
 import type { NodeMessage as NodeMessageWire, NodeMessage__Output } from './generated/batchmill/v1/NodeMessage.ts';
 import type { Result as ResultWire, Result__Output } from './generated/batchmill/v1/Result.ts';
-import type { Schema__Output } from './generated/batchmill/v1/Schema.ts';
+import type { Schema as SchemaWire, Schema__Output } from './generated/batchmill/v1/Schema.ts';
 import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
 
 const attributions = ['file', 'positional', 'range'] as const;
@@ -112,7 +114,7 @@ function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => U
     attribution: summary.attribution,
     fileRows: summary.fileRows === null ? [] : [...summary.fileRows],
     failed: writeFileFailures(summary.failed),
-    schema: summary.schema && { columns: [...summary.schema.columns], prologue: summary.schema.prologue },
+    schema: summary.schema && writeSchema(summary.schema),
     runSeconds: summary.runSeconds,
     peakMemoryBytes: summary.peakMemoryBytes ?? 0,
     inline: result.isUploaded ? new Uint8Array(0) : inlineOf(result),
@@ -157,8 +159,16 @@ function readFileFailure(wire: FileFailure__Output): FileFailure {
   return { index: wire.index, code, message };
 }
 
-function readSchema(wire: Schema__Output): ResultSchema {
-  return { columns: wire.columns, prologue: wire.prologue };
+function writeSchema(schema: ResultSchema): SchemaWire {
+  const columns = [...schema.columns];
+  if (schema.prologueForm !== 'base64') return { columns, prologue: schema.prologue };
+  return { columns, prologueBytes: prologueBytes(schema) };
+}
+
+function readSchema({ columns, prologue, prologueBytes: bytes }: Schema__Output): ResultSchema {
+  if (bytes.length === 0) return { columns, prologue };
+  if (prologue === '') return binarySchema(columns, bytes);
+  throw new BatchError('REQUEST_INVALID', 'a schema has a prologue of text and one of bytes; it has one of them');
 }
 
 function writeAttemptFailure(report: AttemptFailureReport): AttemptFailureWire {

@@ -18,7 +18,10 @@ import {
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
+import { columnOf } from '../../common/core/result.ts';
+import { parseType } from '../../common/format/column-type.ts';
 import type { JobRequest } from './backend.ts';
 
 const absolutePath = z.string().refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
@@ -86,6 +89,22 @@ const outputFileName = z
   .regex(/^([^_.\\/\p{Cc}][^\\/\p{Cc}]*)?$/u, 'wanted a plain file name, not beginning with "_" or "."')
   .refine((name) => !name.includes('..'), 'wanted a file name without ".."');
 
+const columnName = z.string().min(1).max(255);
+
+const outputForm: z.ZodType<OutputForm> = z.strictObject({
+  header: z.boolean(),
+  delimiter: z.string().regex(/^[,;|:\t ]$/, 'wanted one of , ; | : tab space'),
+  schema: z.array(z.string().refine(isDeclared, 'wanted name:type')).min(1).nullable(),
+  evolves: z.boolean().default(false),
+  fileColumn: columnName.nullable(),
+  rowColumn: columnName.nullable(),
+});
+
+function isDeclared(text: string): boolean {
+  const { name, type } = columnOf(text);
+  return name !== '' && parseType(type) !== null;
+}
+
 const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   miniBatchSize,
   triesMax: count,
@@ -95,6 +114,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   outputAction: z.enum(['append_row', 'summary_only']),
   outputFileName,
   outputFormat: z.enum(outputFormats),
+  outputForm: outputForm.default(defaultOutputForm),
   loggingLevel: z.enum(['debug', 'info', 'warning']),
   environmentVariables: z.record(z.string().regex(/^[^=\0]+$/), z.string()),
   instanceCountMax: count.nullable(),

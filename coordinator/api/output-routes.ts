@@ -9,6 +9,7 @@ import { parseRange } from './byte-range.ts';
 import { problemOf, sendProblem } from './problem.ts';
 
 const types: Readonly<Record<string, string>> = {
+  '.arrows': 'application/vnd.apache.arrow.stream',
   '.csv': 'text/csv; charset=utf-8',
   '.json': 'application/json',
   '.jsonl': 'application/jsonl',

@@ -67,15 +67,18 @@ export function failureEvents(
 
 /**
  * A committed result whose rows turn out, when they have their turn, not to have the job's columns: it is taken back.
- * Its scorer would say the same again, so it is not tried again as it is.
+ * Its scorer would say the same again, so it is not tried again as it is, unless rows are widened.
  */
 export function withdrawalEvents(job: Job, batch: number, failure: Failure): readonly Event[] {
   const { batches, nodeNames, name } = job;
   const node = nodeNames[batches.node(batch)];
   invariant(node !== undefined, `mini-batch ${batch} was committed by nobody`);
   const files = batches.files(batch);
-  const isWhole = files === 1 || job.deployment.settings.isolation === 'mini_batch';
-  return [
+  const { isolation, outputForm, triesMax } = job.deployment.settings;
+  const isWhole = files === 1 || isolation === 'mini_batch';
+  // Scored again, now that the columns are fixed, it is told them.
+  const isTold = (outputForm?.evolves ?? false) && batches.failures(batch) + 1 < triesMax;
+  const failed: readonly Event[] = [
     {
       kind: 'AttemptFailed',
       job: name,
@@ -87,6 +90,10 @@ export function withdrawalEvents(job: Job, batch: number, failure: Failure): rea
       fileIndex: -1,
       readyAt: 0,
     },
+  ];
+  if (isTold) return failed;
+  return [
+    ...failed,
     isWhole
       ? { kind: 'Quarantined', job: name, batch, failure: bounded(failure), node }
       : { kind: 'Split', job: name, batch, sizes: splitSizes(files, -1) },

@@ -9,6 +9,7 @@
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Deployment, DeploymentSettings, MiniBatchSize } from '../../common/core/deployment.ts';
+import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { isFinal, type JobState } from '../../common/core/states.ts';
 import type { BatchTable } from './batch-table.ts';
 import type { Command } from './commands.ts';
@@ -107,6 +108,13 @@ export function reopenedDeployment(before: Deployment, base: Deployment, given: 
     const [wanted, found] = [before.settings[key], base.settings[key]];
     if (wanted === found) continue;
     const message = `the new deployment has ${key} ${found}, the job's output is made with ${wanted}; give it the same`;
+    throw new BatchError('REQUEST_INVALID', message);
+  }
+  const [wanted, found] = [before, base].map(({ settings }) =>
+    JSON.stringify(settings.outputForm ?? defaultOutputForm),
+  );
+  if (wanted !== found) {
+    const message = `the new deployment has output ${found}, the job's output is made with ${wanted}; give it the same`;
     throw new BatchError('REQUEST_INVALID', message);
   }
   const { settings } = base;

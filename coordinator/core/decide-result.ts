@@ -8,15 +8,15 @@
 import type { Failure } from '../../common/core/batch-error.ts';
 import type { Circumstances } from '../../common/core/cluster-messages.ts';
 import { limits } from '../../common/core/limits.ts';
-import { failedFiles, type ResultSchema, type ResultSummary } from '../../common/core/result.ts';
+import { failedFiles, prologueLength, type ResultSchema, type ResultSummary } from '../../common/core/result.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { formatToken } from '../../common/core/token.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { failureEvents, withdrawalEvents } from './decide-failure.ts';
 import type { Event } from './events.ts';
-import { utf8Length } from '../../common/core/utf8.ts';
 import { findLease, jobOf, type Copy, type Job, type Ledger, type Lease, type Placed } from './ledger.ts';
+import { mismatchAdvice, schemaDifference } from './schema-difference.ts';
 import { isInUse } from './staging-window.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -48,7 +48,7 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
   if (isNext && schema >= 0) {
     if (job.schema < 0) {
       events.push({ kind: 'SchemaFixed', job: job.name, schema });
-      outputEnd += utf8Length((command.summary.schema as ResultSchema).prologue);
+      outputEnd += prologueLength(command.summary.schema as ResultSchema);
     } else if (job.schema !== schema) {
       const failure = schemaMismatch(job.schemas[job.schema] as ResultSchema, command.summary.schema as ResultSchema);
       return [...events, ...refusedResult(ledger, lease, failure, at)];
@@ -111,9 +111,7 @@ function schemaIndex(job: Job, schema: ResultSchema | null): { readonly schema: 
 }
 
 function schemaMismatch(wanted: ResultSchema, found: ResultSchema): Failure {
-  const message =
-    `the rows have columns ${found.columns.join(', ')}, but the job's first rows have ${wanted.columns.join(', ')}; ` +
-    `return the same columns with the same types from every mini-batch`;
+  const message = `${schemaDifference(wanted.columns, found.columns)}; ${mismatchAdvice}`;
   return { code: 'RESULT_SCHEMA_MISMATCH', message, detail: '' };
 }
 
@@ -233,7 +231,7 @@ export function copyEvents(job: Job): readonly Event[] {
     if (own >= 0 && schema < 0) {
       schema = own;
       events.push({ kind: 'SchemaFixed', job: job.name, schema });
-      toOffset += utf8Length(job.schemas[own]?.prologue ?? '');
+      toOffset += prologueLength(job.schemas[own]);
     }
     batches.push(batch);
     length += place.length;

@@ -181,7 +181,7 @@ function stall(ledger: Ledger, command: CommandOf<'stall'>): readonly Event[] {
 export function advance(job: Job, wallMs: number): readonly Event[] {
   if (isFinal(job.state) || job.state === 'Finalizing') return [];
   if (job.state === 'CancelRequested') return copyEvents(job);
-  const { errorThreshold, outputAction } = job.deployment.settings;
+  const { errorThreshold, outputAction, outputForm } = job.deployment.settings;
   const stateChanged = (state: 'Running' | 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
     { kind: 'JobStateChanged', job: job.name, state, error, wallMs },
   ];
@@ -202,7 +202,9 @@ export function advance(job: Job, wallMs: number): readonly Event[] {
   const isDone = job.isListed && job.open === 0 && job.cursor === noBatch && job.copy === null;
   if (!isDone) return [];
   if (job.files === 0) return stateChanged('Failed', { code: 'INPUT_EMPTY', message: emptyMessage(job), detail: '' });
-  if (outputAction === 'append_row' && job.rows === 0) {
+  // Where the columns are declared, an output without rows says something as well, unless files have failed.
+  const isEmptyWanted = (outputForm?.schema ?? null) !== null && job.failedFiles === 0;
+  if (outputAction === 'append_row' && job.rows === 0 && !isEmptyWanted) {
     const message = `no succeeded mini batch item returned from run(): no mini-batch returned a row; ${firstFailure(job)}`;
     return stateChanged('Failed', { code: 'NO_RESULTS', message, detail: job.failures[0]?.failure.detail ?? '' });
   }

@@ -5,6 +5,7 @@
 import type { Failure } from '../../common/core/batch-error.ts';
 import type { JobName, NodeName } from '../../common/core/ids.ts';
 import type { FileRange } from '../../common/core/input.ts';
+import type { ResultSchema } from '../../common/core/result.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
@@ -43,7 +44,7 @@ export type Effect =
   /** What no slot has begun of the job is to be given back; `node` null: by all. */
   | { readonly kind: 'drain-job'; readonly job: JobName; readonly node: NodeName | null }
   // To the output, strictly in this order within a job
-  | { readonly kind: 'prologue'; readonly job: JobName; readonly text: string }
+  | { readonly kind: 'prologue'; readonly job: JobName; readonly schema: ResultSchema }
   | { readonly kind: 'append'; readonly job: JobName; readonly token: Token; readonly offset: number }
   | {
       readonly kind: 'stage';
@@ -127,8 +128,8 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'CommitRepeated':
       return [{ kind: 'committed', node: event.node, token: event.token }];
     case 'SchemaFixed': {
-      const text = jobOf(ledger, event.job).schemas[event.schema]?.prologue ?? '';
-      return text === '' ? [] : [{ kind: 'prologue', job: event.job, text }];
+      const schema = jobOf(ledger, event.job).schemas[event.schema];
+      return schema && schema.prologue !== '' ? [{ kind: 'prologue', job: event.job, schema }] : [];
     }
     case 'ResultPlaced':
       return [

@@ -2,7 +2,7 @@
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { NodeName } from '../../common/core/ids.ts';
-import { utf8Length } from '../../common/core/utf8.ts';
+import { prologueLength } from '../../common/core/result.ts';
 import { clearSuspicion, noteFailure } from './broken-scorer.ts';
 import { isOfNode } from './failure-kind.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
@@ -24,8 +24,7 @@ import {
 
 export function schemaFixed(job: Job, schema: number): void {
   job.schema = schema;
-  const prologue = job.schemas[schema]?.prologue ?? '';
-  const length = utf8Length(prologue);
+  const length = prologueLength(job.schemas[schema]);
   job.outputEnd += length;
   job.outputCommitted += length;
 }

@@ -3,7 +3,7 @@
  * the rows of the others lie, and whether the output can go on where it ended. The same for who decides, who applies
  * and who opens the files.
  */
-import { utf8Length } from '../../common/core/utf8.ts';
+import { prologueLength } from '../../common/core/result.ts';
 import { noBatch, outputSegment } from './batch-table.ts';
 import { outputNameOf } from './generation.ts';
 import type { FailedFile, Job } from './ledger.ts';
@@ -60,7 +60,7 @@ export function reopenPlan(job: Job, scope: ReopenScope, baseSegment: number = j
     generation: job.generation + (isNew ? 1 : 0),
     base: segments.has(baseSegment) ? { segment: baseSegment, file: outputNameOf(job) } : null,
     schema,
-    outputCommitted: isNew ? utf8Length(job.schemas[schema]?.prologue ?? '') : job.outputCommitted,
+    outputCommitted: isNew ? prologueLength(job.schemas[schema]) : job.outputCommitted,
     segments,
   };
 }

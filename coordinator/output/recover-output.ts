@@ -11,6 +11,8 @@ export interface OutputRecovery {
   readonly outputEnd: number;
   /** Text that stands before the first row; null while it is not fixed. It lies within `outputEnd` once rows are committed. */
   readonly prologue: Uint8Array | null;
+  /** Bytes that sealing puts behind `outputEnd`. */
+  readonly epilogueBytes?: number;
   /** Segments that hold committed results; all others go. */
   readonly liveSegments: ReadonlySet<number>;
   /** Earlier outputs that rows are still to be copied from: absolute paths. */
@@ -37,7 +39,11 @@ export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery
   await recoverStaging(places, wanted.liveSegments);
   for (const base of wanted.bases ?? []) await findBase(places, base);
   const { fileSystem, outputDir, outputFileName, generation } = places;
-  if (outputFileName === null || (await isSealed(places, outputFileName, wanted.outputEnd))) return null;
+  if (
+    outputFileName === null ||
+    (await isSealed(places, outputFileName, wanted.outputEnd + (wanted.epilogueBytes ?? 0)))
+  )
+    return null;
   const path = join(outputDir, partialName(outputFileName, generation));
   const file = await fileSystem.open(path, 'create');
   try {
@@ -74,10 +80,10 @@ async function findBase({ fileSystem }: OutputPlaces, path: string): Promise<voi
 async function isSealed(
   { fileSystem, outputDir, generation }: OutputPlaces,
   outputFileName: string,
-  outputEnd: number,
+  sealedBytes: number,
 ): Promise<boolean> {
   const partial = await sizeOf(fileSystem, join(outputDir, partialName(outputFileName, generation)));
-  return partial === null && (await sizeOf(fileSystem, join(outputDir, outputFileName))) === outputEnd;
+  return partial === null && (await sizeOf(fileSystem, join(outputDir, outputFileName))) === sealedBytes;
 }
 
 async function recoverFile(places: OutputPlaces, file: OpenFile, path: string, wanted: OutputRecovery): Promise<void> {

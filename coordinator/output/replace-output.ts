@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { invariant } from '../../common/core/invariant.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { partialName } from './output-names.ts';
 import { sizeOf } from './recover-output.ts';
@@ -15,6 +16,8 @@ export interface OutputPlace {
   readonly generation: number;
   /** Committed bytes; null when unknown. */
   readonly outputBytes: number | null;
+  /** What stands behind them once the output is complete. */
+  readonly epilogue: Uint8Array;
 }
 
 /**
@@ -22,14 +25,33 @@ export interface OutputPlace {
  * come so far. @throws OUTPUT_CORRUPT when there is neither
  */
 export async function completeFile(place: OutputPlace): Promise<string> {
-  const { fileSystem, dir, outputFileName, generation, outputBytes } = place;
+  const { fileSystem, dir, outputFileName, generation, outputBytes, epilogue } = place;
   const partial = join(dir, partialName(outputFileName, generation));
   const final = join(dir, outputFileName);
   const path = (await sizeOf(fileSystem, partial)) === null ? final : partial;
   const bytes = await sizeOf(fileSystem, path);
-  if (bytes === null || (outputBytes !== null && bytes !== outputBytes)) {
+  const behind = bytes === null || outputBytes === null ? 0 : bytes - outputBytes;
+  // An earlier try may have written the epilogue, or a part of it.
+  const isWhole = path === final ? behind === epilogue.length : behind >= 0 && behind <= epilogue.length;
+  if (bytes === null || (outputBytes !== null && !isWhole)) {
     const found = bytes === null ? 'is gone' : `has ${bytes} bytes, ${outputBytes} were committed`;
     throw new BatchError('OUTPUT_CORRUPT', `${partial} ${found}; restore it, or run the job again`);
+  }
+  return path;
+}
+
+/** Puts the epilogue behind the rows, unless the file has its final name and so has it already. Gives the file's path. */
+export async function endFile(place: OutputPlace): Promise<string> {
+  const { fileSystem, dir, outputFileName, outputBytes, epilogue } = place;
+  const path = await completeFile(place);
+  if (epilogue.length === 0 || path === join(dir, outputFileName)) return path;
+  invariant(outputBytes !== null, 'an epilogue stands behind bytes that were counted');
+  const file = await fileSystem.open(path, 'update');
+  try {
+    await file.write([epilogue], outputBytes);
+    await file.datasync();
+  } finally {
+    await file.close();
   }
   return path;
 }

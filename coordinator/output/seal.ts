@@ -24,7 +24,7 @@ import {
 } from './output-names.ts';
 import { sizeOf } from './recover-output.ts';
 import { blocksOf, digestFile } from './read-blocks.ts';
-import { completeFile, cutToCommitted, removeEarlier } from './replace-output.ts';
+import { completeFile, cutToCommitted, endFile, removeEarlier } from './replace-output.ts';
 import type {
   CustomFileLine,
   ErrorLine,
@@ -63,6 +63,8 @@ export interface SealOptions {
   readonly generation?: number;
   /** Committed bytes of the output; null when unknown. */
   readonly outputBytes?: number | null;
+  /** Stands behind the rows of an output that is complete. */
+  readonly epilogue?: Uint8Array;
   /** Files of user code that an earlier end of this very job has put in place. */
   readonly earlierCustom?: readonly CustomFileLine[];
   readonly fileSystem?: FileSystem;
@@ -87,7 +89,7 @@ const absent = { custom: null, layout: null, signer: null, segmentBytes: limits.
 export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
   const options = {
     ...{ fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, ...absent },
-    ...{ generation: 1, outputBytes: null, earlierCustom: [] },
+    ...{ generation: 1, outputBytes: null, epilogue: new Uint8Array(0), earlierCustom: [] },
     ...given,
   };
   try {
@@ -255,7 +257,7 @@ async function sealFile(options: Resolved): Promise<SealedRows> {
   if (outputFileName === null) return none;
   const place = { ...options, outputFileName };
   if (verdict === 'Completed') {
-    const { digest, segments, rows } = await digestRows(options, await completeFile(place));
+    const { digest, segments, rows } = await digestRows(options, await endFile(place));
     return { output: { path: outputFileName, ...digest }, segments, rows };
   }
   const partial = partialName(outputFileName, generation);
@@ -279,7 +281,8 @@ async function digestRows(options: Resolved, path: string): Promise<DigestedRows
   const { fileSystem, layout, verdict } = options;
   if (layout === null) return { digest: await digestFile(fileSystem, path), segments: [], rows: null };
   const ready: SegmentLine[] = [];
-  const walk = new SegmentWalk(layout, (line) => ready.push(line), options.segmentBytes);
+  const epilogue = verdict === 'Completed' ? options.epilogue : null;
+  const walk = new SegmentWalk({ ...layout, epilogue }, (line) => ready.push(line), options.segmentBytes);
   const file = await fileSystem.open(path, verdict === 'Completed' ? 'read' : 'update');
   let digest = { bytes: 0, sha256: '' };
   let rows = 0;

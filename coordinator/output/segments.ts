@@ -23,6 +23,8 @@ export interface OutputLayout {
   readonly prologue: Uint8Array;
   /** All mini-batches; their bytes follow each other without a gap. */
   readonly places: Iterable<OutputPlace>;
+  /** What stands behind the last row; null or empty for nothing. */
+  readonly epilogue?: Uint8Array | null;
 }
 
 /** A mini-batch whose bytes in the file are not those that were committed. */
@@ -51,6 +53,7 @@ export class SegmentWalk {
   readonly #segmentBytes: number;
   #place: OutputPlace | null = null;
   #isPrologue: boolean;
+  #epilogue: Uint8Array;
   #left = 0;
   #crc = 0;
   /** Of the segment as it was before the current mini-batch. */
@@ -66,6 +69,7 @@ export class SegmentWalk {
     this.#segmentBytes = segmentBytes;
     this.#places = layout.places[Symbol.iterator]();
     this.#open = emptySegment(0, 0);
+    this.#epilogue = layout.epilogue ?? new Uint8Array(0);
     this.#isPrologue = layout.prologue.length > 0;
     if (this.#isPrologue) {
       const { prologue } = layout;
@@ -114,6 +118,17 @@ export class SegmentWalk {
       if (place.bytes > 0) return this.#begin(place);
       this.#count(place);
     }
+    this.#advanceToEpilogue();
+  }
+
+  /** Like the prologue a segment of its own, without files. */
+  #advanceToEpilogue(): void {
+    const epilogue = this.#epilogue;
+    if (epilogue.length === 0) return;
+    this.#epilogue = new Uint8Array(0);
+    this.#close();
+    const { first } = this.#open;
+    this.#begin({ first, count: 0, rows: 0, bytes: epilogue.length, crc32: crc32(epilogue), isCommitted: false });
   }
 
   #begin(place: OutputPlace): void {

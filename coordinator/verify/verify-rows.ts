@@ -120,7 +120,11 @@ class RowReader {
     const { offset, bytes, first, files } = segment;
     const where = `bytes ${offset} to ${offset + bytes}`;
     const whose =
-      files === 0 ? 'the text before the first row' : `rows of input files ${first} to ${first + files - 1}`;
+      files === 0
+        ? offset === 0
+          ? 'the text before the first row'
+          : 'the end behind the last row'
+        : `rows of input files ${first} to ${first + files - 1}`;
     const what =
       left > 0
         ? `the file ends at ${this.bytes}, within ${where} (${whose})`

@@ -3,7 +3,7 @@
  * journal, and a crash would take it back; what lies before a watermark is never written again.
  */
 import type { JobName } from '../../common/core/ids.ts';
-import { utf8Length } from '../../common/core/utf8.ts';
+import { prologueLength } from '../../common/core/result.ts';
 import { outputSegment } from '../core/batch-table.ts';
 import type { Event } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
@@ -16,7 +16,7 @@ export class Watermarks {
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
     for (const { name, generation, outputCommitted, schemas, schema } of ledger.jobs.values()) {
-      const isBare = outputCommitted <= utf8Length(schemas[schema]?.prologue ?? '');
+      const isBare = outputCommitted <= prologueLength(schemas[schema]);
       this.#marks.set(name, { generation, bytes: isBare ? 0 : outputCommitted });
     }
   }

@@ -1,4 +1,5 @@
 import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
+import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
@@ -54,6 +55,7 @@ const deployment: LocalDeployment = {
     outputAction: 'append_row',
     outputFileName: 'predictions.csv',
     outputFormat: 'csv',
+    outputForm: { ...defaultOutputForm, delimiter: ';', fileColumn: 'source' },
     loggingLevel: 'info',
     environmentVariables: { A: 'b' },
     instanceCountMax: null,

@@ -61,7 +61,8 @@ test('a mini-batch for a host that has just died, and whose end is not told yet,
   slots.stop(0, 7, 'kill');
   await until(() => isClosing.mock.calls.length > 0, 'the end of its process');
 
-  const order = { slot: 0, host: 7, work: 3, timeoutMs: 1_000, first: 0, count: 1, token: token(3), attempt: 1 };
+  const place = { slot: 0, host: 7, work: 3, token: token(3) };
+  const order = { ...place, timeoutMs: 1_000, first: 0, count: 1, attempt: 1, columns: null };
   slots.score(order, [], () => ({ kind: 'drain' }));
   closing.resolve();
   await slots.endOf(jobA);

@@ -131,7 +131,7 @@ describe('ONNX models of images', () => {
     const host = await startOnnx(data('imagenet', 'SqueezeNet_fp16.onnx'), { outputFormat: 'jsonl' });
     const files = inputs('imagenet', 'inputs');
     const { lines, schema } = done(await host.score(files));
-    expect(schema).toEqual({ columns: ['file:utf8', 'label:int32', 'softmaxout_1:list<float32>'], prologue: '' });
+    expect(schema).toEqual({ columns: ['file:utf8', 'label:int32', 'softmaxout_1:list<float16>'], prologue: '' });
     const rows = lines.map((line) => JSON.parse(line) as { file: string; label: number; softmaxout_1: number[] });
     expect(rows.map((row) => row.file)).toEqual(files.map((file) => file.name));
     for (const { label, softmaxout_1: scores } of rows) {

@@ -12,14 +12,14 @@ from typing import Any, Optional, Tuple
 import numpy as np
 import pandas as pd
 
-from batchmill_host.encode import Schema, encode
+from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import HostFailure
 from batchmill_host.results import read_result
 
 
 def encoded(returned: Any, output_format: str) -> Tuple[str, Optional[Schema]]:
     out = io.BytesIO()
-    schema = encode(read_result(returned), output_format, out.write)
+    schema = encode(read_result(returned), Encoding(output_format), out.write)
     return out.getvalue().decode("utf-8"), schema
 
 
@@ -106,7 +106,7 @@ class Azure(unittest.TestCase):
 
     def test_another_separator_is_for_frames(self) -> None:
         out = io.BytesIO()
-        encode(read_result(MIXED), "azure", out.write, separator=",")
+        encode(read_result(MIXED), Encoding("azure", separator=","), out.write)
         self.assertEqual(out.getvalue().decode("utf-8"), MIXED.to_csv(header=False, index=False))
 
     def test_there_is_no_schema(self) -> None:

@@ -79,7 +79,7 @@ settings:
   output_action: AppendRow
   output_file_name: scores.csv
   environment_variables: {BATCH: 16, VERSION: 1.10, FLAG: True, EMPTY: , TEXT: "a b"}
-  output: {format: jsonl, custom: shared}
+  output: {format: jsonl, custom: shared, include: {file: source}}
   input: {recursive: false}
   isolation: mini_batch
   speculation: off
@@ -107,6 +107,14 @@ settings:
         outputAction: 'append_row',
         outputFileName: 'scores.csv',
         outputFormat: 'jsonl',
+        outputForm: {
+          header: true,
+          delimiter: ',',
+          schema: null,
+          evolves: false,
+          fileColumn: 'source',
+          rowColumn: null,
+        },
         loggingLevel: 'info',
         environmentVariables: { BATCH: '16', VERSION: '1.10', FLAG: 'True', EMPTY: '', TEXT: 'a b' },
         instanceCountMax: 2,
@@ -140,6 +148,7 @@ settings:
       outputAction: 'append_row',
       outputFileName: 'predictions.csv',
       outputFormat: 'azure',
+      outputForm: { header: true, delimiter: ',', schema: null, evolves: false, fileColumn: null, rowColumn: null },
       loggingLevel: 'info',
       environmentVariables: {},
       instanceCountMax: null,

@@ -1,3 +1,4 @@
+import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { describe, expect, it } from 'vitest';
 import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
@@ -200,6 +201,18 @@ describe('a job', () => {
       h.commit(a, h.grants()[0] as Token, { length: 0, summary: { rows: 0, fileRows: [0, 0], schema: null } });
       expect([h.job.state, h.job.error?.code]).toEqual(wanted);
     }
+  });
+
+  it('without any row is complete where its columns are declared and no file has failed', () => {
+    const outputForm = { ...defaultOutputForm, schema: ['a:int64'] };
+    const { h, a } = one(2, { outputForm });
+    h.commit(a, h.grants()[0] as Token, { length: 0, summary: { rows: 0, fileRows: [0, 0], schema: null } });
+    expect([h.job.state, h.job.error]).toEqual(['Finalizing', null]);
+    const failing = one(2, { outputForm });
+    const failed = [{ index: 0, code: 'INPUT_DECODE_FAILED', message: 'no' }] as const;
+    const summary = { rows: 0, fileRows: [0, 0], schema: null, failed };
+    failing.h.commit(failing.a, failing.h.grants()[0] as Token, { length: 0, summary });
+    expect([failing.h.job.state, failing.h.job.error?.code]).toEqual(['Failed', 'NO_RESULTS']);
   });
 
   it('without any file fails and says what was passed over', () => {

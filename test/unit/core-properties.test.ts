@@ -245,10 +245,11 @@ describe('segments of a sealed output', () => {
       fc.property(
         batches,
         fc.string({ maxLength: 10 }),
+        fc.string({ maxLength: 10 }),
         fc.integer({ min: 1, max: 100 }),
         fc.integer({ min: 1, max: 50 }),
-        (given, head, segmentBytes, blockBytes) => {
-          const prologue = Buffer.from(head);
+        (given, head, tail, segmentBytes, blockBytes) => {
+          const [prologue, epilogue] = [head, tail].map((text) => Buffer.from(text)) as [Buffer, Buffer];
           let first = 0;
           const places = given.map(({ count, text, isCommitted }): OutputPlace => {
             const bytes = Buffer.from(isCommitted ? text : '');
@@ -265,9 +266,10 @@ describe('segments of a sealed output', () => {
           const file = Buffer.concat([
             prologue,
             ...given.map(({ text, isCommitted }) => Buffer.from(isCommitted ? text : '')),
+            epilogue,
           ]);
           const lines: SegmentLine[] = [];
-          const walk = new SegmentWalk({ prologue, places }, (line) => lines.push(line), segmentBytes);
+          const walk = new SegmentWalk({ prologue, places, epilogue }, (line) => lines.push(line), segmentBytes);
           for (let at = 0; at < file.length; at += blockBytes) {
             const block = file.subarray(at, at + blockBytes);
             expect(walk.push(block)).toBe(block.length);
@@ -286,7 +288,9 @@ describe('segments of a sealed output', () => {
             file0 += line.files;
           }
           expect([offset, file0]).toEqual([file.length, first]);
-          expect(sum(lines.map(({ rows }) => rows))).toBe(file.length - prologue.length);
+          expect(sum(lines.map(({ rows }) => rows))).toBe(file.length - prologue.length - epilogue.length);
+          const last = lines.at(-1);
+          if (epilogue.length > 0) expect([last?.bytes, last?.files]).toEqual([epilogue.length, 0]);
           expect(sum(lines.map((line) => line.mini_batches))).toBe(
             places.filter(({ isCommitted }) => isCommitted).length,
           );

@@ -1,3 +1,5 @@
+import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { schemaDifference } from '../../coordinator/core/schema-difference.ts';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
@@ -20,7 +22,7 @@ describe('a result', () => {
     const [t0, t1] = tokens as Three;
     h.result(a, t0, { length: 100 });
     expect(h.take()).toEqual([
-      { kind: 'prologue', job, text: 'a\n' },
+      { kind: 'prologue', job, schema: { columns: ['a:int'], prologue: 'a\n' } },
       { kind: 'append', job, token: t0, offset: 2 },
     ]);
     h.result(a, t1, { length: 50 });
@@ -361,6 +363,30 @@ describe('the columns of a job', () => {
       { first: 1, count: 1, node: 'a', failure: { code: 'RESULT_SCHEMA_MISMATCH' } },
     ]);
     expect([h.job.rows, h.job.scoredFiles, h.job.failedFiles, h.job.state]).toEqual([1, 1, 1, 'Finalizing']);
+  });
+
+  it('are scored again, told the columns, where rows are widened', () => {
+    const outputForm = { ...defaultOutputForm, evolves: true };
+    const h = new Harness()
+      .submit({ miniBatchSize: { kind: 'files', files: 1 }, outputForm })
+      .list(1, 1)
+      .endList();
+    const a = h.node('a', 2);
+    const [t0, t1] = h.grants() as Three;
+    h.commit(a, t1, { columns: ['b:text'] });
+    h.commit(a, t0);
+    expect(h.order).toBe('0+1:committed 1+1:waiting');
+    expect([h.job.failedFiles, h.job.rows, h.job.schema]).toEqual([0, 1, 1]);
+  });
+
+  it.each([
+    [['a:int64', 'b:utf8'], ['a:float64', 'b:utf8'], "column a is float64 here and int64 in the job's first rows"],
+    [['a:int64'], ['a:int64', 'b:utf8'], "the rows have a column b (utf8), which the job's first rows have not"],
+    [['a:int64', 'b:list<x:int8>'], ['a:int64'], 'the rows lack the column b (list<x:int8>)'],
+    [['a:int64', 'b:utf8'], ['b:utf8', 'a:int64'], 'the rows have columns b:utf8, a:int64, but'],
+    [['a:value', 'a:int64'], ['a:value', 'a:utf8'], "column a is utf8 here and value in the job's first rows"],
+  ])('%j and %j differ in words', (wanted, found, words) => {
+    expect(schemaDifference(wanted, found)).toContain(words);
   });
 
   it('do not matter where no bytes are kept', () => {

@@ -27,7 +27,7 @@ import {
 } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
-import type { OutputFormat } from '../../common/core/deployment.ts';
+import type { TextFormat } from '../../common/core/deployment.ts';
 import { encodeTable } from '../../common/format/arrow-text.ts';
 import type { EncodedRows } from '../../common/format/text-encoder.ts';
 import { encodeValues } from '../../common/format/value-text.ts';
@@ -43,11 +43,11 @@ function tableOf(columns: Readonly<Record<string, Vector>>): Table {
 
 const strings = (values: readonly (string | null)[]): Vector => vectorFromArray(values, new Utf8());
 
-function lines(columns: Readonly<Record<string, Vector>>, format: OutputFormat): string {
+function lines(columns: Readonly<Record<string, Vector>>, format: TextFormat): string {
   return textOf(encodeTable(tableOf(columns), format));
 }
 
-const records = (names: readonly string[], rows: readonly (readonly unknown[])[], format: OutputFormat): EncodedRows =>
+const records = (names: readonly string[], rows: readonly (readonly unknown[])[], format: TextFormat): EncodedRows =>
   encodeValues({ kind: 'records', names, rows: rows.length, cell: (row, column) => rows[row]?.[column] }, format);
 
 describe('azure', () => {

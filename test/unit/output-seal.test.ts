@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { prepareOutputDir } from '../../coordinator/output/output-dir.ts';
 import { sealOutput, type SealOptions } from '../../coordinator/output/seal.ts';
@@ -71,6 +72,8 @@ function snapshot(disk: MemoryFileSystem): Record<string, string | undefined> {
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
+const place = { first: 0, count: 3, rows: 2, bytes: rows.length, crc32: crc32(rows), isCommitted: true };
+
 describe('sealing', () => {
   it('leaves the output, manifest chunks, errors, manifest and _SUCCESS, all with true digests', async () => {
     const disk = folder();
@@ -121,6 +124,37 @@ describe('sealing', () => {
         rounds += 1;
       }
     }
+  });
+
+  it('puts an epilogue behind the rows of a complete output, once, whenever it crashes', async () => {
+    const epilogue = Buffer.from('end');
+    const more = { epilogue, outputBytes: rows.length, layout: { prologue: new Uint8Array(0), places: [place] } };
+    const whole = folder();
+    const sealed = await sealOutput(options(whole, more));
+    expect(whole.content('/out/predictions.csv')?.toString()).toBe(`${rows}end`);
+    expect(sealed.output).toEqual({ path: 'predictions.csv', bytes: rows.length + 3, sha256: sha256(`${rows}end`) });
+    const segments = whole.content('/out/_manifest/segments-00000.jsonl')?.toString().trimEnd().split('\n') ?? [];
+    const ends = segments.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(ends.map(({ offset, bytes, files }) => [offset, bytes, files])).toEqual([
+      [0, rows.length, 3],
+      [rows.length, 3, 0],
+    ]);
+    for (let changes = 0, isKilled = true; isKilled; changes += 1) {
+      const disk = folder();
+      disk.changesLeft = changes;
+      isKilled = (await sealOutput(options(disk, more)).catch((error: unknown) => error)) instanceof Killed;
+      disk.powerCut();
+      disk.changesLeft = Number.MAX_SAFE_INTEGER;
+      await sealOutput(options(disk, more));
+      expect(snapshot(disk)).toEqual(snapshot(whole));
+      expect(changes).toBeLessThan(100);
+    }
+    const canceled = folder();
+    await sealOutput(options(canceled, { ...more, verdict: 'Canceled' }));
+    expect(canceled.content('/out/predictions.csv.partial')?.toString()).toBe(rows);
+    const torn = folder();
+    torn.put('/out/predictions.csv.partial', Buffer.from(`${rows}endless`));
+    await expect(sealOutput(options(torn, more))).rejects.toMatchObject({ code: 'OUTPUT_CORRUPT' });
   });
 
   it('makes each name durable before the one that promises it', async () => {

@@ -282,6 +282,22 @@ describe('recovery', () => {
     await again.writer.close();
   });
 
+  it('leaves a sealed output alone, with what sealing has put behind the rows', async () => {
+    const final = partial.replace(/\.partial$/, '');
+    for (const [content, isSealed] of [
+      ['a,b\n1,2\nend', true],
+      ['a,b\n1,2\n', false],
+    ] as const) {
+      const disk = new MemoryFileSystem();
+      disk.put(final, bytes(content));
+      const wanted = { ...fresh, outputEnd: 8, epilogueBytes: 3 };
+      if (isSealed) {
+        await (await rig(disk, wanted)).writer.close();
+        expect(disk.paths()).toEqual([final]);
+      } else await expect(rig(disk, wanted)).rejects.toMatchObject({ code: 'OUTPUT_CORRUPT' });
+    }
+  });
+
   it('names what is gone', async () => {
     const disk = new MemoryFileSystem();
     disk.put(partial, bytes('short'));

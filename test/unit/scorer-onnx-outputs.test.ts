@@ -78,7 +78,7 @@ async function linesOf(
   const names = Object.keys(outputs);
   const { hasRowNumbers = false, batch = null, spans: _, ...changes } = options;
   const plan: OutputPlan = { names, shown: names, labelFrom: null, labels: null, topK: null, ...changes };
-  const makeTable = await openTableMaker(plan, { hasRowNumbers, batch });
+  const makeTable = await openTableMaker(plan, { fileColumn: 'file', rowColumn: hasRowNumbers ? 'row' : null, batch });
   const encoded = encodeTable(makeTable(outputs, options.spans ?? spans), 'csv');
   const text = Buffer.concat([...encoded.pieces]).toString();
   return [encoded.schema?.columns.join() ?? '', ...text.trimEnd().split('\n')];
@@ -145,7 +145,7 @@ describe('columns', () => {
       file: { type: 'uint8', dims: [3], data: Uint8Array.of(1, 2, 3) },
     };
     expect(await linesOf(outputs)).toEqual([
-      'file:utf8,i:int64,s:utf8,b:bool,h:float32,w_0:utf8,w_1:utf8,file_:uint8',
+      'file:utf8,i:int64,s:utf8,b:bool,h:float16,w_0:utf8,w_1:utf8,file_:uint8',
       'a.csv,4611686018427387904,x,True,1.0,1,2,1',
       'a.csv,-1,"y,z",False,0.0999755859375,3,4,2',
       'b c.csv,0,,True,,5,6,3',

@@ -1,10 +1,13 @@
 import { makeVector, Table } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
 import { encodeResult } from '../../worker/scorers/script-result.ts';
+import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { openRowEncoder } from '../../common/format/row-encoder.ts';
 import { failing } from '../helpers/failing.ts';
 
+const encoder = await openRowEncoder('csv', defaultOutputForm);
 const csv = (result: unknown): string => {
-  const { schema, pieces } = encodeResult(result, 'csv');
+  const { schema, pieces } = encodeResult(result, encoder);
   return (schema?.prologue ?? '') + Buffer.concat([...pieces]).toString();
 };
 

@@ -264,9 +264,9 @@ function announceJob(state: WorkerState, { spec }: EventOf<'JobAnnounced'>): voi
 function grantLease(state: WorkerState, { work, grant }: EventOf<'LeaseGranted'>): void {
   const link = linkUp(state);
   link.asked = Math.max(0, link.asked - 1);
-  const { token, job, first, files, attempt } = grant;
+  const { token, job, first, files, attempt, columns = null } = grant;
   const initial: LeaseState = { kind: 'granted', tries: 0, retryAt: null };
-  const lease: Lease = { work, token, job, first, files, attempt, state: initial };
+  const lease: Lease = { work, token, job, first, files, attempt, columns, state: initial };
   state.works = work;
   state.leases.set(work, lease);
   state.byToken.set(formatToken(token), work);

@@ -102,6 +102,8 @@ export interface Lease {
   readonly files: readonly InputFile[];
   /** 1 for the first try. */
   readonly attempt: number;
+  /** Columns that the rows are to be widened to; null: as the scorer gives them. */
+  readonly columns: readonly string[] | null;
   state: LeaseState;
 }
 

@@ -4,6 +4,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
 import type { HostDone, HostFailed, HostReady } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
+import type { ResultSchema } from '../../common/core/result.ts';
 
 const count = z.number().int().nonnegative();
 const code = z.string().transform((text): ErrorCode => (isErrorCode(text) ? text : 'INTERNAL'));
@@ -13,6 +14,19 @@ const detail = z.string().transform((text) => text.slice(-limits.failureDetailCh
 
 const readyShape = z.object({ pid: count, initSeconds: z.number().nonnegative() });
 
+const schema = z
+  .object({ columns: z.array(z.string()), prologue: z.string(), prologueForm: z.literal('base64').optional() })
+  .refine(({ prologue, prologueForm }) => prologueForm === undefined || isBase64(prologue), {
+    message: 'prologue is not base64',
+  })
+  .transform(({ columns, prologue, prologueForm }): ResultSchema =>
+    prologueForm === undefined ? { columns, prologue } : { columns, prologue, prologueForm },
+  );
+
+/** As long as it says: the coordinator counts the bytes without reading them. */
+const isBase64 = (text: string): boolean =>
+  /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text);
+
 const doneShape = z.object({
   sequence: count,
   bytes: count,
@@ -20,7 +34,7 @@ const doneShape = z.object({
   attribution: z.enum(['file', 'positional', 'range']),
   fileRows: z.array(count).nullable(),
   failed: z.array(z.object({ index: count, code, message })),
-  schema: z.object({ columns: z.array(z.string()), prologue: z.string() }).nullable(),
+  schema: schema.nullable(),
   runSeconds: z.number().nonnegative(),
   appended: z.array(z.string()).optional(),
 });

@@ -28,6 +28,8 @@ export interface HostProcessOptions extends HostConnectionOptions {
 export interface ScoreOptions {
   /** Ordinal of the first file in the job's input order. */
   readonly first: number;
+  /** Columns that the rows are to be widened to; null or left out: as the scorer gives them. */
+  readonly columns?: readonly string[] | null;
   /** Of run(); it begins anew whenever rows arrive. */
   readonly timeoutMs: number;
   /** Kills the host; `score` rejects with the signal's reason. */
@@ -128,7 +130,12 @@ export class HostProcess {
   async score(files: readonly HostFile[], options: ScoreOptions): Promise<ScoreOutcome> {
     options.signal?.throwIfAborted();
     const payload = Buffer.from(
-      JSON.stringify({ sequence: this.#connection.beginMiniBatch(), first: options.first, files }),
+      JSON.stringify({
+        sequence: this.#connection.beginMiniBatch(),
+        first: options.first,
+        ...(options.columns ? { columns: options.columns } : {}),
+        files,
+      }),
     );
     if (payload.length > limits.framePayloadBytesMax) {
       return failed(failures.tooManyFiles(files.length, payload.length), 'error');

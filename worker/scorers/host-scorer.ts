@@ -19,9 +19,9 @@ export interface Scored extends Omit<ResultSummary, 'runSeconds' | 'peakMemoryBy
 export interface HostScorer {
   /**
    * Scores a mini-batch. Files that fail alone are named in the answer; a throw fails the mini-batch, and rows that were
-   * emitted before it count for nothing.
+   * emitted before it count for nothing. `columns`: what the rows are to be widened to; null: nothing.
    */
-  score(files: readonly HostFile[], port: ScorePort): Promise<Scored>;
+  score(files: readonly HostFile[], port: ScorePort, columns: readonly string[] | null): Promise<Scored>;
   /** Calls the user's shutdown(), or frees the model. */
   close(): Promise<void>;
 }

@@ -131,7 +131,7 @@ async function scored(by: HostScorer, message: HostScore, now: Doing): Promise<H
     },
   };
   const from = systemClock.monotonic();
-  const result = await by.score(message.files, port);
+  const result = await by.score(message.files, port, message.columns ?? null);
   const runSeconds = (systemClock.monotonic() - from - emitMs) / 1000;
   return { sequence: message.sequence, bytes, ...result, failed: boundMessages(result.failed), runSeconds };
 }

@@ -5,7 +5,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { nearestWord } from '../../common/config/nearest-word.ts';
 import { limits } from '../../common/core/limits.ts';
 import { defaultOnnxSettings, type OnnxSettings } from '../../common/core/onnx-settings.ts';
-import { floatsOfHalves } from '../../common/format/half-float.ts';
+import { floatsOfHalves, halvesOfFloats } from '../../common/format/half-float.ts';
 import { describeValue, type ModelValue } from './onnx-inputs.ts';
 import type { Cells } from './tensor-cells.ts';
 
@@ -142,18 +142,24 @@ interface Column {
   readonly data: Data;
 }
 
-/** `batch` is the fixed number of rows of the model's calls, which may be more than the spans have: the others are padding. */
-export async function openTableMaker(
-  plan: OutputPlan,
-  options: { readonly hasRowNumbers: boolean; readonly batch: number | null },
-): Promise<TableMaker> {
+export interface TableOptions {
+  /** Name of the first column, the file of each row. */
+  readonly fileColumn: string;
+  /** Name of the column with its number within the file; null: there is none. */
+  readonly rowColumn: string | null;
+  /** Fixed number of rows of the model's calls, which may be more than the spans have: the others are padding. */
+  readonly batch: number | null;
+}
+
+export async function openTableMaker(plan: OutputPlan, options: TableOptions): Promise<TableMaker> {
   const arrow = await import('apache-arrow');
   const { makeData, Field, Struct, RecordBatch, Schema, Table } = arrow;
   const vectors = arrowVectors(arrow);
   return (outputs, spans) => {
     const rows = spans.reduce((sum, span) => sum + span.rows, 0);
-    const columns: Column[] = [{ name: 'file', data: vectors.names(spans) }];
-    if (options.hasRowNumbers) columns.push({ name: 'row', data: vectors.cells(rowNumbers(spans, rows)) });
+    const columns: Column[] = [{ name: options.fileColumn, data: vectors.names(spans) }];
+    if (options.rowColumn !== null)
+      columns.push({ name: options.rowColumn, data: vectors.cells(rowNumbers(spans, rows)) });
     const grids = plan.names.map((name) => gridOf(name, outputs[name], rows, options.batch));
     const scores = grids.find((grid) => grid.name === plan.labelFrom);
     if (scores && (scores.width > 1 || plan.labels !== null))
@@ -174,12 +180,16 @@ interface Grid {
   readonly name: string;
   readonly type: string;
   readonly width: number;
+  /** Those of half precision widened. */
   readonly cells: Cells;
+  /** As the model gives them, which is how they become columns. */
+  readonly given: Cells;
 }
 
 function gridOf(name: string, tensor: OutputTensor | undefined, rows: number, batch: number | null): Grid {
   if (tensor === undefined) throw new BatchError('SCORER_OUTPUT_INVALID', `the model gave no output ${name}`);
-  const cells = tensor.type === 'float16' ? floatsOfHalves(tensor.data as Uint16Array) : (tensor.data as Cells);
+  const given = tensor.data as Cells;
+  const cells = tensor.type === 'float16' ? floatsOfHalves(given as Uint16Array) : given;
   const fed = batch ?? rows;
   // A model for one row may leave the first dimension out.
   if (tensor.dims[0] !== fed && batch !== 1) {
@@ -188,7 +198,7 @@ function gridOf(name: string, tensor: OutputTensor | undefined, rows: number, ba
       `output ${name} has shape [${tensor.dims.join(',')}] for ${fed} rows: its first dimension must be the rows. Use a scoring script`,
     );
   }
-  return { name, type: tensor.type, width: cells.length / fed, cells };
+  return { name, type: tensor.type, width: cells.length / fed, cells, given };
 }
 
 /** `label`, or `label_1`, `score_1` and on, best first; the name of a class where there are names, else its place. */
@@ -251,7 +261,7 @@ function namedLabels(grid: Grid, rows: number, { labels }: OutputPlan, vectors: 
 }
 
 /** A value per row is a column; a few are a column each, `name_0` and on; many are one column of lists. */
-function columnsOf({ name, type, width, cells }: Grid, rows: number, vectors: Vectors): Column[] {
+function columnsOf({ name, type, width, given: cells }: Grid, rows: number, vectors: Vectors): Column[] {
   if (width === 1) return [{ name, data: vectors.cells(head(cells, rows), type) }];
   if (width === 0 || width > limits.modelOutputColumnsMax) {
     return [{ name, data: vectors.lists(head(cells, rows * width), width, rows, type) }];
@@ -316,10 +326,14 @@ interface Vectors {
 }
 
 function arrowVectors(arrow: typeof Arrow): Vectors {
-  const { Bool, Dictionary, Field, FixedSizeList, Int32, Utf8, makeData, makeVector, vectorFromArray } = arrow;
+  const { Bool, Dictionary, Field, FixedSizeList, Float16, Int32, Utf8, makeData, makeVector, vectorFromArray } = arrow;
   const cells = (values: Cells, type = ''): Data => {
     if (type === 'bool') return firstData(vectorFromArray(Array.from(values as Uint8Array, Boolean), new Bool()));
     if (Array.isArray(values)) return firstData(vectorFromArray(values, new Utf8()));
+    if (type === 'float16') {
+      const data = values instanceof Uint16Array ? values : halvesOfFloats(values as Float32Array);
+      return makeData({ type: new Float16(), length: data.length, data });
+    }
     return firstData(makeVector(values as Int32Array));
   };
   return {

@@ -9,7 +9,8 @@ import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { FileFailure, ResultSchema } from '../../common/core/result.ts';
-import { encodeTable } from '../../common/format/arrow-text.ts';
+import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { openImageReader } from './image-reader.ts';
@@ -48,9 +49,16 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   say(describePlan(model.inputs));
   const reader = await openReader(model.inputs, settings);
   const { batch } = model.inputs;
-  const makeTable = await openTableMaker(model.outputs, { hasRowNumbers: reader.hasRowNumbers, batch });
+  const form = host.settings.outputForm ?? defaultOutputForm;
+  const makeTable = await openTableMaker(model.outputs, {
+    fileColumn: form.fileColumn ?? 'file',
+    rowColumn: form.rowColumn ?? (reader.hasRowNumbers ? 'row' : null),
+    batch,
+  });
+  const encoder = await openRowEncoder(host.settings.outputFormat, form);
   return {
-    score: (files, port) => new Scoring({ model, reader, makeTable, settings, host, files, port }).score(),
+    score: (files, port, columns) =>
+      new Scoring({ model, reader, makeTable, encoder, settings, files, port, columns }).score(),
     close: () => model.close(),
   };
 }
@@ -109,9 +117,10 @@ interface ScoringOptions {
   readonly reader: FileReader;
   readonly makeTable: TableMaker;
   readonly settings: OnnxSettings;
-  readonly host: HostInit;
+  readonly encoder: RowEncoder;
   readonly files: readonly HostFile[];
   readonly port: ScorePort;
+  readonly columns: readonly string[] | null;
 }
 
 /** Rows that came out of the model, held until their files are read to the end. */
@@ -207,7 +216,7 @@ class Scoring {
     this.#held = [];
     for (const { table, spans } of held) {
       for (const good of this.#goodParts(table, spans)) {
-        const encoded = encodeTable(good, this.#options.host.settings.outputFormat);
+        const encoded = this.#options.encoder.table(good, { columns: this.#options.columns });
         this.#schema ??= encoded.schema;
         await this.#options.port.emit(encoded.pieces);
       }

@@ -1,22 +1,49 @@
 /** What run() of a script may return, told apart and checked; how it is written is common/format's. */
 import type { Table } from 'apache-arrow';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { OutputFormat } from '../../common/core/deployment.ts';
-import { encodeTable } from '../../common/format/arrow-text.ts';
+import { cellTypeOf } from '../../common/format/arrow-values.ts';
+import type { ColumnType } from '../../common/format/column-type.ts';
+import type { RowEncoder, RowsAbout } from '../../common/format/row-encoder.ts';
+import type { RowOrigin } from '../../common/format/row-origin.ts';
 import type { EncodedRows } from '../../common/format/text-encoder.ts';
-import { encodeValues, type ValueRows } from '../../common/format/value-text.ts';
+import type { ValueRows } from '../../common/format/value-text.ts';
 
 const wanted = 'run() must return an array with one result per row';
+
+/** Tells where the rows of a result come from, once it is known how many they are. */
+export type OriginOf = (rows: number) => RowOrigin | null;
+
+export interface ResultOptions {
+  readonly originOf?: OriginOf;
+  /** What the rows are to be widened to; null: nothing. */
+  readonly columns?: readonly string[] | null;
+}
 
 /**
  * Encodes what run() returned: an array (or typed array) of single values, of arrays or of objects, or an Arrow table.
  * Anything else, and rows that differ in their columns, throw SCORER_OUTPUT_INVALID with what was found.
  */
-export function encodeResult(result: unknown, format: OutputFormat): EncodedRows {
-  if (isTable(result)) return encodeTable(result, format);
-  if (isTypedArray(result)) return encodeValues({ kind: 'list', values: result }, format);
+export function encodeResult(result: unknown, encoder: RowEncoder, options: ResultOptions = {}): EncodedRows {
+  const { originOf = () => null, columns = null } = options;
+  const about = (rows: number): RowsAbout => ({ origin: originOf(rows), columns });
+  if (isTable(result)) return encoder.table(result, about(result.numRows));
+  if (isTypedArray(result)) return encoder.values({ kind: 'list', values: result }, about(result.length));
   if (!Array.isArray(result)) throw invalid(`${wanted}, not ${nameOf(result)}`);
-  return encodeValues(rowsOf(result), format);
+  return encoder.values(rowsOf(result), about(result.length));
+}
+
+/**
+ * The origin of rows of these files: one row a file, or all of the only file. @throws SCORER_OUTPUT_INVALID where nobody
+ * knows it
+ */
+export function originOfFiles(names: readonly string[], rows: number): RowOrigin {
+  const [only] = names;
+  if (rows === names.length) return { fileOf: (row) => names[row] as string, numberOf: () => 0 };
+  if (only !== undefined && names.length === 1) return { fileOf: () => only, numberOf: (row) => row };
+  throw invalid(
+    `run() returned ${rows} rows for ${names.length} files, and output.include asks for the file of each: ` +
+      'return one row for each file, or set mini_batch_size to 1',
+  );
 }
 
 /** By its shape: a script may bring another copy of apache-arrow, whose classes are not ours. */
@@ -59,7 +86,14 @@ function arrayRows(rows: readonly ArrayLike<unknown>[]): ValueRows {
   if (odd >= 0) throw invalid(`row ${odd} has ${rows[odd]?.length} cells, but row 0 has ${width}`);
   if (width === 0) throw invalid('the rows are empty arrays');
   const names = Array.from({ length: width }, (_, i) => `c${i}`);
-  return { kind: 'records', names, rows: rows.length, cell: (row, column) => rows[row]?.[column] };
+  const cell = (row: number, column: number): unknown => rows[row]?.[column];
+  return { kind: 'records', names, rows: rows.length, cell, cellType: commonCellType(rows), isUnnamed: true };
+}
+
+/** Of rows that are typed arrays of one type; null for any others. */
+function commonCellType(rows: readonly ArrayLike<unknown>[]): ColumnType | null {
+  const type = cellTypeOf(rows[0]);
+  return type && rows.every((row) => row.constructor === rows[0]?.constructor) ? type : null;
 }
 
 /** Columns are the keys of the first row, in its order; another order of the same keys is the same columns. */

@@ -2,10 +2,13 @@
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
+import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
+import { asksForOrigin, type RowOrigin } from '../../common/format/row-origin.ts';
 import { watchAppends } from './append-watch.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { loadScript, type ScriptModule } from './script-module.ts';
-import { encodeResult } from './script-result.ts';
+import { encodeResult, originOfFiles } from './script-result.ts';
 import type { ScorerContext } from './script-types.ts';
 
 /**
@@ -27,11 +30,12 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
     node: host.node,
     process: host.process,
   });
+  const encoder = await openRowEncoder(host.settings.outputFormat, host.settings.outputForm ?? defaultOutputForm);
   await script.init?.(context);
   return {
-    score: async (files, port) => {
+    score: async (files, port, columns) => {
       try {
-        return { ...(await score({ script, host, context }, files, port)), appended: takeAppended() };
+        return { ...(await score({ script, host, context, encoder, columns }, files, port)), appended: takeAppended() };
       } finally {
         // What a failed mini-batch has opened is taken back, and says nothing about the next.
         takeAppended();
@@ -47,10 +51,12 @@ interface LoadedScript {
   readonly script: ScriptModule;
   readonly host: HostInit;
   readonly context: ScorerContext;
+  readonly encoder: RowEncoder;
+  readonly columns: readonly string[] | null;
 }
 
 async function score(
-  { script, host, context }: LoadedScript,
+  { script, host, context, encoder, columns }: LoadedScript,
   files: readonly HostFile[],
   port: ScorePort,
 ): Promise<Scored> {
@@ -59,7 +65,10 @@ async function score(
   const paths = files.map((file) => file.path);
   const inputs = files.map(({ path, name }) => ({ path, name }));
   const run = { ...context, files: inputs, names: files.map((file) => file.name) };
-  const result = encodeResult(await script.run(paths, run), host.settings.outputFormat);
+  const names = inputs.map(({ name }) => name);
+  const isAsked = asksForOrigin(host.settings.outputForm ?? defaultOutputForm);
+  const originOf = (rows: number): RowOrigin | null => (isAsked ? originOfFiles(names, rows) : null);
+  const result = encodeResult(await script.run(paths, run), encoder, { originOf, columns });
   await port.emit(result.pieces);
   const isPositional = result.rows === files.length;
   return {

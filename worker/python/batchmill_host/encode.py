@@ -1,4 +1,4 @@
-"""Rows as they will stand in the output file. Formats: `azure`, `csv`, `jsonl` of docs/host-protocol.md."""
+"""Rows as they will stand in the output file. Formats: `azure`, `csv`, `jsonl`, `arrow` of docs/host-protocol.md."""
 
 import csv
 import io
@@ -9,7 +9,9 @@ from typing import Any, Callable, ContextManager, Dict, Iterable, List, NamedTup
 
 from batchmill_host.failures import HostFailure
 from batchmill_host.frame_text import small_frame_text
-from batchmill_host.results import Frame, Result, Values
+from batchmill_host.missing import is_missing
+from batchmill_host.origin import Added, Form, check_names
+from batchmill_host.results import ArrowTable, Frame, Result, Values, pandas_frame
 
 Write = Callable[[bytes], None]
 # Text is handed on in slices of so many rows, so that a long result is never held twice.
@@ -18,24 +20,89 @@ _RESULT = "result"
 
 
 class Schema(NamedTuple):
-    """``columns`` as ``name:type``; ``prologue`` stands once before the first row of the job."""
+    """``columns`` as ``name:type``; ``prologue`` stands once before the first row of the job, as text, or as ``prologueForm`` (`base64`)
+    has it."""
 
     columns: List[str]
     prologue: str
+    prologueForm: Optional[str] = None
 
 
-def encode(result: Result, output_format: str, write: Write, separator: str = " ") -> Optional[Schema]:
-    """Writes all rows; the schema for a format that has columns. ``separator`` stands between the cells of the format `azure`."""
+class Encoding(NamedTuple):
+    """How to write. ``added`` are columns before those of the result; ``separator`` stands between the cells of the format `azure`;
+    ``columns`` are what rows of the format `arrow` are to be widened to."""
+
+    output_format: str
+    form: Form = Form()
+    added: Added = ()
+    separator: str = " "
+    columns: Optional[List[str]] = None
+
+
+def encode(result: Result, encoding: Encoding, write: Write) -> Optional[Schema]:
+    """Writes all rows; the schema for a format that has columns."""
     if len(result.data) == 0:
         return None
     with _whole_arrays():
-        if output_format == "csv":
-            return _encode_csv(result, write)
-        if output_format == "jsonl":
+        if encoding.output_format == "arrow":
+            return _encode_arrow(result, encoding, write)
+        if isinstance(result, ArrowTable):
+            result = Frame(pandas_frame(result.data))
+        if encoding.added:
+            result = _with_columns(result, encoding.added, encoding.output_format)
+        if encoding.output_format == "csv":
+            return _encode_csv(result, encoding.form, write)
+        if encoding.output_format == "jsonl":
             _encode_jsonl(result, write)
         else:
-            _encode_azure(result, write, separator)
+            _encode_azure(result, write, encoding.separator)
     return None
+
+
+def _encode_arrow(result: Result, encoding: Encoding, write: Write) -> Schema:
+    # Only here: most jobs have no use for it.
+    from batchmill_host import arrow_encode
+
+    form, added, rows = encoding.form, encoding.added, len(result.data)
+    if isinstance(result, ArrowTable):
+        check_names(added, result.data.schema.names)
+        told = form.schema if form.schema is not None else encoding.columns
+        encoded = None if added else arrow_encode.encode_table(result.data, told, write)
+        if encoded is not None:
+            return Schema(encoded.columns, encoded.prologue, "base64")
+        columns, is_unnamed = arrow_encode.table_columns(result.data), False
+    else:
+        columns, is_unnamed = arrow_encode.columns_of(result, _table)
+    declared = form.schema
+    if declared is not None and is_unnamed and len(declared) == len(columns):
+        names = [arrow_encode.split_column(text)[0] for text in declared]
+        columns = [column._replace(name=name) for name, column in zip(names, columns)]
+    check_names(added, [column.name for column in columns])
+    extra = [arrow_encode.added_column(name, cells) for name, cells in added]
+    origin_names = ["file", "row", form.file_column, form.row_column]
+    encoded = arrow_encode.encode_arrow(columns, rows, write, arrow_encode.Wanted(declared, extra, origin_names, encoding.columns))
+    return Schema(encoded.columns, encoded.prologue, "base64")
+
+
+def _with_columns(result: Result, added: Added, output_format: str) -> Result:
+    """The same as a table with columns before its own."""
+    if isinstance(result, Frame):
+        check_names(added, [str(name) for name in result.data.columns])
+        frame = result.data.copy(deep=False)
+        for place, (name, cells) in enumerate(added):
+            frame.insert(place, name, cells)
+        return Frame(frame)
+    heads = list(zip(*(cells for _, cells in added)))
+    if output_format == "jsonl":
+        objects = []
+        for head, own in zip(heads, _objects(result)):
+            check_names(added, list(own))
+            objects.append({**dict(zip((name for name, _ in added), head)), **own})
+        return Values(objects, None)
+    names, rows = _table(result)
+    check_names(added, names)
+    fields = [*(name for name, _ in added), *names]
+    return Values([(*head, *row) for head, row in zip(heads, rows)], None, fields, is_table=True)
 
 
 def _whole_arrays() -> ContextManager[Any]:
@@ -54,20 +121,25 @@ def _encode_azure(result: Result, write: Write, separator: str) -> None:
     if isinstance(result, Frame):
         _write_frame(result.data, write, separator)
         return
+    if result.is_table:
+        for part in _slices(result.data):
+            write(_csv_text(part, separator))
+        return
     for part in _slices(result.data):
         write(("\n".join(map(str, part)) + "\n").encode("utf-8", "backslashreplace"))
 
 
-def _encode_csv(result: Result, write: Write) -> Schema:
+def _encode_csv(result: Result, form: Form, write: Write) -> Schema:
     if isinstance(result, Frame):
         names = [str(name) for name in result.data.columns]
-        _write_frame(result.data, write, ",")
+        _write_frame(result.data, write, form.delimiter)
     else:
         names, rows = _table(result)
         for part in _slices(rows):
-            write(_csv_text(part))
+            write(_csv_text(part, form.delimiter))
     # Text has no types; a column that is int64 here and float64 in the next mini-batch is the same column.
-    return Schema([f"{name}:value" for name in names], _csv_text([names]).decode("utf-8"))
+    header = _csv_text([names], form.delimiter).decode("utf-8") if form.header else ""
+    return Schema([f"{name}:value" for name in names], header)
 
 
 def _write_frame(frame: Any, write: Write, separator: str) -> None:
@@ -79,14 +151,14 @@ def _write_frame(frame: Any, write: Write, separator: str) -> None:
         write(text.encode("utf-8", "backslashreplace"))
 
 
-def _csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
+def _csv_text(rows: Iterable[Sequence[Any]], delimiter: str) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_csv_cell(cell) for cell in row] for row in rows)
+    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([_csv_cell(cell) for cell in row] for row in rows)
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _csv_cell(cell: Any) -> Any:
-    return "" if _is_missing(cell) else _plain(cell)
+    return "" if is_missing(cell) else _plain(cell)
 
 
 def _table(values: Values) -> "tuple[List[str], List[Sequence[Any]]]":
@@ -162,6 +234,14 @@ def _object(element: Any, name: str) -> Dict[str, Any]:
     return {name: element}
 
 
+def json_text(value: Any) -> str:
+    """Any value as JSON, in one line."""
+    try:
+        return _to_json(value)
+    except (TypeError, ValueError):
+        return _to_json(_json_value(value))
+
+
 def _json_line(value: Dict[str, Any]) -> str:
     try:
         return _to_json(value)
@@ -186,7 +266,7 @@ def _json_value(value: Any) -> Any:
         return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_json_value(item) for item in value]
-    if _is_missing(value):
+    if is_missing(value):
         return None
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
@@ -197,18 +277,6 @@ _INFINITY = float("inf")
 def _plain(value: Any) -> Any:
     """A numpy scalar or array as Python's own; anything else as it is."""
     return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
-
-
-def _is_missing(cell: Any) -> bool:
-    """NaN, NaT and pandas.NA, which is neither equal nor unequal to itself."""
-    if isinstance(cell, (str, int, list, tuple, dict)):
-        return False
-    try:
-        return bool(cell != cell)
-    except TypeError:
-        return True
-    except ValueError:
-        return False
 
 
 def _slices(rows: Iterable[Any]) -> Iterable[List[Any]]:

@@ -14,11 +14,12 @@ class InputFile(NamedTuple):
 
 
 class MiniBatch(NamedTuple):
-    """``first`` is the ordinal of the first file in the job's input order."""
+    """``first`` is the ordinal of the first file in the job's input order; ``columns`` (`name:type`) are what the rows are to be widened to."""
 
     sequence: int
     first: int
     files: List[InputFile]
+    columns: Optional[List[str]] = None
 
 
 class Summary(NamedTuple):
@@ -34,7 +35,7 @@ class Summary(NamedTuple):
 def read_mini_batch(message: Dict[str, Any]) -> MiniBatch:
     """From a `score` message; a node that does not tell the ordinal counts from 0."""
     files = [InputFile(file["path"], file["name"]) for file in message["files"]]
-    return MiniBatch(message["sequence"], message.get("first", 0), files)
+    return MiniBatch(message["sequence"], message.get("first", 0), files, message.get("columns"))
 
 
 def summary_message(summary: Summary) -> Dict[str, Any]:
@@ -44,5 +45,9 @@ def summary_message(summary: Summary) -> Dict[str, Any]:
         "attribution": summary.attribution,
         "fileRows": summary.file_rows,
         "failed": [failure._asdict() for failure in summary.failed],
-        "schema": None if summary.schema is None else summary.schema._asdict(),
+        "schema": None if summary.schema is None else _schema_message(summary.schema),
     }
+
+
+def _schema_message(schema: Schema) -> Dict[str, Any]:
+    return {key: value for key, value in schema._asdict().items() if value is not None}

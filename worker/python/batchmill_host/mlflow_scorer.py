@@ -5,13 +5,14 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from batchmill_host.channel import Channel
 from batchmill_host.current_file import CurrentFile
-from batchmill_host.encode import Schema, encode
+from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import FileFailure, HostFailure, user_failure
 from batchmill_host.frames import ROWS_BYTES
 from batchmill_host.mini_batch import InputFile, MiniBatch, Summary
 from batchmill_host.mlflow_load import INVALID, find_model, load_model, mismatch_text
 from batchmill_host.model_environment import blamed, differences
 from batchmill_host.model_inputs import UnreadableFile, read_inputs, read_signature
+from batchmill_host.origin import read_form
 from batchmill_host.predictions import to_frame
 from batchmill_host.results import Frame
 
@@ -39,7 +40,9 @@ class MlflowScorer:
     def __init__(self, init: Dict[str, Any], channel: Channel, current: CurrentFile) -> None:
         self._channel = channel
         self._current = current
-        self._format: str = init["settings"]["outputFormat"]
+        form = read_form(init["settings"])
+        self._row_column, self._file_column = form.row_column or "row", form.file_column or "file"
+        self._encoding = Encoding(init["settings"]["outputFormat"], form, separator=",")
         self._writes_rows = init["settings"]["outputAction"] != "summary_only"
         self._rows_max: Optional[int] = init["scorer"]["rowsPerPredict"]
         self._folder = find_model(init["modelPath"])
@@ -56,7 +59,7 @@ class MlflowScorer:
         for index, file in enumerate(batch.files):
             self._current.begin_file(index)
             try:
-                scored = self._score_file(file, schema)
+                scored = self._score_file(file, schema, self._encoding._replace(columns=batch.columns))
                 file_rows[index] = scored.rows
                 schema = schema or scored.schema
             except UnreadableFile as error:
@@ -71,7 +74,7 @@ class MlflowScorer:
     def shutdown(self) -> None:
         """A model has nothing to say at the end."""
 
-    def _score_file(self, file: InputFile, schema: Optional[Schema]) -> _Scored:
+    def _score_file(self, file: InputFile, schema: Optional[Schema], encoding: Encoding) -> _Scored:
         rows = 0
         with tempfile.SpooledTemporaryFile(_HELD_BYTES_MAX) as held:
             for data in read_inputs(file, self._signature, self._rows_max):
@@ -80,9 +83,9 @@ class MlflowScorer:
                 rows += len(frame)
                 if not self._writes_rows or len(frame) == 0:
                     continue
-                frame.insert(0, "row", range(first, rows), allow_duplicates=True)
-                frame.insert(frame.shape[1], "file", file.name, allow_duplicates=True)
-                found = encode(Frame(frame), self._format, held.write, separator=",")
+                frame.insert(0, self._row_column, range(first, rows), allow_duplicates=True)
+                frame.insert(frame.shape[1], self._file_column, file.name, allow_duplicates=True)
+                found = encode(Frame(frame), encoding, held.write)
                 if schema is not None and found is not None and found.columns != schema.columns:
                     raise _PredictFailed(_other_columns(found, schema))
                 schema = schema or found

@@ -13,14 +13,23 @@ class Frame(NamedTuple):
 
 
 class Values(NamedTuple):
-    """One element a row. ``name`` is that of a Series, if it has one; ``fields`` those of a structured array."""
+    """One element a row. ``name`` is that of a Series, if it has one; ``fields`` those of a structured array; ``source`` the Series or
+    array itself, which knows its types. ``is_table``: the elements are cells of ``fields`` in every format."""
 
     data: List[Any]
     name: Optional[str]
     fields: Optional[List[str]] = None
+    source: Any = None
+    is_table: bool = False
 
 
-Result = Union[Frame, Values]
+class ArrowTable(NamedTuple):
+    """A table of pyarrow, as it is."""
+
+    data: Any
+
+
+Result = Union[Frame, Values, ArrowTable]
 
 
 def read_result(returned: Any) -> Result:
@@ -36,20 +45,23 @@ def read_result(returned: Any) -> Result:
     if is_a(returned, "pandas", "DataFrame"):
         return Frame(returned)
     if is_a(returned, "pandas", "Series"):
-        return Values(returned.tolist(), None if returned.name is None else str(returned.name))
+        return Values(returned.tolist(), None if returned.name is None else str(returned.name), None, returned)
     if is_a(returned, "numpy", "ndarray"):
         if returned.ndim == 0:
             returned = returned.reshape(1)
         if returned.ndim in (1, 2):
             names = returned.dtype.names if returned.ndim == 1 else None
-            return Values(returned.tolist(), None, None if names is None else list(names))
+            return Values(returned.tolist(), None, None if names is None else list(names), returned)
         raise _refuse(f"an array of {returned.ndim} dimensions (up to 2 are possible), shape {returned.shape}")
-    if is_a(returned, "polars", "DataFrame") or is_a(returned, "pyarrow", "Table"):
-        return Frame(_pandas_frame(returned))
+    if is_a(returned, "pyarrow", "Table"):
+        return ArrowTable(returned)
+    if is_a(returned, "polars", "DataFrame"):
+        return Frame(pandas_frame(returned))
     raise _refuse(_describe(returned))
 
 
-def _pandas_frame(table: Any) -> Any:
+def pandas_frame(table: Any) -> Any:
+    """A table of Polars or Arrow as a DataFrame. SCORER_OUTPUT_INVALID where pandas is not there."""
     try:
         import pandas
     except ImportError:

@@ -3,9 +3,10 @@
 from typing import Any, Dict, Optional
 
 from batchmill_host.channel import Channel, NodeGone
-from batchmill_host.encode import Schema, encode
+from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import HostFailure, user_failure
 from batchmill_host.mini_batch import MiniBatch, Summary
+from batchmill_host.origin import origin_columns, read_form
 from batchmill_host.results import Result, read_result
 from batchmill_host.script import Script
 
@@ -16,6 +17,7 @@ class ScriptScorer:
     def __init__(self, init: Dict[str, Any], channel: Channel) -> None:
         self._channel = channel
         self._format: str = init["settings"]["outputFormat"]
+        self._form = read_form(init["settings"])
         self._writes_rows = init["settings"]["outputAction"] != "summary_only"
         self._script = Script(init["codeDir"], init["scorer"]["script"])
         self._script.init()
@@ -24,7 +26,7 @@ class ScriptScorer:
         # A list of user code's own: what it does to it must not change what is counted here.
         result = read_result(self._script.run([file.path for file in batch.files], batch))
         rows, files = len(result.data), len(batch.files)
-        schema = self._encode(result) if self._writes_rows else None
+        schema = self._encode(result, batch) if self._writes_rows else None
         if rows == files:
             return Summary(rows, "positional", [1] * files, [], schema)
         return Summary(rows, "range", None, [], schema)
@@ -32,9 +34,10 @@ class ScriptScorer:
     def shutdown(self) -> None:
         self._script.shutdown()
 
-    def _encode(self, result: Result) -> Optional[Schema]:
+    def _encode(self, result: Result, batch: MiniBatch) -> Optional[Schema]:
         try:
-            return encode(result, self._format, self._channel.write_rows)
+            added = origin_columns(self._form, [file.name for file in batch.files], len(result.data))
+            return encode(result, Encoding(self._format, self._form, added, columns=batch.columns), self._channel.write_rows)
         except (HostFailure, NodeGone):
             raise
         except BaseException as error:

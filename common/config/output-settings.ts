@@ -1,0 +1,143 @@
+/** `settings.output` of a deployment: keys, and what they come to. */
+import { z } from 'zod';
+import { outputFormats, type DeploymentSettings, type OutputFormat } from '../core/deployment.ts';
+import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
+import { parseType, typeText, type ColumnType } from '../format/column-type.ts';
+import { optional } from './asset-schemas.ts';
+import type { ConfigProblem, KeyPath } from './config-source.ts';
+import { field, oneOf, yesOrNo, type Maybe } from './field-types.ts';
+
+/** What separates fields and is in no number. */
+const delimiters: Readonly<Record<string, string>> = {
+  tab: '\t',
+  '\\t': '\t',
+  space: ' ',
+  comma: ',',
+  semicolon: ';',
+  pipe: '|',
+};
+const delimiterSymbols = [',', ';', '|', ':', '\t', ' '];
+
+const delimiter = field(
+  'one of , ; | : tab space',
+  (value) => {
+    const symbol = delimiters[String(value).toLowerCase()] ?? String(value);
+    return delimiterSymbols.includes(symbol) ? symbol : undefined;
+  },
+  { enum: [...delimiterSymbols, ...Object.keys(delimiters)] },
+);
+
+const isColumnName = (value: unknown): value is string =>
+  typeof value === 'string' && value !== '' && value.length <= 255 && !/\p{Cc}/u.test(value);
+
+export interface IncludedColumns {
+  readonly file: string | null;
+  readonly row: string | null;
+}
+
+/** `[file, row]`, or the two with names of their own. */
+const include = field(
+  'file, row, or both in a list, or names for them ({file: source, row: line})',
+  (value): IncludedColumns | undefined => {
+    const given = typeof value === 'string' ? [value] : value;
+    if (typeof given !== 'object' || given === null) return undefined;
+    const pairs = Array.isArray(given)
+      ? (given as readonly unknown[]).map((word) => [word, word] as const)
+      : Object.entries(given);
+    const isFine = pairs.every(([key, name]) => (key === 'file' || key === 'row') && isColumnName(name));
+    if (!isFine || pairs.length === 0) return undefined;
+    const named = new Map(pairs as readonly (readonly [string, string])[]);
+    const [file, row] = [named.get('file') ?? null, named.get('row') ?? null];
+    return named.size === pairs.length && file !== row ? { file, row } : undefined;
+  },
+  {
+    anyOf: [
+      { enum: ['file', 'row'] },
+      { type: 'array', items: { enum: ['file', 'row'] }, minItems: 1, uniqueItems: true },
+      {
+        type: 'object',
+        properties: { file: { type: 'string' }, row: { type: 'string' } },
+        additionalProperties: false,
+      },
+    ],
+  },
+);
+
+/** A mapping of columns to types as `name:type` each, or `evolve`. */
+const declaredColumns = field(
+  'evolve, or a mapping of columns to types such as int64, float32, utf8, bool, date32, timestamp[us,UTC] or list<float32>',
+  (value): readonly string[] | 'evolve' | undefined => {
+    if (typeof value === 'string') return value.toLowerCase() === 'evolve' ? 'evolve' : undefined;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+    const pairs = Object.entries(value).map(([name, text]) => [name, parseType(String(text))] as const);
+    if (pairs.length === 0 || !pairs.every(([name, type]) => isColumnName(name) && type !== null)) return undefined;
+    return pairs.map(([name, type]) => `${name}:${typeText(type as ColumnType)}`);
+  },
+  { anyOf: [{ enum: ['evolve'] }, { type: 'object', additionalProperties: { type: 'string' }, minProperties: 1 }] },
+);
+
+/** Keys of `settings.output`. */
+export const outputKeys: z.ZodType<RawOutput> = z.strictObject(
+  {
+    format: optional(
+      oneOf(outputFormats),
+      'azure (spaces, no header), csv (commas, header), jsonl or arrow (an IPC stream).',
+    ),
+    header: optional(yesOrNo, 'csv: false leaves out the line with the names of the columns.'),
+    delimiter: optional(delimiter, 'csv: another one than the comma.'),
+    schema: optional(
+      declaredColumns,
+      'arrow: the columns that the scorer gives, in order, each with its type; by default the first rows have them. evolve: others are widened to those.',
+    ),
+    include: optional(
+      include,
+      'Columns before the others: the file of each row, and its number in it. [file, row], or names for them.',
+    ),
+    custom: optional(
+      oneOf(['collected', 'shared']),
+      'Files that the script writes to AZUREML_BI_OUTPUT_PATH: published with their mini-batch, or written straight.',
+    ),
+  },
+  'a mapping',
+);
+
+export interface RawOutput {
+  readonly format?: Maybe<OutputFormat>;
+  readonly header?: Maybe<boolean>;
+  readonly delimiter?: Maybe<string>;
+  readonly schema?: Maybe<readonly string[] | 'evolve'>;
+  readonly include?: Maybe<IncludedColumns>;
+  readonly custom?: Maybe<DeploymentSettings['customOutput']>;
+}
+
+/** `path` is where the keys stand; what one of them has no meaning with is put into `problems`. */
+export function resolveOutputForm(
+  output: RawOutput,
+  format: OutputFormat,
+  path: KeyPath,
+  problems: ConfigProblem[],
+): OutputForm {
+  const only = { header: 'csv', delimiter: 'csv', schema: 'arrow' } as const;
+  for (const key of ['header', 'delimiter', 'schema'] as const) {
+    if ((output[key] ?? null) === null || format === only[key]) continue;
+    const message = `${key} is for format: ${only[key]}, and the format is ${format}; take it away, or change the format`;
+    problems.push({ code: 'CONFIG_INVALID', path: [...path, key], at: 'key', message });
+  }
+  const schema = output.schema ?? null;
+  return {
+    header: output.header ?? defaultOutputForm.header,
+    delimiter: output.delimiter ?? defaultOutputForm.delimiter,
+    schema: schema === 'evolve' ? null : schema,
+    evolves: schema === 'evolve',
+    fileColumn: output.include?.file ?? null,
+    rowColumn: output.include?.row ?? null,
+  };
+}
+
+/** Name of the file of rows where none is given. @source Azure ML: predictions.csv; Arrow: .arrows for a stream */
+export const outputNames: Readonly<Record<OutputFormat, string>> = {
+  azure: 'predictions.csv',
+  csv: 'predictions.csv',
+  jsonl: 'predictions.jsonl',
+  arrow: 'predictions.arrows',
+};

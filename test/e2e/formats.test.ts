@@ -1,0 +1,211 @@
+/** The same job in every format, read back by readers that are not ours; and an Arrow stream that crashes do not harm. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { packageFile } from '../../common/io/package-files.ts';
+import type { SealedOutput } from '../../coordinator/output/sealed-lines.ts';
+import { ClusterProcesses } from '../helpers/cluster-processes.ts';
+import { writeInputs } from '../helpers/job-folder.ts';
+import { endPrograms, runProgram } from '../helpers/programs.ts';
+import { testPython } from '../helpers/python.ts';
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'batchmill-formats-'));
+  mkdirSync(join(dir, 'code'));
+});
+afterEach(async () => {
+  await endPrograms();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const script = `
+const days = ['2024-02-29T12:30:01.250Z', '1969-12-31T00:00:00Z', null];
+export function run(files, { names }) {
+  return names.map((name) => {
+    const n = Number(name.slice(1, 4));
+    return {
+      name, whole: n % 3 ? n * 2 ** 33 : null, wide: 2n ** 62n + BigInt(n), ratio: n / 3, isOdd: n % 2 === 1,
+      text: ['ü — 漢字 🙂', 'a,b "c"\\nd', ' ', null][n % 4], when: days[n % 3] && new Date(days[n % 3]),
+      list: [[1, 2, n], [], null][n % 3], floats: Float32Array.of(0.5, n), nested: { n, of: [name] },
+    };
+  });
+}
+`;
+
+const pythonScript = `
+import datetime, os
+import numpy as np, pandas as pd
+def init(): pass
+def run(mini_batch):
+    names = [os.path.basename(path) for path in mini_batch]
+    n = np.array([int(name[1:4]) for name in names])
+    return pd.DataFrame({
+        "name": names, "whole": n * 2**33, "small": n.astype("int16"), "ratio": n / 3, "half": (n / 4).astype("float16"),
+        "isOdd": n % 2 == 1, "text": [["ü — 漢字 🙂", 'a,b "c"\\nd', " ", None][i % 4] for i in n],
+        "gaps": pd.array([int(i) if i % 3 else None for i in n], dtype="Int64"),
+        "when": [datetime.datetime(2024, 2, 29, 12, 30, 1, int(i)) for i in n], "list": [[int(i), 2] for i in n],
+    })
+`;
+
+function inputs(count: number): string {
+  const names = Array.from({ length: count }, (_, i) => `f${String(i).padStart(3, '0')}.txt`);
+  return writeInputs(
+    join(dir, 'in'),
+    names.map((name) => [name, name] as const),
+  );
+}
+
+interface Found {
+  readonly types: Readonly<Record<string, string>>;
+  readonly rows: number;
+  readonly first: readonly unknown[];
+}
+
+/** Runs the deployment in three formats and has the outputs compared. */
+async function inAllFormats(deployment: string, input: string, more: readonly string[]): Promise<Found> {
+  const paths: string[] = [];
+  for (const [format, ending] of [
+    ['csv', 'csv'],
+    ['jsonl', 'jsonl'],
+    ['arrow', 'arrows'],
+  ] as const) {
+    const out = join(dir, `out-${format}`);
+    const args = ['run', deployment, '--input', input, '--output', out, '--format', format, '--nodes', '2', ...more];
+    const end = await runProgram(args, { cwd: dir }, 120_000);
+    expect(end.code, end.stderr).toBe(0);
+    const verified = await runProgram(['job', 'verify', out], { cwd: dir });
+    expect(verified.code, verified.stdout).toBe(0);
+    paths.push(join(out, `predictions.${ending}`));
+  }
+  return read(packageFile('test', 'e2e', 'readers', 'equal_rows.py'), ...paths) as Found;
+}
+
+function read(program: string, ...args: readonly string[]): unknown {
+  const done = spawnSync(testPython(), [program, ...args], { encoding: 'utf8' });
+  expect(done.status, done.stderr).toBe(0);
+  return JSON.parse(done.stdout);
+}
+
+describe('equal rows with the right types in CSV, JSON Lines and Arrow', () => {
+  test('of a script in JavaScript', async () => {
+    writeFileSync(join(dir, 'code', 'score.mjs'), script);
+    const more = ['--mini-batch-size', '6', '--set', 'settings.output.include={file: source, row: line}'];
+    const found = await inAllFormats(join(dir, 'code', 'score.mjs'), inputs(50), more);
+    expect([found.rows, ...found.first.slice(0, 5)]).toEqual([50, 'f000.txt', 0, 'f000.txt', null, 2 ** 62]);
+    expect(found.types).toEqual({
+      ...{ source: 'string', line: 'int64', name: 'string', whole: 'int64', wide: 'int64', ratio: 'double' },
+      ...{ isOdd: 'bool', text: 'string', when: 'timestamp[ms, tz=UTC]', list: 'list<int64>', floats: 'list<float>' },
+      nested: 'string',
+    });
+  });
+
+  test('of a script in Python', async () => {
+    writeFileSync(join(dir, 'code', 'score.py'), pythonScript);
+    const more = ['--mini-batch-size', '6', '--python', testPython(), '--set', 'settings.output.include=[file, row]'];
+    const found = await inAllFormats(join(dir, 'code', 'score.py'), inputs(50), more);
+    expect([found.rows, ...found.first.slice(0, 8)]).toEqual([50, 'f000.txt', 0, 'f000.txt', 0, 0, 0, 0, false]);
+    expect(found.types).toEqual({
+      ...{ file: 'string', row: 'int64', name: 'string', whole: 'int64', small: 'int16', ratio: 'double' },
+      ...{ half: 'halffloat', isOdd: 'bool', text: 'string', gaps: 'int64', when: 'timestamp[ns]' },
+      list: 'list<int64>',
+    });
+  });
+
+  test('of the built-in ONNX scorer', async () => {
+    const found = await inAllFormats(
+      packageFile('examples', 'digits', 'model', 'digits.onnx'),
+      packageFile('examples', 'digits', 'inputs', 'depot-a'),
+      ['--mini-batch-size', '7'],
+    );
+    expect(found.rows).toBeGreaterThan(100);
+    expect(Object.entries(found.types).slice(0, 3)).toEqual([
+      ['file', 'string'],
+      ['label', 'int32'],
+      ['logits_0', 'float'],
+    ]);
+  });
+});
+
+/** Whole numbers and gaps in some mini-batches, fractions and texts in others; the first has the widest of each. */
+const uneven = `
+export const run = (files, { names }) => names.map((name) => {
+  const n = Number(name.slice(1, 4));
+  return { n, ratio: n < 6 ? n / 4 : n, note: n % 5 < 2 ? name : null };
+});
+`;
+
+test('rows of mini-batches that differ are widened to the columns of the first', async () => {
+  writeFileSync(join(dir, 'code', 'score.mjs'), uneven);
+  const out = join(dir, 'out');
+  const args = ['run', join(dir, 'code', 'score.mjs'), '--input', inputs(60), '--output', out, '--format', 'arrow'];
+  const more = ['--mini-batch-size', '2', '--nodes', '2', '--slots', '2'];
+  const end = await runProgram([...args, ...more, '--set', 'settings.output.schema=evolve'], { cwd: dir }, 120_000);
+  expect(end.code, end.stderr).toBe(0);
+  const rows = rowsOf(join(out, 'predictions.arrows')) as { readonly n: number }[];
+  expect(rows).toEqual(
+    Array.from({ length: 60 }, (_, n) => ({
+      n,
+      ratio: n < 6 ? n / 4 : n,
+      note: n % 5 < 2 ? `f${String(n).padStart(3, '0')}.txt` : null,
+    })),
+  );
+});
+
+const list = `
+import json, sys, pyarrow as pa
+with pa.ipc.open_stream(sys.argv[1]) as reader: print(json.dumps(reader.read_all().to_pylist()))`;
+
+function rowsOf(path: string): unknown {
+  writeFileSync(join(dir, 'list.py'), list);
+  return read(join(dir, 'list.py'), path);
+}
+
+const fragile = `
+import { existsSync } from 'node:fs';
+export async function run(files, { names }) {
+  if (!existsSync(process.env.FAST_WHEN)) await new Promise((resolve) => setTimeout(resolve, 200));
+  if (names.includes('f017.txt') && !existsSync(process.env.FAST_WHEN + '-mended')) throw new Error('not yet');
+  return names.map((name) => ({ name, n: Number(name.slice(1, 4)) }));
+}
+`;
+
+test('an Arrow stream is whole after kills of coordinator and worker node, and after a retry that puts rows in between', async () => {
+  writeFileSync(join(dir, 'code', 'score.mjs'), fragile);
+  const fast = join(dir, 'fast');
+  const yaml = `name: fragile
+code_configuration: {code: code, scoring_script: score.mjs}
+mini_batch_size: 2
+environment_variables: {FAST_WHEN: ${fast}}
+output: {format: arrow, schema: {name: utf8, n: int32}}
+`;
+  writeFileSync(join(dir, 'job.yml'), yaml);
+  const cluster = await ClusterProcesses.start({ dir, heartbeat: '1s' });
+  const killed = await cluster.startWorker('node-a');
+  await cluster.startWorker('node-b');
+  const out = join(dir, 'out');
+  const job = await cluster.submit([join(dir, 'job.yml'), '--input', inputs(80), '--output', out]);
+  await cluster.job(job, (view) => view.mini_batches.committed >= 8, 'eight mini-batches');
+  await killed.kill();
+  await cluster.coordinator.kill();
+  await cluster.restartCoordinator();
+  writeFileSync(fast, '');
+  const waited = await cluster.cli(['job', 'wait', job], 120_000);
+  expect(waited.code, waited.stderr).toBe(0);
+  const path = join(out, 'predictions.arrows');
+  const wanted = Array.from({ length: 80 }, (_, n) => ({ name: `f${String(n).padStart(3, '0')}.txt`, n }));
+  expect(rowsOf(path)).toEqual(wanted.filter(({ n }) => n !== 17));
+
+  writeFileSync(`${fast}-mended`, '');
+  const retried = await cluster.cli(['job', 'retry', job, '--failed-only']);
+  expect(retried.code, retried.stderr).toBe(0);
+  expect((await cluster.cli(['job', 'wait', job], 120_000)).code).toBe(0);
+  expect(rowsOf(path)).toEqual(wanted);
+  expect(readFileSync(path).subarray(-8)).toEqual(Buffer.from('ffffffff00000000', 'hex'));
+  const { output } = JSON.parse(readFileSync(join(out, '_manifest.json'), 'utf8')) as SealedOutput;
+  expect(output).toMatchObject({ path: 'predictions.arrows', bytes: readFileSync(path).length });
+  const verified = await runProgram(['job', 'verify', out], { cwd: dir });
+  expect(verified.code, verified.stdout).toBe(0);
+});
