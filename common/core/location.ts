@@ -50,7 +50,8 @@ const meantSchemes: Readonly<Record<string, string>> = {
   ...{ azure: 'az', azblob: 'az', blob: 'az', adls: 'abfss', adl: 'abfss', htps: 'https' },
 };
 
-const azureHost = /^([a-z0-9]{3,24})\.(?:blob|dfs)(\.(?:core|storage)\.[a-z0-9.-]+)$/i;
+const azureHost =
+  /^([a-z0-9]{3,24})\.(?:blob|dfs)(\.core\.windows\.net|\.core\.usgovcloudapi\.net|\.core\.chinacloudapi\.cn)$/i;
 /** The account that Azurite has. */
 const devAccount = 'devstoreaccount1';
 
