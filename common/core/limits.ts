@@ -57,6 +57,10 @@ export const limits = {
   storeBackoffMsMax: 8_000,
   /** A store that says nothing for so long is asked again. */
   storeSilenceMsMax: 60_000,
+  /** How long a worker node waits for a store before it has its inputs from the coordinator. */
+  storeTrialMs: 10_000,
+  /** Bytes of one name in a path: file systems take no more. */
+  fileNameBytesMax: 255,
   /** A page of links of a web server. */
   webPageBytesMax: 67_108_864,
   /** Folders within folders of a web server: deeper is a link that leads round in a circle. */

@@ -3,8 +3,20 @@ import { BatchError } from '../core/batch-error.ts';
 import type { InputFile } from '../core/input.ts';
 import { limits } from '../core/limits.ts';
 import { folderKey, type StoreLocation } from '../core/location.ts';
+import type { StoredObject } from '../ports/object-store.ts';
 import { isConfined } from './confine.ts';
 import type { Stores } from './stores.ts';
+
+/** What now is at the place of a listed file; null when there is nothing. @throws STORE_DENIED, STORE_UNREACHABLE */
+export async function lookAtStored(
+  stores: Stores,
+  root: StoreLocation,
+  path: string,
+  signal: AbortSignal,
+): Promise<StoredObject | null> {
+  const { store, key } = await stores.open(root);
+  return isConfined(path) ? await store.stat(`${folderKey(key)}${path}`, signal) : null;
+}
 
 /**
  * `root`: the folder that `file.path` is relative to. Pieces are of at most {@link limits.fetchChunkBytes}.

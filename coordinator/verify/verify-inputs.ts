@@ -50,7 +50,7 @@ export class InputCheck {
     }
     const what =
       found.sizeBytes === line.size_bytes
-        ? `was modified since it was listed (size-mtime ${line.identity} then, ${found.identity} now)`
+        ? `was modified since it was listed (${line.identity} then, ${found.identity} now)`
         : `had ${line.size_bytes} bytes when it was listed, ${found.sizeBytes} now`;
     const message = `${line.path} (file ${line.ordinal}) ${what}`;
     findings.add({ code: 'INPUT_CHANGED', kind: 'altered', ...where, message });
