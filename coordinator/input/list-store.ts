@@ -1,6 +1,6 @@
 /** Lists an input in a store or on a web server in pages, in input order, as `list-input` does a folder. */
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
 import { below, folderKey, locationText, type StoreLocation } from '../../common/core/location.ts';
 import { mapBounded } from '../../common/io/map-bounded.ts';
@@ -10,7 +10,6 @@ import type { OpenPlace, Stores } from '../../common/storage/stores.ts';
 import type { SkippedNames } from './folder-names.ts';
 import { nearestName, type InputRoot } from './input-root.ts';
 import type { InputListing, ListOptions } from './list-input.ts';
-import { unreadableIdentity } from './stat-files.ts';
 import { walkFlat, walkLevels } from './walk-store.ts';
 
 /** Listings of stores end with their process. */

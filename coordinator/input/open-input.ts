@@ -2,14 +2,13 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { readStored } from '../../common/storage/read-stored.ts';
 import type { Stores } from '../../common/storage/stores.ts';
 import type { OpenInput } from '../service/read-input.ts';
 import { storeLocation } from './input-by-location.ts';
-import { unreadableIdentity } from './stat-files.ts';
 
 export function openInputs(stores: Stores): OpenInput {
   return (root, file, offset) => {

@@ -1,8 +1,8 @@
 /** Input files as they are now against what was listed, many at a time. */
 import { limits } from '../../common/core/limits.ts';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { isConfined } from '../../common/storage/confine.ts';
-import { unreadableIdentity, type StatFiles } from '../input/stat-files.ts';
+import type { StatFiles } from '../input/stat-files.ts';
 import type { FileLine } from '../output/sealed-lines.ts';
 import type { Findings } from './findings.ts';
 

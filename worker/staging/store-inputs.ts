@@ -5,7 +5,7 @@
  */
 import { isBatchError } from '../../common/core/batch-error.ts';
 import type { JobName } from '../../common/core/ids.ts';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isUri, parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import type { Delay } from '../../common/io/delay.ts';
@@ -38,7 +38,7 @@ export class StoreInputs {
 
   /** Where this node reads the job’s files by itself; null: nowhere. Tried once for a job, with its first file. */
   async route(job: JobName, inputRoot: string, file: InputFile, signal: AbortSignal): Promise<StoreLocation | null> {
-    if (!isUri(inputRoot)) return null;
+    if (!isUri(inputRoot) || file.identity === unreadableIdentity) return null;
     const known = this.#jobs.get(job);
     if (known) return await known.route;
     const route = this.#try(job, inputRoot, file, signal);
