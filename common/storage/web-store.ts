@@ -62,7 +62,7 @@ export class WebStore implements ReadableStore {
     const linked = this.#linked.get(prefix) ?? new Set<string>();
     const reply = await this.#send('GET', prefix, {}, signal);
     try {
-      if (reply.response.status === 404 && linked.size > 0) return [...linked];
+      if (reply.response.status === 404 && linked.size > 0) return this.#sorted(prefix, [...linked]);
       this.#check(reply, prefix);
       const type = reply.response.headers.get('content-type') ?? '';
       if (!/^text\/html|^application\/xhtml/i.test(type)) {
