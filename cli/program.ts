@@ -62,7 +62,7 @@ function withFileFlags(command: Command): Command {
 
 function withInvocationFlags(command: Command): Command {
   return withDeploymentFlags(command)
-    .requiredOption('--input <path>', 'folder of files to score, or one file')
+    .requiredOption('--input <path>', 'folder of files to score, or one file; also s3://, gs://, az://, https://, …')
     .requiredOption('--output <dir>', 'folder for the results')
     .option('--overwrite', 'replace results that are already there');
 }

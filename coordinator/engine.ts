@@ -114,6 +114,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   const nodes = new NodeDesk({
     ...{ loop, clock, joinToken, release, results, artifacts, logs, onFatal },
     onLog: (job, name) => work.logGrew(job, name),
+    openInput: outside.openInput,
     filesOf: (name) => work.filesOf(name),
     onJobFailed: (job, error) => work.fail(job, error),
   });

@@ -8,6 +8,7 @@ import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import { jobName, nodeName, type JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
+import { isUri } from '../common/core/location.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -92,7 +93,8 @@ export class JobDesk implements Backend {
 
   /** While it looks at files, it keeps name and output folder from others who ask at the same time. */
   async submit(given: JobRequest): Promise<JobView> {
-    const request = { ...given, outputDir: resolve(given.outputDir) };
+    const inputPath = await this.#options.outside.locateInput(given.inputPath);
+    const request = { ...given, inputPath, outputDir: resolve(given.outputDir) };
     const { name, outputDir } = request;
     this.#refuseTaken(name, outputDir);
     const submission = { name, outputDir };
@@ -126,7 +128,7 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, outputDir, isOverwrite } = request;
     const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
-    await refuseOutputInInput({ inputPath, outputDir, isRecursive: local.settings.recursive });
+    if (!isUri(inputPath)) await refuseOutputInInput({ inputPath, outputDir, isRecursive: local.settings.recursive });
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();

@@ -31,7 +31,7 @@ import type { ArtifactStore } from './registry/artifact-store.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
 import type { NodeLink } from './service/node-link.ts';
-import { readInput } from './service/read-input.ts';
+import { readInput, type OpenInput } from './service/read-input.ts';
 
 export interface NodeDeskOptions {
   readonly loop: Loop;
@@ -43,6 +43,7 @@ export interface NodeDeskOptions {
   readonly logs: Pick<LogStore, 'take'>;
   /** Bytes of a log have come. */
   readonly onLog: (job: JobName, name: string) => void;
+  readonly openInput: OpenInput;
   readonly filesOf: (job: JobName) => JobFiles | undefined;
   /** One job cannot go on. */
   readonly onJobFailed: (job: JobName, error: BatchError) => void;
@@ -163,7 +164,7 @@ export class NodeDesk implements ClusterBackend {
   input(name: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array> {
     const files = this.#options.filesOf(name);
     if (!files) throw new BatchError('JOB_NOT_FOUND', `job ${name} is not running here`);
-    return readInput(files, ordinal, identity, offset);
+    return readInput(files, ordinal, identity, offset, this.#options.openInput);
   }
 
   /** Carries out what concerns worker nodes. */

@@ -4,23 +4,30 @@ import type { LockIdentity } from '../common/io/lock-file.ts';
 import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import { lifeOf, ownIdentity } from '../common/io/process-identity.ts';
 import type { FileSystem } from '../common/ports/file-system.ts';
-import { inspectInput, type InputRoot } from './input/input-root.ts';
-import { listInput, type InputListing } from './input/list-input.ts';
-import { statFiles, type StatFiles } from './input/stat-files.ts';
+import { locateInput } from '../common/config/input-location.ts';
+import { commandEnvironment } from '../common/config/process-settings.ts';
+import { systemRandom } from '../common/io/random.ts';
+import { Stores } from '../common/storage/stores.ts';
+import { inputsByLocation, type Inputs } from './input/input-by-location.ts';
+import { openInputs } from './input/open-input.ts';
+import type { OpenInput } from './service/read-input.ts';
 
-export interface Outside {
+export interface Outside extends Inputs {
   /** Of state directory and outputs. */
   readonly fileSystem: FileSystem;
   readonly delay: Delay;
   /** Who holds the locks of output folders. */
   readonly identity: LockIdentity;
-  /** @throws INPUT_NOT_FOUND, INPUT_UNREADABLE */
-  readonly inspectInput: (path: string) => Promise<InputRoot>;
-  readonly listInput: (path: string, options: { readonly recursive: boolean }) => InputListing;
-  readonly statFiles: StatFiles;
+  /** What a job's input means: an absolute path, or a location in its canonical form. @throws LOCATION_INVALID, CONFIG_INVALID */
+  readonly locateInput: (text: string) => Promise<string>;
+  readonly openInput: OpenInput;
 }
 
 export function thisMachine(): Outside {
   const identity = { self: ownIdentity(), lifeOf };
-  return { fileSystem: nodeFileSystem, delay, identity, inspectInput, listInput, statFiles };
+  const stores = new Stores({ environment: commandEnvironment(), delay, random: systemRandom });
+  return {
+    ...{ fileSystem: nodeFileSystem, delay, identity, ...inputsByLocation(stores), openInput: openInputs(stores) },
+    locateInput: (text) => locateInput(text, process.cwd()),
+  };
 }

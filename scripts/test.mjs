@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { preparePackages } from './packages.mjs';
 import { prepareEnvironment, prepareFrameworks, versionOf } from './python-environments.mjs';
+import { prepareServers } from './test-servers.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pythonOldest = [3, 9];
@@ -37,6 +38,7 @@ async function prepare() {
   if (build.status !== 0) refuse('the build failed; the errors above are the compiler’s.');
   checkPython();
   await prepareEnvironment({ root, name: '.venv', requirements: 'requirements.txt', python: 'python3', note });
+  await prepareServers(root, note);
 }
 
 /** Counts of vitest's JSON report; a file that could not even be loaded is a failure of its own. */

@@ -11,6 +11,7 @@ import { formatToken } from '../common/core/token.ts';
 import { deferred } from '../common/io/deferred.ts';
 import { delay } from '../common/io/delay.ts';
 import { reasonOf } from '../common/io/errno.ts';
+import { Stores } from '../common/storage/stores.ts';
 import { BulkLink, CurrentBulkSource } from './bulk-link.ts';
 import { ControlLink } from './control-link.ts';
 import { advance, nextWake } from './core/advance.ts';
@@ -25,6 +26,7 @@ import { LogShipper } from './log-shipper.ts';
 import { NodeFiles } from './node-files.ts';
 import { ArtifactCache } from './staging/artifact-cache.ts';
 import { InputStager } from './staging/input-stager.ts';
+import { StoreInputs } from './staging/store-inputs.ts';
 import { WorkTable } from './work-table.ts';
 import type { WorkerOptions, WorkerStats } from './worker.ts';
 
@@ -40,6 +42,7 @@ export class WorkerShell {
   readonly #setup: HostSetup;
   readonly #hosts: HostSlots;
   readonly #artifacts: ArtifactCache;
+  readonly #inputs: StoreInputs;
   readonly #works: WorkTable;
   readonly #logs: LogShipper;
   readonly #bulk = new CurrentBulkSource();
@@ -82,7 +85,9 @@ export class WorkerShell {
     const root = this.#files.artifactsDir;
     const { cacheBytesMax: bytesMax = limits.artifactCacheBytesMax } = options;
     this.#artifacts = new ArtifactCache({ root, bytesMax, source, clock, delay, signal: this.#over.signal });
-    this.#works = new WorkTable({ stager: new InputStager({ source, delay }), files: this.#files, log, tell });
+    this.#inputs = new StoreInputs({ stores: new Stores({ environment, delay, random: options.random }), delay, log });
+    const stager = new InputStager({ source, delay, stores: this.#inputs });
+    this.#works = new WorkTable({ stager, files: this.#files, log, tell });
   }
 
   /** Resolves when the node has joined; see `startWorker` for what it throws. */
@@ -280,6 +285,7 @@ export class WorkerShell {
   }
 
   #removeJob(job: JobName): void {
+    this.#inputs.finish(job);
     const artifacts = this.#jobArtifacts.get(job);
     this.#jobArtifacts.delete(job);
     const removal = this.#hosts

@@ -1,7 +1,7 @@
 /** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
 import { resolve } from 'node:path';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
-import { todayText } from '../../common/config/deployment-paths.ts';
+import { inputText } from '../../common/config/input-location.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -27,7 +27,7 @@ export interface InvocationFlags extends DeploymentFlags {
   readonly overwrite?: boolean;
 }
 
-/** What is to be scored, where from and where to; all paths absolute. */
+/** What is to be scored, where from and where to; paths are absolute. */
 export interface Invocation {
   readonly deployment: LocalDeployment;
   readonly inputPath: string;
@@ -60,15 +60,15 @@ export function loadOptions({ host, output }: CommandContext, flags: DeploymentF
   };
 }
 
-/** Loads the deployment and says on stderr what was resolved. @throws USAGE for a reference, and what loading throws */
+/** Loads the deployment and says on stderr what was resolved. @throws LOCATION_INVALID, USAGE for a reference as output, and what loading throws */
 export async function resolveInvocation(
   context: CommandContext,
   path: string,
   flags: InvocationFlags,
 ): Promise<Invocation> {
   const { host, output } = context;
-  const inputPath = resolve(host.cwd, localPath('--input', flags.input));
-  const outputDir = resolve(host.cwd, localPath('--output', flags.output));
+  const inputPath = inputText(flags.input, host.cwd);
+  const outputDir = resolve(host.cwd, localPath(flags.output));
   const deployment = await loadWithFlags(context, path, flags);
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
   output.note(`input       ${inputPath}`);
@@ -77,12 +77,12 @@ export async function resolveInvocation(
 }
 
 /** Data assets and URIs, as Azure's command line takes them, must not become folders of that name. */
-function localPath(flag: '--input' | '--output', text: string): string {
+function localPath(text: string): string {
   const reference = parseReference(text);
   if (reference.kind === 'path') return /^file:/i.test(text) ? reference.path : text;
   const what = referenceText(reference, 'data');
-  const advice = flag === '--input' ? todayText('data') : ', which cannot be written from here: give a local folder';
-  throw new BatchError('USAGE', `${flag}: ${text} ${what}${reference.kind === 'malformed' ? '' : advice}`);
+  const advice = reference.kind === 'malformed' ? '' : ', which cannot be written from here: give a local folder';
+  throw new BatchError('USAGE', `--output: ${text} ${what}${advice}`);
 }
 
 function scaleOf(text: string): number {

@@ -1,9 +1,11 @@
 /** `job verify`: proves an output folder, offline; needs no coordinator. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { inputText } from '../../common/config/input-location.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { parsePublicKey, type PublicJwk } from '../../common/security/detached-jws.ts';
+import { thisMachine } from '../../coordinator/outside.ts';
 import { verifyOutput, type VerifyProgress, type VerifyReport } from '../../coordinator/verify/verify-output.ts';
 import type { CommandContext } from '../command-context.ts';
 import type { Column } from '../table.ts';
@@ -20,9 +22,11 @@ export async function verifyCommand(
   dir: string,
   { input, key }: VerifyFlags,
 ): Promise<number> {
+  const { inspectInput, statFiles, locateInput } = thisMachine();
   const report = await verifyOutput({
+    ...{ inspectInput, statFiles },
     dir: resolve(host.cwd, dir),
-    inputPath: input === undefined ? null : resolve(host.cwd, input),
+    inputPath: input === undefined ? null : await locateInput(inputText(input, host.cwd)),
     key: key === undefined ? null : await readKey(resolve(host.cwd, key)),
     onProgress: (progress) => host.stderr.isTerminal && output.progress(progressText(progress)),
   });

@@ -42,6 +42,11 @@ export class BatchError extends Error {
   }
 }
 
+/** Whether something that was thrown has one of these codes. */
+export function isBatchError(error: unknown, ...codes: readonly ErrorCode[]): error is BatchError {
+  return error instanceof BatchError && codes.includes(error.code);
+}
+
 /** Wraps whatever was thrown; a {@link BatchError} stays as it is. */
 export function toBatchError(error: unknown, code: ErrorCode = 'INTERNAL'): BatchError {
   if (error instanceof BatchError) return error;

@@ -59,7 +59,7 @@ export interface JobSpec {
     /** Slots of one node that may score the job at once; null: all. */
     readonly concurrencyMax: number | null;
   };
-  /** Absolute path on the coordinator's machine. */
+  /** Absolute path on the coordinator's machine, or the canonical text of a location. */
   readonly inputRoot: string;
   /** The same of the output folder where user code writes there by itself; null otherwise. */
   readonly outputDir: string | null;

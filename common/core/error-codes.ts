@@ -73,6 +73,7 @@ export type ErrorCode =
   | 'CONFIG_UNKNOWN_KEY'
   | 'DEPLOYMENT_NOT_FOUND'
   | 'DEPLOYMENT_INVALID'
+  | 'LOCATION_INVALID'
   | 'INPUT_NOT_FOUND'
   | 'INPUT_EMPTY'
   | 'OUTPUT_EXISTS'
@@ -107,6 +108,8 @@ export type ErrorCode =
   | 'INPUT_DECODE_FAILED'
   | 'INPUT_COLUMNS_MISSING'
   | 'INPUT_UNSUPPORTED'
+  | 'STORE_DENIED'
+  | 'STORE_UNREACHABLE'
   | 'COORDINATOR_UNREACHABLE'
   | 'TOKEN_INVALID'
   | 'PYTHON_NOT_FOUND'
@@ -142,6 +145,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   DEPLOYMENT_NOT_FOUND: caller('The deployment file, model or script does not exist at the path given.', 404, 5, 3),
   DEPLOYMENT_INVALID: caller(
     'The deployment lacks something that it needs to score (a model, a script); the message says what.',
+  ),
+  LOCATION_INVALID: caller(
+    'The location of an input is not of a form that is known, has a credential in it, or names a datastore that is not in the table; the message says what was wanted.',
   ),
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
   INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
@@ -226,12 +232,23 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
 
   // Single input files
   INPUT_UNREADABLE: input('The file cannot be read (permission, I/O error, or it vanished after it was listed).'),
-  INPUT_CHANGED: input('The file is not the one that was listed: its size or modification time differs.'),
+  INPUT_CHANGED: input('The file is not the one that was listed: its size, modification time or etag differs.'),
   INPUT_DECODE_FAILED: input(
     'The file is not of the format that its scorer reads (an image that is none, a broken CSV).',
   ),
   INPUT_COLUMNS_MISSING: input('The file lacks columns that the model needs; the message names them.'),
   INPUT_UNSUPPORTED: input('The scorer does not read files of this kind.'),
+
+  // Object stores and web servers
+  STORE_DENIED: operator(
+    'The store does not let us in: the credentials are missing, wrong, or not for this. The message names the variables that were looked at.',
+    403,
+    7,
+    6,
+  ),
+  STORE_UNREACHABLE: transient(
+    'The store does not answer, answers with errors of its own, or asks for patience, and went on so when it was asked again.',
+  ),
 
   // The cluster
   COORDINATOR_UNREACHABLE: transient(

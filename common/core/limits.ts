@@ -77,6 +77,39 @@ export const limits = {
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 
+  /** Objects in one page of a store’s listing: what S3 gives in one answer. */
+  storePageObjects: 1_000,
+  /** Parts of a store that are listed at once, and the most that a listing is cut into: each costs a request of its own. */
+  storeShardsAtOnceMax: 8,
+  storeShardsMax: 64,
+  /** Pages that a part waits with until those before it have been handed out. */
+  storeShardPagesAhead: 4,
+  /** Objects of a store looked at at once. */
+  storeStatsAtOnceMax: 16,
+  /** One request for bytes: enough to forget its round trip, little enough to hold. */
+  storeRangeBytes: 4_194_304,
+  /** Requests for bytes of one file that are under way while an earlier one is written. */
+  storeRangesAhead: 2,
+  /** Parts of an upload: the least that S3 takes is 5 MiB, and 10,000 of these are 80 GB. */
+  storePartBytes: 8_388_608,
+  /** How often a store is asked before it counts as unreachable; with the waiting below that is some 12 s. */
+  storeTriesMax: 7,
+  storeBackoffMs: 200,
+  storeBackoffMsMax: 8_000,
+  /** A store that says nothing for so long is asked again. */
+  storeSilenceMsMax: 60_000,
+  /** How long a worker node waits for a store before it has its inputs from the coordinator. */
+  storeTrialMs: 10_000,
+  /** Bytes of one name in a path: file systems take no more. */
+  fileNameBytesMax: 255,
+  /** A page of links of a web server. */
+  webPageBytesMax: 67_108_864,
+  /** Folders within folders of a web server: deeper is a link that leads round in a circle. */
+  webDepthMax: 32,
+  /** Files of a web server: who has more has a store. */
+  webFilesMax: 1_000_000,
+  webRedirectsMax: 5,
+
   /** Results up to this size travel inline on the control stream; larger ones on the bulk stream. */
   inlineResultBytesMax: 16_384,
   uploadChunkBytes: 262_144,

@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
+import { isInputText } from '../../common/config/input-location.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import {
   outputFormats,
@@ -150,7 +151,7 @@ const deployment: z.ZodType<LocalDeployment> = z
 const body = z.strictObject({
   deployment: z.unknown(),
   set: z.array(z.string()).optional(),
-  input_path: absolutePath,
+  input_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
   output_path: absolutePath,
   overwrite: z.boolean().default(false),
   name: z

@@ -1,14 +1,8 @@
 /** Sizes and identities of files. */
 import { stat } from 'node:fs';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf } from '../../common/io/errno.ts';
-
-/**
- * Identity of a file that was listed but cannot be looked at: it vanished, may not be read, is a link to nowhere, or its name is not
- * UTF-8. It keeps its place in the input and fails there with INPUT_UNREADABLE, so that no file is passed over in silence.
- */
-export const unreadableIdentity = 'unreadable';
 
 /** What tells the content of a local file from another: `size-mtimeNs`. */
 export function localIdentity(stats: { readonly size: bigint; readonly mtimeNs: bigint }): string {

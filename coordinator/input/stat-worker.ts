@@ -2,7 +2,8 @@
 import { statSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { errnoOf } from '../../common/io/errno.ts';
-import { localIdentity, unreadableIdentity } from './stat-files.ts';
+import { unreadableIdentity } from '../../common/core/input.ts';
+import { localIdentity } from './stat-files.ts';
 
 export interface StatRequest {
   readonly id: number;

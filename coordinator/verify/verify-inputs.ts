@@ -1,8 +1,8 @@
 /** Input files as they are now against what was listed, many at a time. */
 import { limits } from '../../common/core/limits.ts';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { isConfined } from '../../common/storage/confine.ts';
-import { unreadableIdentity, type StatFiles } from '../input/stat-files.ts';
+import type { StatFiles } from '../input/stat-files.ts';
 import type { FileLine } from '../output/sealed-lines.ts';
 import type { Findings } from './findings.ts';
 
@@ -50,7 +50,7 @@ export class InputCheck {
     }
     const what =
       found.sizeBytes === line.size_bytes
-        ? `was modified since it was listed (size-mtime ${line.identity} then, ${found.identity} now)`
+        ? `was modified since it was listed (${line.identity} then, ${found.identity} now)`
         : `had ${line.size_bytes} bytes when it was listed, ${found.sizeBytes} now`;
     const message = `${line.path} (file ${line.ordinal}) ${what}`;
     findings.add({ code: 'INPUT_CHANGED', kind: 'altered', ...where, message });

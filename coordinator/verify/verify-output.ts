@@ -8,6 +8,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { PublicJwk } from '../../common/security/detached-jws.ts';
+import type { Inputs } from '../input/input-by-location.ts';
 import { inspectInput } from '../input/input-root.ts';
 import { statFiles, type StatFiles } from '../input/stat-files.ts';
 import { manifestSchema, type Manifest } from '../output/manifest-schema.ts';
@@ -32,7 +33,7 @@ export interface VerifyOptions {
   readonly onProgress?: (progress: VerifyProgress) => void;
   readonly fileSystem?: FileSystem;
   readonly statFiles?: StatFiles;
-  readonly inspectInput?: typeof inspectInput;
+  readonly inspectInput?: Inputs['inspectInput'];
 }
 
 export interface VerifyProgress {

@@ -2,9 +2,9 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { publicJwk, signDetached, thumbprint, type PublicJwk } from '../../common/security/detached-jws.ts';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { sealOutput, type ManifestSigner } from '../../coordinator/output/seal.ts';
-import { unreadableIdentity, type StatFiles } from '../../coordinator/input/stat-files.ts';
+import type { StatFiles } from '../../coordinator/input/stat-files.ts';
 import type { ErrorLine, FileLine, SealedChunk, SealedOutput } from '../../coordinator/output/sealed-lines.ts';
 import type { OutputPlace } from '../../coordinator/output/segments.ts';
 import { verifyOutput, type VerifyOptions, type VerifyReport } from '../../coordinator/verify/verify-output.ts';

@@ -170,7 +170,12 @@ export class CoordinatorProcess implements CoordinatorPort {
       self: { pid: life, hostname: 'sim', bootId: '', startTicks: String(life) },
       lifeOf: ({ pid }: { readonly pid: number }) => (pid === this.#life ? ('alive' as const) : ('dead' as const)),
     };
-    const outside: Outside = { ...this.#options.outside, fileSystem, delay, identity };
+    // Nodes of a simulation see the input where it is.
+    const openInput = (): never => {
+      throw new Error('no input is fetched here');
+    };
+    const locateInput = (text: string): Promise<string> => Promise.resolve(text);
+    const outside: Outside = { ...this.#options.outside, fileSystem, delay, identity, locateInput, openInput };
     await fileSystem.makeDir(stateDir);
     await fileSystem.syncDir('/');
     const onFatal = (error: unknown): void => this.#fatal(error, life);

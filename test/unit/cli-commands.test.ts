@@ -32,19 +32,27 @@ describe('words', () => {
   });
 
   test.each([
+    [
+      ['run', 'digits.onnx', '--input', 'azureml:heart:1', '--output', 'o'],
+      'the location azureml:heart:1 is a registered data asset (heart, version 1): it needs the registry',
+    ],
+    [['run', 'digits.onnx', '--input', 's3a://b/c', '--output', 'o'], 'did you mean s3://?'],
+    [['job', 'submit', 'x', '--input', 'azureml:heart', '--output', 'o'], 'is not a reference: wanted azureml:NAME'],
+  ])('%j names no input', async (args, reason) => {
+    const { code, stdout, stderr } = await cli(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain('error LOCATION_INVALID: ');
+    expect(stderr).toContain(reason);
+  });
+
+  test.each([
     [[], 'wanted a command, found none'],
     [['job'], 'wanted a command, found none'],
     [['jobs'], "unknown command 'jobs'"],
     [['run'], "required option '--input <path>' not specified"],
     [['run', 'x.yml', '--output', 'o'], "required option '--input <path>' not specified"],
     [['run', 'x.yml', '--input', 'i', '--output', 'o', '--fast'], "unknown option '--fast'"],
-    [
-      ['run', 'digits.onnx', '--input', 'azureml:heart:1', '--output', 'o'],
-      '--input: azureml:heart:1 is a registered data',
-    ],
-    [['run', 'digits.onnx', '--input', 'https://a.b/c', '--output', 'o'], 'give the path of the local file or folder'],
     [['run', 'x', '--input', 'i', '--output', 'azureml://datastores/d/paths/p'], 'cannot be written from here'],
-    [['job', 'submit', 'x', '--input', 'azureml:heart', '--output', 'o'], 'is not a reference: wanted azureml:NAME'],
     [['job', 'list', '--json'], "unknown option '--json'; the form of the answer is chosen with -o, such as -o json"],
     [['job', 'show', 'last', '--output', 'table'], 'is chosen with -o, such as -o json'],
     [['job', 'show'], "missing required argument 'name'"],

@@ -3,11 +3,11 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { InputFile } from '../../common/core/input.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
 import { sortKeys } from '../../coordinator/input/input-order.ts';
 import { nearestName } from '../../coordinator/input/input-root.ts';
 import { listInput, type ListOptions } from '../../coordinator/input/list-input.ts';
-import { statFiles, unreadableIdentity } from '../../coordinator/input/stat-files.ts';
+import { statFiles } from '../../coordinator/input/stat-files.ts';
 import { matching } from '../helpers/matching.ts';
 
 let dir = '';

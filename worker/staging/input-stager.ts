@@ -5,22 +5,26 @@
 import { constants } from 'node:fs';
 import { access, mkdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
+import { BatchError, isBatchError, toBatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import type { JobName } from '../../common/core/ids.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
+import { isUri } from '../../common/core/location.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import type { Delay } from '../../common/io/delay.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { confine, isConfined } from '../../common/storage/confine.ts';
 import type { BulkSource } from './bulk-source.ts';
-import { fetchFile, localWrite } from './fetch-file.ts';
+import { fetchFile, localWrite, type FetchedFile } from './fetch-file.ts';
 import { forEachBounded, Gate } from './gate.ts';
+import type { StoreInputs } from './store-inputs.ts';
 
 export interface InputStagerOptions {
   readonly source: BulkSource;
   readonly delay: Delay;
+  /** What this node reads from stores by itself; absent: nothing. */
+  readonly stores?: StoreInputs;
 }
 
 export interface StageRequest {
@@ -62,12 +66,13 @@ export class InputStager {
     const failed: FileFailure[] = [];
     const release = (): Promise<void> => rm(request.dir, { recursive: true, force: true });
     let hasFetched = false;
+    const folders = foldersOf(request.files);
     try {
       await forEachBounded(request.files, filesAtOnce, async (file, index) => {
         try {
           const local = await findInPlace(request.inputRoot, file);
           hasFetched ||= local === null;
-          places[index] = local ?? (await this.#fetch(request, file, index));
+          places[index] = local ?? (await this.#fetch(request, file, index, folders.has(file.path)));
         } catch (error) {
           failed.push(fileFailure(error, index));
         }
@@ -85,15 +90,18 @@ export class InputStager {
     return { files, failed, release: hasFetched ? release : async () => undefined };
   }
 
-  #fetch(request: StageRequest, file: InputFile, index: number): Promise<string> {
-    const { job, first, dir, signal } = request;
+  #fetch(request: StageRequest, file: InputFile, index: number, isFolderToo: boolean): Promise<string> {
+    const { job, first, signal } = request;
+    checkNames(file.path);
+    const dir = isFolderToo ? join(request.dir, `.file-${index}`) : request.dir;
     const path = confine(dir, file.path);
     const wanted = { job, ordinal: first + index, identity: file.identity };
     return this.#fetches.pass(signal, async () => {
       await localWrite(dirname(path), () => mkdir(dirname(path), { recursive: true }));
       const open = (offset: number): AsyncIterable<Uint8Array> => this.#options.source.input(wanted, offset, signal);
       const { delay } = this.#options;
-      const { bytes } = await fetchFile({ path, open, signal, delay, isDurable: false });
+      const fetched = await this.#fromStore(request, file, path);
+      const { bytes } = fetched ?? (await fetchFile({ path, open, signal, delay, isDurable: false }));
       if (bytes !== file.sizeBytes) {
         throw new BatchError(
           'INPUT_CHANGED',
@@ -103,6 +111,41 @@ export class InputStager {
       return path;
     });
   }
+
+  /** Null when the coordinator has to give the file, or to say what is wrong with it. */
+  async #fromStore(request: StageRequest, file: InputFile, path: string): Promise<FetchedFile | null> {
+    const { stores, delay } = this.#options;
+    const { job, inputRoot, signal } = request;
+    const root = (await stores?.route(job, inputRoot, file, signal)) ?? null;
+    if (!stores || root === null) return null;
+    const open = (offset: number): AsyncIterable<Uint8Array> => stores.read(job, root, file, offset, signal);
+    try {
+      return await fetchFile({ path, open, signal, delay, isDurable: false });
+    } catch (error) {
+      if (signal.aborted || !(error instanceof BatchError) || isBatchError(error, 'DISK_FULL', 'STATE_UNWRITABLE'))
+        throw error;
+      stores.refused(job, file, error);
+      return null;
+    }
+  }
+}
+
+/** In a store a key may be a file and the beginning of others; on a disk it must be one of the two. */
+function foldersOf(files: readonly InputFile[]): ReadonlySet<string> {
+  const folders = new Set<string>();
+  for (const { path } of files) {
+    for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+      folders.add(path.slice(0, slash));
+  }
+  return folders;
+}
+
+function checkNames(path: string): void {
+  if (path.split('/').every((name) => Buffer.byteLength(name) <= limits.fileNameBytesMax)) return;
+  throw new BatchError(
+    'INPUT_UNREADABLE',
+    `${path} has a name of more than ${limits.fileNameBytesMax} bytes, which no file on this machine can have`,
+  );
 }
 
 /** Enough to keep the system's file threads busy. */
@@ -115,6 +158,7 @@ const filesAtOnce = 16;
 async function findInPlace(inputRoot: string, file: InputFile): Promise<string | null> {
   if (!isConfined(file.path))
     throw new BatchError('INPUT_UNREADABLE', `${JSON.stringify(file.path)} is no path of an input`);
+  if (isUri(inputRoot)) return null;
   const path = join(inputRoot, file.path);
   if ((await identityOf(path)) === file.identity) return path;
   if (basename(inputRoot) === file.path && (await identityOf(inputRoot)) === file.identity) return inputRoot;

@@ -1,0 +1,179 @@
+/** Lists an input in a store or on a web server in pages, in input order, as `list-input` does a folder. */
+import { BatchError } from '../../common/core/batch-error.ts';
+import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
+import { limits } from '../../common/core/limits.ts';
+import { below, folderKey, locationText, type StoreLocation } from '../../common/core/location.ts';
+import { mapBounded } from '../../common/io/map-bounded.ts';
+import type { ReadableStore, StoredObject } from '../../common/ports/object-store.ts';
+import { isConfined } from '../../common/storage/confine.ts';
+import type { OpenPlace, Stores } from '../../common/storage/stores.ts';
+import type { SkippedNames } from './folder-names.ts';
+import { nearestName, type InputRoot } from './input-root.ts';
+import type { InputListing, ListOptions } from './list-input.ts';
+import { walkFlat, walkLevels } from './walk-store.ts';
+
+/** Listings of stores end with their process. */
+const never = new AbortController().signal;
+
+/** A folder needs no object of its own to be one; whether anything lies in it shows when it is listed. @throws INPUT_NOT_FOUND, STORE_DENIED, STORE_UNREACHABLE */
+export async function inspectStore(stores: Stores, location: StoreLocation): Promise<InputRoot> {
+  const { store, key } = await stores.open(location);
+  const folder: InputRoot = { kind: 'folder', base: locationText(location), name: '' };
+  if (key === '' || key.endsWith('/')) return folder;
+  const found = await store.stat(key, never);
+  if (found === null && location.kind === 'web') throw await notFound(store, location, key);
+  if (found === null || found.isFolder) return folder;
+  const slash = key.lastIndexOf('/') + 1;
+  return { kind: 'file', base: locationText(withKey(location, key.slice(0, slash))), name: key.slice(slash) };
+}
+
+function withKey(location: StoreLocation, key: string): StoreLocation {
+  if (location.kind !== 'web') return { ...location, key };
+  return below({ kind: 'web', url: `${new URL(location.url).origin}/` }, key);
+}
+
+/** Identities as they are now; what cannot be looked at keeps its place. */
+export async function statStored(
+  stores: Stores,
+  root: StoreLocation,
+  paths: readonly string[],
+): Promise<readonly InputFile[]> {
+  const { store, key } = await stores.open(root);
+  return await mapBounded(paths, limits.storeStatsAtOnceMax, async (path) => {
+    const found = isConfined(path) ? await store.stat(`${folderKey(key)}${path}`, never) : null;
+    return found === null ? unreadable(path) : fileOf(found, path);
+  });
+}
+
+/** As {@link listInput}; throws STORE_DENIED and STORE_UNREACHABLE as well. */
+export function listStore(stores: Stores, location: StoreLocation, options: ListOptions): InputListing {
+  const skipped: SkippedNames = { hidden: 0, special: 0, folders: 0, loops: 0 };
+  return { skipped, [Symbol.asyncIterator]: () => pages(stores, location, options, skipped) };
+}
+
+async function* pages(
+  stores: Stores,
+  location: StoreLocation,
+  options: ListOptions,
+  skipped: SkippedNames,
+): AsyncGenerator<readonly InputFile[], void, void> {
+  const root = await inspectStore(stores, location);
+  const { store, key } = await stores.open(location);
+  if (root.kind === 'file') {
+    const found = await store.stat(key, never);
+    yield [found === null ? unreadable(root.name) : fileOf(found, root.name)];
+    return;
+  }
+  const prefix = folderKey(key);
+  const pageFilesMax = options.pageFilesMax ?? limits.manifestChunkFiles;
+  const names = new Names(prefix, skipped, options.recursive);
+  const over = new AbortController();
+  let page: InputFile[] = [];
+  let isFirst = true;
+  let hasAny = false;
+  try {
+    for await (const objects of walk({ store, key: prefix }, location, names, over.signal)) {
+      for (const object of objects) {
+        hasAny ||= object.key !== prefix;
+        if (names.isFile(object)) page.push(fileOf(object, object.key.slice(prefix.length)));
+      }
+      // Scoring begins with the first answer of the store.
+      while (page.length >= pageFilesMax || (isFirst && page.length > 0)) {
+        yield page.slice(0, pageFilesMax);
+        page = page.slice(pageFilesMax);
+        isFirst = false;
+      }
+    }
+    if (page.length > 0) yield page;
+    if (!hasAny) throw await notFound(store, location, key);
+  } finally {
+    over.abort();
+  }
+}
+
+function walk(
+  { store, key: prefix }: OpenPlace,
+  location: StoreLocation,
+  names: Names,
+  signal: AbortSignal,
+): AsyncIterable<readonly StoredObject[]> {
+  const isWeb = location.kind === 'web';
+  const hasFolders = isWeb || (location.kind === 'azure' && location.scheme.startsWith('abfs'));
+  if (names.isDeep && !hasFolders) return walkFlat({ store, prefix, signal });
+  return walkLevels({ store, prefix, signal, isWeb, isWanted: (folder) => names.isWanted(folder) });
+}
+
+/** Tells files from what is passed over, and counts the latter. */
+class Names {
+  readonly isDeep: boolean;
+  readonly #prefix: string;
+  readonly #skipped: SkippedNames;
+  /** The hidden folder that was met last: it counts once. */
+  #hiddenFolder: string | null = null;
+
+  constructor(prefix: string, skipped: SkippedNames, isDeep: boolean) {
+    this.#prefix = prefix;
+    this.#skipped = skipped;
+    this.isDeep = isDeep;
+  }
+
+  isFile({ key, isFolder }: StoredObject): boolean {
+    if (key === this.#prefix) return false;
+    if (this.#isHidden(key)) return false;
+    if (!isFolder) return true;
+    if (key.endsWith('/') && !this.isDeep) this.#skipped.folders += 1;
+    else this.#skipped.special += 1;
+    return false;
+  }
+
+  /** Folders that are not looked into come as objects, and are counted as such. */
+  isWanted(folder: string): boolean {
+    return this.isDeep && !/(^|\/)[._]/.test(folder.slice(this.#prefix.length));
+  }
+
+  #isHidden(key: string): boolean {
+    if (this.#hiddenFolder !== null && key.startsWith(this.#hiddenFolder)) return true;
+    const path = key.slice(this.#prefix.length);
+    const at = /(^|\/)[._]/.exec(path);
+    if (!at) return false;
+    this.#skipped.hidden += 1;
+    const end = path.indexOf('/', at.index + at[0].length);
+    this.#hiddenFolder = end < 0 ? null : this.#prefix + path.slice(0, end + 1);
+    return true;
+  }
+}
+
+function fileOf(object: StoredObject, path: string): InputFile {
+  if (!object.isReadable || object.isFolder || !isConfined(path)) return unreadable(path);
+  return { path, sizeBytes: object.sizeBytes, identity: object.identity };
+}
+
+function unreadable(path: string): InputFile {
+  return { path, sizeBytes: 0, identity: unreadableIdentity };
+}
+
+/** Looks at what lies beside it for the name that was meant. */
+async function notFound(store: ReadableStore, location: StoreLocation, key: string): Promise<BatchError> {
+  const bare = key.replace(/\/$/, '');
+  const parent = bare.slice(0, bare.lastIndexOf('/') + 1);
+  const siblings: string[] = [];
+  try {
+    const entriesMax = limits.storePageObjects;
+    for await (const page of store.list({
+      prefix: parent,
+      startAfter: null,
+      isDeep: false,
+      entriesMax,
+      signal: never,
+    })) {
+      for (const one of page) siblings.push(one.key.slice(parent.length).replace(/\/$/, ''));
+    }
+  } catch (error) {
+    if (!(error instanceof BatchError)) throw error;
+  }
+  const where = locationText(location);
+  if (key === '') return new BatchError('INPUT_EMPTY', `${where} holds no file to score: nothing is in it`);
+  const near = nearestName(bare.slice(parent.length), siblings);
+  const hint = near === null ? 'nothing has a key that begins so' : `did you mean ${JSON.stringify(near)} beside it?`;
+  return new BatchError('INPUT_NOT_FOUND', `the input ${where} does not exist; ${hint}`);
+}

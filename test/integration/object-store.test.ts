@@ -1,0 +1,245 @@
+/** The adapters of stores against real servers: what each must do alike, and what a bad day looks like. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseLocation, type StoreLocation } from '../../common/core/location.ts';
+import { limits } from '../../common/core/limits.ts';
+import { sortedUtf8 } from '../helpers/sorted-utf8.ts';
+import type { ObjectStore, ReadableStore, StoredObject } from '../../common/ports/object-store.ts';
+import { Stores } from '../../common/storage/stores.ts';
+import { failing } from '../helpers/failing.ts';
+import {
+  azuriteEnvironment,
+  makeBucket,
+  makeContainer,
+  s3Environment,
+  startAzurite,
+  startS3,
+  type StoreServer,
+} from '../helpers/store-servers.ts';
+import { startStoreProxy, type Fault, type StoreProxy } from '../helpers/store-proxy.ts';
+
+const never = new AbortController().signal;
+
+interface Kind {
+  readonly name: string;
+  readonly start: () => Promise<StoreServer>;
+  readonly make: (origin: string, name: string) => Promise<void>;
+  readonly environment: (origin: string) => Readonly<Record<string, string>>;
+  readonly location: (name: string) => string;
+}
+
+const kinds: readonly Kind[] = [
+  {
+    name: 'S3',
+    start: startS3,
+    make: makeBucket,
+    environment: s3Environment,
+    location: (name) => `s3://${name}`,
+  },
+  {
+    name: 'Azure Blob',
+    start: startAzurite,
+    make: (origin, name) => makeContainer(origin, name, 'private'),
+    environment: azuriteEnvironment,
+    location: (name) => `az://${name}`,
+  },
+];
+
+function storesOf(environment: Readonly<Record<string, string>>): Stores {
+  return new Stores({ environment, delay: async () => undefined, random: () => 0 });
+}
+
+async function all(pages: AsyncIterable<readonly StoredObject[]>): Promise<readonly StoredObject[]> {
+  const objects: StoredObject[] = [];
+  for await (const page of pages) objects.push(...page);
+  return objects;
+}
+
+async function keys(store: ReadableStore, prefix: string, isDeep = true): Promise<readonly string[]> {
+  return (await all(store.list({ prefix, startAfter: null, isDeep, signal: never }))).map((one) => one.key);
+}
+
+async function bytesOf(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const got: Uint8Array[] = [];
+  for await (const piece of pieces) got.push(piece);
+  return Buffer.concat(got);
+}
+
+describe.each(kinds)('$name', ({ start, make, environment, location }) => {
+  let server: StoreServer;
+  let proxy: StoreProxy;
+  let stores: Stores;
+  let names = 0;
+
+  beforeAll(async () => {
+    server = await start();
+    proxy = await startStoreProxy(server.origin);
+    stores = storesOf(environment(proxy.origin));
+  });
+
+  afterAll(async () => {
+    await proxy?.close();
+    await server?.close();
+  });
+
+  /** A bucket of the test’s own. */
+  async function fresh(): Promise<ObjectStore> {
+    names += 1;
+    const name = `test-${names}`;
+    await make(server.origin, name);
+    proxy.fault = () => null;
+    const { store } = await stores.openToWrite(parseLocation(location(name)) as StoreLocation);
+    proxy.asked.length = 0;
+    return store;
+  }
+
+  /** The first `times` requests of a kind fail so. */
+  function failFirst(times: number, fault: Fault): void {
+    let left = times;
+    proxy.fault = (asked) => (asked.kind !== 'other' && left-- > 0 ? fault : null);
+  }
+
+  it('writes, looks, reads from an offset, and removes', async () => {
+    const store = await fresh();
+    const written = await store.put('a/b c#?%+ü.txt', Buffer.from('hello world'));
+    const found = await store.stat('a/b c#?%+ü.txt', never);
+    expect(found).toEqual(written);
+    expect(found).toMatchObject({ sizeBytes: 11, isReadable: true });
+    expect(found?.identity).toMatch(/^".+"$/);
+    expect((await bytesOf(store.read(written, 0, never))).toString()).toBe('hello world');
+    expect((await bytesOf(store.read(written, 6, never))).toString()).toBe('world');
+    await store.remove('a/b c#?%+ü.txt');
+    await store.remove('a/b c#?%+ü.txt');
+    expect(await store.stat('a/b c#?%+ü.txt', never)).toBeNull();
+    await expect(bytesOf(store.read(written, 0, never))).rejects.toThrow(failing('INPUT_UNREADABLE', 'is gone'));
+  });
+
+  it('reads large objects by ranges, in order, and an upload in parts is seen whole or not at all', async () => {
+    const store = await fresh();
+    const piece = Buffer.alloc(3_000_000);
+    const pieces = Array.from({ length: 7 }, (_, index) => Buffer.from(piece.fill(index + 1)));
+    let isEarly = true;
+    const written = await store.putParts(
+      'large',
+      (async function* () {
+        for (const one of pieces) yield one;
+        isEarly = (await store.stat('large', never)) === null;
+      })(),
+    );
+    expect(isEarly).toBe(true);
+    expect(written.sizeBytes).toBe(21_000_000);
+    proxy.asked.length = 0;
+    const got = await bytesOf(store.read(written, 1_000_000, never));
+    expect(got.equals(Buffer.concat(pieces).subarray(1_000_000))).toBe(true);
+    expect(proxy.count('get')).toBe(Math.ceil(20_000_000 / limits.storeRangeBytes));
+    expect(proxy.asked).toHaveLength(proxy.count('get'));
+  });
+
+  it('refuses another content than the one that was listed', async () => {
+    const store = await fresh();
+    const [first, empty] = [await store.put('a', Buffer.from('one')), await store.put('e', Buffer.alloc(0))];
+    await store.put('a', Buffer.from('two!'));
+    await store.put('e', Buffer.from('x'));
+    await expect(bytesOf(store.read(first, 0, never))).rejects.toThrow(failing('INPUT_CHANGED', first.identity));
+    await expect(bytesOf(store.read(empty, 0, never))).rejects.toThrow(failing('INPUT_CHANGED', empty.identity));
+    // Shorter than what was listed, and listed without an etag.
+    const longer = { ...(await store.stat('a', never)), sizeBytes: 40 } as StoredObject;
+    await expect(bytesOf(store.read(longer, 30, never))).rejects.toThrow(failing('STORE_UNREACHABLE', 'bytes came'));
+  });
+
+  it('lists in the order of UTF-8 bytes, deep or one level, markers included', async () => {
+    const store = await fresh();
+    const names = [
+      'a',
+      'a-b',
+      'a/x',
+      'a/y/z',
+      'a.b',
+      'a0',
+      'B',
+      'é',
+      '\uff21',
+      '😀',
+      '\uff21/😀',
+      '😀x/1',
+      'deep/1/2/3',
+      'mark/',
+    ];
+    for (const name of names) await store.put(`in/${name}`, Buffer.from(name.endsWith('/') ? '' : name));
+    await store.put('in2/other', Buffer.from('x'));
+    const wanted = sortedUtf8(names.map((name) => `in/${name}`));
+    expect(await keys(store, 'in/')).toEqual(wanted);
+    const level = await keys(store, 'in/', false);
+    const ownLevel = names.map((name) => (name.includes('/') ? `in/${name.split('/')[0] ?? ''}/` : `in/${name}`));
+    expect(sortedUtf8([...level])).toEqual(sortedUtf8([...new Set(ownLevel)]));
+    const rest = await all(store.list({ prefix: 'in/', startAfter: 'in/a/x', isDeep: true, signal: never }));
+    expect(rest.map(({ key }) => key)).toEqual(wanted.slice(wanted.indexOf('in/a/x') + 1));
+    expect(await keys(store, 'nothing/')).toEqual([]);
+  });
+
+  it('goes on with a listing that broke in its middle', async () => {
+    const store = await fresh();
+    const wanted = Array.from({ length: 1_200 }, (_, index) => `in/${String(index).padStart(5, '0')}`);
+    for (let first = 0; first < wanted.length; first += 50) {
+      await Promise.all(wanted.slice(first, first + 50).map((key) => store.put(key, Buffer.from(key))));
+    }
+    proxy.asked.length = 0;
+    const before = stores.counts.retries;
+    let lists = 0;
+    proxy.fault = ({ kind }) => {
+      lists += kind === 'list' ? 1 : 0;
+      return lists === 2 ? { kind: 'cut', bytes: 500 } : null;
+    };
+    expect(await keys(store, 'in/')).toEqual(wanted);
+    expect(stores.counts.retries).toBe(before + 1);
+  });
+
+  it.each([
+    ['is asked for patience', { kind: 'status', status: 429 }],
+    ['is told that the server is busy', { kind: 'status', status: 503 }],
+    ['gets half of the bytes', { kind: 'cut', bytes: 4 }],
+  ] as const)('asks again when it %s', async (_, fault) => {
+    const store = await fresh();
+    const written = await store.put('a', Buffer.from('hello world'));
+    const before = { ...stores.counts };
+    failFirst(3, fault);
+    const read = stores.retries.stream(
+      never,
+      () => store.read(written, 0, never),
+      () => undefined,
+    );
+    expect((await bytesOf(read)).toString()).toBe('hello world');
+    expect(stores.counts.retries - before.retries).toBe(3);
+    expect(stores.counts.reads - before.reads).toBe(4);
+    failFirst(3, { kind: 'status', status: 503 });
+    expect(await keys(store, '')).toEqual(['a']);
+    expect(stores.counts.retries - before.retries).toBe(6);
+  });
+
+  it('gives up in the end, and says so', async () => {
+    const store = await fresh();
+    proxy.fault = () => ({ kind: 'status', status: 503 });
+    const wanted = failing('STORE_UNREACHABLE', `it answered 503; asked ${limits.storeTriesMax} times`);
+    await expect(keys(store, '')).rejects.toThrow(wanted);
+    await expect(store.stat('a', never)).rejects.toThrow(wanted);
+    expect(proxy.asked).toHaveLength(2 * limits.storeTriesMax);
+  });
+
+  it('tells a missing bucket from a missing key, and wrong credentials without showing them', async () => {
+    await fresh();
+    const lost = await stores.open(parseLocation(location('no-such-place')) as StoreLocation);
+    await expect(keys(lost.store, '')).rejects.toThrow(failing('INPUT_NOT_FOUND', `${location('no-such-place')}/`));
+    proxy.fault = () => ({ kind: 'status', status: 403 });
+    const { store } = await stores.open(parseLocation(location('test-1')) as StoreLocation);
+    const asked = keys(store, '');
+    await expect(asked).rejects.toThrow(failing('STORE_DENIED', '(set)'));
+    const message = await asked.catch((error: unknown) => JSON.stringify(error) + String(error));
+    for (const secret of Object.values(environment('http://x'))) expect(message).not.toContain(secret.slice(0, 20));
+  });
+});
+
+it('says that nobody is there', async () => {
+  const stores = storesOf(s3Environment('http://127.0.0.1:1'));
+  const { store } = await stores.open(parseLocation('s3://bucket') as StoreLocation);
+  const asked = keys(store, '');
+  await expect(asked).rejects.toThrow(failing('STORE_UNREACHABLE', 's3://bucket/ cannot be reached'));
+});
