@@ -151,6 +151,34 @@ test('a node without credentials has its files from the coordinator, one with th
   for (const secret of secrets) expect(written).not.toContain(secret);
 });
 
+test('credentials come from the files of the AWS tools, and without any nothing is signed', async () => {
+  const { AWS_ENDPOINT_URL = '' } = environment;
+  const home = writeInputs(join(dir, 'home'), [
+    ['.aws/credentials', '[work]\naws_access_key_id = KEY-OF-THE-FILE\naws_secret_access_key = hush\n'],
+    ['.aws/config', '[profile work]\nregion = eu-west-3\n'],
+  ]);
+  const input = 's3://bucket/in/part-0/file-3.txt';
+  await scored(input, { AWS_ENDPOINT_URL, HOME: home, AWS_PROFILE: 'work' });
+  const signed = s3Proxy.asked.map((one) => one.authorization);
+  expect(signed.length).toBeGreaterThan(1);
+  for (const one of signed) expect(one).toMatch(/Credential=KEY-OF-THE-FILE\/\d+\/eu-west-3\/s3\//);
+
+  const nowhere = { AWS_ENDPOINT_URL, HOME: join(dir, 'nobody') };
+  const args = ['run', hashes(), '--input', input, '--output', join(dir, 'refused')];
+  const { code, stderr } = await runProgram(args, { cwd: dir, environment: nowhere });
+  expect(code).toBe(6);
+  expect(stderr).toContain('it answered 403; looked at AWS_ACCESS_KEY_ID (not set)');
+  const url = `${s3.origin}/bucket/in/part-0/file-3.txt?acl`;
+  // The server wants to see that a request is signed, not by whom.
+  const authorization =
+    'AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=b';
+  const opened = await fetch(url, { method: 'PUT', headers: { authorization, 'x-amz-acl': 'public-read' } });
+  expect(opened.status).toBe(200);
+  s3Proxy.asked.length = 0;
+  await scored(input, nowhere);
+  expect(new Set(s3Proxy.asked.map((one) => one.authorization))).toEqual(new Set(['']));
+});
+
 test('a signature in a location is refused before anything is written, and not repeated', async () => {
   const cluster = await ClusterProcesses.start({ dir, environment });
   const place = `${azurite.origin}/devstoreaccount1/con/in?sv=2021-12-02&sig=VERYSECRET`;

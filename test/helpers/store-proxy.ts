@@ -8,6 +8,8 @@ export interface Asked {
   readonly url: string;
   /** A page of a listing, an object’s head, or its bytes; anything else is `other`. */
   readonly kind: 'list' | 'stat' | 'get' | 'other';
+  /** Empty for a request that nobody signed. */
+  readonly authorization: string;
 }
 
 export type Fault =
@@ -30,7 +32,8 @@ export async function startStoreProxy(target: string): Promise<StoreProxy> {
   const asked: Asked[] = [];
   const proxy = { fault: (): Fault | null => null } as { fault: StoreProxy['fault'] };
   const server = createServer((incoming, outgoing) => {
-    const one: Asked = { method: incoming.method ?? '', url: incoming.url ?? '', kind: kindOf(incoming) };
+    const { method = '', url = '', headers } = incoming;
+    const one: Asked = { method, url, kind: kindOf(incoming), authorization: headers.authorization ?? '' };
     asked.push(one);
     const fault = proxy.fault(one);
     if (fault?.kind === 'status') {

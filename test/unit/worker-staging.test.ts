@@ -289,6 +289,18 @@ describe('staging inputs', () => {
     expect(existsSync(join(dir, 'staged'))).toBe(false);
   });
 
+  it('has room for keys of stores that no folder could hold: a file that is a folder too', async () => {
+    const source = new MemorySource();
+    ['AAAA', 'BBBB'].forEach((text, index) => source.inputs.set(100 + index, text));
+    const files = [elsewhere('a', 'AAAA'), elsewhere('a/b', 'BBBB'), elsewhere('x'.repeat(256), 'C')];
+    const staged = await stage(source, files, { inputRoot: 's3://bucket/in' });
+    expect(staged.files.map(({ name }) => name)).toEqual(['a', 'a/b']);
+    expect(staged.files.map(({ path }) => readFileSync(path, 'utf8'))).toEqual(['AAAA', 'BBBB']);
+    expect(staged.failed).toMatchObject([{ index: 2, code: 'INPUT_UNREADABLE' }]);
+    await staged.release();
+    expect(existsSync(join(dir, 'staged'))).toBe(false);
+  });
+
   it('tells which files cannot be had, in order, and gives the others', async () => {
     const source = new MemorySource();
     source.inputs.set(102, 'too long');
