@@ -346,22 +346,25 @@ export class CoordinatorProcess implements CoordinatorPort {
     return this.#deafUntil <= this.#world.now && (this.#waiting.get(node) ?? 0) > 0;
   }
 
-  arrive(what: (backend: ClusterBackend) => void, from: NodeName | null): void {
+  /** `isHeldUp`: it was there before, and the network was not. */
+  arrive(what: (backend: ClusterBackend) => void, from: NodeName | null, isHeldUp = false): void {
     const life = this.#life;
     if (this.#deafUntil > this.#world.now) {
-      this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what, from));
+      this.#world.at(this.#deafUntil, () => life === this.#life && this.arrive(what, from, true));
       return;
     }
-    this.#count(from, 1);
+    // Of what has gathered while it stood still, timers come first, then the network.
+    const isLate = !this.#process.isAwake;
+    // Any other message is heard at once, if after what is due at the very same time.
+    const isWaiting = isLate || isHeldUp;
+    if (isWaiting) this.#count(from, 1);
     const hear = (): void => {
-      this.#count(from, -1);
+      if (isWaiting) this.#count(from, -1);
       const engine = this.#engine;
       if (!engine || !this.#isServing) return;
       this.#world.touch();
       what(engine.nodes);
     };
-    // Of what has gathered while it stood still, timers come first, then the network.
-    const isLate = !this.#process.isAwake;
     this.#process.later(0, () => {
       if (!isLate) return hear();
       this.#process.later(0.01, hear);
