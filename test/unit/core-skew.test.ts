@@ -1,7 +1,7 @@
 /** Real files of uneven size on eight slots, on the real core in virtual time: exact, so that it is no test of this machine. */
 import { describe, expect, it } from 'vitest';
 import type { MiniBatchSize } from '../../common/core/deployment.ts';
-import { Harness } from '../helpers/ledger-harness.ts';
+import type { Harness } from '../helpers/ledger-harness.ts';
 import { emails } from '../helpers/e-mails.ts';
 import { lowerBoundMs, VirtualSlots, type VirtualJob } from '../helpers/virtual-slots.ts';
 
