@@ -138,6 +138,7 @@ test('a job without rows gives an empty stream with the declared columns, and fa
     runProgram(
       ['run', join(heart, 'heart.onnx'), '--input', input, '--output', join(dir, out), '--format', 'arrow', ...more],
       { cwd: dir },
+      120_000,
     );
   const declared = await run('out', '--set', 'settings.output.schema={label: int64, probability: float32}');
   expect(declared.code, declared.stderr).toBe(0);
