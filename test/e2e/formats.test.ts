@@ -1,6 +1,6 @@
 /** The same job in every format, read back by readers that are not ours; and an Arrow stream that crashes do not harm. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -127,6 +127,33 @@ describe('equal rows with the right types in CSV, JSON Lines and Arrow', () => {
       ['logits_0', 'float'],
     ]);
   });
+});
+
+test('a job without rows gives an empty stream with the declared columns, and fails without them', async () => {
+  const heart = packageFile('..', 'shared', 'data', 'heart');
+  const source = join(heart, 'inputs', readdirSync(join(heart, 'inputs'))[0] as string);
+  const header = readFileSync(source, 'utf8').split('\n')[0] as string;
+  const input = writeInputs(join(dir, 'in'), [['none.csv', `${header}\n`]]);
+  const run = (out: string, ...more: readonly string[]) =>
+    runProgram(
+      ['run', join(heart, 'heart.onnx'), '--input', input, '--output', join(dir, out), '--format', 'arrow', ...more],
+      { cwd: dir },
+      120_000,
+    );
+  const declared = await run('out', '--set', 'settings.output.schema={label: int64, probability: float32}');
+  expect(declared.code, declared.stderr).toBe(0);
+  writeFileSync(
+    join(dir, 'columns_of.py'),
+    'import json, sys, pyarrow as pa\nt = pa.ipc.open_stream(sys.argv[1]).read_all()\n' +
+      'print(json.dumps([t.num_rows, *(f"{f.name}:{f.type}" for f in t.schema)]))',
+  );
+  const found = read(join(dir, 'columns_of.py'), join(dir, 'out', 'predictions.arrows'));
+  expect(found).toEqual([0, 'label:int64', 'probability:float']);
+  const verified = await runProgram(['job', 'verify', join(dir, 'out')], { cwd: dir });
+  expect(verified.code, verified.stdout).toBe(0);
+  const bare = await run('bare');
+  expect(bare.code).toBe(1);
+  expect(bare.stderr).toContain('error NO_RESULTS: ');
 });
 
 /** Whole numbers and gaps in some mini-batches, fractions and texts in others; the first has the widest of each. */

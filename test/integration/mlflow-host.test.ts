@@ -3,9 +3,14 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { tableFromIPC } from 'apache-arrow';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { OutputFormat } from '../../common/core/deployment.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
+import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { prologueBytes } from '../../common/format/prologue.ts';
 import type { HostProcess } from '../../worker/pool/host-process.ts';
+import { matching } from '../helpers/matching.ts';
 import { failed, openBench, patience, refusalOf, scored, textOf, type HostBench } from '../helpers/python-host.ts';
 import { testPython } from '../helpers/python.ts';
 
@@ -61,7 +66,7 @@ beforeEach(() => void (bench = openBench()));
 afterEach(() => bench.close());
 
 interface ModelHostOptions {
-  readonly format?: 'azure' | 'csv' | 'jsonl';
+  readonly format?: OutputFormat;
   readonly rowsPerPredict?: number;
 }
 
@@ -159,6 +164,31 @@ describe('an MLflow model without a script', () => {
     });
     expect(late.summary.failed[0]?.message).toContain("column 'age' must be long; row 5 has 'six'");
     expect(await textOf(late)).toBe('0,1.0,ok.csv\n');
+  }, 60_000);
+
+  it('gives Arrow with the types of the prediction, and its columns under the names that are told', async () => {
+    const outputForm = { ...defaultOutputForm, fileColumn: 'source', rowColumn: 'line', evolves: true };
+    const host = await bench.start({
+      settings: { outputFormat: 'arrow', outputForm },
+      init: { scorer: { kind: 'mlflow', rowsPerPredict: 1 }, modelPath: join(models, 'sum'), codeDir: null },
+    });
+    const outcome = scored(
+      await host.score([input('a.csv', 'age,weight\n1,0.5\n2,2\n'), input('b.csv', 'age,weight\n3,1\n')], patience),
+    );
+    expect(outcome.summary.schema?.columns).toEqual(['line:int64', 'prediction:float64', 'source:utf8']);
+    const pieces: Uint8Array[] = [prologueBytes(outcome.summary.schema ?? undefined)];
+    for await (const piece of outcome.body.pieces()) pieces.push(piece);
+    const rows = tableFromIPC(Buffer.concat(pieces)).toArray() as readonly { toJSON(): unknown }[];
+    expect(rows.map((row) => row.toJSON())).toEqual([
+      { line: 0n, prediction: 0.5, source: 'a.csv' },
+      { line: 1n, prediction: 4, source: 'a.csv' },
+      { line: 0n, prediction: 3, source: 'b.csv' },
+    ]);
+    const told = { ...patience, columns: ['line:int64', 'prediction:float32', 'source:utf8'] };
+    expect(failed(await host.score([input('a.csv', 'age,weight\n1,0.5\n')], told)).failure).toMatchObject({
+      code: 'RESULT_SCHEMA_MISMATCH',
+      message: matching(/^column prediction is float64 here and float32 in the job's first rows/),
+    });
   }, 60_000);
 
   it('takes a data frame column by column, and columns as they come without a signature', async () => {

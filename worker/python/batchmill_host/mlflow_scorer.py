@@ -85,6 +85,9 @@ class MlflowScorer:
                     continue
                 frame.insert(0, self._row_column, range(first, rows), allow_duplicates=True)
                 frame.insert(frame.shape[1], self._file_column, file.name, allow_duplicates=True)
+                if self._encoding.form.evolves and encoding.columns is None and schema is not None:
+                    # Rows of the first file have fixed them for this mini-batch.
+                    encoding = encoding._replace(columns=schema.columns)
                 found = encode(Frame(frame), encoding, held.write)
                 if schema is not None and found is not None and found.columns != schema.columns:
                     raise _PredictFailed(_other_columns(found, schema))

@@ -13,13 +13,15 @@ class Form(NamedTuple):
     schema: Optional[List[str]] = None
     file_column: Optional[str] = None
     row_column: Optional[str] = None
+    evolves: bool = False
 
 
 def read_form(settings: Dict[str, Any]) -> Form:
     """A worker node that says nothing knows of no other than the default."""
     given = settings.get("outputForm") or {}
     return Form(
-        given.get("header", True), given.get("delimiter", ","), given.get("schema"), given.get("fileColumn"), given.get("rowColumn")
+        given.get("header", True), given.get("delimiter", ","), given.get("schema"), given.get("fileColumn"), given.get("rowColumn"),
+        given.get("evolves", False),
     )
 
 
