@@ -107,6 +107,7 @@ function wireRequest(request: JobRequest): unknown {
   return {
     deployment: request.deployment,
     input_path: request.inputPath,
+    ...(request.selection && { include: request.selection.include, exclude: request.selection.exclude }),
     output_path: request.outputDir,
     overwrite: request.isOverwrite,
     name: request.name,

@@ -62,6 +62,8 @@ function withFileFlags(command: Command): Command {
 function withInvocationFlags(command: Command): Command {
   return withDeploymentFlags(command)
     .requiredOption('--input <path>', 'folder of files to score, or one file')
+    .option('--include <glob>', 'score only files that match, such as "*.jpg" or "raw/**"; may be repeated', collect)
+    .option('--exclude <glob>', 'leave out files and folders that match; may be repeated', collect)
     .requiredOption('--output <dir>', 'folder for the results')
     .option('--overwrite', 'replace results that are already there');
 }

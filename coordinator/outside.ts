@@ -1,5 +1,6 @@
 /** What of its machine the work behind jobs touches, as one argument: a simulation hands in its own. */
 import { delay, type Delay } from '../common/io/delay.ts';
+import type { InputSelection } from '../common/core/input-selection.ts';
 import type { LockIdentity } from '../common/io/lock-file.ts';
 import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import { lifeOf, ownIdentity } from '../common/io/process-identity.ts';
@@ -16,7 +17,7 @@ export interface Outside {
   readonly identity: LockIdentity;
   /** @throws INPUT_NOT_FOUND, INPUT_UNREADABLE */
   readonly inspectInput: (path: string) => Promise<InputRoot>;
-  readonly listInput: (path: string, options: { readonly recursive: boolean }) => InputListing;
+  readonly listInput: (path: string, selection: InputSelection) => InputListing;
   readonly statFiles: StatFiles;
 }
 

@@ -3,9 +3,12 @@ import { resolve } from 'node:path';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import { todayText } from '../../common/config/deployment-paths.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';
+import { patternProblem } from '../../common/config/input-pattern.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { patternsText, selectionOf, type InputSelection } from '../../common/core/input-selection.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { CommandContext } from '../command-context.ts';
 import { scorerText } from '../job-text.ts';
 
@@ -20,7 +23,13 @@ export interface DeploymentFlags {
   readonly python?: string;
 }
 
-export interface InvocationFlags extends DeploymentFlags {
+/** Which files of the input. */
+export interface SelectionFlags {
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+}
+
+export interface InvocationFlags extends DeploymentFlags, SelectionFlags {
   readonly input: string;
   readonly output: string;
   readonly overwrite?: boolean;
@@ -30,6 +39,7 @@ export interface InvocationFlags extends DeploymentFlags {
 export interface Invocation {
   readonly deployment: LocalDeployment;
   readonly inputPath: string;
+  readonly selection: InputSelection;
   readonly outputDir: string;
   readonly isOverwrite: boolean;
 }
@@ -69,9 +79,33 @@ export async function resolveInvocation(
   const outputDir = resolve(host.cwd, localPath('--output', flags.output));
   const deployment = await loadWithFlags(context, path, flags);
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
-  output.note(`input       ${inputPath}`);
+  const selection = selectionFrom(deployment, flags);
+  const patterns = patternsText(selection);
+  output.note(`input       ${inputPath}${patterns === '' ? '' : ` ${patterns}`}`);
   output.note(`output      ${resolve(outputDir, deployment.settings.outputFileName)}`);
-  return { deployment, inputPath, outputDir, isOverwrite: flags.overwrite ?? false };
+  return { deployment, inputPath, selection, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+/** Flags win over the deployment. @throws USAGE for a pattern that is none */
+export function selectionFrom(deployment: LocalDeployment, flags: SelectionFlags): InputSelection {
+  const selection = selectionOf(deployment.settings);
+  return {
+    ...selection,
+    include: patternsOf('--include', flags.include) ?? selection.include,
+    exclude: patternsOf('--exclude', flags.exclude) ?? selection.exclude,
+  };
+}
+
+function patternsOf(flag: string, patterns: readonly string[] | undefined): readonly string[] | undefined {
+  for (const pattern of patterns ?? []) {
+    const problem = patternProblem(pattern);
+    if (problem !== null) throw new BatchError('USAGE', `${flag}: ${JSON.stringify(pattern)} ${problem}`);
+  }
+  if (patterns === undefined || patterns.length <= limits.inputPatternsMax) return patterns;
+  throw new BatchError(
+    'USAGE',
+    `${flag} is given ${patterns.length} times, wanted at most ${limits.inputPatternsMax}; join patterns with braces: '*.{jpg,png}'`,
+  );
 }
 
 /** Data assets and URIs, as Azure's command line takes them, must not become folders of that name. */

@@ -17,6 +17,7 @@ import {
 import type { ConfigProblem, KeyPath } from './config-source.ts';
 import {
   anything,
+  globPatterns,
   memoryBytes,
   miniBatchSize,
   nonEmptyText,
@@ -77,8 +78,15 @@ const settingsShape = {
     'What the output looks like.',
   ),
   input: optional(
-    z.strictObject({ recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.') }, 'a mapping'),
-    'How the input is listed.',
+    z.strictObject(
+      {
+        recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.'),
+        include: optional(globPatterns, 'Glob patterns of the files to score; all by default.'),
+        exclude: optional(globPatterns, 'Glob patterns of files and folders to leave out.'),
+      },
+      'a mapping',
+    ),
+    'Which files of the input are scored.',
   ),
   onnx: optional(onnxKeys, 'For the built-in ONNX scorer; see docs/onnx.md.'),
   mlflow: optional(
@@ -163,7 +171,11 @@ export interface RawSettings {
     readonly format?: Maybe<OutputFormat>;
     readonly custom?: Maybe<DeploymentSettings['customOutput']>;
   }>;
-  readonly input?: Maybe<{ readonly recursive?: Maybe<boolean> }>;
+  readonly input?: Maybe<{
+    readonly recursive?: Maybe<boolean>;
+    readonly include?: Maybe<readonly string[]>;
+    readonly exclude?: Maybe<readonly string[]>;
+  }>;
   readonly onnx?: Maybe<RawOnnx>;
   readonly mlflow?: Maybe<{ readonly rows_per_predict?: Maybe<number> }>;
   readonly isolation?: Maybe<DeploymentSettings['isolation']>;

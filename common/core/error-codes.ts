@@ -144,7 +144,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The deployment lacks something that it needs to score (a model, a script); the message says what.',
   ),
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
-  INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
+  INPUT_EMPTY: caller(
+    'The input holds no file to score. Names beginning with "." or "_" are skipped, and what --include and --exclude leave out; the message counts them by reason.',
+  ),
   OUTPUT_EXISTS: caller(
     'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',
     409,

@@ -33,6 +33,10 @@ export const limits = {
   manifestChunkFiles: 4_096,
   /** Parsed manifest chunks kept in memory while granting. */
   manifestChunksCached: 16,
+  /** A glob pattern for input files, how many of them there may be, and for how many one may stand by its braces. */
+  inputPatternCharsMax: 1_024,
+  inputPatternsMax: 64,
+  inputPatternAlternativesMax: 1_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 

@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
+import { patternProblem } from '../../common/config/input-pattern.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import {
   outputFormats,
@@ -17,6 +18,7 @@ import {
   type Scorer,
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
+import { selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { JobRequest } from './backend.ts';
@@ -85,6 +87,16 @@ const outputFileName = z
   .regex(/^([^_.\\/\p{Cc}][^\\/\p{Cc}]*)?$/u, 'wanted a plain file name, not beginning with "_" or "."')
   .refine((name) => !name.includes('..'), 'wanted a file name without ".."');
 
+const patterns = z
+  .array(
+    z.string().check(({ value, issues }) => {
+      const problem = patternProblem(value);
+      if (problem !== null)
+        issues.push({ code: 'custom', message: `${JSON.stringify(value)} ${problem}`, input: value });
+    }),
+  )
+  .max(limits.inputPatternsMax);
+
 const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   miniBatchSize,
   triesMax: count,
@@ -99,6 +111,8 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   instanceCountMax: count.nullable(),
   concurrencyPerInstanceMax: count.nullable(),
   recursive: z.boolean(),
+  include: patterns.default([]),
+  exclude: patterns.default([]),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
   speculation: z.enum(['auto', 'off']).default('auto'),
@@ -130,6 +144,8 @@ const body = z.strictObject({
   deployment: z.unknown(),
   set: z.array(z.string()).optional(),
   input_path: absolutePath,
+  include: patterns.optional(),
+  exclude: patterns.optional(),
   output_path: absolutePath,
   overwrite: z.boolean().default(false),
   name: z
@@ -142,9 +158,16 @@ const body = z.strictObject({
 /** @throws REQUEST_INVALID naming each field that is wrong; what {@link loadDeployment} throws for a path */
 export async function parseJobRequest(value: unknown): Promise<JobRequest> {
   const request = parse(body, value, '');
+  const deployment = await parseDeployment(request.deployment, request.set ?? []);
+  const selection = selectionOf(deployment.settings);
   return {
-    deployment: await parseDeployment(request.deployment, request.set ?? []),
+    deployment,
     inputPath: request.input_path,
+    selection: {
+      ...selection,
+      include: request.include ?? selection.include,
+      exclude: request.exclude ?? selection.exclude,
+    },
     outputDir: request.output_path,
     isOverwrite: request.overwrite,
     name: request.name ?? null,

@@ -11,9 +11,12 @@ import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
+import { selectionOf, type InputSelection } from '../../common/core/input-selection.ts';
+import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import { BatchTable, noBatch, outputSegment, type Place } from './batch-table.ts';
 import { newBrokenSuspicion, type BrokenSuspicion } from './broken-scorer.ts';
+import type { EventOf } from './events.ts';
 import { PendingHeap } from './pending-heap.ts';
 import { emptyCut, type OpenCut } from './plan.ts';
 import { RunTimes } from './run-times.ts';
@@ -60,6 +63,8 @@ export interface Job {
   /** A job that is reopened may go on under another one. */
   deployment: Deployment;
   readonly inputPath: string;
+  /** Which of its files; stays as it is when the job goes on under another deployment. */
+  readonly selection: InputSelection;
   readonly outputDir: string;
   readonly createdWallMs: number;
   startedWallMs: number | null;
@@ -96,6 +101,8 @@ export interface Job {
   files: number;
   inputBytes: number;
   skipped: number;
+  /** Null in jobs of older releases, and until the listing has ended. */
+  skippedBy: SkippedNames | null;
   /** Files in mini-batches so far; the rest is `openCut`. */
   planned: number;
   openCut: OpenCut;
@@ -276,18 +283,13 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
   };
 }
 
-export function newJob(submitted: {
-  readonly job: JobName;
-  readonly deployment: Deployment;
-  readonly inputPath: string;
-  readonly outputDir: string;
-  readonly wallMs: number;
-}): Job {
+export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
   const batches = new BatchTable();
   return {
     name: submitted.job,
     deployment: submitted.deployment,
     inputPath: submitted.inputPath,
+    selection: submitted.selection ?? selectionOf(submitted.deployment.settings),
     outputDir: submitted.outputDir,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,
@@ -311,6 +313,7 @@ export function newJob(submitted: {
     files: 0,
     inputBytes: 0,
     skipped: 0,
+    skippedBy: null,
     planned: 0,
     openCut: emptyCut,
     batches,

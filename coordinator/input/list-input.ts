@@ -5,8 +5,10 @@
 import { stat } from 'node:fs/promises';
 import type { InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
+import { noneSkipped, type SkippedNames } from '../../common/core/skipped-names.ts';
 import { errnoOf } from '../../common/io/errno.ts';
-import { readFolder, type FolderNames, type SkippedNames } from './folder-names.ts';
+import { readFolder, type FolderNames } from './folder-names.ts';
+import { inputFilter, type InputFilter } from './input-filter.ts';
 import { inspectInput } from './input-root.ts';
 import { statFiles, type StatFiles } from './stat-files.ts';
 import { StatThreads } from './stat-threads.ts';
@@ -14,8 +16,12 @@ import { StatThreads } from './stat-threads.ts';
 export interface ListOptions {
   /** False passes over sub-folders. */
   readonly recursive: boolean;
+  /** As in {@link InputSelection}; absent: none. */
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
   readonly pageFilesMax?: number;
   readonly statFiles?: StatFiles;
+  readonly readFolder?: typeof readFolder;
 }
 
 /** One listing, to be iterated once. */
@@ -40,22 +46,40 @@ interface Level {
 /**
  * All files under `root`, which may also be a single file. Pages hold at most {@link limits.manifestChunkFiles} files and are never empty.
  * The iteration throws INPUT_NOT_FOUND, and INPUT_UNREADABLE for a folder that cannot be read.
+ * @throws REQUEST_INVALID for a pattern that is none
  */
 export function listInput(root: string, options: ListOptions): InputListing {
-  const skipped: SkippedNames = { hidden: 0, special: 0, folders: 0, loops: 0 };
-  return { skipped, [Symbol.asyncIterator]: () => pages(root, options, skipped) };
+  const { recursive, include = [], exclude = [] } = options;
+  const walk: Walk = {
+    recursive,
+    filter: inputFilter(include, exclude),
+    skipped: noneSkipped(),
+    pageFilesMax: options.pageFilesMax ?? limits.manifestChunkFiles,
+    readFolder: options.readFolder ?? readFolder,
+  };
+  return { skipped: walk.skipped, [Symbol.asyncIterator]: () => pages(root, walk, options.statFiles ?? null) };
 }
 
-async function* pages(root: string, options: ListOptions, skipped: SkippedNames): AsyncGenerator<readonly InputFile[]> {
+/** What one walk through the folders goes by. */
+interface Walk {
+  readonly recursive: boolean;
+  /** Null takes everything. */
+  readonly filter: InputFilter | null;
+  readonly skipped: SkippedNames;
+  readonly pageFilesMax: number;
+  readonly readFolder: typeof readFolder;
+}
+
+async function* pages(root: string, walk: Walk, statFiles: StatFiles | null): AsyncGenerator<readonly InputFile[]> {
   const { base, kind, name } = await inspectInput(root);
-  const looks = new Looks(base, options.statFiles ?? null);
+  const looks = new Looks(base, statFiles);
   try {
     if (kind === 'file') {
-      yield await looks.start([name]);
+      if (isTaken(walk, name)) yield await looks.start([name]);
       return;
     }
     const ahead: Promise<readonly InputFile[]>[] = [];
-    for await (const paths of pathPages(base, options, skipped)) {
+    for await (const paths of pathPages(base, walk)) {
       ahead.push(looks.start(paths));
       if (ahead.length > pagesAhead) yield await (ahead.shift() as Promise<readonly InputFile[]>);
     }
@@ -91,17 +115,19 @@ class Looks {
   }
 }
 
-async function* pathPages(base: string, options: ListOptions, skipped: SkippedNames): AsyncGenerator<string[]> {
-  const pageFilesMax = options.pageFilesMax ?? limits.manifestChunkFiles;
-  const levels: Level[] = [{ path: '', names: await readFolder(base, skipped), next: 0 }];
+async function* pathPages(base: string, walk: Walk): AsyncGenerator<string[]> {
+  const { skipped, pageFilesMax } = walk;
+  const levels: Level[] = [{ path: '', names: await walk.readFolder(base, skipped), next: 0 }];
   let page: string[] = [];
   for (let level = levels.at(-1); level; level = levels.at(-1)) {
     const key = level.names.keys[level.next++];
     if (key === undefined) levels.pop();
-    else if (!key.endsWith('/')) page.push(level.path + key);
-    else if (!options.recursive) skipped.folders += 1;
+    else if (!key.endsWith('/')) {
+      if (isTaken(walk, level.path + key)) page.push(level.path + key);
+    } else if (!walk.recursive) skipped.folders += 1;
+    else if (!isEntered(walk, level.path + key)) continue;
     else if (level.names.linkedFolders.has(key) && (await isLoop(base, levels, level.path + key))) skipped.loops += 1;
-    else levels.push(await enter(base, level.path + key, skipped));
+    else levels.push(await enter(base, level.path + key, walk));
     if (page.length < pageFilesMax) continue;
     yield page;
     page = [];
@@ -109,8 +135,20 @@ async function* pathPages(base: string, options: ListOptions, skipped: SkippedNa
   if (page.length > 0) yield page;
 }
 
-async function enter(base: string, path: string, skipped: SkippedNames): Promise<Level> {
-  return { path, names: await readFolder(`${base}/${path.slice(0, -1)}`, skipped), next: 0 };
+function isTaken({ filter, skipped }: Walk, path: string): boolean {
+  if (filter === null || filter.takesFile(path)) return true;
+  skipped.excluded += 1;
+  return false;
+}
+
+function isEntered({ filter, skipped }: Walk, path: string): boolean {
+  if (filter === null || filter.entersFolder(path.slice(0, -1))) return true;
+  skipped.excluded += 1;
+  return false;
+}
+
+async function enter(base: string, path: string, walk: Walk): Promise<Level> {
+  return { path, names: await walk.readFolder(`${base}/${path.slice(0, -1)}`, walk.skipped), next: 0 };
 }
 
 /** Whether the folder at `path` is one of those that we are in: only a link can lead there. */
