@@ -62,6 +62,12 @@ function withFileFlags(command: Command): Command {
 function withInvocationFlags(command: Command): Command {
   return withDeploymentFlags(command)
     .requiredOption('--input <path>', 'folder of files to score, or one file')
+    .addOption(
+      new Option('--input-list <file>', 'score the files that it names (.txt, .csv, .jsonl, .parquet), in its order')
+        // What `--input` is when only a list is given: the folder that it lies in.
+        .implies({ input: '' }),
+    )
+    .option('--input-list-column <name>', 'where the paths stand in a list that is no text (default: path)')
     .option('--include <glob>', 'score only files that match, such as "*.jpg" or "raw/**"; may be repeated', collect)
     .option('--exclude <glob>', 'leave out files and folders that match; may be repeated', collect)
     .requiredOption('--output <dir>', 'folder for the results')

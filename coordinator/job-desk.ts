@@ -29,6 +29,7 @@ import type {
   ReopenRequest,
 } from './api/backend.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
+import { identified } from './input/listed-paths.ts';
 import type { Job } from './core/ledger.ts';
 import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
@@ -110,7 +111,7 @@ export class JobDesk implements Backend {
 
   async #submit(request: JobRequest): Promise<JobView> {
     const { deployment, inputPath } = request;
-    const selection = request.selection ?? selectionOf(deployment.settings);
+    const selection = await identified(request.selection ?? selectionOf(deployment.settings));
     const open = await openListing(this.#options.outside.listInput(inputPath, selection));
     if (open.first === null) {
       throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, open.listing.skipped));
@@ -132,7 +133,8 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, selection, outputDir, isOverwrite } = request;
     const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
-    await refuseOutputInInput({ inputPath, outputDir, isRecursive: selection.recursive });
+    // What a list does not name is not scored, wherever it lies.
+    if (selection.list === null) await refuseOutputInInput({ inputPath, outputDir, isRecursive: selection.recursive });
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();

@@ -1,5 +1,5 @@
 /** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import { todayText } from '../../common/config/deployment-paths.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';
@@ -7,7 +7,13 @@ import { patternProblem } from '../../common/config/input-pattern.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
-import { patternsText, selectionOf, type InputSelection } from '../../common/core/input-selection.ts';
+import {
+  inputListColumnDefault,
+  patternsText,
+  selectionOf,
+  type InputList,
+  type InputSelection,
+} from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { CommandContext } from '../command-context.ts';
 import { scorerText } from '../job-text.ts';
@@ -27,9 +33,12 @@ export interface DeploymentFlags {
 export interface SelectionFlags {
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  readonly inputList?: string;
+  readonly inputListColumn?: string;
 }
 
 export interface InvocationFlags extends DeploymentFlags, SelectionFlags {
+  /** Empty: the folder of the list. */
   readonly input: string;
   readonly output: string;
   readonly overwrite?: boolean;
@@ -75,15 +84,32 @@ export async function resolveInvocation(
   flags: InvocationFlags,
 ): Promise<Invocation> {
   const { host, output } = context;
-  const inputPath = resolve(host.cwd, localPath('--input', flags.input));
+  const list = listFrom(flags, host.cwd);
+  const inputPath =
+    list !== null && flags.input === '' ? dirname(list.path) : resolve(host.cwd, localPath('--input', flags.input));
   const outputDir = resolve(host.cwd, localPath('--output', flags.output));
   const deployment = await loadWithFlags(context, path, flags);
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
-  const selection = selectionFrom(deployment, flags);
-  const patterns = patternsText(selection);
-  output.note(`input       ${inputPath}${patterns === '' ? '' : ` ${patterns}`}`);
+  const selection = { ...selectionFrom(deployment, flags), list };
+  output.note(`input       ${inputText(inputPath, selection)}`);
   output.note(`output      ${resolve(outputDir, deployment.settings.outputFileName)}`);
   return { deployment, inputPath, selection, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+/** `/in, the files of /lists/some.csv --include '*.jpg'` */
+function inputText(inputPath: string, selection: InputSelection): string {
+  const patterns = patternsText(selection);
+  const list = selection.list === null ? '' : `, the files of ${selection.list.path}`;
+  return `${inputPath}${list}${patterns === '' ? '' : ` ${patterns}`}`;
+}
+
+function listFrom({ inputList, inputListColumn }: SelectionFlags, cwd: string): InputList | null {
+  if (inputList === undefined) {
+    if (inputListColumn === undefined) return null;
+    throw new BatchError('USAGE', '--input-list-column says where the paths stand in an --input-list; give that too');
+  }
+  const path = resolve(cwd, localPath('--input-list', inputList));
+  return { path, column: inputListColumn ?? inputListColumnDefault, identity: null };
 }
 
 /** Flags win over the deployment. @throws USAGE for a pattern that is none */
@@ -109,11 +135,11 @@ function patternsOf(flag: string, patterns: readonly string[] | undefined): read
 }
 
 /** Data assets and URIs, as Azure's command line takes them, must not become folders of that name. */
-function localPath(flag: '--input' | '--output', text: string): string {
+function localPath(flag: '--input' | '--input-list' | '--output', text: string): string {
   const reference = parseReference(text);
   if (reference.kind === 'path') return /^file:/i.test(text) ? reference.path : text;
   const what = referenceText(reference, 'data');
-  const advice = flag === '--input' ? todayText('data') : ', which cannot be written from here: give a local folder';
+  const advice = flag !== '--output' ? todayText('data') : ', which cannot be written from here: give a local folder';
   throw new BatchError('USAGE', `${flag}: ${text} ${what}${reference.kind === 'malformed' ? '' : advice}`);
 }
 

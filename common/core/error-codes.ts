@@ -75,6 +75,7 @@ export type ErrorCode =
   | 'DEPLOYMENT_INVALID'
   | 'INPUT_NOT_FOUND'
   | 'INPUT_EMPTY'
+  | 'INPUT_LIST_INVALID'
   | 'OUTPUT_EXISTS'
   | 'OUTPUT_IN_INPUT'
   | 'JOB_NOT_FOUND'
@@ -146,6 +147,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
   INPUT_EMPTY: caller(
     'The input holds no file to score. Names beginning with "." or "_" are skipped, and what --include and --exclude leave out; the message counts them by reason.',
+  ),
+  INPUT_LIST_INVALID: caller(
+    'The list of inputs is not of its form, or has a line that names no file below the input, or one that was named before; the message gives the line. Correct the list and run again.',
   ),
   OUTPUT_EXISTS: caller(
     'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',

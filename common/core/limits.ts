@@ -37,6 +37,8 @@ export const limits = {
   inputPatternCharsMax: 1_024,
   inputPatternsMax: 64,
   inputPatternAlternativesMax: 1_000,
+  /** A line of a list of inputs: paths are up to 4,096 bytes, other columns of a CSV may stand beside them. */
+  inputListLineBytesMax: 1_048_576,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 

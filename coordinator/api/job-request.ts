@@ -18,7 +18,7 @@ import {
   type Scorer,
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
-import { selectionOf } from '../../common/core/input-selection.ts';
+import { inputListColumnDefault, selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { JobRequest } from './backend.ts';
@@ -146,6 +146,8 @@ const body = z.strictObject({
   input_path: absolutePath,
   include: patterns.optional(),
   exclude: patterns.optional(),
+  input_list: absolutePath.nullish(),
+  input_list_column: z.string().min(1).default(inputListColumnDefault),
   output_path: absolutePath,
   overwrite: z.boolean().default(false),
   name: z
@@ -167,6 +169,7 @@ export async function parseJobRequest(value: unknown): Promise<JobRequest> {
       ...selection,
       include: request.include ?? selection.include,
       exclude: request.exclude ?? selection.exclude,
+      list: request.input_list ? { path: request.input_list, column: request.input_list_column, identity: null } : null,
     },
     outputDir: request.output_path,
     isOverwrite: request.overwrite,

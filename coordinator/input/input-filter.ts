@@ -28,6 +28,14 @@ export function inputFilter(include: readonly string[], exclude: readonly string
   };
 }
 
+/** Of a file whose folders nobody has asked about. */
+export function takesBelow(filter: InputFilter, path: string): boolean {
+  for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
+    if (!filter.entersFolder(path.slice(0, end))) return false;
+  }
+  return filter.takesFile(path);
+}
+
 interface Exclusion {
   /** Null: it leaves out folders alone. */
   readonly file: Minimatch | null;

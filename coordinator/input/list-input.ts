@@ -3,13 +3,16 @@
  * few pages: one being handed out, the next ones being looked up.
  */
 import { stat } from 'node:fs/promises';
+import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputFile } from '../../common/core/input.ts';
+import type { InputList } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { noneSkipped, type SkippedNames } from '../../common/core/skipped-names.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { readFolder, type FolderNames } from './folder-names.ts';
-import { inputFilter, type InputFilter } from './input-filter.ts';
+import { inputFilter, takesBelow, type InputFilter } from './input-filter.ts';
 import { inspectInput } from './input-root.ts';
+import { listedPaths } from './listed-paths.ts';
 import { statFiles, type StatFiles } from './stat-files.ts';
 import { StatThreads } from './stat-threads.ts';
 
@@ -19,6 +22,7 @@ export interface ListOptions {
   /** As in {@link InputSelection}; absent: none. */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  readonly list?: InputList | null;
   readonly pageFilesMax?: number;
   readonly statFiles?: StatFiles;
   readonly readFolder?: typeof readFolder;
@@ -46,12 +50,14 @@ interface Level {
 /**
  * All files under `root`, which may also be a single file. Pages hold at most {@link limits.manifestChunkFiles} files and are never empty.
  * The iteration throws INPUT_NOT_FOUND, and INPUT_UNREADABLE for a folder that cannot be read.
+ * With a list it throws INPUT_LIST_INVALID, and INPUT_CHANGED when the list is not the one that it was, instead of the latter.
  * @throws REQUEST_INVALID for a pattern that is none
  */
 export function listInput(root: string, options: ListOptions): InputListing {
-  const { recursive, include = [], exclude = [] } = options;
+  const { recursive, include = [], exclude = [], list = null } = options;
   const walk: Walk = {
     recursive,
+    list,
     filter: inputFilter(include, exclude),
     skipped: noneSkipped(),
     pageFilesMax: options.pageFilesMax ?? limits.manifestChunkFiles,
@@ -63,6 +69,7 @@ export function listInput(root: string, options: ListOptions): InputListing {
 /** What one walk through the folders goes by. */
 interface Walk {
   readonly recursive: boolean;
+  readonly list: InputList | null;
   /** Null takes everything. */
   readonly filter: InputFilter | null;
   readonly skipped: SkippedNames;
@@ -75,11 +82,13 @@ async function* pages(root: string, walk: Walk, statFiles: StatFiles | null): As
   const looks = new Looks(base, statFiles);
   try {
     if (kind === 'file') {
+      if (walk.list !== null) throw noFolder(root, walk.list);
       if (isTaken(walk, name)) yield await looks.start([name]);
       return;
     }
     const ahead: Promise<readonly InputFile[]>[] = [];
-    for await (const paths of pathPages(base, walk)) {
+    const found = walk.list === null ? pathPages(base, walk) : listedPages(base, walk.list, walk);
+    for await (const paths of found) {
       ahead.push(looks.start(paths));
       if (ahead.length > pagesAhead) yield await (ahead.shift() as Promise<readonly InputFile[]>);
     }
@@ -113,6 +122,27 @@ class Looks {
   async close(): Promise<void> {
     await this.#threads?.close();
   }
+}
+
+/** The files that a list names, in its order; {@link pathPages} without a list. */
+async function* listedPages(base: string, list: InputList, walk: Walk): AsyncGenerator<string[]> {
+  const { filter, skipped, pageFilesMax } = walk;
+  let page: string[] = [];
+  for await (const paths of listedPaths(base, list)) {
+    for (const path of paths) {
+      if (filter !== null && !takesBelow(filter, path)) skipped.excluded += 1;
+      else page.push(path);
+      if (page.length < pageFilesMax) continue;
+      yield page;
+      page = [];
+    }
+  }
+  if (page.length > 0) yield page;
+}
+
+function noFolder(root: string, list: InputList): BatchError {
+  const message = `the input ${root} is a file; with the list ${list.path} it must be the folder that its paths are relative to`;
+  return new BatchError('REQUEST_INVALID', message);
 }
 
 async function* pathPages(base: string, walk: Walk): AsyncGenerator<string[]> {

@@ -99,7 +99,7 @@ describe('jobs', () => {
       {
         deployment: { ...deployment, settings: { ...deployment.settings, include: [], exclude: [] } },
         inputPath: '/in',
-        selection: { include: [], exclude: [], recursive: true },
+        selection: { include: [], exclude: [], recursive: true, list: null },
         outputDir: '/out',
         isOverwrite: true,
         name: 'mine',
@@ -115,6 +115,7 @@ describe('jobs', () => {
       include: ['*.jpg', 'raw/**'],
       exclude: ['old/'],
       recursive: true,
+      list: null,
     });
   });
 

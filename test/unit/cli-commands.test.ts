@@ -37,6 +37,7 @@ describe('words', () => {
     [['jobs'], "unknown command 'jobs'"],
     [['run'], "required option '--input <path>' not specified"],
     [['run', 'x.yml', '--output', 'o'], "required option '--input <path>' not specified"],
+    [['run', 'x.yml', '--output', 'o', '--input', 'i', '--input-list-column', 'c'], 'give that too'],
     [['run', 'x.yml', '--input', 'i', '--output', 'o', '--fast'], "unknown option '--fast'"],
     [
       ['run', 'digits.onnx', '--input', 'azureml:heart:1', '--output', 'o'],

@@ -74,7 +74,7 @@ describe('patterns of input files', () => {
 });
 
 describe('an input without files', () => {
-  const selection = { include: ['*.jpg'], exclude: [], recursive: true };
+  const selection = { include: ['*.jpg'], exclude: [], recursive: true, list: null };
 
   it('says what was passed over, and by which patterns', () => {
     expect(emptyInputText('/in', selection, noneSkipped())).toBe('/in holds no file to score');
