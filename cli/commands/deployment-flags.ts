@@ -37,18 +37,25 @@ export interface SelectionFlags {
   readonly inputListColumn?: string;
 }
 
-export interface InvocationFlags extends DeploymentFlags, SelectionFlags {
+export interface InputFlags extends DeploymentFlags, SelectionFlags {
   /** Empty: the folder of the list. */
   readonly input: string;
+}
+
+export interface InvocationFlags extends InputFlags {
   readonly output: string;
   readonly overwrite?: boolean;
 }
 
-/** What is to be scored, where from and where to; all paths absolute. */
-export interface Invocation {
+/** What scores what; all paths absolute. */
+export interface ResolvedInput {
   readonly deployment: LocalDeployment;
   readonly inputPath: string;
   readonly selection: InputSelection;
+}
+
+/** And where to. */
+export interface Invocation extends ResolvedInput {
   readonly outputDir: string;
   readonly isOverwrite: boolean;
 }
@@ -84,16 +91,23 @@ export async function resolveInvocation(
   flags: InvocationFlags,
 ): Promise<Invocation> {
   const { host, output } = context;
+  const outputDir = resolve(host.cwd, localPath('--output', flags.output));
+  const input = await resolveInput(context, path, flags);
+  output.note(`output      ${resolve(outputDir, input.deployment.settings.outputFileName)}`);
+  return { ...input, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+/** The same without an output. */
+export async function resolveInput(context: CommandContext, path: string, flags: InputFlags): Promise<ResolvedInput> {
+  const { host, output } = context;
   const list = listFrom(flags, host.cwd);
   const inputPath =
     list !== null && flags.input === '' ? dirname(list.path) : resolve(host.cwd, localPath('--input', flags.input));
-  const outputDir = resolve(host.cwd, localPath('--output', flags.output));
   const deployment = await loadWithFlags(context, path, flags);
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
   const selection = { ...selectionFrom(deployment, flags), list };
   output.note(`input       ${inputText(inputPath, selection)}`);
-  output.note(`output      ${resolve(outputDir, deployment.settings.outputFileName)}`);
-  return { deployment, inputPath, selection, outputDir, isOverwrite: flags.overwrite ?? false };
+  return { deployment, inputPath, selection };
 }
 
 /** `/in, the files of /lists/some.csv --include '*.jpg'` */

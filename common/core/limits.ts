@@ -39,6 +39,8 @@ export const limits = {
   inputPatternAlternativesMax: 1_000,
   /** A line of a list of inputs: paths are up to 4,096 bytes, other columns of a CSV may stand beside them. */
   inputListLineBytesMax: 1_048_576,
+  /** Endings of names that `plan` counts one by one. */
+  planTypesMax: 1_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 

@@ -8,7 +8,7 @@ import { limits } from '../../common/core/limits.ts';
 import { identified } from '../../coordinator/input/listed-paths.ts';
 import { listInput, type ListOptions } from '../../coordinator/input/list-input.ts';
 import { SeenPaths } from '../../coordinator/input/seen-paths.ts';
-import { statFiles, unreadableIdentity } from '../../coordinator/input/stat-files.ts';
+import { unreadableIdentity, type StatFiles } from '../../coordinator/input/stat-files.ts';
 import { failing } from '../helpers/failing.ts';
 
 let dir = '';
@@ -132,24 +132,25 @@ describe('a list of inputs', () => {
     await expect(identified(of('in'))).rejects.toThrow(failing('INPUT_UNREADABLE', 'in is no regular file'));
     writeFileSync(join(dir, 'l.txt'), 'a.txt\n');
     const known = await identified(of('l.txt'));
-    const first = await listInput(join(dir, 'in'), known)[Symbol.asyncIterator]().next();
+    const firstPage = async (root: string): Promise<unknown> => {
+      const pages = listInput(join(dir, root), known);
+      return await pages[Symbol.asyncIterator]().next();
+    };
+    const first = (await firstPage('in')) as { value: unknown };
     expect(first.value).toMatchObject([{ path: 'a.txt' }]);
     appendFileSync(join(dir, 'l.txt'), 'b.txt\n');
-    await expect(listInput(join(dir, 'in'), known)[Symbol.asyncIterator]().next()).rejects.toThrow(
+    await expect(firstPage('in')).rejects.toThrow(
       failing('INPUT_CHANGED', 'l.txt changed since the job was submitted'),
     );
-    await expect(
-      listInput(join(dir, 'in', 'a.txt'), known)
-        [Symbol.asyncIterator]()
-        .next(),
-    ).rejects.toThrow(failing('REQUEST_INVALID', 'a.txt is a file; with the list'));
+    await expect(firstPage('in/a.txt')).rejects.toThrow(failing('REQUEST_INVALID', 'a.txt is a file; with the list'));
   });
 
   it('that changes while it is read is noticed', async () => {
     const path = join(dir, 'l.txt');
     writeFileSync(path, order.join('\n'));
     const given = { recursive: true, list: { path, column: 'path', identity: null }, pageFilesMax: 1 };
-    const pages = listInput(join(dir, 'in'), given)[Symbol.asyncIterator]();
+    const listing = listInput(join(dir, 'in'), given);
+    const pages = listing[Symbol.asyncIterator]();
     await pages.next();
     appendFileSync(path, '\nmore.txt');
     const rest = async (): Promise<void> => {
@@ -163,7 +164,7 @@ describe('a list of inputs', () => {
     const names = Array.from({ length: count }, (_, index) => `part-${index % 100}/file-${index}.txt`);
     let looked = 0;
     let ahead = 0;
-    const counting: typeof statFiles = (_base, paths) => {
+    const counting: StatFiles = (_base, paths) => {
       looked += paths.length;
       ahead = Math.max(ahead, looked - taken);
       return Promise.resolve(paths.map((path) => ({ path, sizeBytes: 1, identity: '1-1' })));
