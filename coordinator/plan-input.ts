@@ -1,7 +1,7 @@
 /** Lists an input and says what scoring it would come to. Scores nothing, writes nothing; 8 bytes of memory a file, and as much again for each plan in turn. */
 import { extname } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
-import type { LocalDeployment, MiniBatchSize } from '../common/core/deployment.ts';
+import type { MiniBatchSize } from '../common/core/deployment.ts';
 import { emptyInputText, type InputSelection } from '../common/core/input-selection.ts';
 import { limits } from '../common/core/limits.ts';
 import { skippedTotal, type SkippedNames } from '../common/core/skipped-names.ts';
@@ -50,7 +50,9 @@ export interface PlanView {
 }
 
 export interface PlanInputOptions {
-  readonly deployment: LocalDeployment;
+  /** Name of the deployment, and how it cuts mini-batches. */
+  readonly deployment: string;
+  readonly miniBatchSize: MiniBatchSize;
   readonly inputPath: string;
   readonly selection: InputSelection;
   /** Scoring processes of all worker nodes together. */
@@ -68,17 +70,17 @@ const otherPlans: readonly MiniBatchSize[] = [
 
 /** @throws INPUT_NOT_FOUND, INPUT_EMPTY, INPUT_UNREADABLE, INPUT_LIST_INVALID, INPUT_CHANGED, REQUEST_INVALID */
 export async function planInput(options: PlanInputOptions): Promise<PlanReport> {
-  const { deployment, inputPath, slots } = options;
+  const { deployment, miniBatchSize, inputPath, slots } = options;
   const selection = await identified(options.selection);
   const listing = listInput(inputPath, selection);
   const tally = await tallyOf(listing, options.onProgress);
   const { sizes, bytes } = tally;
   if (sizes.length === 0) throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, listing.skipped));
   const { buckets, ...fileBytes } = spreadOf(sizes);
-  const wanted = [deployment.settings.miniBatchSize, ...otherPlans];
+  const wanted = [miniBatchSize, ...otherPlans];
   const plans = wanted.filter((size, index) => wanted.findIndex((one) => textOf(one) === textOf(size)) === index);
   return {
-    deployment: deployment.name,
+    deployment,
     input_path: inputPath,
     files: sizes.length,
     bytes,

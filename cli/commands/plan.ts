@@ -18,7 +18,8 @@ export async function planCommand(context: CommandContext, path: string, flags: 
   const slots = slotsSetting(flags.slots, host.environment);
   const { deployment, inputPath, selection } = await resolveInput(context, path, flags);
   const report = await planInput({
-    deployment,
+    deployment: deployment.name,
+    miniBatchSize: deployment.settings.miniBatchSize,
     inputPath,
     selection,
     slots: slotsOf(deployment, nodes, slots),
