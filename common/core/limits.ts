@@ -41,6 +41,8 @@ export const limits = {
   inputListLineBytesMax: 1_048_576,
   /** Endings of names that `plan` counts one by one. */
   planTypesMax: 1_000,
+  /** For a row group of a list of inputs in Parquet; one of a million paths takes about two seconds. */
+  inputListBlockMsMax: 60_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 

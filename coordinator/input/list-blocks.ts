@@ -34,7 +34,7 @@ function formOf(list: InputList): ListForm {
 }
 
 /** @throws INPUT_LIST_INVALID; INPUT_UNREADABLE is the caller's to say */
-export function readListBlocks(list: InputList, file: FileHandle): AsyncGenerator<ListBlock> {
+export function decodeListBlocks(list: InputList, file: FileHandle): AsyncGenerator<ListBlock> {
   const form = formOf(list);
   switch (form) {
     case 'text':
@@ -47,6 +47,11 @@ export function readListBlocks(list: InputList, file: FileHandle): AsyncGenerato
     case 'parquet':
       return parquetBlocks(list, file);
   }
+}
+
+/** Whether its decoder may never end: what reads it must not be waited for without a limit. */
+export function isEndlessPossible(list: InputList): boolean {
+  return formOf(list) === 'parquet';
 }
 
 /** `place`: 0 when it is about the list as a whole. */

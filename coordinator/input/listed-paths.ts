@@ -7,7 +7,8 @@ import { posix } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputList, InputSelection } from '../../common/core/input-selection.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
-import { listError, placeText, readListBlocks, type ListBlock } from './list-blocks.ts';
+import { decodeListBlocks, isEndlessPossible, listError, placeText, type ListBlock } from './list-blocks.ts';
+import { readInThread } from './list-thread.ts';
 import { SeenPaths } from './seen-paths.ts';
 import { localIdentity } from './stat-files.ts';
 
@@ -51,7 +52,7 @@ export async function* listedPaths(base: string, list: InputList): AsyncGenerato
 }
 
 async function* blocksOf(list: InputList, file: FileHandle): AsyncGenerator<ListBlock> {
-  const blocks = readListBlocks(list, file);
+  const blocks = (isEndlessPossible(list) ? readInThread(list) : null) ?? decodeListBlocks(list, file);
   try {
     for (;;) {
       const next = await reading(list, () => blocks.next());
