@@ -80,6 +80,8 @@ async function measure(dir: string, way: Way): Promise<void> {
   const began = systemClock.monotonic();
   const found = way === 'plan' ? await planned(dir) : await listed(dir, way);
   const ms = Math.round(systemClock.monotonic() - began);
+  const { user, system } = process.cpuUsage();
+  const cpuMs = Math.round((user + system) / 1_000);
   const residentMiB = Math.round(process.resourceUsage().maxRSS / 1_024);
   console.log(
     JSON.stringify({
@@ -88,6 +90,7 @@ async function measure(dir: string, way: Way): Promise<void> {
       files,
       found,
       ms,
+      cpuMs,
       perSecond: Math.round((found / ms) * 1_000),
       residentMiB,
     }),
