@@ -5,13 +5,13 @@
  * other processes of this machine count little. The sizes take turns (`SKEW_ROUNDS` of each, default 2); one line of JSON for
  * each job, then one with the medians. `auto` must be within 5 % of the bound; ends with 1 otherwise.
  */
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { invariant } from '../common/core/invariant.ts';
 import { ClusterProcesses } from '../test/helpers/cluster-processes.ts';
-import { emails } from '../test/helpers/e-mails.ts';
+import { emailSizes } from '../test/helpers/e-mails.ts';
 import { endPrograms } from '../test/helpers/programs.ts';
 
 const slots = 2;
@@ -51,17 +51,17 @@ function share(seconds: number, bound: number): number {
 
 async function measure(dir: string): Promise<void> {
   const input = join(dir, 'in');
-  const files = emails();
-  for (const { path, name } of files) {
-    mkdirSync(dirname(join(input, name)), { recursive: true });
-    copyFileSync(path, join(input, name));
+  const files = emailSizes();
+  mkdirSync(input);
+  for (const [index, bytes] of files.entries()) {
+    writeFileSync(join(input, `${String(index).padStart(4, '0')}.txt`), Buffer.alloc(bytes, 'x'));
   }
   mkdirSync(join(dir, 'code'));
   writeFileSync(join(dir, 'code', 'mails.mjs'), script);
   const deployment = join(dir, 'mails.yml');
   const code = `code_configuration: {code: ${join(dir, 'code')}, scoring_script: mails.mjs}`;
   writeFileSync(deployment, `name: mails\n${code}\noutput_action: append_row\n`);
-  const each = files.map(({ bytes }) => secondsPerFile + secondsPerByte * bytes);
+  const each = files.map((bytes) => secondsPerFile + secondsPerByte * bytes);
   const bound = Math.max(each.reduce((sum, one) => sum + one, 0) / slots, Math.max(...each));
   const cluster = await ClusterProcesses.start({ dir });
   await cluster.startWorker('node', { slots });

@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
+import type { InputSelection } from '../common/core/input-selection.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import type {
   FileQuery,
@@ -107,10 +108,15 @@ function wireRequest(request: JobRequest): unknown {
   return {
     deployment: request.deployment,
     input_path: request.inputPath,
+    ...(request.selection && wireSelection(request.selection)),
     output_path: request.outputDir,
     overwrite: request.isOverwrite,
     name: request.name,
   };
+}
+
+function wireSelection({ include, exclude, list }: InputSelection): Readonly<Record<string, unknown>> {
+  return { include, exclude, ...(list && { input_list: list.path, input_list_column: list.column }) };
 }
 
 /** What is not said stays as it was. */

@@ -1,6 +1,7 @@
 /** Jobs, nodes and files in words and columns. */
 import type { LocalDeployment } from '../common/core/deployment.ts';
 import { unreachable } from '../common/core/invariant.ts';
+import { skippedReasons } from '../common/core/skipped-names.ts';
 import type { JobEvent, JobView, LastFailureView, NodeView } from '../coordinator/api/backend.ts';
 import type { CircumstancesView } from '../coordinator/views/circumstances.ts';
 import { missingText } from '../coordinator/views/job-view.ts';
@@ -23,7 +24,7 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'waiting', value: (job) => job.waiting },
   { title: 'no result', value: (job) => (job.files.missing > 0 ? missingText(job.files.missing) : null) },
   { title: 'last failure', value: (job) => job.last_failure && lastFailureText(job.last_failure) },
-  { title: 'skipped', value: (job) => job.files.skipped || null },
+  { title: 'skipped', value: (job) => skippedText(job) },
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
   { title: 'nodes', value: (job) => (job.ended_at === null ? job.nodes : null) },
@@ -104,6 +105,12 @@ function lastFailureText(failure: LastFailureView): string {
   const { first, count, code, message, node } = failure;
   const files = count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`;
   return `${files}${node === null ? '' : ` on ${node}`}: ${code}: ${message} (${attemptFacts(failure).join(', ')})`;
+}
+
+/** `12: 10 hidden, 2 excluded` */
+function skippedText({ files: { skipped, skipped_by: by } }: JobView): string | null {
+  if (skipped === 0) return null;
+  return by === null ? String(skipped) : `${skipped}: ${skippedReasons(by)}`;
 }
 
 /** What is known of an attempt, in a few words each. */

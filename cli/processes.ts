@@ -4,6 +4,7 @@
  */
 import type { Address } from '../common/config/address.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../common/config/process-settings.ts';
+import type { InputSelection } from '../common/core/input-selection.ts';
 import type { LocalDeployment } from '../common/core/deployment.ts';
 import type { JobErrorsView, JobEvent, JobView } from '../coordinator/api/backend.ts';
 
@@ -35,6 +36,7 @@ export interface EmbeddedOptions {
   readonly deployment: LocalDeployment;
   /** Absolute. */
   readonly inputPath: string;
+  readonly selection: InputSelection;
   /** Absolute. */
   readonly outputDir: string;
   readonly isOverwrite: boolean;

@@ -14,6 +14,7 @@ import type { TailFlags } from './commands/job-tail.ts';
 import type { VerifyFlags } from './commands/job-verify.ts';
 import type { SubmitFlags } from './commands/job.ts';
 import type { RepairFlags } from './commands/journal.ts';
+import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
 import { collect, nameHelp, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
@@ -60,25 +61,51 @@ function withFileFlags(command: Command): Command {
     .option('--skip-script-validation', 'do not parse the Python script before it is sent');
 }
 
-function withInvocationFlags(command: Command): Command {
+function withInputFlags(command: Command): Command {
   return withDeploymentFlags(command)
     .requiredOption('--input <path>', 'folder of files to score, or one file; also s3://, gs://, az://, https://, …')
+    .addOption(
+      new Option('--input-list <file>', 'score the files that it names (.txt, .csv, .jsonl, .parquet), in its order')
+        // What `--input` is when only a list is given: the folder that it lies in.
+        .implies({ input: '' }),
+    )
+    .option('--input-list-column <name>', 'where the paths stand in a list that is no text (default: path)')
+    .option('--include <glob>', 'score only files that match, such as "*.jpg" or "raw/**"; may be repeated', collect)
+    .option('--exclude <glob>', 'leave out files and folders that match; may be repeated', collect);
+}
+
+function withInvocationFlags(command: Command): Command {
+  return withInputFlags(command)
     .requiredOption('--output <dir>', 'folder for the results')
     .option('--overwrite', 'replace results that are already there');
 }
 
-function addRun(program: Command, perform: Perform): void {
-  withAnswer(
-    withInvocationFlags(program.command('run').description('score a folder on this machine, without a cluster')),
-  )
+function withNodeFlags(command: Command): Command {
+  return withAnswer(command)
     .option('--nodes <count>', 'worker nodes to start', '1')
     .option('--slots <count>', 'scoring processes of each node (default: as many as processors)')
-    .option('--python <path>', 'interpreter for Python scripts (default: python3)')
-    .action(async (path: string, flags: AnswerFlags & RunFlags) => {
-      await perform(
-        flags,
-        async (context) => await (await import('./commands/run.ts')).runCommand(context, path, flags),
+    .option('--python <path>', 'interpreter for Python scripts (default: python3)');
+}
+
+function addRun(program: Command, perform: Perform): void {
+  withNodeFlags(
+    withInvocationFlags(program.command('run').description('score a folder on this machine, without a cluster')),
+  )
+    .option('--dry-run', 'only say what it would come to, as `plan` does')
+    .action(async (path: string, flags: AnswerFlags & RunFlags & { readonly dryRun?: boolean }) => {
+      await perform(flags, async (context) =>
+        flags.dryRun
+          ? await (await import('./commands/plan.ts')).planCommand(context, path, flags)
+          : await (await import('./commands/run.ts')).runCommand(context, path, flags),
       );
+    });
+  withNodeFlags(
+    withInputFlags(program.command('plan').description('say what scoring an input would come to, and score nothing')),
+  )
+    .option('--output <dir>', 'as for run; nothing is written')
+    .option('--overwrite', 'as for run; nothing is written')
+    .action(async (path: string, flags: AnswerFlags & PlanFlags) => {
+      await perform(flags, async (context) => (await import('./commands/plan.ts')).planCommand(context, path, flags));
     });
 }
 

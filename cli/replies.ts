@@ -47,6 +47,10 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
     failed: count,
     missing: count,
     skipped: count,
+    skipped_by: z
+      .looseObject({ hidden: count, special: count, folders: count, loops: count, excluded: count })
+      .nullable()
+      .default(null),
   }),
   mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),
   rows: count,

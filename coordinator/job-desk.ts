@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import { jobName, nodeName, type JobName } from '../common/core/ids.ts';
+import { emptyInputText, selectionOf, type InputSelection } from '../common/core/input-selection.ts';
 import { limits } from '../common/core/limits.ts';
 import { isUri } from '../common/core/location.ts';
 import { isFinal } from '../common/core/states.ts';
@@ -29,6 +30,7 @@ import type {
   ReopenRequest,
 } from './api/backend.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
+import { identified } from './input/listed-paths.ts';
 import type { Job } from './core/ledger.ts';
 import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
@@ -59,6 +61,9 @@ export interface JobDeskOptions {
   readonly log: Log;
   readonly outside: Outside;
 }
+
+/** Of which it is known which files are meant. */
+type ListedRequest = JobRequest & { readonly selection: InputSelection };
 
 export class JobDesk implements Backend {
   readonly #options: JobDeskOptions;
@@ -108,11 +113,13 @@ export class JobDesk implements Backend {
 
   async #submit(request: JobRequest): Promise<JobView> {
     const { deployment, inputPath } = request;
-    const { recursive } = deployment.settings;
-    const open = await openListing(this.#options.outside.listInput(inputPath, { recursive }));
-    if (open.first === null) throw emptyInput(inputPath, open);
+    const selection = await identified(request.selection ?? selectionOf(deployment.settings));
+    const open = await openListing(this.#options.outside.listInput(inputPath, selection));
+    if (open.first === null) {
+      throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, open.listing.skipped));
+    }
     try {
-      return await this.#submitListed(request, open);
+      return await this.#submitListed({ ...request, selection }, open);
     } catch (error) {
       // A job that is refused does not list on, and leaves its output folder to others.
       await open.rest.return?.();
@@ -123,12 +130,15 @@ export class JobDesk implements Backend {
     }
   }
 
-  async #submitListed(request: JobRequest, open: OpenListing): Promise<JobView> {
+  async #submitListed(request: ListedRequest, open: OpenListing): Promise<JobView> {
     const { loop, clock, random } = this.#options;
-    const { deployment: local, inputPath, outputDir, isOverwrite } = request;
+    const { deployment: local, inputPath, selection, outputDir, isOverwrite } = request;
     const { outputAction, outputFileName } = local.settings;
     const fileName = outputAction === 'append_row' ? outputFileName : null;
-    if (!isUri(inputPath)) await refuseOutputInInput({ inputPath, outputDir, isRecursive: local.settings.recursive });
+    // What a list does not name is not scored, wherever it lies.
+    if (selection.list === null && !isUri(inputPath)) {
+      await refuseOutputInInput({ inputPath, outputDir, isRecursive: selection.recursive });
+    }
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();
@@ -142,7 +152,7 @@ export class JobDesk implements Backend {
       ...{ generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
     };
     await this.#work.create(record, open);
-    loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, wallMs: clock.wall() });
+    loop.handle({ kind: 'submit', job, deployment, inputPath, selection, outputDir, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
     this.#options.log.info('job submitted', { job, deployment: deployment.name, input: inputPath, output: outputDir });
@@ -357,11 +367,4 @@ async function nameNow({ outputDir, deployment, generation }: Job, path: string)
   const { outputFileName } = deployment.settings;
   if (path !== partialName(outputFileName, generation)) return path;
   return (await sizeOf(nodeFileSystem, join(outputDir, path))) === null ? outputFileName : path;
-}
-
-function emptyInput(inputPath: string, open: OpenListing): BatchError {
-  const { hidden, special, folders } = open.listing.skipped;
-  const skipped = hidden + special + folders;
-  const hint = skipped > 0 ? `; ${skipped} names were passed over (hidden, not regular files, or sub-folders)` : '';
-  return new BatchError('INPUT_EMPTY', `${inputPath} holds no file to score${hint}`);
 }

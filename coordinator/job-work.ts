@@ -146,9 +146,8 @@ export class JobWork {
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
       if (!job || !files) return;
-      const { recursive } = job.deployment.settings;
       try {
-        const open = this.#listings.get(name) ?? (await openListing(outside.listInput(job.inputPath, { recursive })));
+        const open = this.#listings.get(name) ?? (await openListing(outside.listInput(job.inputPath, job.selection)));
         this.#listings.delete(name);
         await listJob({
           job: name,

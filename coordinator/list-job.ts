@@ -3,6 +3,7 @@ import { BatchError } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
+import { skippedTotal } from '../common/core/skipped-names.ts';
 import type { Delay } from '../common/io/delay.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { InputListing } from './input/list-input.ts';
@@ -57,8 +58,8 @@ export async function listJob(options: ListJobOptions): Promise<void> {
     return;
   }
   if (seen < known) throw changed(`${known} files were listed before, ${seen} are there now`);
-  const { hidden, special, folders, loops } = open.listing.skipped;
-  handle({ kind: 'listing-ended', job, skipped: hidden + special + folders + loops, wallMs: wall() });
+  const { skipped } = open.listing;
+  handle({ kind: 'listing-ended', job, skipped: skippedTotal(skipped), skippedBy: skipped, wallMs: wall() });
 }
 
 async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null> {

@@ -68,6 +68,7 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
     },
     settings: { ...deployment.settings, environmentVariables: Object.keys(deployment.settings.environmentVariables) },
     input_path: job.inputPath,
+    input_selection: job.selection,
     created_at: isoTime(job.createdWallMs),
     started_at: job.startedWallMs === null ? null : isoTime(job.startedWallMs),
     ended_at: isoTime(job.endedWallMs ?? endedWallMs),

@@ -1,11 +1,20 @@
 /** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import { inputText } from '../../common/config/input-location.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';
+import { patternProblem } from '../../common/config/input-pattern.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import {
+  inputListColumnDefault,
+  patternsText,
+  selectionOf,
+  type InputList,
+  type InputSelection,
+} from '../../common/core/input-selection.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { CommandContext } from '../command-context.ts';
 import { scorerText } from '../job-text.ts';
 
@@ -21,16 +30,33 @@ export interface DeploymentFlags {
   readonly python?: string;
 }
 
-export interface InvocationFlags extends DeploymentFlags {
+/** Which files of the input. */
+export interface SelectionFlags {
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly inputList?: string;
+  readonly inputListColumn?: string;
+}
+
+export interface InputFlags extends DeploymentFlags, SelectionFlags {
+  /** Empty: the folder of the list. */
   readonly input: string;
+}
+
+export interface InvocationFlags extends InputFlags {
   readonly output: string;
   readonly overwrite?: boolean;
 }
 
-/** What is to be scored, where from and where to; paths are absolute. */
-export interface Invocation {
+/** What scores what; all paths absolute. */
+export interface ResolvedInput {
   readonly deployment: LocalDeployment;
   readonly inputPath: string;
+  readonly selection: InputSelection;
+}
+
+/** And where to. */
+export interface Invocation extends ResolvedInput {
   readonly outputDir: string;
   readonly isOverwrite: boolean;
 }
@@ -67,22 +93,70 @@ export async function resolveInvocation(
   flags: InvocationFlags,
 ): Promise<Invocation> {
   const { host, output } = context;
-  const inputPath = inputText(flags.input, host.cwd);
   const outputDir = resolve(host.cwd, localPath(flags.output));
+  const input = await resolveInput(context, path, flags);
+  output.note(`output      ${resolve(outputDir, input.deployment.settings.outputFileName)}`);
+  return { ...input, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+/** The same without an output. */
+export async function resolveInput(context: CommandContext, path: string, flags: InputFlags): Promise<ResolvedInput> {
+  const { host, output } = context;
+  const list = listFrom(flags, host.cwd);
+  const inputPath = list !== null && flags.input === '' ? dirname(list.path) : inputText(flags.input, host.cwd);
   const deployment = await loadWithFlags(context, path, flags);
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
-  output.note(`input       ${inputPath}`);
-  output.note(`output      ${resolve(outputDir, deployment.settings.outputFileName)}`);
-  return { deployment, inputPath, outputDir, isOverwrite: flags.overwrite ?? false };
+  const selection = { ...selectionFrom(deployment, flags), list };
+  output.note(`input       ${selectionText(inputPath, selection)}`);
+  return { deployment, inputPath, selection };
+}
+
+/** `/in, the files of /lists/some.csv --include '*.jpg'` */
+function selectionText(inputPath: string, selection: InputSelection): string {
+  const patterns = patternsText(selection);
+  const list = selection.list === null ? '' : `, the files of ${selection.list.path}`;
+  return `${inputPath}${list}${patterns === '' ? '' : ` ${patterns}`}`;
+}
+
+function listFrom({ inputList, inputListColumn }: SelectionFlags, cwd: string): InputList | null {
+  if (inputList === undefined) {
+    if (inputListColumn === undefined) return null;
+    throw new BatchError('USAGE', '--input-list-column says where the paths stand in an --input-list; give that too');
+  }
+  const path = resolve(cwd, localPath(inputList, '--input-list'));
+  return { path, column: inputListColumn ?? inputListColumnDefault, identity: null };
+}
+
+/** Flags win over the deployment. @throws USAGE for a pattern that is none */
+export function selectionFrom(deployment: LocalDeployment, flags: SelectionFlags): InputSelection {
+  const selection = selectionOf(deployment.settings);
+  return {
+    ...selection,
+    include: patternsOf('--include', flags.include) ?? selection.include,
+    exclude: patternsOf('--exclude', flags.exclude) ?? selection.exclude,
+  };
+}
+
+function patternsOf(flag: string, patterns: readonly string[] | undefined): readonly string[] | undefined {
+  for (const pattern of patterns ?? []) {
+    const problem = patternProblem(pattern);
+    if (problem !== null) throw new BatchError('USAGE', `${flag}: ${JSON.stringify(pattern)} ${problem}`);
+  }
+  if (patterns === undefined || patterns.length <= limits.inputPatternsMax) return patterns;
+  throw new BatchError(
+    'USAGE',
+    `${flag} is given ${patterns.length} times, wanted at most ${limits.inputPatternsMax}; join patterns with braces: '*.{jpg,png}'`,
+  );
 }
 
 /** Data assets and URIs, as Azure's command line takes them, must not become folders of that name. */
-function localPath(text: string): string {
+function localPath(text: string, flag: '--output' | '--input-list' = '--output'): string {
   const reference = parseReference(text);
   if (reference.kind === 'path') return /^file:/i.test(text) ? reference.path : text;
   const what = referenceText(reference, 'data');
-  const advice = reference.kind === 'malformed' ? '' : ', which cannot be written from here: give a local folder';
-  throw new BatchError('USAGE', `--output: ${text} ${what}${advice}`);
+  const wanted =
+    flag === '--output' ? ', which cannot be written from here: give a local folder' : ': give a local file';
+  throw new BatchError('USAGE', `${flag}: ${text} ${what}${reference.kind === 'malformed' ? '' : wanted}`);
 }
 
 function scaleOf(text: string): number {

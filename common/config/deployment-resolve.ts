@@ -284,6 +284,8 @@ function resolveSettings(
     instanceCountMax: root.resources?.instance_count ?? settings.instance_count ?? null,
     concurrencyPerInstanceMax: settings.max_concurrency_per_instance ?? null,
     recursive: settings.input?.recursive ?? true,
+    include: settings.input?.include ?? [],
+    exclude: settings.input?.exclude ?? [],
     customOutput: settings.output?.custom ?? 'collected',
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
     speculation: settings.speculation ?? 'auto',

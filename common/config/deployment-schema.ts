@@ -17,6 +17,7 @@ import {
 import type { ConfigProblem, KeyPath } from './config-source.ts';
 import {
   anything,
+  globPatterns,
   memoryBytes,
   miniBatchSize,
   nonEmptyText,
@@ -66,8 +67,15 @@ const settingsShape = {
   environment_variables: optional(environmentVariables, 'Names and values for the script; values become text.'),
   output: optional(outputKeys, 'What the output looks like.'),
   input: optional(
-    z.strictObject({ recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.') }, 'a mapping'),
-    'How the input is listed.',
+    z.strictObject(
+      {
+        recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.'),
+        include: optional(globPatterns, 'Glob patterns of the files to score; all by default.'),
+        exclude: optional(globPatterns, 'Glob patterns of files and folders to leave out.'),
+      },
+      'a mapping',
+    ),
+    'Which files of the input are scored.',
   ),
   onnx: optional(onnxKeys, 'For the built-in ONNX scorer; see docs/onnx.md.'),
   mlflow: optional(
@@ -149,7 +157,11 @@ export interface RawSettings {
   readonly output_file_name?: Maybe<string>;
   readonly environment_variables?: Maybe<Readonly<Record<string, string>>>;
   readonly output?: Maybe<RawOutput>;
-  readonly input?: Maybe<{ readonly recursive?: Maybe<boolean> }>;
+  readonly input?: Maybe<{
+    readonly recursive?: Maybe<boolean>;
+    readonly include?: Maybe<readonly string[]>;
+    readonly exclude?: Maybe<readonly string[]>;
+  }>;
   readonly onnx?: Maybe<RawOnnx>;
   readonly mlflow?: Maybe<{ readonly rows_per_predict?: Maybe<number> }>;
   readonly isolation?: Maybe<DeploymentSettings['isolation']>;

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { MiniBatchSize } from '../core/deployment.ts';
 import { limits } from '../core/limits.ts';
+import { patternProblem } from './input-pattern.ts';
 
 /** What a key may hold when it need not be there: an empty value counts as not given. */
 export type Maybe<T> = T | null | undefined;
@@ -197,6 +198,32 @@ export const memoryBytes: z.ZodType<number> = field(
     examples: ['2GB'],
   },
 );
+
+/** Glob patterns for input files: one, or a list of them. */
+export const globPatterns: z.ZodType<readonly string[]> = z
+  .unknown()
+  .transform((value, context): readonly string[] => {
+    const patterns: readonly unknown[] = Array.isArray(value) ? value : [value];
+    const [problem] = patterns.flatMap((pattern) => {
+      const words = typeof pattern === 'string' ? patternProblem(pattern) : 'is no text';
+      return words === null ? [] : [`${JSON.stringify(pattern)} ${words}`];
+    });
+    if (problem === undefined && patterns.length <= limits.inputPatternsMax) return patterns as readonly string[];
+    const message = `a glob pattern such as "*.jpg", or a list of up to ${limits.inputPatternsMax} (${problem ?? `${patterns.length} patterns`})`;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  })
+  .meta({
+    anyOf: [
+      { type: 'string', minLength: 1, maxLength: limits.inputPatternCharsMax },
+      {
+        type: 'array',
+        maxItems: limits.inputPatternsMax,
+        items: { type: 'string', minLength: 1, maxLength: limits.inputPatternCharsMax },
+      },
+    ],
+    examples: ['*.jpg', ['*.jpg', 'raw/']],
+  });
 
 const timeUnits = { ms: 0.001, s: 1, m: 60, min: 60, h: 3_600 } as const;
 

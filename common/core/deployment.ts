@@ -98,6 +98,9 @@ export interface DeploymentSettings {
   readonly concurrencyPerInstanceMax: number | null;
   /** False skips sub-folders of the input. */
   readonly recursive: boolean;
+  /** Glob patterns for input files, unless the job brings its own; absent in deployments of older releases. */
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
   readonly customOutput: CustomOutput;
   /** Of one scoring host with all that it started; null: no limit. */
   readonly memoryBytesMax: number | null;

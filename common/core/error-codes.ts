@@ -76,6 +76,7 @@ export type ErrorCode =
   | 'LOCATION_INVALID'
   | 'INPUT_NOT_FOUND'
   | 'INPUT_EMPTY'
+  | 'INPUT_LIST_INVALID'
   | 'OUTPUT_EXISTS'
   | 'OUTPUT_IN_INPUT'
   | 'JOB_NOT_FOUND'
@@ -150,7 +151,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The location of an input is not of a form that is known, has a credential in it, or names a datastore that is not in the table; the message says what was wanted.',
   ),
   INPUT_NOT_FOUND: caller('The input path does not exist on the machine that lists it.', 404, 5, 3),
-  INPUT_EMPTY: caller('The input folder holds no file to score. Names beginning with "." or "_" are skipped.'),
+  INPUT_EMPTY: caller(
+    'The input holds no file to score. Names beginning with "." or "_" are skipped, and what --include and --exclude leave out; the message counts them by reason.',
+  ),
+  INPUT_LIST_INVALID: caller(
+    'The list of inputs is not of its form, or has a line that names no file below the input, or one that was named before; the message gives the line. Correct the list and run again.',
+  ),
   OUTPUT_EXISTS: caller(
     'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',
     409,

@@ -74,6 +74,16 @@ export const limits = {
   manifestChunkFiles: 4_096,
   /** Parsed manifest chunks kept in memory while granting. */
   manifestChunksCached: 16,
+  /** A glob pattern for input files, how many of them there may be, and for how many one may stand by its braces. */
+  inputPatternCharsMax: 1_024,
+  inputPatternsMax: 64,
+  inputPatternAlternativesMax: 1_000,
+  /** A line of a list of inputs: paths are up to 4,096 bytes, other columns of a CSV may stand beside them. */
+  inputListLineBytesMax: 1_048_576,
+  /** Endings of names that `plan` counts one by one. */
+  planTypesMax: 1_000,
+  /** For a row group of a list of inputs in Parquet; one of a million paths takes about two seconds. */
+  inputListBlockMsMax: 60_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 

@@ -4,6 +4,8 @@
  */
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
+import type { InputSelection } from '../../common/core/input-selection.ts';
+import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { LocalDeployment, MiniBatchSize } from '../../common/core/deployment.ts';
 import type { CircumstancesView } from '../views/circumstances.ts';
@@ -12,6 +14,8 @@ export interface JobRequest {
   readonly deployment: LocalDeployment;
   /** Absolute path of a folder, or of one file, on the coordinator's machine. */
   readonly inputPath: string;
+  /** Which of its files; absent: as the deployment says. */
+  readonly selection?: InputSelection;
   /** Absolute path of a folder on the coordinator's machine. */
   readonly outputDir: string;
   readonly isOverwrite: boolean;
@@ -110,8 +114,10 @@ export interface JobCounts {
   readonly failed: number;
   /** Of the failed ones, those whose mini-batch returned fewer rows than it had files, without saying why. */
   readonly missing: number;
-  /** Hidden files that were passed over. */
+  /** Names that were passed over: hidden, excluded, no files. */
   readonly skipped: number;
+  /** The same by reason; null until the listing has ended, and for jobs of older releases. */
+  readonly skipped_by: Readonly<SkippedNames> | null;
 }
 
 export interface NodeView {

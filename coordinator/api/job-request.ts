@@ -6,6 +6,7 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { isInputText } from '../../common/config/input-location.ts';
+import { patternProblem } from '../../common/config/input-pattern.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import {
   outputFormats,
@@ -18,6 +19,7 @@ import {
   type Scorer,
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
+import { inputListColumnDefault, selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
@@ -105,6 +107,15 @@ function isDeclared(text: string): boolean {
   const { name, type } = columnOf(text);
   return name !== '' && parseType(type) !== null;
 }
+const patterns = z
+  .array(
+    z.string().check(({ value, issues }) => {
+      const problem = patternProblem(value);
+      if (problem !== null)
+        issues.push({ code: 'custom', message: `${JSON.stringify(value)} ${problem}`, input: value });
+    }),
+  )
+  .max(limits.inputPatternsMax);
 
 const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   miniBatchSize,
@@ -121,6 +132,8 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   instanceCountMax: count.nullable(),
   concurrencyPerInstanceMax: count.nullable(),
   recursive: z.boolean(),
+  include: patterns.default([]),
+  exclude: patterns.default([]),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
   speculation: z.enum(['auto', 'off']).default('auto'),
@@ -152,6 +165,10 @@ const body = z.strictObject({
   deployment: z.unknown(),
   set: z.array(z.string()).optional(),
   input_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
+  include: patterns.optional(),
+  exclude: patterns.optional(),
+  input_list: absolutePath.nullish(),
+  input_list_column: z.string().min(1).default(inputListColumnDefault),
   output_path: absolutePath,
   overwrite: z.boolean().default(false),
   name: z
@@ -164,9 +181,17 @@ const body = z.strictObject({
 /** @throws REQUEST_INVALID naming each field that is wrong; what {@link loadDeployment} throws for a path */
 export async function parseJobRequest(value: unknown): Promise<JobRequest> {
   const request = parse(body, value, '');
+  const deployment = await parseDeployment(request.deployment, request.set ?? []);
+  const selection = selectionOf(deployment.settings);
   return {
-    deployment: await parseDeployment(request.deployment, request.set ?? []),
+    deployment,
     inputPath: request.input_path,
+    selection: {
+      ...selection,
+      include: request.include ?? selection.include,
+      exclude: request.exclude ?? selection.exclude,
+      list: request.input_list ? { path: request.input_list, column: request.input_list_column, identity: null } : null,
+    },
     outputDir: request.output_path,
     isOverwrite: request.overwrite,
     name: request.name ?? null,

@@ -4,6 +4,8 @@ import type { Circumstances, HeldLease } from '../../common/core/cluster-message
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
+import type { InputSelection } from '../../common/core/input-selection.ts';
+import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { ReopenScope } from './life-events.ts';
 
@@ -15,6 +17,8 @@ export type Command =
       readonly job: JobName;
       readonly deployment: Deployment;
       readonly inputPath: string;
+      /** Absent: as the deployment says. */
+      readonly selection?: InputSelection;
       readonly outputDir: string;
       readonly wallMs: number;
     }
@@ -26,7 +30,14 @@ export type Command =
       readonly sizesBytes: ArrayLike<number>;
       readonly wallMs: number;
     }
-  | { readonly kind: 'listing-ended'; readonly job: JobName; readonly skipped: number; readonly wallMs: number }
+  | {
+      readonly kind: 'listing-ended';
+      readonly job: JobName;
+      readonly skipped: number;
+      /** Absent: nobody has counted by reason. */
+      readonly skippedBy?: SkippedNames;
+      readonly wallMs: number;
+    }
   /** The job cannot go on, whatever its mini-batches do. */
   | { readonly kind: 'fail-job'; readonly job: JobName; readonly failure: Failure; readonly wallMs: number }
   /** `graceMs`: what runs may take so much longer; 0: it is killed. */

@@ -3,6 +3,7 @@
  * nothing here writes the ledger, reads a clock or waits.
  */
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
+import { emptyInputText } from '../../common/core/input-selection.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { noBatch } from './batch-table.ts';
@@ -144,7 +145,9 @@ function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): read
   const job = jobOf(ledger, command.job);
   if (isFinal(job.state)) return [];
   const { sizes, bytes: sizesBytes } = cutEnd(job.openCut);
-  const events: Event[] = [{ kind: 'ListingEnded', job: job.name, skipped: command.skipped, sizes, sizesBytes }];
+  const { skipped, skippedBy } = command;
+  const by = skippedBy === undefined ? {} : { skippedBy: { ...skippedBy } };
+  const events: Event[] = [{ kind: 'ListingEnded', job: job.name, skipped, ...by, sizes, sizesBytes }];
   if (job.state === 'Preparing') {
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
   }
@@ -201,7 +204,10 @@ export function advance(job: Job, wallMs: number): readonly Event[] {
   if (copy.length > 0) return copy;
   const isDone = job.isListed && job.open === 0 && job.cursor === noBatch && job.copy === null;
   if (!isDone) return [];
-  if (job.files === 0) return stateChanged('Failed', { code: 'INPUT_EMPTY', message: emptyMessage(job), detail: '' });
+  if (job.files === 0) {
+    const message = emptyInputText(job.inputPath, job.selection, job.skippedBy ?? job.skipped);
+    return stateChanged('Failed', { code: 'INPUT_EMPTY', message, detail: '' });
+  }
   // Where the columns are declared, an output without rows says something as well, unless files have failed.
   const isEmptyWanted = (outputForm?.schema ?? null) !== null && job.failedFiles === 0;
   if (outputAction === 'append_row' && job.rows === 0 && !isEmptyWanted) {
@@ -214,9 +220,4 @@ export function advance(job: Job, wallMs: number): readonly Event[] {
 function firstFailure(job: Job): string {
   const first = job.failures[0];
   return first ? `the first failure was ${first.failure.code}: ${first.failure.message}` : 'nothing failed';
-}
-
-function emptyMessage(job: Job): string {
-  const hidden = job.skipped > 0 ? ` (${job.skipped} were passed over: hidden, or not regular files)` : '';
-  return `${job.inputPath} holds no file to score${hidden}`;
 }

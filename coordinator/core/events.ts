@@ -8,6 +8,8 @@ import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
+import type { InputSelection } from '../../common/core/input-selection.ts';
+import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
 import type { LifeEvent } from './life-events.ts';
@@ -30,6 +32,8 @@ export type DurableEvent =
       readonly job: JobName;
       readonly deployment: Deployment;
       readonly inputPath: string;
+      /** Which of its files; absent in the records of older releases: as the deployment says. */
+      readonly selection?: InputSelection;
       readonly outputDir: string;
       readonly wallMs: number;
     }
@@ -52,6 +56,8 @@ export type DurableEvent =
       readonly kind: 'ListingEnded';
       readonly job: JobName;
       readonly skipped: number;
+      /** The same by reason; absent in the records of older releases. */
+      readonly skippedBy?: SkippedNames;
       readonly sizes: readonly number[];
       readonly sizesBytes?: readonly number[];
     }

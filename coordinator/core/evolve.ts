@@ -215,6 +215,7 @@ function listingEnded(ledger: Ledger, event: EventOf<'ListingEnded'>): void {
   const job = jobOf(ledger, event.job);
   job.isListed = true;
   job.skipped = event.skipped;
+  job.skippedBy = event.skippedBy ?? null;
   job.openCut = { files: 0, bytes: 0 };
   addBatches(job, event.sizes, event.sizesBytes);
   refreshRunnable(ledger, job);

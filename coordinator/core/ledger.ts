@@ -11,6 +11,7 @@ import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
+import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { BatchTable, Place } from './batch-table.ts';
 import type { BrokenSuspicion } from './broken-scorer.ts';
@@ -66,6 +67,8 @@ export interface Job {
   /** A job that is reopened may go on under another one. */
   deployment: Deployment;
   readonly inputPath: string;
+  /** Which of its files; stays as it is when the job goes on under another deployment. */
+  readonly selection: InputSelection;
   readonly outputDir: string;
   readonly createdWallMs: number;
   startedWallMs: number | null;
@@ -102,6 +105,8 @@ export interface Job {
   files: number;
   inputBytes: number;
   skipped: number;
+  /** Null in jobs of older releases, and until the listing has ended. */
+  skippedBy: SkippedNames | null;
   /** Files in mini-batches so far; the rest is `openCut`. */
   planned: number;
   openCut: OpenCut;

@@ -1,8 +1,8 @@
 /** A job as it is when it was submitted. */
-import type { Deployment } from '../../common/core/deployment.ts';
-import type { JobName } from '../../common/core/ids.ts';
+import { selectionOf } from '../../common/core/input-selection.ts';
 import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
 import { newBrokenSuspicion } from './broken-scorer.ts';
+import type { EventOf } from './events.ts';
 import { FileSizes } from './file-sizes.ts';
 import { unknownRows, type Job } from './ledger.ts';
 import { Pending } from './pending.ts';
@@ -10,19 +10,14 @@ import { emptyCut } from './plan.ts';
 import { nothingLearned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
 
-export function newJob(submitted: {
-  readonly job: JobName;
-  readonly deployment: Deployment;
-  readonly inputPath: string;
-  readonly outputDir: string;
-  readonly wallMs: number;
-}): Job {
+export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
   const batches = new BatchTable();
   const fileSizes = new FileSizes();
   return {
     name: submitted.job,
     deployment: submitted.deployment,
     inputPath: submitted.inputPath,
+    selection: submitted.selection ?? selectionOf(submitted.deployment.settings),
     outputDir: submitted.outputDir,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,
@@ -46,6 +41,7 @@ export function newJob(submitted: {
     files: 0,
     inputBytes: 0,
     skipped: 0,
+    skippedBy: null,
     planned: 0,
     openCut: emptyCut,
     batches,

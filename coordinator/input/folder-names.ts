@@ -2,20 +2,9 @@
 import { opendir, stat } from 'node:fs/promises';
 import type { Dirent } from 'node:fs';
 import { BatchError } from '../../common/core/batch-error.ts';
+import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { sortKeys } from './input-order.ts';
-
-/** Names passed over in a listing. */
-export interface SkippedNames {
-  /** Names that begin with `.` or `_`; a hidden folder counts once. */
-  hidden: number;
-  /** Sockets, pipes, devices. */
-  special: number;
-  /** Folders, where they are not to be explored. */
-  folders: number;
-  /** Links to a folder that they lie in. */
-  loops: number;
-}
 
 export interface FolderNames {
   /** In input order; folders have a `/` behind. */

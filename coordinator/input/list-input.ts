@@ -3,19 +3,29 @@
  * few pages: one being handed out, the next ones being looked up.
  */
 import { stat } from 'node:fs/promises';
+import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputFile } from '../../common/core/input.ts';
+import type { InputList } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
+import { noneSkipped, type SkippedNames } from '../../common/core/skipped-names.ts';
 import { errnoOf } from '../../common/io/errno.ts';
-import { readFolder, type FolderNames, type SkippedNames } from './folder-names.ts';
+import { readFolder, type FolderNames } from './folder-names.ts';
+import { inputFilter, takesBelow, type InputFilter } from './input-filter.ts';
 import { inspectInput } from './input-root.ts';
+import { listedPaths } from './listed-paths.ts';
 import { statFiles, type StatFiles } from './stat-files.ts';
 import { StatThreads } from './stat-threads.ts';
 
 export interface ListOptions {
   /** False passes over sub-folders. */
   readonly recursive: boolean;
+  /** As in {@link InputSelection}; absent: none. */
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly list?: InputList | null;
   readonly pageFilesMax?: number;
   readonly statFiles?: StatFiles;
+  readonly readFolder?: typeof readFolder;
 }
 
 /** One listing, to be iterated once. */
@@ -40,22 +50,45 @@ interface Level {
 /**
  * All files under `root`, which may also be a single file. Pages hold at most {@link limits.manifestChunkFiles} files and are never empty.
  * The iteration throws INPUT_NOT_FOUND, and INPUT_UNREADABLE for a folder that cannot be read.
+ * With a list it throws INPUT_LIST_INVALID, and INPUT_CHANGED when the list is not the one that it was, instead of the latter.
+ * @throws REQUEST_INVALID for a pattern that is none
  */
 export function listInput(root: string, options: ListOptions): InputListing {
-  const skipped: SkippedNames = { hidden: 0, special: 0, folders: 0, loops: 0 };
-  return { skipped, [Symbol.asyncIterator]: () => pages(root, options, skipped) };
+  const { recursive, include = [], exclude = [], list = null } = options;
+  const walk: Walk = {
+    recursive,
+    list,
+    filter: inputFilter(include, exclude),
+    skipped: noneSkipped(),
+    pageFilesMax: options.pageFilesMax ?? limits.manifestChunkFiles,
+    readFolder: options.readFolder ?? readFolder,
+  };
+  return { skipped: walk.skipped, [Symbol.asyncIterator]: () => pages(root, walk, options.statFiles ?? null) };
 }
 
-async function* pages(root: string, options: ListOptions, skipped: SkippedNames): AsyncGenerator<readonly InputFile[]> {
+/** What one walk through the folders goes by. */
+interface Walk {
+  readonly recursive: boolean;
+  readonly list: InputList | null;
+  /** Null takes everything. */
+  readonly filter: InputFilter | null;
+  readonly skipped: SkippedNames;
+  readonly pageFilesMax: number;
+  readonly readFolder: typeof readFolder;
+}
+
+async function* pages(root: string, walk: Walk, statFiles: StatFiles | null): AsyncGenerator<readonly InputFile[]> {
   const { base, kind, name } = await inspectInput(root);
-  const looks = new Looks(base, options.statFiles ?? null);
+  const looks = new Looks(base, statFiles);
   try {
     if (kind === 'file') {
-      yield await looks.start([name]);
+      if (walk.list !== null) throw noFolder(root, walk.list);
+      if (isTaken(walk, name)) yield await looks.start([name]);
       return;
     }
     const ahead: Promise<readonly InputFile[]>[] = [];
-    for await (const paths of pathPages(base, options, skipped)) {
+    const found = walk.list === null ? pathPages(base, walk) : listedPages(base, walk.list, walk);
+    for await (const paths of found) {
       ahead.push(looks.start(paths));
       if (ahead.length > pagesAhead) yield await (ahead.shift() as Promise<readonly InputFile[]>);
     }
@@ -91,17 +124,44 @@ class Looks {
   }
 }
 
-async function* pathPages(base: string, options: ListOptions, skipped: SkippedNames): AsyncGenerator<string[]> {
-  const pageFilesMax = options.pageFilesMax ?? limits.manifestChunkFiles;
-  const levels: Level[] = [{ path: '', names: await readFolder(base, skipped), next: 0 }];
+/** The files that a list names, in its order; {@link pathPages} without a list. */
+export async function* listedPages(
+  base: string,
+  list: InputList,
+  walk: Pick<Walk, 'filter' | 'skipped' | 'pageFilesMax'>,
+): AsyncGenerator<string[]> {
+  const { filter, skipped, pageFilesMax } = walk;
+  let page: string[] = [];
+  for await (const paths of listedPaths(base, list)) {
+    for (const path of paths) {
+      if (filter !== null && !takesBelow(filter, path)) skipped.excluded += 1;
+      else page.push(path);
+      if (page.length < pageFilesMax) continue;
+      yield page;
+      page = [];
+    }
+  }
+  if (page.length > 0) yield page;
+}
+
+export function noFolder(root: string, list: InputList): BatchError {
+  const message = `the input ${root} is a file; with the list ${list.path} it must be the folder that its paths are relative to`;
+  return new BatchError('REQUEST_INVALID', message);
+}
+
+async function* pathPages(base: string, walk: Walk): AsyncGenerator<string[]> {
+  const { skipped, pageFilesMax } = walk;
+  const levels: Level[] = [{ path: '', names: await walk.readFolder(base, skipped), next: 0 }];
   let page: string[] = [];
   for (let level = levels.at(-1); level; level = levels.at(-1)) {
     const key = level.names.keys[level.next++];
     if (key === undefined) levels.pop();
-    else if (!key.endsWith('/')) page.push(level.path + key);
-    else if (!options.recursive) skipped.folders += 1;
+    else if (!key.endsWith('/')) {
+      if (isTaken(walk, level.path + key)) page.push(level.path + key);
+    } else if (!walk.recursive) skipped.folders += 1;
+    else if (!isEntered(walk, level.path + key)) continue;
     else if (level.names.linkedFolders.has(key) && (await isLoop(base, levels, level.path + key))) skipped.loops += 1;
-    else levels.push(await enter(base, level.path + key, skipped));
+    else levels.push(await enter(base, level.path + key, walk));
     if (page.length < pageFilesMax) continue;
     yield page;
     page = [];
@@ -109,8 +169,20 @@ async function* pathPages(base: string, options: ListOptions, skipped: SkippedNa
   if (page.length > 0) yield page;
 }
 
-async function enter(base: string, path: string, skipped: SkippedNames): Promise<Level> {
-  return { path, names: await readFolder(`${base}/${path.slice(0, -1)}`, skipped), next: 0 };
+export function isTaken({ filter, skipped }: Pick<Walk, 'filter' | 'skipped'>, path: string): boolean {
+  if (filter === null || filter.takesFile(path)) return true;
+  skipped.excluded += 1;
+  return false;
+}
+
+function isEntered({ filter, skipped }: Walk, path: string): boolean {
+  if (filter === null || filter.entersFolder(path.slice(0, -1))) return true;
+  skipped.excluded += 1;
+  return false;
+}
+
+async function enter(base: string, path: string, walk: Walk): Promise<Level> {
+  return { path, names: await walk.readFolder(`${base}/${path.slice(0, -1)}`, walk.skipped), next: 0 };
 }
 
 /** Whether the folder at `path` is one of those that we are in: only a link can lead there. */

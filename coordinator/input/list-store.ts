@@ -7,9 +7,10 @@ import { mapBounded } from '../../common/io/map-bounded.ts';
 import type { ReadableStore, StoredObject } from '../../common/ports/object-store.ts';
 import { isConfined } from '../../common/storage/confine.ts';
 import type { OpenPlace, Stores } from '../../common/storage/stores.ts';
-import type { SkippedNames } from './folder-names.ts';
+import { noneSkipped, type SkippedNames } from '../../common/core/skipped-names.ts';
+import { inputFilter, type InputFilter } from './input-filter.ts';
 import { nearestName, type InputRoot } from './input-root.ts';
-import type { InputListing, ListOptions } from './list-input.ts';
+import { isTaken, listedPages, noFolder, type InputListing, type ListOptions } from './list-input.ts';
 import { walkFlat, walkLevels } from './walk-store.ts';
 
 /** Listings of stores end with their process. */
@@ -47,26 +48,40 @@ export async function statStored(
 
 /** As {@link listInput}; throws STORE_DENIED and STORE_UNREACHABLE as well. */
 export function listStore(stores: Stores, location: StoreLocation, options: ListOptions): InputListing {
-  const skipped: SkippedNames = { hidden: 0, special: 0, folders: 0, loops: 0 };
-  return { skipped, [Symbol.asyncIterator]: () => pages(stores, location, options, skipped) };
+  const skipped = noneSkipped();
+  const filter = inputFilter(options.include ?? [], options.exclude ?? []);
+  return { skipped, [Symbol.asyncIterator]: () => pages(stores, location, options, { skipped, filter }) };
+}
+
+interface Taking {
+  readonly skipped: SkippedNames;
+  /** Null takes everything. */
+  readonly filter: InputFilter | null;
 }
 
 async function* pages(
   stores: Stores,
   location: StoreLocation,
   options: ListOptions,
-  skipped: SkippedNames,
+  taking: Taking,
 ): AsyncGenerator<readonly InputFile[], void, void> {
   const root = await inspectStore(stores, location);
   const { store, key } = await stores.open(location);
+  const pageFilesMax = options.pageFilesMax ?? limits.manifestChunkFiles;
+  if (options.list) {
+    if (root.kind === 'file') throw noFolder(locationText(location), options.list);
+    const paths = listedPages(locationText(location), options.list, { ...taking, pageFilesMax });
+    for await (const page of paths) yield await statStored(stores, location, page);
+    return;
+  }
   if (root.kind === 'file') {
+    if (!isTaken(taking, root.name)) return;
     const found = await store.stat(key, never);
     yield [found === null ? unreadable(root.name) : fileOf(found, root.name)];
     return;
   }
   const prefix = folderKey(key);
-  const pageFilesMax = options.pageFilesMax ?? limits.manifestChunkFiles;
-  const names = new Names(prefix, skipped, options.recursive);
+  const names = new Names(prefix, taking, options.recursive);
   const over = new AbortController();
   let page: InputFile[] = [];
   let isFirst = true;
@@ -107,20 +122,24 @@ function walk(
 class Names {
   readonly isDeep: boolean;
   readonly #prefix: string;
+  readonly #taking: Taking;
   readonly #skipped: SkippedNames;
+  /** The folder that was left out last: it counts once. */
+  #excludedFolder: string | null = null;
   /** The hidden folder that was met last: it counts once. */
   #hiddenFolder: string | null = null;
 
-  constructor(prefix: string, skipped: SkippedNames, isDeep: boolean) {
+  constructor(prefix: string, taking: Taking, isDeep: boolean) {
     this.#prefix = prefix;
-    this.#skipped = skipped;
+    this.#taking = taking;
+    this.#skipped = taking.skipped;
     this.isDeep = isDeep;
   }
 
   isFile({ key, isFolder }: StoredObject): boolean {
     if (key === this.#prefix) return false;
     if (this.#isHidden(key)) return false;
-    if (!isFolder) return true;
+    if (!isFolder) return !this.#isExcluded(key);
     if (key.endsWith('/') && !this.isDeep) this.#skipped.folders += 1;
     else this.#skipped.special += 1;
     return false;
@@ -128,7 +147,27 @@ class Names {
 
   /** Folders that are not looked into come as objects, and are counted as such. */
   isWanted(folder: string): boolean {
-    return this.isDeep && !/(^|\/)[._]/.test(folder.slice(this.#prefix.length));
+    const path = folder.slice(this.#prefix.length);
+    return this.isDeep && !/(^|\/)[._]/.test(path) && this.#firstExcluded(path) === null;
+  }
+
+  #isExcluded(key: string): boolean {
+    if (this.#excludedFolder !== null && key.startsWith(this.#excludedFolder)) return true;
+    const path = key.slice(this.#prefix.length);
+    const folder = this.#firstExcluded(path);
+    if (folder === null) return !isTaken(this.#taking, path);
+    this.#excludedFolder = this.#prefix + folder;
+    this.#skipped.excluded += 1;
+    return true;
+  }
+
+  /** The first folder on the way to `path` that is left out, with its `/`; null when all are entered. */
+  #firstExcluded(path: string): string | null {
+    const { filter } = this.#taking;
+    for (let end = path.indexOf('/'); filter !== null && end >= 0; end = path.indexOf('/', end + 1)) {
+      if (!filter.entersFolder(path.slice(0, end))) return path.slice(0, end + 1);
+    }
+    return null;
   }
 
   #isHidden(key: string): boolean {

@@ -31,6 +31,7 @@ export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outpu
       failed: job.failedFiles,
       missing: job.missingFiles,
       skipped: job.skipped,
+      skipped_by: job.skippedBy,
     },
     mini_batches: {
       total: job.total,

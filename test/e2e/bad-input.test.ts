@@ -76,7 +76,28 @@ describe('refused before anything is scored', () => {
     mkdirSync(join(dir, 'in'));
     expectRefusal(await run('score.mjs'), 'INPUT_EMPTY', 2, /holds no file to score/);
     write('in/.hidden', '');
-    expectRefusal(await run('score.mjs'), 'INPUT_EMPTY', 2, /1 names were passed over/);
+    expectRefusal(await run('score.mjs'), 'INPUT_EMPTY', 2, /1 name was passed over: 1 hidden/);
+  });
+
+  test('a folder of which the patterns leave nothing, and patterns that are none', async () => {
+    write('score.mjs', goodScript);
+    for (const name of ['in/a.txt', 'in/b.txt', 'in/.c', 'in/old/d.jpg']) write(name, '');
+    const nothing = await run('score.mjs', ['--include', '*.jpg', '--exclude', 'old/']);
+    expectRefusal(
+      nothing,
+      'INPUT_EMPTY',
+      2,
+      /4 names were passed over: 1 hidden, 3 excluded \(--include '\*\.jpg' --exclude 'old\/'\)/,
+    );
+    expectRefusal(await run('score.mjs', ['--include', '[a']), 'USAGE', 2, /--include: "\[a" has "\[" without its end/);
+    write('deployment.yml', 'code_configuration: {code: ., scoring_script: score.mjs}\ninput:\n  exclude: [/abs]\n');
+    const inFile = await run('deployment.yml');
+    expectRefusal(
+      inFile,
+      'CONFIG_INVALID',
+      2,
+      /deployment\.yml:3:\d+: input\.exclude: wanted .* \("\/abs" begins with/,
+    );
   });
 
   test('an output folder that holds results; --overwrite replaces them', async () => {

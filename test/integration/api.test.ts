@@ -98,8 +98,27 @@ describe('jobs', () => {
     expect(reply.headers.get('location')).toBe('/v1/jobs/mine');
     expect(Object.keys((await reply.json()) as object)[0]).toBe('name');
     expect(backend.submitted).toEqual([
-      { deployment, inputPath: '/in', outputDir: '/out', isOverwrite: true, name: 'mine' },
+      {
+        deployment: { ...deployment, settings: { ...deployment.settings, include: [], exclude: [] } },
+        inputPath: '/in',
+        selection: { include: [], exclude: [], recursive: true, list: null },
+        outputDir: '/out',
+        isOverwrite: true,
+        name: 'mine',
+      },
     ]);
+  });
+
+  test('patterns of the request win over those of the deployment, each kind by itself', async () => {
+    const settings = { ...deployment.settings, include: ['*.png'], exclude: ['old/'] };
+    const request = { ...submission, deployment: { ...deployment, settings }, include: ['*.jpg', 'raw/**'] };
+    expect((await post('/v1/jobs', JSON.stringify(request))).status).toBe(201);
+    expect(backend.submitted[0]?.selection).toEqual({
+      include: ['*.jpg', 'raw/**'],
+      exclude: ['old/'],
+      recursive: true,
+      list: null,
+    });
   });
 
   test('a path stands for the deployment file there', async () => {
@@ -119,6 +138,7 @@ describe('jobs', () => {
     ['nothing', '', 'input_path: '],
     ['a relative path', JSON.stringify({ ...submission, input_path: 'in' }), 'input_path: wanted an absolute path'],
     ['an unknown key', JSON.stringify({ ...submission, inputs: 1 }), 'inputs'],
+    ['a pattern that is none', JSON.stringify({ ...submission, include: ['a', 'b/../c'] }), 'include.1: "b/../c" has'],
     ['a name that is taken by us', JSON.stringify({ ...submission, name: 'last' }), 'name: "last" stands for'],
     ['a relative deployment', JSON.stringify({ ...submission, deployment: 'a.yml' }), 'deployment: wanted an absolute'],
     [

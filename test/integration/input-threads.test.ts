@@ -2,11 +2,15 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { InputFile } from '../../common/core/input.ts';
+import { packageFile } from '../../common/io/package-files.ts';
 import { listInput } from '../../coordinator/input/list-input.ts';
+import { readInThread } from '../../coordinator/input/list-thread.ts';
 import { statFiles } from '../../coordinator/input/stat-files.ts';
 import { StatThreads } from '../../coordinator/input/stat-threads.ts';
+import { failing } from '../helpers/failing.ts';
 
 let dir = '';
 beforeEach(async () => {
@@ -52,5 +56,33 @@ describe('listing threads', () => {
     await threads.close();
     await waiting;
     await expect(threads.look(dir, paths)).rejects.toThrow(/ended/);
+  });
+});
+
+describe('the thread that reads a Parquet list', () => {
+  async function read(path: string, blockMsMax?: number): Promise<readonly string[]> {
+    const blocks = readInThread({ path, column: 'path', identity: null }, blockMsMax);
+    if (blocks === null) throw new Error('the package is not built: run `npm run build` first');
+    const paths: string[] = [];
+    for await (const block of blocks) paths.push(...block.paths);
+    return paths;
+  }
+
+  it('gives all blocks, and what is wrong by its code', async () => {
+    const path = join(dir, 'list.parquet');
+    const data = Array.from({ length: 10 }, (_, index) => `f${index}`);
+    const columnData = [{ name: 'path', data, type: 'STRING' as const }];
+    await writeFile(path, Buffer.from(parquetWriteBuffer({ columnData, rowGroupSize: 3 })));
+    expect(await read(path)).toEqual(data);
+    await writeFile(path, 'PAR1, and nothing of it');
+    await expect(read(path)).rejects.toThrow(failing('INPUT_LIST_INVALID', 'is no Parquet that can be decoded'));
+    await expect(read(join(dir, 'gone.parquet'))).rejects.toThrow(failing('INPUT_UNREADABLE', 'gone.parquet'));
+  });
+
+  it('is given up when the decoder does not end', async () => {
+    const path = packageFile('test', 'fixtures', 'lists', 'endless.parquet');
+    await expect(read(path, 3_000)).rejects.toThrow(
+      failing('INPUT_LIST_INVALID', 'endless.parquet: a part of it cannot be decoded in 3 s'),
+    );
   });
 });

@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { InputFile } from '../../common/core/input.ts';
+import { noneSkipped } from '../../common/core/skipped-names.ts';
 import { heartbeatIntervalMs, type Job } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
 import type { Outside } from '../../coordinator/outside.ts';
@@ -116,7 +117,7 @@ export class Cluster {
     return {
       inspectInput: () => Promise.resolve({ kind: 'folder', base: inputPath, name: '' }),
       listInput: () => ({
-        skipped: { hidden: 0, special: 0, folders: 0, loops: 0 },
+        skipped: noneSkipped(),
         [Symbol.asyncIterator]: () => pages(),
       }),
       statFiles: (_base, paths) => Promise.resolve(paths.map((path) => fileOf(Number(path.slice(1))))),

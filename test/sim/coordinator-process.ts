@@ -236,7 +236,9 @@ export class CoordinatorProcess implements CoordinatorPort {
   /** As the desk of jobs does it. */
   async #submit({ loop, work }: Engine<Views>, outside: Outside, clock: Clock): Promise<void> {
     const { deployment } = this.#options;
-    const open = await openListing(outside.listInput(inputPath, { recursive: true }));
+    const open = await openListing(
+      outside.listInput(inputPath, { include: [], exclude: [], recursive: true, list: null }),
+    );
     await outside.fileSystem.makeDir(outputDir);
     await outside.fileSystem.syncDir('/');
     await work.locks.take(outputDir);

@@ -80,7 +80,7 @@ settings:
   output_file_name: scores.csv
   environment_variables: {BATCH: 16, VERSION: 1.10, FLAG: True, EMPTY: , TEXT: "a b"}
   output: {format: jsonl, custom: shared, include: {file: source}}
-  input: {recursive: false}
+  input: {recursive: false, include: ['*.jpg', raw/**], exclude: old/}
   isolation: mini_batch
   speculation: off
   resources: {memory: 2GB}
@@ -120,6 +120,8 @@ settings:
         instanceCountMax: 2,
         concurrencyPerInstanceMax: 4,
         recursive: false,
+        include: ['*.jpg', 'raw/**'],
+        exclude: ['old/'],
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
         speculation: 'off',
@@ -154,6 +156,8 @@ settings:
       instanceCountMax: null,
       concurrencyPerInstanceMax: null,
       recursive: true,
+      include: [],
+      exclude: [],
       customOutput: 'collected',
       memoryBytesMax: null,
       speculation: 'auto',

@@ -219,7 +219,7 @@ describe('a job', () => {
     const h = new Harness().submit().endList(3);
     expect(h.job).toMatchObject({
       state: 'Failed',
-      error: { code: 'INPUT_EMPTY', message: expect.stringContaining('3 were passed over') },
+      error: { code: 'INPUT_EMPTY', message: expect.stringContaining('3 names were passed over') },
     });
   });
 

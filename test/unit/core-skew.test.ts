@@ -2,10 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import type { MiniBatchSize } from '../../common/core/deployment.ts';
 import type { Harness } from '../helpers/ledger-harness.ts';
-import { emails } from '../helpers/e-mails.ts';
+import { emailSizes } from '../helpers/e-mails.ts';
 import { lowerBoundMs, VirtualSlots, type VirtualJob } from '../helpers/virtual-slots.ts';
 
-const sizesBytes = emails().map(({ bytes }) => bytes);
+const sizesBytes = emailSizes();
 
 function mails(miniBatchSize: MiniBatchSize, given: Partial<VirtualJob> = {}): VirtualJob {
   return {

@@ -24,7 +24,7 @@ const read = (path: string): string => readFileSync(packageFile(path), 'utf8');
 /** Command lines of `batchmill` in a text, without the program's name. */
 function commandsIn(text: string): readonly string[] {
   const found = text.matchAll(
-    /(?:npx batchmill|dist\/cli\/main\.js) ((?:run|validate|coordinator|worker|node|job|journal) [^\n`|"]+)/g,
+    /(?:npx batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal) [^\n`|"]+)/g,
   );
   return [...found].map(([, command = '']) => command.replaceAll(/\$\{\w+\}/g, 'WORD').trim());
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
+import { readFolder } from '../../coordinator/input/folder-names.ts';
 import { sortKeys } from '../../coordinator/input/input-order.ts';
 import { nearestName } from '../../coordinator/input/input-root.ts';
 import { listInput, type ListOptions } from '../../coordinator/input/list-input.ts';
@@ -93,13 +94,45 @@ describe('a listing', () => {
     const { paths, skipped } = await list();
     await new Promise((resolve) => socket.close(resolve));
     expect(paths).toEqual(['shown']);
-    expect(skipped).toEqual({ hidden: 5, special: 1, folders: 0, loops: 0 });
+    expect(skipped).toEqual({ hidden: 5, special: 1, folders: 0, loops: 0, excluded: 0 });
   });
 
   it('stays in the folder itself when it is not recursive', async () => {
     await make('a', 'sub/b', 'other/c');
     const { paths, skipped } = await list(dir, { recursive: false });
     expect([paths, skipped.folders]).toEqual([['a'], 2]);
+  });
+
+  it('takes what include and exclude leave, in the same order, and opens no folder that can hold nothing of it', async () => {
+    await make('a.jpg', 'a.txt', 'raw/1.jpg', 'raw/deep/2.jpg', 'raw/deep/_3.jpg', 'old/4.jpg', 'other/x/5.txt');
+    const opened: string[] = [];
+    const options = {
+      include: ['raw/**/*.jpg', 'a.*'],
+      exclude: ['*.txt', 'old/'],
+      readFolder: (...args: Parameters<typeof readFolder>) => {
+        opened.push(args[0].slice(dir.length));
+        return readFolder(...args);
+      },
+    };
+    const all = await list(dir, options);
+    expect(all.paths).toEqual(['a.jpg', 'raw/1.jpg', 'raw/deep/2.jpg']);
+    // a.txt and the folder old; `a.*` may be anywhere, so that the folders of `other` are opened.
+    expect(all.skipped).toEqual({ hidden: 1, special: 0, folders: 0, loops: 0, excluded: 3 });
+    expect(opened).toEqual(['', '/other', '/other/x', '/raw', '/raw/deep']);
+    opened.length = 0;
+    const some = await list(dir, { ...options, include: ['raw/*.jpg', '/a.jpg'.slice(1)] });
+    expect(some.paths).toEqual(['a.jpg', 'raw/1.jpg']);
+    expect(opened).toEqual(['', '/other', '/other/x', '/raw', '/raw/deep']);
+    opened.length = 0;
+    const few = await list(dir, { ...options, include: ['raw/*.jpg'] });
+    expect([few.paths, opened, few.skipped.excluded]).toEqual([['raw/1.jpg'], ['', '/raw'], 5]);
+  });
+
+  it('asks of a single file too whether it is wanted', async () => {
+    await make('a.jpg');
+    const { pages, skipped } = await list(join(dir, 'a.jpg'), { exclude: ['*.jpg'] });
+    expect([pages, skipped.excluded]).toEqual([[], 1]);
+    expect((await list(join(dir, 'a.jpg'), { include: ['*.jpg'] })).paths).toEqual(['a.jpg']);
   });
 
   it('follows links to files and folders, in their place, and is not caught in a loop', async () => {

@@ -1,0 +1,36 @@
+/** `plan`, `run --dry-run`: what scoring an input would come to, without a coordinator. */
+import { asCount, slotsSetting } from '../../common/config/process-settings.ts';
+import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { planInput } from '../../coordinator/plan-input.ts';
+import type { CommandContext } from '../command-context.ts';
+import { planColumns, planText } from '../plan-text.ts';
+import { resolveInput, type InputFlags } from './deployment-flags.ts';
+
+export interface PlanFlags extends InputFlags {
+  readonly nodes: string;
+  readonly slots?: string;
+}
+
+/** @returns the exit code */
+export async function planCommand(context: CommandContext, path: string, flags: PlanFlags): Promise<number> {
+  const { host, output } = context;
+  const nodes = asCount(flags.nodes, '--nodes');
+  const slots = slotsSetting(flags.slots, host.environment);
+  const { deployment, inputPath, selection } = await resolveInput(context, path, flags);
+  const report = await planInput({
+    deployment: deployment.name,
+    miniBatchSize: deployment.settings.miniBatchSize,
+    inputPath,
+    selection,
+    slots: slotsOf(deployment, nodes, slots),
+    onProgress: (files) => host.stderr.isTerminal && output.progress(`listing  ${files} files`),
+  });
+  output.page(report, planColumns, planText(report));
+  return 0;
+}
+
+/** No more than the deployment lets a job have. */
+function slotsOf({ settings }: LocalDeployment, nodes: number, slots: number): number {
+  const { instanceCountMax, concurrencyPerInstanceMax } = settings;
+  return Math.min(nodes, instanceCountMax ?? nodes) * Math.min(slots, concurrencyPerInstanceMax ?? slots);
+}
