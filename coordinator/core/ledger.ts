@@ -11,6 +11,7 @@ import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
+import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { BatchTable, Place } from './batch-table.ts';
