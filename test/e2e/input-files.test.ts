@@ -145,7 +145,7 @@ describe('plan', () => {
         '1 (deployment)              5  50 B     1.67  1.20 ×       1.07 ×',
         '10                          1  150 B    1.00  2.00 ×       2.00 ×',
         '64KB                        1  150 B    1.00  2.00 ×       2.00 ×',
-        'auto                        1  150 B    1.00  2.00 ×       2.00 ×',
+        'auto                        5  50 B     1.67  1.20 ×       1.07 ×',
         'The last two: bytes of the busiest of 2 slots over the lower bound, 75 B; 1.00 × is best.',
         '',
       ].join('\n'),
