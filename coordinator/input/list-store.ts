@@ -139,7 +139,8 @@ class Names {
   isFile({ key, isFolder }: StoredObject): boolean {
     if (key === this.#prefix) return false;
     if (this.#isHidden(key)) return false;
-    if (!isFolder) return !this.#isExcluded(key);
+    if (this.#isBelowExcluded(key)) return false;
+    if (!isFolder) return isTaken(this.#taking, key.slice(this.#prefix.length));
     if (key.endsWith('/') && !this.isDeep) this.#skipped.folders += 1;
     else this.#skipped.special += 1;
     return false;
@@ -151,11 +152,10 @@ class Names {
     return this.isDeep && !/(^|\/)[._]/.test(path) && this.#firstExcluded(path) === null;
   }
 
-  #isExcluded(key: string): boolean {
+  #isBelowExcluded(key: string): boolean {
     if (this.#excludedFolder !== null && key.startsWith(this.#excludedFolder)) return true;
-    const path = key.slice(this.#prefix.length);
-    const folder = this.#firstExcluded(path);
-    if (folder === null) return !isTaken(this.#taking, path);
+    const folder = this.#firstExcluded(key.slice(this.#prefix.length));
+    if (folder === null) return false;
     this.#excludedFolder = this.#prefix + folder;
     this.#skipped.excluded += 1;
     return true;

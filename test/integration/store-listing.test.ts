@@ -103,8 +103,14 @@ describe.each(['s3', 'azurite', 'web'] as const)('%s', (kind) => {
       const listing = inputs.listInput(locationOf(kind, `in${end}`), { recursive: true });
       expect(sizes(await all(listing))).toEqual(sizes(local));
       const markers = kind === 'web' ? 0 : 2;
-      expect(listing.skipped).toEqual({ hidden: 3, special: markers, folders: 0, loops: 0 });
+      expect(listing.skipped).toEqual({ hidden: 3, special: markers, folders: 0, loops: 0, excluded: 0 });
     }
+    const options = { recursive: true, include: ['*.txt'], exclude: ['a*/'] };
+    const [here, there] = [join(dir, 'in'), locationOf(kind, 'in/')].map((root) => inputs.listInput(root, options));
+    const chosen = sizes(await all(here as InputListing));
+    expect(sizes(await all(there as InputListing))).toEqual(chosen);
+    expect([chosen.length > 0, chosen.length < local.length]).toEqual([true, true]);
+    expect(there?.skipped.excluded).toBe(here?.skipped.excluded);
     const flat = inputs.listInput(locationOf(kind, 'in/'), { recursive: false });
     expect((await all(flat)).map(({ path }) => path)).toEqual(wanted.filter((path) => !path.includes('/')));
     expect(flat.skipped.folders).toBe(kind === 'web' ? 2 : 3);
@@ -133,7 +139,7 @@ it('lists a hierarchical account folder by folder', async () => {
   const account = 'abfss://con@devstoreaccount1.dfs.core.windows.net/in';
   const listing = inputs.listInput(account, { recursive: true });
   expect((await all(listing)).map(({ path }) => path)).toEqual(wanted);
-  expect(listing.skipped).toEqual({ hidden: 3, special: 0, folders: 0, loops: 0 });
+  expect(listing.skipped).toEqual({ hidden: 3, special: 0, folders: 0, loops: 0, excluded: 0 });
 });
 
 it('passes over Azure’s own folder markers', async () => {

@@ -75,7 +75,7 @@ describe('a node that fails whatever it gets', () => {
   it.each(['crash', 'hang', 'memory', 'disk'] as const)(
     'by %s costs no good file, and is found',
     async (sickness) => {
-      const outcomes = await playAll(seeds(15).map((seed) => sickPlan(seed, sickness)));
+      const outcomes = await playAll(seeds(30).map((seed) => sickPlan(seed, sickness)));
       expect(faultsOf(outcomes)).toEqual([]);
       expect(sum(outcomes, 'nodes quarantined')).toBeGreaterThan(1);
     },
@@ -86,7 +86,7 @@ describe('a node that fails whatever it gets', () => {
     'by numbers that do not fit its results spoils no row of others',
     async () => {
       const outcomes = await playAll(
-        seeds(15).map((seed) => sickPlan(seed, 'wrong-count')),
+        seeds(30).map((seed) => sickPlan(seed, 'wrong-count')),
         { givingUp: true },
       );
       expect(faultsOf(outcomes)).toEqual([]);
