@@ -2,6 +2,7 @@
  * Carries out what the worker node's core decides, and tells the core what came of it. It holds connections, processes,
  * files and bytes; it decides nothing.
  */
+import type { Artifact } from '../common/core/deployment.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import type { JobSpec, JoinReply, JoinRequest } from '../common/core/cluster-messages.ts';
 import { nodeName, type JobName } from '../common/core/ids.ts';
@@ -24,7 +25,7 @@ import { HostSetup } from './host-setup.ts';
 import { HostSlots, type JobArtifacts } from './host-slots.ts';
 import { LogShipper } from './log-shipper.ts';
 import { NodeFiles } from './node-files.ts';
-import { ArtifactCache } from './staging/artifact-cache.ts';
+import { ArtifactCache, type LocalisedArtifact } from './staging/artifact-cache.ts';
 import { InputStager } from './staging/input-stager.ts';
 import { StoreInputs } from './staging/store-inputs.ts';
 import { WorkTable } from './work-table.ts';
@@ -268,13 +269,16 @@ export class WorkerShell {
   async #localise(spec: JobSpec): Promise<void> {
     const { name, model, code } = spec;
     await this.#sweptOnce();
-    const wanted = [model, code].filter((artifact) => artifact !== null);
-    const release = (): void => wanted.forEach((artifact) => this.#artifacts.release(artifact));
+    const held: Artifact[] = [];
+    const release = (): void => held.forEach((artifact) => this.#artifacts.release(artifact));
+    const hold = (artifact: Artifact): Promise<LocalisedArtifact> => {
+      const localised = this.#artifacts.localise(artifact);
+      // What is refused at once, such as a name that is none, is not held.
+      held.push(artifact);
+      return localised;
+    };
     try {
-      const [localModel, localCode] = await Promise.all([
-        model && this.#artifacts.localise(model),
-        code && this.#artifacts.localise(code),
-      ]);
+      const [localModel, localCode] = await Promise.all([model && hold(model), code && hold(code)]);
       if (!this.#state.jobs.has(name)) return release();
       this.#jobArtifacts.set(name, { model: localModel, code: localCode, release });
       this.#tell({ kind: 'artifacts-localised', job: name });

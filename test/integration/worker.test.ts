@@ -444,6 +444,17 @@ def run(mini_batch):
     expect(readdirSync(join(dir, 'scratch', 'artifacts'))).toEqual([]);
   });
 
+  it('whose name leads elsewhere are refused, and the node lives on', async () => {
+    const fake = await coordinator();
+    await member(fake);
+    const spec = pythonJob(fake, echo);
+    const code = { kind: 'file', name: '../evil', digest: fake.addArtifact(Buffer.from('x')), bytes: 1 } as const;
+    fake.send({ jobs: [{ ...spec, code }], grants: [grantOf(1, { 'a.txt': 'A' })] });
+    const message = await fake.until('the report', () => fake.messages.find((one) => one.hostFailures.length > 0));
+    expect(message.hostFailures).toMatchObject([{ failure: { code: 'REQUEST_INVALID' } }]);
+    expect(message.returned).toEqual([{ epoch: 1, counter: 1 }]);
+  });
+
   it('of a built-in scorer: real digits through a real model', async () => {
     const root = packageFile('..', 'shared', 'data', 'mnist');
     if (!existsSync(root)) throw new Error(`${root} is not there: this test needs the shared data`);
