@@ -135,6 +135,8 @@ export function scorerText(deployment: LocalDeployment): string {
     case 'python':
     case 'node':
       return `${scorer.script} in ${code?.path ?? ''}${model ? `, model ${model.path}` : ''}`;
+    case 'encode':
+      return `rows into files of ${scorer.parts.format}`;
     default:
       return unreachable(scorer);
   }

@@ -5,6 +5,7 @@
 import type { Digest } from './ids.ts';
 import type { OnnxSettings } from './onnx-settings.ts';
 import type { OutputForm } from './output-form.ts';
+import type { PartsForm } from './parts-form.ts';
 
 /**
  * What the output file is. `azure`: space-separated text, no header. `csv`: comma, header. `jsonl`: one JSON object a line.
@@ -33,7 +34,17 @@ export type Scorer =
   /** `init()` and `run(mini_batch)` in Python; `script` is relative to the code folder. */
   | { readonly kind: 'python'; readonly script: string }
   /** The same in JavaScript or TypeScript. */
-  | { readonly kind: 'node'; readonly script: string };
+  | { readonly kind: 'node'; readonly script: string }
+  /** Makes the parts of an output from rows that were scored; no deployment file names it. */
+  | EncodeScorer;
+
+/** `rows` is the format of what it reads; `metadata` goes into files that have a place for it. */
+export interface EncodeScorer {
+  readonly kind: 'encode';
+  readonly parts: PartsForm;
+  readonly rows: OutputFormat;
+  readonly metadata: Readonly<Record<string, string>>;
+}
 
 /** A file or a folder that a scorer needs, on the machine that reads the deployment. */
 export interface LocalArtifact {
@@ -91,6 +102,8 @@ export interface DeploymentSettings {
   readonly outputFormat: OutputFormat;
   /** Absent in jobs of releases that had none: the default. */
   readonly outputForm?: OutputForm;
+  /** Null or absent: one file of rows as they were scored. */
+  readonly parts?: PartsForm | null;
   readonly loggingLevel: 'debug' | 'info' | 'warning';
   readonly environmentVariables: Readonly<Record<string, string>>;
   /** Caps; null: every node, every slot. @source Azure ML resources.instance_count, max_concurrency_per_instance */

@@ -1,7 +1,14 @@
 /** What the coordinator says, to and from the wire. */
 import { BatchError } from '../core/batch-error.ts';
 import type { AdoptedLease, CoordinatorMessage, Grant, JobSpec, RefusalReport } from '../core/cluster-messages.ts';
-import { outputFormats, type Artifact, type CondaSpec, type EnvironmentSpec, type Scorer } from '../core/deployment.ts';
+import {
+  outputFormats,
+  type Artifact,
+  type CondaSpec,
+  type EncodeScorer,
+  type EnvironmentSpec,
+  type Scorer,
+} from '../core/deployment.ts';
 import { digest, jobName } from '../core/ids.ts';
 import { defaultOnnxSettings, type OnnxSettings } from '../core/onnx-settings.ts';
 import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
@@ -154,6 +161,10 @@ function writeScorer(scorer: Scorer): ScorerWire {
       return { kind: scorer.kind, settingsJson: JSON.stringify(scorer.settings) };
     case 'mlflow':
       return { kind: scorer.kind, settingsJson: JSON.stringify({ rowsPerPredict: scorer.rowsPerPredict }) };
+    case 'encode': {
+      const { kind, ...settings } = scorer;
+      return { kind, settingsJson: JSON.stringify(settings) };
+    }
     case 'python':
     case 'node':
       return { ...scorer };
@@ -162,10 +173,11 @@ function writeScorer(scorer: Scorer): ScorerWire {
 
 /** Settings come from a coordinator of the same release or one before, which has checked them. */
 function readScorer(wire: Scorer__Output): Scorer {
-  const kind = readOneOf(['onnx', 'mlflow', 'python', 'node'], wire.kind, 'the scorer of a job');
+  const kind = readOneOf(['onnx', 'mlflow', 'python', 'node', 'encode'], wire.kind, 'the scorer of a job');
   if (kind === 'python' || kind === 'node') return { kind, script: wire.script };
   const settings = readJson(wire.settingsJson, 'the settings of a scorer');
   if (kind === 'onnx') return { kind, settings: { ...defaultOnnxSettings, ...(settings as Partial<OnnxSettings>) } };
+  if (kind === 'encode') return { kind, ...(settings as Omit<EncodeScorer, 'kind'>) };
   return { kind, rowsPerPredict: (settings as { readonly rowsPerPredict?: number | null }).rowsPerPredict ?? null };
 }
 

@@ -87,6 +87,10 @@ async function openScorer(message: HostInit): Promise<HostScorer> {
       const { openScriptScorer } = await import('./script-scorer.ts');
       return openScriptScorer(message, message.scorer);
     }
+    case 'encode': {
+      const { openEncodeScorer } = await import('./encode-scorer.ts');
+      return openEncodeScorer(message, message.scorer);
+    }
     case 'python':
     case 'mlflow':
       throw new BatchError(

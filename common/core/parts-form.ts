@@ -1,0 +1,33 @@
+/**
+ * How the rows of a job become files, where that is more than one file of rows as they were scored: `settings.output` of a deployment,
+ * resolved. Such a job keeps its rows in input order in a working file, and worker nodes make the parts from it.
+ */
+import type { OutputFormat } from './deployment.ts';
+
+/** `arrow`: IPC streams. `arrow_file`: IPC files, which have a footer. */
+export type PartFormat = OutputFormat | 'arrow_file' | 'parquet';
+
+export const partCompressions = ['snappy', 'zstd', 'none'] as const;
+export type PartCompression = (typeof partCompressions)[number];
+
+export interface PartsForm {
+  readonly format: PartFormat;
+  /** Names of columns whose values are folders (`country=de/`) and which the files leave out; none: no folders. */
+  readonly partitionBy: readonly string[];
+  /** Rows of a file at most; null: any. */
+  readonly fileRows: number | null;
+  /** Bytes of rows, as they were scored, that make a file; null: any. */
+  readonly fileBytes: number | null;
+  /** Of `parquet`: rows of a row group at most. Of `arrow_file`: of a record batch. */
+  readonly rowGroupRows: number;
+  /** Of `parquet`. */
+  readonly compression: PartCompression;
+}
+
+/** What an encode task says of each file that it wrote: a line of JSON, in the order of the rows. */
+export interface PartFile {
+  /** Relative to the output folder, forward slashes. */
+  readonly path: string;
+  readonly rows: number;
+  readonly bytes: number;
+}
