@@ -1,6 +1,7 @@
 /** Jobs, nodes and files in words and columns. */
 import type { LocalDeployment } from '../common/core/deployment.ts';
 import { unreachable } from '../common/core/invariant.ts';
+import { isOneFile } from '../common/core/parts-form.ts';
 import { skippedReasons } from '../common/core/skipped-names.ts';
 import type { JobEvent, JobView, LastFailureView, NodeView } from '../coordinator/api/backend.ts';
 import type { CircumstancesView } from '../coordinator/views/circumstances.ts';
@@ -83,6 +84,8 @@ export function progressText(job: JobView, filesPerSecond: number | null): strin
   const parts = [`${filesText(job)} files`, `${job.rows} rows`];
   if (job.files.failed > 0) parts.push(`${job.files.failed} failed`);
   if (filesPerSecond !== null) parts.push(`${rateText(filesPerSecond)} files/s`);
+  if (job.parts)
+    parts.push(`${job.parts.made} of ${job.parts.is_listed ? '' : 'more than '}${job.parts.total} parts made`);
   const left = filesPerSecond !== null && job.files.is_listed ? (job.files.total - done) / filesPerSecond : 0;
   if (left >= 1) parts.push(`${durationText(left)} left`);
   // Once all is scored nobody works on it, which would read as if something were missing.
@@ -164,7 +167,10 @@ function hasPython({ scorer }: LocalDeployment): boolean {
 
 function outputText({ settings }: LocalDeployment): string {
   if (settings.outputAction === 'summary_only') return 'summary_only';
-  return `${settings.outputFileName} (${settings.outputFormat})`;
+  const { parts } = settings;
+  if (!parts) return `${settings.outputFileName} (${settings.outputFormat})`;
+  const by = parts.partitionBy.length > 0 ? `, by ${parts.partitionBy.join(', ')}` : '';
+  return `${settings.outputFileName}${isOneFile(parts) ? '' : ' …'} (${parts.format}${by})`;
 }
 
 function sizeText(size: LocalDeployment['settings']['miniBatchSize']): string {

@@ -54,6 +54,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
   }),
   mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),
   rows: count,
+  parts: z.looseObject({ total: count, is_listed: z.boolean(), made: count }).nullable().default(null),
   output_bytes: count,
   nodes: count,
   quarantined_nodes: z.array(z.looseObject({ name: text, reason: text })).default([]),

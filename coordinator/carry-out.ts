@@ -45,8 +45,12 @@ export function carryOut({ loop, nodes, work, results }: Sides, effect: Effect):
       return results.discard(effect.token);
     case 'list':
       return work.list(effect.job);
+    case 'make-parts':
+      return work.makeParts(effect.job);
     case 'seal':
       return work.seal(effect.job);
+    case 'forget':
+      return work.forget(effect.job);
     case 'prologue': {
       const pieces = [prologueBytes(effect.schema)];
       return work.filesOf(effect.job)?.enqueue({ kind: 'append', offset: 0, pieces }, () => undefined);

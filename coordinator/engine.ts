@@ -114,7 +114,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   const nodes = new NodeDesk({
     ...{ loop, clock, joinToken, release, results, artifacts, logs, onFatal },
     onLog: (job, name) => work.logGrew(job, name),
-    openInput: outside.openInput,
+    openInput: (root, file, offset) => work.readRows(root, file, offset) ?? outside.openInput(root, file, offset),
     filesOf: (name) => work.filesOf(name),
     onJobFailed: (job, error) => work.fail(job, error),
   });

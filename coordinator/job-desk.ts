@@ -10,6 +10,7 @@ import { jobName, nodeName, type JobName } from '../common/core/ids.ts';
 import { emptyInputText, selectionOf, type InputSelection } from '../common/core/input-selection.ts';
 import { limits } from '../common/core/limits.ts';
 import { isUri } from '../common/core/location.ts';
+import { rowsFileName } from '../common/core/parts-form.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -133,8 +134,7 @@ export class JobDesk implements Backend {
   async #submitListed(request: ListedRequest, open: OpenListing): Promise<JobView> {
     const { loop, clock, random } = this.#options;
     const { deployment: local, inputPath, selection, outputDir, isOverwrite } = request;
-    const { outputAction, outputFileName } = local.settings;
-    const fileName = outputAction === 'append_row' ? outputFileName : null;
+    const fileName = rowsFileName(local.settings);
     // What a list does not name is not scored, wherever it lies.
     if (selection.list === null && !isUri(inputPath)) {
       await refuseOutputInInput({ inputPath, outputDir, isRecursive: selection.recursive });
@@ -149,7 +149,7 @@ export class JobDesk implements Backend {
     if (request.name === null) this.#refuseTakenName(job);
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
-      ...{ generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
+      ...{ rowsOf: null, generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
     };
     await this.#work.create(record, open);
     loop.handle({ kind: 'submit', job, deployment, inputPath, selection, outputDir, wallMs: clock.wall() });
@@ -167,7 +167,9 @@ export class JobDesk implements Backend {
 
   list(): readonly JobView[] {
     const { ledger } = this.#loop;
-    return [...ledger.jobs.values()].reverse().map((job) => jobView(ledger, job, this.#options.feeds.finalBytes(job)));
+    return this.#jobs()
+      .reverse()
+      .map((job) => jobView(ledger, job, this.#options.feeds.finalBytes(job)));
   }
 
   show(name: string): JobView {
@@ -252,7 +254,8 @@ export class JobDesk implements Backend {
 
   finalBytes(name: string, path: string): number | null {
     const job = this.#find(name);
-    const isGrowing = !job.isSealed && path === partialName(job.deployment.settings.outputFileName, job.generation);
+    const rowsName = rowsFileName(job.deployment.settings) ?? '';
+    const isGrowing = !job.isSealed && path === partialName(rowsName, job.generation);
     return isGrowing ? this.#options.feeds.finalBytes(job) : null;
   }
 
@@ -315,8 +318,13 @@ export class JobDesk implements Backend {
     if (isTaken) throw new BatchError('REQUEST_INVALID', `a job named ${name} exists; choose another --name`);
   }
 
+  /** In order of submission, without those that are a part of another one. */
+  #jobs(): Job[] {
+    return [...this.#loop.ledger.jobs.values()].filter((job) => job.rowsOf === null);
+  }
+
   #find(name: string): Job {
-    const jobs = [...this.#loop.ledger.jobs.values()];
+    const jobs = this.#jobs();
     if (name === 'last') {
       const last = jobs.at(-1);
       if (last) return last;
@@ -350,10 +358,10 @@ async function namesIn(dir: string): Promise<readonly string[]> {
 
 /** What of an output folder is the job's: everything under our own names, and nothing that was there before. */
 function isResult(job: Job, path: string): boolean {
-  const { outputFileName } = job.deployment.settings;
+  const rowsName = rowsFileName(job.deployment.settings) ?? '';
   const own = [
-    outputFileName,
-    partialName(outputFileName, job.generation),
+    rowsName,
+    partialName(rowsName, job.generation),
     '_SUCCESS',
     '_manifest.json',
     '_manifest.jws',
@@ -364,7 +372,7 @@ function isResult(job: Job, path: string): boolean {
 
 /** One who reads rows while the job runs goes on under the old name when they have got their final one. */
 async function nameNow({ outputDir, deployment, generation }: Job, path: string): Promise<string> {
-  const { outputFileName } = deployment.settings;
-  if (path !== partialName(outputFileName, generation)) return path;
-  return (await sizeOf(nodeFileSystem, join(outputDir, path))) === null ? outputFileName : path;
+  const rowsName = rowsFileName(deployment.settings) ?? '';
+  if (path !== partialName(rowsName, generation)) return path;
+  return (await sizeOf(nodeFileSystem, join(outputDir, path))) === null ? rowsName : path;
 }

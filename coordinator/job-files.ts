@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
+import { rowsFileName } from '../common/core/parts-form.ts';
 import { epilogueOf } from '../common/format/epilogue.ts';
 import { prologueBytes } from '../common/format/prologue.ts';
 import { outsideError } from '../common/io/errno.ts';
@@ -19,6 +20,8 @@ export interface JobFilesOptions {
   readonly outside: Outside;
   readonly onStall: (failure: Failure | null) => void;
   readonly onFatal: (error: BatchError) => void;
+  /** False: the file of rows may be gone, and nothing more comes to it. By default true. */
+  readonly hasRows?: boolean;
 }
 
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
@@ -71,7 +74,7 @@ export class JobFiles {
    */
   static async reopen(job: JobRecord, options: JobFilesOptions): Promise<JobFiles> {
     const { fileSystem } = options.outside;
-    const inputRoot = await inputRootOf(options.outside, job.inputPath);
+    const inputRoot = job.rowsOf === null ? await inputRootOf(options.outside, job.inputPath) : job.inputPath;
     const jobDir = jobDirOf(options.stateDir, job.name);
     await makeJobDir(fileSystem, jobDir);
     const catalog = await InputCatalog.open({ jobDir, fileSystem });
@@ -128,7 +131,7 @@ export class JobFiles {
   }
 }
 
-function stagingDirOf(jobDir: string): string {
+export function stagingDirOf(jobDir: string): string {
   return join(jobDir, 'staging');
 }
 
@@ -139,7 +142,16 @@ export async function removeStaging(fileSystem: FileSystem, stateDir: string, jo
 
 export type JobRecord = Pick<
   Job,
-  'name' | 'inputPath' | 'outputDir' | 'deployment' | 'chunks' | 'outputCommitted' | 'schema' | 'schemas' | 'generation'
+  | 'name'
+  | 'inputPath'
+  | 'outputDir'
+  | 'rowsOf'
+  | 'deployment'
+  | 'chunks'
+  | 'outputCommitted'
+  | 'schema'
+  | 'schemas'
+  | 'generation'
 > & {
   readonly segments: ReadonlyMap<number, number>;
   readonly bases: ReadonlyMap<number, string>;
@@ -174,10 +186,9 @@ function openWriter(
   options: JobFilesOptions,
   done: Map<number, () => void>,
 ): OutputWriter {
-  const { outputAction, outputFileName } = job.deployment.settings;
   return new OutputWriter({
     outputDir: job.outputDir,
-    outputFileName: outputAction === 'append_row' ? outputFileName : null,
+    outputFileName: options.hasRows === false ? null : rowsFileName(job.deployment.settings),
     generation: job.generation,
     bases: basesOf(job),
     stagingDir: stagingDirOf(jobDir),

@@ -7,6 +7,7 @@ import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { unreadableIdentity } from '../common/core/input.ts';
+import { rowsFileName } from '../common/core/parts-form.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
@@ -131,8 +132,7 @@ export class JobLife {
 
   /** The results go first: once the job is forgotten, nobody knows that they were its own. */
   async #removeOutput(job: Job): Promise<boolean> {
-    const { outputAction, outputFileName } = job.deployment.settings;
-    return await removeOutput(job.outputDir, outputAction === 'append_row' ? outputFileName : null, job.name);
+    return await removeOutput(job.outputDir, rowsFileName(job.deployment.settings), job.name);
   }
 
   async #forget(job: Job): Promise<void> {
@@ -227,7 +227,7 @@ function takenOver(job: Job): BatchError {
 }
 
 function partialPath(job: Job, generation: number): string {
-  return join(job.outputDir, partialOutputName(job.deployment.settings.outputFileName, generation));
+  return join(job.outputDir, partialOutputName(rowsFileName(job.deployment.settings) ?? '', generation));
 }
 
 /** As the ledger will have it, with the segments that it still has. */
@@ -237,7 +237,7 @@ function recordOf(job: Job, plan: ReopenPlan, deployment: Deployment): JobRecord
   const segments = new Map([...job.segments, ...plan.segments]);
   const bases = new Map([...job.bases, ...(base ? [[base.segment, base.file] as const] : [])]);
   return {
-    ...{ name, inputPath, outputDir, deployment, chunks, schemas },
+    ...{ name, inputPath, outputDir, rowsOf: job.rowsOf, deployment, chunks, schemas },
     ...{ generation, bases, schema, outputCommitted, segments },
   };
 }

@@ -2,15 +2,28 @@
  * The long work behind jobs: their files, listing, sealing, what is left of them after a restart. Carries out what the
  * ledger says and hands back what came of it; decides nothing.
  */
+import { join } from 'node:path';
 import type { BatchError, Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
+import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
-import type { Job } from './core/ledger.ts';
-import { JobFiles, removeStaging, type JobFilesOptions, type JobRecord } from './job-files.ts';
+import { jobOf, type Job } from './core/ledger.ts';
+import { needsParts, partsDeployment, partsJobName, partsJobOf } from './core/parts.ts';
+import type { InputListing } from './input/list-input.ts';
+import {
+  jobDirOf,
+  JobFiles,
+  removeJobDir,
+  removeStaging,
+  stagingDirOf,
+  type JobFilesOptions,
+  type JobRecord,
+} from './job-files.ts';
+import { listRows, readPartsList, readRows, rowsPath } from './job-parts.ts';
 import { jobErrors } from './job-logs.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { JobStory } from './logs/job-story.ts';
@@ -19,7 +32,7 @@ import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import type { Outside } from './outside.ts';
-import { sealJob } from './seal-job.ts';
+import { sealJob, type SealedParts } from './seal-job.ts';
 
 export interface JobWorkOptions {
   readonly loop: Loop;
@@ -73,7 +86,8 @@ export class JobWork {
     const jobs = [...this.#loop.ledger.jobs.values()];
     const job = this.#loop.ledger.jobs.get(name);
     const owner = job && jobs.findLast((other) => other.outputDir === job.outputDir);
-    return job && owner === job ? job.outputDir : null;
+    // An inner job tells what failed in the story of the outer one.
+    return job && owner === job && job.rowsOf === null ? job.outputDir : null;
   }
 
   /** Where jobs that are not sealed write to. */
@@ -103,6 +117,13 @@ export class JobWork {
     });
   }
 
+  /** Rows of a job as its inner one reads them; null when `root` is a place outside. */
+  readRows(root: string, file: InputFile, offset: number): AsyncIterable<Uint8Array> | null {
+    const outer = [...this.#files.keys()].find((name) => rowsPath(name) === root);
+    const job = outer === undefined ? undefined : this.#loop.ledger.jobs.get(outer);
+    return job ? readRows(job, file, offset, this.#options.outside.fileSystem) : null;
+  }
+
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async restore(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
@@ -110,8 +131,10 @@ export class JobWork {
         if (!job.isStagingKept) await this.#removeStaging(job.name);
         continue;
       }
-      await this.locks.takeAgain(job.outputDir);
-      this.#files.set(job.name, await JobFiles.reopen(job, this.#fileOptions(job.name)));
+      if (job.rowsOf === null) await this.locks.takeAgain(job.outputDir);
+      // Once all parts are made, an earlier try of sealing may have removed what they were made of.
+      const hasRows = partsJobOf(this.#loop.ledger, job)?.state !== 'Finalizing';
+      this.#files.set(job.name, await JobFiles.reopen(job, { ...this.#fileOptions(job.name), hasRows }));
     }
   }
 
@@ -139,6 +162,51 @@ export class JobWork {
     else this.#files.delete(name);
   }
 
+  /** All rows of the job are there: begins an inner job that makes the parts of its output from them. */
+  makeParts(name: JobName): void {
+    void this.run(async () => {
+      const { clock, outside, release, stateDir } = this.#options;
+      const outer = this.#loop.ledger.jobs.get(name);
+      if (!outer) return;
+      const job = partsJobName(name);
+      const deployment = partsDeployment(outer, release);
+      const outputDir = join(jobDirOf(stateDir, job), 'output');
+      const inputPath = rowsPath(name);
+      try {
+        await this.#whenRoom(name, async () => {
+          await removeJobDir(outside.fileSystem, stateDir, job);
+          await outside.fileSystem.makeDir(outputDir);
+          const record = {
+            ...{ name: job, inputPath, outputDir, rowsOf: name, deployment, chunks: 0, outputCommitted: 0, schema: -1 },
+            ...{ schemas: [], generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
+          };
+          this.#files.set(job, await JobFiles.reopen(record, this.#fileOptions(job)));
+        });
+      } catch (error) {
+        const failure = outsideError(error, `the parts of job ${name} cannot be made`);
+        if (!failure) throw error;
+        this.fail(name, failure);
+        return;
+      }
+      if (this.#stop.signal.aborted) return;
+      this.#loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, rowsOf: name, wallMs: clock.wall() });
+      // The job has ended meanwhile.
+      if (!this.#loop.ledger.jobs.has(job)) this.forget(job);
+    });
+  }
+
+  /** Of an inner job that has had its use. */
+  forget(name: JobName): void {
+    void this.run(async () => {
+      const { log, outside, stateDir } = this.#options;
+      await this.#files.get(name)?.close();
+      this.#files.delete(name);
+      await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
+        log.warn('the folder of an inner job cannot be removed', { job: name, reason: reasonOf(error) });
+      });
+    });
+  }
+
   /** Begins or resumes the listing of a job's input. */
   list(name: JobName): void {
     const { clock, outside } = this.#options;
@@ -147,7 +215,7 @@ export class JobWork {
       const files = this.#files.get(name);
       if (!job || !files) return;
       try {
-        const open = this.#listings.get(name) ?? (await openListing(outside.listInput(job.inputPath, job.selection)));
+        const open = this.#listings.get(name) ?? (await openListing(this.#listingOf(job)));
         this.#listings.delete(name);
         await listJob({
           job: name,
@@ -169,6 +237,12 @@ export class JobWork {
     });
   }
 
+  #listingOf(job: Job): InputListing {
+    const { outside } = this.#options;
+    if (job.rowsOf === null) return outside.listInput(job.inputPath, job.selection);
+    return listRows(jobOf(this.#loop.ledger, job.rowsOf));
+  }
+
   /** Puts output, manifest and markers in place, however long the disk is full. */
   seal(name: JobName): void {
     const before = this.#seals.get(name) ?? Promise.resolve();
@@ -185,8 +259,11 @@ export class JobWork {
     const job = this.#loop.ledger.jobs.get(name);
     const files = this.#files.get(name);
     if (!job || !files) return;
+    const isComplete = job.state === 'Finalizing' || job.state === 'Completed';
+    const inner = isComplete && needsParts(job) ? (partsJobOf(this.#loop.ledger, job) ?? null) : null;
     await files.close();
-    if (!(await this.#sealWhenRoom(job, files))) return;
+    if (inner) await this.#files.get(inner.name)?.close();
+    if (!(await this.#sealWhenRoom(job, files, inner))) return;
     if (this.#stop.signal.aborted) return;
     await this.locks.release(job.outputDir);
     this.#files.delete(name);
@@ -209,7 +286,7 @@ export class JobWork {
   }
 
   /** False when sealing has failed the job, whose failure is then sealed in turn. */
-  async #sealWhenRoom(job: Job, files: JobFiles): Promise<boolean> {
+  async #sealWhenRoom(job: Job, files: JobFiles, inner: Job | null): Promise<boolean> {
     const { clock, log, release, signer, outside } = this.#options;
     const { fileSystem } = outside;
     let refusals = 0;
@@ -217,7 +294,9 @@ export class JobWork {
       try {
         const { catalog, stagingDir } = files;
         const { ledger } = this.#loop;
-        await sealJob({ ledger, job, catalog, stagingDir, release, signer, endedWallMs: clock.wall(), fileSystem });
+        const parts = inner && (await this.#partsOf(inner));
+        const own = { ledger, job, catalog, stagingDir, parts };
+        await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
         return true;
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
@@ -244,6 +323,12 @@ export class JobWork {
     return true;
   }
 
+  async #partsOf(inner: Job): Promise<SealedParts> {
+    const { outside, stateDir } = this.#options;
+    const stagingDir = stagingDirOf(jobDirOf(stateDir, inner.name));
+    return { inner, stagingDir, files: await readPartsList(inner, outside.fileSystem) };
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.allSettled(this.#running);
@@ -268,6 +353,23 @@ export class JobWork {
     // One that is still being submitted is told to its caller.
     if (!this.#loop.ledger.jobs.has(job)) return;
     this.#loop.handle({ kind: 'fail-job', job, failure: error.toFailure(), wallMs: this.#options.clock.wall() });
+  }
+
+  /** Tries again while the disk is full, which the job tells meanwhile. */
+  async #whenRoom(job: JobName, work: () => Promise<void>): Promise<void> {
+    const { outside } = this.#options;
+    for (let isStalled = false; !this.#stop.signal.aborted; isStalled = true) {
+      try {
+        await work();
+        if (isStalled) this.#loop.handle({ kind: 'stall', job, failure: null });
+        return;
+      } catch (thrown) {
+        const error = outsideError(thrown, `the folder of an inner job of ${job} cannot be made`);
+        if (error?.code !== 'DISK_FULL') throw thrown;
+        this.#loop.handle({ kind: 'stall', job, failure: error.toFailure() });
+        await outside.delay(limits.diskFullRetryMs, this.#stop.signal);
+      }
+    }
   }
 
   #fileOptions(job: JobName): JobFilesOptions {

@@ -1,17 +1,20 @@
 /** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
 import type { Failure } from '../common/core/batch-error.ts';
 import type { EnvironmentSpec } from '../common/core/deployment.ts';
+import { hasParts, rowsFileName, type PartFile } from '../common/core/parts-form.ts';
 import { formatToken } from '../common/core/token.ts';
 import { epilogueOf } from '../common/format/epilogue.ts';
 import { prologueBytes } from '../common/format/prologue.ts';
 import type { FileSystem } from '../common/ports/file-system.ts';
 import { noBatch, outputSegment, type Place } from './core/batch-table.ts';
+import { partialOutputName } from './core/generation.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './core/ledger.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import { earlierCustomFiles } from './output/custom-listing.ts';
 import type { SealedEnvironment } from './output/manifest-schema.ts';
 import { sealOutput, type ManifestSigner } from './output/seal.ts';
-import type { ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
+import type { PartsSource } from './output/seal-parts.ts';
+import type { CustomFileLine, ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
 import type { OutputLayout, OutputPlace } from './output/segments.ts';
 import { isoTime, jobView } from './views/job-view.ts';
 import { circumstancesView } from './views/circumstances.ts';
@@ -24,9 +27,18 @@ export interface SealJobOptions {
   readonly stagingDir: string;
   readonly release: string;
   readonly endedWallMs: number;
+  /** What an inner job has made of the rows; null where the rows are the output. */
+  readonly parts: SealedParts | null;
   /** Null: the coordinator has no lasting key. */
   readonly signer: ManifestSigner | null;
   readonly fileSystem: FileSystem;
+}
+
+/** An inner job that has made all parts. */
+export interface SealedParts {
+  readonly inner: Job;
+  readonly stagingDir: string;
+  readonly files: ReadonlyMap<string, PartFile>;
 }
 
 /** Null when there was nothing to do. @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
@@ -35,25 +47,52 @@ export async function sealJob(options: SealJobOptions): Promise<SealedOutput | n
   const isBrokenOff = job.state === 'Failed' || job.state === 'Canceled';
   // The output that is complete stays when a later generation does not come to be.
   if (isBrokenOff && job.sealedGeneration > 0) return null;
-  const { outputAction, outputFileName } = job.deployment.settings;
+  const rowsName = rowsFileName(job.deployment.settings);
   const failures = failuresByFile(job);
   return sealOutput({
     dir: job.outputDir,
-    outputFileName: outputAction === 'append_row' ? outputFileName : null,
+    outputFileName: keepsRows(job) ? rowsName : null,
     header: manifestHeader(options),
     files: fileLines(job, catalog, failures),
     errors: errorLines(catalog, failures),
+    parts: partsSource(options),
+    workingFiles: keepsRows(job) ? [] : rowsFiles(job),
     custom: { stagingDir: options.stagingDir, archives: customArchives(job), job: job.name },
     verdict: isBrokenOff ? (job.state as 'Failed' | 'Canceled') : 'Completed',
     generation: job.generation,
     outputBytes: job.outputCommitted,
     epilogue: await epilogueOf(job.deployment.settings, job.schema >= 0),
-    earlierCustom:
-      job.reopenings > 0 && job.isCustomWhole ? await earlierCustomFiles(job.outputDir, job.name, fileSystem) : [],
-    layout: outputAction === 'append_row' ? outputLayout(job) : null,
+    earlierCustom: job.reopenings > 0 ? await earlierOf(options) : [],
+    layout: keepsRows(job) ? outputLayout(job) : null,
     signer: options.signer,
     fileSystem,
   });
+}
+
+/** Parts are made anew as a whole; files of user code only where all that was ever written is staged. */
+async function earlierOf({ job, fileSystem }: SealJobOptions): Promise<readonly CustomFileLine[]> {
+  const earlier = await earlierCustomFiles(job.outputDir, job.name, fileSystem);
+  return earlier.filter((line) => line.rows !== undefined || job.isCustomWhole);
+}
+
+/** Parts need no rows behind them; but whoever scores failed files again takes the others from there. */
+function keepsRows(job: Job): boolean {
+  const { settings } = job.deployment;
+  if (settings.outputAction === 'summary_only') return false;
+  return !hasParts(settings) || job.state === 'Failed' || job.state === 'Canceled' || job.failedFiles > 0;
+}
+
+/** Under all names that they may have. */
+function rowsFiles({ deployment, generation }: Job): readonly string[] {
+  const name = rowsFileName(deployment.settings);
+  if (name === null) return [];
+  return [name, ...Array.from({ length: generation }, (_, before) => partialOutputName(name, before + 1))];
+}
+
+function partsSource({ parts }: SealJobOptions): PartsSource | null {
+  if (parts === null) return null;
+  const { inner, stagingDir, files } = parts;
+  return { stagingDir, archives: customArchives(inner), job: inner.rowsOf ?? inner.name, files };
 }
 
 function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): Record<string, unknown> {

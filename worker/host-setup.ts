@@ -110,7 +110,10 @@ export class HostSetup {
   ): Promise<{ readonly chosen: Readonly<Record<string, string>>; readonly device: string | null }> {
     const devices = await (this.#devices ??= Devices.find(this.#options.environment));
     const count = { AZ_BATCHAI_GPU_COUNT_FOUND: String(devices.count) };
-    const usesGpu = scorer.kind !== 'onnx' || scorer.settings.providers.some((provider) => provider !== 'cpu');
+    const usesGpu =
+      scorer.kind === 'onnx'
+        ? scorer.settings.providers.some((provider) => provider !== 'cpu')
+        : scorer.kind !== 'encode';
     // Who names devices in the deployment wants those.
     const isNamed = settings.environmentVariables['CUDA_VISIBLE_DEVICES'] !== undefined;
     const device = usesGpu && !isNamed ? devices.take(host) : null;

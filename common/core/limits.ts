@@ -131,6 +131,12 @@ export const limits = {
   spoolMemoryBytesMax: 8_388_608,
   /** A staging segment is deleted when all its results have been copied; small enough to be freed soon. */
   stagingSegmentBytes: 67_108_864,
+  /** Rows, as they were scored, that one task of a partitioned output takes: each has a file in each partition. */
+  partitionRangeBytes: 268_435_456,
+  partitionColumnsMax: 16,
+  /** Of making a part, and so much more as its rows take at this pace. */
+  partsTimeoutMs: 600_000,
+  partsBytesPerSecondMin: 1_000_000,
   /** Results that wait for their turn, of all jobs: from here on only what they wait for is granted. A share of a common disk. */
   stagingBytesMax: 68_719_476_736,
   /** Results in memory that the disk has not taken yet: from here on nothing is granted. Far above what a disk is behind. */

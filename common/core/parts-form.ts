@@ -2,7 +2,7 @@
  * How the rows of a job become files, where that is more than one file of rows as they were scored: `settings.output` of a deployment,
  * resolved. Such a job keeps its rows in input order in a working file, and worker nodes make the parts from it.
  */
-import type { OutputFormat } from './deployment.ts';
+import type { DeploymentSettings, OutputFormat } from './deployment.ts';
 
 /** `arrow`: IPC streams. `arrow_file`: IPC files, which have a footer. */
 export type PartFormat = OutputFormat | 'arrow_file' | 'parquet';
@@ -31,3 +31,33 @@ export interface PartFile {
   readonly rows: number;
   readonly bytes: number;
 }
+
+/** In which format scoring hosts write the rows of such files. */
+export function rowsOfParts(format: PartFormat): OutputFormat {
+  return format === 'parquet' || format === 'arrow_file' ? 'arrow' : format;
+}
+
+/** Whether all rows become one file. */
+export function isOneFile({ partitionBy, fileRows, fileBytes }: PartsForm): boolean {
+  return partitionBy.length === 0 && fileRows === null && fileBytes === null;
+}
+
+type Named = Pick<DeploymentSettings, 'outputAction' | 'outputFileName' | 'outputFormat' | 'parts'>;
+
+/** Whether worker nodes make the files of the output once all rows are there. */
+export function hasParts({ outputAction, parts }: Pick<Named, 'outputAction' | 'parts'>): boolean {
+  return outputAction === 'append_row' && (parts ?? null) !== null;
+}
+
+/** Name of the file in which the rows of a job stand in input order; null when it writes none. */
+export function rowsFileName(settings: Named): string | null {
+  if (settings.outputAction === 'summary_only') return null;
+  return hasParts(settings) ? `_rows.${rowsEndings[settings.outputFormat]}` : settings.outputFileName;
+}
+
+const rowsEndings: Readonly<Record<OutputFormat, string>> = {
+  azure: 'csv',
+  csv: 'csv',
+  jsonl: 'jsonl',
+  arrow: 'arrows',
+};

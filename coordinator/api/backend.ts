@@ -48,6 +48,8 @@ export interface JobView {
     readonly failed_tries: number;
   };
   readonly rows: number;
+  /** While the files of the output are made of the rows: how many there are to be, and how many are made. Null at other times. */
+  readonly parts: { readonly total: number; readonly is_listed: boolean; readonly made: number } | null;
   /**
    * How much of the output file is final: these bytes are on the disk, whole mini-batches, and stay as they are, whatever
    * crashes. What the file has behind them may change.

@@ -22,6 +22,7 @@ import { digest } from '../../common/core/ids.ts';
 import { inputListColumnDefault, selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
+import { partCompressions, rowsOfParts, type PartsForm } from '../../common/core/parts-form.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import { columnOf } from '../../common/core/result.ts';
 import { parseType } from '../../common/format/column-type.ts';
@@ -117,6 +118,20 @@ const patterns = z
   )
   .max(limits.inputPatternsMax);
 
+const parts: z.ZodType<PartsForm> = z
+  .strictObject({
+    format: z.enum([...outputFormats, 'arrow_file', 'parquet']),
+    partitionBy: z.array(columnName).max(limits.partitionColumnsMax),
+    fileRows: count.nullable(),
+    fileBytes: count.nullable(),
+    rowGroupRows: count,
+    compression: z.enum(partCompressions),
+  })
+  .refine(({ format, partitionBy }) => partitionBy.length === 0 || rowsOfParts(format) === 'arrow', {
+    path: ['partitionBy'],
+    message: 'wanted a format that has columns: parquet, arrow or arrow_file',
+  });
+
 const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   miniBatchSize,
   triesMax: count,
@@ -127,6 +142,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   outputFileName,
   outputFormat: z.enum(outputFormats),
   outputForm: outputForm.default(defaultOutputForm),
+  parts: parts.nullable().default(null),
   loggingLevel: z.enum(['debug', 'info', 'warning']),
   environmentVariables: z.record(z.string().regex(/^[^=\0]+$/), z.string()),
   instanceCountMax: count.nullable(),
@@ -152,6 +168,10 @@ const deployment: z.ZodType<LocalDeployment> = z
   .refine((one) => one.settings.outputAction === 'summary_only' || one.settings.outputFileName !== '', {
     path: ['settings', 'outputFileName'],
     message: 'wanted a name',
+  })
+  .refine(({ settings: { parts, outputFormat } }) => !parts || rowsOfParts(parts.format) === outputFormat, {
+    path: ['settings', 'parts', 'format'],
+    message: 'wanted one that is made of rows of outputFormat',
   })
   .refine(
     (one) => (one.scorer.kind === 'onnx' || one.scorer.kind === 'mlflow' ? one.model !== null : one.code !== null),

@@ -20,6 +20,8 @@ export type Command =
       /** Absent: as the deployment says. */
       readonly selection?: InputSelection;
       readonly outputDir: string;
+      /** It makes the parts of this job's output. */
+      readonly rowsOf?: JobName;
       readonly wallMs: number;
     }
   /** A page of the listing is sealed in chunk `chunk`. `sizesBytes` has one entry per file. */

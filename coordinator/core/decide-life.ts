@@ -10,12 +10,14 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Deployment, DeploymentSettings, MiniBatchSize } from '../../common/core/deployment.ts';
 import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal, type JobState } from '../../common/core/states.ts';
 import type { BatchTable } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
 import type { Job, Ledger } from './ledger.ts';
 import type { ReopenScope } from './life-events.ts';
+import { partsJobOf } from './parts.ts';
 import { cutRun, isCutLate } from './plan.ts';
 import { reopenPlan } from './reopen-plan.ts';
 
@@ -27,15 +29,21 @@ export function pause(ledger: Ledger, command: CommandOf<'pause'>): readonly Eve
   if (isFinal(job.state) || job.state === 'CancelRequested') {
     throw new BatchError('JOB_ENDED', `job ${job.name} is ${job.state}; only a job that runs can be paused or go on`);
   }
-  if (job.isPaused === command.isPaused) return [];
-  return [{ kind: 'JobPaused', job: job.name, isPaused: command.isPaused }];
+  const { isPaused } = command;
+  const both = [job, partsJobOf(ledger, job)].filter((one) => one !== undefined && one.isPaused !== isPaused);
+  return both.map((one) => ({ kind: 'JobPaused', job: (one as Job).name, isPaused }));
 }
 
 /** What was committed stays in the output's `.partial` file. @throws JOB_NOT_FOUND */
 export function cancel(ledger: Ledger, command: CommandOf<'cancel'>): readonly Event[] {
   const job = knownJob(ledger, command.job);
-  if (isFinal(job.state) || job.state === 'Finalizing') return [];
   const { wallMs, graceMs } = command;
+  if (isFinal(job.state)) return [];
+  if (job.state === 'Finalizing') {
+    const inner = partsJobOf(ledger, job);
+    // Once all parts are there, the job is as good as done.
+    return inner && inner.state !== 'Finalizing' && !isFinal(inner.state) ? [canceled(job, wallMs)] : [];
+  }
   if (graceMs <= 0 || job.state === 'CancelRequested') return [canceled(job, wallMs)];
   const untilWallMs = wallMs + graceMs;
   return [{ kind: 'JobStateChanged', job: job.name, state: 'CancelRequested', error: null, wallMs, untilWallMs }];
@@ -105,7 +113,10 @@ export type ReopenSettings = {
  */
 export function reopenedDeployment(before: Deployment, base: Deployment, given: ReopenSettings): Deployment {
   for (const key of ['outputAction', 'outputFileName', 'outputFormat', 'customOutput'] as const) {
-    const [wanted, found] = [before.settings[key], base.settings[key]];
+    // Parts are made anew, from the same file of rows.
+    const valueOf = ({ settings }: Deployment): string | null =>
+      key === 'outputFileName' ? rowsFileName(settings) : settings[key];
+    const [wanted, found] = [valueOf(before), valueOf(base)];
     if (wanted === found) continue;
     const message = `the new deployment has ${key} ${found}, the job's output is made with ${wanted}; give it the same`;
     throw new BatchError('REQUEST_INVALID', message);

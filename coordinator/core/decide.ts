@@ -113,6 +113,9 @@ function begin(ledger: Ledger, command: CommandOf<'begin'>, at: number): readonl
 }
 
 function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] {
+  const outer = command.rowsOf === undefined ? null : ledger.jobs.get(command.rowsOf);
+  // It was canceled, or has failed, while the files of its inner job were made.
+  if (outer !== null && outer?.state !== 'Finalizing') return [];
   if (ledger.jobs.has(command.job)) {
     throw new BatchError('REQUEST_INVALID', `a job named ${command.job} exists; choose another --name`);
   }

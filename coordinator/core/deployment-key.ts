@@ -4,7 +4,7 @@ import type { Deployment, EnvironmentSpec } from '../../common/core/deployment.t
 /** Equal for equal scorers, models, code, environments and variables, whatever the deployment is called. */
 export function deploymentKey({ scorer, model, code, environment, settings }: Deployment): string {
   const parts = [
-    scorer,
+    scorer.kind === 'encode' ? { ...scorer, metadata: {} } : scorer,
     model?.digest ?? null,
     code?.digest ?? null,
     environmentKey(environment),

@@ -11,6 +11,7 @@ import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
 import type { Event } from './events.ts';
 import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
+import { needsParts, partsJobOf } from './parts.ts';
 import { bytesPlace, isInUse } from './staging-window.ts';
 
 /** Bytes of a staged result. */
@@ -61,7 +62,11 @@ export type Effect =
   | { readonly kind: 'discard'; readonly token: Token }
   // Long work of the shell
   | { readonly kind: 'list'; readonly job: JobName }
-  | { readonly kind: 'seal'; readonly job: JobName };
+  /** Rows are all there: an inner job is to make the parts of the output from them. */
+  | { readonly kind: 'make-parts'; readonly job: JobName }
+  | { readonly kind: 'seal'; readonly job: JobName }
+  /** Nothing of an inner job is needed any more. */
+  | { readonly kind: 'forget'; readonly job: JobName };
 
 /**
  * True when the effect must wait for the journal. Grants need no sync: the epoch is durable, and a token says the rest.
@@ -71,6 +76,8 @@ export function needsSync(effect: Effect): boolean {
   switch (effect.kind) {
     case 'committed':
     case 'seal':
+    case 'make-parts':
+    case 'forget':
     case 'end-job':
     case 'drain-job':
     case 'drop-segment':
@@ -95,7 +102,7 @@ export function needsSync(effect: Effect): boolean {
 export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
   switch (event.kind) {
     case 'EpochBegan':
-      return [...ledger.jobs.values()].flatMap(resumeEffects);
+      return [...ledger.jobs.values()].flatMap((job) => resumeEffects(ledger, job));
     case 'JobSubmitted':
       return [{ kind: 'list', job: event.job }];
     case 'LeaseGranted': {
@@ -147,6 +154,8 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
       return event.dropped.map((segment) => ({ kind: 'drop-segment', job: event.job, segment }));
     case 'JobReopened':
       return jobOf(ledger, event.job).isListed ? [] : [{ kind: 'list', job: event.job }];
+    case 'JobPruned':
+      return jobOf(ledger, event.job).rowsOf === null ? [] : [{ kind: 'forget', job: event.job }];
     case 'JobStateChanged':
       return stateEffects(ledger, event);
     default:
@@ -159,10 +168,24 @@ function leaseOf(ledger: Ledger, token: Token): Lease | undefined {
 }
 
 /** What a restart takes up again. */
-function resumeEffects(job: Job): readonly Effect[] {
+function resumeEffects(ledger: Ledger, job: Job): readonly Effect[] {
   if (job.isSealed) return [];
-  if (isFinal(job.state) || job.state === 'Finalizing') return [{ kind: 'seal', job: job.name }];
+  if (job.state === 'Finalizing') return endEffects(ledger, job);
+  if (isFinal(job.state))
+    return job.rowsOf === null && !isSealedByParts(ledger, job) ? [{ kind: 'seal', job: job.name }] : [];
   return job.isListed || job.state === 'CancelRequested' ? [] : [{ kind: 'list', job: job.name }];
+}
+
+/** Of the two records that end it a crash has kept the first alone: its inner job ends it again. */
+function isSealedByParts(ledger: Ledger, job: Job): boolean {
+  return job.state === 'Completed' && partsJobOf(ledger, job) !== undefined;
+}
+
+/** All its rows are there; of an inner job, all parts of the outer one. */
+function endEffects(ledger: Ledger, job: Job): readonly Effect[] {
+  if (job.rowsOf !== null) return [{ kind: 'seal', job: job.rowsOf }];
+  if (!needsParts(job)) return [{ kind: 'seal', job: job.name }];
+  return partsJobOf(ledger, job) ? [] : [{ kind: 'make-parts', job: job.name }];
 }
 
 /** A node that comes back may not have heard that a job is to end. */
@@ -211,7 +234,7 @@ function placeEffect(event: Extract<Event, { kind: 'ResultPlaced' }>, lease: Lea
 }
 
 function stateEffects(ledger: Ledger, event: Extract<Event, { kind: 'JobStateChanged' }>): readonly Effect[] {
-  if (event.state === 'Finalizing') return [{ kind: 'seal', job: event.job }];
+  if (event.state === 'Finalizing') return endEffects(ledger, jobOf(ledger, event.job));
   if (event.state === 'CancelRequested') return [{ kind: 'drain-job', job: event.job, node: null }];
   if (!isFinal(event.state)) return [];
   const effects: Effect[] = [];
@@ -220,6 +243,8 @@ function stateEffects(ledger: Ledger, event: Extract<Event, { kind: 'JobStateCha
     effects.push({ kind: 'discard', token: lease.token }, revoke(lease));
   }
   effects.push({ kind: 'end-job', job: event.job });
-  if (event.state !== 'Completed') effects.push({ kind: 'seal', job: event.job });
+  // An inner job that did not complete has nothing to end but itself.
+  const isOwn = jobOf(ledger, event.job).rowsOf === null;
+  if (event.state !== 'Completed' && isOwn) effects.push({ kind: 'seal', job: event.job });
   return effects;
 }

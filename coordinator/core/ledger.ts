@@ -71,6 +71,8 @@ export interface Job {
   /** Which of its files; stays as it is when the job goes on under another deployment. */
   readonly selection: InputSelection;
   readonly outputDir: string;
+  /** It makes the parts of this job's output from its rows; null: it is a job of its own. */
+  readonly rowsOf: JobName | null;
   readonly createdWallMs: number;
   startedWallMs: number | null;
   endedWallMs: number | null;

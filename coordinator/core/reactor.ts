@@ -9,6 +9,7 @@ import { effectsOf, needsSync, type Effect } from './effects.ts';
 import { isDurable, type DurableEvent, type Event } from './events.ts';
 import { evolve } from './evolve.ts';
 import type { Ledger } from './ledger.ts';
+import { partsEvents } from './parts.ts';
 import { nextGrant } from './schedule.ts';
 
 export interface ReactorPorts {
@@ -54,6 +55,8 @@ export class Reactor {
       for (let more = advance(job, wallMs); more.length > 0; more = advance(job, wallMs)) {
         for (const event of more) this.#apply(event, touched);
       }
+      // Whoever they touch gets its turn in this same loop.
+      for (const event of partsEvents(this.ledger, job, wallMs)) this.#apply(event, touched);
     }
     for (let next = nextGrant(this.ledger, now); next.length > 0; next = nextGrant(this.ledger, now)) {
       for (const event of next) this.#apply(event, touched);

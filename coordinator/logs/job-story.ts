@@ -55,14 +55,15 @@ export class JobStory {
     if (event.kind !== 'AttemptFailed' && event.kind !== 'HostFailed') return;
     const job = this.#options.ledger.jobs.get(event.job);
     if (!job) return;
-    const chapter = this.#chapter(job.name);
+    const name = job.rowsOf ?? job.name;
+    const chapter = this.#chapter(name);
     chapter.failures += 1;
     if (chapter.failures > limits.jobErrorsLogged) return;
     const what = event.kind === 'HostFailed' ? 'init()' : rangeText(job, event.batch);
     const { code, message, detail } = event.failure;
     const time = isoTime(this.#options.wall());
     const text = `${time} ${what} on ${event.node} failed: ${code}: ${message}\n${detail === '' ? '' : `${detail.trimEnd()}\n`}\n`;
-    void this.#options.store.append(job.name, ownLogs.userErrors, text);
+    void this.#options.store.append(name, ownLogs.userErrors, text);
   }
 
   /** The job is sealed. Never rejects. */
@@ -100,6 +101,7 @@ export class JobStory {
 
 function rangeText(job: Job, batch: number): string {
   const [first, count] = [job.batches.first(batch), job.batches.files(batch)];
+  if (job.rowsOf !== null) return `part ${first}`;
   return count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`;
 }
 

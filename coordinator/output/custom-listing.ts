@@ -14,6 +14,7 @@ const fileShape = z.object({
   sha256: z.string().optional(),
   mini_batches: z.number().optional(),
   wanted_path: z.string().optional(),
+  rows: z.number().optional(),
 });
 const manifestShape = z.object({
   custom_files: z.array(fileShape),
@@ -28,6 +29,7 @@ export interface ListedCustomFile {
   readonly sha256?: string | undefined;
   readonly mini_batches?: number | undefined;
   readonly wanted_path?: string | undefined;
+  readonly rows?: number | undefined;
 }
 
 /** Name of the job whose manifest is there; null without one. */
@@ -44,11 +46,11 @@ export async function earlierCustomFiles(
 ): Promise<readonly CustomFileLine[]> {
   if ((await sealedJobName(dir, fileSystem)) !== job) return [];
   const found = await listCustomFiles(dir, fileSystem);
-  return found.flatMap(({ path, bytes, sha256, mini_batches = 0, wanted_path }) =>
-    sha256 === undefined
-      ? []
-      : [{ path, bytes, sha256, mini_batches, ...(wanted_path === undefined ? {} : { wanted_path }) }],
-  );
+  return found.flatMap(({ path, bytes, sha256, mini_batches = 0, wanted_path, rows }) => {
+    if (sha256 === undefined) return [];
+    const told = { ...(wanted_path === undefined ? {} : { wanted_path }), ...(rows === undefined ? {} : { rows }) };
+    return [{ path, bytes, sha256, mini_batches, ...told }];
+  });
 }
 
 /** Empty where there is no manifest, or one that says nothing of them. Names that lead elsewhere are passed over. */

@@ -31,6 +31,7 @@ export const customLineSchema: z.ZodType<CustomFileLine> = z.looseObject({
   ...sealedFile,
   mini_batches: count,
   wanted_path: text.optional(),
+  rows: count.optional(),
 });
 
 export const fileLineSchema: z.ZodType<FileLine> = z.looseObject({

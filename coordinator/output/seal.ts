@@ -23,6 +23,7 @@ import {
   successName,
 } from './output-names.ts';
 import { sizeOf } from './recover-output.ts';
+import { publishParts, sumOfRows, type PartsSource } from './seal-parts.ts';
 import { blocksOf, digestFile } from './read-blocks.ts';
 import { completeFile, cutToCommitted, endFile, removeEarlier } from './replace-output.ts';
 import type {
@@ -57,6 +58,8 @@ export interface SealOptions {
   readonly signer?: ManifestSigner | null;
   /** Only `Completed` gives the output its final name and writes `_SUCCESS`. */
   readonly verdict: SealedOutput['verdict'];
+  /** What was made of the rows; null where they are the output as they are. */
+  readonly parts?: PartsSource | null;
   /** What user code wrote by itself; null where it has none. */
   readonly custom?: CustomSource | null;
   /** Of the output, from 1; a later one replaces the one before. */
@@ -65,7 +68,9 @@ export interface SealOptions {
   readonly outputBytes?: number | null;
   /** Stands behind the rows of an output that is complete. */
   readonly epilogue?: Uint8Array;
-  /** Files of user code that an earlier end of this very job has put in place. */
+  /** Files that the job had for itself, and a complete output does not need: removed before `_SUCCESS`. */
+  readonly workingFiles?: readonly string[];
+  /** Files of user code, and parts, that an earlier end of this very job has put in place. */
   readonly earlierCustom?: readonly CustomFileLine[];
   readonly fileSystem?: FileSystem;
   /** Lines per manifest chunk. */
@@ -83,13 +88,13 @@ export interface ManifestSigner {
 
 type Resolved = Required<SealOptions>;
 
-const absent = { custom: null, layout: null, signer: null, segmentBytes: limits.sealedSegmentBytes };
+const absent = { parts: null, custom: null, layout: null, signer: null, segmentBytes: limits.sealedSegmentBytes };
 
 /** @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT when a completed job's output is gone */
 export async function sealOutput(given: SealOptions): Promise<SealedOutput> {
   const options = {
     ...{ fileSystem: nodeFileSystem, chunkLinesMax: limits.sealedChunkFilesMax, ...absent },
-    ...{ generation: 1, outputBytes: null, epilogue: new Uint8Array(0), earlierCustom: [] },
+    ...{ generation: 1, outputBytes: null, epilogue: new Uint8Array(0), earlierCustom: [], workingFiles: [] },
     ...given,
   };
   try {
@@ -112,10 +117,15 @@ async function seal(options: Resolved): Promise<SealedOutput> {
     await fileSystem.syncDir(dir);
   }
   const errors = await writeErrors(options);
-  const custom = await sealCustom(options);
+  const parts = await publishParts(options);
+  const custom = await sealCustom(options, parts);
   await nameFile(options);
   await fileSystem.syncDir(dir);
-  const totals = { ...tally.totals(), rows, output_bytes: output?.bytes ?? null };
+  const totals = {
+    ...tally.totals(),
+    rows: options.parts ? sumOfRows(parts) : rows,
+    output_bytes: output?.bytes ?? null,
+  };
   const signed_by = options.signer?.signedBy ?? null;
   const sealed: SealedOutput = {
     ...{ format: manifestFormat, generation, verdict, output, files, errors, ...custom },
@@ -124,6 +134,7 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   await writeManifest(options, `${JSON.stringify({ ...header, ...sealed }, null, 2)}\n`);
   await clearEarlier(options, sealed);
   if (verdict === 'Completed') {
+    for (const name of options.workingFiles) await fileSystem.remove(join(dir, name));
     await (await fileSystem.open(join(dir, successName), 'create')).close();
     await fileSystem.syncDir(dir);
   }
@@ -133,8 +144,9 @@ async function seal(options: Resolved): Promise<SealedOutput> {
 type SealedCustom = Pick<SealedOutput, 'custom_files' | 'custom_chunks' | 'custom_counts'>;
 
 /** What a job leaves that did not complete is better in part than not at all. */
-async function sealCustom(options: Resolved): Promise<SealedCustom> {
-  const { files, overwritten, error } = await publishOrTell(options);
+async function sealCustom(options: Resolved, parts: readonly CustomFileLine[]): Promise<SealedCustom> {
+  const { files: own, overwritten, error } = await publishOrTell(options);
+  const files = parts.length === 0 ? own : [...parts, ...own].sort((a, b) => (a.path < b.path ? -1 : 1));
   const isInline = files.length <= limits.customFilesInlineMax;
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   return {
@@ -149,9 +161,10 @@ async function publishOrTell(options: Resolved): Promise<PublishedFiles & { read
   const none = { files: [], overwritten: 0, error: null };
   if (custom === null) return none;
   try {
-    const earlier = new Map(options.earlierCustom.map((line) => [line.path, line.sha256]));
+    const earlierCustom = options.earlierCustom.filter(({ rows }) => rows === undefined);
+    const earlier = new Map(earlierCustom.map((line) => [line.path, line.sha256]));
     const published = await publishCustomFiles({ ...custom, dir, outputFileName, fileSystem, earlier });
-    return { ...published, files: await withEarlier(options, published.files), error: null };
+    return { ...published, files: await withEarlier({ ...options, earlierCustom }, published.files), error: null };
   } catch (error) {
     const isTold = error instanceof BatchError && error.code === 'OUTPUT_CORRUPT' && verdict !== 'Completed';
     if (isTold) return { ...none, error: error.message };

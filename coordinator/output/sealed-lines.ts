@@ -51,6 +51,8 @@ export interface CustomFileLine extends SealedFile {
   readonly mini_batches: number;
   /** The name that user code gave it, where something else stood under that name already. */
   readonly wanted_path?: string | undefined;
+  /** Of a part of the output, made of the job's rows; absent for what user code wrote. */
+  readonly rows?: number | undefined;
 }
 
 export interface CustomCounts {

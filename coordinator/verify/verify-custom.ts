@@ -1,11 +1,12 @@
-/** Files that user code wrote: each is what was sealed, none is named twice, and the sums hold. */
+/** Parts of the output, and files that user code wrote: each is what was sealed, none is named twice, and the sums hold. */
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import { customLineSchema, type Manifest } from '../output/manifest-schema.ts';
 import { manifestName } from '../output/output-names.ts';
 import type { CustomFileLine } from '../output/sealed-lines.ts';
 import { isAsSealed, readLines, type Place } from './sealed-files.ts';
 
-export async function verifyCustom(place: Place, manifest: Manifest): Promise<void> {
+/** Rows of all parts; null when there are none, or not all files could be looked at. */
+export async function verifyCustom(place: Place, manifest: Manifest): Promise<number | null> {
   const walk = new CustomWalk(place);
   let isWhole = true;
   for (const file of manifest.custom_files) await walk.take(file, manifestName, `custom_files: ${file.path}`);
@@ -17,16 +18,19 @@ export async function verifyCustom(place: Place, manifest: Manifest): Promise<vo
     } else isWhole = false;
   }
   const { files, bytes } = manifest.custom_counts;
-  if (!isWhole || (files === walk.files && bytes === walk.bytes)) return;
+  if (!isWhole) return null;
+  if (files === walk.files && bytes === walk.bytes) return walk.rows;
   place.findings.add({
     ...{ code: 'MANIFEST_INVALID', kind: 'inconsistent', path: manifestName, place: 'custom_counts' },
     message: `custom_counts says ${files} files of ${bytes} bytes, ${walk.files} of ${walk.bytes} are named`,
   });
+  return null;
 }
 
 class CustomWalk {
   files = 0;
   bytes = 0;
+  rows: number | null = null;
   readonly #place: Place;
 
   constructor(place: Place) {
@@ -36,6 +40,7 @@ class CustomWalk {
   async take(file: CustomFileLine, path: string, where: string): Promise<void> {
     this.files += 1;
     this.bytes += file.bytes;
+    if (file.rows !== undefined) this.rows = (this.rows ?? 0) + file.rows;
     const defect = customPathDefect(file.path, null);
     const refuse = (message: string): void =>
       this.#place.findings.add({ code: 'MANIFEST_INVALID', kind: 'inconsistent', path, place: where, message });

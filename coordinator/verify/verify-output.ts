@@ -96,16 +96,16 @@ export async function verifyOutput(options: VerifyOptions): Promise<VerifyReport
   });
   await inputs?.flush();
   const rows = await verifyRows(place, manifest);
-  await verifyCustom(place, manifest);
+  const partRows = await verifyCustom(place, manifest);
   // Sums that do not add up say nothing new where something was lost or doubled.
-  if (findings.total === 0) checkTotals(place, manifest, lines, rows);
+  if (findings.total === 0) checkTotals(place, manifest, lines, rows, partRows);
   return finished(
     {
       ...empty,
       ...{ name: manifest.name, verdict: manifest.verdict, format: manifest.format, signature },
       signed_by: manifest.signed_by?.key_id ?? null,
       files: lines.totals.files,
-      rows: rows?.rows ?? null,
+      rows: rows?.rows ?? partRows,
       segments: rows?.segments ?? 0,
       output_bytes: manifest.output?.bytes ?? null,
       input_path: base,
@@ -208,7 +208,13 @@ async function inputBase(options: VerifyOptions, listed: string): Promise<string
 }
 
 /** What the manifest counts against what its own lines come to. */
-function checkTotals(place: Place, manifest: Manifest, lines: VerifiedLines, rows: VerifiedRows | null): void {
+function checkTotals(
+  place: Place,
+  manifest: Manifest,
+  lines: VerifiedLines,
+  rows: VerifiedRows | null,
+  partRows: number | null,
+): void {
   const { counts, verdict, output } = manifest;
   const { totals } = lines;
   const equal = (key: string, said: number | null | undefined, found: number | null): void => {
@@ -222,7 +228,8 @@ function checkTotals(place: Place, manifest: Manifest, lines: VerifiedLines, row
   equal('counts.files.total', counts.files.total, totals.files);
   if (!manifest.totals) return;
   equal('totals.output_bytes', manifest.totals.output_bytes, output?.bytes ?? null);
-  equal('totals.rows', manifest.totals.rows, rows?.rows ?? null);
+  equal('totals.rows', manifest.totals.rows, rows?.rows ?? partRows);
+  if (partRows !== null) equal('counts.rows', counts.rows, partRows);
   if (rows === null) return;
   equal('output.bytes', output?.bytes, rows.bytes);
   if (verdict !== 'Completed') return;

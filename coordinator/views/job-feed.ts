@@ -11,6 +11,7 @@ import { isFinal } from '../../common/core/states.ts';
 import type { JobEvent } from '../api/backend.ts';
 import type { Event, EventOf } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
+import { partsJobOf } from '../core/parts.ts';
 import { isoTime, jobView, preparationOf } from './job-view.ts';
 import { Watermarks } from './watermarks.ts';
 
@@ -53,6 +54,7 @@ export class JobFeeds {
     this.#watermarks.publish(event);
     if (!('job' in event) || event.job === null) return;
     const job = this.#ledger.jobs.get(event.job);
+    if (job && job.rowsOf !== null) return this.#publishParts(job, job.rowsOf, event);
     if (!job) return;
     if (event.kind === 'NodePrepares') this.#tellPhase(job, event);
     const line = describe(job, event, (failure) => this.#brief(job, failure));
@@ -60,6 +62,16 @@ export class JobFeeds {
     else this.#feed(event.job).isDirty = true;
     if (event.kind === 'JobSealed') this.#forgetOldest(event.job);
     else if (event.kind === 'JobReopened') this.#ended.delete(event.job);
+  }
+
+  /** What an inner job does is told of the outer one. */
+  #publishParts(inner: Job, name: JobName, event: Event): void {
+    const outer = this.#ledger.jobs.get(name);
+    if (!outer) return;
+    const isWork = event.kind !== 'JobStateChanged' && event.kind !== 'JobSealed' && event.kind !== 'JobPaused';
+    const line = isWork ? describe(inner, event, (failure) => this.#brief(outer, failure)) : undefined;
+    if (line) this.#tell(outer, line.kind, line.message);
+    else this.#feed(name).isDirty = true;
   }
 
   /** Bytes of the job's output that are final. */
@@ -70,7 +82,7 @@ export class JobFeeds {
   /** Tells what has moved since the last call, and why a job does not. */
   progress(): void {
     for (const job of this.#ledger.jobs.values()) {
-      if (isFinal(job.state)) continue;
+      if (isFinal(job.state) || job.rowsOf !== null) continue;
       const feed = this.#feed(job.name);
       // Preparations have lines of their own, one for each phase; their seconds move the progress.
       const waiting = preparationOf(this.#ledger, job) === null ? jobView(this.#ledger, job).waiting : null;
@@ -78,7 +90,7 @@ export class JobFeeds {
       feed.waiting = waiting;
       if (!feed.isDirty) continue;
       feed.isDirty = false;
-      this.#tell(job, 'progress', progressMessage(job));
+      this.#tell(job, 'progress', progressMessage(job, partsJobOf(this.#ledger, job)));
     }
   }
 
@@ -207,7 +219,9 @@ function waitFor(feed: Feed, ...signals: readonly AbortSignal[]): Promise<void> 
   });
 }
 
-function progressMessage(job: Job): string {
+function progressMessage(job: Job, inner: Job | undefined): string {
+  if (inner)
+    return `${inner.committed} of ${inner.isListed ? '' : 'more than '}${inner.files} parts made of ${job.rows} rows`;
   const total = job.isListed ? `${job.files}` : `${job.files}+`;
   const failed = job.failedFiles > 0 ? `, ${job.failedFiles} failed` : '';
   return `${job.scoredFiles} of ${total} files scored${failed}, ${job.rows} rows`;
@@ -310,5 +324,6 @@ function describe(
 function rangeText(job: Job, batch: number): string {
   const first = job.batches.first(batch);
   const count = job.batches.files(batch);
+  if (job.rowsOf !== null) return `part ${first}`;
   return count === 1 ? `file ${first}` : `files ${first}–${first + count - 1}`;
 }

@@ -1,16 +1,18 @@
 /** A job and a worker node as callers see them. Pure: a picture of the ledger. */
 import { join } from 'node:path';
+import { isOneFile, rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobView, LastFailureView, NodeView } from '../api/backend.ts';
 import { partialOutputName } from '../core/generation.ts';
 import { wantOfRoom } from '../core/granting.ts';
 import type { Job, Ledger, Node } from '../core/ledger.ts';
+import { partsJobOf } from '../core/parts.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
 import { circumstancesView } from './circumstances.ts';
 
 /** `finalBytes`: how far the output is final, which the ledger may be ahead of. */
 export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outputCommitted): JobView {
-  const { outputAction, outputFileName } = job.deployment.settings;
+  const inner = partsJobOf(ledger, job);
   return {
     name: job.name,
     status: job.state,
@@ -20,7 +22,7 @@ export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outpu
     deployment: job.deployment.name,
     input_path: job.inputPath,
     output_path: job.outputDir,
-    output_file: outputAction === 'append_row' ? outputFile(job, outputFileName) : null,
+    output_file: outputFile(job),
     created_at: isoTime(job.createdWallMs),
     started_at: job.startedWallMs === null ? null : isoTime(job.startedWallMs),
     ended_at: job.endedWallMs === null ? null : isoTime(job.endedWallMs),
@@ -40,6 +42,7 @@ export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outpu
       failed_tries: job.failedTries,
     },
     rows: job.rows,
+    parts: inner ? { total: inner.files, is_listed: inner.isListed, made: inner.committed } : null,
     output_bytes: finalBytes,
     nodes: job.nodes.size,
     quarantined_nodes: [...job.sick].map(([name, { reason }]) => ({ name, reason: reason.message })),
@@ -62,10 +65,15 @@ export function missingText(missing: number): string {
   return `${files}: run() returned fewer rows than it was given files; return at least one row for each, or raise for one that cannot be scored`;
 }
 
-/** The rows lie under their final name only once the job is complete. */
-function outputFile(job: Job, name: string): string {
+/** The rows lie under their final name only once the job is complete. Null where there is no such file, or more than one. */
+function outputFile(job: Job): string | null {
+  const { settings } = job.deployment;
+  const name = rowsFileName(settings);
+  if (name === null) return null;
   const isComplete = job.state === 'Completed' || (isFinal(job.state) && job.sealedGeneration > 0);
-  return join(job.outputDir, isComplete ? name : partialOutputName(name, job.generation));
+  if (!isComplete) return join(job.outputDir, partialOutputName(name, job.generation));
+  if (!settings.parts) return join(job.outputDir, name);
+  return isOneFile(settings.parts) ? join(job.outputDir, settings.outputFileName) : null;
 }
 
 /** Why a job that has not ended does not go on; null when it does. */
@@ -73,7 +81,10 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (isFinal(job.state)) return null;
   const stall = wantOfRoom(ledger, job);
   if (stall) return `paused: ${stall.message}`;
-  if (job.state === 'Finalizing') return null;
+  if (job.state === 'Finalizing') {
+    const inner = partsJobOf(ledger, job);
+    return inner ? waitingReason(ledger, inner) : null;
+  }
   if (job.state === 'CancelRequested')
     return `what runs may end until ${isoTime(job.cancelUntilWallMs ?? 0)}; cancel again to kill it`;
   if (job.isPaused) return `paused on request; \`batchmill job resume ${job.name}\` goes on`;

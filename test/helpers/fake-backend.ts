@@ -245,6 +245,7 @@ export function jobView(name: string, status: JobState): JobView {
     ended_at: null,
     files: { total: 500, is_listed: true, scored: 250, failed: 0, missing: 0, skipped: 0, skipped_by: null },
     mini_batches: { total: 50, committed: 25, leased: 2, failed_tries: 0 },
+    parts: null,
     rows: 250,
     output_bytes: 5_000,
     nodes: 1,

@@ -243,7 +243,17 @@ export class CoordinatorProcess implements CoordinatorPort {
     await outside.fileSystem.syncDir('/');
     await work.locks.take(outputDir);
     const record: JobRecord = {
-      ...{ name: simJob, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
+      ...{
+        name: simJob,
+        inputPath,
+        outputDir,
+        deployment,
+        chunks: 0,
+        outputCommitted: 0,
+        rowsOf: null,
+        schema: -1,
+        schemas: [],
+      },
       ...{ generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
     };
     await work.create(record, open);

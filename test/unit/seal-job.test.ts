@@ -42,6 +42,7 @@ test('a canceled job: files whose result still waits for its turn are unscored, 
     release: '1',
     endedWallMs: 5,
     signer: null,
+    parts: null,
     fileSystem: nodeFileSystem,
   });
 
