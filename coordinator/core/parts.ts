@@ -151,7 +151,15 @@ export function partsEvents(ledger: Ledger, job: Job, wallMs: number): readonly 
   ];
   // Of the two records that end the outer job a crash may have kept the first alone.
   const isAwaited = outer.state === 'Finalizing' || (outer.state === 'Completed' && !outer.isSealed);
-  if (isAwaited) return isFinal(inner.state) ? stateChanged(outer.name, inner.state, inner.error) : [];
+  if (isAwaited) return isFinal(inner.state) ? stateChanged(outer.name, inner.state, whyOf(inner)) : [];
   if (isFinal(inner.state)) return [{ kind: 'JobPruned', job: inner.name }];
   return stateChanged(inner.name, outer.state === 'Completed' ? 'Completed' : 'Canceled', outer.error);
+}
+
+/** The part that could not be made says more than that one could not. */
+function whyOf({ failures, error }: Job): Failure | null {
+  const [first] = failures;
+  if (!first) return error;
+  const { code, message, detail } = first.failure;
+  return { code, message: `part ${first.first} of the output cannot be made: ${message}`, detail };
 }
