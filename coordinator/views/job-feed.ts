@@ -68,6 +68,13 @@ export class JobFeeds {
   #publishParts(inner: Job, name: JobName, event: Event): void {
     const outer = this.#ledger.jobs.get(name);
     if (!outer) return;
+    if (event.kind === 'ListingEnded') {
+      return this.#tell(
+        outer,
+        'state',
+        `all ${outer.rows} rows are there; the output is made of them in ${inner.files} parts`,
+      );
+    }
     const isWork = event.kind !== 'JobStateChanged' && event.kind !== 'JobSealed' && event.kind !== 'JobPaused';
     const line = isWork ? describe(inner, event, (failure) => this.#brief(outer, failure)) : undefined;
     if (line) this.#tell(outer, line.kind, line.message);
