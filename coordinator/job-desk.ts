@@ -37,6 +37,7 @@ import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import { listLogs } from './logs/log-store.ts';
+import { outputDirOf, outputPlaceOf } from './job-files.ts';
 import { JobLife } from './job-life.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
@@ -63,8 +64,10 @@ export interface JobDeskOptions {
   readonly outside: Outside;
 }
 
+/** Of which it is known where its output goes: an absolute path, or a location. */
+type PlacedRequest = JobRequest & { readonly outputPlace: string };
 /** Of which it is known which files are meant. */
-type ListedRequest = JobRequest & { readonly selection: InputSelection };
+type ListedRequest = PlacedRequest & { readonly selection: InputSelection };
 
 export class JobDesk implements Backend {
   readonly #options: JobDeskOptions;
@@ -77,7 +80,7 @@ export class JobDesk implements Backend {
     readonly paths: ReadonlySet<string>;
   } | null = null;
   /** Jobs that are being submitted and not in the ledger yet. */
-  readonly #submissions = new Set<{ readonly name: string | null; readonly outputDir: string }>();
+  readonly #submissions = new Set<{ readonly name: string | null; readonly outputPlace: string }>();
 
   constructor(options: JobDeskOptions) {
     this.#options = options;
@@ -88,7 +91,7 @@ export class JobDesk implements Backend {
       find: (name) => this.#find(name),
       show: (name) => this.show(name),
       seal: (local) => this.#seal(local),
-      refuseOutputDir: (outputDir, by) => this.#refuseOutputDir(outputDir, by),
+      refuseOutputPlace: (place, by) => this.#refuseOutputPlace(place, by),
     });
   }
 
@@ -99,11 +102,13 @@ export class JobDesk implements Backend {
 
   /** While it looks at files, it keeps name and output folder from others who ask at the same time. */
   async submit(given: JobRequest): Promise<JobView> {
-    const inputPath = await this.#options.outside.locateInput(given.inputPath);
-    const request = { ...given, inputPath, outputDir: resolve(given.outputDir) };
-    const { name, outputDir } = request;
-    this.#refuseTaken(name, outputDir);
-    const submission = { name, outputDir };
+    const { outside } = this.#options;
+    const inputPath = await outside.locateInput(given.inputPath);
+    const place = await outside.locateInput(given.outputDir);
+    const request = { ...given, inputPath, outputPlace: isUri(place) ? place : resolve(place) };
+    const { name, outputPlace } = request;
+    this.#refuseTaken(name, outputPlace);
+    const submission = { name, outputPlace };
     this.#submissions.add(submission);
     try {
       return await this.#submit(request);
@@ -112,7 +117,7 @@ export class JobDesk implements Backend {
     }
   }
 
-  async #submit(request: JobRequest): Promise<JobView> {
+  async #submit(request: PlacedRequest): Promise<JobView> {
     const { deployment, inputPath } = request;
     const selection = await identified(request.selection ?? selectionOf(deployment.settings));
     const open = await openListing(this.#options.outside.listInput(inputPath, selection));
@@ -125,19 +130,27 @@ export class JobDesk implements Backend {
       // A job that is refused does not list on, and leaves its output folder to others.
       await open.rest.return?.();
       const jobs = [...this.#loop.ledger.jobs.values()];
-      const isTaken = jobs.some((job) => job.outputDir === request.outputDir && !job.isSealed);
-      if (!isTaken) await this.#work.locks.release(request.outputDir);
+      const isTaken = jobs.some((job) => job.outputDir === request.outputPlace && !job.isSealed);
+      if (!isTaken) await this.#work.locks.release(request.outputPlace);
       throw error;
     }
   }
 
   async #submitListed(request: ListedRequest, open: OpenListing): Promise<JobView> {
-    const { loop, clock, random } = this.#options;
-    const { deployment: local, inputPath, selection, outputDir, isOverwrite } = request;
+    const { loop, clock, random, outside } = this.#options;
+    const { deployment: local, inputPath, selection, outputPlace, isOverwrite } = request;
+    const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
+    if (request.name === null) this.#refuseTakenName(job);
+    const outputLocation = isUri(outputPlace) ? outputPlace : null;
+    const outputDir = outputLocation === null ? outputPlace : outputDirOf(this.#options.stateDir, job);
     const fileName = rowsFileName(local.settings);
     // What a list does not name is not scored, wherever it lies.
-    if (selection.list === null && !isUri(inputPath)) {
-      await refuseOutputInInput({ inputPath, outputDir, isRecursive: selection.recursive });
+    if (selection.list === null && isUri(inputPath) === isUri(outputPlace)) {
+      await refuseOutputInInput({ inputPath, outputDir: outputPlace, isRecursive: selection.recursive });
+    }
+    if (outputLocation !== null) {
+      const store = outside.storeOutput({ location: outputLocation, job, signal: this.#work.stopped });
+      await store.prepare({ isOverwrite, outputFileName: local.settings.outputFileName || null });
     }
     const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
@@ -145,17 +158,21 @@ export class JobDesk implements Backend {
     const deployment = await this.#seal(local);
     const guard = (dir: string) => this.#work.locks.take(dir);
     const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
-    const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
-    if (request.name === null) this.#refuseTakenName(job);
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
       ...{ rowsOf: null, generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
     };
     await this.#work.create(record, open);
-    loop.handle({ kind: 'submit', job, deployment, inputPath, selection, outputDir, wallMs: clock.wall() });
+    const places = { inputPath, selection, outputDir, outputLocation };
+    loop.handle({ kind: 'submit', job, deployment, ...places, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
-    this.#options.log.info('job submitted', { job, deployment: deployment.name, input: inputPath, output: outputDir });
+    this.#options.log.info('job submitted', {
+      job,
+      deployment: deployment.name,
+      input: inputPath,
+      output: outputPlace,
+    });
     if (foreign.length > 0) {
       this.#options.log.warn('the output folder holds files that are not of this job; they stay', {
         job,
@@ -232,6 +249,7 @@ export class JobDesk implements Backend {
         `the output of job ${job.name} (${job.state}) is not sealed yet; wait for it with \`job wait ${job.name}\``,
       );
     }
+    refuseStored(job);
     const top = await namesIn(job.outputDir);
     const chunks = (await namesIn(join(job.outputDir, manifestDirName))).map((chunk) => `${manifestDirName}/${chunk}`);
     const sealed: { readonly path: string; readonly sizeBytes: number }[] = [];
@@ -246,6 +264,7 @@ export class JobDesk implements Backend {
 
   async outputFile(name: string, path: string): Promise<string> {
     const job = this.#find(name);
+    refuseStored(job);
     if (!isResult(job, path) && !(job.isSealed && (await this.#customPaths(job)).has(path))) {
       throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
     }
@@ -297,19 +316,20 @@ export class JobDesk implements Backend {
     return { ...local, model: model && (await artifacts.add(model)), code: code && (await artifacts.add(code)) };
   }
 
-  #refuseTaken(name: string | null, outputDir: string): void {
+  #refuseTaken(name: string | null, outputPlace: string): void {
     if (name !== null) this.#refuseTakenName(name);
-    this.#refuseOutputDir(outputDir, null);
+    this.#refuseOutputPlace(outputPlace, null);
   }
 
   /** Two jobs that run must not share an output folder, not even with --overwrite. */
-  #refuseOutputDir(outputDir: string, by: JobName | null): void {
+  #refuseOutputPlace(place: string, by: JobName | null): void {
     const unsealed = [...this.#loop.ledger.jobs.values()].filter((job) => !job.isSealed);
     const reopened = this.#life.busy.filter((job) => job.name !== by);
-    const other = [...unsealed, ...reopened, ...this.#submissions].find((job) => job.outputDir === outputDir);
+    const others = [...unsealed, ...reopened].map((job) => ({ name: job.name, outputPlace: outputPlaceOf(job) }));
+    const other = [...others, ...this.#submissions].find(({ outputPlace }) => outputPlace === place);
     if (!other) return;
     const who = other.name === null ? 'a job that is being submitted' : `job ${other.name}`;
-    throw new BatchError('OUTPUT_EXISTS', `${who} is writing to ${outputDir}; choose another --output`);
+    throw new BatchError('OUTPUT_EXISTS', `${who} is writing to ${place}; choose another --output`);
   }
 
   #refuseTakenName(name: string): void {
@@ -354,6 +374,12 @@ async function namesIn(dir: string): Promise<readonly string[]> {
       cause: error,
     });
   }
+}
+
+/** @throws REQUEST_INVALID for what this machine does not have */
+function refuseStored({ name, isSealed, outputLocation }: Job): void {
+  if (!isSealed || outputLocation === null) return;
+  throw new BatchError('REQUEST_INVALID', `the output of job ${name} is in ${outputLocation}; read it there`);
 }
 
 /** What of an output folder is the job's: everything under our own names, and nothing that was there before. */

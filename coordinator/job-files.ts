@@ -6,7 +6,7 @@ import { rowsFileName } from '../common/core/parts-form.ts';
 import { epilogueOf } from '../common/format/epilogue.ts';
 import { prologueBytes } from '../common/format/prologue.ts';
 import { outsideError } from '../common/io/errno.ts';
-import { removeTree } from '../common/io/remove-tree.ts';
+import { removeAny, removeTree } from '../common/io/remove-tree.ts';
 import type { FileSystem } from '../common/ports/file-system.ts';
 import type { Job } from './core/ledger.ts';
 import { InputCatalog } from './input/input-catalog.ts';
@@ -131,6 +131,16 @@ export class JobFiles {
   }
 }
 
+/** Where the output goes: a folder, or a location. */
+export function outputPlaceOf({ outputDir, outputLocation }: Pick<Job, 'outputDir' | 'outputLocation'>): string {
+  return outputLocation ?? outputDir;
+}
+
+/** Where a job works whose output goes somewhere else. */
+export function outputDirOf(stateDir: string, job: JobName): string {
+  return join(jobDirOf(stateDir, job), 'output');
+}
+
 export function stagingDirOf(jobDir: string): string {
   return join(jobDir, 'staging');
 }
@@ -209,4 +219,11 @@ function openWriter(
 /** All that the coordinator keeps of a job. */
 export async function removeJobDir(fileSystem: FileSystem, stateDir: string, job: JobName): Promise<void> {
   await removeTree(fileSystem, jobDirOf(stateDir, job));
+}
+
+/** Of an output that has gone to a store: all but manifest, markers and logs, whose names begin with `_`. */
+export async function removePublished(fileSystem: FileSystem, outputDir: string): Promise<void> {
+  for (const name of await fileSystem.list(outputDir)) {
+    if (!name.startsWith('_')) await removeAny(fileSystem, join(outputDir, name));
+  }
 }

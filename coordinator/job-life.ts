@@ -7,6 +7,7 @@ import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { unreadableIdentity } from '../common/core/input.ts';
+import { outputPlaceOf } from './job-files.ts';
 import { rowsFileName } from '../common/core/parts-form.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
@@ -44,7 +45,7 @@ export interface JobLifeOptions {
   readonly work: JobWork;
   readonly outside: Outside;
   /** @throws OUTPUT_EXISTS when a job other than `by` is writing there */
-  readonly refuseOutputDir: (outputDir: string, by: JobName) => void;
+  readonly refuseOutputPlace: (place: string, by: JobName) => void;
 }
 
 /** Files that one look at the catalog or the input is for. */
@@ -53,13 +54,13 @@ const lookFiles = 4_096;
 export class JobLife {
   readonly #options: JobLifeOptions;
   /** Jobs whose files are being opened or removed, of which the ledger says nothing. */
-  readonly #busy = new Map<JobName, { readonly name: JobName; readonly outputDir: string }>();
+  readonly #busy = new Map<JobName, Job>();
 
   constructor(options: JobLifeOptions) {
     this.#options = options;
   }
 
-  get busy(): readonly { readonly name: JobName; readonly outputDir: string }[] {
+  get busy(): readonly Pick<Job, 'name' | 'outputDir' | 'outputLocation'>[] {
     return [...this.#busy.values()];
   }
 
@@ -107,7 +108,9 @@ export class JobLife {
     const chosen = jobsToPrune(loop.ledger, { asked, olderThanMs, states }, clock.wall(), isBusy);
     const pruned: PrunedView[] = [];
     for (const job of chosen) {
-      const isOwn = request.withOutput && this.#options.work.logOwner(job.name) !== null;
+      // What has gone to a store stays there.
+      const isHere = job.outputLocation === null && this.#options.work.ownsOutput(job);
+      const isOwn = request.withOutput && isHere;
       const isRemoved = isOwn && (request.isDryRun || (await this.#removeOutput(job)));
       if (!request.isDryRun) await this.#forget(job);
       pruned.push(prunedView(job, isRemoved));
@@ -140,7 +143,7 @@ export class JobLife {
     // Another call may have been quicker while the output was removed.
     if (!loop.ledger.jobs.has(job.name)) return;
     // Nobody may take the name until the folder is gone.
-    this.#busy.set(job.name, { name: job.name, outputDir: job.outputDir });
+    this.#busy.set(job.name, job);
     try {
       loop.handle({ kind: 'prune', job: job.name });
       feeds.forget(job.name);
@@ -159,14 +162,14 @@ export class JobLife {
   }
 
   async #reopen(job: Job, scope: ReopenScope, request: ReopenRequest): Promise<JobView> {
-    const { loop, work, refuseOutputDir } = this.#options;
+    const { loop, work, refuseOutputPlace } = this.#options;
     checkReopen(loop.ledger, job.name, scope);
     if (this.#busy.has(job.name)) {
       throw new BatchError('JOB_NOT_FINISHED', `somebody else has just asked job ${job.name} to go on`);
     }
-    refuseOutputDir(job.outputDir, job.name);
-    if (work.logOwner(job.name) === null) throw takenOver(job);
-    this.#busy.set(job.name, { name: job.name, outputDir: job.outputDir });
+    refuseOutputPlace(outputPlaceOf(job), job.name);
+    if (!work.ownsOutput(job)) throw takenOver(job);
+    this.#busy.set(job.name, job);
     try {
       // What it was sealed from is about to be cut: a crash must not find the job before its end.
       await loop.durable();
@@ -222,7 +225,7 @@ export class JobLife {
 }
 
 function takenOver(job: Job): BatchError {
-  const message = `${job.outputDir} holds the results of a later job by now; the output of job ${job.name} is gone`;
+  const message = `${outputPlaceOf(job)} holds the results of a later job by now; the output of job ${job.name} is gone`;
   return new BatchError('OUTPUT_EXISTS', message);
 }
 
@@ -301,7 +304,7 @@ function prunedView(job: Job, isOutputRemoved: boolean): PrunedView {
     name: job.name,
     status: job.state,
     ended_at: job.endedWallMs === null ? null : isoTime(job.endedWallMs),
-    output_path: job.outputDir,
+    output_path: outputPlaceOf(job),
     output_removed: isOutputRemoved,
   };
 }

@@ -3,7 +3,7 @@
  * ledger says and hands back what came of it; decides nothing.
  */
 import { join } from 'node:path';
-import type { BatchError, Failure } from '../common/core/batch-error.ts';
+import { isBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
@@ -17,7 +17,10 @@ import type { InputListing } from './input/list-input.ts';
 import {
   jobDirOf,
   JobFiles,
+  outputDirOf,
+  outputPlaceOf,
   removeJobDir,
+  removePublished,
   removeStaging,
   stagingDirOf,
   type JobFilesOptions,
@@ -31,6 +34,7 @@ import type { Loop } from './loop.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import type { ManifestSigner } from './output/seal.ts';
+import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
 import { sealJob, type SealedParts } from './seal-job.ts';
 
@@ -90,6 +94,12 @@ export class JobWork {
     return job && owner === job && job.rowsOf === null ? job.outputDir : null;
   }
 
+  /** False when a later job has written to the same place. */
+  ownsOutput(job: Job): boolean {
+    const jobs = [...this.#loop.ledger.jobs.values()];
+    return jobs.findLast((other) => outputPlaceOf(other) === outputPlaceOf(job)) === job;
+  }
+
   /** Where jobs that are not sealed write to. */
   outputDirs(): readonly Watched[] {
     const jobs = [...this.#files.keys()].flatMap((name) => this.#loop.ledger.jobs.get(name) ?? []);
@@ -128,7 +138,7 @@ export class JobWork {
   async restore(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
       if (job.isSealed) {
-        if (!job.isStagingKept) await this.#removeStaging(job.name);
+        await this.#removeLeft(job);
         continue;
       }
       if (job.rowsOf === null) await this.locks.takeAgain(job.outputDir);
@@ -170,7 +180,7 @@ export class JobWork {
       if (!outer) return;
       const job = partsJobName(name);
       const deployment = partsDeployment(outer, release);
-      const outputDir = join(jobDirOf(stateDir, job), 'output');
+      const outputDir = outputDirOf(stateDir, job);
       const inputPath = rowsPath(name);
       try {
         await this.#whenRoom(name, async () => {
@@ -275,14 +285,19 @@ export class JobWork {
     log.info('job ended', { job: name, state: job.state, rows: job.rows, failed_files: job.failedFiles });
     // Not before: a restart that seals again needs what lies there.
     await this.#loop.durable();
-    if (job.isSealed && !job.isStagingKept) await this.#removeStaging(name);
+    if (job.isSealed) await this.#removeLeft(job);
   }
 
-  async #removeStaging(job: JobName): Promise<void> {
+  /** What a sealed job needs no more: its staging, and what has gone to the store of its output. */
+  async #removeLeft(job: Job): Promise<void> {
     const { log, stateDir, outside } = this.#options;
-    await removeStaging(outside.fileSystem, stateDir, job).catch((error: unknown) => {
-      log.warn('staging of an ended job cannot be removed', { job, reason: reasonOf(error) });
-    });
+    const isElsewhere = job.outputLocation !== null && job.state === 'Completed' && job.failedFiles === 0;
+    try {
+      if (!job.isStagingKept) await removeStaging(outside.fileSystem, stateDir, job.name);
+      if (isElsewhere) await removePublished(outside.fileSystem, job.outputDir);
+    } catch (error) {
+      log.warn('what an ended job has left cannot be removed', { job: job.name, reason: reasonOf(error) });
+    }
   }
 
   /** False when sealing has failed the job, whose failure is then sealed in turn. */
@@ -294,16 +309,19 @@ export class JobWork {
       try {
         const { catalog, stagingDir } = files;
         const { ledger } = this.#loop;
-        const parts = inner && (await this.#partsOf(inner));
+        const parts = inner && (await this.#partsOf(job, inner));
         const own = { ledger, job, catalog, stagingDir, parts };
-        await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
+        const sealed = await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
+        const store = this.#storeOf(job);
+        if (sealed && store) await store.publish(job.outputDir, sealed, fileSystem);
         return true;
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);
         if (!error) throw thrown;
-        // A disk that fails now and then is no reason to throw away what is scored: each step may be repeated.
-        if (error.code === 'STATE_UNWRITABLE') refusals += 1;
-        const isWorthIt = error.code === 'STATE_UNWRITABLE' && refusals < limits.sealTriesMax;
+        // A disk, or a store, that fails now and then is no reason to throw away what is scored: each step may be repeated.
+        const mayPass = isBatchError(error, 'STATE_UNWRITABLE', 'STORE_UNREACHABLE', 'STORE_DENIED');
+        if (mayPass) refusals += 1;
+        const isWorthIt = mayPass && refusals < limits.sealTriesMax;
         if (error.code !== 'DISK_FULL' && !isWorthIt) {
           if (isFinal(job.state)) {
             log.error('the end of the job cannot be written down', {
@@ -323,10 +341,17 @@ export class JobWork {
     return true;
   }
 
-  async #partsOf(inner: Job): Promise<SealedParts> {
+  /** Null when the output stays here. */
+  #storeOf({ name, outputLocation: location }: Job): StoreOutput | null {
+    if (location === null) return null;
+    return this.#options.outside.storeOutput({ location, job: name, signal: this.#stop.signal });
+  }
+
+  async #partsOf(job: Job, inner: Job): Promise<SealedParts> {
     const { outside, stateDir } = this.#options;
     const stagingDir = stagingDirOf(jobDirOf(stateDir, inner.name));
-    return { inner, stagingDir, files: await readPartsList(inner, outside.fileSystem) };
+    const files = await readPartsList(inner, outside.fileSystem);
+    return { inner, stagingDir, files, place: this.#storeOf(job) };
   }
 
   async close(): Promise<void> {

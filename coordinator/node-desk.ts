@@ -22,7 +22,7 @@ import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
 import type { Effect } from './core/effects.ts';
-import { heartbeatIntervalMs, leaseMs, type Job } from './core/ledger.ts';
+import { heartbeatIntervalMs, leaseMs, type Job, type Ledger } from './core/ledger.ts';
 import { nodeCommands, resultCommand } from './core/node-commands.ts';
 import type { JobFiles } from './job-files.ts';
 import type { LogPieceOf, LogStore } from './logs/log-store.ts';
@@ -30,6 +30,7 @@ import type { Loop } from './loop.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
+import { attemptsLocation } from './output/store-output.ts';
 import type { NodeLink } from './service/node-link.ts';
 import { readInput, type OpenInput } from './service/read-input.ts';
 
@@ -188,7 +189,7 @@ export class NodeDesk implements ClusterBackend {
         const link = this.#links.get(effect.node);
         // While the list was read, the lease or the whole job may have ended.
         if (!link || !this.#isLeased(effect.node, effect.token)) return;
-        const jobs = link.announced.has(effect.job) ? [] : [jobSpec(job, files.inputRoot)];
+        const jobs = link.announced.has(effect.job) ? [] : [jobSpec(this.#loop.ledger, job, files.inputRoot)];
         link.announced.add(effect.job);
         // The list was read for a while: what is being canceled comes back at once, unless a slot has begun it.
         const drainedJobs = job.state === 'CancelRequested' ? [effect.job] : [];
@@ -263,7 +264,7 @@ export class NodeDesk implements ClusterBackend {
       const files = this.#options.filesOf(job.name);
       if (!files || !job.nodes.has(link.node) || link.announced.has(job.name)) continue;
       link.announced.add(job.name);
-      specs.push(jobSpec(job, files.inputRoot));
+      specs.push(jobSpec(this.#loop.ledger, job, files.inputRoot));
     }
     return specs;
   }
@@ -355,7 +356,13 @@ function toldColumns({ deployment, schemas, schema }: Job): { readonly columns?:
   return columns ? { columns } : {};
 }
 
-function jobSpec(job: Job, inputRoot: string): JobSpec {
+/** Parts alone go to a store without passing here: what user code appends to has to be put together. */
+function attemptsLocationOf(ledger: Ledger, { rowsOf }: Job): string | null {
+  const location = rowsOf === null ? null : (ledger.jobs.get(rowsOf)?.outputLocation ?? null);
+  return location === null || rowsOf === null ? null : attemptsLocation(location, rowsOf);
+}
+
+function jobSpec(ledger: Ledger, job: Job, inputRoot: string): JobSpec {
   const { deployment } = job;
   const { settings } = deployment;
   return {
@@ -379,5 +386,6 @@ function jobSpec(job: Job, inputRoot: string): JobSpec {
     },
     inputRoot,
     outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
+    attemptsLocation: attemptsLocationOf(ledger, job),
   };
 }

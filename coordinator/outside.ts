@@ -10,6 +10,7 @@ import { systemRandom } from '../common/io/random.ts';
 import { Stores } from '../common/storage/stores.ts';
 import { inputsByLocation, type Inputs } from './input/input-by-location.ts';
 import { openInputs } from './input/open-input.ts';
+import { StoreOutput, type StoreOutputOptions } from './output/store-output.ts';
 import type { OpenInput } from './service/read-input.ts';
 
 export interface Outside extends Inputs {
@@ -21,6 +22,8 @@ export interface Outside extends Inputs {
   /** What a job's input means: an absolute path, or a location in its canonical form. @throws LOCATION_INVALID, CONFIG_INVALID */
   readonly locateInput: (text: string) => Promise<string>;
   readonly openInput: OpenInput;
+  /** An output that goes to a store. */
+  readonly storeOutput: (output: Omit<StoreOutputOptions, 'stores'>) => StoreOutput;
 }
 
 export function thisMachine(): Outside {
@@ -29,5 +32,6 @@ export function thisMachine(): Outside {
   return {
     ...{ fileSystem: nodeFileSystem, delay, identity, ...inputsByLocation(stores), openInput: openInputs(stores) },
     locateInput: (text) => locateInput(text, process.cwd()),
+    storeOutput: (output) => new StoreOutput({ ...output, stores }),
   };
 }

@@ -13,6 +13,7 @@ import type { InputCatalog } from './input/input-catalog.ts';
 import { earlierCustomFiles } from './output/custom-listing.ts';
 import type { SealedEnvironment } from './output/manifest-schema.ts';
 import { sealOutput, type ManifestSigner } from './output/seal.ts';
+import type { StorePlace } from './output/custom-publish.ts';
 import type { PartsSource } from './output/seal-parts.ts';
 import type { CustomFileLine, ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
 import type { OutputLayout, OutputPlace } from './output/segments.ts';
@@ -39,6 +40,7 @@ export interface SealedParts {
   readonly inner: Job;
   readonly stagingDir: string;
   readonly files: ReadonlyMap<string, PartFile>;
+  readonly place: StorePlace | null;
 }
 
 /** Null when there was nothing to do. @throws DISK_FULL (seal again when there is room), STATE_UNWRITABLE, OUTPUT_CORRUPT */
@@ -91,8 +93,8 @@ function rowsFiles({ deployment, generation }: Job): readonly string[] {
 
 function partsSource({ parts }: SealJobOptions): PartsSource | null {
   if (parts === null) return null;
-  const { inner, stagingDir, files } = parts;
-  return { stagingDir, archives: customArchives(inner), job: inner.rowsOf ?? inner.name, files };
+  const { inner, stagingDir, files, place } = parts;
+  return { stagingDir, archives: customArchives(inner), job: inner.rowsOf ?? inner.name, files, place };
 }
 
 function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): Record<string, unknown> {

@@ -18,8 +18,9 @@ import type { WorkerCommand } from './core/commands.ts';
 import { HostLog, spansBetween } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { NodeFiles } from './node-files.ts';
-import { CustomFolder } from './pool/custom-folder.ts';
+import { CustomFolder, type PutFile } from './pool/custom-folder.ts';
 import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
+import type { StoreOutputs } from './staging/store-outputs.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
 /** Model and code of a job on this machine. */
@@ -34,6 +35,7 @@ export interface HostSlotsOptions {
   readonly files: NodeFiles;
   /** What hosts are started with. */
   readonly setup: HostSetup;
+  readonly outputs: Pick<StoreOutputs, 'put' | 'finish'>;
   /** Of stdout and stderr of each host. */
   readonly hostLogBytesMax: number;
   readonly clock: Clock;
@@ -64,6 +66,7 @@ interface Started {
 
 interface Host {
   readonly job: JobName;
+  readonly attemptsLocation: string | null;
   readonly stopping: AbortController;
   /** Rejects when init() fails. */
   readonly process: Promise<HostProcess>;
@@ -98,7 +101,8 @@ export class HostSlots {
     // Its failure is told by `process`.
     custom.catch(() => undefined);
     const attempt = Promise.resolve();
-    const held = { job: spec.name, stopping, process, custom, log, attempt, isStale: false };
+    const { name, attemptsLocation } = spec;
+    const held = { job: name, attemptsLocation, stopping, process, custom, log, attempt, isStale: false };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
@@ -263,11 +267,18 @@ export class HostSlots {
     const scored = await process.score(files, { timeoutMs, first, columns });
     const cpu_seconds = process.takeCpuSeconds();
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
-    const outcome = custom ? await settleCustom(custom, process, scored) : scored;
+    const outcome = custom ? await settleCustom(custom, process, scored, this.#storeOf(held, order)) : scored;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
     tell(commandOf(outcome, order, keep));
+  }
+
+  /** Null where everything goes to the coordinator. */
+  #storeOf({ job, attemptsLocation, stopping }: Host, { token }: AttemptOrder): PutFile | null {
+    if (attemptsLocation === null) return null;
+    const { outputs } = this.#options;
+    return (file) => outputs.put(job, `${attemptsLocation}/${formatToken(token)}`, file, stopping.signal);
   }
 
   #time(): string {
@@ -276,11 +287,16 @@ export class HostSlots {
 }
 
 /** What user code wrote belongs to the attempt: it goes with its result, or it goes. */
-async function settleCustom(custom: CustomFolder, process: HostProcess, outcome: ScoreOutcome): Promise<ScoreOutcome> {
+async function settleCustom(
+  custom: CustomFolder,
+  process: HostProcess,
+  outcome: ScoreOutcome,
+  store: PutFile | null,
+): Promise<ScoreOutcome> {
   if (outcome.kind === 'failed') return (await undone(custom, outcome)) ? outcome : await abandoned(process, outcome);
   try {
     outcome.body.beginCustom();
-    await custom.collect(new Set(outcome.appended), outcome.body);
+    await custom.collect(new Set(outcome.appended), outcome.body, store);
     return outcome;
   } catch (error) {
     await outcome.body.discard();

@@ -28,6 +28,7 @@ import { NodeFiles } from './node-files.ts';
 import { ArtifactCache, type LocalisedArtifact } from './staging/artifact-cache.ts';
 import { InputStager } from './staging/input-stager.ts';
 import { StoreInputs } from './staging/store-inputs.ts';
+import { StoreOutputs } from './staging/store-outputs.ts';
 import { WorkTable } from './work-table.ts';
 import type { WorkerOptions, WorkerStats } from './worker.ts';
 
@@ -44,6 +45,7 @@ export class WorkerShell {
   readonly #hosts: HostSlots;
   readonly #artifacts: ArtifactCache;
   readonly #inputs: StoreInputs;
+  readonly #outputs: StoreOutputs;
   readonly #works: WorkTable;
   readonly #logs: LogShipper;
   readonly #bulk = new CurrentBulkSource();
@@ -79,14 +81,17 @@ export class WorkerShell {
     const hostLogBytesMax = options.hostLogBytesMax ?? limits.hostLogBytesMax;
     const { name: node } = options.request;
     const setup = this.#setup;
-    this.#hosts = new HostSlots({ node, files: this.#files, setup, hostLogBytesMax, clock, log, tell });
+    const stores = new Stores({ environment, delay, random: options.random });
+    this.#outputs = new StoreOutputs({ stores, log });
+    const outputs = this.#outputs;
+    this.#hosts = new HostSlots({ node, files: this.#files, setup, outputs, hostLogBytesMax, clock, log, tell });
     const source = this.#bulk;
     const logsDir = (job: JobName): string => this.#files.logsDir(job);
     this.#logs = new LogShipper({ logsDir, route: () => source.link, delay, log });
     const root = this.#files.artifactsDir;
     const { cacheBytesMax: bytesMax = limits.artifactCacheBytesMax } = options;
     this.#artifacts = new ArtifactCache({ root, bytesMax, source, clock, delay, signal: this.#over.signal });
-    this.#inputs = new StoreInputs({ stores: new Stores({ environment, delay, random: options.random }), delay, log });
+    this.#inputs = new StoreInputs({ stores, delay, log });
     const stager = new InputStager({ source, delay, stores: this.#inputs });
     this.#works = new WorkTable({ stager, files: this.#files, log, tell });
   }
@@ -290,6 +295,7 @@ export class WorkerShell {
 
   #removeJob(job: JobName): void {
     this.#inputs.finish(job);
+    this.#outputs.finish(job);
     const artifacts = this.#jobArtifacts.get(job);
     this.#jobArtifacts.delete(job);
     const removal = this.#hosts

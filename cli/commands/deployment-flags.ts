@@ -6,7 +6,7 @@ import { pythonSetting } from '../../common/config/process-settings.ts';
 import { patternProblem } from '../../common/config/input-pattern.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { LocalDeployment } from '../../common/core/deployment.ts';
+import type { DeploymentSettings, LocalDeployment } from '../../common/core/deployment.ts';
 import {
   inputListColumnDefault,
   patternsText,
@@ -14,6 +14,7 @@ import {
   type InputList,
   type InputSelection,
 } from '../../common/core/input-selection.ts';
+import { isOneFile } from '../../common/core/parts-form.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { CommandContext } from '../command-context.ts';
 import { scorerText } from '../job-text.ts';
@@ -93,10 +94,16 @@ export async function resolveInvocation(
   flags: InvocationFlags,
 ): Promise<Invocation> {
   const { host, output } = context;
-  const outputDir = resolve(host.cwd, localPath(flags.output));
+  const outputDir = inputText(flags.output, host.cwd);
   const input = await resolveInput(context, path, flags);
-  output.note(`output      ${resolve(outputDir, input.deployment.settings.outputFileName)}`);
+  output.note(`output      ${placeText(outputDir, input.deployment.settings)}`);
   return { ...input, outputDir, isOverwrite: flags.overwrite ?? false };
+}
+
+/** The file of rows where there is one, else the folder. */
+function placeText(outputDir: string, { outputAction, outputFileName, parts }: DeploymentSettings): string {
+  const folder = outputDir.endsWith('/') ? outputDir : `${outputDir}/`;
+  return outputAction === 'append_row' && (!parts || isOneFile(parts)) ? `${folder}${outputFileName}` : folder;
 }
 
 /** The same without an output. */
@@ -123,7 +130,7 @@ function listFrom({ inputList, inputListColumn }: SelectionFlags, cwd: string): 
     if (inputListColumn === undefined) return null;
     throw new BatchError('USAGE', '--input-list-column says where the paths stand in an --input-list; give that too');
   }
-  const path = resolve(cwd, localPath(inputList, '--input-list'));
+  const path = resolve(cwd, localPath(inputList));
   return { path, column: inputListColumn ?? inputListColumnDefault, identity: null };
 }
 
@@ -150,13 +157,12 @@ function patternsOf(flag: string, patterns: readonly string[] | undefined): read
 }
 
 /** Data assets and URIs, as Azure's command line takes them, must not become folders of that name. */
-function localPath(text: string, flag: '--output' | '--input-list' = '--output'): string {
+function localPath(text: string): string {
   const reference = parseReference(text);
   if (reference.kind === 'path') return /^file:/i.test(text) ? reference.path : text;
   const what = referenceText(reference, 'data');
-  const wanted =
-    flag === '--output' ? ', which cannot be written from here: give a local folder' : ': give a local file';
-  throw new BatchError('USAGE', `${flag}: ${text} ${what}${reference.kind === 'malformed' ? '' : wanted}`);
+  const wanted = reference.kind === 'malformed' ? '' : ': give a local file';
+  throw new BatchError('USAGE', `--input-list: ${text} ${what}${wanted}`);
 }
 
 function scaleOf(text: string): number {

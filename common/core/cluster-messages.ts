@@ -63,6 +63,8 @@ export interface JobSpec {
   readonly inputRoot: string;
   /** The same of the output folder where user code writes there by itself; null otherwise. */
   readonly outputDir: string | null;
+  /** Where the node puts parts of the output by itself, a folder for each attempt; null: everything goes to the coordinator. */
+  readonly attemptsLocation: string | null;
 }
 
 /** A lease and all that a node needs to work on it. */

@@ -108,6 +108,10 @@ export const limits = {
   storeBackoffMsMax: 8_000,
   /** A store that says nothing for so long is asked again. */
   storeSilenceMsMax: 60_000,
+  /** Larger ones a store does not copy by itself. @source Amazon S3: CopyObject takes up to 5 GB */
+  storeCopyBytesMax: 5_000_000_000,
+  /** Of copying one object within its store. */
+  storeCopyMsMax: 600_000,
   /** How long a worker node waits for a store before it has its inputs from the coordinator. */
   storeTrialMs: 10_000,
   /** Bytes of one name in a path: file systems take no more. */

@@ -12,15 +12,17 @@ export async function removeTree(fileSystem: FileSystem, dir: string): Promise<b
     if (errnoOf(error) === 'ENOENT') return false;
     throw error;
   }
-  for (const name of names) {
-    const path = join(dir, name);
-    try {
-      await fileSystem.remove(path);
-    } catch (error) {
-      if (!['EISDIR', 'EPERM', 'ERR_FS_EISDIR'].includes(errnoOf(error))) throw error;
-      await removeTree(fileSystem, path);
-    }
-  }
+  for (const name of names) await removeAny(fileSystem, join(dir, name));
   await fileSystem.removeDir(dir);
   return true;
+}
+
+/** A file, or a folder with all that is in it. */
+export async function removeAny(fileSystem: FileSystem, path: string): Promise<void> {
+  try {
+    await fileSystem.remove(path);
+  } catch (error) {
+    if (!['EISDIR', 'EPERM', 'ERR_FS_EISDIR'].includes(errnoOf(error))) throw error;
+    await removeTree(fileSystem, path);
+  }
 }

@@ -45,6 +45,8 @@ export interface ObjectStore extends ReadableStore {
   put(key: string, bytes: Uint8Array): Promise<StoredObject>;
   /** The same in parts: nothing is to be seen under the key before the last one has been taken. */
   putParts(key: string, parts: AsyncIterable<Uint8Array>): Promise<StoredObject>;
+  /** Within the store, without its bytes coming here. Null when there is nothing to copy. */
+  copy(from: string, to: string): Promise<StoredObject | null>;
   /** Nothing happens when it is not there. */
   remove(key: string): Promise<void>;
 }

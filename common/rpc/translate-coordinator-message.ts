@@ -115,6 +115,7 @@ export function writeJob(job: JobSpec): JobWire {
     },
     inputRoot: job.inputRoot,
     outputDir: job.outputDir ?? '',
+    attemptsLocation: job.attemptsLocation ?? '',
   };
 }
 
@@ -132,6 +133,7 @@ export function readJob(wire: Job__Output): JobSpec {
     settings: readSettings(settings),
     inputRoot: wire.inputRoot,
     outputDir: wire.outputDir === '' ? null : wire.outputDir,
+    attemptsLocation: wire.attemptsLocation === '' ? null : wire.attemptsLocation,
   };
 }
 

@@ -12,8 +12,11 @@ import type { OpenFile } from '../ports/file-system.ts';
 export interface CustomEntry {
   /** Relative to the output folder, forward slashes. */
   readonly path: string;
-  /** `whole`: the file is these bytes; `append`: they come behind what is there. */
-  readonly how: 'append' | 'whole';
+  /**
+   * `whole`: the file is these bytes; `append`: they come behind what is there; `stored`: its bytes are in a store already, and these
+   * say where, as the JSON of {@link StoredFile}.
+   */
+  readonly how: 'append' | 'whole' | 'stored';
   /** Of the data. */
   readonly bytes: number;
 }
@@ -27,8 +30,22 @@ export interface ListedEntry extends CustomEntry {
 
 const entryShape = z.strictObject({
   path: z.string(),
-  how: z.enum(['append', 'whole']),
+  how: z.enum(['append', 'whole', 'stored']),
   bytes: z.int().nonnegative(),
+});
+
+/** A file that an attempt has put into a store by itself. */
+export interface StoredFile {
+  /** Where, as the canonical text of its location. */
+  readonly location: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+const storedShape: z.ZodType<StoredFile> = z.strictObject({
+  location: z.string(),
+  bytes: z.int().nonnegative(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
 const lengthBytes = 4;
@@ -48,6 +65,20 @@ export function entryTrailer(checksum: number): Uint8Array {
 /** The checksum that stands behind the data of an entry. @throws OUTPUT_CORRUPT */
 export async function readTrailer(file: OpenFile, entry: ListedEntry): Promise<number> {
   return (await readExactly(file, entry.offset + entry.bytes, trailerBytes)).readUInt32LE();
+}
+
+/** The data of an entry that is `stored`. @throws OUTPUT_CORRUPT */
+export async function readStoredFile(file: OpenFile, entry: ListedEntry): Promise<StoredFile> {
+  if (entry.bytes > limits.customHeaderBytesMax) throw corrupt(`${entry.bytes} bytes that should say where a file is`);
+  const data = await readExactly(file, entry.offset, entry.bytes);
+  if (crc32(data, entry.headerCrc32) !== (await readTrailer(file, entry)))
+    throw corrupt(`another checksum of ${entry.path}`);
+  try {
+    return storedShape.parse(JSON.parse(data.toString('utf8')));
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof z.ZodError) throw corrupt(`no place of ${entry.path}`);
+    throw error;
+  }
 }
 
 /** The entries of the archive from `from` to `to`, without their data. @throws OUTPUT_CORRUPT */

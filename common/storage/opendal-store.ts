@@ -190,6 +190,23 @@ class OpendalStore implements ObjectStore {
     throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)} is not there although it was written`);
   }
 
+  async copy(from: string, to: string): Promise<StoredObject | null> {
+    const signal = AbortSignal.timeout(limits.storeCopyMsMax);
+    const isThere = await this.#options.retries.run(signal, async () => {
+      try {
+        await this.#operator.copy(from, to);
+        return true;
+      } catch (error) {
+        if (storeProblem(error)?.trouble === 'absent') return false;
+        throw this.#translated(error, to);
+      }
+    });
+    if (!isThere) return null;
+    const found = await this.stat(to, signal);
+    if (found) return found;
+    throw new BatchError('STORE_UNREACHABLE', `${this.#name(to)} is not there although it was copied`);
+  }
+
   async remove(key: string): Promise<void> {
     await this.#written(key, () => this.#operator.delete(key));
   }

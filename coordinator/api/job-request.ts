@@ -189,7 +189,7 @@ const body = z.strictObject({
   exclude: patterns.optional(),
   input_list: absolutePath.nullish(),
   input_list_column: z.string().min(1).default(inputListColumnDefault),
-  output_path: absolutePath,
+  output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
   overwrite: z.boolean().default(false),
   name: z
     .string()

@@ -20,6 +20,8 @@ export type Command =
       /** Absent: as the deployment says. */
       readonly selection?: InputSelection;
       readonly outputDir: string;
+      /** Where the sealed output goes; null or absent: it stays there. */
+      readonly outputLocation?: string | null;
       /** It makes the parts of this job's output. */
       readonly rowsOf?: JobName;
       readonly wallMs: number;

@@ -35,6 +35,8 @@ export type DurableEvent =
       /** Which of its files; absent in the records of older releases: as the deployment says. */
       readonly selection?: InputSelection;
       readonly outputDir: string;
+      /** Where the sealed output goes; absent: it stays there. */
+      readonly outputLocation?: string | null;
       /** It makes the parts of this job's output; absent: it is a job of its own. */
       readonly rowsOf?: JobName | null;
       readonly wallMs: number;

@@ -77,6 +77,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   inputPath: 'header',
   selection: 'header',
   outputDir: 'header',
+  outputLocation: 'header',
   rowsOf: 'header',
   createdWallMs: 'header',
   startedWallMs: 'header',

@@ -71,6 +71,8 @@ export interface Job {
   /** Which of its files; stays as it is when the job goes on under another deployment. */
   readonly selection: InputSelection;
   readonly outputDir: string;
+  /** Where the sealed output goes, as the canonical text of a location; null: it stays in `outputDir`. */
+  readonly outputLocation: string | null;
   /** It makes the parts of this job's output from its rows; null: it is a job of its own. */
   readonly rowsOf: JobName | null;
   readonly createdWallMs: number;

@@ -19,6 +19,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     inputPath: submitted.inputPath,
     selection: submitted.selection ?? selectionOf(submitted.deployment.settings),
     outputDir: submitted.outputDir,
+    outputLocation: submitted.outputLocation ?? null,
     rowsOf: submitted.rowsOf ?? null,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,

@@ -34,8 +34,7 @@ export interface ListedCustomFile {
 
 /** Name of the job whose manifest is there; null without one. */
 export async function sealedJobName(dir: string, fileSystem: FileSystem = nodeFileSystem): Promise<string | null> {
-  const manifest = z.object({ name: z.string() }).safeParse(await readJson(fileSystem, join(dir, manifestName)));
-  return manifest.data?.name ?? null;
+  return manifestOf(await readText(fileSystem, join(dir, manifestName)))?.name ?? null;
 }
 
 /** The same, when the folder's manifest is of this very job: what sealing it again may replace. */
@@ -58,13 +57,22 @@ export async function listCustomFiles(
   dir: string,
   fileSystem: FileSystem = nodeFileSystem,
 ): Promise<readonly ListedCustomFile[]> {
-  const manifest = manifestShape.safeParse(await readJson(fileSystem, join(dir, manifestName)));
+  const read = (path: string): Promise<string | null> => readText(fileSystem, join(dir, path));
+  return await listedFiles(await read(manifestName), read);
+}
+
+/** The same, from the text of a manifest; `read`: of another file of its folder, null when it is not there. */
+export async function listedFiles(
+  manifestText: string | null,
+  read: (path: string) => Promise<string | null>,
+): Promise<readonly ListedCustomFile[]> {
+  const manifest = manifestShape.safeParse(parse(manifestText ?? ''));
   if (!manifest.success) return [];
   const found: ListedCustomFile[] = [...manifest.data.custom_files];
   for (const { path } of manifest.data.custom_chunks) {
     const name = path.slice(manifestDirName.length + 1);
     if (path !== `${manifestDirName}/${name}` || !isManifestChunkName(name)) continue;
-    const lines = ((await readText(fileSystem, join(dir, path))) ?? '').split('\n').filter((line) => line !== '');
+    const lines = ((await read(path)) ?? '').split('\n').filter((line) => line !== '');
     for (const line of lines) {
       const file = fileShape.safeParse(parse(line));
       if (file.success) found.push(file.data);
@@ -73,8 +81,10 @@ export async function listCustomFiles(
   return found.filter(({ path }) => customPathDefect(path, null) === null);
 }
 
-async function readJson(fileSystem: FileSystem, path: string): Promise<unknown> {
-  return parse((await readText(fileSystem, path)) ?? '');
+/** The job that a manifest is of, and its text; null for what is none of ours. */
+export function manifestOf(text: string | null): { readonly name: string; readonly text: string } | null {
+  const manifest = z.object({ name: z.string() }).safeParse(parse(text ?? ''));
+  return manifest.success && text !== null ? { name: manifest.data.name, text } : null;
 }
 
 function parse(text: string): unknown {

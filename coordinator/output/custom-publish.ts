@@ -11,7 +11,15 @@ import { limits } from '../../common/core/limits.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { removeTree } from '../../common/io/remove-tree.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
-import { corrupt, listEntries, readTrailer, type ListedEntry } from '../../common/storage/custom-archive.ts';
+import { invariant } from '../../common/core/invariant.ts';
+import {
+  corrupt,
+  listEntries,
+  readStoredFile,
+  readTrailer,
+  type ListedEntry,
+  type StoredFile,
+} from '../../common/storage/custom-archive.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import { customTemporaryDirName } from './output-names.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
@@ -37,8 +45,21 @@ export interface PublishOptions extends CustomSource {
   /** Of the rows; null when the job writes none. */
   readonly outputFileName: string | null;
   readonly fileSystem: FileSystem;
+  /** Gives files that attempts have put into a store by themselves their final names; absent: there are none. */
+  readonly place?: StorePlace | null;
   /** SHA-256 of what an earlier end of the job has put in place, by path: that is replaced. */
   readonly earlier?: ReadonlyMap<string, string>;
+}
+
+/** Where files of attempts are that did not pass here. */
+export interface StorePlace {
+  /** @throws OUTPUT_CORRUPT when one is gone, and what stores throw */
+  name(files: readonly PlacedFile[]): Promise<void>;
+}
+
+export interface PlacedFile extends StoredFile {
+  /** Relative to the output. */
+  readonly path: string;
 }
 
 export interface PublishedFiles {
@@ -57,6 +78,8 @@ interface Piece {
 interface PlannedFile {
   readonly path: string;
   pieces: Piece[];
+  /** Instead of pieces. */
+  stored: StoredFile | null;
   miniBatches: number;
 }
 
@@ -65,13 +88,16 @@ const blockBytes = 1_048_576;
 /** @throws OUTPUT_CORRUPT when staged bytes are not what was committed, and the disk's own errors */
 export async function publishCustomFiles(options: PublishOptions): Promise<PublishedFiles> {
   const { fileSystem, dir } = options;
-  const { planned, overwritten } = await plan(options);
+  const { planned: all, overwritten } = await plan(options);
+  const { stored, lines } = storedOf(all);
+  if (stored.length > 0) await nameStored(options, stored);
+  const planned = all.filter((file) => file.stored === null);
   const temporaryDir = join(dir, customTemporaryDirName);
   // What an earlier try has left.
   if (await removeTree(fileSystem, temporaryDir)) await fileSystem.syncDir(dir);
   if (planned.length === 0) {
-    await removeEarlier(options, []);
-    return { files: [], overwritten };
+    await removeEarlier(options, lines);
+    return { files: lines, overwritten };
   }
   await fileSystem.makeDir(temporaryDir);
   const folders = foldersOf(planned.map(({ path }) => path));
@@ -80,11 +106,31 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
   await eachAtOnce(planned, async (file, index) => {
     files[index] = await publish(options, file, join(temporaryDir, String(index)), folders.has(file.path));
   });
-  await removeEarlier(options, files);
+  await removeEarlier(options, [...files, ...lines]);
   for (const folder of folders) await fileSystem.syncDir(join(dir, folder));
   await fileSystem.removeDir(temporaryDir);
   await fileSystem.syncDir(dir);
-  return { files, overwritten };
+  const published = lines.length === 0 ? files : [...files, ...lines].sort((a, b) => (a.path < b.path ? -1 : 1));
+  return { files: published, overwritten };
+}
+
+function storedOf(planned: readonly PlannedFile[]): {
+  readonly stored: readonly PlacedFile[];
+  readonly lines: readonly CustomFileLine[];
+} {
+  const stored: PlacedFile[] = [];
+  const lines: CustomFileLine[] = [];
+  for (const { path, stored: file, miniBatches } of planned) {
+    if (file === null) continue;
+    stored.push({ path, ...file });
+    lines.push({ path, bytes: file.bytes, sha256: file.sha256, mini_batches: miniBatches });
+  }
+  return { stored, lines };
+}
+
+async function nameStored({ place = null }: PublishOptions, stored: readonly PlacedFile[]): Promise<void> {
+  invariant(place !== null, 'nobody puts files into a store for a job whose output stays here');
+  await place.name(stored);
 }
 
 /** What an earlier end of the job has put in place and the job does not have any more, unless somebody has changed it since. */
@@ -116,13 +162,14 @@ async function plan(options: PublishOptions): Promise<Plan> {
         // Worker nodes have looked; a name that leads elsewhere is not followed whoever sends it.
         const defect = customPathDefect(entry.path, options.outputFileName);
         if (defect) throw corrupt(`${JSON.stringify(entry.path)} (${defect})`);
-        const file = files.get(entry.path) ?? { path: entry.path, pieces: [], miniBatches: 0 };
+        const file = files.get(entry.path) ?? { path: entry.path, pieces: [], stored: null, miniBatches: 0 };
         files.set(entry.path, file);
         file.miniBatches += 1;
         if (entry.how === 'append') file.pieces.push({ segment, entry });
         else {
-          if (file.pieces.length > 0) overwritten += 1;
-          file.pieces = [{ segment, entry }];
+          if (file.pieces.length > 0 || file.stored) overwritten += 1;
+          file.stored = entry.how === 'stored' ? await readStoredFile(staged, entry) : null;
+          file.pieces = file.stored ? [] : [{ segment, entry }];
         }
       }
     } finally {

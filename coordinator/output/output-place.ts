@@ -2,12 +2,13 @@
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { isUri } from '../../common/core/location.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 
 export interface OutputPlace {
-  /** Absolute; there. */
+  /** Absolute and there, or a location. */
   readonly inputPath: string;
-  /** Absolute; need not be there yet. */
+  /** Absolute, or a location as the input is one; need not be there yet. */
   readonly outputDir: string;
   /** Whether the job looks into sub-folders of the input. */
   readonly isRecursive: boolean;
@@ -15,8 +16,8 @@ export interface OutputPlace {
 
 /** Links are followed. A single file as input, and hidden folders, into which no listing looks, are fine. @throws OUTPUT_IN_INPUT */
 export async function refuseOutputInInput({ inputPath, outputDir, isRecursive }: OutputPlace): Promise<void> {
-  if (!(await stat(inputPath)).isDirectory()) return;
-  const below = relative(await realpath(inputPath), await realPlace(outputDir));
+  const below = isUri(inputPath) ? belowLocation(inputPath, outputDir) : await belowFolder(inputPath, outputDir);
+  if (below === null) return;
   const folders = below === '' ? [] : below.split('/');
   if (folders[0] === '..' || folders.some((name) => /^[._]/.test(name))) return;
   if (folders.length > 0 && !isRecursive) return;
@@ -25,6 +26,18 @@ export async function refuseOutputInInput({ inputPath, outputDir, isRecursive }:
     'OUTPUT_IN_INPUT',
     `the output folder ${outputDir} ${where}: its results would be scored as input, if not now then by the next job; choose a folder outside of it`,
   );
+}
+
+/** Relative; null when the input is a file. */
+async function belowFolder(inputPath: string, outputDir: string): Promise<string | null> {
+  if (!(await stat(inputPath)).isDirectory()) return null;
+  return relative(await realpath(inputPath), await realPlace(outputDir));
+}
+
+/** The same of two locations; null when the output is somewhere else. */
+function belowLocation(input: string, output: string): string | null {
+  const [folder, place] = [input, output].map((text) => text.replace(/\/*$/, '/')) as [string, string];
+  return place.startsWith(folder) ? place.slice(folder.length, -1) : null;
 }
 
 /** The real path of what is there of `path`, with the rest behind it. */

@@ -2,13 +2,15 @@
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { PartFile } from '../../common/core/parts-form.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
-import { publishCustomFiles, type CustomSource } from './custom-publish.ts';
+import { publishCustomFiles, type CustomSource, type StorePlace } from './custom-publish.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
 
 /** Parts are staged as files of user code are, each by one mini-batch of the inner job. */
 export interface PartsSource extends CustomSource {
   /** All of them, by path. */
   readonly files: ReadonlyMap<string, PartFile>;
+  /** Null where the output stays here. */
+  readonly place: StorePlace | null;
 }
 
 export interface PublishPartsOptions {

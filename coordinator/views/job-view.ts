@@ -21,7 +21,7 @@ export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outpu
     waiting: waitingReason(ledger, job),
     deployment: job.deployment.name,
     input_path: job.inputPath,
-    output_path: job.outputDir,
+    output_path: job.outputLocation ?? job.outputDir,
     output_file: outputFile(job),
     created_at: isoTime(job.createdWallMs),
     started_at: job.startedWallMs === null ? null : isoTime(job.startedWallMs),

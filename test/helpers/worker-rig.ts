@@ -47,6 +47,7 @@ export function jobSpec(name: JobName = jobA, concurrencyMax: number | null = nu
       concurrencyMax,
     },
     inputRoot: '/in',
+    attemptsLocation: null,
     outputDir: null,
   };
 }

@@ -49,6 +49,7 @@ test('a mini-batch for a host that has just died, and whose end is not told yet,
     node: 'node-a',
     files,
     setup,
+    outputs: { put: () => Promise.resolve(null), finish: () => undefined },
     hostLogBytesMax: limits.hostLogBytesMax,
     tell: (command) => told.push(command),
   });

@@ -101,6 +101,7 @@ function pythonJob(fake: FakeCoordinator, script: string, overrides: Partial<Job
       concurrencyMax: null,
     },
     inputRoot: join(dir, 'in'),
+    attemptsLocation: null,
     outputDir: null,
     ...overrides,
   };

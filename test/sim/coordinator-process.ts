@@ -175,7 +175,18 @@ export class CoordinatorProcess implements CoordinatorPort {
       throw new Error('no input is fetched here');
     };
     const locateInput = (text: string): Promise<string> => Promise.resolve(text);
-    const outside: Outside = { ...this.#options.outside, fileSystem, delay, identity, locateInput, openInput };
+    const storeOutput = (): never => {
+      throw new Error('no output of the simulation goes to a store');
+    };
+    const outside: Outside = {
+      ...this.#options.outside,
+      fileSystem,
+      delay,
+      identity,
+      locateInput,
+      openInput,
+      storeOutput,
+    };
     await fileSystem.makeDir(stateDir);
     await fileSystem.syncDir('/');
     const onFatal = (error: unknown): void => this.#fatal(error, life);
@@ -203,7 +214,7 @@ export class CoordinatorProcess implements CoordinatorPort {
       find: () => this.#known(),
       show: () => jobView(loop.ledger, this.#known()),
       seal: (local: LocalDeployment) => Promise.resolve({ ...local, model: null, code: null }),
-      refuseOutputDir: () => undefined,
+      refuseOutputPlace: () => undefined,
     });
     this.#jobLife = jobLife;
     await jobLife.removeOrphans();

@@ -65,6 +65,7 @@ const everySetting: JobSpec = {
     concurrencyMax: 2,
   },
   inputRoot: '/data/in',
+  attemptsLocation: 's3://bucket/out/_attempts/job-1',
   outputDir: '/data/out',
 };
 

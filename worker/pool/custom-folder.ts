@@ -9,7 +9,8 @@ import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, outsideError } from '../../common/io/errno.ts';
-import { entryHead, entryTrailer } from '../../common/storage/custom-archive.ts';
+import type { AttemptFile } from '../staging/store-outputs.ts';
+import { entryHead, entryTrailer, type StoredFile } from '../../common/storage/custom-archive.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import type { ResultBody } from './result-body.ts';
 
@@ -31,6 +32,10 @@ interface Known extends Look {
 }
 
 const blockBytes = 262_144;
+const storeBlockBytes = 1_048_576;
+
+/** Puts a file into a store; null when it has to go with the rows. */
+export type PutFile = (file: AttemptFile) => Promise<StoredFile | null>;
 
 export class CustomFolder {
   readonly #dir: string;
@@ -59,10 +64,11 @@ export class CustomFolder {
 
   /**
    * Puts what the attempt has brought behind the rows in `body`. `appended`: paths that the host saw being opened for
-   * appending. Order is by path, so that the same files are the same bytes.
+   * appending. `store` may take whole files and say where they are; null: they go with the rows. Order is by path, so that the
+   * same files are the same bytes.
    * @throws CUSTOM_OUTPUT_INVALID, STATE_UNWRITABLE, DISK_FULL; then {@link undo} takes all of it back
    */
-  async collect(appended: ReadonlySet<string>, body: ResultBody): Promise<void> {
+  async collect(appended: ReadonlySet<string>, body: ResultBody, store: PutFile | null = null): Promise<void> {
     await this.#told(async () => {
       const { files, folders } = await this.#walk();
       const brought = [...files].filter(([path, look]) => !this.#isShippedAsItIs(path, look));
@@ -70,7 +76,8 @@ export class CustomFolder {
         throw invalid(`${brought.length} files`, `one mini-batch may write ${limits.customFilesMax}`);
       }
       const shipped = new Map<string, Known>();
-      for (const [path, look] of brought) shipped.set(path, await this.#ship(path, look, appended.has(path), body));
+      for (const [path, look] of brought)
+        shipped.set(path, await this.#ship(path, look, appended.has(path), body, store));
       await body.settled();
       for (const path of this.#known.keys()) if (!files.has(path)) this.#known.delete(path);
       for (const [path, known] of shipped) {
@@ -122,7 +129,13 @@ export class CustomFolder {
   }
 
   /** Reads what the look saw, and no more: what a thread of user code still writes is for the next mini-batch. */
-  async #ship(path: string, look: Look, isToldAppend: boolean, body: ResultBody): Promise<Known> {
+  async #ship(
+    path: string,
+    look: Look,
+    isToldAppend: boolean,
+    body: ResultBody,
+    store: PutFile | null,
+  ): Promise<Known> {
     const known = this.#known.get(path);
     const file = await open(join(this.#dir, path), 'r');
     try {
@@ -133,6 +146,11 @@ export class CustomFolder {
         const isAppended = isGrown && (await readChecksum(file, 0, known.bytes, null)) === known.crc32;
         how = isAppended ? 'append' : 'whole';
         from = isAppended ? known.bytes : 0;
+      }
+      const stored = how === 'whole' && store ? await this.#put(path, look, store) : null;
+      if (stored) {
+        appendEntry(body, path, Buffer.from(JSON.stringify(stored.file)));
+        return { ...look, crc32: stored.crc32, isShipped: true, how };
       }
       const entry = { path, how, bytes: look.bytes - from };
       const { head, crc32: headerCrc32 } = entryHead(entry);
@@ -148,6 +166,35 @@ export class CustomFolder {
     } finally {
       await file.close();
     }
+  }
+
+  async #put(
+    path: string,
+    look: Look,
+    store: PutFile,
+  ): Promise<{ readonly file: StoredFile; readonly crc32: number } | null> {
+    const absolute = join(this.#dir, path);
+    let sum = 0;
+    async function* blocks(): AsyncGenerator<Uint8Array, void, void> {
+      sum = 0;
+      const file = await open(absolute, 'r');
+      try {
+        for (let done = 0; done < look.bytes;) {
+          const block = Buffer.allocUnsafe(Math.min(storeBlockBytes, look.bytes - done));
+          const { bytesRead } = await file.read(block, 0, block.length, done);
+          if (bytesRead === 0)
+            throw invalid(path, 'it became shorter after run() had returned; wait for what writes it');
+          const part = block.subarray(0, bytesRead);
+          sum = crc32(part, sum);
+          done += bytesRead;
+          yield part;
+        }
+      } finally {
+        await file.close();
+      }
+    }
+    const file = await store({ path, bytes: look.bytes, open: blocks });
+    return file && { file, crc32: sum };
   }
 
   async #checksum(path: string, { bytes }: Pick<Look, 'bytes'>): Promise<number> {
@@ -254,6 +301,13 @@ async function readChecksum(
     done += bytesRead;
   }
   return sum;
+}
+
+function appendEntry(body: ResultBody, path: string, data: Uint8Array): void {
+  const { head, crc32: sum } = entryHead({ path, how: 'stored', bytes: data.length });
+  body.append(head);
+  body.append(data);
+  body.append(entryTrailer(crc32(data, sum)));
 }
 
 async function removeEmpty(dir: string): Promise<void> {

@@ -1,0 +1,203 @@
+/**
+ * Outputs in a store. A job writes and seals in a folder of the coordinator's own; then its files go to the store, `_SUCCESS` last. What
+ * worker nodes have put there by themselves, in folders of their attempts, is copied to its final name within the store: only that of attempts that were
+ * committed. Everything may be done again after a crash.
+ */
+import { join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import { below, folderKey, locationText, parseLocation, type StoreLocation } from '../../common/core/location.ts';
+import { readText } from '../../common/io/if-there.ts';
+import { mapBounded } from '../../common/io/map-bounded.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
+import type { ObjectStore, StoredObject } from '../../common/ports/object-store.ts';
+import type { Stores } from '../../common/storage/stores.ts';
+import { listedFiles, manifestOf } from './custom-listing.ts';
+import type { PlacedFile, StorePlace } from './custom-publish.ts';
+import {
+  errorsName,
+  manifestDirName,
+  manifestName,
+  partialName,
+  signatureName,
+  successName,
+  temporaryName,
+} from './output-names.ts';
+import { blocksOf } from './read-blocks.ts';
+import { sizeOf } from './recover-output.ts';
+import type { SealedOutput } from './sealed-lines.ts';
+
+/** Folder of the attempts of a job, beside its output. */
+export function attemptsLocation(output: string, job: string): string {
+  return locationText(below(parseLocation(output) as StoreLocation, `_attempts/${job}`));
+}
+
+export interface StoreOutputOptions {
+  readonly stores: Stores;
+  /** Canonical text. */
+  readonly location: string;
+  readonly job: string;
+  readonly signal: AbortSignal;
+}
+
+export interface PrepareOptions {
+  /** Removes the results of an earlier job, and nothing else. */
+  readonly isOverwrite: boolean;
+  /** Null with output_action summary_only. */
+  readonly outputFileName: string | null;
+}
+
+export class StoreOutput implements StorePlace {
+  readonly #options: StoreOutputOptions;
+  readonly #root: StoreLocation;
+  readonly #attempts: string;
+
+  constructor(options: StoreOutputOptions) {
+    this.#options = options;
+    this.#root = parseLocation(options.location) as StoreLocation;
+    this.#attempts = attemptsLocation(options.location, options.job);
+  }
+
+  /** Looks whether results are there, and whether anything can be written. @throws OUTPUT_EXISTS, STORE_DENIED, STORE_UNREACHABLE, LOCATION_INVALID, INPUT_NOT_FOUND for a bucket that is not there */
+  async prepare({ isOverwrite, outputFileName }: PrepareOptions): Promise<void> {
+    const { location } = this.#options;
+    const names = [successName, manifestName, signatureName, errorsName];
+    if (outputFileName !== null) names.push(outputFileName, partialName(outputFileName));
+    const found = (await mapBounded(names, atOnce, async (name) => ((await this.#stat(name)) ? [name] : []))).flat();
+    if (found.length > 0 && !isOverwrite) {
+      const message = `${location} holds results already (${found.join(', ')}); choose another output, or say --overwrite to replace them`;
+      throw new BatchError('OUTPUT_EXISTS', message);
+    }
+    const { store, key } = await this.#at(temporaryName('_probe'));
+    await store.put(key, Buffer.from('x'));
+    await store.remove(key);
+    if (found.length === 0) return;
+    await this.#remove([successName]);
+    const manifest = await this.#text(manifestName);
+    const chunks = (await this.#list(manifestDirName)).map((name) => `${manifestDirName}/${name}`);
+    const own = await listedFiles(manifest, (path) => this.#text(path));
+    await this.#remove([...own.map(({ path }) => path), ...found.filter((name) => name !== manifestName), ...chunks]);
+    // Last: a removal that is broken off can be said again.
+    await this.#remove([manifestName]);
+  }
+
+  async name(files: readonly PlacedFile[]): Promise<void> {
+    await mapBounded(files, atOnce, async ({ location, path, bytes }) => {
+      if (!location.startsWith(`${this.#attempts}/`)) throw this.#corrupt(`${location} is in no folder of an attempt`);
+      const { key: from } = await this.#options.stores.open(parseLocation(location) as StoreLocation);
+      const { store, key: to } = await this.#at(path);
+      const copied = bytes > limits.storeCopyBytesMax ? await this.#carry(store, from, to) : await store.copy(from, to);
+      // An earlier try of sealing may have come so far that it took the attempts away.
+      const found = copied ?? (await store.stat(to, this.#options.signal));
+      if (found?.sizeBytes === bytes) return;
+      throw this.#corrupt(`${location} ${found ? `has ${found.sizeBytes} bytes, ${bytes} were committed` : 'is gone'}`);
+    });
+  }
+
+  /** `dir`: where the job has sealed its output. @throws OUTPUT_CORRUPT, and what stores throw */
+  async publish(dir: string, sealed: SealedOutput, fileSystem: FileSystem): Promise<void> {
+    const before = manifestOf(await this.#text(manifestName));
+    const earlier =
+      before?.name === this.#options.job ? await listedFiles(before.text, (path) => this.#text(path)) : [];
+    await this.#remove([successName]);
+    const { output, errors, files, segments, custom_chunks: chunks } = sealed;
+    const custom = await listedFiles(JSON.stringify(sealed), (path) => readText(fileSystem, join(dir, path)));
+    const own = [output, errors, ...files, ...segments, ...chunks].flatMap((file) => (file ? [file.path] : []));
+    await mapBounded([...own, ...custom.map(({ path }) => path)], atOnce, async (path) => {
+      await this.#upload(fileSystem, dir, path);
+    });
+    await this.#upload(fileSystem, dir, signatureName);
+    await this.#upload(fileSystem, dir, manifestName);
+    const kept = new Set([...own, ...custom.map(({ path }) => path)]);
+    await this.#remove(earlier.map(({ path }) => path).filter((path) => !kept.has(path)));
+    if (sealed.verdict === 'Completed') {
+      const { store, key } = await this.#at(successName);
+      await store.put(key, new Uint8Array(0));
+    }
+    await this.#clearAttempts();
+  }
+
+  /** What attempts have left that were lost, or whose files have got their names. */
+  async #clearAttempts(): Promise<void> {
+    const { stores, signal } = this.#options;
+    const { store, key } = await stores.openToWrite(parseLocation(this.#attempts) as StoreLocation);
+    const prefix = folderKey(key);
+    for await (const page of store.list({ prefix, startAfter: null, isDeep: true, signal })) {
+      await mapBounded(page, atOnce, (object) => store.remove(object.key));
+    }
+  }
+
+  /** Files that are not here are in the store already. */
+  async #upload(fileSystem: FileSystem, dir: string, path: string): Promise<void> {
+    const local = join(dir, path);
+    const bytes = await sizeOf(fileSystem, local);
+    if (bytes === null) return;
+    const { stores, signal } = this.#options;
+    const { store, key } = await this.#at(path);
+    const { sizeBytes } = await stores.retries.run(signal, () => store.putParts(key, readFile(fileSystem, local)));
+    if (sizeBytes === bytes) return;
+    throw new BatchError('STORE_UNREACHABLE', `${this.#options.location}: ${path} has ${sizeBytes} of ${bytes} bytes`);
+  }
+
+  /** What is too large for the store to copy it by itself. */
+  async #carry(store: ObjectStore, from: string, to: string): Promise<StoredObject | null> {
+    const { signal } = this.#options;
+    const source = await store.stat(from, signal);
+    return source && (await store.putParts(to, store.read(source, 0, signal)));
+  }
+
+  async #remove(paths: readonly string[]): Promise<void> {
+    await mapBounded(paths, atOnce, async (path) => {
+      const { store, key } = await this.#at(path);
+      await store.remove(key);
+    });
+  }
+
+  /** Names in a folder of the output. */
+  async #list(folder: string): Promise<readonly string[]> {
+    const { store, key } = await this.#at(folder);
+    const prefix = folderKey(key);
+    const names: string[] = [];
+    for await (const page of store.list({ prefix, startAfter: null, isDeep: true, signal: this.#options.signal })) {
+      for (const object of page) if (object.key !== prefix) names.push(object.key.slice(prefix.length));
+    }
+    return names;
+  }
+
+  async #text(path: string): Promise<string | null> {
+    const found = await this.#stat(path);
+    if (found === null || found.sizeBytes > limits.manifestBytesMax) return null;
+    const { store } = await this.#at(path);
+    const pieces: Uint8Array[] = [];
+    for await (const piece of store.read(found, 0, this.#options.signal)) pieces.push(piece);
+    return Buffer.concat(pieces).toString();
+  }
+
+  async #stat(path: string): Promise<StoredObject | null> {
+    const { store, key } = await this.#at(path);
+    return await store.stat(key, this.#options.signal);
+  }
+
+  async #at(path: string): Promise<{ readonly store: ObjectStore; readonly key: string }> {
+    return await this.#options.stores.openToWrite(below(this.#root, path));
+  }
+
+  #corrupt(what: string): BatchError {
+    return new BatchError(
+      'OUTPUT_CORRUPT',
+      `a part of the output of job ${this.#options.job}: ${what}; run the job again`,
+    );
+  }
+}
+
+const atOnce = 8;
+
+async function* readFile(fileSystem: FileSystem, path: string): AsyncGenerator<Uint8Array, void, void> {
+  const file = await fileSystem.open(path, 'read');
+  try {
+    // The block is overwritten by the next one, and the store may still hold it.
+    for await (const block of blocksOf(file)) yield Buffer.from(block);
+  } finally {
+    await file.close();
+  }
+}
