@@ -14,6 +14,8 @@ export interface PartsForm {
   readonly format: PartFormat;
   /** Names of columns whose values are folders (`country=de/`) and which the files leave out; none: no folders. */
   readonly partitionBy: readonly string[];
+  /** Of `csv`: rows come with a first line of names, which each file gets. */
+  readonly header: boolean;
   /** Rows of a file at most; null: any. */
   readonly fileRows: number | null;
   /** Bytes of rows, as they were scored, that make a file; null: any. */
