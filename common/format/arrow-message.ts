@@ -13,6 +13,7 @@ import {
   Schema,
   Struct,
   type Data,
+  type DataType,
 } from 'apache-arrow';
 import { BatchError } from '../core/batch-error.ts';
 import { endOfStream } from './arrow-stream.ts';
@@ -100,8 +101,16 @@ export function batchMessage(schema: Schema, columns: readonly Data[], rows: num
 
 /** No rows, for what must be given some. */
 export function emptyBatchMessage(schema: Schema): BatchMessage {
-  const { children } = new RecordBatch(schema).data;
-  return batchMessage(schema, children, 0);
+  return batchMessage(
+    schema,
+    schema.fields.map(({ type }) => emptyData(type as DataType)),
+    0,
+  );
+}
+
+function emptyData(type: DataType): Data {
+  const children = (type.children ?? []).map((field) => emptyData(field.type as DataType));
+  return makeData({ type, length: 0, nullCount: 0, children, child: children[0] } as never);
 }
 
 function streamOf(schema: Schema, batches: readonly RecordBatch[]): Uint8Array {

@@ -1,20 +1,34 @@
 /** Record batches one after the other, cut where a file or a row group is to end, and put together where they are small. */
 import type { Data, RecordBatch } from 'apache-arrow';
-import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { gather, runOf, type Pick } from '../../common/format/arrow-gather.ts';
 import {
   batchMessage,
   decodeBatches,
+  schemaMessage,
   type BatchMessage,
   type StreamSchema,
 } from '../../common/format/arrow-message.ts';
+import { columnsWithoutSeconds, withoutSeconds } from '../../common/format/parquet-times.ts';
 
 /** What rows are taken from. */
 export interface BatchSource {
   readonly schema: StreamSchema;
   /** Null behind the last one. @throws OUTPUT_CORRUPT */
   next(): Promise<BatchMessage | null>;
+}
+
+/** The same, with types that Parquet has. */
+export function parquetSource(source: BatchSource): BatchSource {
+  const found = withoutSeconds(source.schema.schema);
+  if (found === null) return source;
+  const schema = schemaMessage(found);
+  const next = async (): Promise<BatchMessage | null> => {
+    const message = await source.next();
+    const [batch] = message === null ? [] : decodeBatches(source.schema, [message]);
+    return batch ? batchMessage(found, columnsWithoutSeconds(batch, found), batch.numRows) : null;
+  };
+  return { schema, next };
 }
 
 /** Hands out the batches of `source`, at most as many rows as are asked for at a time. */
@@ -46,16 +60,14 @@ export class BatchRows {
     if (await this.isDone()) return null;
     const message = this.#ahead as BatchMessage;
     const from = this.#taken;
-    const rows = Math.min(rowsMax, message.rows - from);
-    this.#taken += rows;
-    const isLast = this.#taken === message.rows;
-    if (isLast) this.#ahead = null;
-    if (isLast && from === 0) return message;
-    const [batch] = this.#batch ? [this.#batch] : decodeBatches(this.schema, [message]);
-    invariant(batch !== undefined, 'a message holds a record batch');
-    if (isLast) this.#taken = 0;
+    const to = Math.min(message.rows, from + rowsMax);
+    const isWhole = from === 0 && to === message.rows;
+    const batch = isWhole ? null : (this.#batch ?? decodeBatches(this.schema, [message])[0] ?? null);
+    const isLast = to === message.rows;
+    this.#ahead = isLast ? null : message;
+    this.#taken = isLast ? 0 : to;
     this.#batch = isLast ? null : batch;
-    return this.#joined([{ batch, runs: runOf(from, from + rows) }]);
+    return batch === null ? message : this.#joined([{ batch, runs: runOf(from, to) }]);
   }
 
   /**

@@ -6,11 +6,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { EncodeScorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
-import { unreachable } from '../../common/core/invariant.ts';
+import { invariant, unreachable } from '../../common/core/invariant.ts';
 import type { PartFile } from '../../common/core/parts-form.ts';
+import type { BatchMessage } from '../../common/format/arrow-message.ts';
 import { encodeValues } from '../../common/format/value-text.ts';
 import { writeArrowPart } from './arrow-part.ts';
-import { BatchRows, type BatchSource } from './batch-rows.ts';
+import { BatchRows, parquetSource, type BatchSource } from './batch-rows.ts';
 import type { HostScorer, Scored } from './host-scorer.ts';
 import { MessageFile } from './message-file.ts';
 import { writeParquetPart } from './parquet-part.ts';
@@ -52,13 +53,24 @@ function encodeFile(file: HostFile, scorer: EncodeScorer, dir: string): Promise<
 }
 
 async function encodeColumns(file: HostFile, scorer: EncodeScorer, dir: string): Promise<readonly PartFile[]> {
-  const { partitionBy } = scorer.parts;
+  const { parts } = scorer;
   const messages = await MessageFile.open(file.path, file.name);
   try {
     const schema = await messages.schema();
-    const source: BatchSource = { schema, next: () => messages.batch('marker') };
-    if (partitionBy.length === 0) return await writeFiles(new BatchRows(source), scorer, dir, partNames(file, ''));
-    return await encodePartitions(source, scorer, dir, file);
+    let given = 0;
+    const next = async (): Promise<BatchMessage | null> => {
+      const message = await messages.batch('marker');
+      given += message?.rows ?? 0;
+      return message;
+    };
+    const source = parts.format === 'parquet' ? parquetSource({ schema, next }) : { schema, next };
+    const found =
+      parts.partitionBy.length === 0
+        ? await writeFiles(new BatchRows(source), scorer, dir, partNames(file, ''))
+        : await encodePartitions(source, scorer, dir, file);
+    const written = found.reduce((sum, { rows }) => sum + rows, 0);
+    invariant(written === given, `${file.name}: ${written} rows were written of ${given}`);
+    return found;
   } finally {
     await messages.close();
   }
