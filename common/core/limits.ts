@@ -163,8 +163,6 @@ export const limits = {
   partWindowRows: 1_048_576,
   /** Folders of one part of an output: each is a file, and 1,000 parts of 1,000 folders are a million files. */
   partitionsMax: 1_024,
-  /** The least that a file of a wanted size may have: below it files cost more than their rows. */
-  partFileBytesMin: 1_000_000,
   /** The host sends rows in pieces of this size. */
   frameRowsBytes: 1_048_576,
 
