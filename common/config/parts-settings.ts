@@ -1,4 +1,5 @@
 /** Keys of `settings.output` about the files that rows become: their sizes, folders and insides. */
+import type { z } from 'zod';
 import type { OutputForm } from '../core/output-form.ts';
 import { limits } from '../core/limits.ts';
 import { partCompressions, type PartCompression, type PartFormat, type PartsForm } from '../core/parts-form.ts';
@@ -33,7 +34,7 @@ const columnNames = field(
   },
 );
 
-export const partsKeys = {
+export const partsKeys: { readonly [key in keyof RawParts]-?: z.ZodType<RawParts[key]> } = {
   partition_by: optional(
     columnNames,
     'parquet, arrow, arrow_file: columns whose values become folders (country=de/), one or a list.',

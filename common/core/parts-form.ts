@@ -2,11 +2,11 @@
  * How the rows of a job become files, where that is more than one file of rows as they were scored: `settings.output` of a deployment,
  * resolved. Such a job keeps its rows in input order in a working file, and worker nodes make the parts from it.
  */
-import { outputFormats, type OutputFormat } from './deployment.ts';
+import type { OutputFormat } from './deployment.ts';
 
 /** `arrow`: IPC streams. `arrow_file`: IPC files, which have a footer. */
-export const partFormats = [...outputFormats, 'arrow_file', 'parquet'] as const;
-export type PartFormat = (typeof partFormats)[number];
+export const partFormats = ['azure', 'csv', 'jsonl', 'arrow', 'arrow_file', 'parquet'] as const;
+export type PartFormat = OutputFormat | (typeof partFormats)[number];
 
 /** What scoring hosts write for it. */
 export function rowsOfFormat(format: PartFormat): OutputFormat {

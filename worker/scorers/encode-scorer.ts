@@ -10,6 +10,7 @@ import { invariant, unreachable } from '../../common/core/invariant.ts';
 import type { PartFile } from '../../common/core/parts-form.ts';
 import type { BatchMessage } from '../../common/format/arrow-message.ts';
 import { encodeValues } from '../../common/format/value-text.ts';
+import { outsideError } from '../../common/io/errno.ts';
 import { writeArrowPart } from './arrow-part.ts';
 import { BatchRows, parquetSource, type BatchSource } from './batch-rows.ts';
 import type { HostScorer, Scored } from './host-scorer.ts';
@@ -83,7 +84,7 @@ async function encodePartitions(
   file: HostFile,
 ): Promise<readonly PartFile[]> {
   // On the disk that the parts are for; a failed attempt's folder is cleared of whatever it holds.
-  const spoolDir = await mkdtemp(join(dir, '.rows-'));
+  const spoolDir = await makeSpoolDir(dir);
   const found: PartFile[] = [];
   try {
     for await (const partition of partitions(source, scorer.parts.partitionBy, spoolDir)) {
@@ -97,6 +98,14 @@ async function encodePartitions(
     await rm(spoolDir, { recursive: true, force: true });
   }
   return found;
+}
+
+async function makeSpoolDir(dir: string): Promise<string> {
+  try {
+    return await mkdtemp(join(dir, '.rows-'));
+  } catch (error) {
+    throw outsideError(error, 'rows cannot be put aside') ?? error;
+  }
 }
 
 /** The path of each file that rows fill, by its number. */

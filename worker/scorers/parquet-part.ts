@@ -25,7 +25,6 @@ function parquet(): typeof Wasm {
 /** After a panic its memory is not to be trusted: the next file has an instance of its own. */
 function forget(): void {
   loaded = null;
-  // eslint-disable-next-line @typescript-eslint/no-dynamic-delete -- the way to load a module of Node anew
   delete require.cache[require.resolve('parquet-wasm')];
 }
 
@@ -40,16 +39,14 @@ export interface ParquetPart {
 /** Writes up to `rowsMax` rows. @throws OUTPUT_CORRUPT, DISK_FULL, STATE_UNWRITABLE */
 export async function writeParquetPart(part: ParquetPart, rows: BatchRows, rowsMax: number): Promise<PartFile> {
   const writer = await PartWriter.open(part.dir, part.path);
-  let written: PartFile;
-  let given = 0;
   try {
-    given = await transform(part, rows, rowsMax, writer);
-    written = await writer.close(given);
+    const given = await transform(part, rows, rowsMax, writer);
+    const written = await writer.close(given);
+    await checkRows(part, given);
+    return written;
   } finally {
     await writer.abandon();
   }
-  await checkRows(part, given);
-  return written;
 }
 
 async function transform(
