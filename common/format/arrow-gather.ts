@@ -58,12 +58,13 @@ export function runsOf(rows: ArrayLike<number>): Uint32Array {
 
 /**
  * One column of all rows that are picked, at least one pick; all of one type.
- * @throws OUTPUT_CORRUPT when a text or list lies outside of its column, or more than 2 GiB come together
+ * @throws OUTPUT_CORRUPT when a value lies outside of its column, or more than 2 GiB come together
  */
 export function gather(picks: readonly Pick[]): Data {
   const { type } = (picks[0] as Pick).data;
   const typeId = type.typeId as Type;
   const rows = rowsOf(picks);
+  if (picks.some(({ data, runs }) => (runs.at(-1) ?? 0) > data.length)) throw outside();
   const base = { type, length: rows, ...gatherValidity(picks, rows) };
   const made = (parts: object): Data => makeData({ ...base, ...parts } as never);
   if (typeId === Type.Null) return makeData({ type, length: rows } as never);
@@ -115,6 +116,7 @@ function gatherBits(
   let ones = 0;
   for (const { data, runs } of picks) {
     const bitmap = bitmapOf(data) ?? null;
+    if (bitmap !== null && bitmap.length * 8 < (runs.at(-1) ?? 0) + data.offset) throw outside();
     for (let i = 0; i < runs.length; i += 2) {
       const end = (runs[i + 1] as number) + data.offset;
       for (let row = (runs[i] as number) + data.offset; row < end; row += 1) {
@@ -141,6 +143,7 @@ function gatherFixed(picks: readonly Pick[], rows: number): ArrayBufferView {
   let at = 0;
   for (const { data, runs } of picks) {
     const source = wordsOf(data.values as Float64Array, size);
+    if (source.length < (runs.at(-1) ?? 0) * words) throw outside();
     for (let i = 0; i < runs.length; i += 2) {
       const begin = (runs[i] as number) * words;
       const end = (runs[i + 1] as number) * words;
@@ -202,8 +205,7 @@ function gatherOffsets(
 
 const offsetMax = 2 ** 31 - 1;
 
-const outside = (): BatchError =>
-  new BatchError('OUTPUT_CORRUPT', 'a record batch has a text or a list outside of its column');
+const outside = (): BatchError => new BatchError('OUTPUT_CORRUPT', 'a record batch has a value outside of its column');
 
 /** `runs` are of bytes here. */
 function gatherBytes(picks: readonly Pick[]): Uint8Array {

@@ -6,7 +6,6 @@
 import {
   makeData,
   Message,
-  MessageHeader,
   RecordBatch,
   RecordBatchReader,
   RecordBatchStreamWriter,
@@ -17,6 +16,7 @@ import {
 } from 'apache-arrow';
 import { BatchError } from '../core/batch-error.ts';
 import { endOfStream } from './arrow-stream.ts';
+import { batchHead } from './record-batch-head.ts';
 
 /** A record batch as its bytes in a stream, head included: a multiple of 8 of them. */
 export interface BatchMessage {
@@ -47,21 +47,17 @@ export type MessageHead =
 
 /** What a message's metadata says. @throws OUTPUT_CORRUPT when it cannot be, or names bytes outside of its body */
 export function messageHead(metadata: Uint8Array): MessageHead {
-  const message = decoded(metadata);
-  if (message.isSchema()) return { kind: 'schema', schema: message.header() };
-  if (!message.isRecordBatch()) {
-    throw corrupt(`a ${MessageHeader[message.headerType] ?? 'message of no kind'} stands where rows are expected`);
-  }
-  const { length: rows, buffers } = message.header();
-  const { bodyLength: bodyBytes } = message;
-  const isWithin = buffers.every(({ offset, length }) => offset >= 0 && length >= 0 && offset + length <= bodyBytes);
-  if (!isWithin || rows < 0 || bodyBytes % 8 !== 0) throw corrupt('a record batch names bytes that it does not have');
+  const { header, rows, bodyBytes, isWithin } = decoded(() => batchHead(metadata));
+  if (header === 'schema')
+    return { kind: 'schema', schema: decoded(() => Message.decode(metadata).header() as Schema) };
+  if (header !== 'record batch') throw corrupt(`a message of kind ${header} stands where rows are expected`);
+  if (!isWithin) throw corrupt('a record batch names bytes that it does not have');
   return { kind: 'batch', rows, bodyBytes };
 }
 
-function decoded(metadata: Uint8Array): Message {
+function decoded<T>(read: () => T): T {
   try {
-    return Message.decode(metadata);
+    return read();
   } catch (error) {
     throw corrupt('the head of a message cannot be read', error);
   }
