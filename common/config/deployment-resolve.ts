@@ -5,16 +5,17 @@ import type {
   EnvironmentSpec,
   LocalArtifact,
   LocalDeployment,
-  OutputFormat,
   Scorer,
 } from '../core/deployment.ts';
 import { invariant } from '../core/invariant.ts';
 import { limits } from '../core/limits.ts';
+import { rowsOfFormat } from '../core/parts-form.ts';
 import { pythonMinorOf } from './conda-file.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
 import { findArtifact, findScript } from './deployment-paths.ts';
 import { resolveOnnx } from './onnx-settings-schema.ts';
-import { outputNames, resolveOutputForm } from './output-settings.ts';
+import { resolveOutputForm } from './output-settings.ts';
+import { outputNameOf, resolveParts } from './parts-settings.ts';
 import { parseDeployment, type ParsedDeployment } from './deployment-schema.ts';
 import { hostEnvironment, labelOf, resolveEnvironment } from './environment-resolve.ts';
 import { isMlflowFolder, readMlflowEnvironment } from './mlflow-folder.ts';
@@ -60,9 +61,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   const code = await findCode(parsed, context, problems);
   const scorer = await chooseScorer(parsed, model, code, context.baseDir, problems);
   if (scorer !== null) problems.push(...checkForScorer(parsed, scorer));
-  const outputFormat = parsed.settings.output?.format ?? (scorer?.kind === 'onnx' ? 'csv' : 'azure');
-  const outputPath = [...parsed.settingsPath, 'output'];
-  const outputForm = resolveOutputForm(parsed.settings.output ?? {}, outputFormat, outputPath, problems);
+  const output = resolveOutput(parsed, scorer, problems);
   const environment = await chooseEnvironment(parsed, scorer, model, context, problems);
   if (scorer?.kind === 'python' && code) await checkSyntax(code, environment, context, problems);
   if (problems.length > 0) throw source.toError(problems);
@@ -73,7 +72,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
     model,
     code: code?.folder ?? null,
     environment,
-    settings: { ...resolveSettings(parsed, outputFormat, source, context.isBare), outputForm },
+    settings: { ...resolveSettings(parsed, source, context.isBare), ...output },
   };
 }
 
@@ -256,14 +255,38 @@ function checkForScorer({ settings, settingsPath }: ParsedDeployment, scorer: Sc
   return [{ code: 'CONFIG_INVALID', path: [...settingsPath, 'mlflow', 'rows_per_predict'], at: 'key', message }];
 }
 
+type OutputSettings = Pick<
+  DeploymentSettings,
+  'outputAction' | 'outputFileName' | 'outputFormat' | 'outputForm' | 'parts' | 'customOutput'
+>;
+
+function resolveOutput(
+  { settings, settingsPath }: ParsedDeployment,
+  scorer: Scorer | null,
+  problems: ConfigProblem[],
+): OutputSettings {
+  const output = settings.output ?? {};
+  const format = output.format ?? (scorer?.kind === 'onnx' ? 'csv' : 'azure');
+  const form = resolveOutputForm(output, format, [...settingsPath, 'output'], problems);
+  const outputAction = settings.output_action ?? 'append_row';
+  const isSummaryOnly = outputAction === 'summary_only';
+  const hasFileName = (settings.output_file_name ?? null) !== null;
+  const parts = resolveParts(output, { format, form, isSummaryOnly, settingsPath, hasFileName }, problems);
+  return {
+    outputAction,
+    outputFileName: isSummaryOnly ? '' : (settings.output_file_name ?? outputNameOf(format, parts)),
+    outputFormat: rowsOfFormat(format),
+    outputForm: form,
+    parts,
+    customOutput: output.custom ?? 'collected',
+  };
+}
+
 function resolveSettings(
   { root, settings, settingsPath }: ParsedDeployment,
-  outputFormat: OutputFormat,
   source: ConfigSource,
   isBare: boolean,
-): DeploymentSettings {
-  const outputAction = settings.output_action ?? 'append_row';
-  const fileName = settings.output_file_name ?? outputNames[outputFormat];
+): Omit<DeploymentSettings, keyof OutputSettings> {
   const retry = settings.retry_settings ?? {};
   return {
     miniBatchSize:
@@ -272,9 +295,6 @@ function resolveSettings(
     timeoutMs: retry.timeout ?? (isBare ? limits.bareTimeoutMsDefault : limits.timeoutMsDefault),
     errorThreshold: settings.error_threshold ?? -1,
     isolation: settings.isolation ?? 'file',
-    outputAction,
-    outputFileName: outputAction === 'summary_only' ? '' : fileName,
-    outputFormat,
     loggingLevel: settings.logging_level ?? 'info',
     environmentVariables: asTyped(
       settings.environment_variables ?? {},
@@ -286,7 +306,6 @@ function resolveSettings(
     recursive: settings.input?.recursive ?? true,
     include: settings.input?.include ?? [],
     exclude: settings.input?.exclude ?? [],
-    customOutput: settings.output?.custom ?? 'collected',
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
     speculation: settings.speculation ?? 'auto',
     progressTimeoutMs: settings.progress_update_timeout ?? null,

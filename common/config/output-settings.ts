@@ -1,11 +1,13 @@
 /** `settings.output` of a deployment: keys, and what they come to. */
 import { z } from 'zod';
-import { outputFormats, type DeploymentSettings, type OutputFormat } from '../core/deployment.ts';
+import type { DeploymentSettings } from '../core/deployment.ts';
 import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
+import { partFormats, type PartFormat } from '../core/parts-form.ts';
 import { parseType, typeText, type ColumnType } from '../format/column-type.ts';
 import { optional } from './asset-schemas.ts';
 import type { ConfigProblem, KeyPath } from './config-source.ts';
 import { field, oneOf, yesOrNo, type Maybe } from './field-types.ts';
+import { isColumnName, partsKeys, refuseOthers, type KeyFormats, type RawParts } from './parts-settings.ts';
 
 /** What separates fields and is in no number. */
 const delimiters: Readonly<Record<string, string>> = {
@@ -26,9 +28,6 @@ const delimiter = field(
   },
   { enum: [...delimiterSymbols, ...Object.keys(delimiters)] },
 );
-
-const isColumnName = (value: unknown): value is string =>
-  typeof value === 'string' && value !== '' && value.length <= 255 && !/\p{Cc}/u.test(value);
 
 export interface IncludedColumns {
   readonly file: string | null;
@@ -80,19 +79,20 @@ const declaredColumns = field(
 export const outputKeys: z.ZodType<RawOutput> = z.strictObject(
   {
     format: optional(
-      oneOf(outputFormats),
-      'azure (spaces, no header), csv (commas, header), jsonl or arrow (an IPC stream).',
+      oneOf(partFormats),
+      'azure (spaces, no header), csv (commas, header), jsonl, arrow (an IPC stream), arrow_file (with a footer) or parquet.',
     ),
     header: optional(yesOrNo, 'csv: false leaves out the line with the names of the columns.'),
     delimiter: optional(delimiter, 'csv: another one than the comma.'),
     schema: optional(
       declaredColumns,
-      'arrow: the columns that the scorer gives, in order, each with its type; by default the first rows have them. evolve: others are widened to those.',
+      'arrow, arrow_file, parquet: the columns that the scorer gives, in order, each with its type; by default the first rows have them. evolve: others are widened to those.',
     ),
     include: optional(
       include,
       'Columns before the others: the file of each row, and its number in it. [file, row], or names for them.',
     ),
+    ...partsKeys,
     custom: optional(
       oneOf(['collected', 'shared']),
       'Files that the script writes to AZUREML_BI_OUTPUT_PATH: published with their mini-batch, or written straight.',
@@ -101,8 +101,8 @@ export const outputKeys: z.ZodType<RawOutput> = z.strictObject(
   'a mapping',
 );
 
-export interface RawOutput {
-  readonly format?: Maybe<OutputFormat>;
+export interface RawOutput extends RawParts {
+  readonly format?: Maybe<PartFormat>;
   readonly header?: Maybe<boolean>;
   readonly delimiter?: Maybe<string>;
   readonly schema?: Maybe<readonly string[] | 'evolve'>;
@@ -110,19 +110,20 @@ export interface RawOutput {
   readonly custom?: Maybe<DeploymentSettings['customOutput']>;
 }
 
+const meaning = {
+  header: ['csv'],
+  delimiter: ['csv'],
+  schema: ['arrow', 'arrow_file', 'parquet'],
+} as const satisfies KeyFormats;
+
 /** `path` is where the keys stand; what one of them has no meaning with is put into `problems`. */
 export function resolveOutputForm(
   output: RawOutput,
-  format: OutputFormat,
+  format: PartFormat,
   path: KeyPath,
   problems: ConfigProblem[],
 ): OutputForm {
-  const only = { header: 'csv', delimiter: 'csv', schema: 'arrow' } as const;
-  for (const key of ['header', 'delimiter', 'schema'] as const) {
-    if ((output[key] ?? null) === null || format === only[key]) continue;
-    const message = `${key} is for format: ${only[key]}, and the format is ${format}; take it away, or change the format`;
-    problems.push({ code: 'CONFIG_INVALID', path: [...path, key], at: 'key', message });
-  }
+  refuseOthers(output, meaning, format, path, problems);
   const schema = output.schema ?? null;
   return {
     header: output.header ?? defaultOutputForm.header,
@@ -133,11 +134,3 @@ export function resolveOutputForm(
     rowColumn: output.include?.row ?? null,
   };
 }
-
-/** Name of the file of rows where none is given. @source Azure ML: predictions.csv; Arrow: .arrows for a stream */
-export const outputNames: Readonly<Record<OutputFormat, string>> = {
-  azure: 'predictions.csv',
-  csv: 'predictions.csv',
-  jsonl: 'predictions.jsonl',
-  arrow: 'predictions.arrows',
-};

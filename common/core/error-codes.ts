@@ -102,6 +102,7 @@ export type ErrorCode =
   | 'LOG_NOT_FOUND'
   | 'SCORER_CRASHED'
   | 'RESULT_SCHEMA_MISMATCH'
+  | 'PARTITION_INVALID'
   | 'NO_RESULTS'
   | 'ERROR_THRESHOLD_EXCEEDED'
   | 'INPUT_UNREADABLE'
@@ -231,6 +232,10 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   RESULT_SCHEMA_MISMATCH: scorer(
     'The result’s columns differ from those of the first rows of the job; the message names them.',
+    false,
+  ),
+  PARTITION_INVALID: scorer(
+    'output.partition_by names a column that the rows do not have, one whose values name no folder, or one of too many values. Change it and run the job again; the message names the columns.',
     false,
   ),
   NO_RESULTS: scorer('No mini-batch returned any row, so there is nothing to append. Look at _errors.jsonl.', false),

@@ -162,6 +162,17 @@ export const limits = {
   framePayloadBytesMax: 16_777_216,
   /** Rows of one Arrow record batch that is made of values: enough that its head weighs nothing, few enough to be built at once. */
   arrowBatchRowsMax: 16_384,
+  /** Rows of a row group of Parquet by default: what DuckDB writes, and readers take as a unit of work. */
+  rowGroupRowsDefault: 122_880,
+  /** A row group of wide rows ends here: it is in memory while it is written. */
+  rowGroupBytesMax: 67_108_864,
+  /** What is read at once of rows that become a part of an output. */
+  partReadBytes: 1_048_576,
+  /** Rows that are put into one record batch, or told apart by partition, at once: the memory of one such task is a few times as much. */
+  partWindowBytes: 33_554_432,
+  partWindowRows: 1_048_576,
+  /** Folders of one part of an output: each is a file, and 1,000 parts of 1,000 folders are a million files. */
+  partitionsMax: 1_024,
   /** The host sends rows in pieces of this size. */
   frameRowsBytes: 1_048_576,
 

@@ -5,7 +5,13 @@
 import type { DeploymentSettings, OutputFormat } from './deployment.ts';
 
 /** `arrow`: IPC streams. `arrow_file`: IPC files, which have a footer. */
-export type PartFormat = OutputFormat | 'arrow_file' | 'parquet';
+export const partFormats = ['azure', 'csv', 'jsonl', 'arrow', 'arrow_file', 'parquet'] as const;
+export type PartFormat = OutputFormat | (typeof partFormats)[number];
+
+/** What scoring hosts write for it. */
+export function rowsOfFormat(format: PartFormat): OutputFormat {
+  return format === 'parquet' || format === 'arrow_file' ? 'arrow' : format;
+}
 
 export const partCompressions = ['snappy', 'zstd', 'none'] as const;
 export type PartCompression = (typeof partCompressions)[number];
@@ -14,6 +20,8 @@ export interface PartsForm {
   readonly format: PartFormat;
   /** Names of columns whose values are folders (`country=de/`) and which the files leave out; none: no folders. */
   readonly partitionBy: readonly string[];
+  /** Of `csv`: rows come with a first line of names, which each file gets. */
+  readonly header: boolean;
   /** Rows of a file at most; null: any. */
   readonly fileRows: number | null;
   /** Bytes of rows, as they were scored, that make a file; null: any. */

@@ -35,10 +35,10 @@ test.each([
 });
 
 test.each([
-  ['{format: orc}', 'output.format: wanted one of azure, csv, jsonl, arrow'],
+  ['{format: orc}', 'output.format: wanted one of azure, csv, jsonl, arrow, arrow_file, parquet'],
   ['{format: jsonl, delimiter: ";"}', 'delimiter is for format: csv, and the format is jsonl'],
   ['{header: false}', 'header is for format: csv, and the format is azure'],
-  ['{format: csv, schema: {a: int64}}', 'schema is for format: arrow, and the format is csv'],
+  ['{format: csv, schema: {a: int64}}', 'schema is for format: arrow, arrow_file, parquet, and the format is csv'],
   ['{format: csv, delimiter: x}', 'output.delimiter: wanted one of , ; | : tab space'],
   ['{format: arrow, schema: {a: int7}}', 'output.schema: wanted evolve, or a mapping of columns to types'],
   ['{format: arrow, schema: [a]}', 'output.schema: wanted evolve, or a mapping'],
@@ -47,6 +47,79 @@ test.each([
   ['{include: {file: ""}}', 'output.include: wanted file, row'],
 ])('%s is refused', async (output, text) => {
   await expect(settingsOf(output)).rejects.toThrow(failing('CONFIG_INVALID', text));
+});
+
+const parts = {
+  partitionBy: [],
+  header: false,
+  fileRows: null,
+  fileBytes: null,
+  rowGroupRows: 122_880,
+  compression: 'snappy',
+};
+
+test.each([
+  ['{}', 'azure', 'predictions.csv', null],
+  ['{format: arrow}', 'arrow', 'predictions.arrows', null],
+  ['{format: parquet}', 'arrow', 'predictions.parquet', { format: 'parquet' }],
+  ['{format: Arrow_File}', 'arrow', 'predictions.arrow', { format: 'arrow_file' }],
+  [
+    '{format: parquet, row_group_rows: 1000, compression: zstd}',
+    'arrow',
+    'predictions.parquet',
+    { format: 'parquet', rowGroupRows: 1000, compression: 'zstd' },
+  ],
+  ['{format: arrow, partition_by: a}', 'arrow', 'part-00000.arrows', { format: 'arrow', partitionBy: ['a'] }],
+  [
+    '{format: parquet, partition_by: [b, a], file_rows: 5}',
+    'arrow',
+    'part-00000.parquet',
+    { format: 'parquet', partitionBy: ['b', 'a'], fileRows: 5 },
+  ],
+  ['{format: jsonl, file_bytes: 128MB}', 'jsonl', 'part-00000.jsonl', { format: 'jsonl', fileBytes: 128 * 2 ** 20 }],
+  ['{format: csv, file_rows: 7}', 'csv', 'part-00000.csv', { format: 'csv', header: true, fileRows: 7 }],
+  ['{format: csv, header: false, file_rows: 7}', 'csv', 'part-00000.csv', { format: 'csv', fileRows: 7 }],
+])('files of %s', async (output, format, name, wanted) => {
+  const settings = await settingsOf(output);
+  expect([settings.outputFormat, settings.outputFileName]).toEqual([format, name]);
+  expect(settings.parts).toEqual(wanted && { ...parts, ...wanted });
+});
+
+test('a file of parquet may have a name of its own, and a declared schema', async () => {
+  const settings = await settingsOf('{format: parquet, schema: {a: int64}}\noutput_file_name: rows.pq');
+  expect(settings.outputFileName).toBe('rows.pq');
+  expect(settings.outputForm?.schema).toEqual(['a:int64']);
+});
+
+test.each([
+  ['{format: csv, partition_by: a}', 'partition_by is for format: parquet, arrow, arrow_file, and the format is csv'],
+  ['{format: arrow, compression: zstd}', 'compression is for format: parquet, and the format is arrow'],
+  ['{format: arrow, row_group_rows: 5}', 'row_group_rows is for format: parquet, arrow_file, and the format is arrow'],
+  ['{format: parquet, delimiter: ";"}', 'delimiter is for format: csv, and the format is parquet'],
+  ['{format: parquet, compression: gzip}', 'output.compression: wanted one of snappy, zstd, none'],
+  ['{format: parquet, file_rows: 0}', 'output.file_rows: wanted a whole number from 1'],
+  ['{format: parquet, file_bytes: 1KB}', 'output.file_bytes: wanted a size such as 2GB or 512MB, at least 1MB'],
+  ['{format: parquet, partition_by: [a, a]}', 'output.partition_by: wanted the name of a column, or a list of names'],
+  ['{format: parquet, partition_by: []}', 'output.partition_by: wanted the name of a column, or a list of names'],
+  [
+    '{format: parquet, file_rows: 5, partition_by: a}\noutput_file_name: x.parquet',
+    'output_file_name has no meaning with output.partition_by, output.file_rows',
+  ],
+  ['{file_rows: 5}\noutput_action: summary_only', 'file_rows has no meaning with output_action: summary_only'],
+  ['{format: parquet, schema: {a: int64}, partition_by: b}', 'output.schema has no column b to partition by; it has a'],
+  [
+    '{format: parquet, schema: {a: "list<int64>", b: int8}, partition_by: a}',
+    'column a is list<int64>, whose values name no folders',
+  ],
+])('files of %s are refused', async (output, text) => {
+  await expect(settingsOf(output)).rejects.toThrow(failing('CONFIG_INVALID', text));
+});
+
+test('--format parquet, and rows that nobody keeps', async () => {
+  const settings = await settingsOf('{format: csv}', { format: 'parquet' });
+  expect([settings.outputFormat, settings.outputFileName]).toEqual(['arrow', 'predictions.parquet']);
+  const none = await settingsOf('{format: parquet}\noutput_action: summary_only');
+  expect([none.parts, none.outputFileName]).toEqual([null, '']);
 });
 
 test('--format wins, and names the file of rows', async () => {
