@@ -2,7 +2,6 @@
  * The long work behind jobs: their files, listing, sealing, what is left of them after a restart. Carries out what the
  * ledger says and hands back what came of it; decides nothing.
  */
-import { join } from 'node:path';
 import { isBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import type { InputFile } from '../common/core/input.ts';
@@ -34,6 +33,7 @@ import type { Loop } from './loop.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import type { ManifestSigner } from './output/seal.ts';
+import { attemptsPlace } from './output/output-place.ts';
 import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
 import { sealJob, type SealedParts } from './seal-job.ts';
@@ -186,6 +186,7 @@ export class JobWork {
         await this.#whenRoom(name, async () => {
           await removeJobDir(outside.fileSystem, stateDir, job);
           await outside.fileSystem.makeDir(outputDir);
+          if (outer.outputLocation === null) await outside.fileSystem.makeDir(attemptsPlace(outer.outputDir, name));
           const record = {
             ...{ name: job, inputPath, outputDir, rowsOf: name, deployment, chunks: 0, outputCommitted: 0, schema: -1 },
             ...{ schemas: [], generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },

@@ -24,13 +24,13 @@ import { outsideError } from '../common/io/errno.ts';
 import type { Effect } from './core/effects.ts';
 import { heartbeatIntervalMs, leaseMs, type Job, type Ledger } from './core/ledger.ts';
 import { nodeCommands, resultCommand } from './core/node-commands.ts';
-import type { JobFiles } from './job-files.ts';
+import { outputPlaceOf, type JobFiles } from './job-files.ts';
 import type { LogPieceOf, LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
-import { attemptsLocation } from './output/store-output.ts';
+import { attemptsPlace } from './output/output-place.ts';
 import type { NodeLink } from './service/node-link.ts';
 import { readInput, type OpenInput } from './service/read-input.ts';
 
@@ -356,10 +356,10 @@ function toldColumns({ deployment, schemas, schema }: Job): { readonly columns?:
   return columns ? { columns } : {};
 }
 
-/** Parts alone go to a store without passing here: what user code appends to has to be put together. */
+/** Parts alone go to the output without passing here: what user code appends to has to be put together. */
 function attemptsLocationOf(ledger: Ledger, { rowsOf }: Job): string | null {
-  const location = rowsOf === null ? null : (ledger.jobs.get(rowsOf)?.outputLocation ?? null);
-  return location === null || rowsOf === null ? null : attemptsLocation(location, rowsOf);
+  const outer = rowsOf === null ? undefined : ledger.jobs.get(rowsOf);
+  return outer ? attemptsPlace(outputPlaceOf(outer), outer.name) : null;
 }
 
 function jobSpec(ledger: Ledger, job: Job, inputRoot: string): JobSpec {

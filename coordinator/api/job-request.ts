@@ -121,6 +121,7 @@ const patterns = z
 const parts: z.ZodType<PartsForm> = z
   .strictObject({
     format: z.enum([...outputFormats, 'arrow_file', 'parquet']),
+    header: z.boolean(),
     partitionBy: z.array(columnName).max(limits.partitionColumnsMax),
     fileRows: count.nullable(),
     fileBytes: count.nullable(),

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { limits } from '../../common/core/limits.ts';
+import { isUri } from '../../common/core/location.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { removeTree } from '../../common/io/remove-tree.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
@@ -23,6 +24,8 @@ import {
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import { customTemporaryDirName } from './output-names.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
+import { attemptsPlace } from './output-place.ts';
+import { sizeOf } from './recover-output.ts';
 import { stagingName } from './staging-files.ts';
 
 /** Where the files of one mini-batch are staged. */
@@ -91,7 +94,7 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
   const { planned: all, overwritten } = await plan(options);
   const { stored, lines } = storedOf(all);
   if (stored.length > 0) await nameStored(options, stored);
-  const planned = all.filter((file) => file.stored === null);
+  const planned = all.filter((file) => !isElsewhere(file));
   const temporaryDir = join(dir, customTemporaryDirName);
   // What an earlier try has left.
   if (await removeTree(fileSystem, temporaryDir)) await fileSystem.syncDir(dir);
@@ -121,11 +124,16 @@ function storedOf(planned: readonly PlannedFile[]): {
   const stored: PlacedFile[] = [];
   const lines: CustomFileLine[] = [];
   for (const { path, stored: file, miniBatches } of planned) {
-    if (file === null) continue;
+    if (file === null || !isUri(file.location)) continue;
     stored.push({ path, ...file });
     lines.push({ path, bytes: file.bytes, sha256: file.sha256, mini_batches: miniBatches });
   }
   return { stored, lines };
+}
+
+/** In a store, where it gets its final name without passing here. */
+function isElsewhere({ stored }: PlannedFile): boolean {
+  return stored !== null && isUri(stored.location);
 }
 
 async function nameStored({ place = null }: PublishOptions, stored: readonly PlacedFile[]): Promise<void> {
@@ -195,14 +203,28 @@ async function publish(
   isFolderToo: boolean,
 ): Promise<CustomFileLine> {
   const { dir, fileSystem, job } = options;
-  const { bytes, sha256 } = await assemble(options, file, temporary);
+  const { bytes, sha256 } = file.stored ?? (await assemble(options, file, temporary));
   const isTaken =
     isFolderToo ||
     (await holdsOther(fileSystem, join(dir, file.path), bytes, [sha256, options.earlier?.get(file.path)]));
   const path = isTaken ? `${file.path}~${job}` : file.path;
-  await fileSystem.rename(temporary, join(dir, path));
+  if (file.stored) await nameAttempt(options, file.stored, path);
+  else await fileSystem.rename(temporary, join(dir, path));
   const line = { path, bytes, sha256, mini_batches: file.miniBatches };
   return isTaken ? { ...line, wanted_path: file.path } : line;
+}
+
+/** A file that a worker node has put beside the output. @throws OUTPUT_CORRUPT when it is not there, and has not got its name before */
+async function nameAttempt({ dir, fileSystem, job }: PublishOptions, stored: StoredFile, path: string): Promise<void> {
+  const { location, bytes, sha256 } = stored;
+  if (!location.startsWith(`${attemptsPlace(dir, job)}/`))
+    throw corrupt(`${location}, which is in no folder of an attempt`);
+  const target = join(dir, path);
+  const size = await sizeOf(fileSystem, location);
+  if (size === bytes) return await fileSystem.rename(location, target);
+  const isNamed = size === null && (await sizeOf(fileSystem, target)) === bytes;
+  if (isNamed && !(await holdsOther(fileSystem, target, bytes, [sha256]))) return;
+  throw corrupt(size === null ? `no ${location}` : `${size} bytes in ${location}, ${bytes} were committed`);
 }
 
 interface Digest {

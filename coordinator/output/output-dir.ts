@@ -9,6 +9,7 @@ import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { logsDirName, ownLogs, readmeTitle } from '../logs/log-tree.ts';
 import { listCustomFiles, sealedJobName } from './custom-listing.ts';
 import {
+  attemptsDirName,
   checkOutputFileName,
   customTemporaryDirName,
   errorsName,
@@ -98,6 +99,7 @@ async function namesOfResults(
     manifestDirName,
     manifestName,
     customTemporaryDirName,
+    attemptsDirName,
   ].flatMap((name) => [name, temporaryName(name)]);
   const later = names.filter((name) => outputs.some((output) => isLaterPartial(name, output)));
   const results = [...new Set([...possible.filter((name) => names.includes(name)), ...later])];
@@ -150,7 +152,8 @@ async function readManifest(dir: string): Promise<z.infer<typeof manifestSchema>
 
 async function removeResult(dir: string, name: string): Promise<void> {
   const path = join(dir, name);
-  if (name === logsDirName || name === customTemporaryDirName) return rm(path, { recursive: true, force: true });
+  if ([logsDirName, customTemporaryDirName, attemptsDirName].includes(name))
+    return rm(path, { recursive: true, force: true });
   if (name !== manifestDirName) return rm(path, { force: true });
   for (const chunk of await readdir(path)) {
     if (isManifestChunkName(chunk)) await rm(join(path, chunk), { force: true });

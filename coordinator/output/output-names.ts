@@ -13,6 +13,9 @@ export const manifestDirName = '_manifest';
 /** Folder in which custom files are put together before they get their names. */
 export const customTemporaryDirName = '_custom.partial';
 
+/** Folder in which worker nodes put parts of the output, until those of committed attempts get their names. */
+export const attemptsDirName = '_attempts';
+
 /** Chunks of the manifest: input files, files that user code wrote, segments of the output. */
 export type ManifestChunkKind = 'files' | 'custom' | 'segments';
 

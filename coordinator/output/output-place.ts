@@ -2,8 +2,9 @@
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { isUri } from '../../common/core/location.ts';
+import { below, isUri, locationText, parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import { errnoOf } from '../../common/io/errno.ts';
+import { attemptsDirName } from './output-names.ts';
 
 export interface OutputPlace {
   /** Absolute and there, or a location. */
@@ -12,6 +13,12 @@ export interface OutputPlace {
   readonly outputDir: string;
   /** Whether the job looks into sub-folders of the input. */
   readonly isRecursive: boolean;
+}
+
+/** Where the attempts of a job put parts by themselves, each in a folder of its own. `output`: a path or a location. */
+export function attemptsPlace(output: string, job: string): string {
+  const name = `${attemptsDirName}/${job}`;
+  return isUri(output) ? locationText(below(parseLocation(output) as StoreLocation, name)) : join(output, name);
 }
 
 /** Links are followed. A single file as input, and hidden folders, into which no listing looks, are fine. @throws OUTPUT_IN_INPUT */

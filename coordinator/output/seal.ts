@@ -7,11 +7,13 @@ import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { outsideError } from '../../common/io/errno.ts';
+import { removeTree } from '../../common/io/remove-tree.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { publishCustomFiles, type CustomSource, type PublishedFiles } from './custom-publish.ts';
 import { LineFile } from './line-file.ts';
 import {
+  attemptsDirName,
   errorsName,
   isManifestChunkName,
   manifestChunkName,
@@ -119,6 +121,7 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   const errors = await writeErrors(options);
   const parts = await publishParts(options);
   const custom = await sealCustom(options, parts);
+  if (await removeTree(fileSystem, join(dir, attemptsDirName))) await fileSystem.syncDir(dir);
   await nameFile(options);
   await fileSystem.syncDir(dir);
   const totals = {

@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
-import { below, folderKey, locationText, parseLocation, type StoreLocation } from '../../common/core/location.ts';
+import { below, folderKey, parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import { readText } from '../../common/io/if-there.ts';
 import { mapBounded } from '../../common/io/map-bounded.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
@@ -23,14 +23,10 @@ import {
   successName,
   temporaryName,
 } from './output-names.ts';
+import { attemptsPlace } from './output-place.ts';
 import { blocksOf } from './read-blocks.ts';
 import { sizeOf } from './recover-output.ts';
 import type { SealedOutput } from './sealed-lines.ts';
-
-/** Folder of the attempts of a job, beside its output. */
-export function attemptsLocation(output: string, job: string): string {
-  return locationText(below(parseLocation(output) as StoreLocation, `_attempts/${job}`));
-}
 
 export interface StoreOutputOptions {
   readonly stores: Stores;
@@ -55,7 +51,7 @@ export class StoreOutput implements StorePlace {
   constructor(options: StoreOutputOptions) {
     this.#options = options;
     this.#root = parseLocation(options.location) as StoreLocation;
-    this.#attempts = attemptsLocation(options.location, options.job);
+    this.#attempts = attemptsPlace(options.location, options.job);
   }
 
   /** Looks whether results are there, and whether anything can be written. @throws OUTPUT_EXISTS, STORE_DENIED, STORE_UNREACHABLE, LOCATION_INVALID, INPUT_NOT_FOUND for a bucket that is not there */

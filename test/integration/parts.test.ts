@@ -2,6 +2,8 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { systemClock } from '../../common/io/clock.ts';
+import { createLog, type Log } from '../../common/io/log.ts';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import type { PartsForm } from '../../common/core/parts-form.ts';
@@ -33,7 +35,15 @@ async function deploymentOf(parts: Partial<PartsForm> | null): Promise<LocalDepl
   const path = writeDeployment(cluster.dir, 'rows', { script: 'poison-rows.mjs', miniBatchSize: 7, environment, more });
   const deployment = await loadDeployment(path);
   const form: PartsForm = {
-    ...{ format: 'jsonl', partitionBy: [], fileRows: null, fileBytes: null, rowGroupRows: 100, compression: 'snappy' },
+    ...{
+      format: 'jsonl',
+      header: true,
+      partitionBy: [],
+      fileRows: null,
+      fileBytes: null,
+      rowGroupRows: 100,
+      compression: 'snappy',
+    },
     ...parts,
   };
   const { settings } = deployment;
@@ -178,4 +188,33 @@ test('failed files that are scored again replace the parts', async () => {
   expect(joined('mended')).not.toBe(before);
   expect((await verify('mended')).findings).toEqual([]);
   expect(existsSync(join(cluster.dir, 'mended', '_SUCCESS'))).toBe(true);
+});
+
+test('a node puts parts beside the output where it sees the folder, and sends them where it does not', async () => {
+  const hear = (lines: string[]): Log =>
+    createLog({ write: (line) => void lines.push(line), format: 'text', level: 'info', clock: systemClock });
+  const told: string[][] = [[], []];
+  for (const [index, output] of ['near', 'far'].entries()) {
+    const job = await withoutNode(output);
+    const attempts = join(cluster.dir, output, '_attempts', job);
+    await until(() => existsSync(attempts), 'the folder of attempts');
+    if (output === 'far') rmSync(attempts, { recursive: true });
+    const worker = await cluster.join(`node-${output}`, 1, { log: hear(told[index] as string[]) });
+    expect((await ended(job)).view.status).toBe('Completed');
+    await worker.close();
+    expect(namesOf(output).filter((name) => name.startsWith('_'))).toEqual(['_SUCCESS', '_manifest', '_manifest.json']);
+    expect((await verify(output)).findings).toEqual([]);
+  }
+  expect(joined('near')).toBe(joined('far'));
+  expect(told.map((lines) => /parts go (straight|through)/.exec(lines.join(''))?.[1])).toEqual(['straight', 'through']);
+});
+
+test('what somebody else has under the name of a part stays', async () => {
+  await cluster.join('a', 1);
+  writeInputs(join(cluster.dir, 'shared'), [['part-00001.jsonl', 'mine']]);
+  const job = await submit('shared', { fileRows: 20 });
+  expect((await ended(job)).view.status).toBe('Completed');
+  expect(readFileSync(join(cluster.dir, 'shared', 'part-00001.jsonl'), 'utf8')).toBe('mine');
+  expect(namesOf('shared')).toContain(`part-00001.jsonl~${job}`);
+  expect((await verify('shared')).findings).toEqual([]);
 });
