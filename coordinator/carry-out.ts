@@ -4,6 +4,7 @@ import type { JobName } from '../common/core/ids.ts';
 import type { Token } from '../common/core/token.ts';
 import { prologueBytes } from '../common/format/prologue.ts';
 import type { Effect } from './core/effects.ts';
+import type { InnerJobs } from './inner-jobs.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
 import type { NodeDesk } from './node-desk.ts';
@@ -15,9 +16,10 @@ export interface Sides {
   readonly nodes: NodeDesk;
   readonly work: JobWork;
   readonly results: ResultStore;
+  readonly inner: InnerJobs;
 }
 
-export function carryOut({ loop, nodes, work, results }: Sides, effect: Effect): void {
+export function carryOut({ loop, nodes, work, results, inner }: Sides, effect: Effect): void {
   const written = (token: Token, job: JobName) => (): void => {
     results.release(token);
     loop.handle({ kind: 'written', job, token });
@@ -46,11 +48,11 @@ export function carryOut({ loop, nodes, work, results }: Sides, effect: Effect):
     case 'list':
       return work.list(effect.job);
     case 'make-parts':
-      return work.makeParts(effect.job);
+      return inner.make(effect.job);
     case 'seal':
       return work.seal(effect.job);
     case 'forget':
-      return work.forget(effect.job);
+      return inner.forget(effect.job);
     case 'prologue': {
       const pieces = [prologueBytes(effect.schema)];
       return work.filesOf(effect.job)?.enqueue({ kind: 'append', offset: 0, pieces }, () => undefined);

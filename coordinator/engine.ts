@@ -11,6 +11,7 @@ import { isDurable, type Event } from './core/events.ts';
 import { evolve } from './core/evolve.ts';
 import { newLedger, type Ledger } from './core/ledger.ts';
 import { columnBytes, imageOf, restoreImage } from './core/ledger-image.ts';
+import { InnerJobs } from './inner-jobs.ts';
 import { JobWork } from './job-work.ts';
 import { decodeImage, encodeImage } from './journal/image-bytes.ts';
 import { Journal, type JournalSizes } from './journal/journal.ts';
@@ -102,7 +103,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     append: (event) => journal.append(event),
     carryOut: (effect) => {
       if (effect.kind === 'grant') tellFirstGrant();
-      carryOut({ loop, nodes, work, results }, effect);
+      carryOut({ loop, nodes, work, results, inner }, effect);
     },
     publish: (event) => {
       views.publish(event);
@@ -110,11 +111,12 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     },
   });
   const work: JobWork = new JobWork({ ...options, loop, story });
+  const inner = new InnerJobs({ ...options, loop, work });
   const results = new ResultStore({ openSegment: (token) => openUpload(loop, work, token) });
   const nodes = new NodeDesk({
     ...{ loop, clock, joinToken, release, results, artifacts, logs, onFatal },
     onLog: (job, name) => work.logGrew(job, name),
-    openInput: (root, file, offset) => work.readRows(root, file, offset) ?? outside.openInput(root, file, offset),
+    openInput: (root, file, offset) => inner.read(root, file, offset) ?? outside.openInput(root, file, offset),
     filesOf: (name) => work.filesOf(name),
     onJobFailed: (job, error) => work.fail(job, error),
   });

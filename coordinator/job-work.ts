@@ -4,28 +4,25 @@
  */
 import { isBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
-import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import { jobOf, type Job } from './core/ledger.ts';
-import { needsParts, partsDeployment, partsJobName, partsJobOf } from './core/parts.ts';
+import { needsParts, partsJobOf } from './core/parts.ts';
 import type { InputListing } from './input/list-input.ts';
 import {
   jobDirOf,
   JobFiles,
-  outputDirOf,
   outputPlaceOf,
-  removeJobDir,
   removePublished,
   removeStaging,
   stagingDirOf,
   type JobFilesOptions,
   type JobRecord,
 } from './job-files.ts';
-import { listRows, readPartsList, readRows, rowsPath } from './job-parts.ts';
+import { listRows, readPartsList } from './job-parts.ts';
 import { jobErrors } from './job-logs.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { JobStory } from './logs/job-story.ts';
@@ -33,7 +30,6 @@ import type { Loop } from './loop.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import type { ManifestSigner } from './output/seal.ts';
-import { attemptsPlace } from './output/output-place.ts';
 import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
 import { sealJob, type SealedParts } from './seal-job.ts';
@@ -127,13 +123,6 @@ export class JobWork {
     });
   }
 
-  /** Rows of a job as its inner one reads them; null when `root` is a place outside. */
-  readRows(root: string, file: InputFile, offset: number): AsyncIterable<Uint8Array> | null {
-    const outer = [...this.#files.keys()].find((name) => rowsPath(name) === root);
-    const job = outer === undefined ? undefined : this.#loop.ledger.jobs.get(outer);
-    return job ? readRows(job, file, offset, this.#options.outside.fileSystem) : null;
-  }
-
   /** After a restart: brings the files of every job that is not sealed to what the ledger says. */
   async restore(): Promise<void> {
     for (const job of this.#loop.ledger.jobs.values()) {
@@ -170,52 +159,6 @@ export class JobWork {
   keep(name: JobName, files: JobFiles | null): void {
     if (files) this.#files.set(name, files);
     else this.#files.delete(name);
-  }
-
-  /** All rows of the job are there: begins an inner job that makes the parts of its output from them. */
-  makeParts(name: JobName): void {
-    void this.run(async () => {
-      const { clock, outside, release, stateDir } = this.#options;
-      const outer = this.#loop.ledger.jobs.get(name);
-      if (!outer) return;
-      const job = partsJobName(name);
-      const deployment = partsDeployment(outer, release);
-      const outputDir = outputDirOf(stateDir, job);
-      const inputPath = rowsPath(name);
-      try {
-        await this.#whenRoom(name, async () => {
-          await removeJobDir(outside.fileSystem, stateDir, job);
-          await outside.fileSystem.makeDir(outputDir);
-          if (outer.outputLocation === null) await outside.fileSystem.makeDir(attemptsPlace(outer.outputDir, name));
-          const record = {
-            ...{ name: job, inputPath, outputDir, rowsOf: name, deployment, chunks: 0, outputCommitted: 0, schema: -1 },
-            ...{ schemas: [], generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
-          };
-          this.#files.set(job, await JobFiles.reopen(record, this.#fileOptions(job)));
-        });
-      } catch (error) {
-        const failure = outsideError(error, `the parts of job ${name} cannot be made`);
-        if (!failure) throw error;
-        this.fail(name, failure);
-        return;
-      }
-      if (this.#stop.signal.aborted) return;
-      this.#loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, rowsOf: name, wallMs: clock.wall() });
-      // The job has ended meanwhile.
-      if (!this.#loop.ledger.jobs.has(job)) this.forget(job);
-    });
-  }
-
-  /** Of an inner job that has had its use. */
-  forget(name: JobName): void {
-    void this.run(async () => {
-      const { log, outside, stateDir } = this.#options;
-      await this.#files.get(name)?.close();
-      this.#files.delete(name);
-      await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
-        log.warn('the folder of an inner job cannot be removed', { job: name, reason: reasonOf(error) });
-      });
-    });
   }
 
   /** Begins or resumes the listing of a job's input. */
@@ -379,23 +322,6 @@ export class JobWork {
     // One that is still being submitted is told to its caller.
     if (!this.#loop.ledger.jobs.has(job)) return;
     this.#loop.handle({ kind: 'fail-job', job, failure: error.toFailure(), wallMs: this.#options.clock.wall() });
-  }
-
-  /** Tries again while the disk is full, which the job tells meanwhile. */
-  async #whenRoom(job: JobName, work: () => Promise<void>): Promise<void> {
-    const { outside } = this.#options;
-    for (let isStalled = false; !this.#stop.signal.aborted; isStalled = true) {
-      try {
-        await work();
-        if (isStalled) this.#loop.handle({ kind: 'stall', job, failure: null });
-        return;
-      } catch (thrown) {
-        const error = outsideError(thrown, `the folder of an inner job of ${job} cannot be made`);
-        if (error?.code !== 'DISK_FULL') throw thrown;
-        this.#loop.handle({ kind: 'stall', job, failure: error.toFailure() });
-        await outside.delay(limits.diskFullRetryMs, this.#stop.signal);
-      }
-    }
   }
 
   #fileOptions(job: JobName): JobFilesOptions {
