@@ -55,6 +55,7 @@ def types_table():
         ("list", pa.list_(pa.float32()), every([[1.5, None], [], None, list(range(50))])),
         ("pair", pa.list_(pa.int32(), 2), every([[1, 2], [3, None]])),
         ("lists", pa.list_(pa.list_(pa.utf8())), every([[["a"], None, []], None, [["ü", None]]])),
+        ("times", pa.list_(pa.struct([("at", pa.timestamp("s", "UTC"))])), every([[{"at": time.replace(microsecond=0, tzinfo=UTC)}, None], None, []])),
         ("struct", pa.struct([("a", pa.int64()), ("b", pa.list_(pa.utf8()))]), every([{"a": 1, "b": ["x"]}, None, {"a": None, "b": None}])),
         ("map", pa.map_(pa.utf8(), pa.int32()), every([[("k", 1)], [], None])),
     ]
@@ -98,6 +99,10 @@ def stream(path):
 
 def parquet_type(kind):
     """Parquet knows no seconds."""
+    if pa.types.is_list(kind):
+        return pa.list_(parquet_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, parquet_type(field.type)) for field in kind])
     return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) and kind.unit == "s" else kind
 
 
