@@ -1,6 +1,6 @@
 """Rows as readers that are not ours have them: makes streams of all types, and holds parts against the stream that they came from.
 
-make DIR             writes types.arrows, odd.arrows, empty.arrows
+make DIR             writes types.arrows, odd.arrows, empty.arrows, and spans.arrows, which Parquet cannot have
 plain STREAM FORMAT FILE...   the files, one after the other, are the rows of the stream, with its schema
 hive STREAM DIR COLUMN...     the folders hold the rows of the stream, in its order within each value
 """
@@ -90,6 +90,8 @@ def make(folder):
     write(f"{folder}/types.arrows", types, 100)
     write(f"{folder}/empty.arrows", types.slice(0, 0), 100)
     write(f"{folder}/odd.arrows", odd_table(), 333)
+    spans = pa.array([None, (1, 2, 3)], pa.month_day_nano_interval())
+    write(f"{folder}/spans.arrows", pa.table({"id": pa.array([1, 2]), "span": spans}), 100)
 
 
 def stream(path):

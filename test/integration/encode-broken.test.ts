@@ -76,6 +76,18 @@ describe('text', () => {
   });
 });
 
+it('a type that Parquet does not have is refused, and Arrow files have it', async () => {
+  await expect(bench.encode('spans.arrows', 'p.parquet', {})).rejects.toThrow(
+    failing(
+      'SCORER_OUTPUT_INVALID',
+      'p.parquet: the rows cannot be written as Parquet: NYI: Attempting to write an Arrow interval type',
+    ),
+  );
+  const encoded = await bench.encode('spans.arrows', 'p.arrow', { format: 'arrow_file' });
+  expect(bench.look('spans.arrows', 'arrow_file', encoded)).toMatchObject({ rows: [2] });
+  expect((await bench.encode('odd.arrows', 'p.parquet', {})).parts).toMatchObject([{ rows: 4_000 }]);
+});
+
 describe('broken streams', () => {
   beforeAll(() => {
     const columns = {
