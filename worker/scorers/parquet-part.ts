@@ -27,7 +27,7 @@ function parquet(): typeof Wasm {
   return loaded;
 }
 
-/** After a panic its memory is not to be trusted: the next file has an instance of its own. */
+/** What a broken file leaves in its memory stays there, and after a panic is not to be trusted: the next has an instance of its own. */
 function forget(): void {
   loaded = null;
   delete require.cache[require.resolve('parquet-wasm')];
@@ -73,7 +73,7 @@ async function transform(
   } catch (error) {
     // The transformation takes an error of its input for its end, or makes another one of it.
     const failure = input.failure ?? error;
-    if (failure instanceof Error && failure.name === 'RuntimeError') forget();
+    forget();
     if (failure instanceof BatchError) throw failure;
     const code = input.failure === null ? 'SCORER_OUTPUT_INVALID' : 'OUTPUT_CORRUPT';
     throw new BatchError(code, `${path}: the rows cannot be written as Parquet: ${reasonOf(failure)}`, {
