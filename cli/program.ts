@@ -50,7 +50,7 @@ function withDeploymentFlags(command: Command): Command {
 function withFileFlags(command: Command): Command {
   return command
     .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto')
-    .option('--format <format>', 'of the output: azure, csv, jsonl or arrow')
+    .option('--format <format>', 'of the output: azure, csv, jsonl, arrow, arrow_file or parquet')
     .option('--set <key=value>', 'override any key of the YAML: --set settings.error_threshold=5', collect)
     .option('--scale <number>', 'built-in ONNX scorer: multiply pixels by this')
     .option('--model <path>', 'model file or folder for the deployment')

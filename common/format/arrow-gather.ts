@@ -58,12 +58,16 @@ export function runsOf(rows: ArrayLike<number>): Uint32Array {
 
 /**
  * One column of all rows that are picked, at least one pick; all of one type.
- * @throws OUTPUT_CORRUPT when a value lies outside of its column, or more than 2 GiB come together
+ * @throws SCORER_OUTPUT_INVALID for a type of other buffers; OUTPUT_CORRUPT when a value lies outside of its column, or more than 2 GiB come together
  */
 export function gather(picks: readonly Pick[]): Data {
   const { type } = (picks[0] as Pick).data;
   const typeId = type.typeId as Type;
   const rows = rowsOf(picks);
+  if (ungatherable(type as DataType) !== null) {
+    const text = `values of the Arrow type ${String(type)} cannot be cut or put together: cast them first`;
+    throw new BatchError('SCORER_OUTPUT_INVALID', text);
+  }
   if (picks.some(({ data, runs }) => (runs.at(-1) ?? 0) > data.length)) throw outside();
   const base = { type, length: rows, ...gatherValidity(picks, rows) };
   const made = (parts: object): Data => makeData({ ...base, ...parts } as never);

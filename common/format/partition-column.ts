@@ -91,10 +91,15 @@ const bytes: Open = (data) => {
   const values = data.values as Uint8Array;
   const buffer = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
   const offsets = data.valueOffsets as Int32Array | BigInt64Array;
+  const textOf = (row: number, encoding: 'latin1' | 'utf8'): string => {
+    const [begin, end] = [Number(offsets[row]), Number(offsets[row + 1])];
+    if (begin >= 0 && begin <= end && end <= buffer.length) return buffer.toString(encoding, begin, end);
+    throw new BatchError('OUTPUT_CORRUPT', 'a record batch has a text outside of its column');
+  };
   return {
     // A character for each byte: quicker than UTF-8, and different for different texts.
-    key: (row) => buffer.toString('latin1', Number(offsets[row]), Number(offsets[row + 1])),
-    text: (row) => buffer.toString('utf8', Number(offsets[row]), Number(offsets[row + 1])),
+    key: (row) => textOf(row, 'latin1'),
+    text: (row) => textOf(row, 'utf8'),
   };
 };
 

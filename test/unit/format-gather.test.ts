@@ -140,6 +140,10 @@ describe('gathered rows', () => {
   it('cannot be of types whose buffers are laid out otherwise, at any depth', () => {
     const words = new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32());
     for (const { type } of columns) expect(ungatherable(type)).toBe(null);
+    const { data } = arrow.vectorFromArray(['a'], words);
+    expect(() => gather([{ data: data[0] as arrow.Data, runs: runOf(0, 1) }])).toThrow(
+      failing('SCORER_OUTPUT_INVALID', 'values of the Arrow type Dictionary<'),
+    );
     expect(ungatherable(new arrow.Struct([new arrow.Field('a', new arrow.List(item(words)))]))).toBe(words);
   });
 });

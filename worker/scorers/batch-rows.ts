@@ -1,7 +1,7 @@
 /** Record batches one after the other, cut where a file or a row group is to end, and put together where they are small. */
-import type { Data, RecordBatch } from 'apache-arrow';
+import type { Data, DataType, RecordBatch } from 'apache-arrow';
 import { limits } from '../../common/core/limits.ts';
-import { gather, runOf, type Pick } from '../../common/format/arrow-gather.ts';
+import { gather, runOf, ungatherable, type Pick } from '../../common/format/arrow-gather.ts';
 import {
   batchMessage,
   decodeBatches,
@@ -31,10 +31,37 @@ export function parquetSource(source: BatchSource): BatchSource {
   return { schema, next };
 }
 
+/** The same in fewer batches: small ones are put together until they have `rowsMin` rows, others stay as they are. */
+export function joinedSource({ schema, next }: BatchSource, rowsMin: number): BatchSource {
+  const places = Array.from(schema.schema.fields.keys());
+  const nextJoined = async (): Promise<BatchMessage | null> => {
+    const found: BatchMessage[] = [];
+    let rows = 0;
+    let bytes = 0;
+    while (rows < rowsMin && bytes < limits.partWindowBytes) {
+      const message = await next();
+      if (message === null) break;
+      found.push(message);
+      rows += message.rows;
+      bytes += message.bytes.length;
+    }
+    if (found.length < 2) return found[0] ?? null;
+    const batches = decodeBatches(schema, found);
+    return joined(
+      schema,
+      places,
+      batches.map((batch) => ({ batch, runs: runOf(0, batch.numRows) })),
+    );
+  };
+  return { schema, next: nextJoined };
+}
+
 /** Hands out the batches of `source`, at most as many rows as are asked for at a time. */
 export class BatchRows {
   readonly schema: StreamSchema;
   readonly #source: BatchSource;
+  /** Small batches of some types stay as they are. */
+  readonly #isJoinable: boolean;
   #ahead: BatchMessage | null = null;
   /** Rows of `#ahead` that were taken, and its columns, once it was cut. */
   #taken = 0;
@@ -43,6 +70,7 @@ export class BatchRows {
   constructor(source: BatchSource) {
     this.schema = source.schema;
     this.#source = source;
+    this.#isJoinable = source.schema.schema.fields.every(({ type }) => ungatherable(type as DataType) === null);
   }
 
   /** Whether no rows are left. */
@@ -77,7 +105,7 @@ export class BatchRows {
     const found: BatchMessage[] = [];
     let count = 0;
     let bytes = 0;
-    while (count < rows && bytes < limits.partWindowBytes) {
+    while (count < rows && bytes < limits.partWindowBytes && (this.#isJoinable || count === 0)) {
       const next = await this.take(rows - count);
       if (next === null) break;
       found.push(next);

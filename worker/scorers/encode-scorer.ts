@@ -20,7 +20,7 @@ import { partPath } from './part-writer.ts';
 import { partitions } from './partitioned-rows.ts';
 import { writeTextParts } from './text-part.ts';
 
-/** Its scores throw OUTPUT_CORRUPT, PARTITION_INVALID, DISK_FULL and STATE_UNWRITABLE. */
+/** Its scores throw OUTPUT_CORRUPT, SCORER_OUTPUT_INVALID for types that a file cannot have, PARTITION_INVALID, DISK_FULL and STATE_UNWRITABLE. */
 export function openEncodeScorer({ customDir }: HostInit, scorer: EncodeScorer): Promise<HostScorer> {
   return Promise.resolve({
     score: async (files, port) => {

@@ -2,7 +2,12 @@
 import { open } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { ReadableStream } from 'node:stream/web';
+import {
+  ReadableStream,
+  type ReadableStreamDefaultController,
+  type ReadableStreamDefaultReader,
+} from 'node:stream/web';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parquetMetadataAsync } from 'hyparquet';
 import type * as Wasm from 'parquet-wasm';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -22,7 +27,7 @@ function parquet(): typeof Wasm {
   return loaded;
 }
 
-/** After a panic its memory is not to be trusted: the next file has an instance of its own. */
+/** What a broken file leaves in its memory stays there, and after a panic is not to be trusted: the next has an instance of its own. */
 function forget(): void {
   loaded = null;
   delete require.cache[require.resolve('parquet-wasm')];
@@ -36,7 +41,7 @@ export interface ParquetPart {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Writes up to `rowsMax` rows. @throws OUTPUT_CORRUPT, DISK_FULL, STATE_UNWRITABLE */
+/** Writes up to `rowsMax` rows. @throws OUTPUT_CORRUPT, SCORER_OUTPUT_INVALID, DISK_FULL, STATE_UNWRITABLE */
 export async function writeParquetPart(part: ParquetPart, rows: BatchRows, rowsMax: number): Promise<PartFile> {
   const writer = await PartWriter.open(part.dir, part.path);
   try {
@@ -56,43 +61,101 @@ async function transform(
   writer: PartWriter,
 ): Promise<number> {
   const wasm = parquet();
-  let given = 0;
-  let isBegun = false;
-  // The transformation takes an error of its input for the end of it, so that it must be kept here.
-  const failures: unknown[] = [];
-  const input = new ReadableStream<Wasm.RecordBatch>(
-    {
-      pull: async (controller) => {
-        try {
-          const group = await nextGroup(rows, rowsMax - given);
-          // Of a file without rows, too, the columns must be known.
-          if (group.length === 0 && !isBegun) group.push(emptyBatchMessage(rows.schema.schema));
-          isBegun = true;
-          for (const { rows: count } of group) given += count;
-          if (group.length === 0) controller.close();
-          else for (const batch of batchesOf(wasm, rows, group)) controller.enqueue(batch);
-        } catch (error) {
-          failures.push(error);
-          controller.error(error);
-        }
-      },
-    },
-    { highWaterMark: 0 },
-  );
+  const input = new Input(wasm, rows, rowsMax);
   try {
-    const pages = await wasm.transformParquetStream(input as never, properties(wasm, form, metadata));
-    for await (const bytes of pages as ReadableStream<Uint8Array>) await writer.write(bytes);
+    const pages = await wasm.transformParquetStream(input.stream as never, properties(wasm, form, metadata));
+    const reader = (pages as ReadableStream<Uint8Array>).getReader();
+    for (let page = await input.page(reader); page !== undefined; page = await input.page(reader)) {
+      await writer.write(page);
+    }
+    input.check();
+    return input.given;
   } catch (error) {
-    failures.push(error);
+    // The transformation takes an error of its input for its end, or makes another one of it.
+    const failure = input.failure ?? error;
+    forget();
+    if (failure instanceof BatchError) throw failure;
+    const code = input.failure === null ? 'SCORER_OUTPUT_INVALID' : 'OUTPUT_CORRUPT';
+    throw new BatchError(code, `${path}: the rows cannot be written as Parquet: ${reasonOf(failure)}`, {
+      cause: failure,
+    });
   }
-  const [failure] = failures;
-  if (failure === undefined) return given;
-  if (failure instanceof Error && failure.name === 'RuntimeError') forget();
-  if (failure instanceof BatchError) throw failure;
-  throw new BatchError('OUTPUT_CORRUPT', `${path}: the rows cannot be written as Parquet: ${reasonOf(failure)}`, {
-    cause: failure,
-  });
 }
+
+/** Record batches for the transformation, and its pages; it tells nobody when it fails half-way, and then stands still. */
+class Input {
+  readonly stream: ReadableStream<Wasm.RecordBatch>;
+  given = 0;
+  failure: unknown = null;
+  readonly #wasm: typeof Wasm;
+  readonly #rows: BatchRows;
+  readonly #rowsMax: number;
+  /** The batches that it was given last, as a stream. */
+  #last: Uint8Array | null = null;
+  /** While batches are read for it. */
+  #pull: Promise<void> | null = null;
+
+  constructor(wasm: typeof Wasm, rows: BatchRows, rowsMax: number) {
+    this.#wasm = wasm;
+    this.#rows = rows;
+    this.#rowsMax = rowsMax;
+    const pull = async (controller: Controller): Promise<void> => {
+      this.#pull = this.#next(controller);
+      await this.#pull;
+      this.#pull = null;
+    };
+    this.stream = new ReadableStream<Wasm.RecordBatch>({ pull }, { highWaterMark: 0 });
+  }
+
+  /** The next page; undefined behind the last one. @throws what the transformation failed with */
+  async page(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<Uint8Array | undefined> {
+    const read = reader.read();
+    // All that it does without us is done in turns of the event loop, one after the other.
+    for (let turns = 0; turns < idleTurnsMax; turns += 1) {
+      const found = await Promise.race([read, nextTurn(null)]);
+      if (found !== null) return found.value;
+      if (this.#pull === null) continue;
+      await this.#pull;
+      turns = 0;
+    }
+    throw this.#reason();
+  }
+
+  /** @throws what reading the rows failed with */
+  check(): void {
+    if (this.failure !== null) throw this.failure;
+  }
+
+  async #next(controller: Controller): Promise<void> {
+    try {
+      const group = await nextGroup(this.#rows, this.#rowsMax - this.given);
+      // Of a file without rows, too, the columns must be known.
+      if (group.length === 0 && this.#last === null) group.push(emptyBatchMessage(this.#rows.schema.schema));
+      if (group.length === 0) return controller.close();
+      for (const { rows: count } of group) this.given += count;
+      this.#last = Buffer.concat([this.#rows.schema.message, ...group.map(({ bytes }) => bytes), endOfStream]);
+      for (const batch of batchesOf(this.#wasm, this.#last)) controller.enqueue(batch);
+    } catch (error) {
+      this.failure = error;
+      controller.error(error);
+    }
+  }
+
+  /** Why it stands still: the same rows, written by the call that says it. */
+  #reason(): unknown {
+    try {
+      if (this.#last !== null) this.#wasm.writeParquet(this.#wasm.Table.fromIPCStream(this.#last));
+    } catch (error) {
+      return error;
+    }
+    return new Error('the writer gave up, and does not say why');
+  }
+}
+
+type Controller = ReadableStreamDefaultController<Wasm.RecordBatch>;
+
+/** So many turns in which nothing comes, while nothing is waited for, and nothing will. */
+const idleTurnsMax = 1_000;
 
 /** Batches of about a MiB, as each call into WebAssembly costs; one that is larger is alone. */
 async function nextGroup(rows: BatchRows, rowsMax: number): Promise<BatchMessage[]> {
@@ -109,8 +172,7 @@ async function nextGroup(rows: BatchRows, rowsMax: number): Promise<BatchMessage
   return group;
 }
 
-function batchesOf(wasm: typeof Wasm, { schema }: BatchRows, group: readonly BatchMessage[]): Wasm.RecordBatch[] {
-  const stream = Buffer.concat([schema.message, ...group.map(({ bytes }) => bytes), endOfStream]);
+function batchesOf(wasm: typeof Wasm, stream: Uint8Array): Wasm.RecordBatch[] {
   const table = wasm.Table.fromIPCStream(stream);
   try {
     return table.recordBatches();

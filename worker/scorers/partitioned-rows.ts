@@ -18,7 +18,7 @@ import {
 import { PartitionColumn, tooMany } from '../../common/format/partition-column.ts';
 import { partitionFolder } from '../../common/format/partition-path.ts';
 import { outsideError } from '../../common/io/errno.ts';
-import { BatchRows, joined, type BatchRuns, type BatchSource } from './batch-rows.ts';
+import { BatchRows, joined, joinedSource, type BatchRuns, type BatchSource } from './batch-rows.ts';
 import { MessageFile } from './message-file.ts';
 
 /** The rows of one folder, in the order of the input. */
@@ -50,9 +50,11 @@ export async function* partitions(
   spoolDir: string,
 ): AsyncGenerator<Partition> {
   const sorter = new Sorter(source.schema, partitionBy, spoolDir);
+  // Each batch has runs for each folder, which small batches would make many of.
+  const batches = joinedSource(source, limits.tableBlockRowsMax);
   let last: Window | null = null;
   for (;;) {
-    const messages = await nextWindow(source);
+    const messages = await nextWindow(batches);
     if (messages.length === 0) break;
     if (last !== null) await spool(sorter, last);
     last = sorter.window(decodeBatches(source.schema, messages));
