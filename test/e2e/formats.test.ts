@@ -64,13 +64,15 @@ interface Found {
   readonly first: readonly unknown[];
 }
 
-/** Runs the deployment in three formats and has the outputs compared. */
+/** Runs the deployment in each format and has the outputs compared. */
 async function inAllFormats(deployment: string, input: string, more: readonly string[]): Promise<Found> {
   const paths: string[] = [];
   for (const [format, ending] of [
     ['csv', 'csv'],
     ['jsonl', 'jsonl'],
     ['arrow', 'arrows'],
+    ['arrow_file', 'arrow'],
+    ['parquet', 'parquet'],
   ] as const) {
     const out = join(dir, `out-${format}`);
     const args = ['run', deployment, '--input', input, '--output', out, '--format', format, '--nodes', '2', ...more];
@@ -89,7 +91,7 @@ function read(program: string, ...args: readonly string[]): unknown {
   return JSON.parse(done.stdout);
 }
 
-describe('equal rows with the right types in CSV, JSON Lines and Arrow', () => {
+describe('equal rows with the right types in every format', () => {
   test('of a script in JavaScript', async () => {
     writeFileSync(join(dir, 'code', 'score.mjs'), script);
     const more = ['--mini-batch-size', '6', '--set', 'settings.output.include={file: source, row: line}'];
@@ -129,18 +131,19 @@ describe('equal rows with the right types in CSV, JSON Lines and Arrow', () => {
   });
 });
 
-test('a job without rows gives an empty stream with the declared columns, and fails without them', async () => {
+test('a job without rows gives an empty output with the declared columns, and fails without them', async () => {
   const heart = packageFile('..', 'shared', 'data', 'heart');
   const source = join(heart, 'inputs', readdirSync(join(heart, 'inputs'))[0] as string);
   const header = readFileSync(source, 'utf8').split('\n')[0] as string;
   const input = writeInputs(join(dir, 'in'), [['none.csv', `${header}\n`]]);
-  const run = (out: string, ...more: readonly string[]) =>
+  const run = (out: string, format: string, ...more: readonly string[]) =>
     runProgram(
-      ['run', join(heart, 'heart.onnx'), '--input', input, '--output', join(dir, out), '--format', 'arrow', ...more],
+      ['run', join(heart, 'heart.onnx'), '--input', input, '--output', join(dir, out), '--format', format, ...more],
       { cwd: dir },
       120_000,
     );
-  const declared = await run('out', '--set', 'settings.output.schema={label: int64, probability: float32}');
+  const columns = ['--set', 'settings.output.schema={label: int64, probability: float32}'];
+  const declared = await run('out', 'arrow', ...columns);
   expect(declared.code, declared.stderr).toBe(0);
   writeFileSync(
     join(dir, 'columns_of.py'),
@@ -151,7 +154,15 @@ test('a job without rows gives an empty stream with the declared columns, and fa
   expect(found).toEqual([0, 'label:int64', 'probability:float']);
   const verified = await runProgram(['job', 'verify', join(dir, 'out')], { cwd: dir });
   expect(verified.code, verified.stdout).toBe(0);
-  const bare = await run('bare');
+  const parquet = await run('parquet', 'parquet', ...columns);
+  expect(parquet.code, parquet.stderr).toBe(0);
+  const table = 'import json, sys, pyarrow.parquet as pq\nt = pq.read_table(sys.argv[1])\n';
+  writeFileSync(
+    join(dir, 'parquet_of.py'),
+    `${table}print(json.dumps([t.num_rows, *(f"{f.name}:{f.type}" for f in t.schema)]))`,
+  );
+  expect(read(join(dir, 'parquet_of.py'), join(dir, 'parquet', 'predictions.parquet'))).toEqual(found);
+  const bare = await run('bare', 'arrow');
   expect(bare.code).toBe(1);
   expect(bare.stderr).toContain('error NO_RESULTS: ');
 });
@@ -179,6 +190,79 @@ test('rows of mini-batches that differ are widened to the columns of the first',
       note: n % 5 < 2 ? `f${String(n).padStart(3, '0')}.txt` : null,
     })),
   );
+});
+
+const partitioned = `
+import json, sys, duckdb, pandas as pd, pyarrow as pa, pyarrow.dataset as ds
+kinds = ds.partitioning(pa.schema([("odd", pa.bool_()), ("text", pa.string())]), flavor="hive")
+table = ds.dataset(sys.argv[1], partitioning=kinds, format="parquet").to_table().sort_by("n")
+frame = pd.read_parquet(sys.argv[1], partitioning=kinds).sort_values("n")
+assert frame["n"].tolist() == table["n"].to_pylist()
+files = "read_parquet('" + sys.argv[1] + "/**/*.parquet', hive_partitioning = true, hive_types = {'odd': BOOLEAN, 'text': VARCHAR})"
+found = duckdb.sql("SELECT n, odd, nullif(text, '__HIVE_DEFAULT_PARTITION__') FROM " + files + " ORDER BY n").fetchall()
+assert found == [(row["n"], row["odd"], row["text"]) for row in table.to_pylist()], found
+print(json.dumps(table.to_pylist()))`;
+
+test('a partitioned data set of files of a size, read back as one', async () => {
+  writeFileSync(
+    join(dir, 'code', 'score.mjs'),
+    `const texts = ['a/b', 'ü 漢', 'x=y', null];
+     export const run = (files, { names }) => names.map((name) => {
+       const n = Number(name.slice(1, 4));
+       return { n, odd: n % 2 === 1, text: texts[n % 4], twice: n * 2 };
+     });`,
+  );
+  const out = join(dir, 'out');
+  const args = ['run', join(dir, 'code', 'score.mjs'), '--input', inputs(80), '--output', out, '--format', 'parquet'];
+  const keys = ['settings.output.partition_by=[odd, text]', 'settings.output.file_rows=15'];
+  const end = await runProgram([...args, '--mini-batch-size', '6', ...keys.flatMap((key) => ['--set', key])], {
+    cwd: dir,
+  });
+  expect(end.code, end.stderr).toBe(0);
+  writeFileSync(join(dir, 'partitioned.py'), partitioned);
+  const texts = ['a/b', 'ü 漢', 'x=y', null];
+  const wanted = Array.from({ length: 80 }, (_, n) => ({ n, twice: n * 2, odd: n % 2 === 1, text: texts[n % 4] }));
+  expect(read(join(dir, 'partitioned.py'), out)).toEqual(wanted);
+  // Twenty rows of each text: two files.
+  const { custom_files: files } = JSON.parse(readFileSync(join(out, '_manifest.json'), 'utf8')) as SealedOutput;
+  expect(files.map(({ path, rows }) => [path, rows])).toEqual(
+    [
+      'odd=false/text=a%2Fb',
+      'odd=false/text=x%3Dy',
+      'odd=true/text=__HIVE_DEFAULT_PARTITION__',
+      'odd=true/text=ü 漢',
+    ].flatMap((folder) => [
+      [`${folder}/part-00000.parquet`, 15],
+      [`${folder}/part-00000_0001.parquet`, 5],
+    ]),
+  );
+  const verified = await runProgram(['job', 'verify', out], { cwd: dir });
+  expect(verified.code, verified.stdout).toBe(0);
+});
+
+test('a column that no partition can be made of fails the job, which keeps its rows and is resumed under another', async () => {
+  writeFileSync(join(dir, 'code', 'score.mjs'), script);
+  writeFileSync(
+    join(dir, 'job.yml'),
+    'name: parts\ncode_configuration: {code: code, scoring_script: score.mjs}\noutput: {format: parquet, partition_by: list}\n',
+  );
+  const cluster = await ClusterProcesses.start({ dir });
+  await cluster.startWorker('node-a');
+  const out = join(dir, 'out');
+  const job = await cluster.submit([join(dir, 'job.yml'), '--input', inputs(20), '--output', out]);
+  const failed = await cluster.job(job, (view) => view.status === 'Failed', 'failed', 60_000);
+  expect(failed.error?.code).toBe('PARTITION_INVALID');
+  expect(failed.error?.message).toMatch(/^part 0 of the output cannot be made: .*list/);
+  writeFileSync(
+    join(dir, 'job.yml'),
+    'name: parts\ncode_configuration: {code: code, scoring_script: score.mjs}\noutput: {format: parquet, partition_by: isOdd}\n',
+  );
+  const resumed = await cluster.cli(['job', 'resume', job, '--deployment', join(dir, 'job.yml')]);
+  expect(resumed.code, resumed.stderr).toBe(0);
+  const done = await cluster.job(job, (view) => view.status === 'Completed', 'completed', 60_000);
+  // No file was scored again.
+  expect([done.rows, done.mini_batches.failed_tries]).toEqual([20, 0]);
+  expect(readdirSync(out).filter((name) => !name.startsWith('_'))).toEqual(['isOdd=false', 'isOdd=true']);
 });
 
 const list = `

@@ -1,6 +1,6 @@
 """The outputs of one job in several formats, each read by readers that are not ours: their rows must be equal.
 
-Arguments: CSV, JSON Lines, Arrow stream. Prints the types of the columns, the number of rows, and the first row, as JSON.
+Arguments: CSV, JSON Lines, Arrow stream, Arrow file, Parquet. Prints the types of the columns, the number of rows, and the first row, as JSON.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 def plain(value):
@@ -45,7 +46,7 @@ def from_text(value, kind):
     raise AssertionError(f"no text of {kind}")
 
 
-csv_path, jsonl_path, arrow_path = sys.argv[1:]
+csv_path, jsonl_path, arrow_path, file_path, parquet_path = sys.argv[1:]
 table = pa.ipc.open_stream(arrow_path).read_all()
 table.validate(full=True)
 names, kinds = table.schema.names, [field.type for field in table.schema]
@@ -70,6 +71,18 @@ wide = table.cast(pa.schema([(name, pa.float32() if pa.types.is_float16(kind) el
 found = [[plain(cell) for cell in row] for row in duckdb.from_arrow(wide).fetchall()]
 assert found == wanted, next((pair for pair in zip(found, wanted) if pair[0] != pair[1]), "rows are missing")
 assert len(table.to_pandas()) == len(wanted)
+
+for other in [pa.ipc.open_file(file_path).read_all(), pq.read_table(parquet_path)]:
+    other.validate(full=True)
+    assert other.schema.equals(table.schema), (other.schema, table.schema)
+    assert other.equals(table) or [[plain(row[name]) for name in names] for row in other.to_pylist()] == wanted
+meta = pq.read_metadata(parquet_path)
+assert (meta.num_rows, meta.metadata[b"batchmill.job"] != b"") == (len(wanted), True)
+assert all(meta.row_group(0).column(index).statistics is not None for index in range(meta.num_columns) if meta.schema.column(index).max_repetition_level == 0)
+for found in [duckdb.read_parquet(parquet_path).fetchall()]:
+    found = [[plain(cell) for cell in row] for row in found]
+    assert found == wanted, next((pair for pair in zip(found, wanted) if pair[0] != pair[1]), "rows are missing")
+assert len(pd.read_parquet(parquet_path)) == len(pd.read_feather(file_path)) == len(wanted)
 
 types = {name: str(kind).replace("list<item: ", "list<") for name, kind in zip(names, kinds)}
 print(json.dumps({"types": types, "rows": len(wanted), "first": wanted[0]}, default=str))
