@@ -40,11 +40,6 @@ export interface PartFile {
   readonly bytes: number;
 }
 
-/** In which format scoring hosts write the rows of such files. */
-export function rowsOfParts(format: PartFormat): OutputFormat {
-  return format === 'parquet' || format === 'arrow_file' ? 'arrow' : format;
-}
-
 /** Whether all rows become one file. */
 export function isOneFile({ partitionBy, fileRows, fileBytes }: PartsForm): boolean {
   return partitionBy.length === 0 && fileRows === null && fileBytes === null;

@@ -22,7 +22,7 @@ import { digest } from '../../common/core/ids.ts';
 import { inputListColumnDefault, selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
-import { partCompressions, rowsOfParts, type PartsForm } from '../../common/core/parts-form.ts';
+import { partCompressions, rowsOfFormat, type PartsForm } from '../../common/core/parts-form.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import { columnOf } from '../../common/core/result.ts';
 import { parseType } from '../../common/format/column-type.ts';
@@ -128,7 +128,7 @@ const parts: z.ZodType<PartsForm> = z
     rowGroupRows: count,
     compression: z.enum(partCompressions),
   })
-  .refine(({ format, partitionBy }) => partitionBy.length === 0 || rowsOfParts(format) === 'arrow', {
+  .refine(({ format, partitionBy }) => partitionBy.length === 0 || rowsOfFormat(format) === 'arrow', {
     path: ['partitionBy'],
     message: 'wanted a format that has columns: parquet, arrow or arrow_file',
   });
@@ -170,7 +170,7 @@ const deployment: z.ZodType<LocalDeployment> = z
     path: ['settings', 'outputFileName'],
     message: 'wanted a name',
   })
-  .refine(({ settings: { parts, outputFormat } }) => !parts || rowsOfParts(parts.format) === outputFormat, {
+  .refine(({ settings: { parts, outputFormat } }) => !parts || rowsOfFormat(parts.format) === outputFormat, {
     path: ['settings', 'parts', 'format'],
     message: 'wanted one that is made of rows of outputFormat',
   })
