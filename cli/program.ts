@@ -102,7 +102,7 @@ function addRun(program: Command, perform: Perform): void {
     .option('--sample <count>', sampleHelp)
     .action(async (path: string, flags: AnswerFlags & RunFlags & DryFlags) => {
       await perform(flags, async (context) =>
-        flags.dryRun || flags.sample !== undefined
+        flags.dryRun
           ? await (await import('./commands/plan.ts')).planCommand(context, path, flags)
           : await (await import('./commands/run.ts')).runCommand(context, path, flags),
       );
