@@ -65,7 +65,8 @@ async function listed(dir: string, way: Exclude<Way, 'plan'>): Promise<number> {
 async function planned(dir: string): Promise<number> {
   const selection = { include: [], exclude: [], recursive: true, list: null };
   const miniBatchSize = { kind: 'files', files: 10 } as const;
-  const report = await lookAtInput({
+  const { report } = await lookAtInput({
+    inputs: { listInput },
     deployment: 'bench',
     miniBatchSize,
     inputPath: join(dir, 'in'),

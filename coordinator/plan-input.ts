@@ -9,7 +9,8 @@ import { skippedTotal, type SkippedNames } from '../common/core/skipped-names.ts
 import type { Population } from './core/sample.ts';
 import { grown, outlookOf, spreadOf, type Outlook, type SizeSpread } from './core/outlook.ts';
 import type { SampleReport } from './core/sample-report.ts';
-import { listInput, type InputListing } from './input/list-input.ts';
+import type { Inputs } from './input/input-by-location.ts';
+import type { InputListing } from './input/list-input.ts';
 import { identified } from './input/listed-paths.ts';
 
 /** As JSON for callers, with the names that settings have. */
@@ -54,6 +55,8 @@ export interface PlanView {
 }
 
 export interface PlanInputOptions {
+  /** How inputs are listed, wherever they are. */
+  readonly inputs: Pick<Inputs, 'listInput'>;
   /** Name of the deployment, and how it cuts mini-batches. */
   readonly deployment: string;
   readonly miniBatchSize: MiniBatchSize;
@@ -84,7 +87,7 @@ export interface InputLook {
 export async function lookAtInput(options: PlanInputOptions): Promise<InputLook> {
   const { deployment, miniBatchSize, inputPath, slots } = options;
   const selection = await identified(options.selection);
-  const listing = listInput(inputPath, selection);
+  const listing = options.inputs.listInput(inputPath, selection);
   const tally = await tallyOf(listing, options.onProgress);
   const { sizes, bytes } = tally;
   if (sizes.length === 0) throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, listing.skipped));

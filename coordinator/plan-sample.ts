@@ -9,7 +9,7 @@ import { inputListColumnDefault, type InputSelection } from '../common/core/inpu
 import { errnoOf } from '../common/io/errno.ts';
 import type { Chosen } from './core/sample.ts';
 import type { SampledFile, SampleFindings } from './core/sample-report.ts';
-import { listInput } from './input/list-input.ts';
+import type { Inputs } from './input/input-by-location.ts';
 import { batchRecords, type PlacedRecord } from './logs/batch-records.ts';
 import { logsDirName } from './logs/log-tree.ts';
 import { errorsName } from './output/output-names.ts';
@@ -17,6 +17,7 @@ import type { InputLook } from './plan-input.ts';
 
 /** Lists the input once more, up to the last file of the sample. @throws INPUT_CHANGED, and as listing does */
 export async function samplePaths(
+  { listInput }: Pick<Inputs, 'listInput'>,
   inputPath: string,
   look: InputLook,
   { ordinals }: Chosen,
@@ -71,7 +72,8 @@ export async function sampleFindings(
     files,
     initSeconds: Math.max(0, ...processes.map((one) => one.init_seconds)),
     peakMemoryBytes: peaks.length === 0 ? null : Math.max(...peaks),
-    outputBytes: await bytesOf(join(outputDir, outputName)),
+    // A script that only sums up has no file of rows.
+    outputBytes: outputName === '' ? 0 : await bytesOf(join(outputDir, outputName)),
     columns: processes.find(({ columns }) => columns !== null)?.columns ?? [],
   };
 }

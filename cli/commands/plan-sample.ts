@@ -6,12 +6,14 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { chooseSample } from '../../coordinator/core/sample.ts';
 import { sampleReport, type SampleReport } from '../../coordinator/core/sample-report.ts';
+import type { Inputs } from '../../coordinator/input/input-by-location.ts';
 import type { InputLook } from '../../coordinator/plan-input.ts';
 import { sampleFindings, samplePaths, sampleSelection } from '../../coordinator/plan-sample.ts';
 import { interruptible, type CommandContext } from '../command-context.ts';
 
 export interface SampleOptions {
   readonly deployment: LocalDeployment;
+  readonly inputs: Pick<Inputs, 'listInput'>;
   readonly inputPath: string;
   readonly look: InputLook;
   /** Files of the sample. */
@@ -27,10 +29,10 @@ const filesPerSlot = 4;
 /** Null when it was interrupted. @throws what scoring throws before any file is scored: init() that fails, a model that cannot be loaded */
 export async function scoreSample(context: CommandContext, options: SampleOptions): Promise<SampleReport | null> {
   const { host, output } = context;
-  const { deployment, inputPath, look, sampled, python } = options;
+  const { deployment, inputs, inputPath, look, sampled, python } = options;
   const { population, report } = look;
   const chosen = chooseSample(population, sampled);
-  const paths = await samplePaths(inputPath, look, chosen);
+  const paths = await samplePaths(inputs, inputPath, look, chosen);
   const concurrency = deployment.settings.concurrencyPerInstanceMax ?? options.slots;
   const slots = Math.max(1, Math.min(options.slots, concurrency, Math.floor(paths.length / filesPerSlot)));
   output.note(

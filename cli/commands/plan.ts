@@ -1,6 +1,9 @@
 /** `plan`, `run --dry-run`: what scoring an input would come to, without a coordinator; with `--sample` some of it is really scored. */
 import { asCount, pythonSetting, slotsSetting } from '../../common/config/process-settings.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { systemRandom } from '../../common/io/random.ts';
+import { Stores } from '../../common/storage/stores.ts';
+import { inputsByLocation } from '../../coordinator/input/input-by-location.ts';
 import { lookAtInput } from '../../coordinator/plan-input.ts';
 import { exitInterrupted, type CommandContext } from '../command-context.ts';
 import { planColumns, planText } from '../plan-text.ts';
@@ -19,7 +22,10 @@ export async function planCommand(context: CommandContext, path: string, flags: 
   const slots = slotsSetting(flags.slots, host.environment);
   const sampled = flags.sample === undefined ? null : asCount(flags.sample, '--sample');
   const { deployment, inputPath, selection } = await resolveInput(context, path, flags);
+  const { environment, delay } = host;
+  const inputs = inputsByLocation(new Stores({ environment, delay, random: systemRandom }));
   const look = await lookAtInput({
+    inputs,
     deployment: deployment.name,
     miniBatchSize: deployment.settings.miniBatchSize,
     inputPath,
@@ -33,7 +39,7 @@ export async function planCommand(context: CommandContext, path: string, flags: 
   }
   const { scoreSample } = await import('./plan-sample.ts');
   const python = pythonSetting(flags.python, host.environment);
-  const sample = await scoreSample(context, { deployment, inputPath, look, sampled, slots, python });
+  const sample = await scoreSample(context, { deployment, inputs, inputPath, look, sampled, slots, python });
   if (sample === null) return exitInterrupted;
   const report = { ...look.report, sample };
   output.page(report, planColumns, planText(report));

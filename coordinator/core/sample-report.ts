@@ -98,7 +98,7 @@ export function sampleReport({ population, chosen, found, slots, machine }: Samp
   );
   const sampledRows = files.reduce((sum, file) => sum + file.rows, 0);
   const rowBytes = sampledRows === 0 ? 0 : found.outputBytes / sampledRows;
-  const longest = Math.max(...files.map(({ seconds, isFirst }) => seconds - (isFirst ? run.perFirst : 0)));
+  const longest = files.reduce((most, one) => Math.max(most, one.seconds - (one.isFirst ? run.perFirst : 0)), 0);
   const begun = found.initSeconds + run.perFirst;
   const wall = (seconds: number): number => begun + Math.max(seconds / slots, longest);
   return {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { PlanReport } from '../../coordinator/plan-input.ts';
+import { startWebServer } from '../helpers/store-servers.ts';
 import { endPrograms, runProgram, type ProgramEnd } from '../helpers/programs.ts';
 
 /** A millisecond for each 1,000 bytes of a file; a row for each 10,000; those that end in .bad fail. */
@@ -109,6 +110,24 @@ test('is read at a glance, and is the same of a dry run', async () => {
   expect(existsSync(join(dir, 'out'))).toBe(false);
   const alone = await program('run', 'deployment.yml', '--output', 'out', '--sample', '3');
   expect([alone.code, alone.stderr]).toEqual([2, expect.stringContaining('error USAGE: --sample goes with --dry-run')]);
+});
+
+test('is taken of a web server too, by a list of its own', async () => {
+  writeFiles(30, 0);
+  const server = await startWebServer(dir);
+  try {
+    const args = ['plan', 'deployment.yml', '--sample', '8', '-o', 'json', '--slots', '2'];
+    const [here, there] = await Promise.all(
+      ['in', `${server.origin}/in/`].map((input) =>
+        runProgram([...args, '--input', input], { cwd: dir, environment: { TMPDIR: join(dir, 'tmp') } }),
+      ),
+    );
+    expect([there?.code, there?.stderr]).toEqual([0, expect.stringContaining('8 of 30 files')]);
+    const [near, far] = [here, there].map((end) => sampleOf(end as ProgramEnd));
+    expect(far).toMatchObject({ files: 8, bytes: near?.bytes, failed: [], output_rows: near?.output_rows });
+  } finally {
+    await server.close();
+  }
 });
 
 test('of which every file fails is an answer; a scorer that does not start is an error', async () => {
