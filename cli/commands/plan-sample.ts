@@ -70,14 +70,14 @@ export async function scoreSample(context: CommandContext, options: SampleOption
   }
 }
 
-/** A mini-batch for each file, tried once, so that each is timed and judged by itself. */
+/** A mini-batch for each file, tried once, so that each is timed and judged by itself; rows as they are scored, in one file. */
 function fileByFile(deployment: LocalDeployment): LocalDeployment {
   return {
     ...deployment,
     settings: {
       ...deployment.settings,
       ...{ miniBatchSize: { kind: 'files', files: 1 }, triesMax: 1, isolation: 'file', errorThreshold: -1 },
-      ...{ speculation: 'off', customOutput: 'collected', instanceCountMax: null },
+      ...{ speculation: 'off', customOutput: 'collected', instanceCountMax: null, parts: null },
     },
   };
 }
