@@ -17,7 +17,7 @@ import { delay } from '../common/io/delay.ts';
 import { InputCatalog } from '../coordinator/input/input-catalog.ts';
 import { listInput, type ListOptions } from '../coordinator/input/list-input.ts';
 import { listJob, openListing } from '../coordinator/list-job.ts';
-import { planInput } from '../coordinator/plan-input.ts';
+import { lookAtInput } from '../coordinator/plan-input.ts';
 
 const files = Number(process.env['LISTING_FILES'] ?? 1_000_000);
 const foldersOf = 1_000;
@@ -65,7 +65,8 @@ async function listed(dir: string, way: Exclude<Way, 'plan'>): Promise<number> {
 async function planned(dir: string): Promise<number> {
   const selection = { include: [], exclude: [], recursive: true, list: null };
   const miniBatchSize = { kind: 'files', files: 10 } as const;
-  const report = await planInput({
+  const { report } = await lookAtInput({
+    inputs: { listInput },
     deployment: 'bench',
     miniBatchSize,
     inputPath: join(dir, 'in'),

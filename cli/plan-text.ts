@@ -2,6 +2,7 @@
 import { skippedReasons } from '../common/core/skipped-names.ts';
 import type { PlanReport, PlanView } from '../coordinator/plan-input.ts';
 import { bytesText } from './bytes-text.ts';
+import { sampleText } from './sample-text.ts';
 import { formatSheet, formatTable, type Column } from './table.ts';
 
 const barCharsMax = 40;
@@ -52,7 +53,8 @@ const sheet: readonly Column<PlanReport>[] = [
 ];
 
 export function planText(plan: PlanReport): string {
-  return `${formatSheet(plan, sheet)}\n${histogramText(plan)}\n${formatTable(plan.plans, outlookColumns(plan))}${footnote(plan)}`;
+  const tables = `${histogramText(plan)}\n${formatTable(plan.plans, outlookColumns(plan))}${footnote(plan)}`;
+  return `${formatSheet(plan, sheet)}\n${tables}${plan.sample ? `\n${sampleText(plan, plan.sample)}` : ''}`;
 }
 
 function typesText({ types }: PlanReport): string {

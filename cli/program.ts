@@ -87,23 +87,30 @@ function withNodeFlags(command: Command): Command {
     .option('--python <path>', 'interpreter for Python scripts (default: python3)');
 }
 
+const sampleHelp = 'score so many files and say what all would take: seconds, memory, output; nothing is kept';
+
+interface DryFlags {
+  readonly dryRun?: boolean;
+  readonly sample?: string;
+}
+
 function addRun(program: Command, perform: Perform): void {
   withNodeFlags(
     withInvocationFlags(program.command('run').description('score a folder on this machine, without a cluster')),
   )
     .option('--dry-run', 'only say what it would come to, as `plan` does')
-    .action(async (path: string, flags: AnswerFlags & RunFlags & { readonly dryRun?: boolean }) => {
+    .option('--sample <count>', sampleHelp)
+    .action(async (path: string, flags: AnswerFlags & RunFlags & DryFlags) => {
       await perform(flags, async (context) =>
         flags.dryRun
           ? await (await import('./commands/plan.ts')).planCommand(context, path, flags)
           : await (await import('./commands/run.ts')).runCommand(context, path, flags),
       );
     });
-  withNodeFlags(
-    withInputFlags(program.command('plan').description('say what scoring an input would come to, and score nothing')),
-  )
+  withNodeFlags(withInputFlags(program.command('plan').description('say what scoring an input would come to')))
     .option('--output <dir>', 'as for run; nothing is written')
     .option('--overwrite', 'as for run; nothing is written')
+    .option('--sample <count>', sampleHelp)
     .action(async (path: string, flags: AnswerFlags & PlanFlags) => {
       await perform(flags, async (context) => (await import('./commands/plan.ts')).planCommand(context, path, flags));
     });

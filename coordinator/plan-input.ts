@@ -1,4 +1,4 @@
-/** Lists an input and says what scoring it would come to. Scores nothing, writes nothing; 8 bytes of memory a file, and as much again for each plan in turn. */
+/** Lists an input and says what scoring it would come to. Scores nothing, writes nothing; 10 bytes of memory a file, and as much again for each plan in turn. */
 import { extname } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { MiniBatchSize } from '../common/core/deployment.ts';
@@ -6,8 +6,11 @@ import { unreadableIdentity } from '../common/core/input.ts';
 import { emptyInputText, type InputSelection } from '../common/core/input-selection.ts';
 import { limits } from '../common/core/limits.ts';
 import { skippedTotal, type SkippedNames } from '../common/core/skipped-names.ts';
+import type { Population } from './core/sample.ts';
 import { grown, outlookOf, spreadOf, type Outlook, type SizeSpread } from './core/outlook.ts';
-import { listInput, type InputListing } from './input/list-input.ts';
+import type { SampleReport } from './core/sample-report.ts';
+import type { Inputs } from './input/input-by-location.ts';
+import type { InputListing } from './input/list-input.ts';
 import { identified } from './input/listed-paths.ts';
 
 /** As JSON for callers, with the names that settings have. */
@@ -34,6 +37,8 @@ export interface PlanReport {
   readonly lower_bound_bytes: number;
   /** That of the deployment first. */
   readonly plans: readonly PlanView[];
+  /** What some of the files came to when they were really scored; absent: none were. */
+  readonly sample?: SampleReport;
 }
 
 export interface PlanView {
@@ -50,6 +55,8 @@ export interface PlanView {
 }
 
 export interface PlanInputOptions {
+  /** How inputs are listed, wherever they are. */
+  readonly inputs: Pick<Inputs, 'listInput'>;
   /** Name of the deployment, and how it cuts mini-batches. */
   readonly deployment: string;
   readonly miniBatchSize: MiniBatchSize;
@@ -68,18 +75,26 @@ const otherPlans: readonly MiniBatchSize[] = [
   { kind: 'auto' },
 ];
 
+/** What was found of an input. */
+export interface InputLook {
+  readonly report: PlanReport;
+  readonly population: Population;
+  /** As listed: with the identity of the list, where there is one. */
+  readonly selection: InputSelection;
+}
+
 /** @throws INPUT_NOT_FOUND, INPUT_EMPTY, INPUT_UNREADABLE, INPUT_LIST_INVALID, INPUT_CHANGED, REQUEST_INVALID */
-export async function planInput(options: PlanInputOptions): Promise<PlanReport> {
+export async function lookAtInput(options: PlanInputOptions): Promise<InputLook> {
   const { deployment, miniBatchSize, inputPath, slots } = options;
   const selection = await identified(options.selection);
-  const listing = listInput(inputPath, selection);
+  const listing = options.inputs.listInput(inputPath, selection);
   const tally = await tallyOf(listing, options.onProgress);
   const { sizes, bytes } = tally;
   if (sizes.length === 0) throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, listing.skipped));
   const { buckets, ...fileBytes } = spreadOf(sizes);
   const wanted = [miniBatchSize, ...otherPlans];
   const plans = wanted.filter((size, index) => wanted.findIndex((one) => textOf(one) === textOf(size)) === index);
-  return {
+  const report: PlanReport = {
     deployment,
     input_path: inputPath,
     files: sizes.length,
@@ -96,9 +111,12 @@ export async function planInput(options: PlanInputOptions): Promise<PlanReport> 
     lower_bound_bytes: Math.round(bytes / slots),
     plans: plans.map((size) => planView(size, outlookOf(sizes, size, slots), bytes / slots)),
   };
+  return { report, population: { sizesBytes: sizes, types: tally.typeOf }, selection };
 }
 
 interface Amount {
+  /** In order of appearance. */
+  readonly type: number;
   files: number;
   bytes: number;
 }
@@ -108,33 +126,42 @@ interface Tally {
   readonly bytes: number;
   readonly unreadable: number;
   readonly types: ReadonlyMap<string, Amount>;
+  /** Of each file. */
+  readonly typeOf: Uint16Array;
 }
 
 async function tallyOf(listing: InputListing, onProgress: (files: number) => void): Promise<Tally> {
   let sizes = new Float64Array(limits.manifestChunkFiles);
+  let typeOf = new Uint16Array(sizes.length);
   let [files, bytes, unreadable] = [0, 0, 0];
   const types = new Map<string, Amount>();
   for await (const page of listing) {
-    while (files + page.length > sizes.length) sizes = grown(sizes);
+    while (files + page.length > sizes.length) {
+      sizes = grown(sizes);
+      const wider = new Uint16Array(sizes.length);
+      wider.set(typeOf);
+      typeOf = wider;
+    }
     for (const { path, sizeBytes, identity } of page) {
       sizes[files] = sizeBytes;
+      typeOf[files] = count(types, extname(path).toLowerCase(), sizeBytes);
       files += 1;
       bytes += sizeBytes;
       if (identity === unreadableIdentity) unreadable += 1;
-      count(types, extname(path).toLowerCase(), sizeBytes);
     }
     onProgress(files);
   }
-  return { sizes: sizes.subarray(0, files), bytes, unreadable, types };
+  return { sizes: sizes.subarray(0, files), bytes, unreadable, types, typeOf: typeOf.subarray(0, files) };
 }
 
-/** Endings that are names of their own, such as numbers, are counted together. */
-function count(types: Map<string, Amount>, extension: string, bytes: number): void {
+/** Endings that are names of their own, such as numbers, are counted together. Gives the number of the type. */
+function count(types: Map<string, Amount>, extension: string, bytes: number): number {
   const key = types.has(extension) || types.size < limits.planTypesMax ? extension : 'other';
-  const amount = types.get(key) ?? { files: 0, bytes: 0 };
+  const amount = types.get(key) ?? { type: types.size, files: 0, bytes: 0 };
   amount.files += 1;
   amount.bytes += bytes;
   types.set(key, amount);
+  return amount.type;
 }
 
 function typesOf(types: ReadonlyMap<string, Amount>): PlanReport['types'] {

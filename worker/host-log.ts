@@ -5,7 +5,7 @@
 import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Failure } from '../common/core/batch-error.ts';
-import { processName, type BatchRecord, type ByteSpan } from '../common/core/batch-record.ts';
+import { processName, type BatchRecord, type ByteSpan, type ProcessRecord } from '../common/core/batch-record.ts';
 import { limits } from '../common/core/limits.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
@@ -28,6 +28,7 @@ export class HostLog {
   readonly #errors: BoundedFile;
   readonly #records: BoundedFile;
   readonly #sheet: BoundedFile;
+  readonly #process: BoundedFile;
 
   constructor({ dir, process, bytesMax, log }: HostLogOptions) {
     const name = processName(process);
@@ -36,6 +37,7 @@ export class HostLog {
     this.#errors = open(`user/error/${name}.txt`);
     this.#records = open(`sys/mini_batches/${name}.jsonl`);
     this.#sheet = open(`sys/node/${name}.txt`);
+    this.#process = open(`sys/processes/${name}.json`);
   }
 
   append(stream: 'stdout' | 'stderr', chunk: Uint8Array): void {
@@ -57,8 +59,14 @@ export class HostLog {
     this.#sheet.append(Buffer.from(recordText(record)));
   }
 
+  /** Once, at its end. */
+  ended(record: ProcessRecord): void {
+    this.#process.append(Buffer.from(`${JSON.stringify(record)}\n`));
+  }
+
   async close(): Promise<void> {
-    const files = [this.#streams.stdout, this.#streams.stderr, this.#errors, this.#records, this.#sheet];
+    const { stdout, stderr } = this.#streams;
+    const files = [stdout, stderr, this.#errors, this.#records, this.#sheet, this.#process];
     await Promise.all(files.map((file) => file.close()));
   }
 }

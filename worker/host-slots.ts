@@ -75,6 +75,8 @@ interface Host {
   readonly log: Promise<HostLog>;
   /** Its folder holds what is not published any more, so that it takes no further mini-batch. */
   isStale: boolean;
+  /** Of its first rows. */
+  columns: readonly string[] | null;
   /** The attempt under way has had its outcome told. */
   attempt: Promise<void>;
 }
@@ -102,7 +104,17 @@ export class HostSlots {
     custom.catch(() => undefined);
     const attempt = Promise.resolve();
     const { name, attemptsLocation } = spec;
-    const held = { job: name, attemptsLocation, stopping, process, custom, log, attempt, isStale: false };
+    const held = {
+      job: name,
+      attemptsLocation,
+      stopping,
+      process,
+      custom,
+      log,
+      attempt,
+      isStale: false,
+      columns: null,
+    };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
@@ -239,6 +251,10 @@ export class HostSlots {
     }
     this.#options.setup.release(host);
     const log = await held.log;
+    if (ready instanceof HostProcess) {
+      const { initSeconds: init_seconds } = ready.ready;
+      log.ended({ init_seconds, peak_memory_bytes: ready.peakBytes, columns: held.columns });
+    }
     // A host that was stopped while it started has not failed.
     if (!(ready instanceof HostProcess) && !held.stopping.signal.aborted) {
       log.error('init()', ready.toFailure(), this.#time());
@@ -267,6 +283,7 @@ export class HostSlots {
     const scored = await process.score(files, { timeoutMs, first, columns });
     const cpu_seconds = process.takeCpuSeconds();
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
+    if (scored.kind === 'scored') held.columns ??= scored.summary.schema?.columns ?? null;
     const outcome = custom ? await settleCustom(custom, process, scored, this.#storeOf(held, order)) : scored;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });

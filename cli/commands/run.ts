@@ -1,5 +1,6 @@
 /** `run`: scores one folder on this machine, coordinator and worker nodes in one process. */
 import { asCount, pythonSetting, slotsSetting } from '../../common/config/process-settings.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
 import type { JobErrorsView } from '../../coordinator/api/backend.ts';
 import { interruptible, type CommandContext } from '../command-context.ts';
 import { eventText } from '../job-text.ts';
@@ -10,11 +11,14 @@ export interface RunFlags extends InvocationFlags {
   readonly nodes: string;
   readonly slots?: string;
   readonly python?: string;
+  readonly sample?: string;
 }
 
 /** The first interrupt cancels in order, the second ends the process. @returns the exit code */
 export async function runCommand(context: CommandContext, path: string, flags: RunFlags): Promise<number> {
   const { host, output } = context;
+  if (flags.sample !== undefined)
+    throw new BatchError('USAGE', '--sample goes with --dry-run: it scores some files and keeps nothing');
   const nodes = asCount(flags.nodes, '--nodes');
   const slots = slotsSetting(flags.slots, host.environment);
   const python = pythonSetting(flags.python, host.environment);

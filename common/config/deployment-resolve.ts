@@ -250,9 +250,24 @@ function checkTogether({ root, settings, settingsPath }: ParsedDeployment): read
 
 /** Knobs of one scorer that another one would not heed. */
 function checkForScorer({ settings, settingsPath }: ParsedDeployment, scorer: Scorer): readonly ConfigProblem[] {
-  if (scorer.kind === 'mlflow' || !settings.mlflow?.rows_per_predict) return [];
-  const message = 'rows_per_predict is for MLflow models without a script, and this deployment is scored otherwise';
-  return [{ code: 'CONFIG_INVALID', path: [...settingsPath, 'mlflow', 'rows_per_predict'], at: 'key', message }];
+  const problems: ConfigProblem[] = [];
+  const fail = (path: readonly string[], message: string): void => {
+    problems.push({ code: 'CONFIG_INVALID', path: [...settingsPath, ...path], at: 'key', message });
+  };
+  if (scorer.kind !== 'mlflow' && settings.mlflow?.rows_per_predict) {
+    const message = 'rows_per_predict is for MLflow models without a script, and this deployment is scored otherwise';
+    fail(['mlflow', 'rows_per_predict'], message);
+  }
+  if (settings.output?.include?.input) {
+    const wanted = 'include: input is for tables that are read for a model (.onnx, or MLflow without a script)';
+    const isImage = scorer.kind === 'onnx' && Object.values(settings.onnx?.image ?? {}).some((value) => value !== null);
+    if (scorer.kind === 'python' || scorer.kind === 'node') {
+      fail(['output', 'include'], `${wanted}; a script gives the columns itself: return them with the others`);
+    } else if (isImage) {
+      fail(['output', 'include'], `${wanted}; this one is fed images (settings.onnx.image), which have no columns`);
+    }
+  }
+  return problems;
 }
 
 type OutputSettings = Pick<

@@ -1,7 +1,7 @@
 /** `settings.output` of a deployment: keys, and what they come to. */
 import { z } from 'zod';
 import type { DeploymentSettings } from '../core/deployment.ts';
-import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
+import { defaultOutputForm, type InputColumns, type OutputForm } from '../core/output-form.ts';
 import { partFormats, type PartFormat } from '../core/parts-form.ts';
 import { parseType, typeText, type ColumnType } from '../format/column-type.ts';
 import { optional } from './asset-schemas.ts';
@@ -32,30 +32,51 @@ const delimiter = field(
 export interface IncludedColumns {
   readonly file: string | null;
   readonly row: string | null;
+  readonly input: InputColumns | null;
 }
 
-/** `[file, row]`, or the two with names of their own. */
+/** `true`, a name or a list of names; undefined for anything else. */
+function inputColumnsOf(value: unknown): InputColumns | undefined {
+  if (value === true) return 'all';
+  const names: readonly unknown[] = Array.isArray(value) ? value : [value];
+  const isFine = names.length > 0 && names.every(isColumnName) && new Set(names).size === names.length;
+  return isFine ? names : undefined;
+}
+
+const columnNames = { type: 'array', items: { type: 'string' }, minItems: 1, uniqueItems: true };
+
+/** `[file, row, input]`, or the first two with names of their own, and the columns of the input that are kept. */
 const include = field(
-  'file, row, or both in a list, or names for them ({file: source, row: line})',
+  'file, row, input or a list of them, or names: {file: source, row: line, input: [id, country]}',
   (value): IncludedColumns | undefined => {
     const given = typeof value === 'string' ? [value] : value;
     if (typeof given !== 'object' || given === null) return undefined;
     const pairs = Array.isArray(given)
-      ? (given as readonly unknown[]).map((word) => [word, word] as const)
+      ? (given as readonly unknown[]).map((word) => [word, word === 'input' ? true : word] as const)
       : Object.entries(given);
-    const isFine = pairs.every(([key, name]) => (key === 'file' || key === 'row') && isColumnName(name));
-    if (!isFine || pairs.length === 0) return undefined;
-    const named = new Map(pairs as readonly (readonly [string, string])[]);
-    const [file, row] = [named.get('file') ?? null, named.get('row') ?? null];
-    return named.size === pairs.length && file !== row ? { file, row } : undefined;
+    const isFine = ([key, name]: readonly [unknown, unknown]): boolean =>
+      key === 'input' ? inputColumnsOf(name) !== undefined : (key === 'file' || key === 'row') && isColumnName(name);
+    if (!pairs.every(isFine) || pairs.length === 0) return undefined;
+    const named = new Map<unknown, unknown>(pairs);
+    const [file, row] = ['file', 'row'].map((key) => (named.get(key) ?? null) as string | null);
+    const input = named.has('input') ? (inputColumnsOf(named.get('input')) as InputColumns) : null;
+    const names = [file, row, ...(Array.isArray(input) ? (input as readonly string[]) : [])].filter(
+      (name) => name !== null,
+    );
+    const isDistinct = named.size === pairs.length && new Set(names).size === names.length;
+    return isDistinct ? { file: file ?? null, row: row ?? null, input } : undefined;
   },
   {
     anyOf: [
-      { enum: ['file', 'row'] },
-      { type: 'array', items: { enum: ['file', 'row'] }, minItems: 1, uniqueItems: true },
+      { enum: ['file', 'row', 'input'] },
+      { type: 'array', items: { enum: ['file', 'row', 'input'] }, minItems: 1, uniqueItems: true },
       {
         type: 'object',
-        properties: { file: { type: 'string' }, row: { type: 'string' } },
+        properties: {
+          file: { type: 'string' },
+          row: { type: 'string' },
+          input: { anyOf: [{ enum: [true] }, { type: 'string' }, columnNames] },
+        },
         additionalProperties: false,
       },
     ],
@@ -90,7 +111,7 @@ export const outputKeys: z.ZodType<RawOutput> = z.strictObject(
     ),
     include: optional(
       include,
-      'Columns before the others: the file of each row, and its number in it. [file, row], or names for them.',
+      'Columns before the others: the file of each row, its number in it, columns of the input. [file, row, input], or names for them.',
     ),
     ...partsKeys,
     custom: optional(
@@ -132,5 +153,6 @@ export function resolveOutputForm(
     evolves: schema === 'evolve',
     fileColumn: output.include?.file ?? null,
     rowColumn: output.include?.row ?? null,
+    ...(output.include?.input ? { inputColumns: output.include.input } : {}),
   };
 }

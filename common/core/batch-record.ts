@@ -33,6 +33,15 @@ export interface BatchRecord {
   readonly message: string | null;
 }
 
+/** The same of a scoring host itself, when it has ended. */
+export interface ProcessRecord {
+  readonly init_seconds: number;
+  /** With all that it started; null when unknown. */
+  readonly peak_memory_bytes: number | null;
+  /** `name:type` of each column of its first rows; null when there were none, or none has a name. */
+  readonly columns: readonly string[] | null;
+}
+
 /** `process007` @source Azure ML batch log tree */
 export function processName(number: number): string {
   return `process${String(number).padStart(3, '0')}`;

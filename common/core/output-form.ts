@@ -13,7 +13,11 @@ export interface OutputForm {
   readonly fileColumn: string | null;
   /** Name of a column with the number of each row within its file, from 0; null: none is added. */
   readonly rowColumn: string | null;
+  /** Columns of the input table that stand before those of the scorer, in this order; `all`: all of them. Absent: none. */
+  readonly inputColumns?: InputColumns;
 }
+
+export type InputColumns = 'all' | readonly string[];
 
 /** Nothing told; also of jobs from before any of it could be. */
 export const defaultOutputForm: OutputForm = {

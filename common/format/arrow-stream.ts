@@ -10,6 +10,7 @@ import { limits } from '../core/limits.ts';
 import type { OutputForm } from '../core/output-form.ts';
 import { columnOf, type ResultSchema } from '../core/result.ts';
 import { plainReader, type PlainColumn } from './arrow-plain.ts';
+import { checkCarried, withCarried } from './carried-columns.ts';
 import { cellTypeOf, columnBuilder, inferType, type CellOf } from './arrow-values.ts';
 import { parseType, typeText, type ColumnField, type ColumnType } from './column-type.ts';
 import { fitType, widened } from './widen.ts';
@@ -36,7 +37,7 @@ export async function openArrowEncoder(form: OutputForm): Promise<RowEncoder> {
   const builder = columnBuilder(arrow);
   const reader = plainReader(arrow, builder);
   const declared = form.schema === null ? null : declaredFields(form.schema);
-  const originNames = new Set(['file', 'row', form.fileColumn, form.rowColumn]);
+  const originNames = ['file', 'row', form.fileColumn, form.rowColumn];
 
   const built = ({ name, type, cell }: ValueColumn, first: number, rows: number): PlainColumn => ({
     name,
@@ -76,13 +77,18 @@ export async function openArrowEncoder(form: OutputForm): Promise<RowEncoder> {
       };
       return { rows, schema: rows === 0 ? null : schemaOf(empty), pieces: pieces() };
     },
-    table: (table, { origin = null, columns: told = null } = {}) => {
+    table: (table, { origin = null, columns: told = null, carried = null } = {}) => {
       const batches = table.batches.filter((batch) => batch.numRows > 0);
       const names = table.schema.fields.map(({ name }) => name);
+      checkCarried(carried, names);
       const added = originColumns(form, origin, names).map(originValues);
+      const undeclared = new Set([...originNames, ...(carried?.columns.map(({ name }) => name) ?? [])]);
       const columnsOf = (batch: RecordBatch, first: number): readonly PlainColumn[] => {
-        const own = names.map((name, i) => reader.column(name, batch.data.children[i] as Data));
-        const fitted = declared === null ? own : fitColumns(own, declared, { cast: reader.cast, originNames });
+        const given = names.map((name, i) => reader.column(name, batch.data.children[i] as Data));
+        const own = withCarried(given, carried, ({ name, type, cell }) =>
+          built({ name, type: type ?? inferType(name, table.numRows, cell), cell }, first, batch.numRows),
+        );
+        const fitted = declared === null ? own : fitColumns(own, declared, { cast: reader.cast, undeclared });
         const all = [...added.map((column) => built(column, first, batch.numRows)), ...fitted];
         const wide = widened(all, told, ({ name, type }, wanted) => fitType(name, type, wanted));
         return wide.map(({ column, type }) => (type === null ? column : reader.cast(column, type)));
@@ -154,20 +160,20 @@ function valueColumns(
 
 interface Fitting {
   readonly cast: (column: PlainColumn, wanted: ColumnType) => PlainColumn;
-  /** Names that a scorer of ours gives to file and row. */
-  readonly originNames: ReadonlySet<string | null>;
+  /** Names of file, row and columns of the input, which need not be declared. */
+  readonly undeclared: ReadonlySet<string | null>;
 }
 
 function fitColumns(
   own: readonly PlainColumn[],
   declared: readonly ColumnField[],
-  { cast, originNames }: Fitting,
+  { cast, undeclared }: Fitting,
 ): readonly PlainColumn[] {
   const isWhole = declared.length === own.length;
-  // Columns that the scorer adds by itself (file, row) need not be declared, and stay in front.
+  // Columns that are no results (file, row, those of the input) need not be declared, and stay in front.
   const extra = isWhole
     ? []
-    : own.filter(({ name }) => originNames.has(name) && !declared.some((one) => one.name === name));
+    : own.filter(({ name }) => undeclared.has(name) && !declared.some((one) => one.name === name));
   const rest = own.filter((column) => !extra.includes(column));
   checkNames(
     rest.map(({ name }) => name),

@@ -7,9 +7,10 @@ import type * as Arrow from 'apache-arrow';
 import type { Data, DataType } from 'apache-arrow';
 import { BatchError } from '../core/batch-error.ts';
 import { unreachable } from '../core/invariant.ts';
-import { typeText, type ColumnType } from './column-type.ts';
+import { typeText, type ColumnType, type TimeUnit } from './column-type.ts';
 import { halfOfFloat } from './half-float.ts';
-import { cellText, jsonText } from './value-text.ts';
+import { Instant } from './instant.ts';
+import { cellText, jsonText } from './cell-text.ts';
 
 export type CellOf = (row: number) => unknown;
 
@@ -171,7 +172,7 @@ export function columnBuilder(arrow: typeof Arrow): ColumnBuilder {
       case 'date32':
         return made({ data: Int32Array.from(times(rows, cell, refuse), (ms) => Math.floor(ms / 86_400_000)) });
       case 'timestamp':
-        return made({ data: timeCells(type.unit, times(rows, cell, refuse)) });
+        return made({ data: instants(type.unit, rows, cell, refuse) });
       case 'utf8':
       case 'binary':
         return made(varCells(column, type.kind, rows, cell, refuse));
@@ -297,10 +298,20 @@ function times(rows: number, cell: CellOf, refuse: Refuse): Float64Array {
   return found;
 }
 
-function timeCells(unit: 's' | 'ms' | 'us' | 'ns', ms: Float64Array): BigInt64Array {
-  if (unit === 's') return BigInt64Array.from(ms, (one) => BigInt(Math.floor(one / 1000)));
-  const factor = { ms: 1n, us: 1_000n, ns: 1_000_000n }[unit];
-  return BigInt64Array.from(ms, (one) => BigInt(one) * factor);
+/** Units since 1970; 0 where there is none. */
+function instants(unit: TimeUnit, rows: number, cell: CellOf, refuse: Refuse): BigInt64Array {
+  const found = new BigInt64Array(rows);
+  for (let row = 0; row < rows; row += 1) {
+    const value = cell(row);
+    if (isMissing(value)) continue;
+    const instant = value instanceof Date ? new Instant(BigInt(value.getTime()), 'ms') : value;
+    if (!(instant instanceof Instant)) return refuse(row);
+    const count = instant.in(unit);
+    found[row] = count;
+    // Nanoseconds have room for the years 1677 to 2262.
+    if (found[row] !== count) refuse(row);
+  }
+  return found;
 }
 
 /** Offsets are of 32 bits: so much has room in a column of one record batch. */

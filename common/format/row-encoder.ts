@@ -6,6 +6,7 @@ import type { Table } from 'apache-arrow';
 import type { OutputFormat } from '../core/deployment.ts';
 import type { OutputForm } from '../core/output-form.ts';
 import { encodeTable } from './arrow-text.ts';
+import type { Carried } from './carried-columns.ts';
 import type { RowOrigin } from './row-origin.ts';
 import type { EncodedRows } from './text-encoder.ts';
 import { encodeValues, type ValueRows } from './value-text.ts';
@@ -15,6 +16,8 @@ export interface RowsAbout {
   readonly origin?: RowOrigin | null;
   /** `name:type` of the columns that they are to be widened to; null: they stay as they are. */
   readonly columns?: readonly string[] | null;
+  /** Columns of the input; of tables alone. */
+  readonly carried?: Carried | null;
 }
 
 export interface RowEncoder {
@@ -30,7 +33,7 @@ export async function openRowEncoder(format: OutputFormat, form: OutputForm): Pr
     return openArrowEncoder(form);
   }
   return {
-    table: (table, { origin = null } = {}) => encodeTable(table, format, { form, origin }),
+    table: (table, { origin = null, carried = null } = {}) => encodeTable(table, format, { form, origin, carried }),
     values: (rows, { origin = null } = {}) => encodeValues(rows, format, { form, origin }),
   };
 }

@@ -7,6 +7,7 @@ import { unreachable } from '../core/invariant.ts';
 import type { TextFormat } from '../core/deployment.ts';
 import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
 import type { ResultSchema } from '../core/result.ts';
+import { carriedText, checkCarried, withCarried, type Carried } from './carried-columns.ts';
 import { originColumns, type OriginColumn, type RowOrigin } from './row-origin.ts';
 import type { TextBlock, TextColumn } from './text-column.ts';
 
@@ -24,6 +25,7 @@ type RowText = (row: number) => string;
 export interface EncodeOptions {
   readonly form?: OutputForm;
   readonly origin?: RowOrigin | null;
+  readonly carried?: Carried | null;
 }
 
 /** Encodes blocks that all have the columns of the first one; the cells are read when `pieces` is walked. */
@@ -32,12 +34,16 @@ export function encodeBlocks(
   format: TextFormat,
   options: EncodeOptions = {},
 ): EncodedRows {
-  const { form = defaultOutputForm, origin = null } = options;
-  const blocks = withOrigin(given, originColumns(form, origin, given[0]?.columns.map(({ name }) => name) ?? []));
+  const { form = defaultOutputForm, origin = null, carried = null } = options;
+  const names = given[0]?.columns.map(({ name }) => name) ?? [];
+  checkCarried(carried, names);
+  const whole = carried === null ? given : besideInput(given, carried);
+  const blocks = withOrigin(whole, originColumns(form, origin, names));
   const rows = blocks.reduce((sum, block) => sum + block.rows, 0);
   const columns = blocks[0]?.columns ?? [];
   const parts = blocks.map((block) => ({ rows: block.rows, line: lineOf(block.columns, format, form) }));
-  return { rows, schema: rows === 0 ? null : schemaOf(columns, format, form), pieces: piecesOf(parts) };
+  const schema = rows === 0 ? null : schemaOf(columns, format, form, carried !== null);
+  return { rows, schema, pieces: piecesOf(parts) };
 }
 
 /** Encodes rows whose lines, without their ends, are known. */
@@ -56,6 +62,16 @@ function withOrigin(blocks: readonly TextBlock[], added: readonly OriginColumn[]
   });
 }
 
+/** The same with columns of the input. */
+function besideInput(blocks: readonly TextBlock[], carried: Carried): readonly TextBlock[] {
+  let first = 0;
+  return blocks.map(({ rows, columns }) => {
+    const from = first;
+    first += rows;
+    return { rows, columns: withCarried(columns, carried, (column) => carriedText(column, from)) };
+  });
+}
+
 function originText({ kind, name, cell }: OriginColumn, from: number): TextColumn {
   const text = (row: number): string => String(cell(from + row));
   const isFile = kind === 'file';
@@ -68,8 +84,14 @@ function originText({ kind, name, cell }: OriginColumn, from: number): TextColum
   };
 }
 
-function schemaOf(columns: readonly TextColumn[], format: TextFormat, form: OutputForm): ResultSchema | null {
-  if (format === 'azure') return null;
+function schemaOf(
+  columns: readonly TextColumn[],
+  format: TextFormat,
+  form: OutputForm,
+  isBesideInput: boolean,
+): ResultSchema | null {
+  // Where no name is written, nobody would see that files have their columns in another order.
+  if (format === 'azure' && !isBesideInput) return null;
   return {
     columns: columns.map((column) => `${column.name}:${column.type}`),
     prologue:

@@ -2,11 +2,10 @@
  * Text of values that a script returned: plain JavaScript, of any type in any row. Because 7 and 7.0 are one value here,
  * and a column may hold null in one mini-batch and text in the next, columns of values have no type of their own.
  */
-import { BatchError } from '../core/batch-error.ts';
 import type { TextFormat } from '../core/deployment.ts';
-import { unreachable } from '../core/invariant.ts';
-import { floatText, jsonInteger, numberText } from './number-text.ts';
-import { booleanText, timeJson, timeText, type TextColumn } from './text-column.ts';
+import { cellText, jsonText } from './cell-text.ts';
+import { floatText } from './number-text.ts';
+import type { TextColumn } from './text-column.ts';
 import type { ColumnType } from './column-type.ts';
 import { asksForOrigin } from './row-origin.ts';
 import { encodeBlocks, encodeLines, type EncodedRows, type EncodeOptions } from './text-encoder.ts';
@@ -71,58 +70,4 @@ function listColumn(values: ArrayLike<unknown>): TextColumn {
   if (!(values instanceof Float32Array || values instanceof Float64Array)) return column;
   const cell = (row: number): string => (Number.isNaN(values[row]) ? '' : floatText(values[row] as number));
   return { ...column, cell };
-}
-
-/** Text of one cell in `azure` and `csv`. */
-export function cellText(value: unknown): string {
-  switch (typeof value) {
-    case 'string':
-      return value;
-    case 'number':
-      return Number.isNaN(value) ? '' : numberText(value);
-    case 'bigint':
-      return value.toString();
-    case 'boolean':
-      return booleanText(value);
-    case 'undefined':
-      return '';
-    case 'object':
-    case 'function':
-    case 'symbol':
-      if (value === null) return '';
-      return value instanceof Date ? timeText(value.getTime()) : jsonText(value);
-    default:
-      return unreachable(value as never);
-  }
-}
-
-/** One cell as a JSON value. */
-export function jsonText(value: unknown): string {
-  if (typeof value === 'number') return Number.isFinite(value) ? numberText(value) : 'null';
-  if (typeof value === 'bigint') return jsonInteger(value);
-  if (value === undefined) return 'null';
-  if (value instanceof Date) return timeJson(value.getTime());
-  const text = stringify(value);
-  if (text === undefined)
-    throw new BatchError('SCORER_OUTPUT_INVALID', `a ${typeof value} cannot be written as a result`);
-  return text;
-}
-
-function stringify(value: unknown): string | undefined {
-  try {
-    return JSON.stringify(value, plainer);
-  } catch (error) {
-    const words = error instanceof Error ? error.message.split('\n')[0] : String(error);
-    throw new BatchError('SCORER_OUTPUT_INVALID', `a result cannot be written as JSON: ${words}`, { cause: error });
-  }
-}
-
-/** What JSON has no form for and yet has a plain meaning: big integers, typed arrays, maps and sets. */
-function plainer(_key: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
-  if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
-  if (value instanceof Set) return [...(value as Set<unknown>)];
-  if (ArrayBuffer.isView(value) && !(value instanceof DataView))
-    return Array.from(value as unknown as ArrayLike<unknown>);
-  return value;
 }

@@ -102,6 +102,7 @@ const outputForm: z.ZodType<OutputForm> = z.strictObject({
   evolves: z.boolean().default(false),
   fileColumn: columnName.nullable(),
   rowColumn: columnName.nullable(),
+  inputColumns: z.exactOptional(z.union([z.literal('all'), z.array(columnName).min(1)])),
 });
 
 function isDeclared(text: string): boolean {

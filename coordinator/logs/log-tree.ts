@@ -35,6 +35,7 @@ user_logs/std_log_0.txt                the job's own story, as \`job stream\` sh
 sys/node/NODE/processNNN.txt           each mini-batch that a process had
 sys/mini_batches/NODE/processNNN.jsonl the same for programs, with the bytes of stdout and stderr that belong to it
 sys/job_report/                        the same as tables
+sys/processes/NODE/processNNN.json     of a process that has ended: seconds of init(), most memory, columns of its rows
 
 NODE is the name of a worker node, NNN counts the processes that it started for the job; one that replaces another has a
 number of its own. An error here need not have changed the result: a failed mini-batch is tried again. The same from the

@@ -55,7 +55,7 @@ const deployment: LocalDeployment = {
     outputAction: 'append_row',
     outputFileName: 'predictions.csv',
     outputFormat: 'csv',
-    outputForm: { ...defaultOutputForm, delimiter: ';', fileColumn: 'source' },
+    outputForm: { ...defaultOutputForm, delimiter: ';', fileColumn: 'source', inputColumns: ['id', 'land'] },
     loggingLevel: 'info',
     environmentVariables: { A: 'b' },
     instanceCountMax: null,

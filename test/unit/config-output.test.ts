@@ -42,7 +42,12 @@ test.each([
   ['{format: csv, delimiter: x}', 'output.delimiter: wanted one of , ; | : tab space'],
   ['{format: arrow, schema: {a: int7}}', 'output.schema: wanted evolve, or a mapping of columns to types'],
   ['{format: arrow, schema: [a]}', 'output.schema: wanted evolve, or a mapping'],
-  ['{include: [input]}', 'output.include: wanted file, row'],
+  ['{include: [inputs]}', 'output.include: wanted file, row, input'],
+  ['{include: {input: false}}', 'output.include: wanted file, row, input'],
+  ['{include: {input: []}}', 'output.include: wanted file, row, input'],
+  ['{include: {input: [a, a]}}', 'output.include: wanted file, row, input'],
+  ['{include: {file: a, input: [b, a]}}', 'output.include: wanted file, row, input'],
+  ['{include: [file, input]}', 'a script gives the columns itself: return them with the others'],
   ['{include: {file: x, row: x}}', 'output.include: wanted file, row'],
   ['{include: {file: ""}}', 'output.include: wanted file, row'],
 ])('%s is refused', async (output, text) => {
@@ -127,5 +132,29 @@ test('--format wins, and names the file of rows', async () => {
   expect([settings.outputFormat, settings.outputFileName]).toEqual(['arrow', 'predictions.arrows']);
   await expect(settingsOf('{format: csv, header: false}', { format: 'jsonl' })).rejects.toThrow(
     failing('CONFIG_INVALID', 'header is for format: csv'),
+  );
+});
+
+/** The same of a model, whose content nobody reads here. */
+async function formOf(output: string, more = ''): Promise<DeploymentSettings['outputForm']> {
+  writeFileSync(join(dir, 'm.onnx'), '');
+  const file = join(dir, 'model.yml');
+  writeFileSync(file, `model: m.onnx\nsettings: {output: ${output}${more}}\n`);
+  return (await loadDeployment(file, { cwd: dir })).settings.outputForm;
+}
+
+test.each([
+  ['{include: input}', { inputColumns: 'all' }],
+  ['{include: [file, row, input]}', { fileColumn: 'file', rowColumn: 'row', inputColumns: 'all' }],
+  ['{include: {file: source, input: true}}', { fileColumn: 'source', inputColumns: 'all' }],
+  ['{include: {input: [id, land & see]}}', { inputColumns: ['id', 'land & see'] }],
+  ['{include: {input: id}}', { inputColumns: ['id'] }],
+])('of a model, %s', async (output, wanted) => {
+  expect(await formOf(output)).toEqual({ ...defaultOutputForm, ...wanted });
+});
+
+test('columns of the input are refused where images are fed', async () => {
+  await expect(formOf('{include: input}', ', onnx: {image: {channels: rgb}}')).rejects.toThrow(
+    failing('CONFIG_INVALID', 'this one is fed images (settings.onnx.image), which have no columns'),
   );
 });

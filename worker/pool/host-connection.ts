@@ -115,6 +115,11 @@ export class HostConnection {
     return this.#memory.peakBytes();
   }
 
+  /** The most since it began, with all that it started; null when unknown. */
+  get everBytes(): number | null {
+    return this.#memory.everBytes();
+  }
+
   /** Processor time since it was asked last; null when unknown. */
   takeCpuSeconds(): number | null {
     return this.#memory.takeCpuSeconds();

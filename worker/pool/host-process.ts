@@ -69,6 +69,7 @@ export class HostProcess {
   readonly #spoolDir: string;
   readonly #onWait: (reason: string) => void;
   readonly #memoryBytesMax: number;
+  #peakBytes: number | null = null;
 
   private constructor(connection: HostConnection, ready: HostReady, options: HostProcessOptions) {
     this.#connection = connection;
@@ -155,9 +156,16 @@ export class HostProcess {
     }
   }
 
+  /** The most memory that it has used with all that it started, once it has ended; null when unknown. */
+  get peakBytes(): number | null {
+    return this.#peakBytes ?? this.#connection.everBytes;
+  }
+
   /** Lets user shutdown() run; a host that does not end by itself is terminated, then killed. A busy one is killed. */
   async stop(): Promise<void> {
     const connection = this.#connection;
+    // What it has used can be asked for as long as it lives.
+    this.#peakBytes = connection.everBytes;
     if (connection.isAlive && !connection.isBusy) {
       connection.send(hostFrame.stop, new Uint8Array());
       if (await connection.endsWithin(limits.hostStopMs)) return;

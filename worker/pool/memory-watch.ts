@@ -22,6 +22,7 @@ export class MemoryReading {
   readonly host: WatchedHost;
   isBusy = false;
   #peakBytes: number | null = null;
+  #everBytes: number | null = null;
   #oomKills: number | null = null;
   #cpuSeconds = 0;
 
@@ -50,6 +51,13 @@ export class MemoryReading {
 
   note(bytes: number): void {
     this.#peakBytes = Math.max(this.#peakBytes ?? 0, bytes);
+    this.#everBytes = Math.max(this.#everBytes ?? 0, bytes);
+  }
+
+  /** The most since the host began; of what it started, as far as somebody looked. Null when nobody knows. */
+  everBytes(): number | null {
+    const own = statusBytes(this.host.pid, 'VmHWM');
+    return own > 0 ? Math.max(own, this.#everBytes ?? 0) : this.#everBytes;
   }
 
   /** Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. */
@@ -135,9 +143,11 @@ function sum(pids: readonly number[], bytesOf: (pid: number) => number): number 
   return pids.reduce((total, pid) => total + bytesOf(pid), 0);
 }
 
+const residentBytes = (pid: number): number => statusBytes(pid, 'VmRSS');
+
 /** 0 when there is no such process. */
-function residentBytes(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readProc(`/proc/${pid}/status`))?.[1] ?? 0) * 1_024;
+function statusBytes(pid: number, key: 'VmRSS' | 'VmHWM'): number {
+  return Number(new RegExp(`^${key}:\\s+(\\d+) kB$`, 'm').exec(readProc(`/proc/${pid}/status`))?.[1] ?? 0) * 1_024;
 }
 
 /** In `/proc/PID/stat`. @source proc(5): USER_HZ, which is 100 on every architecture that Node runs on */

@@ -5,6 +5,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { decodeLz4Frame } from './lz4-frame.ts';
+import { arrowCells } from './arrow-cells.ts';
 import type { ColumnBlock } from './column-block.ts';
 
 /** A value of a type that is fed to no model; shown as the type's name. */
@@ -59,7 +60,13 @@ function blockOf(batch: Arrow.RecordBatch, first: number, arrow: typeof Arrow): 
     made.set(name, values);
     return values;
   };
-  return { rows: batch.numRows, names, column, place: (row) => `row ${first + row}` };
+  return {
+    rows: batch.numRows,
+    names,
+    column,
+    carried: (name) => ({ name, ...arrowCells(batch.data.children[names.indexOf(name)] as Arrow.Data) }),
+    place: (row) => `row ${first + row}`,
+  };
 }
 
 function valuesOf(vector: Arrow.Vector, arrow: typeof Arrow): ArrayLike<unknown> {

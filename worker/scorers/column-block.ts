@@ -1,5 +1,7 @@
 /** Tables whose values have types of their own, as their readers hand them on. */
 import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { InputColumns } from '../../common/core/output-form.ts';
+import type { ReadColumn } from './file-rows.ts';
 
 /** Some rows of a file, column by column. */
 export interface ColumnBlock {
@@ -8,9 +10,18 @@ export interface ColumnBlock {
   readonly names: readonly string[];
   /** Values of a column; what is missing is null or undefined. */
   readonly column: (name: string) => ArrayLike<unknown>;
+  /** The same for the output: whole, and with its type. Only of columns that were to be carried. */
+  readonly carried: (name: string) => ReadColumn;
   /** Where a row stands: `line 7`, `row 6`. */
   readonly place: (row: number) => string;
 }
 
-/** Blocks of a file. `columns` are all that will be asked for; null when that is not known before the first block. */
-export type BlockReader = (file: HostFile, columns: readonly string[] | null) => AsyncGenerator<ColumnBlock>;
+/** What will be asked for. */
+export interface WantedColumns {
+  /** For the model; null when that is not known before the first block. */
+  readonly fed: readonly string[] | null;
+  /** For the output. */
+  readonly carried: InputColumns;
+}
+
+export type BlockReader = (file: HostFile, wanted: WantedColumns) => AsyncGenerator<ColumnBlock>;

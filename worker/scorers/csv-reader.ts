@@ -2,8 +2,8 @@
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { readRecords } from './csv-records.ts';
-import type { FileRows, InputCells } from './file-rows.ts';
-import { cellError, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
+import type { FileRows, InputCells, ReadColumn } from './file-rows.ts';
+import { carriedNames, cellError, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
 import { cellsOf, cellTypes, type Cells, isMissingText } from './tensor-cells.ts';
 
 /** Rows that were parsed and not yet taken. */
@@ -75,15 +75,37 @@ function openCollector(
     const take = (): InputCells => ({ name, type, dims: rank === 1 ? [] : [fed.length], cells: cells.take() });
     return { add: cells.add, take };
   });
+  const texts = carriedNames(file, feed.carried, headers).map((name) => textCollector(name, headers.indexOf(name)));
   return collectorOf(
-    (record, line) => parts.forEach((part) => part.add(record, line)),
-    () => parts.map((part) => part.take()),
+    (record, line) => {
+      parts.forEach((part) => part.add(record, line));
+      for (const text of texts) text.add(record);
+    },
+    () => ({ inputs: parts.map((part) => part.take()), carried: texts.map((text) => text.take()) }),
   );
+}
+
+interface TextCollector {
+  readonly add: (record: readonly string[]) => void;
+  readonly take: () => ReadColumn;
+}
+
+/** A column as it stands in the file. */
+function textCollector(name: string, at: number): TextCollector {
+  let texts: string[] = [];
+  return {
+    add: (record) => void texts.push(record[at] as string),
+    take: () => {
+      const taken = texts;
+      texts = [];
+      return { name, type: 'text', cell: (row) => taken[row] };
+    },
+  };
 }
 
 function collectorOf(
   addCells: (record: readonly string[], line: number) => void,
-  takeInputs: () => InputCells[],
+  takeCells: () => Omit<FileRows, 'rows'>,
 ): RowCollector {
   let rows = 0;
   return {
@@ -92,7 +114,7 @@ function collectorOf(
       rows += 1;
     },
     take: () => {
-      const taken = { rows, inputs: takeInputs() };
+      const taken = { rows, ...takeCells() };
       rows = 0;
       return taken;
     },

@@ -1,5 +1,6 @@
 /** What reading an input file gives: rows of cells for the inputs of a model. */
 import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { ColumnType } from '../../common/format/column-type.ts';
 import type { Cells } from './tensor-cells.ts';
 
 /** Cells of one input of the model for some rows; `dims` are the dimensions after the first. */
@@ -14,6 +15,17 @@ export interface InputCells {
 export interface FileRows {
   readonly rows: number;
   readonly inputs: readonly InputCells[];
+  /** Columns that are to stand in the output; none where nobody asks for them. */
+  readonly carried?: readonly ReadColumn[];
+}
+
+/** A column of a file as its reader knows it. */
+export interface ReadColumn {
+  readonly name: string;
+  /** `text`: of CSV, where any value is text. Null: JSON's, each value has its own. */
+  readonly type: ColumnType | 'text' | null;
+  /** Null or undefined where there is no value. */
+  readonly cell: (row: number) => unknown;
 }
 
 /** Reads files of one kind. */

@@ -4,7 +4,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
-import type { ColumnBlock } from './column-block.ts';
+import type { ColumnBlock, WantedColumns } from './column-block.ts';
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -14,7 +14,8 @@ const readBytes = 262_144;
  * A block for each piece of the file. The columns are the keys of the first block's objects; a key that an object lacks is a
  * missing value. Empty lines are skipped. Throws INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
-export async function* readJsonBlocks(file: HostFile): AsyncGenerator<ColumnBlock> {
+export async function* readJsonBlocks(file: HostFile, { carried }: WantedColumns): AsyncGenerator<ColumnBlock> {
+  const isExact = carried.length > 0;
   const decoder = new TextDecoder();
   let names: readonly string[] | null = null;
   let rest = '';
@@ -25,7 +26,7 @@ export async function* readJsonBlocks(file: HostFile): AsyncGenerator<ColumnBloc
     for (const one of text.split('\n')) {
       line += 1;
       if (one.trim() === '') continue;
-      rows.push(parseRow(file, one, line));
+      rows.push(parseRow(file, one, line, isExact));
       lines.push(line);
     }
     if (rows.length === 0) return null;
@@ -39,6 +40,7 @@ export async function* readJsonBlocks(file: HostFile): AsyncGenerator<ColumnBloc
         made.set(name, values);
         return values;
       },
+      carried: (name) => ({ name, type: null, cell: (row) => (rows[row] as Row)[name] }),
       place: (row) => `line ${lines[row]}`,
     };
   };
@@ -62,10 +64,10 @@ export async function* readJsonBlocks(file: HostFile): AsyncGenerator<ColumnBloc
   }
 }
 
-function parseRow(file: HostFile, text: string, line: number): Row {
+function parseRow(file: HostFile, text: string, line: number, isExact: boolean): Row {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = isExact && hasWideInteger.test(text) ? parseExact(text) : JSON.parse(text);
   } catch (error) {
     const words = `${file.name}, line ${line}: ${reasonOf(error)}`;
     throw new BatchError('INPUT_DECODE_FAILED', words, { cause: error });
@@ -73,4 +75,20 @@ function parseRow(file: HostFile, text: string, line: number): Row {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Row;
   const text80 = text.trim().slice(0, 80);
   throw new BatchError('INPUT_DECODE_FAILED', `${file.name}, line ${line}: wanted a JSON object, found ${text80}`);
+}
+
+/** An integer that a double may not hold. */
+const hasWideInteger = /(?<![\d.])\d{16,}(?![\d.eE])/;
+const wideMark = '\u0000integer ';
+
+/** The same as JSON.parse, with integers that a double does not hold as BigInt. */
+function parseExact(text: string): unknown {
+  // Strings are walked over, so that digits in them are left alone.
+  const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g, (token) => {
+    const isWide = /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token));
+    return isWide ? JSON.stringify(wideMark + token) : token;
+  });
+  return JSON.parse(marked, (_key, value: unknown) =>
+    typeof value === 'string' && value.startsWith(wideMark) ? BigInt(value.slice(wideMark.length)) : value,
+  );
 }

@@ -4,13 +4,16 @@ import { basename, extname, join } from 'node:path';
 import type { Table } from 'apache-arrow';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Scorer } from '../../common/core/deployment.ts';
+import type { OutputFormat, Scorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { FileFailure, ResultSchema } from '../../common/core/result.ts';
-import { defaultOutputForm } from '../../common/core/output-form.ts';
+import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
+import type { Carried, CarriedColumn } from '../../common/format/carried-columns.ts';
+import { typeText } from '../../common/format/column-type.ts';
 import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
+import { CarriedRows, layoutOf, type CarriedForm } from './carried-rows.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { openImageReader } from './image-reader.ts';
@@ -47,18 +50,19 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   const say = host.settings.loggingLevel === 'warning' ? () => undefined : (text: string) => console.log(text);
   const model = await openModel(findModel(host.modelPath), host, settings, say);
   say(describePlan(model.inputs));
-  const reader = await openReader(model.inputs, settings);
-  const { batch } = model.inputs;
   const form = host.settings.outputForm ?? defaultOutputForm;
+  const reader = await openReader(model.inputs, settings, form);
+  const { batch } = model.inputs;
   const makeTable = await openTableMaker(model.outputs, {
     fileColumn: form.fileColumn ?? 'file',
     rowColumn: form.rowColumn ?? (reader.hasRowNumbers ? 'row' : null),
     batch,
   });
-  const encoder = await openRowEncoder(host.settings.outputFormat, form);
+  const format = host.settings.outputFormat;
+  const encoder = await openRowEncoder(format, form);
   return {
     score: (files, port, columns) =>
-      new Scoring({ model, reader, makeTable, encoder, settings, files, port, columns }).score(),
+      new Scoring({ model, reader, makeTable, encoder, settings, files, port, format, form, columns }).score(),
     close: () => model.close(),
   };
 }
@@ -108,9 +112,21 @@ function valuesOf(metadata: readonly InferenceSession.ValueMetadata[]): ModelVal
   );
 }
 
-function openReader(plan: InputPlan, { missing }: OnnxSettings): Promise<FileReader> | FileReader {
-  return plan.kind === 'image' ? openImageReader(plan) : openTableReader({ plan, missing });
+function openReader(
+  plan: InputPlan,
+  { missing }: OnnxSettings,
+  { inputColumns: carried }: OutputForm,
+): Promise<FileReader> | FileReader {
+  if (plan.kind === 'table') return openTableReader({ plan, missing, ...(carried === undefined ? {} : { carried }) });
+  if (carried === undefined) return openImageReader(plan);
+  throw new BatchError(
+    'MODEL_UNSUPPORTED',
+    'output.include asks for columns of the input, but this model is fed images, which have none; take input out of it',
+  );
 }
+
+/** Columns of a table of results that say where a row comes from: the file, the row in it. */
+const placeColumns = 2;
 
 interface ScoringOptions {
   readonly model: Model;
@@ -120,6 +136,8 @@ interface ScoringOptions {
   readonly encoder: RowEncoder;
   readonly files: readonly HostFile[];
   readonly port: ScorePort;
+  readonly format: OutputFormat;
+  readonly form: OutputForm;
   readonly columns: readonly string[] | null;
 }
 
@@ -129,6 +147,13 @@ interface HeldRows {
   readonly spans: readonly BatchSpan[];
 }
 
+/** Columns of an input file, read to its end. */
+interface CarriedFile {
+  readonly rows: number;
+  readonly columns: readonly CarriedColumn[];
+  readonly layout: string;
+}
+
 /** One mini-batch on its way through the model. */
 class Scoring {
   readonly #options: ScoringOptions;
@@ -136,6 +161,9 @@ class Scoring {
   readonly #failed: FileFailure[] = [];
   readonly #fileRows: number[];
   #held: HeldRows[] = [];
+  readonly #carried = new Map<number, CarriedFile>();
+  /** Of the first file that has any: what those of others are widened to, as long as nobody says. */
+  #carriedFirst: readonly CarriedColumn[] | null = null;
   #schema: ResultSchema | null = null;
 
   constructor(options: ScoringOptions) {
@@ -181,11 +209,17 @@ class Scoring {
   async #scoreFile(index: number, file: HostFile, opened: AsyncIterable<FileRows>): Promise<void> {
     try {
       this.#checkKind(file);
+      const carried = new CarriedRows();
       let first = 0;
       for await (const added of opened) {
+        if (added.carried && added.carried.length > 0) carried.add(added.rows, added.carried);
         await this.#run(this.#batch.add(index, first, added));
         first += added.rows;
       }
+      if (carried.rows === 0) return;
+      const columns = carried.close(file.name, this.#carriedForm());
+      this.#carriedFirst ??= columns;
+      this.#carried.set(index, { rows: carried.rows, columns, layout: layoutOf(columns) });
     } catch (error) {
       if (!(error instanceof BatchError && error.rule.category === 'input')) throw error;
       this.#batch.drop(index);
@@ -216,29 +250,94 @@ class Scoring {
     this.#held = [];
     for (const { table, spans } of held) {
       for (const good of this.#goodParts(table, spans)) {
-        const encoded = this.#options.encoder.table(good, { columns: this.#options.columns });
-        this.#schema ??= encoded.schema;
+        const carried = this.#carriedIn(good.spans);
+        const encoded = this.#options.encoder.table(good.table, { columns: this.#told(), carried });
+        this.#schema = sameSchema(this.#schema, encoded.schema);
         await this.#options.port.emit(encoded.pieces);
+        this.#forget(good.spans);
       }
     }
   }
 
-  /** The table without the rows of failed files; counts the others. */
-  #goodParts(table: Table, spans: readonly BatchSpan[]): Table[] {
+  /** Runs of rows without those of failed files, each of files whose columns are alike; counts them. */
+  #goodParts(table: Table, spans: readonly BatchSpan[]): HeldRows[] {
     const isFailed = new Set(this.#failed.map((failure) => failure.index));
-    const parts: Table[] = [];
-    let from = 0;
-    let to = 0;
-    for (const { fileIndex, rows } of spans) {
-      if (isFailed.has(fileIndex)) {
-        if (to > from) parts.push(table.slice(from, to));
-        from = to + rows;
+    const runs: { from: number; to: number; layout: string | undefined; spans: BatchSpan[] }[] = [];
+    let at = 0;
+    for (const span of spans) {
+      const { fileIndex, rows } = span;
+      const from = at;
+      at += rows;
+      if (isFailed.has(fileIndex)) continue;
+      this.#fileRows[fileIndex] = (this.#fileRows[fileIndex] ?? 0) + rows;
+      const layout = this.#carried.get(fileIndex)?.layout;
+      const run = runs.at(-1);
+      if (run?.to === from && run.layout === layout) {
+        run.to = at;
+        run.spans.push(span);
       } else {
-        this.#fileRows[fileIndex] = (this.#fileRows[fileIndex] ?? 0) + rows;
+        runs.push({ from, to: at, layout, spans: [span] });
       }
-      to += rows;
     }
-    if (to > from) parts.push(from === 0 ? table : table.slice(from, to));
-    return parts;
+    return runs.map(({ from, to, spans: own }) => ({
+      table: to - from === table.numRows ? table : table.slice(from, to),
+      spans: own,
+    }));
   }
+
+  /** Columns of the input for rows of files that are alike; null where none are asked for. */
+  #carriedIn(spans: readonly BatchSpan[]): Carried | null {
+    const [head] = spans;
+    const alike = head && this.#carried.get(head.fileIndex);
+    if (!alike) return null;
+    const starts: number[] = [];
+    spans.reduce((sum, { rows }) => (starts.push(sum), sum + rows), 0);
+    const files = spans.map(({ fileIndex }) => this.#carried.get(fileIndex) as CarriedFile);
+    const columns = alike.columns.map(({ name, type }, place): CarriedColumn => {
+      let at = 0;
+      const cell = (row: number): unknown => {
+        while (row < (starts[at] as number)) at -= 1;
+        while (at + 1 < starts.length && row >= (starts[at + 1] as number)) at += 1;
+        const { first } = spans[at] as BatchSpan;
+        return (files[at] as CarriedFile).columns[place]?.cell(first + row - (starts[at] as number));
+      };
+      return { name, type, cell };
+    });
+    return { place: placeColumns, columns };
+  }
+
+  /** What has left is not held any longer. */
+  #forget(spans: readonly BatchSpan[]): void {
+    for (const { fileIndex, first, rows } of spans) {
+      if (first + rows === this.#carried.get(fileIndex)?.rows) this.#carried.delete(fileIndex);
+    }
+  }
+
+  /** What rows are widened to: the job's columns, or those that this mini-batch began with. */
+  #told(): readonly string[] | null {
+    const { columns, form } = this.#options;
+    return columns ?? (form.evolves ? (this.#schema?.columns ?? null) : null);
+  }
+
+  #carriedForm(): CarriedForm {
+    const { format, form, columns } = this.#options;
+    const first = form.evolves ? this.#carriedFirst : null;
+    return {
+      format,
+      form,
+      told: columns ?? first?.map(({ name, type }) => `${name}:${type && typeText(type)}`) ?? null,
+    };
+  }
+}
+
+/** The mini-batch fails as a whole where its files differ: alone, each is held against the first rows of the job. */
+function sameSchema(before: ResultSchema | null, found: ResultSchema | null): ResultSchema | null {
+  if (before === null || found === null) return before ?? found;
+  const other = found.columns.find((text, i) => text !== before.columns[i]);
+  if (other === undefined && found.columns.length === before.columns.length) return before;
+  throw new BatchError(
+    'RESULT_SCHEMA_MISMATCH',
+    `files of one mini-batch have the columns ${before.columns.join(', ')} and ${found.columns.join(', ')}; ` +
+      'name those to keep in output.include, declare their types in output.schema, or let it be `evolve`',
+  );
 }

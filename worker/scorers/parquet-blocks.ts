@@ -1,34 +1,43 @@
 /** Parquet files as blocks of columns, a row group at a time. Decoding is hyparquet's. */
 import { open, type FileHandle } from 'node:fs/promises';
-import type { AsyncBuffer, FileMetaData } from 'hyparquet';
+import type { AsyncBuffer, FileMetaData, ParquetParsers, SchemaTree } from 'hyparquet';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { reasonOf } from '../../common/io/errno.ts';
-import type { ColumnBlock } from './column-block.ts';
+import { Instant } from '../../common/format/instant.ts';
+import type { ColumnBlock, WantedColumns } from './column-block.ts';
+import { isBytes, parquetType } from './parquet-type.ts';
 
-/** Reads only `columns`, or all when it is null. Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
-export async function* readParquetBlocks(
-  file: HostFile,
-  columns: readonly string[] | null,
-): AsyncGenerator<ColumnBlock> {
+/** Reads only what is wanted. Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
+export async function* readParquetBlocks(file: HostFile, { fed, carried }: WantedColumns): AsyncGenerator<ColumnBlock> {
   const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
   const handle = await openFile(file);
   try {
     const buffer = await bufferOf(handle);
     const metadata = await decoding(file, () => parquetMetadataAsync(buffer));
-    const names = parquetSchema(metadata).children.map((child) => child.element.name);
-    const wanted = columns === null ? names : names.filter((name) => columns.includes(name));
+    const columns = new Map(parquetSchema(metadata).children.map((child) => [child.element.name, child]));
+    const names = [...columns.keys()];
+    const kept = names.filter((name) => carried === 'all' || carried.includes(name));
+    const wanted = names.filter((name) => fed === null || fed.includes(name) || kept.includes(name));
+    const bytes = kept.filter((name) => isBytes(columns.get(name) as SchemaTree));
+    const how = kept.length === 0 ? {} : { parsers: exactTimes };
     let first = 0;
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows);
       const begin = first;
       first += rows;
       if (rows === 0) continue;
-      const values = await decoding(file, () => readGroup(buffer, metadata, wanted, begin, rows));
+      const values = await decoding(file, () => readGroup(buffer, metadata, wanted, begin, rows, how));
+      // A reader of models takes them for text, which bytes need not be.
+      const raw = await decoding(file, () => readGroup(buffer, metadata, bytes, begin, rows, { utf8: false }));
       yield {
         rows,
         names,
         column: (name) => values.get(name) ?? [],
+        carried: (name) => {
+          const cells = raw.get(name) ?? values.get(name) ?? [];
+          return { name, type: parquetType(columns.get(name) as SchemaTree), cell: (row) => cells[row] };
+        },
         place: (row) => `row ${begin + row}`,
       };
     }
@@ -64,7 +73,9 @@ async function readGroup(
   columns: readonly string[],
   first: number,
   rows: number,
+  how: { readonly parsers?: Partial<ParquetParsers>; readonly utf8?: boolean },
 ): Promise<ReadonlyMap<string, ArrayLike<unknown>>> {
+  if (columns.length === 0) return new Map();
   const [{ parquetRead }, { compressors }] = await Promise.all([import('hyparquet'), import('hyparquet-compressors')]);
   const parts = new Map<string, ArrayLike<unknown>[]>(columns.map((name) => [name, []]));
   const range = { rowStart: first, rowEnd: first + rows };
@@ -73,6 +84,7 @@ async function readGroup(
     metadata,
     columns: [...columns],
     ...range,
+    ...how,
     compressors,
     onChunk: ({ columnName, columnData }) => void parts.get(columnName)?.push(columnData),
   });
@@ -94,3 +106,10 @@ async function decoding<T>(file: HostFile, work: () => Promise<T>): Promise<T> {
     throw new BatchError('INPUT_DECODE_FAILED', text, { cause: error });
   }
 }
+
+/** Times as they are, where a Date would cut them off at milliseconds. */
+const exactTimes: Partial<ParquetParsers> = {
+  timestampFromMilliseconds: (count) => new Instant(BigInt(count), 'ms'),
+  timestampFromMicroseconds: (count) => new Instant(count, 'us'),
+  timestampFromNanoseconds: (count) => new Instant(count, 'ns'),
+};

@@ -2,6 +2,7 @@
 import { nearestWord } from '../../common/config/nearest-word.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { InputColumns } from '../../common/core/output-form.ts';
 import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { TableInput, TablePlan } from './onnx-inputs.ts';
 import { fillOf, isNumericType } from './tensor-cells.ts';
@@ -10,6 +11,8 @@ import { fillOf, isNumericType } from './tensor-cells.ts';
 export interface TableFeed {
   readonly plan: TablePlan;
   readonly missing: OnnxSettings['missing'];
+  /** Columns that stand in the output too; absent: none. */
+  readonly carried?: InputColumns;
 }
 
 /** An input and the columns that are side by side in it. */
@@ -33,7 +36,15 @@ export function matchColumns(
 ): readonly FedInput[] {
   const wanted = plan.inputs.flatMap((input) => input.columns ?? []);
   const missing = [...new Set(wanted)].filter((name) => !names.includes(name));
-  if (missing.length > 0) throw missingError(file, missing, names);
+  if (missing.length > 0) {
+    throw missingError(
+      file,
+      missing,
+      names,
+      'the model takes',
+      '. settings.onnx.columns maps inputs to columns of other names',
+    );
+  }
   return plan.inputs.map((input) => {
     const columns = input.columns ?? featuresOf(input, names, look);
     const isList = columns.length === 1 && look.isList(columns[0] as string);
@@ -43,21 +54,40 @@ export function matchColumns(
   });
 }
 
+/** Columns of the file that stand in the output. Throws INPUT_COLUMNS_MISSING with what the file has. */
+export function carriedNames(
+  file: HostFile,
+  carried: InputColumns | undefined,
+  names: readonly string[],
+): readonly string[] {
+  if (carried === undefined) return [];
+  if (carried === 'all') return names;
+  const missing = carried.filter((name) => !names.includes(name));
+  if (missing.length > 0) throw missingError(file, missing, names, 'output.include names');
+  return carried;
+}
+
 /** The column of lists that is named as the input is, else all columns whose values suit. */
 function featuresOf(input: TableInput, names: readonly string[], look: ColumnLook): readonly string[] {
   if (names.includes(input.name) && look.isList(input.name)) return [input.name];
   return names.filter((name) => look.suits(name, input.type) && !look.isList(name));
 }
 
-function missingError(file: HostFile, missing: readonly string[], names: readonly string[]): BatchError {
+function missingError(
+  file: HostFile,
+  missing: readonly string[],
+  names: readonly string[],
+  who: string,
+  hint = '',
+): BatchError {
   const named = missing.map((name) => {
     const nearest = nearestWord(name, names);
     return nearest === null ? name : `${name} (did you mean ${nearest}?)`;
   });
   return new BatchError(
     'INPUT_COLUMNS_MISSING',
-    `${file.name} lacks ${missing.length === 1 ? 'the column' : 'the columns'} ${named.join(', ')} that the model takes; ` +
-      `it has ${names.join(', ')}. settings.onnx.columns maps inputs to columns of other names`,
+    `${file.name} lacks ${missing.length === 1 ? 'the column' : 'the columns'} ${named.join(', ')} that ${who}; ` +
+      `it has ${names.join(', ')}${hint}`,
   );
 }
 

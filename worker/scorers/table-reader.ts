@@ -10,6 +10,7 @@ import { readCsv } from './csv-reader.ts';
 import { readJsonBlocks } from './json-blocks.ts';
 import { readParquetBlocks } from './parquet-blocks.ts';
 import {
+  carriedNames,
   cellError,
   matchColumns,
   missingCell,
@@ -47,12 +48,21 @@ async function* readTyped(file: HostFile, feed: TableFeed, readBlocks: BlockRead
   const { inputs } = feed.plan;
   const isByName = inputs.every((input) => input.columns !== null);
   let fed: readonly FedInput[] | null = null;
-  for await (const block of readBlocks(file, isByName ? inputs.flatMap((input) => input.columns ?? []) : null)) {
+  const wanted = {
+    fed: isByName ? inputs.flatMap((input) => input.columns ?? []) : null,
+    carried: feed.carried ?? [],
+  };
+  for await (const block of readBlocks(file, wanted)) {
     fed ??= matchColumns(file, feed.plan, block.names, lookAt(block));
+    const carried = carriedNames(file, feed.carried, block.names).map((name) => block.carried(name));
     const place: CellPlace = (row, column) => `${file.name}, ${block.place(row)}, column ${column}`;
     for (let first = 0; first < block.rows; first += limits.tableBlockRowsMax) {
       const rows = Math.min(limits.tableBlockRowsMax, block.rows - first);
-      yield { rows, inputs: fed.map((one) => cellsFor(one, block, { first, rows }, feed, place)) };
+      yield {
+        rows,
+        inputs: fed.map((one) => cellsFor(one, block, { first, rows }, feed, place)),
+        carried: carried.map((column) => ({ ...column, cell: (row) => column.cell(first + row) })),
+      };
     }
   }
 }

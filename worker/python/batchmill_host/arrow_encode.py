@@ -192,7 +192,7 @@ def encode_table(table: Any, declared: Optional[Sequence[str]], write: Callable[
     for name, column in zip(table.schema.names, table.columns):
         kind = column.type.value_type if pyarrow.types.is_dictionary(column.type) else column.type
         columns.append((name, column.cast(kind)))
-    texts = [f"{name}:{_type_text(column.type)}" for name, column in columns]
+    texts = [f"{name}:{type_text(column.type)}" for name, column in columns]
     if declared is not None and texts != list(declared):
         return None
     plain = pyarrow.table([column for _, column in columns], schema=pyarrow.schema([pyarrow.field(name, column.type) for name, column in columns]))
@@ -205,16 +205,16 @@ def table_columns(table: Any) -> List[Column]:
     return [Column(name, None, column.to_pylist) for name, column in zip(table.schema.names, table.columns)]
 
 
-def _type_text(kind: Any) -> str:
+def type_text(kind: Any) -> str:
     """The texts of the other encoders where they have the type, pyarrow's own for any other."""
     from pyarrow import types
 
     if types.is_list(kind):
-        return f"list<{_type_text(kind.value_type)}>"
+        return f"list<{type_text(kind.value_type)}>"
     if types.is_fixed_size_list(kind):
-        return f"list<{_type_text(kind.value_type)}>[{kind.list_size}]"
+        return f"list<{type_text(kind.value_type)}>[{kind.list_size}]"
     if types.is_struct(kind):
-        return f"struct<{','.join(f'{field.name}:{_type_text(field.type)}' for field in kind)}>"
+        return f"struct<{','.join(f'{field.name}:{type_text(field.type)}' for field in kind)}>"
     if types.is_timestamp(kind):
         return f"timestamp[{kind.unit}{',' + kind.tz if kind.tz else ''}]"
     text = str(kind).translate(_BRACKETS)

@@ -5,8 +5,9 @@ import io
 import json
 import sys
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
+from batchmill_host.column_types import Type
 from batchmill_host.failures import HostFailure
 from batchmill_host.frame_text import small_frame_text
 from batchmill_host.missing import is_missing
@@ -30,13 +31,14 @@ class Schema(NamedTuple):
 
 class Encoding(NamedTuple):
     """How to write. ``added`` are columns before those of the result; ``separator`` stands between the cells of the format `azure`;
-    ``columns`` are what rows of the format `arrow` are to be widened to."""
+    ``columns`` are what rows of the format `arrow` are to be widened to; ``kinds`` are types of columns that are none of the scorer's."""
 
     output_format: str
     form: Form = Form()
     added: Added = ()
     separator: str = " "
     columns: Optional[List[str]] = None
+    kinds: Mapping[str, Optional[Type]] = {}
 
 
 def encode(result: Result, encoding: Encoding, write: Write) -> Optional[Schema]:
@@ -73,13 +75,14 @@ def _encode_arrow(result: Result, encoding: Encoding, write: Write) -> Schema:
         columns, is_unnamed = arrow_encode.table_columns(result.data), False
     else:
         columns, is_unnamed = arrow_encode.columns_of(result, _table)
+    columns = [column._replace(kind=encoding.kinds.get(column.name) or column.kind) for column in columns]
     declared = form.schema
     if declared is not None and is_unnamed and len(declared) == len(columns):
         names = [arrow_encode.split_column(text)[0] for text in declared]
         columns = [column._replace(name=name) for name, column in zip(names, columns)]
     check_names(added, [column.name for column in columns])
     extra = [arrow_encode.added_column(name, cells) for name, cells in added]
-    origin_names = ["file", "row", form.file_column, form.row_column]
+    origin_names = ["file", "row", form.file_column, form.row_column, *encoding.kinds]
     encoded = arrow_encode.encode_arrow(columns, rows, write, arrow_encode.Wanted(declared, extra, origin_names, encoding.columns))
     return Schema(encoded.columns, encoded.prologue, "base64")
 

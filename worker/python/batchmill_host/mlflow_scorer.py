@@ -3,6 +3,7 @@
 import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from batchmill_host.carried import CarriedColumn, Typing, insert_carried, kinds_of, read_carried
 from batchmill_host.channel import Channel
 from batchmill_host.current_file import CurrentFile
 from batchmill_host.encode import Encoding, Schema, encode
@@ -43,6 +44,7 @@ class MlflowScorer:
         form = read_form(init["settings"])
         self._row_column, self._file_column = form.row_column or "row", form.file_column or "file"
         self._encoding = Encoding(init["settings"]["outputFormat"], form, separator=",")
+        self._carried = form.input_columns
         self._writes_rows = init["settings"]["outputAction"] != "summary_only"
         self._rows_max: Optional[int] = init["scorer"]["rowsPerPredict"]
         self._folder = find_model(init["modelPath"])
@@ -76,21 +78,34 @@ class MlflowScorer:
 
     def _score_file(self, file: InputFile, schema: Optional[Schema], encoding: Encoding) -> _Scored:
         rows = 0
+        carried: List[CarriedColumn] = []
+        if self._carried is not None and self._writes_rows:
+            form = encoding.form
+            told = encoding.columns or (schema.columns if form.evolves and schema is not None else None)
+            carried = read_carried(file, self._carried, Typing(encoding.output_format, form.schema, told))
+            encoding = encoding._replace(kinds=kinds_of(carried))
         with tempfile.SpooledTemporaryFile(_HELD_BYTES_MAX) as held:
             for data in read_inputs(file, self._signature, self._rows_max):
                 frame = self._predict(data)
+                if carried and len(frame) != len(data):
+                    raise _other_rows(len(frame), len(data))
                 first = rows
                 rows += len(frame)
                 if not self._writes_rows or len(frame) == 0:
                     continue
                 frame.insert(0, self._row_column, range(first, rows), allow_duplicates=True)
                 frame.insert(frame.shape[1], self._file_column, file.name, allow_duplicates=True)
+                if carried:
+                    insert_carried(frame, 1, carried, first)
                 if self._encoding.form.evolves and encoding.columns is None and schema is not None:
                     # Rows of the first file have fixed them for this mini-batch.
                     encoding = encoding._replace(columns=schema.columns)
                 found = encode(Frame(frame), encoding, held.write)
+                if carried and found is None and encoding.output_format == "azure":
+                    # Where no name is written, nobody would see that files have their columns in another order.
+                    found = Schema([f"{name}:value" for name in frame.columns], "")
                 if schema is not None and found is not None and found.columns != schema.columns:
-                    raise _PredictFailed(_other_columns(found, schema))
+                    raise _other_inputs(found, schema) if carried else _PredictFailed(_other_columns(found, schema))
                 schema = schema or found
             held.seek(0)
             for piece in iter(lambda: held.read(ROWS_BYTES), b""):
@@ -118,6 +133,22 @@ def _other_columns(found: Schema, wanted: Schema) -> HostFailure:
     return HostFailure(
         "SCORER_OUTPUT_INVALID",
         f"predict() returned the columns {', '.join(found.columns)}, and {', '.join(wanted.columns)} before; they must be the same in all files",
+    )
+
+
+def _other_rows(found: int, wanted: int) -> HostFailure:
+    return HostFailure(
+        "SCORER_OUTPUT_INVALID",
+        f"predict() returned {found} rows for {wanted} rows of input, so columns of the input (output.include) cannot stand beside them",
+    )
+
+
+def _other_inputs(found: Schema, wanted: Schema) -> HostFailure:
+    """The mini-batch fails as a whole where its files differ: alone, each is held against the first rows of the job."""
+    return HostFailure(
+        "RESULT_SCHEMA_MISMATCH",
+        f"files of one mini-batch have the columns {', '.join(wanted.columns)} and {', '.join(found.columns)}; "
+        "name those to keep in output.include, declare their types in output.schema, or let it be `evolve`",
     )
 
 

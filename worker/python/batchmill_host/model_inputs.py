@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from batchmill_host.failures import name_exception
@@ -67,7 +68,7 @@ def read_inputs(file: InputFile, signature: Signature, rows_max: Optional[int]) 
     A table without rows gives nothing. Raises UnreadableFile.
     """
     extension = os.path.splitext(file.path)[1].lower()
-    try:
+    with reading(file):
         if extension == ".csv":
             yield from _read_csv(file, signature.columns, rows_max)
         elif extension in TABLES:
@@ -78,6 +79,14 @@ def read_inputs(file: InputFile, signature: Signature, rows_max: Optional[int]) 
             kind = f"File type '{extension[1:]}'" if extension else "A file without an extension"
             known = ", ".join(kind[1:] for kind in TABLES + IMAGES)
             raise UnreadableFile("INPUT_UNSUPPORTED", file, f"{kind} is not supported: an MLflow model without a script reads {known}")
+
+
+@contextmanager
+def reading(file: InputFile) -> Iterator[None]:
+    """What goes wrong within, as UnreadableFile: INPUT_UNREADABLE, INPUT_UNSUPPORTED for want of a package, else INPUT_DECODE_FAILED."""
+    extension = os.path.splitext(file.path)[1].lower()
+    try:
+        yield
     except UnreadableFile:
         raise
     except ModuleNotFoundError as error:

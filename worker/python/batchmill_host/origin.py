@@ -1,6 +1,6 @@
 """Columns that say of which file each row is, and which row of it: added by name, before those of the scorer."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from batchmill_host.failures import HostFailure
 
@@ -14,6 +14,8 @@ class Form(NamedTuple):
     file_column: Optional[str] = None
     row_column: Optional[str] = None
     evolves: bool = False
+    # Names, `all`, or None.
+    input_columns: Union[None, str, Sequence[str]] = None
 
 
 def read_form(settings: Dict[str, Any]) -> Form:
@@ -21,7 +23,7 @@ def read_form(settings: Dict[str, Any]) -> Form:
     given = settings.get("outputForm") or {}
     return Form(
         given.get("header", True), given.get("delimiter", ","), given.get("schema"), given.get("fileColumn"), given.get("rowColumn"),
-        given.get("evolves", False),
+        given.get("evolves", False), given.get("inputColumns"),
     )
 
 
