@@ -120,11 +120,18 @@ export function resolveParts(output: RawParts, about: AboutOutput, problems: Con
 const severalFiles = ['partition_by', 'file_rows', 'file_bytes'] as const;
 
 /** What can be said before there are rows, where their columns are declared; null: nothing. */
-function partitionDefect(partitionBy: readonly string[], { schema, fileColumn, rowColumn }: OutputForm): string | null {
-  if (schema === null) return null;
+function partitionDefect(
+  partitionBy: readonly string[],
+  { schema, fileColumn, rowColumn, inputColumns = [] }: OutputForm,
+): string | null {
+  if (partitionBy.length > limits.partitionColumnsMax) {
+    return `wanted at most ${limits.partitionColumnsMax} columns to partition by, found ${partitionBy.length}`;
+  }
+  // Columns of the input are known when they are read.
+  if (schema === null || inputColumns === 'all') return null;
   const declared = new Map(schema.map(columnOf).map(({ name, type }) => [name, type]));
   // Columns that a scorer of ours adds by itself need not be declared.
-  const added = ['file', 'row', fileColumn, rowColumn];
+  const added = ['file', 'row', fileColumn, rowColumn, ...inputColumns];
   const missing = partitionBy.find((name) => !declared.has(name) && !added.includes(name));
   if (missing !== undefined) {
     return `output.schema has no column ${missing} to partition by; it has ${[...declared.keys()].join(', ')}`;
