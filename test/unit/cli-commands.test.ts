@@ -53,7 +53,6 @@ describe('words', () => {
     [['run', 'x.yml', '--output', 'o'], "required option '--input <path>' not specified"],
     [['run', 'x.yml', '--output', 'o', '--input', 'i', '--input-list-column', 'c'], 'give that too'],
     [['run', 'x.yml', '--input', 'i', '--output', 'o', '--fast'], "unknown option '--fast'"],
-    [['run', 'x', '--input', 'i', '--output', 'azureml:predictions@latest'], 'cannot be written from here'],
     [['job', 'list', '--json'], "unknown option '--json'; the form of the answer is chosen with -o, such as -o json"],
     [['job', 'show', 'last', '--output', 'table'], 'is chosen with -o, such as -o json'],
     [['job', 'show'], "missing required argument 'name'"],
