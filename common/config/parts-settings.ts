@@ -98,7 +98,7 @@ export function resolveParts(output: RawParts, about: AboutOutput, problems: Con
   refuseOthers(output, meaning, format, path, problems);
   const several = severalFiles.filter((key) => given.includes(key));
   if (about.hasFileName && several.length > 0) {
-    const message = `output_file_name has no meaning with output.${several.join(', output.')}, which make files of names of their own; remove one of them`;
+    const message = `output_file_name has no meaning with output.${several.join(', output.')}: the files of such an output have names of their own (part-00000…); remove one of them`;
     problems.push({ code: 'CONFIG_INVALID', path: [...settingsPath, 'output_file_name'], at: 'key', message });
   }
   const partitionBy = output.partition_by ?? [];
