@@ -18,7 +18,7 @@ export interface Received {
 
 export class ScriptedCoordinator implements CoordinatorPort, ClusterBackend {
   isUp = true;
-  isInitialised = true;
+  isInitialised: () => boolean = () => true;
   readonly joins: JoinRequest[] = [];
   readonly received: Received[] = [];
   readonly links: NodeLink[] = [];
