@@ -180,7 +180,9 @@ export class JobWork {
             ...{ name: job, inputPath, outputDir, rowsOf: name, deployment, chunks: 0, outputCommitted: 0, schema: -1 },
             ...{ schemas: [], generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
           };
-          this.#files.set(job, await JobFiles.reopen(record, this.#fileOptions(job)));
+          const files = await JobFiles.reopen(record, this.#fileOptions(job));
+          if (files.damage) throw files.damage;
+          this.#files.set(job, files);
         });
       } catch (error) {
         const failure = outsideError(error, `the parts of job ${name} cannot be made`);

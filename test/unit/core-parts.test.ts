@@ -1,0 +1,57 @@
+/** The inner job of a job whose output is made of parts, as the coordinator's core knows it. */
+import { describe, expect, it } from 'vitest';
+import { jobName } from '../../common/core/ids.ts';
+import type { PartsForm } from '../../common/core/parts-form.ts';
+import type { Job } from '../../coordinator/core/ledger.ts';
+import { partsDeployment } from '../../coordinator/core/parts.ts';
+import { files, Harness, job } from '../helpers/ledger-harness.ts';
+
+const inner = jobName('job~parts');
+const parts: PartsForm = {
+  ...{ format: 'csv', partitionBy: [], fileRows: 4, fileBytes: null, rowGroupRows: 100, compression: 'none' },
+};
+
+/** Ten rows, all committed: the parts are about to be made. `meanwhile` comes before the last result. */
+function withRows(meanwhile: (h: Harness) => void = () => undefined): Harness {
+  const h = new Harness().submit({ parts, outputFileName: 'part-00000.csv' });
+  h.list(...files(10)).endList();
+  const node = h.node('a', 5, { slots: 5 });
+  const tokens = h.grants();
+  meanwhile(h);
+  for (const token of tokens) h.commit(node, token);
+  expect([h.job.state, h.takeOf('make-parts')]).toEqual(['Finalizing', [{ kind: 'make-parts', job }]]);
+  return h;
+}
+
+function submitInner(h: Harness): Job {
+  const deployment = partsDeployment(h.job, 'release');
+  const places = { inputPath: 'rows:job', outputDir: '/state/jobs/job~parts/output' };
+  h.give({ kind: 'submit', job: inner, deployment, ...places, rowsOf: job, wallMs: 0 });
+  h.give({ kind: 'page-listed', job: inner, chunk: 0, sizesBytes: files(3), wallMs: 0 });
+  h.give({ kind: 'listing-ended', job: inner, skipped: 0, wallMs: 0 });
+  return h.ledger.jobs.get(inner) as Job;
+}
+
+const pause = (h: Harness, isPaused: boolean): void => h.give({ kind: 'pause', job, isPaused });
+const want = (h: Harness): number => {
+  h.give({ kind: 'want', node: h.node('b'), leases: 3 });
+  return h.grants().length;
+};
+
+describe('an inner job', () => {
+  it('is granted nothing when the outer one was paused before its last rows came', () => {
+    const h = withRows((before) => pause(before, true));
+    expect([submitInner(h).isPaused, want(h)]).toEqual([true, 0]);
+    const again = h.restart();
+    expect(again.ledger.jobs.get(inner)?.isPaused).toBe(true);
+    pause(h, false);
+    expect([h.job.isPaused, h.ledger.jobs.get(inner)?.isPaused, h.grants().length]).toEqual([false, false, 3]);
+  });
+
+  it('is paused with the outer one', () => {
+    const h = withRows();
+    expect(submitInner(h).isPaused).toBe(false);
+    pause(h, true);
+    expect([h.ledger.jobs.get(inner)?.isPaused, want(h)]).toEqual([true, 0]);
+  });
+});
