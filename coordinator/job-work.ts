@@ -59,6 +59,8 @@ export class JobWork {
   readonly #stop = new AbortController();
   /** The last seal of each job that was begun: one at a time, since they write the same files. */
   readonly #seals = new Map<JobName, Promise<void>>();
+  /** The last work on each inner job: an outer one may go on before all of its last inner one is gone. */
+  readonly #makings = new Map<JobName, Promise<void>>();
   /** Jobs whose report is to be written again. */
   readonly #reports = new Set<JobName>();
   /** Listings and seals under way. */
@@ -164,11 +166,14 @@ export class JobWork {
 
   /** All rows of the job are there: begins an inner job that makes the parts of its output from them. */
   makeParts(name: JobName): void {
-    void this.run(async () => {
+    const job = partsJobName(name);
+    this.#inTurn(this.#makings, job, async () => {
       const { clock, outside, release, stateDir } = this.#options;
       const outer = this.#loop.ledger.jobs.get(name);
-      if (!outer) return;
-      const job = partsJobName(name);
+      if (outer?.state !== 'Finalizing' || this.#loop.ledger.jobs.has(job)) return;
+      const { reopenings } = outer;
+      // It may be canceled meanwhile, and even go on.
+      const isWanted = (): boolean => outer.state === 'Finalizing' && outer.reopenings === reopenings;
       const deployment = partsDeployment(outer, release);
       const outputDir = join(jobDirOf(stateDir, job), 'output');
       const inputPath = rowsPath(name);
@@ -187,25 +192,26 @@ export class JobWork {
       } catch (error) {
         const failure = outsideError(error, `the parts of job ${name} cannot be made`);
         if (!failure) throw error;
-        this.fail(name, failure);
-        return;
+        if (isWanted()) this.fail(name, failure);
+        return await this.#forget(job);
       }
       if (this.#stop.signal.aborted) return;
+      if (!isWanted()) return await this.#forget(job);
       this.#loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, rowsOf: name, wallMs: clock.wall() });
-      // The job has ended meanwhile.
-      if (!this.#loop.ledger.jobs.has(job)) this.forget(job);
     });
   }
 
   /** Of an inner job that has had its use. */
   forget(name: JobName): void {
-    void this.run(async () => {
-      const { log, outside, stateDir } = this.#options;
-      await this.#files.get(name)?.close();
-      this.#files.delete(name);
-      await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
-        log.warn('the folder of an inner job cannot be removed', { job: name, reason: reasonOf(error) });
-      });
+    this.#inTurn(this.#makings, name, () => this.#forget(name));
+  }
+
+  async #forget(name: JobName): Promise<void> {
+    const { log, outside, stateDir } = this.#options;
+    await this.#files.get(name)?.close();
+    this.#files.delete(name);
+    await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
+      log.warn('the folder of an inner job cannot be removed', { job: name, reason: reasonOf(error) });
     });
   }
 
@@ -247,13 +253,18 @@ export class JobWork {
 
   /** Puts output, manifest and markers in place, however long the disk is full. */
   seal(name: JobName): void {
-    const before = this.#seals.get(name) ?? Promise.resolve();
-    const sealing = this.run(async () => {
+    this.#inTurn(this.#seals, name, () => this.#sealed(name));
+  }
+
+  /** When what was begun before under the name has ended. */
+  #inTurn(turns: Map<JobName, Promise<void>>, name: JobName, work: () => Promise<void>): void {
+    const before = turns.get(name) ?? Promise.resolve();
+    const turn = this.run(async () => {
       await before;
-      await this.#sealed(name);
+      await work();
     });
-    this.#seals.set(name, sealing);
-    void sealing.then(() => this.#seals.get(name) === sealing && this.#seals.delete(name));
+    turns.set(name, turn);
+    void turn.then(() => turns.get(name) === turn && turns.delete(name));
   }
 
   async #sealed(name: JobName): Promise<void> {

@@ -1,7 +1,9 @@
 /** The inner job of a job whose output is made of parts, as the coordinator's core knows it. */
 import { describe, expect, it } from 'vitest';
+import type { HeldLease } from '../../common/core/cluster-messages.ts';
 import { jobName } from '../../common/core/ids.ts';
 import type { PartsForm } from '../../common/core/parts-form.ts';
+import type { Token } from '../../common/core/token.ts';
 import type { Job } from '../../coordinator/core/ledger.ts';
 import { partsDeployment } from '../../coordinator/core/parts.ts';
 import { files, Harness, job } from '../helpers/ledger-harness.ts';
@@ -46,6 +48,27 @@ describe('an inner job', () => {
     expect(again.ledger.jobs.get(inner)?.isPaused).toBe(true);
     pause(h, false);
     expect([h.job.isPaused, h.ledger.jobs.get(inner)?.isPaused, h.grants().length]).toEqual([false, false, 3]);
+  });
+
+  it('takes nothing from a node that holds a lease of the one before', () => {
+    const h = withRows();
+    submitInner(h);
+    const node = h.node('b', 1);
+    const [token] = h.grants() as [Token];
+    h.give({ kind: 'disconnected', node });
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
+    expect(h.ledger.jobs.has(inner)).toBe(false);
+    h.give({ kind: 'sealed', job, wallMs: 0 });
+    const { deployment, reopenings } = h.job;
+    h.give({ kind: 'reopen', job, scope: 'rest', deployment, reopenings, recut: null });
+    expect(h.takeOf('make-parts')).toEqual([{ kind: 'make-parts', job }]);
+    submitInner(h);
+    const held: HeldLease[] = [{ token, job: inner, first: 0, count: 1 }];
+    h.node('b', 0, { held });
+    expect(h.takeOf('adopt')).toEqual([]);
+    const again = h.restart();
+    again.node('b', 0, { held });
+    expect(again.takeOf('adopt')).toEqual([]);
   });
 
   it('is paused with the outer one', () => {
