@@ -170,7 +170,7 @@ export class JobWork {
     this.#inTurn(this.#makings, job, async () => {
       const { clock, outside, release, stateDir } = this.#options;
       const outer = this.#loop.ledger.jobs.get(name);
-      if (outer?.state !== 'Finalizing' || this.#loop.ledger.jobs.has(job)) return;
+      if (outer?.state !== 'Finalizing') return;
       const { reopenings } = outer;
       // It may be canceled meanwhile, and even go on.
       const isWanted = (): boolean => outer.state === 'Finalizing' && outer.reopenings === reopenings;

@@ -4,6 +4,7 @@ import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import { rowsFileName } from '../../common/core/parts-form.ts';
 import { noneSkipped } from '../../common/core/skipped-names.ts';
+import type { ReopenRequest } from '../../coordinator/api/backend.ts';
 import { heartbeatIntervalMs, type Job } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
 import { partsJobName } from '../../coordinator/core/parts.ts';
@@ -296,7 +297,7 @@ export class Cluster {
       }
     }
     const isCut = plan.miniBatchSize !== null && job.deployment.settings.isolation === 'file';
-    const settings = isCut ? { miniBatchSize: plan.miniBatchSize } : {};
+    const settings = { ...(isCut ? { miniBatchSize: plan.miniBatchSize } : {}), ...this.#otherParts(life) };
     const { invariants, world, coordinator } = this;
     // Asked until it has come to be: a crash may take the answer with it.
     let starts = coordinator.starts;
@@ -318,6 +319,13 @@ export class Cluster {
     ask();
     this.#wish(plan.wishes);
     return true;
+  }
+
+  /** Parts are made anew in each life: here and there of another size, so that there are fewer of them than before. */
+  #otherParts(life: number): Partial<ReopenRequest> {
+    const { partRows } = this.#plan;
+    if (partRows === null || life % 2 === 0) return {};
+    return { deployment: { ...deploymentOf({ ...this.#plan, partRows: 3 * partRows }), model: null, code: null } };
   }
 
   /** Nothing of the ledger is in memory alone. */
