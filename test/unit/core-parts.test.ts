@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HeldLease } from '../../common/core/cluster-messages.ts';
 import { jobName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { PartsForm } from '../../common/core/parts-form.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Job } from '../../coordinator/core/ledger.ts';
@@ -69,6 +70,13 @@ describe('an inner job', () => {
     const again = h.restart();
     again.node('b', 0, { held });
     expect(again.takeOf('adopt')).toEqual([]);
+  });
+
+  it('has tries enough for a host that is killed, however few the files of the job have', () => {
+    const h = new Harness().submit({ parts, outputFileName: 'part-00000.csv', triesMax: 1 });
+    expect(partsDeployment(h.job, 'release').settings.triesMax).toBe(limits.partsTriesMin);
+    const patient = new Harness().submit({ parts, outputFileName: 'part-00000.csv', triesMax: 9 });
+    expect(partsDeployment(patient.job, 'release').settings.triesMax).toBe(9);
   });
 
   it('is paused with the outer one', () => {
