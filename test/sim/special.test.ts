@@ -85,11 +85,19 @@ describe('a node that fails whatever it gets', () => {
   it(
     'by numbers that do not fit its results spoils no row of others',
     async () => {
+      const plans = seeds(30).map((seed) => sickPlan(seed, 'wrong-count'));
       const outcomes = await playAll(
-        seeds(30).map((seed) => sickPlan(seed, 'wrong-count')),
+        plans.filter(({ partRows }) => partRows === null),
         { givingUp: true },
       );
       expect(faultsOf(outcomes)).toEqual([]);
+      // Nobody gives a part up: what is told of it again and again fails the job, which keeps its rows.
+      const withParts = await playAll(
+        plans.filter(({ partRows }) => partRows !== null),
+        { givingUp: true, failWith: ['SCORER_OUTPUT_INVALID'] },
+      );
+      expect(faultsOf(withParts)).toEqual([]);
+      expect(withParts.filter(({ state }) => state === 'Completed').length).toBeGreaterThan(withParts.length / 2);
     },
     3 * minutes,
   );
