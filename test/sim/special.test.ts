@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { play, type Outcome, type PlayOptions } from './cluster.ts';
 import { planOf, type Plan } from './plan.ts';
-import { hangPlan, hangs, lostRetryPlan, sickPlan, slowPlan, stallPlan } from './special-plans.ts';
+import { hangPlan, hangs, lostRetryPlan, partsPlan, sickPlan, slowPlan, stallPlan } from './special-plans.ts';
 
 const minutes = 60_000;
 
@@ -66,6 +66,19 @@ describe('a retry that a kill takes back', () => {
       const outcomes = await playAll(seeds(48).map(lostRetryPlan));
       expect(faultsOf(outcomes)).toEqual([]);
       expect(outcomes.filter(({ starts }) => starts > 1).length).toBeGreaterThan(24);
+    },
+    3 * minutes,
+  );
+});
+
+describe('a job whose parts are made', () => {
+  it(
+    'can be paused, canceled and resumed meanwhile, and the coordinator be killed',
+    async () => {
+      const outcomes = await playAll(seeds(60).map(partsPlan));
+      expect(faultsOf(outcomes)).toEqual([]);
+      expect(sum(outcomes, 'makings of parts broken off')).toBeGreaterThan(20);
+      expect(sum(outcomes, 'makings of parts paused')).toBeGreaterThan(5);
     },
     3 * minutes,
   );

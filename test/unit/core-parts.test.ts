@@ -79,6 +79,18 @@ describe('an inner job', () => {
     expect(partsDeployment(patient.job, 'release').settings.triesMax).toBe(9);
   });
 
+  it('may be gone when what it copies has come to the disk', () => {
+    const h = withRows();
+    const job1 = submitInner(h);
+    const node = h.node('b', 3, { slots: 3 });
+    const [first, second] = h.grants() as [Token, Token];
+    for (const token of [second, first]) h.commit(node, token, { summary: { rows: 1, fileRows: [1] } });
+    expect(job1.copy).not.toBeNull();
+    h.give({ kind: 'cancel', job, wallMs: 0, graceMs: 0 });
+    h.give({ kind: 'copied', job: inner });
+    expect([h.job.state, h.ledger.jobs.has(inner)]).toEqual(['Canceled', false]);
+  });
+
   it('is paused with the outer one', () => {
     const h = withRows();
     expect(submitInner(h).isPaused).toBe(false);
