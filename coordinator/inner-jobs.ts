@@ -15,6 +15,7 @@ import { readRows, rowsPath } from './job-parts.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
 import { attemptsPlace } from './output/output-place.ts';
+import { Turns } from './turns.ts';
 import type { Outside } from './outside.ts';
 
 export interface InnerJobsOptions {
@@ -29,18 +30,24 @@ export interface InnerJobsOptions {
 
 export class InnerJobs {
   readonly #options: InnerJobsOptions;
+  /** An outer job may go on before all of its last inner one is gone. */
+  readonly #turns: Turns<JobName>;
 
   constructor(options: InnerJobsOptions) {
     this.#options = options;
+    this.#turns = new Turns((work) => options.work.run(work));
   }
 
-  /** All rows of the job are there. Its node-visible folder of attempts is made with it, which only who shares it sees. */
+  /** All rows of the job are there. With the inner job the folder of attempts is made, which only who shares it sees. */
   make(name: JobName): void {
     const { loop, work, clock, release } = this.#options;
-    void work.run(async () => {
+    const job = partsJobName(name);
+    this.#turns.add(job, async () => {
       const outer = loop.ledger.jobs.get(name);
-      if (!outer) return;
-      const job = partsJobName(name);
+      if (outer?.state !== 'Finalizing') return;
+      const { reopenings } = outer;
+      // It may be canceled meanwhile, and even go on.
+      const isWanted = (): boolean => outer.state === 'Finalizing' && outer.reopenings === reopenings;
       const deployment = partsDeployment(outer, release);
       const inputPath = rowsPath(name);
       const outputDir = outputDirOf(this.#options.stateDir, job);
@@ -49,25 +56,26 @@ export class InnerJobs {
       } catch (error) {
         const failure = outsideError(error, `the parts of job ${name} cannot be made`);
         if (!failure) throw error;
-        work.fail(name, failure);
-        return;
+        if (isWanted()) work.fail(name, failure);
+        return await this.#forget(job);
       }
       if (work.stopped.aborted) return;
+      if (!isWanted()) return await this.#forget(job);
       loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, rowsOf: name, wallMs: clock.wall() });
-      // The outer job has ended meanwhile.
-      if (!loop.ledger.jobs.has(job)) this.forget(job);
     });
   }
 
   /** It has had its use. */
   forget(name: JobName): void {
+    this.#turns.add(name, () => this.#forget(name));
+  }
+
+  async #forget(name: JobName): Promise<void> {
     const { work, log, outside, stateDir } = this.#options;
-    void work.run(async () => {
-      await work.filesOf(name)?.close();
-      work.keep(name, null);
-      await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
-        log.warn('the folder of an inner job cannot be removed', { job: name, reason: reasonOf(error) });
-      });
+    await work.filesOf(name)?.close();
+    work.keep(name, null);
+    await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
+      log.warn('the folder of an inner job cannot be removed', { job: name, reason: reasonOf(error) });
     });
   }
 
@@ -88,7 +96,9 @@ export class InnerJobs {
       ...{ ...inner, rowsOf: outer.name, chunks: 0, outputCommitted: 0, schema: -1, schemas: [], generation: 1 },
       ...{ segments: new Map<number, number>(), bases: new Map<number, string>() },
     };
-    work.keep(inner.name, await work.open(record));
+    const files = await work.open(record);
+    if (files.damage) throw files.damage;
+    work.keep(inner.name, files);
   }
 
   /** Tries again while the disk is full, which the job tells meanwhile. */

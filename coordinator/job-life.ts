@@ -82,7 +82,9 @@ export class JobLife {
   async resume(name: string, request: ReopenRequest): Promise<JobView> {
     const { loop, find } = this.#options;
     const job = find(name);
-    if (isFinal(job.state) || job.state === 'Finalizing' || job.state === 'CancelRequested') {
+    // While its parts are made a job can be paused, and goes on from there.
+    const isSealing = job.state === 'Finalizing' && !job.isPaused;
+    if (isFinal(job.state) || isSealing || job.state === 'CancelRequested') {
       return await this.#reopen(job, 'rest', request);
     }
     if (Object.values(request).some((value) => value !== null)) {

@@ -32,6 +32,7 @@ import { OutputLocks } from './output/output-lock.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
+import { Turns } from './turns.ts';
 import { sealJob, type SealedParts } from './seal-job.ts';
 
 export interface JobWorkOptions {
@@ -57,8 +58,8 @@ export class JobWork {
   /** Listings whose first page was looked at when the job was submitted. */
   readonly #listings = new Map<JobName, OpenListing>();
   readonly #stop = new AbortController();
-  /** The last seal of each job that was begun: one at a time, since they write the same files. */
-  readonly #seals = new Map<JobName, Promise<void>>();
+  /** Of each job one at a time, since they write the same files. */
+  readonly #seals = new Turns<JobName>((work) => this.run(work));
   /** Jobs whose report is to be written again. */
   readonly #reports = new Set<JobName>();
   /** Listings and seals under way. */
@@ -151,7 +152,7 @@ export class JobWork {
   /** Files of a job that is about to be reopened; {@link keep} makes them its own. */
   async open(record: JobRecord): Promise<JobFiles> {
     // Sealing may still be about to clear the job's folder.
-    await this.#seals.get(record.name);
+    await this.#seals.of(record.name);
     return await JobFiles.reopen(record, this.#fileOptions(record.name));
   }
 
@@ -199,13 +200,7 @@ export class JobWork {
 
   /** Puts output, manifest and markers in place, however long the disk is full. */
   seal(name: JobName): void {
-    const before = this.#seals.get(name) ?? Promise.resolve();
-    const sealing = this.run(async () => {
-      await before;
-      await this.#sealed(name);
-    });
-    this.#seals.set(name, sealing);
-    void sealing.then(() => this.#seals.get(name) === sealing && this.#seals.delete(name));
+    this.#seals.add(name, () => this.#sealed(name));
   }
 
   async #sealed(name: JobName): Promise<void> {

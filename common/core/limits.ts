@@ -138,6 +138,8 @@ export const limits = {
   /** Rows, as they were scored, that one task of a partitioned output takes: each has a file in each partition. */
   partitionRangeBytes: 268_435_456,
   partitionColumnsMax: 16,
+  /** Of a part, whatever the job allows its files: one that cannot be made fails the whole job, when all is scored. */
+  partsTriesMin: 3,
   /** Of making a part, and so much more as its rows take at this pace. */
   partsTimeoutMs: 600_000,
   partsBytesPerSecondMin: 1_000_000,

@@ -30,8 +30,7 @@ export function pause(ledger: Ledger, command: CommandOf<'pause'>): readonly Eve
     throw new BatchError('JOB_ENDED', `job ${job.name} is ${job.state}; only a job that runs can be paused or go on`);
   }
   const { isPaused } = command;
-  const both = [job, partsJobOf(ledger, job)].filter((one) => one !== undefined && one.isPaused !== isPaused);
-  return both.map((one) => ({ kind: 'JobPaused', job: (one as Job).name, isPaused }));
+  return job.isPaused === isPaused ? [] : [{ kind: 'JobPaused', job: job.name, isPaused }];
 }
 
 /** What was committed stays in the output's `.partial` file. @throws JOB_NOT_FOUND */

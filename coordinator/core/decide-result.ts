@@ -185,8 +185,9 @@ function circumstancesOf({ runSeconds, peakMemoryBytes }: ResultSummary): Circum
 }
 
 export function copied(ledger: Ledger, command: CommandOf<'copied'>): readonly Event[] {
-  const job = jobOf(ledger, command.job);
-  if (!job.copy || isFinal(job.state)) return [];
+  // An inner job goes when its outer one has ended, whatever is still on its way to the disk.
+  const job = ledger.jobs.get(command.job);
+  if (!job?.copy || isFinal(job.state)) return [];
   const { batches, toOffset } = job.copy;
   return [{ kind: 'Appended', job: job.name, batches, offset: toOffset, dropped: emptied(job, batches) }];
 }

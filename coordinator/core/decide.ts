@@ -120,8 +120,9 @@ function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] 
     throw new BatchError('REQUEST_INVALID', `a job named ${command.job} exists; choose another --name`);
   }
   const { kind: _, ...submitted } = command;
+  const after = { epoch: ledger.epoch, counter: ledger.grants };
   return [
-    { kind: 'JobSubmitted', ...submitted },
+    { kind: 'JobSubmitted', ...submitted, after },
     { kind: 'JobStateChanged', job: command.job, state: 'Preparing', error: null, wallMs: command.wallMs },
   ];
 }

@@ -39,6 +39,8 @@ export type DurableEvent =
       readonly outputLocation?: string | null;
       /** It makes the parts of this job's output; absent: it is a job of its own. */
       readonly rowsOf?: JobName | null;
+      /** Leases up to this one are of a job that had the name before; absent in the records of older releases. */
+      readonly after?: Token;
       readonly wallMs: number;
     }
   /**

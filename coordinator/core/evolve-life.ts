@@ -7,14 +7,19 @@ import { refreshRunnable } from './evolve-lease.ts';
 import { addRun, recall } from './evolve-plan.ts';
 import { moveCursor, takeBack } from './evolve-output.ts';
 import { jobOf, type Job, type Ledger } from './ledger.ts';
+import { partsJobOf } from './parts.ts';
 import { reopenPlan } from './reopen-plan.ts';
 import { RunTimes } from './run-times.ts';
 import { countStaged, noteUnstaged } from './staging-window.ts';
 
 export function jobPaused(ledger: Ledger, event: EventOf<'JobPaused'>): void {
   const job = jobOf(ledger, event.job);
-  job.isPaused = event.isPaused;
-  refreshRunnable(ledger, job);
+  // One record for both, so that no crash can part them.
+  for (const one of [job, partsJobOf(ledger, job)]) {
+    if (!one) continue;
+    one.isPaused = event.isPaused;
+    refreshRunnable(ledger, one);
+  }
 }
 
 export function jobPruned(ledger: Ledger, event: EventOf<'JobPruned'>): void {

@@ -196,6 +196,9 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
 
 function submitted(ledger: Ledger, event: EventOf<'JobSubmitted'>): void {
   const job = newJob(event);
+  // Of one whose outer job was paused when its last rows came, nothing is granted either.
+  const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
+  job.isPaused = outer?.isPaused === true;
   job.learned = recall(ledger, job.deployment);
   ledger.jobs.set(event.job, job);
 }

@@ -93,7 +93,7 @@ export interface Job {
   readonly bases: Map<number, string>;
   /** Times that it went on after it had ended. */
   reopenings: number;
-  /** Leases up to this one are of the time before the last one of them. */
+  /** Leases up to this one are of the time before the last one of them, or of a job that had the name before. */
   reopenedAfter: Token;
   /** Of a sealed job: whether its staging is still there. */
   isStagingKept: boolean;

@@ -33,7 +33,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     sealedGeneration: 0,
     bases: new Map(),
     reopenings: 0,
-    reopenedAfter: { epoch: 0, counter: 0 },
+    reopenedAfter: submitted.after ?? { epoch: 0, counter: 0 },
     isStagingKept: false,
     isCustomWhole: true,
     stall: null,

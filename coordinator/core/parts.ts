@@ -114,7 +114,7 @@ export function partsDeployment(job: Job, release: string): Deployment {
     environment: { kind: 'host', python: null },
     settings: {
       miniBatchSize: { kind: 'files', files: 1 },
-      triesMax: settings.triesMax,
+      triesMax: Math.max(settings.triesMax, limits.partsTriesMin),
       timeoutMs: limits.partsTimeoutMs + Math.ceil((bytesMax / limits.partsBytesPerSecondMin) * 1_000),
       errorThreshold: 0,
       isolation: 'mini_batch',

@@ -14,7 +14,10 @@ export interface InputSource {
 /** The bytes of a listed file from `offset` on, wherever its root is. */
 export type OpenInput = (root: string, file: InputFile, offset: number) => AsyncIterable<Uint8Array>;
 
-/** The path comes from the listing, never from the caller. @throws INPUT_UNREADABLE, INPUT_CHANGED, REQUEST_INVALID, and what stores throw */
+/**
+ * The path comes from the listing, never from the caller.
+ * @throws INPUT_UNREADABLE, INPUT_CHANGED, REQUEST_INVALID, COORDINATOR_UNREACHABLE when the file is not listed (yet), and what stores throw
+ */
 export async function* readInput(
   source: InputSource,
   ordinal: number,
@@ -23,7 +26,9 @@ export async function* readInput(
   openInput: OpenInput,
 ): AsyncGenerator<Uint8Array> {
   if (ordinal >= source.catalog.count) {
-    throw new BatchError('REQUEST_INVALID', `file ${ordinal} was asked for, ${source.catalog.count} are listed`);
+    // A lease needs no sync: of what was listed just before a crash it may be in a node's hands before it is listed again.
+    const message = `file ${ordinal} was asked for and ${source.catalog.count} are listed so far; ask again`;
+    throw new BatchError('COORDINATOR_UNREACHABLE', message);
   }
   const [file] = await source.catalog.files(ordinal, 1);
   if (!file || file.identity !== identity) {

@@ -87,7 +87,7 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   }
   if (job.state === 'CancelRequested')
     return `what runs may end until ${isoTime(job.cancelUntilWallMs ?? 0)}; cancel again to kill it`;
-  if (job.isPaused) return `paused on request; \`batchmill job resume ${job.name}\` goes on`;
+  if (job.isPaused) return `paused on request; \`batchmill job resume ${job.rowsOf ?? job.name}\` goes on`;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
   if (live.every((node) => job.sick.has(node.name))) {

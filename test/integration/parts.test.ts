@@ -155,6 +155,18 @@ test('a job is canceled while its parts are made, keeps its rows, and is resumed
   expect(namesOf('stopped')).not.toContain('_rows.jsonl.partial');
 });
 
+test('a job that is paused while its parts are made goes on when it is asked to', async () => {
+  const job = await withoutNode('paused');
+  const { jobs } = cluster.coordinator;
+  await until(() => jobs.show(job).waiting !== null, 'a reason to wait');
+  await jobs.pause(job);
+  expect(jobs.show(job).waiting).toBe(`paused on request; \`batchmill job resume ${job}\` goes on`);
+  await cluster.join('c', 1);
+  expect((await jobs.resume(job, nothing)).status).toBe('Finalizing');
+  expect((await ended(job)).view.status).toBe('Completed');
+  expect(joined('paused').split('\n')).toHaveLength(files + 1);
+});
+
 test('rows that the disk has changed make no part', async () => {
   const job = await withoutNode('damaged');
   const path = join(cluster.dir, 'damaged', '_rows.jsonl.partial');

@@ -4,7 +4,7 @@
  */
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import type { CoordinatorMessage, JoinReply, JoinRequest, NodeMessage } from '../../common/core/cluster-messages.ts';
-import type { NodeName } from '../../common/core/ids.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
 import { errnoOf } from '../../common/io/errno.ts';
@@ -137,6 +137,52 @@ function serveUpload(
     }
     queue = queue.then(() => take(piece)).catch(fail);
   };
+}
+
+export interface FetchRequest {
+  readonly job: JobName;
+  readonly ordinal: number;
+  readonly identity: string;
+  readonly offset: number;
+}
+
+/** Opens a FetchInput stream of a session; `onPiece` hears null after the last piece. */
+export function callFetchInput(
+  connection: Connection,
+  session: string,
+  { job, ordinal, identity, offset }: FetchRequest,
+  onPiece: (piece: Uint8Array | null) => void,
+): void {
+  connection.toCoordinator((backend) => {
+    const node = refusalOr(() => backend.nodeOfSession(session));
+    if (node instanceof BatchError) return connection.endByCoordinator(node);
+    void sendPieces(connection, () => backend.input(job, ordinal, identity, offset), onPiece);
+  });
+}
+
+async function sendPieces(
+  connection: Connection,
+  open: () => AsyncIterable<Uint8Array>,
+  onPiece: (piece: Uint8Array | null) => void,
+): Promise<void> {
+  let isOver = false;
+  let goOn = (): void => undefined;
+  connection.onDrained('to-node', () => goOn());
+  connection.onCoordinatorLost(() => {
+    isOver = true;
+    goOn();
+  });
+  try {
+    for await (const data of open()) {
+      if (isOver) return;
+      if (!connection.toNode(() => onPiece(data))) await new Promise<void>((resolve) => (goOn = resolve));
+    }
+    connection.toNode(() => onPiece(null));
+  } catch (error) {
+    // What no system call has said is a defect, and ends the simulation.
+    if (!(error instanceof BatchError) && errnoOf(error) === '') throw error;
+    connection.endByCoordinator(toBatchError(error));
+  }
 }
 
 /** What is no refusal is a defect, and ends the simulation. */

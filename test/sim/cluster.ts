@@ -2,9 +2,12 @@
 
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { InputFile } from '../../common/core/input.ts';
+import { rowsFileName } from '../../common/core/parts-form.ts';
 import { noneSkipped } from '../../common/core/skipped-names.ts';
+import type { ReopenRequest } from '../../coordinator/api/backend.ts';
 import { heartbeatIntervalMs, type Job } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
+import { partsJobName } from '../../coordinator/core/parts.ts';
 import type { Outside } from '../../coordinator/outside.ts';
 import { CoordinatorProcess, inputPath, joinToken, outputDir, simJob, stateDir } from './coordinator-process.ts';
 import { SimDisk } from './disk.ts';
@@ -82,7 +85,7 @@ export class Cluster {
     const { world, disk } = this;
     this.invariants = new Invariants({
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
-      outputFileName: deployment.settings.outputFileName,
+      rowsName: rowsFileName(deployment.settings) as string,
       nodes: () => this.nodes,
       waitingSince: (node) => this.coordinator.waitingSince(node),
     });
@@ -243,6 +246,7 @@ export class Cluster {
     ];
     const mayGiveUp = allows.givingUp === true;
     const { mayBeCanceled } = this;
+    const left = this.coordinator.inner ? ['the job that makes the parts is still there'] : [];
     const outside = this.#outside();
     const verdict = await judge({
       disk,
@@ -258,7 +262,7 @@ export class Cluster {
     this.#rowsChecked += verdict.rows;
     this.#lost += verdict.lost;
     this.#doubled += verdict.doubled;
-    return verdict.faults;
+    return [...left, ...verdict.faults];
   }
 
   get mayBeCanceled(): boolean {
@@ -293,7 +297,7 @@ export class Cluster {
       }
     }
     const isCut = plan.miniBatchSize !== null && job.deployment.settings.isolation === 'file';
-    const settings = isCut ? { miniBatchSize: plan.miniBatchSize } : {};
+    const settings = { ...(isCut ? { miniBatchSize: plan.miniBatchSize } : {}), ...this.#otherParts(life) };
     const { invariants, world, coordinator } = this;
     // Asked until it has come to be: a crash may take the answer with it.
     let starts = coordinator.starts;
@@ -317,6 +321,13 @@ export class Cluster {
     return true;
   }
 
+  /** Parts are made anew in each life: here and there of another size, so that there are fewer of them than before. */
+  #otherParts(life: number): Partial<ReopenRequest> {
+    const { partRows } = this.#plan;
+    if (partRows === null || life % 2 === 0) return {};
+    return { deployment: { ...deploymentOf({ ...this.#plan, partRows: 3 * partRows }), model: null, code: null } };
+  }
+
   /** Nothing of the ledger is in memory alone. */
   get #isDurable(): boolean {
     return this.invariants.isDurable;
@@ -337,9 +348,11 @@ export class Cluster {
     if (leases > 0) faults.push(`${leases} leases are left in the ledger`);
     if (!nodes.every((node) => node.isUp)) faults.push('a node has not come back');
     if (!coordinator.isUp) faults.push('the coordinator has not come back');
-    const staging = `${stateDir}/jobs/${simJob}/staging/`;
-    const segments = this.disk.paths().filter((path) => path.startsWith(staging));
+    const within = (dir: string): readonly string[] => this.disk.paths().filter((path) => path.startsWith(`${dir}/`));
+    const segments = within(`${stateDir}/jobs/${simJob}/staging`);
     if (segments.length > 0 && coordinator.job?.isStagingKept === false) faults.push(`left: ${segments.join(', ')}`);
+    const inner = within(`${stateDir}/jobs/${partsJobName(simJob)}`);
+    if (inner.length > 0) faults.push(`left: ${inner.join(', ')}`);
     return faults;
   }
 
@@ -365,8 +378,8 @@ export class Cluster {
   #describe(): string {
     const { job } = this.coordinator;
     if (!job) return `no job; coordinator ${this.coordinator.isUp ? 'up' : 'down'}`;
-    const { state, committed, total, leased, waiting, cursor } = job;
-    return `${state}, ${committed} of ${total} committed, ${leased} leased, ${waiting.size} waiting, cursor ${cursor}`;
+    const { inner } = this.coordinator;
+    return inner ? `${progressOf(job)}; parts: ${progressOf(inner)}` : progressOf(job);
   }
 
   #outcome(fingerprint: string, faults: readonly string[]): Outcome {
@@ -383,6 +396,7 @@ export class Cluster {
       ['ends by itself', coordinator.refusals.length],
       ['nodes quarantined', events.get('NodeQuarantined') ?? 0],
       ['reopened', events.get('JobReopened') ?? 0],
+      ...invariants.parts.met,
     ]);
     return {
       faults,
@@ -397,6 +411,11 @@ export class Cluster {
       ...{ counts, met },
     };
   }
+}
+
+function progressOf({ state, isPaused, committed, total, leased, waiting, cursor }: Job): string {
+  const pause = isPaused ? ', paused' : '';
+  return `${state}${pause}, ${committed} of ${total} committed, ${leased} leased, ${waiting.size} waiting, cursor ${cursor}`;
 }
 
 /** Plays a plan, in an environment whose `setImmediate` is the world's. */

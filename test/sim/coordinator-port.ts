@@ -1,5 +1,5 @@
 /** What worker nodes and the network see of the coordinator's process. */
-import type { NodeName } from '../../common/core/ids.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
 import type { ClusterBackend } from '../../coordinator/service/cluster-server.ts';
 
 export interface CoordinatorPort {
@@ -11,5 +11,5 @@ export interface CoordinatorPort {
    */
   arrive(what: (backend: ClusterBackend) => void, from: NodeName | null): void;
   /** A scorer of the job has been initialised once, so that one that cannot be is the node's trouble. */
-  readonly isInitialised: boolean;
+  isInitialised(job: JobName): boolean;
 }

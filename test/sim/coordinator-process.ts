@@ -4,7 +4,7 @@
  */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
-import { jobName, type NodeName } from '../../common/core/ids.ts';
+import { jobName, type JobName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Clock } from '../../common/io/clock.ts';
@@ -17,6 +17,7 @@ import type { Deployment } from '../../common/core/deployment.ts';
 import type { Event } from '../../coordinator/core/events.ts';
 import type { Job, Ledger } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
+import { partsJobName } from '../../coordinator/core/parts.ts';
 import { openEngine, type Engine, type EngineViews } from '../../coordinator/engine.ts';
 import { JobLife } from '../../coordinator/job-life.ts';
 import type { JobRecord } from '../../coordinator/job-files.ts';
@@ -132,8 +133,13 @@ export class CoordinatorProcess implements CoordinatorPort {
     return ms / this.#options.plan.coordinatorClock.rate;
   }
 
-  get isInitialised(): boolean {
-    return this.job?.isInitialised === true;
+  /** The one that makes the parts of the job's output; undefined while there is none. */
+  get inner(): Job | undefined {
+    return this.ledger?.jobs.get(partsJobName(simJob));
+  }
+
+  isInitialised(job: JobName): boolean {
+    return this.ledger?.jobs.get(job)?.isInitialised === true;
   }
 
   start(): void {
@@ -170,9 +176,9 @@ export class CoordinatorProcess implements CoordinatorPort {
       self: { pid: life, hostname: 'sim', bootId: '', startTicks: String(life) },
       lifeOf: ({ pid }: { readonly pid: number }) => (pid === this.#life ? ('alive' as const) : ('dead' as const)),
     };
-    // Nodes of a simulation see the input where it is.
+    // Nodes of a simulation see the input where it is: they ask for rows alone.
     const openInput = (): never => {
-      throw new Error('no input is fetched here');
+      throw new BatchError('INPUT_UNREADABLE', 'nobody fetches anything but rows');
     };
     const locateInput = (text: string): Promise<string> => Promise.resolve(text);
     const storeOutput = (): never => {
@@ -405,8 +411,10 @@ export class CoordinatorProcess implements CoordinatorPort {
   }
 
   pause(isPaused: boolean): void {
-    const { job } = this;
-    if (!job || isFinal(job.state) || job.state === 'CancelRequested' || job.state === 'Finalizing') return;
+    const { job, inner } = this;
+    if (!job || isFinal(job.state) || job.state === 'CancelRequested') return;
+    // Asked of one that is about to be sealed it is a matter of a moment.
+    if (job.state === 'Finalizing' && !job.isPaused && (!inner || inner.state === 'Finalizing')) return;
     this.#ask(isPaused ? 'pause' : 'go on', (life) => (isPaused ? life.pause(simJob) : life.resume(simJob, unchanged)));
   }
 

@@ -1,6 +1,7 @@
 /** What a plan must come to, worked out from the plan alone. */
 import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
+import type { PartsForm } from '../../common/core/parts-form.ts';
 import { fileBytes, type JobSettings, type Plan } from './plan.ts';
 import { isDeadly, type FileFate, type SimInput } from './sim-input.ts';
 
@@ -46,7 +47,7 @@ export function inputOf({ files, odd, settings, seed }: Plan): MendableInput {
   };
 }
 
-export function deploymentOf({ settings, nodes, timeoutMs, progressTimeoutMs }: Plan): Deployment {
+export function deploymentOf({ settings, nodes, timeoutMs, progressTimeoutMs, partRows }: Plan): Deployment {
   return {
     name: 'sim',
     scorer: { kind: 'onnx', settings: defaultOnnxSettings },
@@ -57,8 +58,9 @@ export function deploymentOf({ settings, nodes, timeoutMs, progressTimeoutMs }: 
       ...settings,
       timeoutMs,
       outputAction: 'append_row',
-      outputFileName: 'predictions.csv',
+      outputFileName: partRows === null ? 'predictions.csv' : 'part-00000.csv',
       outputFormat: 'csv',
+      parts: partRows === null ? null : partsOf(partRows),
       loggingLevel: 'info',
       environmentVariables: {},
       recursive: true,
@@ -68,6 +70,14 @@ export function deploymentOf({ settings, nodes, timeoutMs, progressTimeoutMs }: 
       // What is slow on purpose does not hang.
       progressTimeoutMs: progressTimeoutMs ?? (nodes.some(({ slowMs }) => slowMs > 0) ? 3_600_000 : null),
     },
+  };
+}
+
+/** Files of so many rows, unless a mini-batch has more. */
+function partsOf(fileRows: number): PartsForm {
+  return {
+    ...{ format: 'csv', partitionBy: [], header: true, fileRows, fileBytes: null },
+    ...{ rowGroupRows: 1_000, compression: 'none' },
   };
 }
 

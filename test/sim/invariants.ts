@@ -4,21 +4,24 @@
  */
 import type { Command } from '../../coordinator/core/commands.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
-import type { NodeName } from '../../common/core/ids.ts';
+import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import { hasParts } from '../../common/core/parts-form.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
 import type { Event, EventOf } from '../../coordinator/core/events.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
 import { partialOutputName } from '../../coordinator/core/generation.ts';
 import { isGranting } from '../../coordinator/core/granting.ts';
 import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
-import { newLedger, type Job, type Ledger, type Node } from '../../coordinator/core/ledger.ts';
+import { newLedger, type Job, type Ledger, type Lease, type Node } from '../../coordinator/core/ledger.ts';
+import { partsJobName } from '../../coordinator/core/parts.ts';
 import { isStaged, stagedIn } from '../../coordinator/core/staging-window.ts';
 import type { Engine, EngineViews } from '../../coordinator/engine.ts';
 import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
 import { Watermarks } from '../../coordinator/views/watermarks.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import type { SimDisk } from './disk.ts';
+import { PartsCount } from './parts-count.ts';
 import type { World } from './world.ts';
 
 /** A node as it is, whatever the coordinator believes. */
@@ -32,7 +35,8 @@ export interface InvariantsOptions {
   readonly disk: SimDisk;
   readonly job: Job['name'];
   readonly outputDir: string;
-  readonly outputFileName: string;
+  /** Of the file of rows. */
+  readonly rowsName: string;
   readonly stagingBytesMax: number;
   readonly nodes: () => readonly Holder[];
   /** Since when a message of the node is there to which the coordinator has not come, although the network is there; or Infinity. */
@@ -41,6 +45,7 @@ export interface InvariantsOptions {
 
 /** A result of which somebody was told that it is committed. */
 interface Promised {
+  readonly job: JobName;
   readonly batch: number;
   readonly token: string;
 }
@@ -65,6 +70,7 @@ export class Invariants {
   /** Ends of the job that are durable. */
   lives = 0;
   isPruned = false;
+  readonly parts: PartsCount = new PartsCount();
   readonly #options: InvariantsOptions;
   #ledger: Ledger | null = null;
   /** The ledger as it was opened last, and what was appended since. */
@@ -80,11 +86,11 @@ export class Invariants {
   #openedAt = 0;
   readonly #troubledUntil = new Map<NodeName | null, number>();
   /** Mini-batches by the tokens under which they were given out. */
-  readonly #batches = new Map<string, number>();
+  readonly #batches = new Map<string, { readonly job: JobName; readonly batch: number }>();
   /** Whether there has been a job. */
   #hasBeen = false;
-  /** Mini-batches that were committed once, even if that was taken back. */
-  readonly #committed = new Set<number>();
+  /** Mini-batches of each job that were committed once, even if that was taken back. */
+  readonly #committed = new Map<JobName, Set<number>>();
 
   constructor(options: InvariantsOptions) {
     this.#options = options;
@@ -161,8 +167,8 @@ export class Invariants {
     };
     const { grant, adopt, tell, receive } = nodes;
     const remember = (token: Token): void => {
-      const batch = ledger.leases.get(token.counter)?.batch;
-      if (batch !== undefined) this.#batches.set(formatToken(token), batch);
+      const lease = ledger.leases.get(token.counter);
+      if (lease) this.#batches.set(formatToken(token), { job: lease.job, batch: lease.batch });
     };
     nodes.grant = (effect) => {
       remember(effect.token);
@@ -175,7 +181,8 @@ export class Invariants {
       adopt.call(nodes, effect);
     };
     nodes.tell = (node, part) => {
-      if (part.recalled) this.#checkGranting('recalled');
+      for (const token of part.recalled ?? [])
+        this.#checkGranting('recalled', this.#batches.get(formatToken(token))?.job);
       for (const token of part.committed ?? []) this.#promise(formatToken(token));
       tell.call(nodes, node, part);
     };
@@ -202,16 +209,24 @@ export class Invariants {
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     this.#options.world.note(event.kind);
     this.#watermarks?.publish(event);
-    if (event.kind === 'Committed') this.#committed.add(event.batch);
+    this.parts.publish(event);
+    if (event.kind === 'Committed') this.#noteCommitted(event);
     else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     else if (event.kind === 'JobSubmitted') this.#hasBeen = true;
     else if (event.kind === 'JobSealed') this.lives += 1;
-    else if (event.kind === 'JobPruned') {
-      this.isPruned = true;
-      this.#promised = [];
-      return;
-    }
+    else if (event.kind === 'JobPruned') return this.#forget(event.job);
     this.#follow();
+  }
+
+  #noteCommitted({ job, batch }: EventOf<'Committed'>): void {
+    const committed = this.#committed.get(job) ?? new Set();
+    this.#committed.set(job, committed.add(batch));
+  }
+
+  #forget(name: JobName): void {
+    this.isPruned ||= name === this.#options.job;
+    this.#promised = this.#promised.filter(({ job }) => job !== name);
+    this.#committed.delete(name);
   }
 
   /** The process is about to be killed. */
@@ -220,7 +235,7 @@ export class Invariants {
     if (!ledger) return;
     this.checkReplay();
     // What was taken back while it ran (results with other columns, a job that is scored again) is no promise any more.
-    this.#promised = this.#promised.filter((one) => isKept(ledger.jobs.get(this.#options.job), one));
+    this.#promised = this.#promised.filter((one) => isKept(ledger, one));
     this.#ledger = null;
   }
 
@@ -265,16 +280,16 @@ export class Invariants {
     const job = ledger.jobs.get(this.#options.job);
     if (!job && this.isPruned) return;
     for (const one of this.#promised) {
-      if (!isKept(job, one))
+      if (!isKept(ledger, one))
         this.fault(`mini-batch ${one.batch} was told to be committed under ${one.token} and is lost`);
     }
   }
 
   /** A node is told that its result is committed, and forgets it. Of what is scored again since, it may be told all the same. */
   #promise(token: string): void {
-    const batch = this.#batches.get(token);
-    const batches = this.#job?.batches;
-    if (batch !== undefined && batches?.state(batch) === 'committed') this.#promised.push({ batch, token });
+    const of = this.#batches.get(token);
+    const batches = of && this.#ledger?.jobs.get(of.job)?.batches;
+    if (of && batches?.state(of.batch) === 'committed') this.#promised.push({ ...of, token });
   }
 
   #isWell(node: NodeName): boolean {
@@ -313,6 +328,7 @@ export class Invariants {
     if (mark === length) return;
     if (mark < length) return this.fault(`the watermark goes back from ${length} to ${mark}`);
     const content = this.#output(job);
+    if (!content && this.#mayBeGone(job)) return;
     if (!content || content.length < mark) {
       return this.fault(`bytes up to ${mark} are told to be final, ${content?.length ?? 'no'} are there`);
     }
@@ -332,15 +348,27 @@ export class Invariants {
     const mark = this.#watermarks?.of(job) ?? 0;
     if (mark < length) this.fault(`bytes up to ${length} were told to be final, after a restart ${mark}`);
     const content = this.#output(job);
+    if (!content && this.#mayBeGone(job)) return;
     if (!content || !content.subarray(0, length).equals(bytes.subarray(0, length)))
       this.fault(`of ${length} bytes that were told to be final some are others now`);
   }
 
   /** Until it is sealed the output has another name. */
   #output(job: Job): Buffer | null {
-    const { disk, outputDir, outputFileName } = this.#options;
-    const partial = disk.content(`${outputDir}/${partialOutputName(outputFileName, job.generation)}`);
-    return partial ?? disk.content(`${outputDir}/${outputFileName}`);
+    const { disk, outputDir, rowsName } = this.#options;
+    const partial = disk.content(`${outputDir}/${partialOutputName(rowsName, job.generation)}`);
+    return partial ?? disk.content(`${outputDir}/${rowsName}`);
+  }
+
+  /** Once all parts are made, nobody needs the rows that they were made from. */
+  #mayBeGone(job: Job): boolean {
+    if (!hasParts(job.deployment.settings) || job.failedFiles > 0) return false;
+    return job.state === 'Completed' || this.#ledger?.jobs.get(partsJobName(job.name))?.state === 'Finalizing';
+  }
+
+  #leased(token: Token): readonly [Job | undefined, Lease | undefined] {
+    const lease = this.#ledger?.leases.get(token.counter);
+    return [lease && this.#ledger?.jobs.get(lease.job), lease];
   }
 
   get #job(): Job | undefined {
@@ -348,7 +376,7 @@ export class Invariants {
   }
 
   #checkGrant(token: Token): void {
-    this.#checkGranting('granted');
+    this.#checkGranting('granted', this.#ledger?.leases.get(token.counter)?.job);
     if (this.#awaited.size > 0 && this.#options.world.now < this.#openedAt + graceMs) {
       this.fault(`a lease was granted before ${[...this.#awaited].join(', ')} came back`);
     }
@@ -359,7 +387,7 @@ export class Invariants {
 
   /** What the output waits for is not passed over, unless it is better tried on another node. */
   #checkHead(token: Token): void {
-    const [job, lease] = [this.#job, this.#ledger?.leases.get(token.counter)];
+    const [job, lease] = this.#leased(token);
     if (!job || !lease || job.cursor === noBatch || job.avoided.has(job.cursor)) return;
     const state = job.batches.state(job.cursor);
     if (state !== 'pending' && state !== 'uncut') return;
@@ -367,18 +395,19 @@ export class Invariants {
   }
 
   /** A started lease ends by its own result or failure, or because its twin is committed. */
-  #checkRelease({ batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
+  #checkRelease({ job, batch, node, token, isRevoked }: EventOf<'LeaseReleased'>): void {
     // What it was given may have been on its way for longer than anybody waits to hear of it.
     const isScoring =
       this.#isWell(node) && this.#options.nodes().some((one) => one.name === node && one.isScoring(token));
-    if (isRevoked && isScoring && !this.#committed.has(batch) && !this.#job?.sick.has(node))
+    const isCommitted = this.#committed.get(job)?.has(batch) === true;
+    if (isRevoked && isScoring && !isCommitted && this.#ledger?.jobs.get(job)?.sick.has(node) !== true)
       this.fault(`${node} is at mini-batch ${batch} and loses it`);
   }
 
   /** Beyond the window, only what staged results wait for: the head of the order, or what comes before one of them. */
   #checkWindow(token: Token): void {
-    const [job, ledger] = [this.#job, this.#ledger];
-    const lease = ledger?.leases.get(token.counter);
+    const ledger = this.#ledger;
+    const [job, lease] = this.#leased(token);
     if (!job || !ledger || !lease || ledger.stagedBytes < this.#options.stagingBytesMax) return;
     this.heldBack += 1;
     let isAwaited = lease.batch === job.cursor;
@@ -390,26 +419,34 @@ export class Invariants {
 
   /** What is counted as staged is what is staged. */
   #checkStaged(): void {
-    const [job, ledger] = [this.#job, this.#ledger];
-    if (!job || !ledger) return;
-    const { bytes, to } = stagedIn(job);
-    if (ledger.stagedBytes === bytes && job.stagedBytes === bytes && job.stagedTo === to) return;
-    const counted = [ledger.stagedBytes, job.stagedBytes, job.stagedTo].join(', ');
-    this.fault(`bytes and end of what is staged: ${counted} instead of ${bytes}, ${bytes}, ${to}`);
+    let sum = 0;
+    for (const job of this.#ledger?.jobs.values() ?? []) {
+      const { bytes, to } = stagedIn(job);
+      sum += bytes;
+      if (job.stagedBytes === bytes && job.stagedTo === to) continue;
+      const counted = `${job.stagedBytes}, ${job.stagedTo}`;
+      this.fault(`bytes and end of what is staged of ${job.name}: ${counted} instead of ${bytes}, ${to}`);
+    }
+    const all = this.#ledger?.stagedBytes ?? 0;
+    if (all !== sum) this.fault(`bytes of what is staged: ${all} instead of ${sum}`);
   }
 
   /** Nothing of a job that is paused, comes to its end or has no place for results. */
-  #checkGranting(what: string): void {
-    const [job, ledger] = [this.#job, this.#ledger];
-    if (!job || !ledger || isGranting(ledger, job)) return;
+  #checkGranting(what: string, name: JobName | undefined): void {
+    const ledger = this.#ledger;
+    const job = name === undefined ? undefined : ledger?.jobs.get(name);
+    if (!job || !ledger) return;
+    if (job.rowsOf !== null && ledger.jobs.get(job.rowsOf)?.isPaused === true)
+      this.fault(`a lease of parts of a paused job was ${what}`);
+    if (isGranting(ledger, job)) return;
     this.fault(`a lease of ${job.isPaused ? 'a paused job' : `a job that is ${job.state}`} was ${what}`);
   }
 
   /** At most two attempts at one mini-batch, on different nodes. */
   #checkHolders(token: Token): void {
     const ledger = this.#ledger;
-    const lease = ledger?.leases.get(token.counter);
-    const holders = (lease && this.#job?.holders.get(lease.batch)) ?? [];
+    const [job, lease] = this.#leased(token);
+    const holders = (lease && job?.holders.get(lease.batch)) ?? [];
     const nodes = new Set(holders.map((counter) => ledger?.leases.get(counter)?.node));
     if (holders.length > 1) this.twins += 1;
     if (holders.length > 2 || nodes.size < holders.length)
@@ -421,7 +458,8 @@ function isPresent({ state }: Node): boolean {
   return state !== 'lost' && state !== 'gone';
 }
 
-function isKept(job: Job | undefined, { batch, token }: Promised): boolean {
+function isKept(ledger: Ledger, { job: name, batch, token }: Promised): boolean {
+  const job = ledger.jobs.get(name);
   return job !== undefined && batch < job.batches.count && formatToken(job.batches.token(batch)) === token;
 }
 

@@ -166,6 +166,27 @@ export const mutations: readonly Mutation[] = [
     put: "append: (event) => event.kind === 'Committed' && event.batch % 7 === 6 ? journal.append({ kind: 'JobPaused', job: event.job, isPaused: false }) : journal.append(event),",
   },
   {
+    name: 'parts-again',
+    what: 'makes the parts anew after a restart although they are being made',
+    path: 'coordinator/core/effects.ts',
+    find: "return partsJobOf(ledger, job) ? [] : [{ kind: 'make-parts', job: job.name }];",
+    put: "return [{ kind: 'make-parts', job: job.name }];",
+  },
+  {
+    name: 'early-parts',
+    what: 'puts parts in place before all of them are made',
+    path: 'coordinator/core/effects.ts',
+    find: "if (event.state === 'Finalizing') return",
+    put: "if (event.state === 'Finalizing' || (event.state === 'Running' && jobOf(ledger, event.job).rowsOf !== null)) return",
+  },
+  {
+    name: 'earlier-parts',
+    what: 'leaves parts of an earlier generation beside those of the next',
+    path: 'coordinator/output/seal-parts.ts',
+    find: '(line.rows === undefined ? []',
+    put: '(line.rows === undefined || !parts.files.has(line.path) ? []',
+  },
+  {
     name: 'double-append',
     what: 'appends a result once more when it is reported again',
     path: 'coordinator/core/decide-result.ts',

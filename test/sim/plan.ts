@@ -84,6 +84,8 @@ export interface Plan {
   readonly progressTimeoutMs: number | null;
   /** Longest time of an attempt. */
   readonly timeoutMs: number;
+  /** Rows of a part of the output; null: the file of rows is the output. The last field, so that a seed's others stay as they were. */
+  readonly partRows: number | null;
 }
 
 /** Of a file that is like the others, as the listing gives it. */
@@ -210,6 +212,10 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   isPruned: fc.constantFrom(false, false, false, false, true),
   progressTimeoutMs: fc.constant(null),
   timeoutMs: fc.constant(5_000),
+  partRows: fc.oneof(
+    { weight: 2, arbitrary: fc.constant(null) },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 40 }) },
+  ),
 });
 
 /** Without a preference for small values in the first plans, so that every seed has its own and shrinks from it. */

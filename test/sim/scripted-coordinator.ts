@@ -1,7 +1,7 @@
 /** A coordinator's process that does what a test says and remembers what it was told: for tests of network and nodes. */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { JoinReply, JoinRequest, NodeMessage } from '../../common/core/cluster-messages.ts';
-import { nodeName, type NodeName } from '../../common/core/ids.ts';
+import { type JobName, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { formatToken } from '../../common/core/token.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from '../../coordinator/service/cluster-server.ts';
@@ -18,7 +18,7 @@ export interface Received {
 
 export class ScriptedCoordinator implements CoordinatorPort, ClusterBackend {
   isUp = true;
-  isInitialised = true;
+  isInitialised: () => boolean = () => true;
   readonly joins: JoinRequest[] = [];
   readonly received: Received[] = [];
   readonly links: NodeLink[] = [];
@@ -33,6 +33,12 @@ export class ScriptedCoordinator implements CoordinatorPort, ClusterBackend {
   uploadError: BatchError | null = null;
   /** How long a piece takes to find its place, when its credit goes back. */
   placeMs = 5;
+  /** Each call of FetchInput. */
+  readonly asked: { readonly ordinal: number; readonly identity: string; readonly offset: number }[] = [];
+  /** Gives a file from an offset on. */
+  onInput: (offset: number) => AsyncIterable<Uint8Array> = () => {
+    throw new BatchError('REQUEST_INVALID', 'nothing is fetched here');
+  };
   onPiece: () => void = () => undefined;
   onReceive: (link: NodeLink, message: NodeMessage) => void = () => undefined;
   readonly #world: World;
@@ -125,7 +131,8 @@ export class ScriptedCoordinator implements CoordinatorPort, ClusterBackend {
     throw new BatchError('REQUEST_INVALID', 'nothing is fetched here');
   }
 
-  input(): AsyncIterable<Uint8Array> {
-    throw new BatchError('REQUEST_INVALID', 'nothing is fetched here');
+  input(_job: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array> {
+    this.asked.push({ ordinal, identity, offset });
+    return this.onInput(offset);
   }
 }

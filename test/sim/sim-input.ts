@@ -94,6 +94,26 @@ export function bodyOf(input: SimInput, staged: readonly number[]): SimBody {
   return { rows: Buffer.concat(rows), custom: Buffer.concat(custom) };
 }
 
+/** A run of rows of the job that a node makes a part of its output from. */
+export interface Part {
+  /** Of the file, and of the input that it is made from. */
+  readonly name: string;
+  /** The rows, and what stands before the first of them. */
+  readonly data: Buffer;
+}
+
+export function rowsOfPart({ data }: Part): number {
+  const lines = data.toString('latin1').split('\n').length - 1;
+  return data.subarray(0, prologue.length).equals(Buffer.from(prologue)) ? lines - 1 : lines;
+}
+
+/** What a host gives back that has made the part: a line that tells of it, and the file. */
+export function bodyOfPart(part: Part): SimBody {
+  const { name, data } = part;
+  const line = JSON.stringify({ path: name, rows: rowsOfPart(part), bytes: data.length });
+  return { rows: Buffer.from(`${line}\n`), custom: customEntry(name, data) };
+}
+
 function customEntry(path: string, data: Buffer): Buffer {
   const { head, crc32: before } = entryHead({ path, how: 'whole', bytes: data.length });
   return Buffer.concat([head, data, entryTrailer(crc32(data, before))]);

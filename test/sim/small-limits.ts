@@ -10,6 +10,7 @@ const small = {
   inlineResultBytesMax: 256,
   reportInlineBytesMax: 1_024,
   uploadChunkBytes: 1_024,
+  fetchChunkBytes: 1_024,
   uploadCreditBytes: 8_192,
   directAppendBytesMax: 4_096,
   spoolMemoryBytesMax: 8_192,

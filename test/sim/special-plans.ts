@@ -87,3 +87,36 @@ export function lostRetryPlan(seed: number): Plan {
     lives: [{ prefersFailed: true, mended: 0, miniBatchSize: null, wishes: [], crashAfter: 1 + (seed % 24) }],
   };
 }
+
+/**
+ * A job that is paused, or canceled and resumed, about the time when its parts are made, while the coordinator is killed between any
+ * two changes of its disk.
+ */
+export function partsPlan(seed: number): Plan {
+  const plan = planOf(seed);
+  const settings = {
+    ...plan.settings,
+    ...{ miniBatchSize: { kind: 'files', files: 2 } as const, isolation: 'file' as const, errorThreshold: -1 },
+    ...{ instanceCountMax: null, concurrencyPerInstanceMax: null },
+  };
+  const atMs = 2_500 + ((seed * 137) % 4_000);
+  const what = seed % 3 === 0 ? ('pause' as const) : ('cancel' as const);
+  const crash = {
+    ...{ atMs: atMs - 200, kind: 'kill-at-change' as const, of: 'any' as const, changes: 1 + (seed % 60) },
+    ...{ isPower: seed % 2 === 0, downMs: 300 },
+  };
+  const full = { atMs: atMs - 100, kind: 'fill-disk' as const, ms: 3_000 };
+  const life = { prefersFailed: false, mended: 10, miniBatchSize: null };
+  return {
+    ...plan,
+    ...{ files: 40, settings, stagingBytesMax: 1_000_000, isPruned: false, partRows: 1 + (seed % 9) },
+    odd: plan.odd.filter(({ fate }) => fate === 'fine' || fate === 'undecodable'),
+    nodes: [nodeOf({ scoreMs: [200, 300] }), nodeOf({ scoreMs: [200, 300] })],
+    faults: seed % 5 === 0 ? [full, crash] : [crash],
+    wishes: [{ atMs, what, graceMs: 0 }],
+    lives: [
+      { ...life, wishes: [{ atMs: 300 + ((seed * 31) % 3_000), what, graceMs: 0 }], crashAfter: 1 + (seed % 30) },
+      { ...life, wishes: [], crashAfter: null },
+    ],
+  };
+}

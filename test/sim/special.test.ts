@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { play, type Outcome, type PlayOptions } from './cluster.ts';
 import { planOf, type Plan } from './plan.ts';
-import { hangPlan, hangs, lostRetryPlan, sickPlan, slowPlan, stallPlan } from './special-plans.ts';
+import { hangPlan, hangs, lostRetryPlan, partsPlan, sickPlan, slowPlan, stallPlan } from './special-plans.ts';
 
 const minutes = 60_000;
 
@@ -71,6 +71,19 @@ describe('a retry that a kill takes back', () => {
   );
 });
 
+describe('a job whose parts are made', () => {
+  it(
+    'can be paused, canceled and resumed meanwhile, and the coordinator be killed',
+    async () => {
+      const outcomes = await playAll(seeds(60).map(partsPlan));
+      expect(faultsOf(outcomes)).toEqual([]);
+      expect(sum(outcomes, 'makings of parts broken off')).toBeGreaterThan(20);
+      expect(sum(outcomes, 'makings of parts paused')).toBeGreaterThan(5);
+    },
+    3 * minutes,
+  );
+});
+
 describe('a node that fails whatever it gets', () => {
   it.each(['crash', 'hang', 'memory', 'disk'] as const)(
     'by %s costs no good file, and is found',
@@ -85,11 +98,19 @@ describe('a node that fails whatever it gets', () => {
   it(
     'by numbers that do not fit its results spoils no row of others',
     async () => {
+      const plans = seeds(30).map((seed) => sickPlan(seed, 'wrong-count'));
       const outcomes = await playAll(
-        seeds(30).map((seed) => sickPlan(seed, 'wrong-count')),
+        plans.filter(({ partRows }) => partRows === null),
         { givingUp: true },
       );
       expect(faultsOf(outcomes)).toEqual([]);
+      // Nobody gives a part up: what is told of it again and again fails the job, which keeps its rows.
+      const withParts = await playAll(
+        plans.filter(({ partRows }) => partRows !== null),
+        { givingUp: true, failWith: ['SCORER_OUTPUT_INVALID'] },
+      );
+      expect(faultsOf(withParts)).toEqual([]);
+      expect(withParts.filter(({ state }) => state === 'Completed').length).toBeGreaterThan(withParts.length / 2);
     },
     3 * minutes,
   );

@@ -1,12 +1,12 @@
 /** The verdict on one end of a simulated job, from what lies on the disk: its output as a user reads it, and the certificate. */
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
-import { partialOutputName } from '../../coordinator/core/generation.ts';
 import type { Job } from '../../coordinator/core/ledger.ts';
 import type { Outside } from '../../coordinator/outside.ts';
 import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
 import type { SimDisk } from './disk.ts';
 import type { Expected, MendableInput } from './expected.ts';
+import { findRows, judgeParts } from './parts-verdict.ts';
 import { customDataOf, customPathOf, fileOfRow, prologue, rowOf } from './sim-input.ts';
 import { stillDisk } from './still-disk.ts';
 
@@ -49,6 +49,7 @@ export async function judge(given: JudgeOptions): Promise<Verdict> {
   const isOlder = !isComplete && job.sealedGeneration > 0;
   const rows = judgeRows(options, isOlder, faults);
   if (!isOlder) judgeCustom(options, faults);
+  await judgeParts({ ...options, isOlder }, faults);
   if (isComplete) judgeCompleted(job, expected, faults);
   judgeFolder(options, faults);
   const report = await verifyOutput({
@@ -82,15 +83,10 @@ function isMended(input: MendableInput, message: string): boolean {
 }
 
 /** Rows of all files, or, of a job that was broken off, of the first ones without a gap. */
-function judgeRows(
-  { disk, outputDir, job, input, expected }: JudgeOptions,
-  isOlder: boolean,
-  faults: string[],
-): Omit<Verdict, 'faults'> {
-  const { outputFileName } = job.deployment.settings;
+function judgeRows(options: JudgeOptions, isOlder: boolean, faults: string[]): Omit<Verdict, 'faults'> {
+  const { job, input, expected } = options;
   const isComplete = job.state === 'Completed';
-  const name = isComplete || isOlder ? outputFileName : partialOutputName(outputFileName, job.generation);
-  const content = disk.content(`${outputDir}/${name}`);
+  const { name, content } = findRows({ ...options, isOlder });
   if (content === null) {
     faults.push(`${name} is not there`);
     return { rows: 0, lost: isComplete ? expected.scored.length : 0, doubled: 0 };

@@ -44,7 +44,7 @@ function build(given: Partial<WorkerPlan> = {}, seed = 1): void {
   world = new World(seed);
   coordinator = new ScriptedCoordinator(world);
   // Otherwise a host that cannot load its model gives its leases back.
-  coordinator.isInitialised = false;
+  coordinator.isInitialised = () => false;
   network = new SimNetwork({ world, coordinator });
   faults = [];
   node = new WorkerProcess({ world, network, coordinator, input, plan: { ...plan, ...given }, faults });

@@ -18,7 +18,9 @@ import { hasReports } from '../../worker/core/report.ts';
 import { newWorkerState, type WorkerState } from '../../worker/core/state.ts';
 import type { ReportMessage } from './cluster-service.ts';
 import type { NodeEnd } from './connection.ts';
+import type { CoordinatorPort } from './coordinator-port.ts';
 import { ControlChannel } from './control-channel.ts';
+import { FetchChannel } from './fetch-channel.ts';
 import type { SimNetwork } from './network.ts';
 import type { FileFate, SimInput } from './sim-input.ts';
 import { SimProcess, type ClockPlan } from './sim-process.ts';
@@ -48,7 +50,7 @@ export interface WorkerPlan {
 export interface WorkerProcessOptions {
   readonly world: World;
   readonly network: SimNetwork;
-  readonly coordinator: { readonly isInitialised: boolean };
+  readonly coordinator: Pick<CoordinatorPort, 'isInitialised'>;
   readonly input: SimInput;
   readonly plan: WorkerPlan;
   /** What the node did wrong. */
@@ -68,6 +70,7 @@ export class WorkerProcess implements NodeEnd {
   #hosts: ScoringHosts;
   #control: ControlChannel | null = null;
   #bulk: UploadChannel | null = null;
+  #fetches: FetchChannel | null = null;
   #starts = 0;
   #isAdvancing = false;
   /** It has left or given up, and only tidies up. */
@@ -89,6 +92,7 @@ export class WorkerProcess implements NodeEnd {
     this.#works = new WorkerWorks({
       ...{ input: options.input, random: this.#random, isRemote: plan.isRemote },
       bulk: () => this.#bulk,
+      fetches: () => this.#fetches,
       later: (delayMs, what) => this.#process.later(delayMs, what),
       tell: (command) => this.#tell(command),
     });
@@ -162,6 +166,7 @@ export class WorkerProcess implements NodeEnd {
     this.#state = null;
     this.#control = null;
     this.#bulk = null;
+    this.#fetches = null;
     this.#isOver = true;
     this.#isAdvancing = false;
     this.#wakeAt = Infinity;
@@ -177,7 +182,7 @@ export class WorkerProcess implements NodeEnd {
     return new ScoringHosts({
       ...{ input, scoreMs: plan.scoreMs, slowMs: plan.slowMs, random: this.#random },
       sickness: sickness === 'wrong-count' ? null : sickness,
-      isInitialised: () => coordinator.isInitialised,
+      isInitialised: (job) => coordinator.isInitialised(job),
       later: (delayMs, what) => this.#process.later(delayMs, what),
       tell: (command) => this.#tell(command),
       keep: (work, host, body) => this.#works.keep(work, host, body),
@@ -236,9 +241,9 @@ export class WorkerProcess implements NodeEnd {
       case 'ArtifactsWanted':
         return this.#localise(event);
       case 'StagingStarted':
-        return this.#works.stage(event);
+        return this.#stage(event);
       case 'HostStarted':
-        return this.#hosts.start(event.slot, event.host);
+        return this.#hosts.start(event.slot, event.host, event.spec.name);
       case 'HostStopping':
         return this.#hosts.stop(event.slot, event.host, event.how);
       case 'AttemptStarted':
@@ -285,6 +290,7 @@ export class WorkerProcess implements NodeEnd {
     const { network } = this.#options;
     const { session, uploadCreditBytes: creditBytes } = reply;
     this.#bulk = new UploadChannel({ network, node: this, session, creditBytes });
+    this.#fetches = new FetchChannel({ network, node: this, session });
     this.#control?.open(session);
     // Where reports are kept until somebody listens, they come now, whatever has become of their leases.
     if (this.#random.chance(0.3)) for (const report of this.#recent) this.#repeatLater(report);
@@ -296,6 +302,8 @@ export class WorkerProcess implements NodeEnd {
     this.#control = null;
     this.#bulk?.close();
     this.#bulk = null;
+    this.#fetches?.close();
+    this.#fetches = null;
   }
 
   #send(told: NodeMessage): void {
@@ -334,11 +342,17 @@ export class WorkerProcess implements NodeEnd {
     });
   }
 
+  #stage(event: EventOf<'StagingStarted'>): void {
+    const scorer = this.#state?.jobs.get(event.job)?.spec.scorer;
+    if (scorer?.kind === 'encode') this.#works.fetch(event);
+    else this.#works.stage(event);
+  }
+
   #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
     const isAlone = this.#state?.alone.has(work) === true;
     this.#checkAlone(slot, isAlone);
-    const staged = this.#works.stagedOf(work);
-    this.#hosts.score({ slot, host, work, timeoutMs, staged, isAlone });
+    const { staged, part } = this.#works.stagedOf(work);
+    this.#hosts.score({ slot, host, work, timeoutMs, staged, part, isAlone });
   }
 
   /** Whoever must be alone is, and nobody begins beside it. */

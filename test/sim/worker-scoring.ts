@@ -5,16 +5,20 @@
 import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
+import type { JobName } from '../../common/core/ids.ts';
 import type { WorkerCommand } from '../../worker/core/commands.ts';
+import type { ResultSummary } from '../../common/core/result.ts';
 import type { HeldResult } from '../../worker/core/state.ts';
 import {
   bodyOf,
+  bodyOfPart,
   columns,
   failureCodes,
   isDeadly,
   otherColumns,
   prologue,
   type FileFate,
+  type Part,
   type SimBody,
   type SimInput,
 } from './sim-input.ts';
@@ -29,7 +33,7 @@ export interface ScoringOptions {
   /** How every attempt ends, whatever the files; null: as the files will have it. */
   readonly sickness: FileFate | null;
   /** Whether a model can be loaded at all is known, so that one that cannot be is this node's trouble. */
-  readonly isInitialised: () => boolean;
+  readonly isInitialised: (job: JobName) => boolean;
   /** Milliseconds of the node's own clock. */
   readonly later: (delayMs: number, what: () => void) => void;
   readonly tell: (command: WorkerCommand) => void;
@@ -44,6 +48,8 @@ export interface Attempt {
   readonly timeoutMs: number;
   /** Ordinals of the files that are at hand. */
   readonly staged: readonly number[];
+  /** What is at hand where a part of the output is made; null: files are scored. */
+  readonly part: Part | null;
   /** Nothing else runs on the node. */
   readonly isAlone: boolean;
 }
@@ -70,13 +76,13 @@ export class ScoringHosts {
     this.#options = options;
   }
 
-  start(slot: number, host: number): void {
+  start(slot: number, host: number, job: JobName): void {
     const { random, later, tell, isInitialised } = this.#options;
     const held: Host = { slot, state: 'starting', isStale: false, attempt: null };
     this.#hosts.set(host, held);
     later(random.between(20, 200), () => {
       if (this.#hosts.get(host) !== held) return;
-      if (!isInitialised() || !random.chance(initFailureRate)) {
+      if (!isInitialised(job) || !random.chance(initFailureRate)) {
         held.state = 'idle';
         return tell({ kind: 'host-ready', slot, host });
       }
@@ -143,7 +149,7 @@ export class ScoringHosts {
   }
 
   #fail(held: Host, attempt: Attempt, fate: { readonly kind: FileFate; readonly file: number }, tookMs: number): void {
-    const { random, later, tell, input } = this.#options;
+    const { random, later, tell } = this.#options;
     const { host, timeoutMs, staged } = attempt;
     const { kind, file } = fate;
     const message = file < 0 ? 'the machine is broken' : `file ${staged[file]} is poison`;
@@ -159,18 +165,18 @@ export class ScoringHosts {
       tell(failed(attempt, failureCodes[kind] ?? 'SCORER_FAILED', message, fileIndex, isHostDead));
       // Word of a host that is dead for the node already.
       if (kind !== 'late') return;
-      const result = this.#resultOf(attempt, bodyOf(input, staged), tookMs);
+      const result = this.#resultOf(attempt, this.#bodyOf(attempt), tookMs);
       later(random.between(1, 5_000), () => tell(scored(attempt, result)));
     });
   }
 
   #finish(held: Host, attempt: Attempt, tookMs: number): void {
-    const { random, later, tell, keep, input } = this.#options;
+    const { random, later, tell, keep } = this.#options;
     const { slot, host, work } = attempt;
     if (held.attempt !== attempt || this.#hosts.get(host) !== held) return;
     held.attempt = null;
     held.state = 'idle';
-    const body = bodyOf(input, attempt.staged);
+    const body = this.#bodyOf(attempt);
     keep(work, host, body);
     tell(scored(attempt, this.#resultOf(attempt, body, tookMs)));
     if (!random.chance(deathRate)) return;
@@ -181,8 +187,22 @@ export class ScoringHosts {
     });
   }
 
+  #bodyOf({ staged, part }: Attempt): SimBody {
+    return part ? bodyOfPart(part) : bodyOf(this.#options.input, staged);
+  }
+
+  #resultOf(attempt: Attempt, { rows, custom }: SimBody, tookMs: number): HeldResult {
+    return {
+      summary: attempt.part ? summaryOfPart(tookMs) : this.#summaryOf(attempt, tookMs),
+      bytes: rows.length,
+      crc32: crc32(rows),
+      customBytes: custom.length,
+      customCrc32: crc32(custom),
+    };
+  }
+
   /** Of the staged files. */
-  #resultOf({ staged }: Attempt, { rows, custom }: SimBody, tookMs: number): HeldResult {
+  #summaryOf({ staged }: Attempt, tookMs: number): ResultSummary {
     const { input } = this.#options;
     const isDecoded = (file: number): boolean => input.fateOf(file) !== 'undecodable';
     const failed = staged.flatMap((file, index) =>
@@ -191,21 +211,23 @@ export class ScoringHosts {
     const isOther = staged.some((file) => input.fateOf(file) === 'other-columns');
     const rowCount = staged.length - failed.length;
     return {
-      summary: {
-        rows: rowCount,
-        attribution: 'file',
-        fileRows: staged.map((file) => (isDecoded(file) ? 1 : 0)),
-        failed,
-        schema: rowCount === 0 ? null : { columns: isOther ? otherColumns : columns, prologue },
-        runSeconds: tookMs / 1_000,
-        peakMemoryBytes: failed.length > 0 ? 1_000_000 * staged.length : null,
-      },
-      bytes: rows.length,
-      crc32: crc32(rows),
-      customBytes: custom.length,
-      customCrc32: crc32(custom),
+      rows: rowCount,
+      attribution: 'file',
+      fileRows: staged.map((file) => (isDecoded(file) ? 1 : 0)),
+      failed,
+      schema: rowCount === 0 ? null : { columns: isOther ? otherColumns : columns, prologue },
+      runSeconds: tookMs / 1_000,
+      peakMemoryBytes: failed.length > 0 ? 1_000_000 * staged.length : null,
     };
   }
+}
+
+/** One row tells of one file. */
+function summaryOfPart(tookMs: number): ResultSummary {
+  return {
+    ...{ rows: 1, attribution: 'file', fileRows: [1], failed: [] },
+    ...{ schema: { columns: [], prologue: '' }, runSeconds: tookMs / 1_000, peakMemoryBytes: null },
+  };
 }
 
 function scored({ slot, host, work }: Attempt, result: HeldResult): WorkerCommand {

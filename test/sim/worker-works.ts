@@ -1,9 +1,12 @@
 /** What a simulated worker node keeps for each lease: staged inputs, then the result's bytes, then their upload. */
 import { BatchError } from '../../common/core/batch-error.ts';
+import { invariant } from '../../common/core/invariant.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import type { WorkerCommand } from '../../worker/core/commands.ts';
 import type { EventOf } from '../../worker/core/events.ts';
-import type { SimBody, SimInput } from './sim-input.ts';
+import { FetchedInput } from './fetched-input.ts';
+import type { FetchChannel } from './fetch-channel.ts';
+import type { Part, SimBody, SimInput } from './sim-input.ts';
 import type { UploadChannel } from './upload-channel.ts';
 import type { Random } from './world.ts';
 
@@ -14,16 +17,26 @@ export interface WorkerWorksOptions {
   readonly isRemote: boolean;
   /** Null while there is no session. */
   readonly bulk: () => UploadChannel | null;
+  readonly fetches: () => FetchChannel | null;
   /** Milliseconds of the node's own clock. */
   readonly later: (delayMs: number, what: () => void) => void;
   readonly tell: (command: WorkerCommand) => void;
 }
 
-interface Work {
-  staged: readonly number[];
+interface Work extends Staged {
+  /** Under way. */
+  fetch: FetchedInput | null;
   bytes: Buffer | null;
   /** Whose user code wrote files for the result; null when it wrote none. */
   customHost: number | null;
+}
+
+/** What is at hand for an attempt. */
+export interface Staged {
+  /** Ordinals of files. */
+  staged: readonly number[];
+  /** Rows that a part of the output is made from; null where files are scored. */
+  part: Part | null;
 }
 
 const nothing = Buffer.alloc(0);
@@ -37,6 +50,7 @@ export class WorkerWorks {
   }
 
   clear(): void {
+    for (const { fetch } of this.#works.values()) fetch?.cancel();
     this.#works.clear();
   }
 
@@ -44,8 +58,7 @@ export class WorkerWorks {
   stage({ work: number, first, files }: EventOf<'StagingStarted'>): void {
     const { input, isRemote, bulk, later, tell, random } = this.#options;
     const ordinals = Array.from(files, (_, index) => first + index);
-    const work: Work = this.#works.get(number) ?? { staged: [], bytes: null, customHost: null };
-    this.#works.set(number, work);
+    const work = this.#work(number);
     const isReadable = (file: number): boolean => input.fateOf(file) !== 'unreadable';
     const failed = ordinals.flatMap((file, index): FileFailure[] =>
       isReadable(file) ? [] : [{ index, code: 'INPUT_UNREADABLE', message: 'EACCES' }],
@@ -61,8 +74,37 @@ export class WorkerWorks {
     });
   }
 
-  stagedOf(number: number): readonly number[] {
-    return this.#works.get(number)?.staged ?? [];
+  /** The same for rows of the job, which nobody sees but the coordinator. */
+  fetch({ work: number, job, first, files }: EventOf<'StagingStarted'>): void {
+    const { fetches, later, tell } = this.#options;
+    const [file] = files;
+    invariant(file !== undefined && files.length === 1, 'each part is a mini-batch of its own');
+    const work = this.#work(number);
+    work.fetch = new FetchedInput({
+      ...{ channel: fetches, later, file, request: { job, ordinal: first, identity: file.identity } },
+      onDone: (data) => {
+        work.fetch = null;
+        work.part = { name: file.path, data };
+        tell({ kind: 'staged', work: number, failed: [] });
+      },
+      onFailed: (error) => {
+        work.fetch = null;
+        const { code, message, rule } = error;
+        if (rule.category === 'input') tell({ kind: 'staged', work: number, failed: [{ index: 0, code, message }] });
+        else tell({ kind: 'staging-failed', work: number, failure: error.toFailure() });
+      },
+    });
+  }
+
+  #work(number: number): Work {
+    const work = this.#works.get(number) ?? { staged: [], part: null, fetch: null, bytes: null, customHost: null };
+    this.#works.set(number, work);
+    return work;
+  }
+
+  stagedOf(number: number): Staged {
+    const { staged = [], part = null } = this.#works.get(number) ?? {};
+    return { staged, part };
   }
 
   /** Keeps a result until its work is forgotten; one that is forgotten already goes at once. */
@@ -93,6 +135,7 @@ export class WorkerWorks {
   forget({ work: number, token, reason }: EventOf<'Forgotten'>): number | null {
     const work = this.#works.get(number);
     this.#works.delete(number);
+    work?.fetch?.cancel();
     this.#options.bulk()?.abort(token);
     return reason === 'committed' ? null : (work?.customHost ?? null);
   }
