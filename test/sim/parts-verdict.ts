@@ -27,7 +27,7 @@ export function findRows({ disk, outputDir, job, isOlder }: PartsOptions): Found
   const { settings } = job.deployment;
   const rowsName = rowsFileName(settings) as string;
   const isWhole = job.state === 'Completed' || isOlder;
-  if (isWhole && hasParts(settings)) return { name: 'the parts', content: joined(disk, outputDir) };
+  if (isWhole && hasParts(settings)) return { name: 'the output of parts', content: joined(disk, outputDir) };
   const name = isWhole ? rowsName : partialOutputName(rowsName, job.generation);
   return { name, content: disk.content(`${outputDir}/${name}`) };
 }
