@@ -7,7 +7,7 @@ import { createLog, type Log } from '../../common/io/log.ts';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import type { PartsForm } from '../../common/core/parts-form.ts';
-import type { JobView } from '../../coordinator/api/backend.ts';
+import type { JobEvent, JobView } from '../../coordinator/api/backend.ts';
 import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
@@ -56,10 +56,11 @@ async function submit(output: string, parts: Partial<PartsForm> | null): Promise
   return (await cluster.coordinator.jobs.submit({ ...request, isOverwrite: false, name: output })).name;
 }
 
-async function ended(job: string): Promise<{ readonly view: JobView }> {
+async function ended(job: string): Promise<{ readonly view: JobView; readonly events: readonly JobEvent[] }> {
+  const events: JobEvent[] = [];
   const { jobs } = cluster.coordinator;
-  for await (const _ of jobs.events(job, 0, new AbortController().signal));
-  return { view: jobs.show(job) };
+  for await (const event of jobs.events(job, 0, new AbortController().signal)) events.push(event);
+  return { view: jobs.show(job), events };
 }
 
 const verify = (output: string): ReturnType<typeof verifyOutput> =>
@@ -79,7 +80,7 @@ test('the parts are the rows in order, and all that is left of them', async () =
   await cluster.join('b', 1);
   const plain = await ended(await submit('plain', null));
   expect(plain.view.status).toBe('Completed');
-  const { view } = await ended(await submit('parts', { fileRows: 20 }));
+  const { view, events } = await ended(await submit('parts', { fileRows: 20 }));
   expect([view.error, view.status, view.rows, view.output_file, view.parts]).toEqual([
     null,
     'Completed',
