@@ -10,6 +10,7 @@ import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
 import { defaultOutputForm } from '../common/core/output-form.ts';
+import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { reasonOf } from '../common/io/errno.ts';
@@ -212,7 +213,9 @@ export class HostSlots {
     // What init() has used is of no mini-batch.
     process.takeCpuSeconds();
     if (isShared || !isUserCode) return { process, custom: null };
-    const custom = new CustomFolder(customDir, spec.settings.outputFileName);
+    // Parts are large, and nobody comes back to them.
+    const filesKept = spec.scorer.kind === 'encode' ? 0 : limits.customFilesKept;
+    const custom = new CustomFolder(customDir, spec.settings.outputFileName, filesKept);
     try {
       await custom.begin();
     } catch (error) {

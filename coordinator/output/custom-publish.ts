@@ -5,7 +5,7 @@
  * it comes to the same. What is in the folder already and is not the same is somebody else's: it stays, ours goes beside it.
  */
 import { createHash } from 'node:crypto';
-import { dirname, join } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { limits } from '../../common/core/limits.ts';
 import { isUri } from '../../common/core/location.ts';
@@ -217,7 +217,7 @@ async function publish(
 /** A file that a worker node has put beside the output. @throws OUTPUT_CORRUPT when it is not there, and has not got its name before */
 async function nameAttempt({ dir, fileSystem, job }: PublishOptions, stored: StoredFile, path: string): Promise<void> {
   const { location, bytes, sha256 } = stored;
-  if (!location.startsWith(`${attemptsPlace(dir, job)}/`))
+  if (!location.startsWith(`${attemptsPlace(dir, job)}/`) || location !== normalize(location))
     throw corrupt(`${location}, which is in no folder of an attempt`);
   const target = join(dir, path);
   const size = await sizeOf(fileSystem, location);

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { combineCrc32 } from '../../common/core/crc32-combine.ts';
@@ -164,6 +165,16 @@ describe('the folder of a host', () => {
     expect((await collected(folder)).length).toBe(0);
   });
 
+  it('keeps nothing that has been given away where nobody comes back to it', async () => {
+    const folder = new CustomFolder(host(), null, 0);
+    await folder.begin();
+    for (const path of ['a=1/part.parquet', 'a=2/part.parquet']) write(host(), path, 'whole', 'x');
+    expect((await collected(folder)).length).toBeGreaterThan(0);
+    expect(readdirSync(host())).toEqual([]);
+    write(host(), 'a=1/part.parquet', 'whole', 'y');
+    expect((await collected(folder)).length).toBeGreaterThan(0);
+  });
+
   it('refuses links', async () => {
     const folder = new CustomFolder(host(), null);
     await folder.begin();
@@ -212,6 +223,50 @@ describe('publishing', () => {
     writeFileSync(join(dir, 'out', '_custom.partial', '0'), 'half');
     expect(await published([archive])).toEqual(first);
     expect(contents(join(dir, 'out'))).toEqual({ 'a/b': 'content' });
+  });
+});
+
+describe('files that attempts have put beside the output by themselves', () => {
+  const attempt = (...path: string[]): string => join(dir, 'out', '_attempts', 'job', '1.7', ...path);
+
+  /** The archive of an attempt that says where its files are. */
+  async function toldOf(location: (path: string) => string): Promise<Buffer> {
+    const folder = new CustomFolder(host(), null, 0);
+    await folder.begin();
+    write(host(), 'x=1/part', 'whole', 'content');
+    const body = new ResultBody(join(dir, 'spool'));
+    body.append(Buffer.from('rows\n'));
+    body.beginCustom();
+    const sha256 = createHash('sha256').update('content').digest('hex');
+    await folder.collect(new Set(), body, async ({ path, bytes, open }) => {
+      for await (const _ of open());
+      return { location: location(path), bytes, sha256 };
+    });
+    return (await bytesOf(body)).subarray(5);
+  }
+
+  it('get their names, and again after a crash, without being read', async () => {
+    const archive = await toldOf(attempt);
+    write(attempt(), 'x=1/part', 'whole', 'content');
+    const first = await published([archive]);
+    expect(first.files.map(({ path, bytes }) => [path, bytes])).toEqual([['x=1/part', 7]]);
+    expect(existsSync(attempt('x=1', 'part'))).toBe(false);
+    expect(await published([archive])).toEqual(first);
+    expect(readFileSync(join(dir, 'out', 'x=1/part'), 'utf8')).toBe('content');
+  });
+
+  it('are not taken when they are gone, cut off, or somewhere else', async () => {
+    const archive = await toldOf(attempt);
+    await expect(published([archive])).rejects.toThrow(failing('OUTPUT_CORRUPT', 'no '));
+    write(attempt(), 'x=1/part', 'whole', 'conte');
+    await expect(published([archive])).rejects.toThrow(failing('OUTPUT_CORRUPT', '5 bytes'));
+    write(dir, 'secret', 'whole', 'content');
+    for (const place of [join(dir, 'secret'), `${attempt()}/../../../../secret`]) {
+      await expect(published([await toldOf(() => place)])).rejects.toThrow(
+        failing('OUTPUT_CORRUPT', 'no folder of an attempt'),
+      );
+    }
+    expect(readFileSync(join(dir, 'secret'), 'utf8')).toBe('content');
   });
 });
 

@@ -40,14 +40,16 @@ export type PutFile = (file: AttemptFile) => Promise<StoredFile | null>;
 export class CustomFolder {
   readonly #dir: string;
   readonly #outputFileName: string | null;
+  readonly #filesKept: number;
   /** In the order in which they were last written. */
   readonly #known = new Map<string, Known>();
   /** Folders that init() made: the script may count on them. */
   #ownFolders: ReadonlySet<string> = new Set();
 
-  /** `dir` exists. `outputFileName`: of the rows, null when the job writes none. */
-  constructor(dir: string, outputFileName: string | null) {
+  /** `dir` exists. `outputFileName`: of the rows, null when the job writes none. `filesKept`: of earlier mini-batches, for the script to see. */
+  constructor(dir: string, outputFileName: string | null, filesKept: number = limits.customFilesKept) {
     this.#dir = dir;
+    this.#filesKept = filesKept;
     this.#outputFileName = outputFileName;
   }
 
@@ -208,7 +210,7 @@ export class CustomFolder {
 
   /** Of files that were written whole only: to one that grows, the script may come back. */
   async #forgetOldest(folders: readonly string[]): Promise<void> {
-    let surplus = this.#known.size - limits.customFilesKept;
+    let surplus = this.#known.size - this.#filesKept;
     for (const [path, { how, isShipped }] of this.#known) {
       if (surplus <= 0) break;
       if (how !== 'whole' || !isShipped) continue;
@@ -216,7 +218,7 @@ export class CustomFolder {
       this.#known.delete(path);
       await rm(join(this.#dir, path), { force: true });
       const folder = dirname(path);
-      if (folders.length > limits.customFilesKept && folder !== '.' && !this.#ownFolders.has(folder)) {
+      if (folders.length > this.#filesKept && folder !== '.' && !this.#ownFolders.has(folder)) {
         await removeEmpty(join(this.#dir, folder));
       }
     }
