@@ -15,7 +15,7 @@ import type { ConfigProblem, ConfigSource } from './config-source.ts';
 import { findArtifact, findScript } from './deployment-paths.ts';
 import { resolveOnnx } from './onnx-settings-schema.ts';
 import { resolveOutputForm } from './output-settings.ts';
-import { outputNameOf, resolveParts } from './parts-settings.ts';
+import { fittingName, outputNameOf, resolveParts } from './parts-settings.ts';
 import { parseDeployment, type ParsedDeployment } from './deployment-schema.ts';
 import { hostEnvironment, labelOf, resolveEnvironment } from './environment-resolve.ts';
 import { isMlflowFolder, readMlflowEnvironment } from './mlflow-folder.ts';
@@ -285,11 +285,12 @@ function resolveOutput(
   const form = resolveOutputForm(output, format, [...settingsPath, 'output'], problems);
   const outputAction = settings.output_action ?? 'append_row';
   const isSummaryOnly = outputAction === 'summary_only';
-  const hasFileName = (settings.output_file_name ?? null) !== null;
+  const named = settings.output_file_name ?? null;
+  const hasFileName = named !== null;
   const parts = resolveParts(output, { format, form, isSummaryOnly, settingsPath, hasFileName }, problems);
   return {
     outputAction,
-    outputFileName: isSummaryOnly ? '' : (settings.output_file_name ?? outputNameOf(format, parts)),
+    outputFileName: isSummaryOnly ? '' : named === null ? outputNameOf(format, parts) : fittingName(format, named),
     outputFormat: rowsOfFormat(format),
     outputForm: form,
     parts,

@@ -1,8 +1,15 @@
 /** Keys of `settings.output` about the files that rows become: their sizes, folders and insides. */
+import { extname } from 'node:path';
 import type { z } from 'zod';
 import type { OutputForm } from '../core/output-form.ts';
 import { limits } from '../core/limits.ts';
-import { partCompressions, type PartCompression, type PartFormat, type PartsForm } from '../core/parts-form.ts';
+import {
+  partCompressions,
+  rowsOfFormat,
+  type PartCompression,
+  type PartFormat,
+  type PartsForm,
+} from '../core/parts-form.ts';
 import { columnOf } from '../core/result.ts';
 import { optional } from './asset-schemas.ts';
 import type { ConfigProblem, KeyPath } from './config-source.ts';
@@ -149,6 +156,12 @@ const outputNames: Readonly<Record<PartFormat, string>> = {
   arrow_file: 'predictions.arrow',
   parquet: 'predictions.parquet',
 };
+
+/** A name that a deployment file has for text does not name what is none: `predictions.csv` becomes `predictions.parquet`. */
+export function fittingName(format: PartFormat, given: string): string {
+  if (rowsOfFormat(format) !== 'arrow') return given;
+  return given.replace(/\.(?:csv|tsv|txt|jsonl|json|arrows|arrow|parquet)$/i, extname(outputNames[format]));
+}
 
 /** Of several files that of the first, where they have no folders. */
 export function outputNameOf(format: PartFormat, parts: PartsForm | null): string {

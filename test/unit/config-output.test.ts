@@ -90,6 +90,17 @@ test.each([
   expect(settings.parts).toEqual(wanted && { ...parts, ...wanted });
 });
 
+test.each([
+  ['parquet', 'predictions.csv', 'predictions.parquet'],
+  ['arrow', 'scores.JSONL', 'scores.arrows'],
+  ['arrow_file', 'scores.parquet', 'scores.arrow'],
+  ['parquet', 'rows.v2.parquet', 'rows.v2.parquet'],
+  ['parquet', 'rows', 'rows'],
+  ['csv', 'rows.txt', 'rows.txt'],
+])('a file of %s that is called %s has the name %s', async (format, given, name) => {
+  expect((await settingsOf(`{format: ${format}}\noutput_file_name: ${given}`)).outputFileName).toBe(name);
+});
+
 test('a file of parquet may have a name of its own, and a declared schema', async () => {
   const settings = await settingsOf('{format: parquet, schema: {a: int64}}\noutput_file_name: rows.pq');
   expect(settings.outputFileName).toBe('rows.pq');
