@@ -49,7 +49,7 @@ import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import type { JobFeeds } from './views/job-feed.ts';
-import { jobView, nodeView } from './views/job-view.ts';
+import { nodeView } from './views/job-view.ts';
 
 export interface JobDeskOptions {
   readonly loop: Loop;
@@ -183,15 +183,14 @@ export class JobDesk implements Backend {
   }
 
   list(): readonly JobView[] {
-    const { ledger } = this.#loop;
     return this.#jobs()
       .reverse()
-      .map((job) => jobView(ledger, job, this.#options.feeds.finalBytes(job)));
+      .map((job) => this.#options.feeds.view(job));
   }
 
   show(name: string): JobView {
     const job = this.#find(name);
-    return jobView(this.#loop.ledger, job, this.#options.feeds.finalBytes(job));
+    return this.#options.feeds.view(job);
   }
 
   cancel(name: string, graceMs: number): Promise<JobView> {

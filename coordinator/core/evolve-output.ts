@@ -75,6 +75,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   job.stillness = null;
   job.open -= 1;
   job.committed += 1;
+  job.commits += 1;
   job.rows += event.rows;
   if (place.segment === outputSegment) {
     job.outputCommitted = place.offset + place.length;

@@ -46,6 +46,7 @@ type JobVolatile =
   | 'initFailures'
   | 'initFailuresOf'
   | 'runTimes'
+  | 'commits'
   | 'stillness';
 type LedgerOwn = 'jobs' | 'known' | 'learned';
 type LedgerVolatile =
@@ -126,6 +127,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   custom: 'own',
   schemas: 'header',
   schema: 'header',
+  commits: 'volatile',
   committed: 'header',
   leased: 'volatile',
   rows: 'header',

@@ -154,6 +154,9 @@ export interface Job {
   /** Index of the job's schema; −1 until the first rows have their turn. */
   schema: number;
 
+  /** Results committed in this process, those since taken back included. Not durable. */
+  commits: number;
+
   /** Counts for people. */
   committed: number;
   leased: number;

@@ -68,6 +68,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     custom: new Map(),
     schemas: [],
     schema: -1,
+    commits: 0,
     committed: 0,
     leased: 0,
     rows: 0,

@@ -21,6 +21,8 @@ const manifestShape = z.object({
   custom_chunks: z.array(z.object({ path: z.string() })),
 });
 
+const namedShape = z.object({ name: z.string(), output: z.object({ path: z.string() }).nullish() });
+
 /** A file that user code wrote, as its manifest names it. */
 export interface ListedCustomFile {
   /** Relative to the output folder, and within it. */
@@ -81,10 +83,19 @@ export async function listedFiles(
   return found.filter(({ path }) => customPathDefect(path, null) === null);
 }
 
-/** The job that a manifest is of, and its text; null for what is none of ours. */
-export function manifestOf(text: string | null): { readonly name: string; readonly text: string } | null {
-  const manifest = z.object({ name: z.string() }).safeParse(parse(text ?? ''));
-  return manifest.success && text !== null ? { name: manifest.data.name, text } : null;
+/** The job that a manifest is of, the file of its rows, and its text; null for what is none of ours. */
+export function manifestOf(
+  text: string | null,
+): { readonly name: string; readonly output: string | null; readonly text: string } | null {
+  const manifest = namedShape.safeParse(parse(text ?? ''));
+  if (!manifest.success || text === null) return null;
+  const { name, output } = manifest.data;
+  const path = output?.path ?? null;
+  return {
+    name,
+    output: path !== null && customPathDefect(path.replace(/\.partial$/, ''), null) === null ? path : null,
+    text,
+  };
 }
 
 function parse(text: string): unknown {

@@ -72,7 +72,9 @@ export class StoreOutput implements StorePlace {
     const manifest = await this.#text(manifestName);
     const chunks = (await this.#list(manifestDirName)).map((name) => `${manifestDirName}/${name}`);
     const own = await listedFiles(manifest, (path) => this.#text(path));
-    await this.#remove([...own.map(({ path }) => path), ...found.filter((name) => name !== manifestName), ...chunks]);
+    const output = manifestOf(manifest)?.output ?? null;
+    const others = [...found.filter((name) => name !== manifestName), ...chunks, ...(output === null ? [] : [output])];
+    await this.#remove([...own.map(({ path }) => path), ...others]);
     // Last: a removal that is broken off can be said again.
     await this.#remove([manifestName]);
   }

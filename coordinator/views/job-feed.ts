@@ -8,7 +8,7 @@ import type { JobName, NodeName } from '../../common/core/ids.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
-import type { JobEvent } from '../api/backend.ts';
+import type { JobEvent, JobView } from '../api/backend.ts';
 import type { Event, EventOf } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
 import { partsJobOf } from '../core/parts.ts';
@@ -79,6 +79,12 @@ export class JobFeeds {
     const line = isWork ? describe(inner, event, (failure) => this.#brief(outer, failure)) : undefined;
     if (line) this.#tell(outer, line.kind, line.message);
     else this.#feed(name).isDirty = true;
+  }
+
+  /** The job as callers see it: nothing that a crash would take back. */
+  view(job: Job): JobView {
+    const bytes = this.#watermarks.of(job);
+    return jobView(this.#ledger, job, { bytes, committed: this.#watermarks.committedOf(job) });
   }
 
   /** Bytes of the job's output that are final. */
@@ -201,7 +207,7 @@ export class JobFeeds {
       time,
       kind,
       message,
-      job: jobView(this.#ledger, job, this.finalBytes(job)),
+      job: this.view(job),
     };
     feed.past.push(event);
     this.#onTold(event);

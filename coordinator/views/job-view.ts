@@ -10,8 +10,20 @@ import { partsJobOf } from '../core/parts.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
 import { circumstancesView } from './circumstances.ts';
 
-/** `finalBytes`: how far the output is final, which the ledger may be ahead of. */
-export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outputCommitted): JobView {
+/** What is durable, which the ledger may be ahead of. */
+export interface Settled {
+  /** Bytes of the output that are final. */
+  readonly bytes: number;
+  /** Mini-batches. */
+  readonly committed: number;
+}
+
+/** `settled`: left out where nobody relies on it. */
+export function jobView(
+  ledger: Ledger,
+  job: Job,
+  settled: Settled = { bytes: job.outputCommitted, committed: job.committed },
+): JobView {
   const inner = partsJobOf(ledger, job);
   return {
     name: job.name,
@@ -37,13 +49,13 @@ export function jobView(ledger: Ledger, job: Job, finalBytes: number = job.outpu
     },
     mini_batches: {
       total: job.total,
-      committed: job.committed,
+      committed: settled.committed,
       leased: job.leased,
       failed_tries: job.failedTries,
     },
     rows: job.rows,
     parts: inner ? { total: inner.files, is_listed: inner.isListed, made: inner.committed } : null,
-    output_bytes: finalBytes,
+    output_bytes: settled.bytes,
     nodes: job.nodes.size,
     quarantined_nodes: [...job.sick].map(([name, { reason }]) => ({ name, reason: reason.message })),
     error: job.error,

@@ -1,5 +1,5 @@
 /**
- * How far the output of each job is final: a fold of the events that have become durable. What the ledger counts may be ahead of the
+ * How far the output of each job is final, and what of it is committed for good: a fold of the events that have become durable. What the ledger counts may be ahead of the
  * journal, and a crash would take it back; what lies before a watermark is never written again.
  */
 import type { JobName } from '../../common/core/ids.ts';
@@ -15,14 +15,18 @@ export class Watermarks {
   /** What was replayed from the journal is durable, but for a header without rows: those are what makes it so. */
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
-    for (const { name, generation, outputCommitted, schemas, schema } of ledger.jobs.values()) {
+    for (const { name, generation, outputCommitted, schemas, schema, commits } of ledger.jobs.values()) {
       const isBare = outputCommitted <= prologueLength(schemas[schema]);
-      this.#marks.set(name, { generation, bytes: isBare ? 0 : outputCommitted });
+      this.#marks.set(name, { generation, bytes: isBare ? 0 : outputCommitted, commits });
     }
   }
 
   /** Of events in order, each once it is durable. */
   publish(event: Event): void {
+    if (event.kind === 'Committed') {
+      const mark = this.#of(event.job);
+      this.#marks.set(event.job, { ...mark, commits: mark.commits + 1 });
+    }
     if (event.kind === 'Committed' && event.place.segment === outputSegment) {
       this.#move(event.job, event.place.offset + event.place.length);
     } else if (event.kind === 'Appended') {
@@ -30,8 +34,9 @@ export class Watermarks {
       const length = event.batches.reduce((sum, batch) => sum + (batches?.place(batch).length ?? 0), 0);
       this.#move(event.job, event.offset + length);
     } else if (event.kind === 'JobReopened') {
-      const { generation, bytes } = this.#of(event.job);
-      this.#marks.set(event.job, { generation: event.generation, bytes: generation === event.generation ? bytes : 0 });
+      const mark = this.#of(event.job);
+      const bytes = mark.generation === event.generation ? mark.bytes : 0;
+      this.#marks.set(event.job, { ...mark, generation: event.generation, bytes });
     } else if (event.kind === 'JobPruned') {
       this.#marks.delete(event.job);
     }
@@ -43,16 +48,23 @@ export class Watermarks {
     return generation === job.generation ? Math.min(bytes, job.outputCommitted) : 0;
   }
 
+  /** Mini-batches that are committed, and stay so whatever crashes. */
+  committedOf(job: Job): number {
+    return Math.max(0, job.committed - (job.commits - this.#of(job.name).commits));
+  }
+
   #of(job: JobName): Mark {
-    return this.#marks.get(job) ?? { generation: 1, bytes: 0 };
+    return this.#marks.get(job) ?? { generation: 1, bytes: 0, commits: 0 };
   }
 
   #move(job: JobName, bytes: number): void {
-    this.#marks.set(job, { generation: this.#of(job).generation, bytes });
+    this.#marks.set(job, { ...this.#of(job), bytes });
   }
 }
 
 interface Mark {
   readonly generation: number;
   readonly bytes: number;
+  /** Of the job's `commits`, those that are durable. */
+  readonly commits: number;
 }

@@ -111,9 +111,10 @@ test(
     await cluster.coordinator.ended;
     await cluster.restartCoordinator();
     const still = await cluster.job(job, (view) => view.paused, 'still paused');
-    expect(still.mini_batches.committed).toBe(idle.mini_batches.committed);
+    // Its last record may have been on its way to the disk when it was looked at.
+    expect(still.mini_batches.committed).toBeGreaterThanOrEqual(idle.mini_batches.committed);
     expect((await cluster.cli(['job', 'resume', job])).code).toBe(0);
-    await cluster.job(job, (view) => view.mini_batches.committed > idle.mini_batches.committed, 'goes on');
+    await cluster.job(job, (view) => view.mini_batches.committed > still.mini_batches.committed, 'goes on');
 
     expect((await cluster.cli(['job', 'cancel', job, '--grace', '60'])).code).toBe(0);
     const canceled = await cluster.job(job, (view) => view.status === 'Canceled', 'canceled');

@@ -162,7 +162,7 @@ test('parts go from the worker nodes to the store, and those of a committed atte
   const attempts = uploads('_attempts').filter((one) => one.startsWith('PUT'));
   expect(attempts).toHaveLength(4);
   expect(uploads('/direct/part-').filter((one) => one.startsWith('PUT'))).toHaveLength(4);
-  const shown = await cluster.cli(['job', 'download', job, '--output-dir', join(dir, 'copy')]);
+  const shown = await cluster.cli(['job', 'download', job, '--output', join(dir, 'copy')]);
   expect(shown.code).not.toBe(0);
   expect(shown.stderr).toContain('is in s3://bucket/direct; read it there');
 });
