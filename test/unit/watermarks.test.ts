@@ -27,8 +27,10 @@ test('bytes become final with the record of their commit, not with the commit', 
   h.isSyncing = false;
   commit(0);
   expect([h.job.outputCommitted, markOf(h, marks)]).toEqual([102, 0]);
+  // What is counted is what a crash leaves.
+  expect([h.job.committed, marks.committedOf(h.job)]).toEqual([1, 0]);
   h.sync();
-  expect(markOf(h, marks)).toBe(102);
+  expect([markOf(h, marks), marks.committedOf(h.job)]).toEqual([102, 1]);
 });
 
 test('results that are ahead of their turn become final when they have been copied', () => {
@@ -51,8 +53,11 @@ test('after a crash at any record, nothing that was final is behind the outputâ€
   for (const step of steps) {
     step();
     const mark = markOf(h, marks);
+    const committed = marks.committedOf(h.job);
     const again = h.restart();
-    expect(new Watermarks(again.ledger).of(again.job)).toBeGreaterThanOrEqual(mark);
+    const after = new Watermarks(again.ledger);
+    expect(after.of(again.job)).toBeGreaterThanOrEqual(mark);
+    expect([again.job.committed, after.committedOf(again.job)]).toEqual([committed, committed]);
   }
   expect(markOf(h, marks)).toBe(402);
 });
