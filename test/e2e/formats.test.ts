@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { mapBounded } from '../../common/io/map-bounded.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 import type { SealedOutput } from '../../coordinator/output/sealed-lines.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
@@ -64,24 +65,25 @@ interface Found {
   readonly first: readonly unknown[];
 }
 
+const endings = [
+  ['csv', 'csv'],
+  ['jsonl', 'jsonl'],
+  ['arrow', 'arrows'],
+  ['arrow_file', 'arrow'],
+  ['parquet', 'parquet'],
+] as const;
+
 /** Runs the deployment in each format and has the outputs compared. */
 async function inAllFormats(deployment: string, input: string, more: readonly string[]): Promise<Found> {
-  const paths: string[] = [];
-  for (const [format, ending] of [
-    ['csv', 'csv'],
-    ['jsonl', 'jsonl'],
-    ['arrow', 'arrows'],
-    ['arrow_file', 'arrow'],
-    ['parquet', 'parquet'],
-  ] as const) {
+  const paths = await mapBounded(endings, 2, async ([format, ending]) => {
     const out = join(dir, `out-${format}`);
     const args = ['run', deployment, '--input', input, '--output', out, '--format', format, '--nodes', '2', ...more];
     const end = await runProgram(args, { cwd: dir }, 120_000);
     expect(end.code, end.stderr).toBe(0);
     const verified = await runProgram(['job', 'verify', out], { cwd: dir });
     expect(verified.code, verified.stdout).toBe(0);
-    paths.push(join(out, `predictions.${ending}`));
-  }
+    return join(out, `predictions.${ending}`);
+  });
   return read(packageFile('test', 'e2e', 'readers', 'equal_rows.py'), ...paths) as Found;
 }
 
