@@ -27,7 +27,7 @@ export function rowsPath(outer: string): string {
 export function listRows(outer: Job): InputListing {
   const skipped = noneSkipped();
   async function* pages(): AsyncGenerator<readonly InputFile[], void, void> {
-    const around = (await headOf(outer)).length + (await tailOf(outer)).length;
+    const around = headOf(outer).length + (await tailOf(outer)).length;
     let page: InputFile[] = [];
     let index = 0;
     for (const { offset, bytes } of rowRanges(outer)) {
@@ -61,7 +61,7 @@ export async function* readRows(
     left -= piece.length - rest.length;
     return rest;
   };
-  yield behind(await headOf(outer));
+  yield behind(headOf(outer));
   if (bytes > 0) {
     const file = await openRows(outer, fileSystem);
     try {
@@ -88,8 +88,8 @@ export async function readPartsList(inner: Job, fileSystem: FileSystem): Promise
   return new Map(files.map((file) => [file.path, file]));
 }
 
-async function headOf({ schemas, schema }: Job): Promise<Uint8Array> {
-  return Promise.resolve(prologueBytes(schemas[schema]));
+function headOf({ schemas, schema }: Job): Uint8Array {
+  return prologueBytes(schemas[schema]);
 }
 
 async function tailOf({ deployment, schema }: Job): Promise<Uint8Array> {

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { OutputForm } from '../core/output-form.ts';
 import { limits } from '../core/limits.ts';
 import {
+  isOneFile,
   partCompressions,
   rowsOfFormat,
   type PartCompression,
@@ -166,7 +167,5 @@ export function fittingName(format: PartFormat, given: string): string {
 /** Of several files that of the first, where they have no folders. */
 export function outputNameOf(format: PartFormat, parts: PartsForm | null): string {
   const name = outputNames[format];
-  const isOne =
-    parts === null || (parts.partitionBy.length === 0 && parts.fileRows === null && parts.fileBytes === null);
-  return isOne ? name : name.replace('predictions', 'part-00000');
+  return parts === null || isOneFile(parts) ? name : name.replace('predictions', 'part-00000');
 }

@@ -6,7 +6,7 @@ import type { DeploymentSettings, OutputFormat } from './deployment.ts';
 
 /** `arrow`: IPC streams. `arrow_file`: IPC files, which have a footer. */
 export const partFormats = ['azure', 'csv', 'jsonl', 'arrow', 'arrow_file', 'parquet'] as const;
-export type PartFormat = OutputFormat | (typeof partFormats)[number];
+export type PartFormat = (typeof partFormats)[number];
 
 /** What scoring hosts write for it. */
 export function rowsOfFormat(format: PartFormat): OutputFormat {

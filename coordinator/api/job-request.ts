@@ -22,7 +22,7 @@ import { digest } from '../../common/core/ids.ts';
 import { inputListColumnDefault, selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
-import { partCompressions, rowsOfFormat, type PartsForm } from '../../common/core/parts-form.ts';
+import { partCompressions, partFormats, rowsOfFormat, type PartsForm } from '../../common/core/parts-form.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import { columnOf } from '../../common/core/result.ts';
 import { parseType } from '../../common/format/column-type.ts';
@@ -121,7 +121,7 @@ const patterns = z
 
 const parts: z.ZodType<PartsForm> = z
   .strictObject({
-    format: z.enum([...outputFormats, 'arrow_file', 'parquet']),
+    format: z.enum(partFormats),
     header: z.boolean(),
     partitionBy: z.array(columnName).max(limits.partitionColumnsMax),
     fileRows: count.nullable(),

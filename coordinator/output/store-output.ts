@@ -16,6 +16,7 @@ import { listedFiles, manifestOf } from './custom-listing.ts';
 import type { PlacedFile, StorePlace } from './custom-publish.ts';
 import {
   errorsName,
+  isManifestChunkName,
   manifestDirName,
   manifestName,
   partialName,
@@ -70,7 +71,7 @@ export class StoreOutput implements StorePlace {
     if (found.length === 0) return;
     await this.#remove([successName]);
     const manifest = await this.#text(manifestName);
-    const chunks = (await this.#list(manifestDirName)).map((name) => `${manifestDirName}/${name}`);
+    const chunks = await this.#chunks();
     const own = await listedFiles(manifest, (path) => this.#text(path));
     const output = manifestOf(manifest)?.output ?? null;
     const others = [...found.filter((name) => name !== manifestName), ...chunks, ...(output === null ? [] : [output])];
@@ -107,7 +108,10 @@ export class StoreOutput implements StorePlace {
     await this.#upload(fileSystem, dir, signatureName);
     await this.#upload(fileSystem, dir, manifestName);
     const kept = new Set([...own, ...custom.map(({ path }) => path)]);
-    await this.#remove(earlier.map(({ path }) => path).filter((path) => !kept.has(path)));
+    // Of an earlier end of the job, which may have been another one.
+    const left = [...earlier.map(({ path }) => path), ...(await this.#chunks()), errorsName];
+    if (before?.name === this.#options.job && before.output !== null) left.push(before.output);
+    await this.#remove(left.filter((path) => !kept.has(path)));
     if (sealed.verdict === 'Completed') {
       const { store, key } = await this.#at(successName);
       await store.put(key, new Uint8Array(0));
@@ -151,15 +155,15 @@ export class StoreOutput implements StorePlace {
     });
   }
 
-  /** Names in a folder of the output. */
-  async #list(folder: string): Promise<readonly string[]> {
-    const { store, key } = await this.#at(folder);
+  /** Of any manifest that is or was there. */
+  async #chunks(): Promise<readonly string[]> {
+    const { store, key } = await this.#at(manifestDirName);
     const prefix = folderKey(key);
     const names: string[] = [];
     for await (const page of store.list({ prefix, startAfter: null, isDeep: true, signal: this.#options.signal })) {
       for (const object of page) if (object.key !== prefix) names.push(object.key.slice(prefix.length));
     }
-    return names;
+    return names.filter(isManifestChunkName).map((name) => `${manifestDirName}/${name}`);
   }
 
   async #text(path: string): Promise<string | null> {

@@ -232,6 +232,24 @@ test('a coordinator that is killed while it publishes publishes again', { timeou
   expect(Object.keys(found).filter((path) => path.includes('_attempts'))).toEqual([]);
 });
 
+test('a job that failed and goes on leaves nothing of its first end', async () => {
+  const wanted = await local();
+  const cluster = await ClusterProcesses.start({ dir, environment });
+  await cluster.startWorker('node-a', { slots: 1 });
+  writeFileSync(join(dir, 'poison'), 'file-00003.txt');
+  const strict = rows([...jsonl, 'error_threshold: 0']);
+  const job = await cluster.submit([strict, '--input', input, '--output', 's3://bucket/twice']);
+  await cluster.job(job, (view) => view.status === 'Failed', 'failed');
+  expect((await cluster.cli(['job', 'wait', job])).code).toBe(1);
+  expect(await stored('s3://bucket/twice')).toHaveProperty('_errors.jsonl');
+  writeFileSync(join(dir, 'poison'), '');
+  const resumed = await cluster.cli(['job', 'resume', job, '--wait']);
+  expect(resumed.code, resumed.stderr).toBe(0);
+  const found = await stored('s3://bucket/twice');
+  expect(found['predictions.jsonl']).toBe(wanted);
+  expect(Object.keys(found).filter((path) => /_errors|partial|_attempts/.test(path))).toEqual([]);
+});
+
 test('a node without credentials sends its parts through the coordinator', async () => {
   const wanted = await local();
   const cluster = await ClusterProcesses.start({ dir, environment });
