@@ -57,7 +57,17 @@ async function listed(dir: string, way: Exclude<Way, 'plan'>): Promise<number> {
   const signal = new AbortController().signal;
   const none = (): void => undefined;
   await listJob({
-    ...{ job: jobName('bench'), open, catalog, handle: none, wall: () => 0, delay, signal, isOver: () => false },
+    ...{
+      job: jobName('bench'),
+      open,
+      taken: null,
+      catalog,
+      handle: none,
+      wall: () => 0,
+      delay,
+      signal,
+      isOver: () => false,
+    },
   });
   return catalog.count;
 }

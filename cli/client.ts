@@ -111,6 +111,7 @@ function wireRequest(request: JobRequest): unknown {
     ...(request.selection && wireSelection(request.selection)),
     output_path: request.outputDir,
     overwrite: request.isOverwrite,
+    since: request.since,
     name: request.name,
   };
 }

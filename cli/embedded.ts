@@ -54,11 +54,19 @@ async function runJob(
   home: string,
   closers: (() => Promise<unknown>)[],
 ): Promise<JobView> {
-  const { deployment, inputPath, selection, outputDir, isOverwrite, signal } = options;
+  const { deployment, inputPath, selection, outputDir, isOverwrite, since, signal } = options;
   const joining = startNodes(options, coordinator, home);
   closers.push(() => joining.then((nodes) => Promise.all(nodes.map((node) => node.close()))).catch(() => undefined));
   const isOver = Promise.race([failWhenClosed(coordinator), failWhen(joining)]);
-  const submitted = coordinator.jobs.submit({ deployment, inputPath, selection, outputDir, isOverwrite, name: null });
+  const submitted = coordinator.jobs.submit({
+    deployment,
+    inputPath,
+    selection,
+    outputDir,
+    isOverwrite,
+    since,
+    name: null,
+  });
   const { name } = await Promise.race([submitted, isOver]);
   const cancel = (): void => void coordinator.jobs.cancel(name, 0).catch(() => undefined);
   if (signal.aborted) cancel();

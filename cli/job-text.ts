@@ -25,6 +25,7 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'waiting', value: (job) => job.waiting },
   { title: 'no result', value: (job) => (job.files.missing > 0 ? missingText(job.files.missing) : null) },
   { title: 'last failure', value: (job) => job.last_failure && lastFailureText(job.last_failure) },
+  { title: 'since', value: (job) => sinceText(job) },
   { title: 'skipped', value: (job) => skippedText(job) },
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
@@ -83,6 +84,7 @@ export function progressText(job: JobView, filesPerSecond: number | null): strin
   const done = job.files.scored + job.files.failed;
   const parts = [`${filesText(job)} files`, `${job.rows} rows`];
   if (job.files.failed > 0) parts.push(`${job.files.failed} failed`);
+  if (job.files.taken > 0) parts.push(`${job.files.taken} taken`);
   if (filesPerSecond !== null) parts.push(`${rateText(filesPerSecond)} files/s`);
   if (job.parts)
     parts.push(`${job.parts.made} of ${job.parts.is_listed ? '' : 'more than '}${job.parts.total} parts made`);
@@ -98,9 +100,18 @@ export function progressText(job: JobView, filesPerSecond: number | null): strin
 export function fateText(job: JobView): string {
   const files = `${job.files.scored} of ${job.files.total} files, ${job.rows} rows`;
   const failed = job.files.failed > 0 ? `; ${job.files.failed} failed, see _errors.jsonl` : '';
+  const since = sinceText(job);
+  const taken = since === null ? '' : `; ${since}`;
   const where = job.status === 'Completed' ? ` in ${job.output_file ?? job.output_path}` : '';
   const missing = job.files.missing > 0 ? `; ${missingText(job.files.missing)}` : '';
-  return `${job.name} ${job.status}: ${files}${where}${failed}${missing}`;
+  return `${job.name} ${job.status}: ${files}${where}${taken}${failed}${missing}`;
+}
+
+/** `4988 files taken from digits-7h3k, 12 scored` */
+function sinceText({ since, files }: JobView): string | null {
+  if (since === null) return null;
+  if (since.reason !== null) return `nothing taken from ${since.job}: ${since.reason}`;
+  return `${files.taken} files taken from ${since.job}, ${files.scored - files.taken} scored`;
 }
 
 /** `file 299 on node-1: SCORER_TIMEOUT: run() took … (tried 4 times, 2.0 s)` */

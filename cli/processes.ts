@@ -40,6 +40,7 @@ export interface EmbeddedOptions {
   /** Absolute. */
   readonly outputDir: string;
   readonly isOverwrite: boolean;
+  readonly since: string | null;
   readonly nodes: number;
   /** Of each node. */
   readonly slots: number;

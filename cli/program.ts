@@ -77,7 +77,8 @@ function withInputFlags(command: Command): Command {
 function withInvocationFlags(command: Command): Command {
   return withInputFlags(command)
     .requiredOption('--output <dir>', 'folder for the results')
-    .option('--overwrite', 'replace results that are already there');
+    .option('--overwrite', 'replace results that are already there')
+    .option('--since <job|dir>', 'score only what is new or changed; take the other rows from this earlier output');
 }
 
 function withNodeFlags(command: Command): Command {

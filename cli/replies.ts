@@ -44,6 +44,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
     total: count,
     is_listed: z.boolean(),
     scored: count,
+    taken: count.default(0),
     failed: count,
     missing: count,
     skipped: count,
@@ -52,6 +53,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
       .nullable()
       .default(null),
   }),
+  since: z.looseObject({ job: text, output_path: text, reason: text.nullable() }).nullable().default(null),
   mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),
   rows: count,
   parts: z.looseObject({ total: count, is_listed: z.boolean(), made: count }).nullable().default(null),

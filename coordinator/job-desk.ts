@@ -33,11 +33,12 @@ import type {
 import type { InputCatalog } from './input/input-catalog.ts';
 import { identified } from './input/listed-paths.ts';
 import type { Job } from './core/ledger.ts';
+import { sinceBases } from './core/since.ts';
 import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import { listLogs } from './logs/log-store.ts';
-import { outputDirOf, outputPlaceOf } from './job-files.ts';
+import { jobDirOf, outputDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
 import { JobLife } from './job-life.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
@@ -48,6 +49,7 @@ import { manifestDirName, partialName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
+import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import { nodeView } from './views/job-view.ts';
 
@@ -156,15 +158,22 @@ export class JobDesk implements Backend {
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();
     const deployment = await this.#seal(local);
+    const since = await this.#since(request, job, deployment);
     const guard = (dir: string) => this.#work.locks.take(dir);
     const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
-      ...{ rowsOf: null, generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
+      ...{
+        rowsOf: null,
+        generation: 1,
+        segments: new Map<number, number>(),
+        bases: new Map(since?.reason === null ? sinceBases(since) : []),
+      },
     };
     await this.#work.create(record, open);
     const places = { inputPath, selection, outputDir, outputLocation };
-    loop.handle({ kind: 'submit', job, deployment, ...places, wallMs: clock.wall() });
+    const from = since === null ? {} : { since };
+    loop.handle({ kind: 'submit', job, deployment, ...places, ...from, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
     this.#options.log.info('job submitted', {
@@ -180,6 +189,25 @@ export class JobDesk implements Backend {
       });
     }
     return this.show(job);
+  }
+
+  /** @throws SINCE_UNUSABLE, JOB_NOT_FOUND; OUTPUT_EXISTS when its output would be written over */
+  async #since({ since: named = null, inputPath, outputPlace }: ListedRequest, job: JobName, deployment: Deployment) {
+    const { outside, stateDir, log } = this.#options;
+    const since = await findSince({
+      ...{ named, deployment, inputPath, jobs: this.#jobs(), fileSystem: outside.fileSystem },
+      find: (name) => this.#find(name),
+      takenPath: join(stagingDirOf(jobDirOf(stateDir, job)), 'taken'),
+    });
+    if (since === null) return null;
+    if (since.dir === outputPlace) {
+      if (named === null) return null;
+      throw new BatchError('OUTPUT_EXISTS', `rows are to be taken from ${since.dir}; choose another --output`);
+    }
+    const { dir, reason } = since;
+    if (reason === null) log.info('rows of files that are the same are taken', { job, from: dir });
+    else log.warn('every file is scored: nothing can be taken from the earlier output', { job, from: dir, reason });
+    return since;
   }
 
   list(): readonly JobView[] {
@@ -325,6 +353,11 @@ export class JobDesk implements Backend {
     const unsealed = [...this.#loop.ledger.jobs.values()].filter((job) => !job.isSealed);
     const reopened = this.#life.busy.filter((job) => job.name !== by);
     const others = [...unsealed, ...reopened].map((job) => ({ name: job.name, outputPlace: outputPlaceOf(job) }));
+    const reader = unsealed.find(({ since }) => since?.reason === null && since.dir === place);
+    if (reader) {
+      const text = `job ${reader.name} takes rows from ${place}; choose another --output, or wait for its end`;
+      throw new BatchError('OUTPUT_EXISTS', text);
+    }
     const other = [...others, ...this.#submissions].find(({ outputPlace }) => outputPlace === place);
     if (!other) return;
     const who = other.name === null ? 'a job that is being submitted' : `job ${other.name}`;

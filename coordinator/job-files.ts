@@ -1,5 +1,5 @@
 /** What one job has on the coordinator's disk: its catalog of inputs, its output while it grows, its staging segments. */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { rowsFileName } from '../common/core/parts-form.ts';
@@ -167,9 +167,9 @@ export type JobRecord = Pick<
   readonly bases: ReadonlyMap<number, string>;
 };
 
-/** Earlier outputs by their numbers as segments: absolute paths. */
+/** Files that are read as segments are, by number: absolute paths. */
 function basesOf({ outputDir, bases }: JobRecord): ReadonlyMap<number, string> {
-  return new Map([...bases].map(([segment, file]) => [segment, join(outputDir, file)]));
+  return new Map([...bases].map(([segment, file]) => [segment, resolve(outputDir, file)]));
 }
 
 async function makeJobDir(fileSystem: FileSystem, jobDir: string): Promise<void> {

@@ -24,6 +24,7 @@ import {
 } from './job-files.ts';
 import { listRows, readPartsList } from './job-parts.ts';
 import { jobErrors } from './job-logs.ts';
+import { TakenRows } from './since/taken-rows.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { JobStory } from './logs/job-story.ts';
 import type { Loop } from './loop.ts';
@@ -169,12 +170,15 @@ export class JobWork {
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
       if (!job || !files) return;
+      let taken: TakenRows | null = null;
       try {
         const open = this.#listings.get(name) ?? (await openListing(this.#listingOf(job)));
         this.#listings.delete(name);
+        taken = await this.#takenBy(job);
         await listJob({
           job: name,
           open,
+          taken,
           catalog: files.catalog,
           handle: (command) => this.#loop.handle(command),
           wall: () => clock.wall(),
@@ -188,8 +192,25 @@ export class JobWork {
         const failure = outsideError(error, `the input ${job.inputPath} cannot be listed`);
         if (!failure) throw error;
         this.fail(name, failure);
+      } finally {
+        await taken?.close();
       }
     });
+  }
+
+  /** Null when every file is scored. */
+  async #takenBy({ name, since, selection, deployment }: Job): Promise<TakenRows | null> {
+    if (since?.reason !== null) return null;
+    const { outside, log } = this.#options;
+    const { fileSystem } = outside;
+    const format = deployment.settings.outputFormat;
+    try {
+      return await TakenRows.open({ since, format, selection, fileSystem, log: log.with({ job: name }) });
+    } catch (error) {
+      if (!isBatchError(error, 'SINCE_UNUSABLE')) throw error;
+      log.warn('the earlier output is gone; what is not taken yet is scored', { job: name, reason: error.message });
+      return null;
+    }
   }
 
   #listingOf(job: Job): InputListing {

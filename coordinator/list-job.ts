@@ -5,9 +5,11 @@ import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
 import { skippedTotal } from '../common/core/skipped-names.ts';
 import type { Delay } from '../common/io/delay.ts';
+import { outsideError } from '../common/io/errno.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { InputListing } from './input/list-input.ts';
 import type { Command } from './core/commands.ts';
+import type { TakenRows } from './since/taken-rows.ts';
 
 /** A listing of which the first page has been looked at already. */
 export interface OpenListing {
@@ -30,6 +32,8 @@ export interface ListJobOptions {
   readonly handle: (command: Command) => void;
   readonly wall: () => number;
   readonly delay: Delay;
+  /** From which rows are taken for files that are the same; null: every file is scored. */
+  readonly taken: TakenRows | null;
   /** The process ends. */
   readonly signal: AbortSignal;
   /** The job has ended: nothing more of its input is of interest. */
@@ -45,13 +49,16 @@ export async function listJob(options: ListJobOptions): Promise<void> {
   const isStopped = (): boolean => options.signal.aborted || options.isOver();
   const known = catalog.count;
   let seen = 0;
-  for (let page = open.first; page !== null && !isStopped(); page = await nextPage(open)) {
-    const fresh = page.slice(Math.max(0, Math.min(page.length, known - seen)));
-    if (seen < known) await checkSame(catalog, page, seen, Math.min(page.length, known - seen));
-    seen += page.length;
+  for (let files = open.first; files !== null && !isStopped(); files = await nextPage(open)) {
+    const fresh = files.slice(Math.max(0, Math.min(files.length, known - seen)));
+    if (seen < known) await checkSame(catalog, files, seen, Math.min(files.length, known - seen));
+    seen += files.length;
     if (fresh.length === 0) continue;
-    const { chunk, sizes } = await appendWhenRoom(catalog, fresh, options);
-    if (!isStopped()) handle({ kind: 'page-listed', job, chunk, sizesBytes: sizes, wallMs: wall() });
+    const runs = (await options.taken?.runsOf(fresh)) ?? [];
+    const { chunk, sizes } = await whenRoom(options, () => catalog.append(fresh));
+    const taken = runs.length === 0 ? [] : await whenRoom(options, async () => (await options.taken?.take(runs)) ?? []);
+    const page = { kind: 'page-listed', job, chunk, sizesBytes: sizes, wallMs: wall() } as const;
+    if (!isStopped()) handle(taken.length === 0 ? page : { ...page, taken });
   }
   if (isStopped()) {
     await open.rest.return?.();
@@ -67,18 +74,16 @@ async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null>
   return next.done === true ? null : next.value;
 }
 
-async function appendWhenRoom(
-  catalog: InputCatalog,
-  page: readonly InputFile[],
-  { job, handle, delay, signal, isOver }: ListJobOptions,
-): ReturnType<InputCatalog['append']> {
+/** Tries again while the disk is full, which the job tells meanwhile. */
+async function whenRoom<T>({ job, handle, delay, signal, isOver }: ListJobOptions, work: () => Promise<T>): Promise<T> {
   for (let isStalled = false; ; isStalled = true) {
     try {
-      const sealed = await catalog.append(page);
+      const done = await work();
       if (isStalled) handle({ kind: 'stall', job, failure: null });
-      return sealed;
-    } catch (error) {
-      if (!(error instanceof BatchError) || error.code !== 'DISK_FULL' || signal.aborted || isOver()) throw error;
+      return done;
+    } catch (thrown) {
+      const error = outsideError(thrown, 'what is listed cannot be written down');
+      if (error?.code !== 'DISK_FULL' || signal.aborted || isOver()) throw thrown;
       handle({ kind: 'stall', job, failure: error.toFailure() });
       await delay(limits.diskFullRetryMs, signal);
     }

@@ -16,6 +16,7 @@ import { sealOutput, type ManifestSigner } from './output/seal.ts';
 import type { StorePlace } from './output/custom-publish.ts';
 import type { PartsSource } from './output/seal-parts.ts';
 import type { CustomFileLine, ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
+import { scoredWith } from './since/scored-with.ts';
 import type { OutputLayout, OutputPlace } from './output/segments.ts';
 import { isoTime, jobView } from './views/job-view.ts';
 import { circumstancesView } from './views/circumstances.ts';
@@ -77,11 +78,12 @@ async function earlierOf({ job, fileSystem }: SealJobOptions): Promise<readonly 
   return earlier.filter((line) => line.rows !== undefined || job.isCustomWhole);
 }
 
-/** Parts need no rows behind them; but whoever scores failed files again takes the others from there. */
+/** Parts need no rows behind them; but whoever scores failed files again, or only what is new, takes the others from there. */
 function keepsRows(job: Job): boolean {
   const { settings } = job.deployment;
   if (settings.outputAction === 'summary_only') return false;
-  return !hasParts(settings) || job.state === 'Failed' || job.state === 'Canceled' || job.failedFiles > 0;
+  const isWanted = settings.incremental === true || job.failedFiles > 0;
+  return !hasParts(settings) || job.state === 'Failed' || job.state === 'Canceled' || isWanted;
 }
 
 /** Under all names that they may have. */
@@ -108,6 +110,9 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
       environment: sealedEnvironment(deployment.environment),
     },
     settings: { ...deployment.settings, environmentVariables: Object.keys(deployment.settings.environmentVariables) },
+    scored_with: scoredWith(deployment),
+    columns: columnsOf(job),
+    since: job.since && { job: job.since.job, output_path: job.since.dir, reason: job.since.reason },
     input_path: job.inputPath,
     input_selection: job.selection,
     created_at: isoTime(job.createdWallMs),
@@ -116,6 +121,10 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
     counts: { files, mini_batches: mini_batches.total, rows },
     error: job.error,
   };
+}
+
+function columnsOf({ schemas, schema }: Job): readonly string[] | null {
+  return schemas[schema]?.columns ?? null;
 }
 
 /** Without the text of a conda file, which its digest stands for. */
@@ -138,7 +147,8 @@ function outputLayout(job: Job): OutputLayout {
   return { prologue: isThere ? prologue : new Uint8Array(0), places: outputPlaces(job) };
 }
 
-function* outputPlaces({ batches }: Job): Generator<OutputPlace, void, void> {
+function* outputPlaces(job: Job): Generator<OutputPlace, void, void> {
+  const { batches } = job;
   for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
     const state = batches.state(batch);
     if (state === 'split') continue;
@@ -151,8 +161,15 @@ function* outputPlaces({ batches }: Job): Generator<OutputPlace, void, void> {
       bytes: isThere ? place.length : 0,
       crc32: place.crc32,
       isCommitted: isThere,
+      isOpaque: isThere && isOpaque(job, batch),
     };
   }
+}
+
+/** Rows of some of its files are not known. */
+function isOpaque({ batches, fileRows }: Job, batch: number): boolean {
+  const first = batches.first(batch);
+  return fileRows.subarray(first, first + batches.files(batch)).includes(unknownRows) || first >= fileRows.length;
 }
 
 /** Of all committed mini-batches, in input order. */
@@ -197,6 +214,8 @@ async function* fileLines(
     // Results that still waited for their turn when the job ended are not in its output.
     const isCommitted =
       batch !== noBatch && batches.state(batch) === 'committed' && batches.place(batch).segment <= outputSegment;
+    const isTaken = isCommitted && batches.isTaken(batch);
+    const isScored = isCommitted && !isTaken;
     const failed = failures.get(ordinal);
     const rows = job.fileRows[ordinal] ?? unknownRows;
     yield {
@@ -205,11 +224,12 @@ async function* fileLines(
       size_bytes: file.sizeBytes,
       identity: file.identity,
       status: failed ? 'failed' : isCommitted ? 'scored' : 'unscored',
+      ...(isTaken ? { taken: true } : {}),
       rows: isCommitted && rows !== unknownRows ? rows : null,
       mini_batch: batch === noBatch ? null : [batches.first(batch), batches.files(batch)],
-      attempt: isCommitted ? formatToken(batches.token(batch)) : null,
-      attempts: batch === noBatch ? 0 : batches.failures(batch) + batches.lostLeases(batch) + (isCommitted ? 1 : 0),
-      node: (isCommitted ? job.nodeNames[batches.node(batch)] : failed?.node) ?? null,
+      attempt: isScored ? formatToken(batches.token(batch)) : null,
+      attempts: batch === noBatch ? 0 : batches.failures(batch) + batches.lostLeases(batch) + (isScored ? 1 : 0),
+      node: (isScored ? job.nodeNames[batches.node(batch)] : failed?.node) ?? null,
       code: failed?.failure.code ?? null,
     };
     ordinal += 1;

@@ -1,4 +1,5 @@
 /** Flags that change a deployment, the same for `run`, `job submit` and `validate`. */
+import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { loadDeployment, type LoadOptions } from '../../common/config/deployment-file.ts';
 import { inputText } from '../../common/config/input-location.ts';
@@ -47,6 +48,8 @@ export interface InputFlags extends DeploymentFlags, SelectionFlags {
 export interface InvocationFlags extends InputFlags {
   readonly output: string;
   readonly overwrite?: boolean;
+  /** Name of an earlier job, or its output folder. */
+  readonly since?: string;
 }
 
 /** What scores what; all paths absolute. */
@@ -60,6 +63,8 @@ export interface ResolvedInput {
 export interface Invocation extends ResolvedInput {
   readonly outputDir: string;
   readonly isOverwrite: boolean;
+  /** Name of an earlier job, or absolute path of its output folder; null: every file is scored. */
+  readonly since: string | null;
 }
 
 /** @throws what loading a deployment throws; USAGE for a scale that is no number */
@@ -97,7 +102,20 @@ export async function resolveInvocation(
   const outputDir = inputText(flags.output, host.cwd);
   const input = await resolveInput(context, path, flags);
   output.note(`output      ${placeText(outputDir, input.deployment.settings)}`);
-  return { ...input, outputDir, isOverwrite: flags.overwrite ?? false };
+  const since = await sinceOf(flags.since, host.cwd);
+  if (since !== null) output.note(`since       ${since}`);
+  return { ...input, outputDir, isOverwrite: flags.overwrite ?? false, since };
+}
+
+/** What is a folder here is one; anything else is the name of a job. */
+async function sinceOf(text: string | undefined, cwd: string): Promise<string | null> {
+  if (text === undefined) return null;
+  const path = resolve(cwd, text);
+  const isFolder = await stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  return isFolder || text.includes('/') ? path : text;
 }
 
 /** The file of rows where there is one, else the folder. */

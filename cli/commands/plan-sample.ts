@@ -48,6 +48,7 @@ export async function scoreSample(context: CommandContext, options: SampleOption
       selection: await sampleSelection(folder, look, paths),
       outputDir,
       isOverwrite: false,
+      since: null,
       nodes: 1,
       slots,
       python,

@@ -322,6 +322,7 @@ function resolveSettings(
     recursive: settings.input?.recursive ?? true,
     include: settings.input?.include ?? [],
     exclude: settings.input?.exclude ?? [],
+    incremental: settings.input?.incremental ?? false,
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
     speculation: settings.speculation ?? 'auto',
     progressTimeoutMs: settings.progress_update_timeout ?? null,

@@ -72,6 +72,10 @@ const settingsShape = {
         recursive: optional(yesOrNo, 'false skips sub-folders, as Azure does.'),
         include: optional(globPatterns, 'Glob patterns of the files to score; all by default.'),
         exclude: optional(globPatterns, 'Glob patterns of files and folders to leave out.'),
+        incremental: optional(
+          yesOrNo,
+          'true takes the rows of files that are still the same from the last complete job, and scores the others.',
+        ),
       },
       'a mapping',
     ),
@@ -159,6 +163,7 @@ export interface RawSettings {
   readonly output?: Maybe<RawOutput>;
   readonly input?: Maybe<{
     readonly recursive?: Maybe<boolean>;
+    readonly incremental?: Maybe<boolean>;
     readonly include?: Maybe<readonly string[]>;
     readonly exclude?: Maybe<readonly string[]>;
   }>;

@@ -114,6 +114,8 @@ export interface DeploymentSettings {
   /** Glob patterns for input files, unless the job brings its own; absent in deployments of older releases. */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  /** Rows of files that are still the same are taken from the last job's output, and kept for the next one. Absent: false. */
+  readonly incremental?: boolean;
   readonly customOutput: CustomOutput;
   /** Of one scoring host with all that it started; null: no limit. */
   readonly memoryBytesMax: number | null;

@@ -79,6 +79,7 @@ export type ErrorCode =
   | 'INPUT_LIST_INVALID'
   | 'OUTPUT_EXISTS'
   | 'OUTPUT_IN_INPUT'
+  | 'SINCE_UNUSABLE'
   | 'JOB_NOT_FOUND'
   | 'JOB_NOT_FINISHED'
   | 'JOB_ENDED'
@@ -162,6 +163,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The output folder already holds results, which --overwrite replaces, or a job is writing to it. Choose another one.',
     409,
     6,
+  ),
+  SINCE_UNUSABLE: caller(
+    'No rows can be taken from the earlier output that --since names; the message says why. Name another one, or leave --since out.',
   ),
   OUTPUT_IN_INPUT: caller(
     'The output folder lies in the input folder, where results would be taken for files to score. Choose another one.',

@@ -229,6 +229,8 @@ export const limits = {
   sealTriesMax: 3,
   /** Bytes of the output that a sealed manifest has one checksum for: damage is located as finely, and a terabyte has 250,000 of them. */
   sealedSegmentBytes: 4_194_304,
+  /** Of an earlier output, from which rows are cut out in memory. */
+  takenSegmentBytesMax: 268_435_456,
   /** `_manifest.json` itself: larger is none of ours. A line of its chunks: a path, a message and its detail. */
   manifestBytesMax: 67_108_864,
   manifestLineBytesMax: 1_048_576,

@@ -19,6 +19,8 @@ export interface JobRequest {
   /** Absolute path of a folder on the coordinator's machine. */
   readonly outputDir: string;
   readonly isOverwrite: boolean;
+  /** Earlier job, or absolute path of its output folder, from which rows of files that are the same are taken. */
+  readonly since?: string | null;
   /** A wish; null: one is made from the deployment's name and the time. */
   readonly name: string | null;
 }
@@ -41,6 +43,8 @@ export interface JobView {
   readonly started_at: string | null;
   readonly ended_at: string | null;
   readonly files: JobCounts;
+  /** The earlier output from which rows are taken; `reason`: why they are not. */
+  readonly since: { readonly job: string; readonly output_path: string; readonly reason: string | null } | null;
   readonly mini_batches: {
     readonly total: number;
     readonly committed: number;
@@ -113,6 +117,8 @@ export interface JobCounts {
   readonly total: number;
   readonly is_listed: boolean;
   readonly scored: number;
+  /** Of the scored ones, those whose rows were taken from an earlier output. */
+  readonly taken: number;
   readonly failed: number;
   /** Of the failed ones, those whose mini-batch returned fewer rows than it had files, without saying why. */
   readonly missing: number;

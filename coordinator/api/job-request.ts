@@ -152,6 +152,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   recursive: z.boolean(),
   include: patterns.default([]),
   exclude: patterns.default([]),
+  incremental: z.boolean().default(false),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
   speculation: z.enum(['auto', 'off']).default('auto'),
@@ -193,6 +194,7 @@ const body = z.strictObject({
   input_list_column: z.string().min(1).default(inputListColumnDefault),
   output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
   overwrite: z.boolean().default(false),
+  since: z.string().min(1).nullish(),
   name: z
     .string()
     .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
@@ -216,6 +218,7 @@ export async function parseJobRequest(value: unknown): Promise<JobRequest> {
     },
     outputDir: request.output_path,
     isOverwrite: request.overwrite,
+    since: request.since ?? null,
     name: request.name ?? null,
   };
 }

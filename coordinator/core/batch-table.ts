@@ -34,6 +34,10 @@ export interface Place {
 
 export const outputSegment = 0;
 export const noPlace: Place = { segment: -1, offset: 0, length: 0, crc32: 0 };
+/** Under which what was taken from an earlier output stands: no lease has it. */
+export const noToken: Token = { epoch: 0, counter: 0 };
+/** In place of the number of a node. */
+export const noNode = 0xffff;
 /** End of the order. */
 export const noBatch = -1;
 
@@ -311,7 +315,11 @@ export class BatchTable {
   token(batch: number): Token {
     return { epoch: this.#columns.epoch[batch] as number, counter: this.#columns.counter[batch] as number };
   }
-  /** Index into the job's node names. */
+  /** Whether its rows were taken from an earlier output. */
+  isTaken(batch: number): boolean {
+    return this.state(batch) === 'committed' && this.#columns.epoch[batch] === 0;
+  }
+  /** Index into the job's node names; {@link noNode} of what was taken. */
   node(batch: number): number {
     return this.#columns.node[batch] as number;
   }

@@ -8,6 +8,7 @@ import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { ReopenScope } from './life-events.ts';
+import type { Since, TakenRun } from './since.ts';
 
 export type Command =
   /** The process has replayed its journal and starts to serve. */
@@ -22,6 +23,8 @@ export type Command =
       readonly outputDir: string;
       /** Where the sealed output goes; null or absent: it stays there. */
       readonly outputLocation?: string | null;
+      /** From which rows are taken. */
+      readonly since?: Since;
       /** It makes the parts of this job's output. */
       readonly rowsOf?: JobName;
       readonly wallMs: number;
@@ -32,6 +35,8 @@ export type Command =
       readonly job: JobName;
       readonly chunk: number;
       readonly sizesBytes: ArrayLike<number>;
+      /** Files of it whose rows are there already, durably; absent: none. */
+      readonly taken?: readonly TakenRun[];
       readonly wallMs: number;
     }
   | {

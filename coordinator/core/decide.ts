@@ -27,9 +27,10 @@ import {
   want,
 } from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
-import type { Event } from './events.ts';
+import type { Event, EventOf } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
-import { cutEnd, cutPage, emptyCut, isCutLate, sumOf } from './plan.ts';
+import { cutEnd, sumOf } from './plan.ts';
+import { cutListed, stretchesOf } from './since.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -130,19 +131,30 @@ function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] 
 function pageListed(ledger: Ledger, command: CommandOf<'page-listed'>): readonly Event[] {
   const job = jobOf(ledger, command.job);
   if (isFinal(job.state)) return [];
-  const { chunk, sizesBytes: fileBytes } = command;
+  const { chunk, sizesBytes, taken = [] } = command;
   const { miniBatchSize: size } = job.deployment.settings;
-  const page = { job: job.name, chunk, files: fileBytes.length, bytes: sumOf(fileBytes) };
-  const isLate = isCutLate(size);
-  // What an earlier life of the job, under another size, has left open comes before.
-  const cuts = isLate ? { ...cutEnd(job.openCut), open: emptyCut } : cutPage(job.openCut, fileBytes, size);
-  const { sizes, bytes: sizesBytes, open } = cuts;
-  const uncut = isLate ? { fileBytes: Array.from(fileBytes) } : {};
-  const events: Event[] = [{ kind: 'PageListed', ...page, sizes, sizesBytes, ...uncut, open }];
-  if (job.state === 'Preparing' && (sizes.length > 0 || (isLate && page.files > 0))) {
+  const page = {
+    kind: 'PageListed',
+    job: job.name,
+    chunk,
+    files: sizesBytes.length,
+    bytes: sumOf(sizesBytes),
+  } as const;
+  const events: Event[] = [
+    taken.length === 0
+      ? { ...page, ...cutListed(job.openCut, Array.from(sizesBytes), size) }
+      : { ...page, sizes: [], ...stretchesOf(job.openCut, sizesBytes, taken, size) },
+  ];
+  const isBegun = events.some((event) => event.kind === 'PageListed' && hasBatches(event));
+  if (job.state === 'Preparing' && isBegun) {
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
   }
   return events;
+}
+
+/** Whether there is something to do now; a mini-batch may be open at the end of the page. */
+function hasBatches({ sizes, fileBytes, stretches }: EventOf<'PageListed'>): boolean {
+  return sizes.length > 0 || fileBytes !== undefined || stretches !== undefined;
 }
 
 function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): readonly Event[] {

@@ -6,6 +6,7 @@ import type { Failure } from '../../common/core/batch-error.ts';
 import type { JobName, NodeName } from '../../common/core/ids.ts';
 import type { FileRange } from '../../common/core/input.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
+import { fixedBy } from './since.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
@@ -104,7 +105,7 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'EpochBegan':
       return [...ledger.jobs.values()].flatMap((job) => resumeEffects(ledger, job));
     case 'JobSubmitted':
-      return [{ kind: 'list', job: event.job }];
+      return [...prologueEffects(event.job, fixedBy(event.since)), { kind: 'list', job: event.job }];
     case 'LeaseGranted': {
       const { batches, holders } = jobOf(ledger, event.job);
       const range = { first: batches.first(event.batch), count: batches.files(event.batch) };
@@ -134,10 +135,8 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
       return [revoke(event)];
     case 'CommitRepeated':
       return [{ kind: 'committed', node: event.node, token: event.token }];
-    case 'SchemaFixed': {
-      const schema = jobOf(ledger, event.job).schemas[event.schema];
-      return schema && schema.prologue !== '' ? [{ kind: 'prologue', job: event.job, schema }] : [];
-    }
+    case 'SchemaFixed':
+      return prologueEffects(event.job, jobOf(ledger, event.job).schemas[event.schema]);
     case 'ResultPlaced':
       return [
         placeEffect(event, leaseOf(ledger, event.token)),
@@ -161,6 +160,11 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     default:
       return [];
   }
+}
+
+/** What stands before the first row, once it is known. */
+function prologueEffects(job: JobName, schema: ResultSchema | null | undefined): readonly Effect[] {
+  return schema && schema.prologue !== '' ? [{ kind: 'prologue', job, schema }] : [];
 }
 
 function leaseOf(ledger: Ledger, token: Token): Lease | undefined {

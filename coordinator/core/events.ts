@@ -13,6 +13,7 @@ import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
 import type { LifeEvent } from './life-events.ts';
+import type { Since, Stretch } from './since.ts';
 import type { Stillness } from './stillness.ts';
 import type { Place } from './batch-table.ts';
 
@@ -37,6 +38,8 @@ export type DurableEvent =
       readonly outputDir: string;
       /** Where the sealed output goes; absent: it stays there. */
       readonly outputLocation?: string | null;
+      /** From which rows are taken for files that are the same; absent: every file is scored. */
+      readonly since?: Since | null;
       /** It makes the parts of this job's output; absent: it is a job of its own. */
       readonly rowsOf?: JobName | null;
       /** Leases up to this one are of a job that had the name before; absent in the records of older releases. */
@@ -45,7 +48,8 @@ export type DurableEvent =
     }
   /**
    * `sizes`: files of each mini-batch that this page completes, `sizesBytes` their bytes. With `fileBytes`, the size of
-   * each file of the page, its files stay uncut. Both are absent in the records of older releases.
+   * each file of the page, its files stay uncut. Both are absent in the records of older releases. `stretches`: the page
+   * has files whose rows are there already, and all of it stands there, in input order.
    */
   | {
       readonly kind: 'PageListed';
@@ -56,6 +60,7 @@ export type DurableEvent =
       readonly sizes: readonly number[];
       readonly sizesBytes?: readonly number[];
       readonly fileBytes?: readonly number[];
+      readonly stretches?: readonly Stretch[];
       readonly open: { readonly files: number; readonly bytes: number };
     }
   | {

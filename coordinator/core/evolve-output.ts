@@ -5,12 +5,13 @@ import type { NodeName } from '../../common/core/ids.ts';
 import { prologueLength } from '../../common/core/result.ts';
 import { clearSuspicion, noteFailure } from './broken-scorer.ts';
 import { isOfNode } from './failure-kind.ts';
-import { noBatch, noPlace, outputSegment } from './batch-table.ts';
+import { noBatch, noNode, noPlace, noToken, outputSegment } from './batch-table.ts';
 import type { EventOf } from './events.ts';
 import { avoid, countDown, countUp, endLease, refreshRunnable } from './evolve-lease.ts';
-import { learnFrom, learnFromFailure } from './evolve-plan.ts';
+import { append, learnFrom, learnFromFailure } from './evolve-plan.ts';
 import { bytesPlace, countStaged, isStaged, noteStaged, noteUnstaged } from './staging-window.ts';
 import { noteNodeFailure, noteNodeSuccess } from './sick-nodes.ts';
+import type { TakenStretch } from './since.ts';
 import {
   countFailed,
   findLease,
@@ -93,6 +94,27 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   }
   moveCursor(job);
   refreshRunnable(ledger, job);
+}
+
+/** A mini-batch at the end of the order that nobody has to score. */
+export function addTaken(job: Job, { files, bytes, rows, fileRows, place }: TakenStretch): void {
+  const batch = append(job, files, bytes);
+  const schema = place.length > 0 && job.since?.schema ? 0 : -1;
+  job.batches.setPlace(batch, place);
+  job.batches.setCommit(batch, { rows, schema, token: noToken, node: noNode });
+  job.batches.setState(batch, 'committed');
+  if (place.segment > outputSegment) countUp(job.segments, place.segment);
+  if (fileRows) {
+    const first = job.batches.first(batch);
+    growFileRows(job, first + files);
+    job.fileRows.set(fileRows, first);
+  }
+  job.open -= 1;
+  job.committed += 1;
+  job.commits += 1;
+  job.rows += rows;
+  job.scoredFiles += files;
+  job.takenFiles += files;
 }
 
 function nodeNumber(job: Job, node: NodeName): number {

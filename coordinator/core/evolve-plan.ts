@@ -39,7 +39,7 @@ export function addRun({ batches, pending, inputBytes, files }: Job, run: number
   pending.noteFiles(batches.first(run), batches.files(run), inputBytes / files);
 }
 
-function append(job: Job, count: number, bytes: number): number {
+export function append(job: Job, count: number, bytes: number): number {
   const batch = job.batches.append({ first: job.planned, count }, bytes);
   job.planned += count;
   job.open += 1;

@@ -32,16 +32,19 @@ import {
 import {
   appended,
   attemptFailed,
+  addTaken,
   committed,
   copyStarted,
+  moveCursor,
   placed,
   quarantined,
   schemaFixed,
   sealed,
 } from './evolve-output.ts';
 import { quarantineNode } from './sick-nodes.ts';
-import { jobOf, leaseOf, nodeOf, type Ledger } from './ledger.ts';
+import { jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 import { newJob } from './new-job.ts';
+import { isTakenStretch, type FreshStretch } from './since.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
   switch (event.kind) {
@@ -209,9 +212,17 @@ function pageListed(ledger: Ledger, event: EventOf<'PageListed'>): void {
   job.files += event.files;
   job.inputBytes += event.bytes;
   job.openCut = event.open;
-  addBatches(job, event.sizes, event.sizesBytes);
-  if (event.fileBytes) addUncut(job, event.fileBytes);
+  for (const stretch of event.stretches ?? [event as FreshStretch]) {
+    if (isTakenStretch(stretch)) addTaken(job, stretch);
+    else addFresh(job, stretch);
+  }
+  moveCursor(job);
   refreshRunnable(ledger, job);
+}
+
+function addFresh(job: Job, { sizes, sizesBytes, fileBytes }: FreshStretch): void {
+  addBatches(job, sizes, sizesBytes);
+  if (fileBytes) addUncut(job, fileBytes);
 }
 
 function listingEnded(ledger: Ledger, event: EventOf<'ListingEnded'>): void {

@@ -22,6 +22,7 @@ import type { OpenCut } from './plan.ts';
 import type { Learned } from './rates.ts';
 import type { RunTimes } from './run-times.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
+import type { Since } from './since.ts';
 import type { Stillness } from './stillness.ts';
 
 export interface Ledger {
@@ -73,6 +74,8 @@ export interface Job {
   readonly outputDir: string;
   /** Where the sealed output goes, as the canonical text of a location; null: it stays in `outputDir`. */
   readonly outputLocation: string | null;
+  /** From which rows are taken for files that are the same; null: every file is scored. */
+  readonly since: Since | null;
   /** It makes the parts of this job's output from its rows; null: it is a job of its own. */
   readonly rowsOf: JobName | null;
   readonly createdWallMs: number;
@@ -89,7 +92,7 @@ export interface Job {
   generation: number;
   /** The last one that was sealed as complete; 0: none. */
   sealedGeneration: number;
-  /** Earlier outputs from which rows are copied, by their number as a segment: names in the output folder. */
+  /** Files from which rows are copied, by their number as a segment: names in the output folder, or absolute paths. */
   readonly bases: Map<number, string>;
   /** Times that it went on after it had ended. */
   reopenings: number;
@@ -162,6 +165,8 @@ export interface Job {
   leased: number;
   rows: number;
   scoredFiles: number;
+  /** Of the scored ones, those whose rows were taken from an earlier output. */
+  takenFiles: number;
   failedFiles: number;
   /** Of these, files whose mini-batch returned fewer rows than it had files, and nobody said why. */
   missingFiles: number;

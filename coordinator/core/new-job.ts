@@ -1,5 +1,6 @@
 /** A job as it is when it was submitted. */
 import { selectionOf } from '../../common/core/input-selection.ts';
+import { prologueLength } from '../../common/core/result.ts';
 import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
 import { newBrokenSuspicion } from './broken-scorer.ts';
 import type { EventOf } from './events.ts';
@@ -9,10 +10,15 @@ import { Pending } from './pending.ts';
 import { emptyCut } from './plan.ts';
 import { nothingLearned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
+import { fixedBy, sinceBases, takenSegment } from './since.ts';
 
 export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
   const batches = new BatchTable();
   const fileSizes = new FileSizes();
+  const since = submitted.since ?? null;
+  const isTakenFrom = since?.reason === null;
+  const schema = fixedBy(since);
+  const head = prologueLength(schema ?? undefined);
   return {
     name: submitted.job,
     deployment: submitted.deployment,
@@ -21,6 +27,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     outputDir: submitted.outputDir,
     outputLocation: submitted.outputLocation ?? null,
     rowsOf: submitted.rowsOf ?? null,
+    since,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,
     endedWallMs: null,
@@ -31,7 +38,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     cancelUntilWallMs: null,
     generation: 1,
     sealedGeneration: 0,
-    bases: new Map(),
+    bases: new Map(isTakenFrom ? sinceBases(since) : []),
     reopenings: 0,
     reopenedAfter: submitted.after ?? { epoch: 0, counter: 0 },
     isStagingKept: false,
@@ -56,23 +63,25 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     open: 0,
     total: 0,
     cursor: noBatch,
-    outputEnd: 0,
-    outputCommitted: 0,
+    outputEnd: head,
+    outputCommitted: head,
     copy: null,
-    stagingSegment: outputSegment,
-    stagingEnd: 0,
+    stagingSegment: isTakenFrom ? takenSegment : outputSegment,
+    // Nothing is staged in what is taken.
+    stagingEnd: isTakenFrom ? Number.POSITIVE_INFINITY : 0,
     stagedBytes: 0,
     stagedTo: -1,
     segments: new Map(),
     placing: new Map(),
     custom: new Map(),
-    schemas: [],
-    schema: -1,
+    schemas: schema ? [schema] : [],
+    schema: schema ? 0 : -1,
     commits: 0,
     committed: 0,
     leased: 0,
     rows: 0,
     scoredFiles: 0,
+    takenFiles: 0,
     failedFiles: 0,
     missingFiles: 0,
     failedTries: 0,

@@ -40,6 +40,7 @@ export const fileLineSchema: z.ZodType<FileLine> = z.looseObject({
   size_bytes: count,
   identity: text,
   status: z.enum(['scored', 'failed', 'unscored']),
+  taken: z.boolean().optional(),
   rows: count.nullable(),
   mini_batch: z.tuple([count, z.int().min(1)]).nullable(),
   attempt: token.nullable(),
@@ -88,8 +89,20 @@ export interface Manifest extends Omit<SealedOutput, 'segments' | 'totals'> {
     readonly code: SealedArtifact | null;
     readonly environment?: SealedEnvironment | undefined;
   };
-  readonly settings: { readonly outputAction: 'append_row' | 'summary_only'; readonly outputFileName: string };
+  /** Digest of all that rows depend on beside their file. Absent before format 3, as is all that is said of earlier outputs. */
+  readonly scored_with?: string | undefined;
+  /** `name:type` of each column of the rows; null for rows without columns, and without rows. */
+  readonly columns?: readonly string[] | null | undefined;
+  /** The earlier output from which rows were taken; null: from none. */
+  readonly since?: SealedSince | null | undefined;
+  readonly settings: {
+    readonly outputAction: 'append_row' | 'summary_only';
+    readonly outputFileName: string;
+    readonly outputFormat?: string | undefined;
+    readonly parts?: unknown;
+  };
   readonly input_path: string;
+  readonly input_selection?: { readonly list?: unknown } | undefined;
   readonly created_at: string;
   readonly started_at: string | null;
   readonly ended_at: string;
@@ -106,6 +119,13 @@ export interface Manifest extends Omit<SealedOutput, 'segments' | 'totals'> {
   readonly error: { readonly code: string; readonly message: string; readonly detail: string } | null;
   readonly segments?: readonly SealedChunk[] | undefined;
   readonly totals?: SealedTotals | undefined;
+}
+
+/** `reason`: why nothing was taken after all; null: what was the same. */
+export interface SealedSince {
+  readonly job: string;
+  readonly output_path: string;
+  readonly reason: string | null;
 }
 
 interface SealedArtifact {
@@ -140,8 +160,17 @@ export const manifestSchema: z.ZodType<Manifest> = z.looseObject({
       })
       .optional(),
   }),
-  settings: z.looseObject({ outputAction: z.enum(['append_row', 'summary_only']), outputFileName: text }),
+  scored_with: sha256.optional(),
+  columns: z.array(text).nullable().optional(),
+  since: z.looseObject({ job: text, output_path: text, reason: text.nullable() }).nullable().optional(),
+  settings: z.looseObject({
+    outputAction: z.enum(['append_row', 'summary_only']),
+    outputFileName: text,
+    outputFormat: text.optional(),
+    parts: z.unknown().optional(),
+  }),
   input_path: text,
+  input_selection: z.looseObject({ list: z.unknown().optional() }).optional(),
   created_at: time,
   started_at: time.nullable(),
   ended_at: time,
@@ -167,6 +196,7 @@ export const manifestSchema: z.ZodType<Manifest> = z.looseObject({
       scored: count,
       failed: count,
       unscored: count,
+      taken: count.optional(),
       input_bytes: count,
       rows: count.nullable(),
       output_bytes: count.nullable(),

@@ -42,7 +42,7 @@ import type {
 import { SegmentWalk, type DamagedPlace, type OutputLayout } from './segments.ts';
 
 /** Of `_manifest.json`; grows by addition only. 2: segments, totals, attempts, signature. */
-export const manifestFormat = 2;
+export const manifestFormat = 3;
 
 export interface SealOptions {
   readonly dir: string;
@@ -378,6 +378,7 @@ class FileTally {
   #scored = 0;
   #failed = 0;
   #unscored = 0;
+  #taken = 0;
   #bytes = 0;
 
   async *count(files: AsyncIterable<FileLine>): AsyncGenerator<FileLine, void, void> {
@@ -385,13 +386,15 @@ class FileTally {
       if (file.status === 'scored') this.#scored += 1;
       else if (file.status === 'failed') this.#failed += 1;
       else this.#unscored += 1;
+      if (file.taken === true) this.#taken += 1;
       this.#bytes += file.size_bytes;
       yield file;
     }
   }
 
-  totals(): Pick<SealedTotals, 'files' | 'scored' | 'failed' | 'unscored' | 'input_bytes'> {
+  totals(): Omit<SealedTotals, 'rows' | 'output_bytes'> {
     const [scored, failed, unscored] = [this.#scored, this.#failed, this.#unscored];
-    return { files: scored + failed + unscored, scored, failed, unscored, input_bytes: this.#bytes };
+    const files = scored + failed + unscored;
+    return { files, scored, failed, unscored, taken: this.#taken, input_bytes: this.#bytes };
   }
 }

@@ -12,6 +12,8 @@ export interface FileLine {
   readonly identity: string;
   /** `unscored`: the job ended before its turn came. */
   readonly status: 'scored' | 'failed' | 'unscored';
+  /** True for a scored one whose rows were taken from an earlier output: no attempt, no node. Absent before format 3. */
+  readonly taken?: boolean | undefined;
   /** Null where rows are known for the whole mini-batch only. */
   readonly rows: number | null;
   /** First ordinal and number of files of its mini-batch; null when it was never cut. */
@@ -87,6 +89,8 @@ export interface SealedTotals {
   readonly scored: number;
   readonly failed: number;
   readonly unscored: number;
+  /** Of the scored ones, those whose rows were taken from an earlier output. Absent before format 3. */
+  readonly taken?: number | undefined;
   readonly input_bytes: number;
   /** Of the output file; null without one. */
   readonly rows: number | null;

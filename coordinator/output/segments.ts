@@ -16,6 +16,8 @@ export interface OutputPlace {
   /** As committed. */
   readonly crc32: number;
   readonly isCommitted: boolean;
+  /** Nobody knows which of its rows are of which file: it has a segment of its own, so that what takes rows from here finds them. */
+  readonly isOpaque?: boolean;
 }
 
 export interface OutputLayout {
@@ -53,6 +55,8 @@ export class SegmentWalk {
   readonly #segmentBytes: number;
   #place: OutputPlace | null = null;
   #isPrologue: boolean;
+  /** Of the mini-batch before. */
+  #isOpaque = false;
   #epilogue: Uint8Array;
   #left = 0;
   #crc = 0;
@@ -114,7 +118,8 @@ export class SegmentWalk {
     this.#place = null;
     for (let next = this.#places.next(); next.done !== true; next = this.#places.next()) {
       const place = next.value;
-      if (this.#open.bytes >= this.#segmentBytes) this.#close();
+      if (this.#open.bytes >= this.#segmentBytes || place.isOpaque === true || this.#isOpaque) this.#close();
+      this.#isOpaque = place.isOpaque === true;
       if (place.bytes > 0) return this.#begin(place);
       this.#count(place);
     }

@@ -163,7 +163,8 @@ class SegmentSide {
 
   async take(file: FileLine): Promise<void> {
     await this.#passTo(file.ordinal);
-    if (file.status !== 'unscored' && file.attempt !== null && file.rows === null) this.#isKnown = false;
+    const isCommitted = file.attempt !== null || file.taken === true;
+    if (file.status !== 'unscored' && isCommitted && file.rows === null) this.#isKnown = false;
     this.#rows += file.rows ?? 0;
   }
 
@@ -203,6 +204,7 @@ class LineWalk {
   readonly #errors: ErrorSide;
   readonly #segments: SegmentSide;
   readonly #counts = { scored: 0, failed: 0, unscored: 0 };
+  #taken = 0;
   #inputBytes = 0;
   #path = '';
   #next = 0;
@@ -220,7 +222,8 @@ class LineWalk {
 
   get totals(): LineTotals {
     const { scored, failed, unscored } = this.#counts;
-    return { files: scored + failed + unscored, scored, failed, unscored, input_bytes: this.#inputBytes };
+    const files = scored + failed + unscored;
+    return { files, scored, failed, unscored, taken: this.#taken, input_bytes: this.#inputBytes };
   }
 
   enter(path: string): void {
@@ -267,8 +270,9 @@ class LineWalk {
     this.#batch = value.mini_batch ?? [value.ordinal, 0];
   }
 
-  #count({ status, size_bytes }: FileLine): void {
+  #count({ status, size_bytes, taken }: FileLine): void {
     this.#counts[status] += 1;
+    if (taken === true) this.#taken += 1;
     this.#inputBytes += size_bytes;
   }
 
@@ -321,11 +325,12 @@ class LineWalk {
     }
   }
 
-  #checkStatus({ ordinal, status, attempt, node, code, rows }: FileLine, at: LineAt): void {
+  #checkStatus({ ordinal, status, attempt, node, code, rows, taken }: FileLine, at: LineAt): void {
     const isSound = {
-      scored: attempt !== null && node !== null && code === null,
-      failed: code !== null,
-      unscored: attempt === null && code === null && rows === null && this.#manifest.verdict !== 'Completed',
+      scored: (taken === true) === (attempt === null) && (taken === true) === (node === null) && code === null,
+      failed: code !== null && taken !== true,
+      unscored:
+        attempt === null && code === null && rows === null && taken !== true && this.#manifest.verdict !== 'Completed',
     }[status];
     if (!isSound)
       this.#report(at, 'inconsistent', `file ${ordinal} is ${status}, which its attempt, node, code or rows deny`);

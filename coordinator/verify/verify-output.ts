@@ -222,8 +222,8 @@ function checkTotals(
     const message = `${key} is ${said}, its lines come to ${found}`;
     place.findings.add({ code: 'MANIFEST_INVALID', kind: 'inconsistent', path: manifestName, place: key, message });
   };
-  for (const key of ['files', 'scored', 'failed', 'unscored', 'input_bytes'] as const) {
-    equal(`totals.${key}`, manifest.totals?.[key], totals[key]);
+  for (const key of ['files', 'scored', 'failed', 'unscored', 'taken', 'input_bytes'] as const) {
+    equal(`totals.${key}`, manifest.totals?.[key], totals[key] ?? null);
   }
   equal('counts.files.total', counts.files.total, totals.files);
   if (!manifest.totals) return;

@@ -42,11 +42,13 @@ export function jobView(
       total: job.files,
       is_listed: job.isListed,
       scored: job.scoredFiles,
+      taken: job.takenFiles,
       failed: job.failedFiles,
       missing: job.missingFiles,
       skipped: job.skipped,
       skipped_by: job.skippedBy,
     },
+    since: job.since && { job: job.since.job, output_path: job.since.dir, reason: job.since.reason },
     mini_batches: {
       total: job.total,
       committed: settled.committed,

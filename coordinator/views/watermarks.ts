@@ -7,6 +7,7 @@ import { prologueLength } from '../../common/core/result.ts';
 import { outputSegment } from '../core/batch-table.ts';
 import type { Event } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
+import { isTakenStretch } from '../core/since.ts';
 
 export class Watermarks {
   readonly #ledger: Ledger;
@@ -26,6 +27,11 @@ export class Watermarks {
     if (event.kind === 'Committed') {
       const mark = this.#of(event.job);
       this.#marks.set(event.job, { ...mark, commits: mark.commits + 1 });
+    }
+    if (event.kind === 'PageListed') {
+      const taken = event.stretches?.filter(isTakenStretch).length ?? 0;
+      const mark = this.#of(event.job);
+      if (taken > 0) this.#marks.set(event.job, { ...mark, commits: mark.commits + taken });
     }
     if (event.kind === 'Committed' && event.place.segment === outputSegment) {
       this.#move(event.job, event.place.offset + event.place.length);
