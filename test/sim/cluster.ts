@@ -8,9 +8,11 @@ import type { ReopenRequest } from '../../coordinator/api/backend.ts';
 import { heartbeatIntervalMs, type Job } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
 import { partsJobName } from '../../coordinator/core/parts.ts';
+import { jobDirOf, stagingDirOf } from '../../coordinator/job-files.ts';
 import type { Outside } from '../../coordinator/outside.ts';
 import { CoordinatorProcess, inputPath, joinToken, outputDir, simJob, stateDir } from './coordinator-process.ts';
 import { SimDisk } from './disk.ts';
+import { sinceOf, takable, type Takable } from './earlier.ts';
 import { deploymentOf, expectedOf, inputOf, type MendableInput } from './expected.ts';
 import { schedule, type FaultKind } from './faults.ts';
 import { Invariants } from './invariants.ts';
@@ -51,6 +53,7 @@ export interface PlayOptions {
   readonly givingUp?: boolean;
 }
 
+const takenPath = `${stagingDirOf(jobDirOf(stateDir, simJob))}/taken`;
 const virtualMsMax = 5 * 3_600_000;
 /** By then the last fault is over, and what it left behind is cleared away. */
 const quietAtMs = 150_000;
@@ -68,6 +71,7 @@ export class Cluster {
   readonly counts = new Map<string, number>();
   readonly input: MendableInput;
   readonly #plan: Plan;
+  readonly #takable: Takable;
   /** Made by the nodes. */
   readonly #nodeFaults: string[] = [];
   #fullUntil = 0;
@@ -83,6 +87,7 @@ export class Cluster {
     this.input = inputOf(plan);
     const deployment = deploymentOf(plan);
     const { world, disk } = this;
+    this.#takable = takable(plan, this.input);
     this.invariants = new Invariants({
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
       rowsName: rowsFileName(deployment.settings) as string,
@@ -92,6 +97,7 @@ export class Cluster {
     this.coordinator = new CoordinatorProcess({
       ...{ world, disk, plan, deployment, invariants: this.invariants },
       outside: this.#outside(),
+      since: (fileSystem) => sinceOf({ plan, deployment, input: this.input, inputPath, takenPath }, fileSystem),
       onDied: (isPower) => this.network.coordinatorDied(isPower),
     });
     this.network = new SimNetwork({ world, coordinator: this.coordinator });
@@ -258,6 +264,7 @@ export class Cluster {
       mayBeCanceled,
       mayFailWith,
       mayGiveUp,
+      takable: this.#takable,
     });
     this.#rowsChecked += verdict.rows;
     this.#lost += verdict.lost;
@@ -396,6 +403,7 @@ export class Cluster {
       ['ends by itself', coordinator.refusals.length],
       ['nodes quarantined', events.get('NodeQuarantined') ?? 0],
       ['reopened', events.get('JobReopened') ?? 0],
+      ['rows taken', coordinator.job?.takenFiles ?? 0],
       ...invariants.parts.met,
     ]);
     return {

@@ -18,6 +18,7 @@ import type { Event } from '../../coordinator/core/events.ts';
 import type { Job, Ledger } from '../../coordinator/core/ledger.ts';
 import type { ReopenScope } from '../../coordinator/core/life-events.ts';
 import { partsJobName } from '../../coordinator/core/parts.ts';
+import { sinceBases, type Since } from '../../coordinator/core/since.ts';
 import { openEngine, type Engine, type EngineViews } from '../../coordinator/engine.ts';
 import { JobLife } from '../../coordinator/job-life.ts';
 import type { JobRecord } from '../../coordinator/job-files.ts';
@@ -54,6 +55,8 @@ export interface CoordinatorOptions {
   /** The machine around it, but for disk and time. */
   readonly outside: Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'>;
   readonly invariants: Invariants;
+  /** What the job is to take rows from. */
+  readonly since: (fileSystem: FileSystem) => Promise<Since | null>;
   /** Its process has ended: all connections do. */
   readonly onDied: (isPower: boolean) => void;
 }
@@ -62,7 +65,8 @@ interface Views extends EngineViews {
   readonly feeds: JobFeeds;
 }
 
-const silent: Log = { info: () => undefined, warn: () => undefined, error: () => undefined } as unknown as Log;
+const nothing = (): undefined => undefined;
+const silent: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, with: () => silent };
 
 /** No settings are changed. */
 const unchanged: ReopenRequest = {
@@ -259,6 +263,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     await outside.fileSystem.makeDir(outputDir);
     await outside.fileSystem.syncDir('/');
     await work.locks.take(outputDir);
+    const since = await this.#options.since(outside.fileSystem);
     const record: JobRecord = {
       ...{
         name: simJob,
@@ -271,10 +276,11 @@ export class CoordinatorProcess implements CoordinatorPort {
         schema: -1,
         schemas: [],
       },
-      ...{ generation: 1, segments: new Map<number, number>(), bases: new Map<number, string>() },
+      ...{ generation: 1, segments: new Map<number, number>(), bases: new Map(since ? sinceBases(since) : []) },
     };
     await work.create(record, open);
-    loop.handle({ kind: 'submit', job: simJob, deployment, inputPath, outputDir, wallMs: clock.wall() });
+    const from = since === null ? {} : { since };
+    loop.handle({ kind: 'submit', job: simJob, deployment, inputPath, outputDir, ...from, wallMs: clock.wall() });
     await loop.durable();
   }
 

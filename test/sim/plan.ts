@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
+import type { EarlierPlan } from './earlier.ts';
 import { faultArbitrary, type Fault } from './faults.ts';
 import type { FileFate } from './sim-input.ts';
 import type { ClockPlan } from './sim-process.ts';
@@ -84,8 +85,10 @@ export interface Plan {
   readonly progressTimeoutMs: number | null;
   /** Longest time of an attempt. */
   readonly timeoutMs: number;
-  /** Rows of a part of the output; null: the file of rows is the output. The last field, so that a seed's others stay as they were. */
+  /** Rows of a part of the output; null: the file of rows is the output. */
   readonly partRows: number | null;
+  /** An output that rows are taken from; null: none. New fields come last, so that a seed's others stay as they were. */
+  readonly earlier: EarlierPlan | null;
 }
 
 /** Of a file that is like the others, as the listing gives it. */
@@ -215,6 +218,18 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   partRows: fc.oneof(
     { weight: 2, arbitrary: fc.constant(null) },
     { weight: 1, arbitrary: fc.integer({ min: 1, max: 40 }) },
+  ),
+  earlier: fc.oneof(
+    { weight: 2, arbitrary: fc.constant(null) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        same: fc.constantFrom(1, 5, 9, 10, 10),
+        gone: fc.constantFrom(0, 0, 1, 5),
+        segmentFiles: fc.constantFrom(1, 2, 7, 20, 1_000),
+        opaqueEvery: fc.constantFrom(0, 0, 1, 2),
+      }),
+    },
   ),
 });
 

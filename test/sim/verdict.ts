@@ -1,11 +1,12 @@
 /** The verdict on one end of a simulated job, from what lies on the disk: its output as a user reads it, and the certificate. */
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
-import type { Job } from '../../coordinator/core/ledger.ts';
+import { unknownRows, type Job } from '../../coordinator/core/ledger.ts';
 import type { Outside } from '../../coordinator/outside.ts';
 import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
 import type { SimDisk } from './disk.ts';
 import type { Expected, MendableInput } from './expected.ts';
+import type { Takable } from './earlier.ts';
 import { findRows, judgeParts } from './parts-verdict.ts';
 import { customDataOf, customPathOf, fileOfRow, prologue, rowOf } from './sim-input.ts';
 import { stillDisk } from './still-disk.ts';
@@ -24,6 +25,8 @@ export interface JudgeOptions {
   readonly mayFailWith: readonly ErrorCode[];
   /** Good files may be given up: something told lies about them. */
   readonly mayGiveUp: boolean;
+  /** Of which files the rows are there already. */
+  readonly takable: Takable;
 }
 
 export interface Verdict {
@@ -51,6 +54,7 @@ export async function judge(given: JudgeOptions): Promise<Verdict> {
   if (!isOlder) judgeCustom(options, faults);
   await judgeParts({ ...options, isOlder }, faults);
   if (isComplete) judgeCompleted(job, expected, faults);
+  if (job.isListed) judgeTaken(job, options.takable, faults);
   judgeFolder(options, faults);
   const report = await verifyOutput({
     ...{ dir: options.outputDir, inputPath: null, key: null, fileSystem: stillDisk(options.disk) },
@@ -166,13 +170,33 @@ function judgeCompleted(job: Job, { scored, quarantined }: Expected, faults: str
   equal('failed files', job.failedFiles, quarantined.length);
   equal('scored files', job.scoredFiles, scored.length);
   equal('rows', job.rows, scored.length);
-  equal('rows by file', [...job.fileRows].filter((rows) => rows === 1).length, scored.length);
+  // Of what was taken they may be known for several files together only.
+  const untold = [...takenFiles(job)].filter((file) => (job.fileRows[file] ?? unknownRows) === unknownRows).length;
+  equal('rows by file', [...job.fileRows].filter((rows) => rows === 1).length, scored.length - untold);
   const ofCustom = new Set([...job.custom.values()].map(({ segment }) => segment)).size;
   equal('custom files that are kept', job.custom.size > 0, job.isStagingKept);
   equal('staging segments that the ledger knows', job.segments.size, ofCustom);
   equal('results on their way', job.placing.size, 0);
   equal('mini-batches that are open', job.open, 0);
   equal('cursor', job.cursor, noBatch);
+}
+
+function takenFiles({ batches }: Job): ReadonlySet<number> {
+  const taken = new Set<number>();
+  for (let batch = batches.head; batch !== noBatch; batch = batches.next(batch)) {
+    if (!batches.isTaken(batch)) continue;
+    for (let at = 0; at < batches.files(batch); at += 1) taken.add(batches.first(batch) + at);
+  }
+  return taken;
+}
+
+/** What was there already was taken, and nothing else. */
+function judgeTaken(job: Job, { surely, perhaps }: Takable, faults: string[]): void {
+  const taken = takenFiles(job);
+  const missed = surely.filter((file) => !taken.has(file));
+  if (missed.length > 0) faults.push(`rows of files ${missed.join(',')} were there and not taken`);
+  if (taken.size !== job.takenFiles || taken.size > surely.length + perhaps)
+    faults.push(`${job.takenFiles} files are told to be taken, ${taken.size} are, ${surely.length} or more could be`);
 }
 
 /** Nothing lies about, and `_SUCCESS` stands beside a complete output alone. */
