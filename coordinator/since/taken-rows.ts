@@ -2,15 +2,14 @@
  * Takes rows out of an earlier output for the files of a page that are still the same. Segments that are whole stay where they are and are
  * only checked; rows that stand among others are cut out, into a file of the job's own.
  */
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { isBatchError } from '../../common/core/batch-error.ts';
 import type { OutputFormat } from '../../common/core/deployment.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { prologueBytes } from '../../common/format/prologue.ts';
-import { sliceRows } from '../../common/format/row-slice.ts';
+import { rowCutter, type RowCutter } from '../../common/format/row-cutter.ts';
 import type { Log } from '../../common/io/log.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import { noPlace, type Place } from '../core/batch-table.ts';
@@ -31,14 +30,24 @@ export interface TakenRowsOptions {
 
 const blockBytes = 1_048_576;
 
+/** A segment as it is now. */
+interface LookedAt {
+  readonly line: SegmentLine;
+  /** It has the bytes that were sealed. */
+  readonly isSound: boolean;
+  /** Its rows were to be cut apart. */
+  readonly isCut: boolean;
+  /** Null where they are not, or cannot be. */
+  readonly cutter: RowCutter | null;
+}
+
 export class TakenRows {
   readonly #options: TakenRowsOptions;
   readonly #rows: EarlierRows;
   readonly #from: OpenFile;
   readonly #to: OpenFile;
   #end: number;
-  /** The segment that was looked at last; rows null: not read, or not as sealed. */
-  #last: { readonly line: SegmentLine; readonly isSound: boolean; readonly rows: Buffer | null } | null = null;
+  #last: LookedAt | null = null;
 
   private constructor(options: TakenRowsOptions, rows: EarlierRows, from: OpenFile, to: OpenFile, end: number) {
     this.#options = options;
@@ -96,41 +105,39 @@ export class TakenRows {
       return length === 0 ? noPlace : { segment: sinceSegment, offset, length, crc32: Number.parseInt(crc, 16) };
     }
     if (rows === 0) return noPlace;
-    const found = await this.#look(segment, true);
-    if (found.rows === null) return null;
-    const bytes = await this.#slice(found.rows, rowsBefore, rows);
-    if (bytes === null) return null;
+    const { cutter } = await this.#look(segment, true);
+    if (cutter === null) return null;
+    const bytes = cutter.cut(rowsBefore, rows);
     const offset = this.#end;
     await this.#to.write([bytes], offset);
     this.#end += bytes.length;
     return { segment: takenSegment, offset, length: bytes.length, crc32: crc32(bytes) };
   }
 
-  async #slice(bytes: Buffer, rowsBefore: number, rows: number): Promise<Buffer | null> {
-    const { since, format, log } = this.#options;
-    try {
-      return await sliceRows(bytes, prologueBytes(since.schema ?? undefined), format, rowsBefore, rows);
-    } catch (error) {
-      if (!isBatchError(error, 'OUTPUT_CORRUPT')) throw error;
-      log.warn('rows cannot be cut out of the earlier output; their files are scored again', { reason: error.message });
-      return null;
-    }
+  /** Once for all runs of a segment that follow each other. */
+  async #look(line: SegmentLine, wantsCuts: boolean): Promise<LookedAt> {
+    const last = this.#last;
+    if (last?.line.first === line.first && (last.isCut || !wantsCuts || !last.isSound)) return last;
+    const isCut = wantsCuts && line.bytes <= limits.takenSegmentBytesMax;
+    const bytes = isCut ? Buffer.allocUnsafe(line.bytes) : null;
+    const isSound = (await this.#crcOf(line, bytes)) === line.crc32;
+    if (!isSound) this.#warn(line, 'rows of the earlier output are not what was sealed; their files are scored again');
+    const cutter = isSound && bytes ? await this.#cutterOf(line, bytes) : null;
+    this.#last = { line, isSound, isCut, cutter };
+    return this.#last;
   }
 
-  async #look(line: SegmentLine, wantsRows: boolean): Promise<{ isSound: boolean; rows: Buffer | null }> {
-    const last = this.#last;
-    if (last?.line.first === line.first && (last.rows !== null || !wantsRows || !last.isSound)) return last;
-    const isKept = wantsRows && line.bytes <= limits.takenSegmentBytesMax;
-    const rows = isKept ? Buffer.allocUnsafe(line.bytes) : null;
-    const isSound = (await this.#crcOf(line, rows)) === line.crc32;
-    if (!isSound) {
-      const path = join(basename(this.#options.since.dir), basename(this.#options.since.rowsPath));
-      this.#options.log.warn('rows of the earlier output are not what was sealed; their files are scored again', {
-        ...{ file: path, offset: line.offset, bytes: line.bytes, first: line.first, files: line.files },
-      });
-    }
-    this.#last = { line, isSound, rows: isSound ? rows : null };
-    return this.#last;
+  async #cutterOf(line: SegmentLine, bytes: Buffer): Promise<RowCutter | null> {
+    const { since, format } = this.#options;
+    const head = prologueBytes(since.schema ?? undefined);
+    const cutter = await rowCutter({ bytes, count: line.rows, format, head });
+    if (cutter === null)
+      this.#warn(line, 'rows of the earlier output cannot be told apart; files beside changed ones are scored again');
+    return cutter;
+  }
+
+  #warn({ offset, bytes, first, files }: SegmentLine, message: string): void {
+    this.#options.log.warn(message, { file: this.#options.since.rowsPath, offset, bytes, first, files });
   }
 
   /** Eight hex digits; empty when the file ends before. */

@@ -193,4 +193,32 @@ export const mutations: readonly Mutation[] = [
     find: "if (lease.placed || job.batches.state(lease.batch) === 'placed') return [];",
     put: '',
   },
+  {
+    name: 'taken-fsync',
+    what: 'does not sync rows that it cuts out of an earlier output',
+    path: 'coordinator/since/taken-rows.ts',
+    find: 'if (this.#end > begin) await this.#to.datasync();',
+    put: '',
+  },
+  {
+    name: 'taken-identity',
+    what: 'takes rows of a file that is another one now',
+    path: 'coordinator/since/earlier-rows.ts',
+    find: 'const isKnown = file.identity !== unreadableIdentity && file.identity === identity;',
+    put: 'const isKnown = file.identity !== unreadableIdentity;',
+  },
+  {
+    name: 'taken-neighbours',
+    what: 'takes the rows of a file that is gone with those of its neighbours',
+    path: 'coordinator/since/earlier-rows.ts',
+    find: 'return line.ordinal === before.line.ordinal + 1 && segment.first === before.segment.first;',
+    put: 'return segment.first === before.segment.first;',
+  },
+  {
+    name: 'taken-base',
+    what: 'stages results in the file of what was cut out',
+    path: 'coordinator/core/new-job.ts',
+    find: 'stagingEnd: isTakenFrom ? Number.POSITIVE_INFINITY : 0,',
+    put: 'stagingEnd: 0,',
+  },
 ];

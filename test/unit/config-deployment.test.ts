@@ -80,7 +80,7 @@ settings:
   output_file_name: scores.csv
   environment_variables: {BATCH: 16, VERSION: 1.10, FLAG: True, EMPTY: , TEXT: "a b"}
   output: {format: jsonl, custom: shared, include: {file: source}}
-  input: {recursive: false, include: ['*.jpg', raw/**], exclude: old/}
+  input: {recursive: false, include: ['*.jpg', raw/**], exclude: old/, incremental: true}
   isolation: mini_batch
   speculation: off
   resources: {memory: 2GB}
@@ -123,6 +123,7 @@ settings:
         recursive: false,
         include: ['*.jpg', 'raw/**'],
         exclude: ['old/'],
+        incremental: true,
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
         speculation: 'off',
@@ -160,6 +161,7 @@ settings:
       recursive: true,
       include: [],
       exclude: [],
+      incremental: false,
       customOutput: 'collected',
       memoryBytesMax: null,
       speculation: 'auto',

@@ -50,7 +50,7 @@ describe('a sealed output', () => {
   it('holds as it was sealed, and the report says what was looked at', async () => {
     const disk = await sealedSample();
     expect(await verifySample(disk)).toMatchObject({
-      ...{ is_valid: true, findings: [], findings_total: 0, name: 'digits-1', verdict: 'Completed', format: 2 },
+      ...{ is_valid: true, findings: [], findings_total: 0, name: 'digits-1', verdict: 'Completed', format: 3 },
       ...{ files: sampleFiles, rows: 11, segments: 4, signature: 'none', inputs_checked: 0, input_path: null },
     });
   });
