@@ -102,17 +102,24 @@ async function rawGet(path: string, headers: Record<string, string>): Promise<{ 
 
 describe('jobs', () => {
   test('a submission reaches the backend as it was sent and answers with the job', async () => {
-    const reply = await post('/v1/jobs', JSON.stringify({ ...submission, overwrite: true, name: 'mine' }));
+    const reply = await post(
+      '/v1/jobs',
+      JSON.stringify({ ...submission, overwrite: true, since: 'before', name: 'mine' }),
+    );
     expect(reply.status).toBe(201);
     expect(reply.headers.get('location')).toBe('/v1/jobs/mine');
     expect(Object.keys((await reply.json()) as object)[0]).toBe('name');
     expect(backend.submitted).toEqual([
       {
-        deployment: { ...deployment, settings: { ...deployment.settings, include: [], exclude: [] } },
+        deployment: {
+          ...deployment,
+          settings: { ...deployment.settings, include: [], exclude: [], incremental: false },
+        },
         inputPath: '/in',
         selection: { include: [], exclude: [], recursive: true, list: null },
         outputDir: '/out',
         isOverwrite: true,
+        since: 'before',
         name: 'mine',
       },
     ]);
