@@ -1,6 +1,6 @@
 // What the scripts share that run TypeScript of test/ and bench/ in plain Node.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -14,13 +14,15 @@ export function buildProgram() {
 
 /**
  * Bundles `entry`, a TypeScript file of this package such as `test/chaos/main.ts`, and returns the bundle's path. It lies inside the
- * package, so that its own files and node_modules are found from there. Two bundles of one entry have a `name` each.
+ * package, so that its own files and node_modules are found from there. Two bundles of one entry have a `name` each. It is whole
+ * whenever it is there, also for another process that makes the same.
  */
 export async function bundle(entry, { plugins = [], name = entry.replace(/\.ts$/, '') } = {}) {
   const outfile = `${root}dist/bundles/${name}.mjs`;
+  const unfinished = `${outfile}.${process.pid}.tmp`;
   await build({
     entryPoints: [root + entry],
-    outfile,
+    outfile: unfinished,
     bundle: true,
     platform: 'node',
     format: 'esm',
@@ -28,6 +30,7 @@ export async function bundle(entry, { plugins = [], name = entry.replace(/\.ts$/
     logLevel: 'warning',
     plugins,
   });
+  renameSync(unfinished, outfile);
   return outfile;
 }
 

@@ -5,6 +5,7 @@ import { BatchError } from '../core/batch-error.ts';
 import { limits } from '../core/limits.ts';
 import { mapBounded } from '../io/map-bounded.ts';
 import type { ListOrder, ObjectStore, StoredObject } from '../ports/object-store.ts';
+import { placeToWriteFirst } from './gcs-names.ts';
 import { storeError, storeProblem } from './opendal-error.ts';
 import type { Retries } from './retries.ts';
 import { inUtf8Order } from './utf8-order.ts';
@@ -155,7 +156,7 @@ class OpendalStore implements ObjectStore {
     counts.reads += 1;
     try {
       const range = { offset: BigInt(offset), size: BigInt(length) };
-      const bytes = await this.#operator.read(key, { ...range, ...conditionOf(identity, sizeBytes) });
+      const bytes = await this.#operator.read(key, { ...range, ...this.#conditionOf(identity, sizeBytes) });
       counts.bytesRead += bytes.length;
       if (bytes.length === length) return bytes;
       throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)}: ${bytes.length} of ${length} bytes came`);
@@ -175,16 +176,19 @@ class OpendalStore implements ObjectStore {
       await this.#written(key, () => this.#operator.createDir(key));
       return { key, sizeBytes: 0, identity: '', isReadable: true, isFolder: true };
     }
-    const written = await this.#written(key, () => this.#operator.write(key, Buffer.from(bytes)));
-    return objectOf(key, written, bytes.length);
+    const first = this.#placeToWriteFirst(key);
+    const written = await this.#written(key, () => this.#operator.write(first ?? key, Buffer.from(bytes)));
+    return first === null ? objectOf(key, written, bytes.length) : await this.#moved(first, key);
   }
 
   async putParts(key: string, parts: AsyncIterable<Uint8Array>): Promise<StoredObject> {
+    const first = this.#placeToWriteFirst(key);
     const writer = await this.#written(key, () =>
-      this.#operator.writer(key, { chunk: BigInt(limits.storePartBytes), concurrent: 1 }),
+      this.#operator.writer(first ?? key, { chunk: BigInt(limits.storePartBytes), concurrent: 1 }),
     );
     for await (const part of parts) await this.#written(key, () => writer.write(Buffer.from(part)));
     await this.#written(key, () => writer.close());
+    if (first !== null) return await this.#moved(first, key);
     const found = await this.stat(key, AbortSignal.timeout(limits.storeSilenceMsMax));
     if (found) return found;
     throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)} is not there although it was written`);
@@ -211,6 +215,29 @@ class OpendalStore implements ObjectStore {
     await this.#written(key, () => this.#operator.delete(key));
   }
 
+  /** Reads nothing but the content that was listed. Google compares with the etag as it tells it, which has no quotes. */
+  #conditionOf(
+    identity: string,
+    sizeBytes: number,
+  ): { readonly ifMatch: string } | { readonly ifUnmodifiedSince: string } {
+    if (!identity.startsWith('"')) return { ifUnmodifiedSince: identity.slice(`${sizeBytes}-`.length) };
+    return { ifMatch: this.#options.access.service === 'gcs' ? identity.slice(1, -1) : identity };
+  }
+
+  #placeToWriteFirst(key: string): string | null {
+    return this.#options.access.service === 'gcs' ? placeToWriteFirst(key) : null;
+  }
+
+  /** Gives what was written elsewhere its name. */
+  async #moved(from: string, key: string): Promise<StoredObject> {
+    const found = await this.copy(from, key);
+    if (found === null) {
+      throw new BatchError('STORE_UNREACHABLE', `${this.#name(from)} went away before it was ${this.#name(key)}`);
+    }
+    await this.remove(from);
+    return found;
+  }
+
   async #written<T>(key: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -233,16 +260,6 @@ class OpendalStore implements ObjectStore {
   #name(key: string): string {
     return `${this.#options.where}/${key}`;
   }
-}
-
-/** Reads nothing but the content that was listed. */
-function conditionOf(
-  identity: string,
-  sizeBytes: number,
-): { readonly ifMatch: string } | { ifUnmodifiedSince: string } {
-  return identity.startsWith('"')
-    ? { ifMatch: identity }
-    : { ifUnmodifiedSince: identity.slice(`${sizeBytes}-`.length) };
 }
 
 function objectOf(key: string, metadata: Metadata, sizeBytes = Number(metadata.contentLength ?? 0)): StoredObject {

@@ -3,12 +3,13 @@
  * and keeps a digest of each path; a digest that comes again is looked up in the list itself.
  */
 import { open, stat, type FileHandle } from 'node:fs/promises';
-import { posix } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputList, InputSelection } from '../../common/core/input-selection.ts';
+import { isUri } from '../../common/core/location.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { decodeListBlocks, isEndlessPossible, listError, placeText, type ListBlock } from './list-blocks.ts';
 import { readInThread } from './list-thread.ts';
+import { pathBelow } from './path-below.ts';
 import { SeenPaths } from './seen-paths.ts';
 import { localIdentity } from './stat-files.ts';
 
@@ -25,11 +26,12 @@ export async function identified(selection: InputSelection): Promise<InputSelect
 }
 
 /**
- * Paths relative to `base`, in the order of the list, a piece of it at a time.
+ * Paths relative to `base`, a folder or the location of one, in the order of the list, a piece of it at a time.
  * @throws INPUT_LIST_INVALID, INPUT_NOT_FOUND, INPUT_UNREADABLE; INPUT_CHANGED when the list is not the one that it was
  */
 export async function* listedPaths(base: string, list: InputList): AsyncGenerator<readonly string[]> {
   const seen = new SeenPaths();
+  const pathOf = pathsOf(base, list);
   const file = await reading(list, () => open(list.path));
   try {
     const found = localIdentity(await reading(list, () => file.stat({ bigint: true })));
@@ -38,8 +40,8 @@ export async function* listedPaths(base: string, list: InputList): AsyncGenerato
       const inside: string[] = [];
       for (const [index, given] of paths.entries()) {
         const place = places[index] as number;
-        const path = pathBelow(base, list, given, place);
-        if (!seen.add(path)) await refuseDouble(base, list, path, place);
+        const path = pathOf(given, place);
+        if (!seen.add(path)) await refuseDouble(pathOf, list, path, place);
         inside.push(path);
       }
       yield inside;
@@ -64,40 +66,31 @@ async function* blocksOf(list: InputList, file: FileHandle): AsyncGenerator<List
   }
 }
 
-/** A part that is empty, `.` or `..`. */
-const oddPart = /(?:^|\/)\.{0,2}(?:\/|$)/;
+type PathOf = (given: string, place: number) => string;
 
-function pathBelow(base: string, list: InputList, given: string, place: number): string {
-  const refuse = (what: string): never => {
-    throw listError(list, place, `${JSON.stringify(given)} ${what}`);
+function pathsOf(base: string, list: InputList): PathOf {
+  const below = pathBelow(base);
+  return (given, place) => {
+    const found = below(given);
+    if ('path' in found) return found.path;
+    throw listError(list, place, `${shown(given)} ${found.refusal}`);
   };
-  if (given.includes('\0')) refuse('has a zero byte');
-  const root = base.endsWith('/') ? base : `${base}/`;
-  let path = given;
-  if (path.startsWith('/')) {
-    const whole = posix.normalize(path);
-    if (!whole.startsWith(root)) refuse(`is not below the input folder ${base}; choose --input so that all files are`);
-    path = whole.slice(root.length);
-  }
-  if (oddPart.test(path)) {
-    path = posix.normalize(path).replace(/\/$/, '');
-    if (path === '..' || path.startsWith('../')) {
-      refuse(`leaves the input folder ${base}; choose --input so that all files are below`);
-    }
-    if (path === '.' || path === '') refuse('is the input folder itself, wanted a file in it');
-  }
-  return path;
+}
+
+/** What follows a `?` may be a signature. */
+function shown(given: string): string {
+  return JSON.stringify(isUri(given) ? given.replace(/^([^:]+:\/\/)[^/]*@/, '$1…@').replace(/\?.*$/s, '?…') : given);
 }
 
 /** Two paths may have one digest: what counts is what the list says. */
-async function refuseDouble(base: string, list: InputList, path: string, place: number): Promise<void> {
+async function refuseDouble(pathOf: PathOf, list: InputList, path: string, place: number): Promise<void> {
   const file = await reading(list, () => open(list.path));
   try {
     for await (const { paths, places } of blocksOf(list, file)) {
       for (const [index, given] of paths.entries()) {
         const before = places[index] as number;
         if (before >= place) return;
-        if (pathBelow(base, list, given, before) !== path) continue;
+        if (pathOf(given, before) !== path) continue;
         throw listError(
           list,
           place,

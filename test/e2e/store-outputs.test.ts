@@ -3,12 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { folderKey, parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { endPrograms, runProgram, type ProgramEnd } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
-import { seed, testStores } from '../helpers/seed-store.ts';
+import { readStored, seed, testStores } from '../helpers/seed-store.ts';
 import { startStoreProxy, type StoreProxy } from '../helpers/store-proxy.ts';
 import {
   azuriteEnvironment,
@@ -51,21 +50,7 @@ afterEach(async () => {
 
 const stores = (): ReturnType<typeof testStores> => testStores({ ...environment, ...s3Environment(s3.origin) });
 
-/** Texts by their paths below a location. */
-async function stored(location: string): Promise<Readonly<Record<string, string>>> {
-  const { store, key } = await stores().open(parseLocation(location) as StoreLocation);
-  const prefix = folderKey(key);
-  const signal = new AbortController().signal;
-  const found: Record<string, string> = {};
-  for await (const page of store.list({ prefix, startAfter: null, isDeep: true, signal })) {
-    for (const object of page) {
-      const pieces: Uint8Array[] = [];
-      for await (const piece of store.read(object, 0, signal)) pieces.push(piece);
-      found[object.key.slice(prefix.length)] = Buffer.concat(pieces).toString('latin1');
-    }
-  }
-  return found;
-}
+const stored = (location: string): ReturnType<typeof readStored> => readStored(stores(), location);
 
 const rows = (more: readonly string[]): string =>
   writeDeployment(dir, 'rows', {

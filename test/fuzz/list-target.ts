@@ -5,7 +5,7 @@ import { listedPaths } from '../../coordinator/input/listed-paths.ts';
 import { FuzzDefect, nothingOpen, outcomeOf, same, type FuzzTarget } from './target.ts';
 
 const base = '/data/in';
-const paths = ['a.txt', 'raw/b.txt', `${base}/raw/c d.txt`, './é.txt'];
+const paths = ['a.txt', 'raw/b.txt', `${base}/raw/c d.txt`, './é.txt', `file://${base}/raw/e%20f.txt`];
 
 const valid: readonly Buffer[] = [
   Buffer.from(`# list\n${paths.join('\r\n')}\n`),
@@ -48,6 +48,10 @@ export const inputLists: FuzzTarget = {
           '\0',
           '\ufeff',
           base,
+          'file://',
+          's3://bucket/',
+          '%2e%2e%2f',
+          '%00',
           'a.txt',
           'path',
           '\\ud800',

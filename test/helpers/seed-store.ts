@@ -1,5 +1,5 @@
 /** Puts files into a store, by the store's own adapter. */
-import { parseLocation, below, type StoreLocation } from '../../common/core/location.ts';
+import { below, folderKey, parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import { mapBounded } from '../../common/io/map-bounded.ts';
 import { Stores } from '../../common/storage/stores.ts';
 
@@ -15,4 +15,20 @@ export async function seed(stores: Stores, location: string, files: Readonly<Rec
     const { store, key } = await stores.openToWrite(below(root, path));
     await store.put(key, Buffer.from(text));
   });
+}
+
+/** Texts by their paths below a location, all that is there. */
+export async function readStored(stores: Stores, location: string): Promise<Readonly<Record<string, string>>> {
+  const { store, key } = await stores.open(parseLocation(location) as StoreLocation);
+  const prefix = folderKey(key);
+  const signal = new AbortController().signal;
+  const found: Record<string, string> = {};
+  for await (const page of store.list({ prefix, startAfter: null, isDeep: true, signal })) {
+    for (const object of page) {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of store.read(object, 0, signal)) pieces.push(piece);
+      found[object.key.slice(prefix.length)] = Buffer.concat(pieces).toString('latin1');
+    }
+  }
+  return found;
 }

