@@ -16,6 +16,7 @@ import {
   type LocalArtifact,
   type LocalDeployment,
   type MiniBatchSize,
+  type SplitFiles,
   type Scorer,
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
@@ -87,6 +88,12 @@ export const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kin
   z.strictObject({ kind: z.literal('auto') }),
 ]);
 
+const splitFiles: z.ZodType<SplitFiles> = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('auto') }),
+  z.strictObject({ kind: z.literal('off') }),
+  z.strictObject({ kind: z.literal('bytes'), bytes: count.min(limits.splitPartBytesAsked) }),
+]);
+
 const outputFileName = z
   .string()
   .max(255)
@@ -136,6 +143,7 @@ const parts: z.ZodType<PartsForm> = z
 
 const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   miniBatchSize,
+  splitFiles: splitFiles.default({ kind: 'off' }),
   triesMax: count,
   timeoutMs: count.max(limits.timeoutMsMax),
   errorThreshold: z.int().min(-1),

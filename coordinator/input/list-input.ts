@@ -28,10 +28,18 @@ export interface ListOptions {
   readonly readFolder?: typeof readFolder;
 }
 
+/** How many files were shared out, and into how many parts. */
+export interface SplitCount {
+  readonly files: number;
+  readonly parts: number;
+}
+
 /** One listing, to be iterated once. */
 export interface InputListing extends AsyncIterable<readonly InputFile[]> {
   /** Counted as the listing goes on; final when it has ended. */
   readonly skipped: Readonly<SkippedNames>;
+  /** Large files that were shared out, counted in the same way; absent where none can be. */
+  readonly split?: Readonly<SplitCount>;
 }
 
 /** Pages being looked up while one is handed out. */

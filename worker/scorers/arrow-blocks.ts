@@ -2,11 +2,20 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type * as Arrow from 'apache-arrow';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { HostFile, HostPart } from '../../common/core/host-protocol.ts';
+import {
+  blockEnd,
+  fileHeadBytes,
+  footerBytesOf,
+  footerTailBytes,
+  readFooter,
+} from '../../common/format/arrow-footer.ts';
+import { endOfStream } from '../../common/format/arrow-stream.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { decodeLz4Frame } from './lz4-frame.ts';
 import { arrowCells } from './arrow-cells.ts';
 import type { ColumnBlock } from './column-block.ts';
+import { typeLook } from './type-look.ts';
 
 /** A value of a type that is fed to no model; shown as the type's name. */
 class OtherValue {
@@ -25,9 +34,11 @@ export async function* readArrowBlocks(file: HostFile): AsyncGenerator<ColumnBlo
   await registerCodecs(arrow);
   const handle = await openFile(file);
   try {
-    const reader = await arrow.RecordBatchReader.from(handle);
+    const { part } = file;
+    const source = part?.kind === 'groups' ? streamOf(handle, part) : handle;
+    const reader = await arrow.RecordBatchReader.from(source as FileHandle);
     await reader.open();
-    let first = 0;
+    let first = part?.row ?? 0;
     for await (const batch of reader as AsyncIterable<Arrow.RecordBatch>) {
       const begin = first;
       first += batch.numRows;
@@ -41,6 +52,31 @@ export async function* readArrowBlocks(file: HostFile): AsyncGenerator<ColumnBlo
     // The reader closes what it has read to the end.
     await handle.close().catch(() => undefined);
   }
+}
+
+/** Some record batches of a file as a stream: their messages are the same, behind those of the schema and the dictionaries. */
+async function* streamOf(
+  handle: FileHandle,
+  { first, count }: Extract<HostPart, { kind: 'groups' }>,
+): AsyncGenerator<Uint8Array, void, void> {
+  const { size } = await handle.stat();
+  const read = async (begin: number, end: number): Promise<Uint8Array> => {
+    const bytes = new Uint8Array(Math.max(0, end - begin));
+    const { bytesRead } = await handle.read(bytes, 0, bytes.length, begin);
+    if (bytesRead < bytes.length) throw new Error(`the file ends at byte ${begin + bytesRead}`);
+    return bytes;
+  };
+  const tailBegin = size - footerTailBytes;
+  const footerBytes = footerBytesOf(await read(tailBegin, size));
+  if (footerBytes === null) throw new Error('there is no footer');
+  const footerBegin = tailBegin - footerBytes;
+  const { dictionaries, batches } = readFooter(await read(footerBegin, tailBegin));
+  const schemaEnd = Math.min(...[...dictionaries, ...batches].map(({ offset }) => offset), footerBegin);
+  yield await read(fileHeadBytes, schemaEnd);
+  for (const block of [...dictionaries, ...batches.slice(first, first + count)]) {
+    yield await read(block.offset, blockEnd(block));
+  }
+  yield endOfStream;
 }
 
 async function openFile(file: HostFile): Promise<FileHandle> {
@@ -60,17 +96,31 @@ function blockOf(batch: Arrow.RecordBatch, first: number, arrow: typeof Arrow): 
     made.set(name, values);
     return values;
   };
+  const cells = (name: string): ReturnType<typeof arrowCells> =>
+    arrowCells(batch.data.children[names.indexOf(name)] as Arrow.Data);
   return {
     rows: batch.numRows,
     names,
+    look: typeLook((name) => (isFed(batch.schema.fields[names.indexOf(name)]?.type, arrow) ? cells(name).type : null)),
     column,
-    carried: (name) => ({ name, ...arrowCells(batch.data.children[names.indexOf(name)] as Arrow.Data) }),
+    carried: (name) => ({ name, ...cells(name) }),
     place: (row) => `row ${first + row}`,
   };
 }
 
+/** Whether {@link valuesOf} gives values that a model may take. */
+function isFed(type: Arrow.DataType | undefined, arrow: typeof Arrow): boolean {
+  const { Null, List, FixedSizeList } = arrow.Type;
+  const fed: readonly number[] = [Null, List, FixedSizeList, ...plainTypes(arrow)];
+  return type !== undefined && fed.includes(type.typeId);
+}
+
+function plainTypes({ Type }: typeof Arrow): readonly number[] {
+  return [Type.Int, Type.Float, Type.Bool, Type.Utf8, Type.LargeUtf8, Type.Dictionary];
+}
+
 function valuesOf(vector: Arrow.Vector, arrow: typeof Arrow): ArrayLike<unknown> {
-  const { DataType, Type } = arrow;
+  const { DataType } = arrow;
   const type = vector.type as Arrow.DataType;
   if (DataType.isNull(type)) return new Array<null>(vector.length).fill(null);
   const isHalf = DataType.isFloat(type) && type.precision === 0;
@@ -80,8 +130,7 @@ function valuesOf(vector: Arrow.Vector, arrow: typeof Arrow): ArrayLike<unknown>
   if (DataType.isList(type) || DataType.isFixedSizeList(type)) {
     return Array.from(vector as Iterable<Arrow.Vector | null>, (list) => list && valuesOf(list, arrow));
   }
-  const plain: readonly number[] = [Type.Int, Type.Float, Type.Bool, Type.Utf8, Type.LargeUtf8, Type.Dictionary];
-  if (plain.includes(type.typeId)) return Array.from(vector as Iterable<unknown>);
+  if (plainTypes(arrow).includes(type.typeId)) return Array.from(vector as Iterable<unknown>);
   const other = new OtherValue(String(type));
   return Array.from(vector as Iterable<unknown>, (value) => (value === null ? null : other));
 }
