@@ -44,13 +44,22 @@ export function readFooter(footer: Uint8Array): ArrowFooter {
   return { dictionaries: blocks(view, table, 2), batches: blocks(view, table, 3) };
 }
 
-/** The `n`th field of a table, a list of blocks. */
+/** The same footer of a file that has only `count` of the record batches, from the `first` on. @throws RangeError */
+export function footerOf(footer: Uint8Array, first: number, count: number): Uint8Array {
+  const own = Uint8Array.from(footer);
+  const view = new DataView(own.buffer);
+  const place = listPlace(view, view.getUint32(0, true), 3);
+  if (place === null) throw new RangeError('there are no record batches');
+  const begin = place + 4;
+  own.copyWithin(begin, begin + first * blockBytes, begin + (first + count) * blockBytes);
+  view.setUint32(place, count, true);
+  return own;
+}
+
+/** Blocks of the `n`th field of a table. */
 function blocks(view: DataView, table: number, n: number): MessageBlock[] {
-  const fields = table - view.getInt32(table, true);
-  const at = 4 + 2 * n;
-  const place = at < view.getUint16(fields, true) ? view.getUint16(fields + at, true) : 0;
-  if (place === 0) return [];
-  const list = table + place + view.getUint32(table + place, true);
+  const list = listPlace(view, table, n);
+  if (list === null) return [];
   const count = view.getUint32(list, true);
   if (list + 4 + count * blockBytes > view.byteLength) throw new RangeError('more blocks are counted than there are');
   return Array.from({ length: count }, (_, i) => {
@@ -61,4 +70,12 @@ function blocks(view: DataView, table: number, n: number): MessageBlock[] {
       bodyBytes: Number(view.getBigInt64(block + 16, true)),
     };
   });
+}
+
+/** Where a list begins with its length; null where the table has none. */
+function listPlace(view: DataView, table: number, n: number): number | null {
+  const fields = table - view.getInt32(table, true);
+  const at = 4 + 2 * n;
+  const place = at < view.getUint16(fields, true) ? view.getUint16(fields + at, true) : 0;
+  return place === 0 ? null : table + place + view.getUint32(table + place, true);
 }

@@ -3,14 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import type * as Arrow from 'apache-arrow';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile, HostPart } from '../../common/core/host-protocol.ts';
-import {
-  blockEnd,
-  fileHeadBytes,
-  footerBytesOf,
-  footerTailBytes,
-  readFooter,
-} from '../../common/format/arrow-footer.ts';
-import { endOfStream } from '../../common/format/arrow-stream.ts';
+import { footerBytesOf, footerOf, footerTailBytes } from '../../common/format/arrow-footer.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { decodeLz4Frame } from './lz4-frame.ts';
 import { arrowCells } from './arrow-cells.ts';
@@ -30,12 +23,13 @@ class OtherValue {
 
 /** Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
 export async function* readArrowBlocks(file: HostFile): AsyncGenerator<ColumnBlock> {
+  const { part } = file;
+  if (part?.kind === 'groups' && part.count === 0) return;
   const arrow = await import('apache-arrow');
   await registerCodecs(arrow);
   const handle = await openFile(file);
   try {
-    const { part } = file;
-    const source = part?.kind === 'groups' ? streamOf(handle, part) : handle;
+    const source = part?.kind === 'groups' ? await fileOf(handle, part) : handle;
     const reader = await arrow.RecordBatchReader.from(source as FileHandle);
     await reader.open();
     let first = part?.row ?? 0;
@@ -54,29 +48,32 @@ export async function* readArrowBlocks(file: HostFile): AsyncGenerator<ColumnBlo
   }
 }
 
-/** Some record batches of a file as a stream: their messages are the same, behind those of the schema and the dictionaries. */
-async function* streamOf(
+/** The file as it would be with some of its record batches alone: its footer names no others. */
+async function fileOf(
   handle: FileHandle,
   { first, count }: Extract<HostPart, { kind: 'groups' }>,
-): AsyncGenerator<Uint8Array, void, void> {
+): Promise<Pick<FileHandle, 'fd' | 'stat' | 'read' | 'close'>> {
   const { size } = await handle.stat();
-  const read = async (begin: number, end: number): Promise<Uint8Array> => {
-    const bytes = new Uint8Array(Math.max(0, end - begin));
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, begin);
-    if (bytesRead < bytes.length) throw new Error(`the file ends at byte ${begin + bytesRead}`);
-    return bytes;
-  };
-  const tailBegin = size - footerTailBytes;
-  const footerBytes = footerBytesOf(await read(tailBegin, size));
+  const tail = Buffer.alloc(Math.min(size, footerTailBytes));
+  await handle.read(tail, 0, tail.length, size - tail.length);
+  const footerBytes = footerBytesOf(tail);
   if (footerBytes === null) throw new Error('there is no footer');
-  const footerBegin = tailBegin - footerBytes;
-  const { dictionaries, batches } = readFooter(await read(footerBegin, tailBegin));
-  const schemaEnd = Math.min(...[...dictionaries, ...batches].map(({ offset }) => offset), footerBegin);
-  yield await read(fileHeadBytes, schemaEnd);
-  for (const block of [...dictionaries, ...batches.slice(first, first + count)]) {
-    yield await read(block.offset, blockEnd(block));
-  }
-  yield endOfStream;
+  const begin = size - footerTailBytes - footerBytes;
+  const whole = Buffer.alloc(footerBytes);
+  await handle.read(whole, 0, footerBytes, begin);
+  const footer = footerOf(whole, first, count);
+  const read = async (bytes: Uint8Array, offset: number, length: number, position: number): Promise<unknown> => {
+    const found = await handle.read(bytes, offset, length, position);
+    const [from, to] = [Math.max(position, begin), Math.min(position + found.bytesRead, begin + footerBytes)];
+    if (from < to) bytes.set(footer.subarray(from - begin, to - begin), offset + from - position);
+    return found;
+  };
+  return {
+    fd: handle.fd,
+    stat: handle.stat.bind(handle),
+    read: read as FileHandle['read'],
+    close: () => handle.close(),
+  };
 }
 
 async function openFile(file: HostFile): Promise<FileHandle> {

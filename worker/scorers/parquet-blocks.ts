@@ -11,6 +11,7 @@ import { isBytes, parquetType } from './parquet-type.ts';
 
 /** Reads only what is wanted. Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
 export async function* readParquetBlocks(file: HostFile, { fed, carried }: WantedColumns): AsyncGenerator<ColumnBlock> {
+  if (file.part?.kind === 'groups' && file.part.count === 0) return;
   const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
   const handle = await openFile(file);
   try {
