@@ -21,6 +21,7 @@ import type { ReopenScope } from './core/life-events.ts';
 import { reopenPlan, type ReopenPlan } from './core/reopen-plan.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { ChangedFile } from './input/input-changes.ts';
+import { anew, type ChangedPart } from './input/changed-parts.ts';
 import type { StatFiles } from './input/stat-files.ts';
 import { removeJobDir, type JobFiles, type JobRecord } from './job-files.ts';
 import type { JobWork } from './job-work.ts';
@@ -247,7 +248,10 @@ function recordOf(job: Job, plan: ReopenPlan, deployment: Deployment): JobRecord
   };
 }
 
-/** Files that failed and are not what they were when they were listed. Those that are gone stay as they were. */
+/**
+ * Files that failed and are not what they were when they were listed. Those that are gone stay as they were.
+ * @throws INPUT_CHANGED for one that was shared out, of which parts have rows already
+ */
 async function changedFiles(
   job: Job,
   plan: ReopenPlan,
@@ -257,6 +261,7 @@ async function changedFiles(
   const { catalog, inputRoot } = files;
   const failed = plan.again.filter((batch) => plan.failures.has(batch));
   const changed: ChangedFile[] = [];
+  const changedParts: ChangedPart[] = [];
   for (const { first, count } of pieces(fileRuns(job.batches, failed))) {
     const known = await catalog.files(first, count);
     const found = await statFiles(
@@ -265,10 +270,13 @@ async function changedFiles(
     );
     found.forEach(({ sizeBytes, identity }, index) => {
       const isChanged = identity !== unreadableIdentity && identity !== known[index]?.identity;
-      if (isChanged) changed.push({ ordinal: first + index, sizeBytes, identity });
+      if (!isChanged) return;
+      const { part, path = '' } = known[index] ?? {};
+      if (part === undefined) changed.push({ ordinal: first + index, sizeBytes, identity });
+      else changedParts.push({ ordinal: first + index, path, part, fileBytes: sizeBytes, identity });
     });
   }
-  return changed;
+  return [...changed, ...anew(changedParts)];
 }
 
 interface RunSizes {

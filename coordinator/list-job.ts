@@ -58,8 +58,9 @@ export async function listJob(options: ListJobOptions): Promise<void> {
     return;
   }
   if (seen < known) throw changed(`${known} files were listed before, ${seen} are there now`);
-  const { skipped } = open.listing;
-  handle({ kind: 'listing-ended', job, skipped: skippedTotal(skipped), skippedBy: skipped, wallMs: wall() });
+  const { skipped, split } = open.listing;
+  const parted = split && split.files > 0 ? { split } : {};
+  handle({ kind: 'listing-ended', job, skipped: skippedTotal(skipped), skippedBy: skipped, ...parted, wallMs: wall() });
 }
 
 async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null> {

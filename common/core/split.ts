@@ -3,6 +3,12 @@ import type { Deployment, Scorer, SplitFiles } from './deployment.ts';
 import type { InputFile } from './input.ts';
 import { limits } from './limits.ts';
 
+/** How many files were shared out, and into how many parts. */
+export interface SplitCount {
+  readonly files: number;
+  readonly parts: number;
+}
+
 /** Files of other kinds stay whole. */
 export interface SplitRule {
   /** In small letters, with their dots. */

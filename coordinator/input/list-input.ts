@@ -7,6 +7,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { InputList } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
+import type { SplitCount } from '../../common/core/split.ts';
 import { noneSkipped, type SkippedNames } from '../../common/core/skipped-names.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { readFolder, type FolderNames } from './folder-names.ts';
@@ -26,12 +27,6 @@ export interface ListOptions {
   readonly pageFilesMax?: number;
   readonly statFiles?: StatFiles;
   readonly readFolder?: typeof readFolder;
-}
-
-/** How many files were shared out, and into how many parts. */
-export interface SplitCount {
-  readonly files: number;
-  readonly parts: number;
 }
 
 /** One listing, to be iterated once. */

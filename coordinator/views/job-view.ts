@@ -46,6 +46,7 @@ export function jobView(
       missing: job.missingFiles,
       skipped: job.skipped,
       skipped_by: job.skippedBy,
+      split: job.split,
     },
     mini_batches: {
       total: job.total,

@@ -2,7 +2,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { tableFromArrays, tableToIPC, Table, RecordBatch } from 'apache-arrow';
+import type { RecordBatch } from 'apache-arrow';
+import { tableFromArrays, tableToIPC, Table } from 'apache-arrow';
 import { parquetWriteFile } from 'hyparquet-writer';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { blindTo, canHide } from '../helpers/blind-node.ts';
