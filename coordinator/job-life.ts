@@ -9,6 +9,7 @@ import type { JobName } from '../common/core/ids.ts';
 import { unreadableIdentity } from '../common/core/input.ts';
 import { outputPlaceOf } from './job-files.ts';
 import { rowsFileName } from '../common/core/parts-form.ts';
+import { splitRule } from '../common/core/split.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
@@ -194,6 +195,7 @@ export class JobLife {
     const owner = await sealedJobName(job.outputDir, outside.fileSystem);
     if (owner !== null && owner !== job.name) throw takenOver(job);
     const base = request.deployment ? await this.#options.seal(request.deployment) : job.deployment;
+    refuseOtherReader(job, base);
     const deployment = reopenedDeployment(job.deployment, base, request);
     const { reopenings } = job;
     const plan = reopenPlan(job, scope);
@@ -225,6 +227,16 @@ export class JobLife {
     await this.#options.loop.durable();
     return this.#options.show(name);
   }
+}
+
+/** Who is given paths would read all of a file for each of its parts. */
+function refuseOtherReader({ name, deployment, split, isListed }: Job, { scorer }: Deployment): void {
+  const mayHaveParts = splitRule(deployment) !== null && (split !== null || !isListed);
+  if (!mayHaveParts || scorer.kind === deployment.scorer.kind) return;
+  const message =
+    `large files of job ${name} are shared out in parts, which the new deployment would read otherwise ` +
+    `(${scorer.kind}, not ${deployment.scorer.kind}); submit a job of its own`;
+  throw new BatchError('REQUEST_INVALID', message);
 }
 
 function takenOver(job: Job): BatchError {

@@ -30,7 +30,10 @@ export type MiniBatchSize =
  * `bytes`: in parts of about that size.
  */
 export type SplitFiles =
-  { readonly kind: 'auto' } | { readonly kind: 'off' } | { readonly kind: 'bytes'; readonly bytes: number };
+  /** `partBytes`: what suited when the job was submitted, whatever its settings are now. */
+  | { readonly kind: 'auto'; readonly partBytes?: number }
+  | { readonly kind: 'off' }
+  | { readonly kind: 'bytes'; readonly bytes: number };
 
 /** What turns files into rows. */
 export type Scorer =

@@ -31,8 +31,14 @@ export function splitRule({ scorer, settings }: Pick<Deployment, 'scorer' | 'set
   if (wanted.kind === 'bytes') return { extensions, partBytes: wanted.bytes, overBytes: wanted.bytes };
   // What predict() makes of a row may depend on others, and the types that pandas finds do.
   if (scorer.kind !== 'onnx') return null;
-  const partBytes = autoPartBytes(settings);
+  const partBytes = wanted.partBytes ?? autoPartBytes(settings);
   return { extensions, partBytes, overBytes: 2 * partBytes };
+}
+
+/** The setting that cuts files as this deployment does, whatever its other settings become: a listing that goes on must not cut otherwise. */
+export function pinnedSplit({ settings }: Pick<Deployment, 'settings'>): SplitFiles {
+  const wanted: SplitFiles = settings.splitFiles ?? { kind: 'off' };
+  return wanted.kind === 'auto' ? { kind: 'auto', partBytes: wanted.partBytes ?? autoPartBytes(settings) } : wanted;
 }
 
 /** Extensions of files that a scorer reads by itself, row by row; null for one that is given paths. */

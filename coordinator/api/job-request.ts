@@ -89,7 +89,7 @@ export const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kin
 ]);
 
 const splitFiles: z.ZodType<SplitFiles> = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('auto') }),
+  z.strictObject({ kind: z.literal('auto'), partBytes: z.exactOptional(count) }),
   z.strictObject({ kind: z.literal('off') }),
   z.strictObject({ kind: z.literal('bytes'), bytes: count.min(limits.splitPartBytesAsked) }),
 ]);
@@ -179,6 +179,13 @@ const deployment: z.ZodType<LocalDeployment> = z
     path: ['settings', 'outputFileName'],
     message: 'wanted a name',
   })
+  .refine(
+    (one) => one.settings.splitFiles?.kind !== 'bytes' || one.scorer.kind === 'onnx' || one.scorer.kind === 'mlflow',
+    {
+      path: ['settings', 'splitFiles'],
+      message: 'wanted auto or off: a script is given paths and opens its files itself',
+    },
+  )
   .refine(({ settings: { parts, outputFormat } }) => !parts || rowsOfFormat(parts.format) === outputFormat, {
     path: ['settings', 'parts', 'format'],
     message: 'wanted one that is made of rows of outputFormat',
