@@ -1,5 +1,6 @@
 /** Jobs, nodes and files in words and columns. */
 import type { LocalDeployment } from '../common/core/deployment.ts';
+import type { SplitCount } from '../common/core/split.ts';
 import { unreachable } from '../common/core/invariant.ts';
 import { isOneFile } from '../common/core/parts-form.ts';
 import { skippedReasons } from '../common/core/skipped-names.ts';
@@ -26,6 +27,7 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'no result', value: (job) => (job.files.missing > 0 ? missingText(job.files.missing) : null) },
   { title: 'last failure', value: (job) => job.last_failure && lastFailureText(job.last_failure) },
   { title: 'since', value: (job) => sinceText(job) },
+  { title: 'shared out', value: (job) => job.files.split && splitText(job.files.split) },
   { title: 'skipped', value: (job) => skippedText(job) },
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
@@ -98,7 +100,9 @@ export function progressText(job: JobView, filesPerSecond: number | null): strin
 
 /** How a job ended, in a sentence. */
 export function fateText(job: JobView): string {
-  const files = `${job.files.scored} of ${job.files.total} files, ${job.rows} rows`;
+  const { scored, total, split } = job.files;
+  const parts = split === null ? '' : ` (${splitText(split)})`;
+  const files = `${scored} of ${total} files${parts}, ${job.rows} rows`;
   const failed = job.files.failed > 0 ? `; ${job.files.failed} failed, see _errors.jsonl` : '';
   const since = sinceText(job);
   const taken = since === null ? '' : `; ${since}`;
@@ -119,6 +123,11 @@ function lastFailureText(failure: LastFailureView): string {
   const { first, count, code, message, node } = failure;
   const files = count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`;
   return `${files}${node === null ? '' : ` on ${node}`}: ${code}: ${message} (${attemptFacts(failure).join(', ')})`;
+}
+
+/** `2 large files in 40 parts` */
+export function splitText({ files, parts }: SplitCount): string {
+  return `${files === 1 ? '1 large file' : `${files} large files`} in ${parts} parts`;
 }
 
 /** `12: 10 hidden, 2 excluded` */

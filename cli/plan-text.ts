@@ -2,6 +2,7 @@
 import { skippedReasons } from '../common/core/skipped-names.ts';
 import type { PlanReport, PlanView } from '../coordinator/plan-input.ts';
 import { bytesText } from './bytes-text.ts';
+import { splitText } from './job-text.ts';
 import { sampleText } from './sample-text.ts';
 import { formatSheet, formatTable, type Column } from './table.ts';
 
@@ -26,6 +27,7 @@ const ofOwn =
 
 const sheet: readonly Column<PlanReport>[] = [
   { title: 'files', value: (plan) => `${plan.files} (${bytesText(plan.bytes)})` },
+  { title: 'shared out', value: ({ split }) => (split === undefined ? null : splitText(split)) },
   {
     title: 'skipped',
     value: (plan) => (plan.skipped === 0 ? null : `${plan.skipped}: ${skippedReasons(plan.skipped_by)}`),

@@ -50,6 +50,7 @@ function withDeploymentFlags(command: Command): Command {
 function withFileFlags(command: Command): Command {
   return command
     .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto')
+    .option('--split-files <how>', 'large tables in parts: auto, off, or the size of a part (16MB)')
     .option('--format <format>', 'of the output: azure, csv, jsonl, arrow, arrow_file or parquet')
     .option('--set <key=value>', 'override any key of the YAML: --set settings.error_threshold=5', collect)
     .option('--scale <number>', 'built-in ONNX scorer: multiply pixels by this')

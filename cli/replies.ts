@@ -52,6 +52,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
       .looseObject({ hidden: count, special: count, folders: count, loops: count, excluded: count })
       .nullable()
       .default(null),
+    split: z.looseObject({ files: count, parts: count }).nullable().default(null),
   }),
   since: z.looseObject({ job: text, output_path: text, reason: text.nullable() }).nullable().default(null),
   mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),

@@ -116,7 +116,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   const nodes = new NodeDesk({
     ...{ loop, clock, joinToken, release, results, artifacts, logs, onFatal },
     onLog: (job, name) => work.logGrew(job, name),
-    openInput: (root, file, offset) => inner.read(root, file, offset) ?? outside.openInput(root, file, offset),
+    openInput: (root, file, range) => inner.read(root, file, range.offset) ?? outside.openInput(root, file, range),
     filesOf: (name) => work.filesOf(name),
     onJobFailed: (job, error) => work.fail(job, error),
   });

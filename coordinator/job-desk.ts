@@ -11,6 +11,7 @@ import { emptyInputText, selectionOf, type InputSelection } from '../common/core
 import { limits } from '../common/core/limits.ts';
 import { isUri } from '../common/core/location.ts';
 import { rowsFileName } from '../common/core/parts-form.ts';
+import { splitRule } from '../common/core/split.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -32,6 +33,7 @@ import type {
 } from './api/backend.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import { identified } from './input/listed-paths.ts';
+import { splitListing } from './input/split-listing.ts';
 import type { Job } from './core/ledger.ts';
 import { sinceBases } from './core/since.ts';
 import { newJobName } from './job-name.ts';
@@ -122,7 +124,8 @@ export class JobDesk implements Backend {
   async #submit(request: PlacedRequest): Promise<JobView> {
     const { deployment, inputPath } = request;
     const selection = await identified(request.selection ?? selectionOf(deployment.settings));
-    const open = await openListing(this.#options.outside.listInput(inputPath, selection));
+    const listing = this.#options.outside.listInput(inputPath, selection);
+    const open = await openListing(splitListing(listing, splitRule(deployment)));
     if (open.first === null) {
       throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, open.listing.skipped));
     }

@@ -9,6 +9,7 @@ import type { JobName } from '../common/core/ids.ts';
 import { unreadableIdentity } from '../common/core/input.ts';
 import { outputPlaceOf } from './job-files.ts';
 import { rowsFileName } from '../common/core/parts-form.ts';
+import { splitRule } from '../common/core/split.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
@@ -21,6 +22,7 @@ import type { ReopenScope } from './core/life-events.ts';
 import { reopenPlan, type ReopenPlan } from './core/reopen-plan.ts';
 import type { InputCatalog } from './input/input-catalog.ts';
 import type { ChangedFile } from './input/input-changes.ts';
+import { anew, type ChangedPart } from './input/changed-parts.ts';
 import type { StatFiles } from './input/stat-files.ts';
 import { removeJobDir, type JobFiles, type JobRecord } from './job-files.ts';
 import type { JobWork } from './job-work.ts';
@@ -193,6 +195,7 @@ export class JobLife {
     const owner = await sealedJobName(job.outputDir, outside.fileSystem);
     if (owner !== null && owner !== job.name) throw takenOver(job);
     const base = request.deployment ? await this.#options.seal(request.deployment) : job.deployment;
+    refuseOtherReader(job, base);
     const deployment = reopenedDeployment(job.deployment, base, request);
     const { reopenings } = job;
     const plan = reopenPlan(job, scope);
@@ -226,6 +229,16 @@ export class JobLife {
   }
 }
 
+/** Who is given paths would read all of a file for each of its parts. */
+function refuseOtherReader({ name, deployment, split, isListed }: Job, { scorer }: Deployment): void {
+  const mayHaveParts = splitRule(deployment) !== null && (split !== null || !isListed);
+  if (!mayHaveParts || scorer.kind === deployment.scorer.kind) return;
+  const message =
+    `large files of job ${name} are shared out in parts, which the new deployment would read otherwise ` +
+    `(${scorer.kind}, not ${deployment.scorer.kind}); submit a job of its own`;
+  throw new BatchError('REQUEST_INVALID', message);
+}
+
 function takenOver(job: Job): BatchError {
   const message = `${outputPlaceOf(job)} holds the results of a later job by now; the output of job ${job.name} is gone`;
   return new BatchError('OUTPUT_EXISTS', message);
@@ -247,7 +260,10 @@ function recordOf(job: Job, plan: ReopenPlan, deployment: Deployment): JobRecord
   };
 }
 
-/** Files that failed and are not what they were when they were listed. Those that are gone stay as they were. */
+/**
+ * Files that failed and are not what they were when they were listed. Those that are gone stay as they were.
+ * @throws INPUT_CHANGED for one that was shared out, of which parts have rows already
+ */
 async function changedFiles(
   job: Job,
   plan: ReopenPlan,
@@ -257,6 +273,7 @@ async function changedFiles(
   const { catalog, inputRoot } = files;
   const failed = plan.again.filter((batch) => plan.failures.has(batch));
   const changed: ChangedFile[] = [];
+  const changedParts: ChangedPart[] = [];
   for (const { first, count } of pieces(fileRuns(job.batches, failed))) {
     const known = await catalog.files(first, count);
     const found = await statFiles(
@@ -265,10 +282,13 @@ async function changedFiles(
     );
     found.forEach(({ sizeBytes, identity }, index) => {
       const isChanged = identity !== unreadableIdentity && identity !== known[index]?.identity;
-      if (isChanged) changed.push({ ordinal: first + index, sizeBytes, identity });
+      if (!isChanged) return;
+      const { part, path = '' } = known[index] ?? {};
+      if (part === undefined) changed.push({ ordinal: first + index, sizeBytes, identity });
+      else changedParts.push({ ordinal: first + index, path, part, fileBytes: sizeBytes, identity });
     });
   }
-  return changed;
+  return [...changed, ...anew(changedParts)];
 }
 
 interface RunSizes {

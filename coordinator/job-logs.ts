@@ -1,6 +1,7 @@
 /** What callers ask of a job's logs and errors. Reads the ledger and the log folder; decides nothing. */
 import { join } from 'node:path';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
+import { inputName } from '../common/core/input.ts';
 import { confine, isConfined } from '../common/storage/confine.ts';
 import type { ErrorGroupView, FileQuery, JobErrorsView, Page, PrintedView } from './api/backend.ts';
 import type { Job } from './core/ledger.ts';
@@ -38,7 +39,7 @@ async function groupView(
 ): Promise<ErrorGroupView> {
   const nameOf = async (ordinal: number): Promise<string> => {
     const found = ordinal < catalog.count ? await catalog.files(ordinal, 1) : [];
-    return found[0]?.path ?? `file ${ordinal}`;
+    return found[0] ? inputName(found[0]) : `file ${ordinal}`;
   };
   const { failure, node, tries, circumstances } = example;
   return {
@@ -63,21 +64,31 @@ function traceOf(failure: Failure): string {
 
 /** @throws INPUT_NOT_FOUND */
 export async function printedOf(job: Job, catalog: InputCatalog, query: FileQuery): Promise<readonly PrintedView[]> {
-  const ordinal = 'first' in query ? query.first : await ordinalOf(job, catalog, query.file);
+  const { first, last } =
+    'first' in query ? { first: query.first, last: query.first } : await ordinalsOf(job, catalog, query.file);
   const found: PrintedView[] = [];
   for await (const record of batchRecords(job.outputDir)) {
-    if (record.first <= ordinal && ordinal < record.first + record.count) found.push(record);
+    if (record.first <= last && first < record.first + record.count) found.push(record);
   }
   return found.sort((a, b) => (a.start < b.start ? -1 : 1));
 }
 
-async function ordinalOf(job: Job, catalog: InputCatalog, path: string): Promise<number> {
+/** Of a file, all its parts; of one part, as errors name it, that one. */
+async function ordinalsOf(
+  job: Job,
+  catalog: InputCatalog,
+  name: string,
+): Promise<{ readonly first: number; readonly last: number }> {
   let ordinal = 0;
+  let first = -1;
   for await (const file of catalog.all()) {
-    if (file.path === path) return ordinal;
+    const isMeant = file.path === name || inputName(file) === name;
+    if (isMeant && first < 0) first = ordinal;
+    if (!isMeant && first >= 0) break;
     ordinal += 1;
   }
-  throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no input file ${JSON.stringify(path)}`);
+  if (first >= 0) return { first, last: ordinal - 1 };
+  throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no input file ${JSON.stringify(name)}`);
 }
 
 /** Absolute path of a log. @throws LOG_NOT_FOUND */

@@ -5,6 +5,7 @@
 import { isBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
+import { splitRule } from '../common/core/split.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError, reasonOf } from '../common/io/errno.ts';
@@ -12,6 +13,7 @@ import type { Log } from '../common/io/log.ts';
 import { jobOf, type Job } from './core/ledger.ts';
 import { needsParts, partsJobOf } from './core/parts.ts';
 import type { InputListing } from './input/list-input.ts';
+import { splitListing } from './input/split-listing.ts';
 import {
   jobDirOf,
   JobFiles,
@@ -215,7 +217,9 @@ export class JobWork {
 
   #listingOf(job: Job): InputListing {
     const { outside } = this.#options;
-    if (job.rowsOf === null) return outside.listInput(job.inputPath, job.selection);
+    if (job.rowsOf === null) {
+      return splitListing(outside.listInput(job.inputPath, job.selection), splitRule(job.deployment));
+    }
     return listRows(jobOf(this.#loop.ledger, job.rowsOf));
   }
 

@@ -1,7 +1,7 @@
 /** Carries the listing of a job's input into its catalog and the ledger, a page at a time, while scoring goes on. */
 import { BatchError } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
-import type { InputFile } from '../common/core/input.ts';
+import { inputName, samePart, type InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
 import { skippedTotal } from '../common/core/skipped-names.ts';
 import type { Delay } from '../common/io/delay.ts';
@@ -65,8 +65,9 @@ export async function listJob(options: ListJobOptions): Promise<void> {
     return;
   }
   if (seen < known) throw changed(`${known} files were listed before, ${seen} are there now`);
-  const { skipped } = open.listing;
-  handle({ kind: 'listing-ended', job, skipped: skippedTotal(skipped), skippedBy: skipped, wallMs: wall() });
+  const { skipped, split } = open.listing;
+  const parted = split && split.files > 0 ? { split } : {};
+  handle({ kind: 'listing-ended', job, skipped: skippedTotal(skipped), skippedBy: skipped, ...parted, wallMs: wall() });
 }
 
 async function nextPage(open: OpenListing): Promise<readonly InputFile[] | null> {
@@ -99,9 +100,9 @@ async function checkSame(
 ): Promise<void> {
   const [wanted] = await catalog.files(first + count - 1, 1);
   const found = page[count - 1];
-  if (wanted?.path !== found?.path || wanted?.identity !== found?.identity) {
-    throw changed(`file ${first + count - 1} was ${wanted?.path} and is ${found?.path} now`);
-  }
+  if (wanted?.path === found?.path && wanted?.identity === found?.identity && samePart(wanted?.part, found?.part))
+    return;
+  throw changed(`file ${first + count - 1} was ${wanted && inputName(wanted)} and is ${found && inputName(found)} now`);
 }
 
 function changed(what: string): BatchError {

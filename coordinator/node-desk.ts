@@ -32,7 +32,7 @@ import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
 import { attemptsPlace } from './output/output-place.ts';
 import type { NodeLink } from './service/node-link.ts';
-import { readInput, type OpenInput } from './service/read-input.ts';
+import { readInput, type InputRange, type OpenInput } from './service/read-input.ts';
 
 export interface NodeDeskOptions {
   readonly loop: Loop;
@@ -162,10 +162,10 @@ export class NodeDesk implements ClusterBackend {
     return this.#options.artifacts.open(digest(of), offset);
   }
 
-  input(name: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array> {
+  input(name: JobName, ordinal: number, identity: string, range: InputRange): AsyncIterable<Uint8Array> {
     const files = this.#options.filesOf(name);
     if (!files) throw new BatchError('JOB_NOT_FOUND', `job ${name} is not running here`);
-    return readInput(files, ordinal, identity, offset, this.#options.openInput);
+    return readInput(files, ordinal, identity, range, this.#options.openInput);
   }
 
   /** Carries out what concerns worker nodes. */

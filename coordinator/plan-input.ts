@@ -5,6 +5,7 @@ import type { MiniBatchSize } from '../common/core/deployment.ts';
 import { unreadableIdentity } from '../common/core/input.ts';
 import { emptyInputText, type InputSelection } from '../common/core/input-selection.ts';
 import { limits } from '../common/core/limits.ts';
+import type { SplitCount, SplitRule } from '../common/core/split.ts';
 import { skippedTotal, type SkippedNames } from '../common/core/skipped-names.ts';
 import type { Population } from './core/sample.ts';
 import { grown, outlookOf, spreadOf, type Outlook, type SizeSpread } from './core/outlook.ts';
@@ -12,6 +13,7 @@ import type { SampleReport } from './core/sample-report.ts';
 import type { Inputs } from './input/input-by-location.ts';
 import type { InputListing } from './input/list-input.ts';
 import { identified } from './input/listed-paths.ts';
+import { splitListing } from './input/split-listing.ts';
 
 /** As JSON for callers, with the names that settings have. */
 export interface PlanReport {
@@ -19,6 +21,8 @@ export interface PlanReport {
   readonly input_path: string;
   readonly files: number;
   readonly bytes: number;
+  /** Large files that are counted as their parts; absent: none is. */
+  readonly split?: SplitCount;
   /** Files that cannot be looked at: they would fail with INPUT_UNREADABLE. */
   readonly unreadable: number;
   readonly skipped: number;
@@ -60,6 +64,8 @@ export interface PlanInputOptions {
   /** Name of the deployment, and how it cuts mini-batches. */
   readonly deployment: string;
   readonly miniBatchSize: MiniBatchSize;
+  /** Null: all files stay whole. */
+  readonly splitRule?: SplitRule | null;
   readonly inputPath: string;
   readonly selection: InputSelection;
   /** Scoring processes of all worker nodes together. */
@@ -87,7 +93,7 @@ export interface InputLook {
 export async function lookAtInput(options: PlanInputOptions): Promise<InputLook> {
   const { deployment, miniBatchSize, inputPath, slots } = options;
   const selection = await identified(options.selection);
-  const listing = options.inputs.listInput(inputPath, selection);
+  const listing = splitListing(options.inputs.listInput(inputPath, selection), options.splitRule ?? null);
   const tally = await tallyOf(listing, options.onProgress);
   const { sizes, bytes } = tally;
   if (sizes.length === 0) throw new BatchError('INPUT_EMPTY', emptyInputText(inputPath, selection, listing.skipped));
@@ -99,6 +105,7 @@ export async function lookAtInput(options: PlanInputOptions): Promise<InputLook>
     input_path: inputPath,
     files: sizes.length,
     bytes,
+    ...(listing.split && listing.split.files > 0 ? { split: { ...listing.split } } : {}),
     unreadable: tally.unreadable,
     skipped: skippedTotal(listing.skipped),
     skipped_by: { ...listing.skipped },
@@ -142,9 +149,11 @@ async function tallyOf(listing: InputListing, onProgress: (files: number) => voi
       wider.set(typeOf);
       typeOf = wider;
     }
-    for (const { path, sizeBytes, identity } of page) {
+    for (const { path, sizeBytes, identity, part } of page) {
       sizes[files] = sizeBytes;
-      typeOf[files] = count(types, extname(path).toLowerCase(), sizeBytes);
+      // A file is counted once, its bytes with each part.
+      const isFile = part === undefined || part.begin === 0;
+      typeOf[files] = count(types, extname(path).toLowerCase(), sizeBytes, isFile);
       files += 1;
       bytes += sizeBytes;
       if (identity === unreadableIdentity) unreadable += 1;
@@ -155,10 +164,10 @@ async function tallyOf(listing: InputListing, onProgress: (files: number) => voi
 }
 
 /** Endings that are names of their own, such as numbers, are counted together. Gives the number of the type. */
-function count(types: Map<string, Amount>, extension: string, bytes: number): number {
+function count(types: Map<string, Amount>, extension: string, bytes: number, isFile: boolean): number {
   const key = types.has(extension) || types.size < limits.planTypesMax ? extension : 'other';
   const amount = types.get(key) ?? { type: types.size, files: 0, bytes: 0 };
-  amount.files += 1;
+  if (isFile) amount.files += 1;
   amount.bytes += bytes;
   types.set(key, amount);
   return amount.type;

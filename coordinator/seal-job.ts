@@ -1,6 +1,7 @@
 /** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
 import type { Failure } from '../common/core/batch-error.ts';
 import type { EnvironmentSpec } from '../common/core/deployment.ts';
+import type { InputFile } from '../common/core/input.ts';
 import { hasParts, rowsFileName, type PartFile } from '../common/core/parts-form.ts';
 import { formatToken } from '../common/core/token.ts';
 import { epilogueOf } from '../common/format/epilogue.ts';
@@ -15,7 +16,7 @@ import type { SealedEnvironment } from './output/manifest-schema.ts';
 import { sealOutput, type ManifestSigner } from './output/seal.ts';
 import type { StorePlace } from './output/custom-publish.ts';
 import type { PartsSource } from './output/seal-parts.ts';
-import type { CustomFileLine, ErrorLine, FileLine, SealedOutput } from './output/sealed-lines.ts';
+import type { CustomFileLine, ErrorLine, FileLine, FileLinePart, SealedOutput } from './output/sealed-lines.ts';
 import { scoredWith } from './since/scored-with.ts';
 import type { OutputLayout, OutputPlace } from './output/segments.ts';
 import { isoTime, jobView } from './views/job-view.ts';
@@ -222,6 +223,7 @@ async function* fileLines(
       ordinal,
       path: file.path,
       size_bytes: file.sizeBytes,
+      ...partOf(file),
       identity: file.identity,
       status: failed ? 'failed' : isCommitted ? 'scored' : 'unscored',
       ...(isTaken ? { taken: true } : {}),
@@ -246,12 +248,17 @@ async function* errorLines(
     yield {
       ordinal,
       path: file?.path ?? '',
+      ...(file && partOf(file)),
       ...textOf(failure),
       tries,
       node,
       ...circumstancesView(circumstances),
     };
   }
+}
+
+function partOf({ part }: InputFile): { readonly part?: FileLinePart } {
+  return part === undefined ? {} : { part: [part.begin, part.end] };
 }
 
 function textOf({ code, message, detail }: Failure): Failure {

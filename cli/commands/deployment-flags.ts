@@ -23,6 +23,7 @@ import { scorerText } from '../job-text.ts';
 export interface DeploymentFlags {
   readonly set?: readonly string[];
   readonly miniBatchSize?: string;
+  readonly splitFiles?: string;
   readonly scale?: string;
   readonly format?: string;
   readonly model?: string;
@@ -82,6 +83,7 @@ export function loadOptions({ host, output }: CommandContext, flags: DeploymentF
     cwd: host.cwd,
     set: flags.set ?? [],
     ...(flags.miniBatchSize === undefined ? {} : { miniBatchSize: flags.miniBatchSize }),
+    ...(flags.splitFiles === undefined ? {} : { splitFiles: flags.splitFiles }),
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.scale === undefined ? {} : { scale: scaleOf(flags.scale) }),
     ...(flags.model === undefined ? {} : { model: flags.model }),

@@ -79,6 +79,7 @@ function fileByFile(deployment: LocalDeployment): LocalDeployment {
       ...deployment.settings,
       ...{ miniBatchSize: { kind: 'files', files: 1 }, triesMax: 1, isolation: 'file', errorThreshold: -1 },
       ...{ speculation: 'off', customOutput: 'collected', instanceCountMax: null, parts: null },
+      splitFiles: { kind: 'off' },
     },
   };
 }

@@ -1,6 +1,7 @@
 /** `plan`, `run --dry-run`: what scoring an input would come to, without a coordinator; with `--sample` some of it is really scored. */
 import { asCount, pythonSetting, slotsSetting } from '../../common/config/process-settings.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { splitRule } from '../../common/core/split.ts';
 import { systemRandom } from '../../common/io/random.ts';
 import { Stores } from '../../common/storage/stores.ts';
 import { inputsByLocation } from '../../coordinator/input/input-by-location.ts';
@@ -28,6 +29,8 @@ export async function planCommand(context: CommandContext, path: string, flags: 
     inputs,
     deployment: deployment.name,
     miniBatchSize: deployment.settings.miniBatchSize,
+    // What a sample is of are files.
+    splitRule: sampled === null ? splitRule(deployment) : null,
     inputPath,
     selection,
     slots: slotsOf(deployment, nodes, slots),

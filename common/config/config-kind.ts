@@ -53,6 +53,7 @@ const ownKeys: Readonly<Record<ConfigKind, readonly string[]>> = {
     'instance_count',
     'max_concurrency_per_instance',
     'mini_batch_size',
+    'split_files',
     'retry_settings',
     'error_threshold',
     'logging_level',

@@ -20,6 +20,7 @@ export interface LoadOptions {
   readonly set?: readonly string[];
   /** Values of the flags of the same names; they win over `set`. */
   readonly miniBatchSize?: string;
+  readonly splitFiles?: string;
   readonly scale?: number;
   readonly format?: string;
   /** Path of the model, relative to `cwd`. */
@@ -159,6 +160,9 @@ function applyFlags(source: ConfigSource, options: LoadOptions, cwd: string): vo
   const quoted = (value: string): string => JSON.stringify(value);
   if (options.miniBatchSize !== undefined) {
     source.override([...settings, 'mini_batch_size'], quoted(options.miniBatchSize), '--mini-batch-size');
+  }
+  if (options.splitFiles !== undefined) {
+    source.override([...settings, 'split_files'], quoted(options.splitFiles), '--split-files');
   }
   if (options.format !== undefined) {
     source.override([...settings, 'output', 'format'], quoted(options.format), '--format');

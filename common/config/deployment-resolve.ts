@@ -258,10 +258,17 @@ function checkForScorer({ settings, settingsPath }: ParsedDeployment, scorer: Sc
     const message = 'rows_per_predict is for MLflow models without a script, and this deployment is scored otherwise';
     fail(['mlflow', 'rows_per_predict'], message);
   }
+  const isScript = scorer.kind === 'python' || scorer.kind === 'node';
+  if (isScript && settings.split_files?.kind === 'bytes') {
+    const message =
+      'split_files: a script is given paths and opens its files itself, so they stay whole; wanted auto or off. ' +
+      'Models without a script (.onnx, MLflow) read tables in parts';
+    fail(['split_files'], message);
+  }
   if (settings.output?.include?.input) {
     const wanted = 'include: input is for tables that are read for a model (.onnx, or MLflow without a script)';
     const isImage = scorer.kind === 'onnx' && Object.values(settings.onnx?.image ?? {}).some((value) => value !== null);
-    if (scorer.kind === 'python' || scorer.kind === 'node') {
+    if (isScript) {
       fail(['output', 'include'], `${wanted}; a script gives the columns itself: return them with the others`);
     } else if (isImage) {
       fail(['output', 'include'], `${wanted}; this one is fed images (settings.onnx.image), which have no columns`);
@@ -307,6 +314,7 @@ function resolveSettings(
   return {
     miniBatchSize:
       settings.mini_batch_size ?? (isBare ? { kind: 'auto' } : { kind: 'files', files: limits.miniBatchFilesDefault }),
+    splitFiles: settings.split_files ?? { kind: 'auto' },
     triesMax: Math.max(1, retry.max_retries ?? limits.maxRetriesDefault),
     timeoutMs: retry.timeout ?? (isBare ? limits.bareTimeoutMsDefault : limits.timeoutMsDefault),
     errorThreshold: settings.error_threshold ?? -1,

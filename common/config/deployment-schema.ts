@@ -4,7 +4,7 @@
  * @source Azure ML batch deployment YAML schema, CLI v2
  */
 import { z } from 'zod';
-import type { DeploymentSettings, MiniBatchSize } from '../core/deployment.ts';
+import type { DeploymentSettings, MiniBatchSize, SplitFiles } from '../core/deployment.ts';
 import {
   environmentInline,
   modelSchema,
@@ -24,6 +24,7 @@ import {
   oneOf,
   outputFileName,
   resourceName,
+  splitFiles,
   text,
   textMap,
   timeoutMs,
@@ -43,6 +44,7 @@ const settingsShape = {
   instance_count: optional(wholeNumber(1), 'Worker nodes at most; resources.instance_count wins.'),
   max_concurrency_per_instance: optional(wholeNumber(1), 'Scoring processes at most on each worker node.'),
   mini_batch_size: optional(miniBatchSize, 'Files (20), bytes (64MB), time (30s) or auto.'),
+  split_files: optional(splitFiles, 'Whether large tables are shared out: auto, off, or the size of a part (16MB).'),
   retry_settings: optional(
     z.strictObject(
       {
@@ -151,6 +153,7 @@ export interface RawSettings {
   readonly instance_count?: Maybe<number>;
   readonly max_concurrency_per_instance?: Maybe<number>;
   readonly mini_batch_size?: Maybe<MiniBatchSize>;
+  readonly split_files?: Maybe<SplitFiles>;
   /** `timeout` in milliseconds. */
   readonly retry_settings?: Maybe<{ readonly max_retries?: Maybe<number>; readonly timeout?: Maybe<number> }>;
   /** In milliseconds. */

@@ -3,7 +3,7 @@
  * wild (numbers as strings, `AppendRow` for `append_row`).
  */
 import { z } from 'zod';
-import type { MiniBatchSize } from '../core/deployment.ts';
+import type { MiniBatchSize, SplitFiles } from '../core/deployment.ts';
 import { limits } from '../core/limits.ts';
 import { patternProblem } from './input-pattern.ts';
 
@@ -261,6 +261,27 @@ export const miniBatchSize: z.ZodType<MiniBatchSize> = z
       { type: 'string', pattern: '^\\s*[0-9]+(\\.[0-9]+)?\\s*([mM]?[sS]|[mM]|[mM][iI][nN]|[hH])\\s*$' },
     ],
     examples: [10, '64MB', '30s', 'auto'],
+  });
+
+/** `auto`, `off`, or the bytes of a part (`16MB`). YAML reads a bare off as false. */
+export const splitFiles: z.ZodType<SplitFiles> = z
+  .unknown()
+  .transform((value, context): SplitFiles => {
+    const text = String(value).trim().toLowerCase();
+    if (text === 'auto') return { kind: 'auto' };
+    if (text === 'off' || value === false) return { kind: 'off' };
+    const bytes = bytesOf(text);
+    if (bytes !== null && bytes >= limits.splitPartBytesAsked) return { kind: 'bytes', bytes };
+    const least = `${limits.splitPartBytesAsked / 1_024}KB`;
+    context.addIssue({ code: 'custom', message: `auto, off, or a size of parts such as 16MB, from ${least}` });
+    return z.NEVER;
+  })
+  .meta({
+    anyOf: [
+      { enum: ['auto', 'off', false] },
+      { type: 'string', pattern: `^\\s*([0-9.]+\\s*[kKmMgGtT]?[iI]?[bB]|${anyCase('auto')}|${anyCase('off')})\\s*$` },
+    ],
+    examples: ['auto', 'off', '16MB'],
   });
 
 const fileNamePattern = /^[^_.\\/\p{Cc}][^\\/\p{Cc}]*$/u;

@@ -25,6 +25,16 @@ export type MiniBatchSize =
   /** The same, and how long follows from the work that is left. */
   | { readonly kind: 'auto' };
 
+/**
+ * Whether large tables are shared out in parts. `auto`: where rows are scored apart in any case, in parts of a size that suits;
+ * `bytes`: in parts of about that size.
+ */
+export type SplitFiles =
+  /** `partBytes`: what suited when the job was submitted, whatever its settings are now. */
+  | { readonly kind: 'auto'; readonly partBytes?: number }
+  | { readonly kind: 'off' }
+  | { readonly kind: 'bytes'; readonly bytes: number };
+
 /** What turns files into rows. */
 export type Scorer =
   /** The built-in ONNX scorer. */
@@ -89,6 +99,8 @@ export type CustomOutput = 'collected' | 'shared';
 
 export interface DeploymentSettings {
   readonly miniBatchSize: MiniBatchSize;
+  /** Absent in jobs of releases that kept all files whole: off. */
+  readonly splitFiles?: SplitFiles;
   /** Tries in all, at least 1. @source Azure ML retry_settings.max_retries, counted as tries */
   readonly triesMax: number;
   /** Of one run() on one mini-batch, without init() and loading. */

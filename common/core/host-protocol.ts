@@ -60,7 +60,26 @@ export interface HostFile {
   readonly path: string;
   /** Relative path in the input, as the rows name it. */
   readonly name: string;
+  /** Absent: all of the file. */
+  readonly part?: HostPart;
 }
+
+/** Which rows of a file are meant. Of a copy that was fetched for it, only the bytes that it names are there, at their own places. */
+export type HostPart =
+  /** Whole rows of text. */
+  | {
+      readonly kind: 'text';
+      readonly begin: number;
+      readonly end: number;
+      /** Bytes of the beginning of the file that tell its columns: of CSV the header and the first row, else the first lines. */
+      readonly head: number;
+      /** Rows of the file before it. */
+      readonly row: number;
+      /** Number of the line where it begins, from 1. */
+      readonly line: number;
+    }
+  /** Row groups of Parquet, record batches of an Arrow file. */
+  | { readonly kind: 'groups'; readonly first: number; readonly count: number; readonly row: number };
 
 export interface HostDone extends Omit<ResultSummary, 'peakMemoryBytes'> {
   readonly sequence: number;

@@ -191,6 +191,20 @@ export const limits = {
   labelsCharsMax: 524_288,
   /** Rows of a JSON Lines, Parquet or Arrow file that are handed on at once. */
   tableBlockRowsMax: 8_192,
+  /** A part of a large table that is shared out: a second or so of scoring, and far more than finding its rows costs. */
+  splitPartBytes: 16_777_216,
+  /** The same where a mini-batch has several of them. */
+  splitPartBytesMin: 1_048_576,
+  /** The least that a deployment may ask for. */
+  splitPartBytesAsked: 65_536,
+  /** Bytes between two places of a table from which a worker node can go on looking for rows. */
+  splitPlaceBytes: 1_048_576,
+  /** A node looks no further behind a part for the end of its last row: more than a record may have, in bytes. */
+  splitRecordBytesMax: 67_108_864,
+  /** The beginning of a table, or its footer, is kept by a node up to this; what is longer is read again for each part. */
+  splitKeptBytes: 1_048_576,
+  /** Tables of which a node knows where their rows begin; those that were not asked for longest are forgotten. */
+  splitTablesKnown: 32,
   /** A record of a CSV file: one that is longer is no record, but a file of another kind. */
   csvRecordCharsMax: 16_777_216,
   /** An output of a model with more values per row than this becomes one list column instead of columns of its own. */

@@ -34,10 +34,10 @@ export interface ReadableStore {
   /** Null when there is no such object. */
   stat(key: string, signal: AbortSignal): Promise<StoredObject | null>;
   /**
-   * The bytes from `offset` to the end, of this very content. Breaks off with STORE_UNREACHABLE, after which the rest can be had from
+   * The bytes from `offset` to the end, or before `end`, of this very content. Breaks off with STORE_UNREACHABLE, after which the rest can be had from
    * where it broke. @throws INPUT_CHANGED, INPUT_UNREADABLE when it is gone
    */
-  read(object: StoredObject, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  read(object: StoredObject, offset: number, signal: AbortSignal, end?: number): AsyncIterable<Uint8Array>;
 }
 
 export interface ObjectStore extends ReadableStore {

@@ -10,6 +10,7 @@ import {
   type Scorer,
 } from '../core/deployment.ts';
 import { digest, jobName } from '../core/ids.ts';
+import type { InputFile } from '../core/input.ts';
 import { defaultOnnxSettings, type OnnxSettings } from '../core/onnx-settings.ts';
 import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
 import type { Adoption__Output } from './generated/batchmill/v1/Adoption.ts';
@@ -20,6 +21,7 @@ import type {
 } from './generated/batchmill/v1/CoordinatorMessage.ts';
 import type { Environment as EnvironmentWire, Environment__Output } from './generated/batchmill/v1/Environment.ts';
 import type { Grant as GrantWire, Grant__Output } from './generated/batchmill/v1/Grant.ts';
+import type { InputFile as InputFileWire, InputFile__Output } from './generated/batchmill/v1/InputFile.ts';
 import type { Job as JobWire, Job__Output } from './generated/batchmill/v1/Job.ts';
 import type { JobSettings__Output } from './generated/batchmill/v1/JobSettings.ts';
 import type { Refusal as RefusalWire, Refusal__Output } from './generated/batchmill/v1/Refusal.ts';
@@ -64,13 +66,25 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
 
 function writeGrant(grant: Grant): GrantWire {
   const { isAlone, columns = [], ...rest } = grant;
-  return { ...rest, token: writeToken(grant.token), files: [...grant.files], alone: isAlone, columns: [...columns] };
+  const files = grant.files.map(writeInput);
+  return { ...rest, token: writeToken(grant.token), files, alone: isAlone, columns: [...columns] };
 }
 
 function readGrant(wire: Grant__Output): Grant {
   const { token, job, first, files, attempt, alone, columns } = wire;
   const told = columns.length > 0 ? { columns } : {};
-  return { token: readToken(token), job: jobName(job), first, files, attempt, isAlone: alone, ...told };
+  const inputs = files.map(readInput);
+  return { token: readToken(token), job: jobName(job), first, files: inputs, attempt, isAlone: alone, ...told };
+}
+
+function writeInput({ part, ...file }: InputFile): InputFileWire {
+  return part === undefined ? file : { ...file, identity: '', part: { ...part, identity: file.identity } };
+}
+
+function readInput({ part, ...file }: InputFile__Output): InputFile {
+  if (part === null) return file;
+  const { identity, ...range } = part;
+  return { ...file, identity, part: range };
 }
 
 export function writeRefusal(refusal: RefusalReport): RefusalWire {

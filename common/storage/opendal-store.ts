@@ -123,13 +123,18 @@ class OpendalStore implements ObjectStore {
     });
   }
 
-  async *read(object: StoredObject, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+  async *read(
+    object: StoredObject,
+    offset: number,
+    signal: AbortSignal,
+    end: number = object.sizeBytes,
+  ): AsyncGenerator<Uint8Array, void, void> {
     if (object.sizeBytes === 0) return await this.#checkEmpty(object, signal);
     const ahead: Promise<Uint8Array>[] = [];
     let next = offset;
     const ask = (): void => {
-      while (ahead.length <= limits.storeRangesAhead && next < object.sizeBytes) {
-        const range = this.#range(object, next, Math.min(limits.storeRangeBytes, object.sizeBytes - next));
+      while (ahead.length <= limits.storeRangesAhead && next < end) {
+        const range = this.#range(object, next, Math.min(limits.storeRangeBytes, end - next));
         // Fails again where it is awaited, unless an earlier one has failed before.
         range.catch(() => undefined);
         ahead.push(range);

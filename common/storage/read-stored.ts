@@ -26,19 +26,20 @@ export async function* readStored(
   stores: Stores,
   root: StoreLocation,
   file: InputFile,
-  offset: number,
+  { offset, end }: { readonly offset: number; readonly end: number | null },
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, void> {
   if (!isConfined(file.path)) {
     throw new BatchError('INPUT_UNREADABLE', `${JSON.stringify(file.path)} is no path of an input`);
   }
   const { store, key } = await stores.open(root);
-  const { path, sizeBytes, identity } = file;
+  const { path, identity, part } = file;
+  const sizeBytes = part?.fileBytes ?? file.sizeBytes;
   const object = { key: `${folderKey(key)}${path}`, sizeBytes, identity, isReadable: true, isFolder: false };
   let reached = offset;
   const pieces = stores.retries.stream(
     signal,
-    () => store.read(object, reached, signal),
+    () => store.read(object, reached, signal, end ?? sizeBytes),
     (piece) => {
       reached += piece.length;
     },

@@ -125,12 +125,18 @@ export class WebStore implements ReadableStore {
     });
   }
 
-  async *read(object: StoredObject, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+  async *read(
+    object: StoredObject,
+    offset: number,
+    signal: AbortSignal,
+    end: number = object.sizeBytes,
+  ): AsyncGenerator<Uint8Array, void, void> {
     const { counts } = this.#options.retries;
     const { key, identity, sizeBytes } = object;
     counts.reads += 1;
+    const last = end < sizeBytes ? end - 1 : '';
     const headers = {
-      ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
+      ...(offset > 0 || end < sizeBytes ? { range: `bytes=${offset}-${last}` } : {}),
       ...(identity.startsWith('"') ? { 'if-match': identity } : {}),
     };
     const reply = await this.#send('GET', key, headers, signal);
@@ -159,10 +165,13 @@ export class WebStore implements ReadableStore {
         const wanted = piece.subarray(Math.min(skip, piece.length));
         skip -= piece.length - wanted.length;
         counts.bytesRead += wanted.length;
-        if (wanted.length > 0) yield wanted;
+        const behind = end < sizeBytes ? Math.max(0, bytes - end) : 0;
+        if (wanted.length > behind) yield wanted.subarray(0, wanted.length - behind);
+        // Of one that knows no ranges, the rest is not waited for.
+        if (bytes >= end && end < sizeBytes) return;
       }
-      if (bytes !== sizeBytes) {
-        throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)}: ${bytes} of ${sizeBytes} bytes came`);
+      if (bytes !== end) {
+        throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)}: ${bytes} of ${end} bytes came`);
       }
     } finally {
       reply.close();

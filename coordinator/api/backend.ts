@@ -6,6 +6,7 @@ import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
+import type { SplitCount } from '../../common/core/split.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { LocalDeployment, MiniBatchSize } from '../../common/core/deployment.ts';
 import type { CircumstancesView } from '../views/circumstances.ts';
@@ -126,6 +127,8 @@ export interface JobCounts {
   readonly skipped: number;
   /** The same by reason; null until the listing has ended, and for jobs of older releases. */
   readonly skipped_by: Readonly<SkippedNames> | null;
+  /** Large files that are counted as their parts; null: none is, or the listing has not ended. */
+  readonly split: SplitCount | null;
 }
 
 export interface NodeView {

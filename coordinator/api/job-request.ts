@@ -16,6 +16,7 @@ import {
   type LocalArtifact,
   type LocalDeployment,
   type MiniBatchSize,
+  type SplitFiles,
   type Scorer,
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
@@ -87,6 +88,12 @@ export const miniBatchSize: z.ZodType<MiniBatchSize> = z.discriminatedUnion('kin
   z.strictObject({ kind: z.literal('auto') }),
 ]);
 
+const splitFiles: z.ZodType<SplitFiles> = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('auto'), partBytes: z.exactOptional(count) }),
+  z.strictObject({ kind: z.literal('off') }),
+  z.strictObject({ kind: z.literal('bytes'), bytes: count.min(limits.splitPartBytesAsked) }),
+]);
+
 const outputFileName = z
   .string()
   .max(255)
@@ -136,6 +143,7 @@ const parts: z.ZodType<PartsForm> = z
 
 const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   miniBatchSize,
+  splitFiles: splitFiles.default({ kind: 'off' }),
   triesMax: count,
   timeoutMs: count.max(limits.timeoutMsMax),
   errorThreshold: z.int().min(-1),
@@ -172,6 +180,13 @@ const deployment: z.ZodType<LocalDeployment> = z
     path: ['settings', 'outputFileName'],
     message: 'wanted a name',
   })
+  .refine(
+    (one) => one.settings.splitFiles?.kind !== 'bytes' || one.scorer.kind === 'onnx' || one.scorer.kind === 'mlflow',
+    {
+      path: ['settings', 'splitFiles'],
+      message: 'wanted auto or off: a script is given paths and opens its files itself',
+    },
+  )
   .refine(({ settings: { parts, outputFormat } }) => !parts || rowsOfFormat(parts.format) === outputFormat, {
     path: ['settings', 'parts', 'format'],
     message: 'wanted one that is made of rows of outputFormat',

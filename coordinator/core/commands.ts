@@ -6,6 +6,7 @@ import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
+import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { ReopenScope } from './life-events.ts';
 import type { Since, TakenRun } from './since.ts';
@@ -45,6 +46,8 @@ export type Command =
       readonly skipped: number;
       /** Absent: nobody has counted by reason. */
       readonly skippedBy?: SkippedNames;
+      /** Absent: no file was shared out. */
+      readonly split?: SplitCount;
       readonly wallMs: number;
     }
   /** The job cannot go on, whatever its mini-batches do. */

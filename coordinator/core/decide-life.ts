@@ -11,6 +11,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { Deployment, DeploymentSettings, MiniBatchSize } from '../../common/core/deployment.ts';
 import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { rowsFileName } from '../../common/core/parts-form.ts';
+import { pinnedSplit } from '../../common/core/split.ts';
 import { isFinal, type JobState } from '../../common/core/states.ts';
 import type { BatchTable } from './batch-table.ts';
 import type { Command } from './commands.ts';
@@ -132,6 +133,7 @@ export function reopenedDeployment(before: Deployment, base: Deployment, given: 
     ...base,
     settings: {
       ...settings,
+      splitFiles: pinnedSplit(before),
       miniBatchSize: given.miniBatchSize ?? settings.miniBatchSize,
       timeoutMs: given.timeoutMs ?? settings.timeoutMs,
       triesMax: given.triesMax ?? settings.triesMax,

@@ -161,8 +161,8 @@ function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): read
   const job = jobOf(ledger, command.job);
   if (isFinal(job.state)) return [];
   const { sizes, bytes: sizesBytes } = cutEnd(job.openCut);
-  const { skipped, skippedBy } = command;
-  const by = skippedBy === undefined ? {} : { skippedBy: { ...skippedBy } };
+  const { skipped, skippedBy, split } = command;
+  const by = { ...(skippedBy && { skippedBy: { ...skippedBy } }), ...(split && { split: { ...split } }) };
   const events: Event[] = [{ kind: 'ListingEnded', job: job.name, skipped, ...by, sizes, sizesBytes }];
   if (job.state === 'Preparing') {
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });

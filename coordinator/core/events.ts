@@ -10,6 +10,7 @@ import type { ResultSchema } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
+import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
 import type { LifeEvent } from './life-events.ts';
@@ -69,6 +70,8 @@ export type DurableEvent =
       readonly skipped: number;
       /** The same by reason; absent in the records of older releases. */
       readonly skippedBy?: SkippedNames;
+      /** Large files that stand in the input order as their parts; absent: none does. */
+      readonly split?: SplitCount;
       readonly sizes: readonly number[];
       readonly sizesBytes?: readonly number[];
     }

@@ -230,6 +230,7 @@ function listingEnded(ledger: Ledger, event: EventOf<'ListingEnded'>): void {
   job.isListed = true;
   job.skipped = event.skipped;
   job.skippedBy = event.skippedBy ?? null;
+  job.split = event.split ?? null;
   job.openCut = { files: 0, bytes: 0 };
   addBatches(job, event.sizes, event.sizesBytes);
   refreshRunnable(ledger, job);

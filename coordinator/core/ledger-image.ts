@@ -104,6 +104,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   inputBytes: 'header',
   skipped: 'header',
   skippedBy: 'header',
+  split: 'header',
   planned: 'header',
   openCut: 'header',
   batches: 'own',

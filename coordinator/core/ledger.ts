@@ -13,6 +13,7 @@ import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
+import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { BatchTable, Place } from './batch-table.ts';
 import type { BrokenSuspicion } from './broken-scorer.ts';
@@ -115,6 +116,8 @@ export interface Job {
   skipped: number;
   /** Null in jobs of older releases, and until the listing has ended. */
   skippedBy: SkippedNames | null;
+  /** Files that were shared out, and their parts; null: none, or not listed to the end. */
+  split: SplitCount | null;
   /** Files in mini-batches so far; the rest is `openCut`. */
   planned: number;
   openCut: OpenCut;

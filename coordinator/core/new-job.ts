@@ -51,6 +51,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     inputBytes: 0,
     skipped: 0,
     skippedBy: null,
+    split: null,
     planned: 0,
     openCut: emptyCut,
     batches,

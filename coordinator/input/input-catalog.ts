@@ -2,7 +2,8 @@
  * The input order of one job on disk: sealed chunks of listed files, written once, read while leases are granted and when the job
  * is sealed. Ten million files are as many lines on disk and a few numbers per chunk in memory.
  *
- * A chunk is JSON Lines: `["batchmill-inputs", format, first, count]`, then `[path, sizeBytes, identity]` for each file.
+ * A chunk is JSON Lines: `["batchmill-inputs", format, first, count]`, then `[path, sizeBytes, identity]` for each file, and for a part
+ * of one `[path, sizeBytes, identity, begin, end, fileBytes]`.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -11,7 +12,7 @@ import type { FileRange, InputFile } from '../../common/core/input.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { outsideError, reasonOf } from '../../common/io/errno.ts';
-import { readChanges, removeChanges, writeChanges, type ChangedFile } from './input-changes.ts';
+import { partFrom, partNumbers, readChanges, removeChanges, writeChanges, type ChangedFile } from './input-changes.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 
@@ -149,7 +150,9 @@ export class InputCatalog {
 
   #asChanged(file: InputFile, ordinal: number): InputFile {
     const changed = this.#changes.get(ordinal);
-    return changed ? { path: file.path, sizeBytes: changed.sizeBytes, identity: changed.identity } : file;
+    if (!changed) return file;
+    const { sizeBytes, identity, part } = changed;
+    return { path: file.path, sizeBytes, identity, ...(part && { part }) };
   }
 
   /** By bisection: the last chunk that begins at or before `ordinal`. */
@@ -185,7 +188,8 @@ export class InputCatalog {
   async #write(chunk: number, first: number, page: readonly InputFile[]): Promise<void> {
     const path = join(this.#dir, chunkName(chunk));
     const lines = [JSON.stringify([magic, chunkFormat, first, page.length])];
-    for (const file of page) lines.push(JSON.stringify([file.path, file.sizeBytes, file.identity]));
+    for (const file of page)
+      lines.push(JSON.stringify([file.path, file.sizeBytes, file.identity, ...partNumbers(file.part)]));
     const temporary = `${path}.tmp`;
     const open = await this.#fileSystem.open(temporary, 'replace');
     try {
@@ -206,8 +210,8 @@ export class InputCatalog {
     try {
       return lines.slice(1, -1).map((line) => {
         // Our own lines, counted above; a schema per line would cost more than the reading.
-        const [file, sizeBytes, identity] = JSON.parse(line) as [string, number, string];
-        return { path: file, sizeBytes, identity };
+        const [file, sizeBytes, identity, ...part] = JSON.parse(line) as [string, number, string, ...number[]];
+        return { path: file, sizeBytes, identity, ...partFrom(part) };
       });
     } catch (error) {
       throw corrupt(path, reasonOf(error));

@@ -2,21 +2,31 @@
  * What has become of input files since they were listed: looked at again when a job is reopened to score them anew,
  * most often because somebody has mended them. One small file per reopening beside the chunks of the catalog; where two
  * name the same input, the later one holds. JSON Lines: `["batchmill-changes", format, count]`, then
- * `[ordinal, sizeBytes, identity]` for each.
+ * `[ordinal, sizeBytes, identity]` for each, and for a part of a file its begin, its end and the bytes of the file behind them.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
+import type { FilePart } from '../../common/core/input.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 
 export interface ChangedFile {
   readonly ordinal: number;
   readonly sizeBytes: number;
   readonly identity: string;
+  readonly part?: FilePart;
+}
+
+/** A part in a line of numbers: nothing for a whole file. */
+export const partNumbers = (part: FilePart | undefined): readonly number[] =>
+  part === undefined ? [] : [part.begin, part.end, part.fileBytes];
+
+export function partFrom([begin, end, fileBytes]: readonly number[]): { readonly part?: FilePart } {
+  return begin === undefined || end === undefined || fileBytes === undefined ? {} : { part: { begin, end, fileBytes } };
 }
 
 const header = z.tuple([z.literal('batchmill-changes'), z.literal(1), z.int().min(0)]);
-const line = z.tuple([z.int().min(0), z.number().min(0), z.string()]);
+const line = z.tuple([z.int().min(0), z.number().min(0), z.string()], z.number().min(0));
 
 /** `changed-000001.jsonl` */
 function changesName(number: number): string {
@@ -42,7 +52,9 @@ export async function writeChanges(
 ): Promise<void> {
   const path = join(dir, changesName(number));
   const lines = [JSON.stringify(['batchmill-changes', 1, files.length])];
-  for (const { ordinal, sizeBytes, identity } of files) lines.push(JSON.stringify([ordinal, sizeBytes, identity]));
+  for (const { ordinal, sizeBytes, identity, part } of files) {
+    lines.push(JSON.stringify([ordinal, sizeBytes, identity, ...partNumbers(part)]));
+  }
   const open = await fileSystem.open(`${path}.tmp`, 'replace');
   try {
     await open.write([Buffer.from(`${lines.join('\n')}\n`)], 0);
@@ -68,8 +80,8 @@ function parse(path: string, text: string): readonly ChangedFile[] {
     const [, , count] = header.parse(JSON.parse(first));
     if (rest.length !== count) throw new SyntaxError(`${rest.length} lines instead of ${count}`);
     return rest.map((one) => {
-      const [ordinal, sizeBytes, identity] = line.parse(JSON.parse(one));
-      return { ordinal, sizeBytes, identity };
+      const [ordinal, sizeBytes, identity, ...part] = line.parse(JSON.parse(one));
+      return { ordinal, sizeBytes, identity, ...partFrom(part) };
     });
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof z.ZodError)) throw error;

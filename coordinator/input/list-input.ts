@@ -7,6 +7,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { InputList } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
+import type { SplitCount } from '../../common/core/split.ts';
 import { noneSkipped, type SkippedNames } from '../../common/core/skipped-names.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { readFolder, type FolderNames } from './folder-names.ts';
@@ -32,6 +33,8 @@ export interface ListOptions {
 export interface InputListing extends AsyncIterable<readonly InputFile[]> {
   /** Counted as the listing goes on; final when it has ended. */
   readonly skipped: Readonly<SkippedNames>;
+  /** Large files that were shared out, counted in the same way; absent where none can be. */
+  readonly split?: Readonly<SplitCount>;
 }
 
 /** Pages being looked up while one is handed out. */

@@ -7,15 +7,15 @@ import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { readStored } from '../../common/storage/read-stored.ts';
 import type { Stores } from '../../common/storage/stores.ts';
-import type { OpenInput } from '../service/read-input.ts';
+import type { InputRange, OpenInput } from '../service/read-input.ts';
 import { storeLocation } from './input-by-location.ts';
 
 export function openInputs(stores: Stores): OpenInput {
-  return (root, file, offset) => {
+  return (root, file, range) => {
     const location = storeLocation(root);
-    if (location === null) return openLocal(root, file, offset);
+    if (location === null) return openLocal(root, file, range);
     if (file.identity === unreadableIdentity) return unreadable(file);
-    return readStored(stores, location, file, offset, new AbortController().signal);
+    return readStored(stores, location, file, range, new AbortController().signal);
   };
 }
 
@@ -27,7 +27,7 @@ async function* unreadable({ path }: InputFile): AsyncGenerator<Uint8Array> {
   );
 }
 
-async function* openLocal(root: string, file: InputFile, offset: number): AsyncGenerator<Uint8Array> {
+async function* openLocal(root: string, file: InputFile, { offset, end }: InputRange): AsyncGenerator<Uint8Array> {
   const { identity } = file;
   const path = join(root, file.path);
   try {
@@ -41,7 +41,13 @@ async function* openLocal(root: string, file: InputFile, offset: number): AsyncG
           `${file.path} was ${identity} (size and mtime) when it was listed and is ${found} now`,
         );
       }
-      yield* handle.createReadStream({ start: offset, highWaterMark: limits.fetchChunkBytes, autoClose: false });
+      if (end !== null && end <= offset) return;
+      yield* handle.createReadStream({
+        start: offset,
+        ...(end === null ? {} : { end: end - 1 }),
+        highWaterMark: limits.fetchChunkBytes,
+        autoClose: false,
+      });
     } finally {
       await handle.close();
     }

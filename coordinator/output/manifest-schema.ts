@@ -34,10 +34,13 @@ export const customLineSchema: z.ZodType<CustomFileLine> = z.looseObject({
   rows: count.optional(),
 });
 
+const part = z.tuple([count, count]);
+
 export const fileLineSchema: z.ZodType<FileLine> = z.looseObject({
   ordinal: count,
   path: text,
   size_bytes: count,
+  part: part.optional(),
   identity: text,
   status: z.enum(['scored', 'failed', 'unscored']),
   taken: z.boolean().optional(),
@@ -52,6 +55,7 @@ export const fileLineSchema: z.ZodType<FileLine> = z.looseObject({
 export const errorLineSchema: z.ZodType<ErrorLine> = z.looseObject({
   ordinal: count,
   path: text,
+  part: part.optional(),
   code: code as unknown as z.ZodType<ErrorCode>,
   message: text,
   detail: text,

@@ -7,7 +7,10 @@ export interface FileLine {
   readonly ordinal: number;
   /** Relative to the input root. */
   readonly path: string;
+  /** Of the part, where this is one. */
   readonly size_bytes: number;
+  /** Which bytes of a large file that was shared out: the rows that begin there. Absent: all. */
+  readonly part?: FileLinePart | undefined;
   /** What told this content from another when it was listed. */
   readonly identity: string;
   /** `unscored`: the job ended before its turn came. */
@@ -27,10 +30,14 @@ export interface FileLine {
   readonly code: ErrorCode | null;
 }
 
+export type FileLinePart = readonly [begin: number, end: number];
+
 /** One failed file in `_errors.jsonl`, in input order. */
 export interface ErrorLine extends CircumstancesView {
   readonly ordinal: number;
   readonly path: string;
+  /** As in the line of the file. */
+  readonly part?: FileLinePart | undefined;
   readonly code: ErrorCode;
   readonly message: string;
   /** A traceback, the end of stderr; empty when there is none. */

@@ -34,6 +34,7 @@ import { writeCoordinatorMessage, writeRefusal } from '../../common/rpc/translat
 import { readJoinRequest, readNodeMessage, writeJoinReply } from '../../common/rpc/translate-node-message.ts';
 import type { LogPieceOf } from '../logs/log-store.ts';
 import { NodeLink } from './node-link.ts';
+import type { InputRange } from './read-input.ts';
 import { tolerantService, understood } from './understood.ts';
 
 export interface ClusterBackend {
@@ -49,7 +50,7 @@ export interface ClusterBackend {
   /** Resolves with the bytes that are here of the log. @throws BatchError REQUEST_INVALID, JOB_NOT_FOUND, … */
   logPiece(node: NodeName, piece: LogPieceOf): Promise<number>;
   artifact(digest: string, offset: number): AsyncIterable<Uint8Array>;
-  input(job: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array>;
+  input(job: JobName, ordinal: number, identity: string, range: InputRange): AsyncIterable<Uint8Array>;
 }
 
 export interface UploadedPiece {
@@ -147,8 +148,8 @@ function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
     FetchInput: (call) => {
       void sendPieces(call, () => {
         nodeOf(call);
-        const { job, ordinal, identity, offset } = understood(call.request);
-        return backend.input(jobName(job), ordinal, identity, offset);
+        const { job, ordinal, identity, offset, end } = understood(call.request);
+        return backend.input(jobName(job), ordinal, identity, { offset, end: end === 0 ? null : end });
       });
     },
   };

@@ -11,8 +11,15 @@ export interface InputSource {
   };
 }
 
-/** The bytes of a listed file from `offset` on, wherever its root is. */
-export type OpenInput = (root: string, file: InputFile, offset: number) => AsyncIterable<Uint8Array>;
+/** Bytes of a whole file, also where the input is a part of it. */
+export interface InputRange {
+  readonly offset: number;
+  /** Null: to the end. */
+  readonly end: number | null;
+}
+
+/** Bytes of a listed file, wherever its root is. */
+export type OpenInput = (root: string, file: InputFile, range: InputRange) => AsyncIterable<Uint8Array>;
 
 /**
  * The path comes from the listing, never from the caller.
@@ -22,7 +29,7 @@ export async function* readInput(
   source: InputSource,
   ordinal: number,
   identity: string,
-  offset: number,
+  range: InputRange,
   openInput: OpenInput,
 ): AsyncGenerator<Uint8Array> {
   if (ordinal >= source.catalog.count) {
@@ -34,5 +41,5 @@ export async function* readInput(
   if (!file || file.identity !== identity) {
     throw new BatchError('REQUEST_INVALID', `file ${ordinal} is ${file?.identity}, not ${identity}`);
   }
-  yield* openInput(source.inputRoot, file, offset);
+  yield* openInput(source.inputRoot, file, range);
 }

@@ -33,8 +33,14 @@ interface EarlierFile {
   readonly rowsBefore: number | null;
 }
 
+/** What is looked for: a file, or the part of one that begins with the byte `begin`. */
+interface Sought {
+  readonly path: string;
+  readonly begin: number;
+}
+
 interface EarlierFiles {
-  find(path: string): Promise<EarlierFile | null>;
+  find(sought: Sought): Promise<EarlierFile | null>;
 }
 
 export interface EarlierRowsOptions {
@@ -76,7 +82,7 @@ export class EarlierRows {
       open = [];
     };
     for (const [index, file] of page.entries()) {
-      const earlier = await this.#files.find(file.path);
+      const earlier = await this.#files.find({ path: file.path, begin: file.part?.begin ?? 0 });
       const isSame = earlier !== null && isSameFile(earlier.line, file);
       const last = open.at(-1);
       if (last && !(isSame && isBehind(last, earlier))) close(index);
@@ -87,9 +93,10 @@ export class EarlierRows {
   }
 }
 
-function isSameFile({ status, identity, size_bytes }: FileLine, file: InputFile): boolean {
+function isSameFile({ status, identity, size_bytes, part }: FileLine, file: InputFile): boolean {
   const isKnown = file.identity !== unreadableIdentity && file.identity === identity;
-  return status === 'scored' && isKnown && size_bytes === file.sizeBytes;
+  const isSamePart = part?.[0] === file.part?.begin && part?.[1] === file.part?.end;
+  return status === 'scored' && isKnown && isSamePart && size_bytes === file.sizeBytes;
 }
 
 function isBehind(before: EarlierFile, { line, segment }: EarlierFile): boolean {
@@ -120,10 +127,10 @@ class InOrder implements EarlierFiles {
     this.#lines = lines[Symbol.asyncIterator]();
   }
 
-  async find(path: string): Promise<EarlierFile | null> {
-    if (isOutOfOrder(path)) return null;
-    while (!this.#isOver && (this.#next === null || utf8Compare(this.#next.line.path, path) < 0)) await this.#advance();
-    return this.#next?.line.path === path ? this.#next : null;
+  async find(sought: Sought): Promise<EarlierFile | null> {
+    if (isOutOfOrder(sought.path)) return null;
+    while (!this.#isOver && (this.#next === null || compare(this.#next.line, sought) < 0)) await this.#advance();
+    return this.#next !== null && compare(this.#next.line, sought) === 0 ? this.#next : null;
   }
 
   async #advance(): Promise<void> {
@@ -134,9 +141,18 @@ class InOrder implements EarlierFiles {
   }
 }
 
+/** Parts of a file stand behind each other. */
+function compare({ path, part }: FileLine, sought: Sought): number {
+  return utf8Compare(path, sought.path) || (part?.[0] ?? 0) - sought.begin;
+}
+
 /** Names that are no UTF-8 have lost the bytes that they were ordered by. */
 function isOutOfOrder(path: string): boolean {
   return path.includes('\ufffd');
+}
+
+function keyOf({ path, begin }: Sought): string {
+  return `${begin} ${path}`;
 }
 
 class ByPath implements EarlierFiles {
@@ -148,12 +164,12 @@ class ByPath implements EarlierFiles {
 
   static async read(lines: AsyncIterable<EarlierFile>): Promise<ByPath> {
     const files = new Map<string, EarlierFile>();
-    for await (const file of lines) files.set(file.line.path, file);
+    for await (const file of lines) files.set(keyOf({ path: file.line.path, begin: file.line.part?.[0] ?? 0 }), file);
     return new ByPath(files);
   }
 
-  find(path: string): Promise<EarlierFile | null> {
-    return Promise.resolve(this.#files.get(path) ?? null);
+  find(sought: Sought): Promise<EarlierFile | null> {
+    return Promise.resolve(this.#files.get(keyOf(sought)) ?? null);
   }
 }
 

@@ -25,6 +25,8 @@ export class InputCheck {
   async take(line: FileLine): Promise<void> {
     // What could not be looked at when it was listed has nothing to be held against.
     if (line.identity === unreadableIdentity || !isConfined(line.path)) return;
+    // Parts of a file have one identity: it is looked at with the first of them.
+    if (line.part !== undefined && line.part[0] > 0) return;
     this.#page.push(line);
     if (this.#page.length >= limits.verifyStatsAtOnce) await this.flush();
   }
@@ -49,7 +51,7 @@ export class InputCheck {
       return;
     }
     const what =
-      found.sizeBytes === line.size_bytes
+      found.sizeBytes === line.size_bytes || line.part !== undefined
         ? `was modified since it was listed (${line.identity} then, ${found.identity} now)`
         : `had ${line.size_bytes} bytes when it was listed, ${found.sizeBytes} now`;
     const message = `${line.path} (file ${line.ordinal}) ${what}`;

@@ -5,6 +5,7 @@
 import type { ErrorLine, FileLine, SealedChunk, SealedTotals, SegmentLine } from '../output/sealed-lines.ts';
 import { errorLineSchema, fileLineSchema, segmentLineSchema, type Manifest } from '../output/manifest-schema.ts';
 import type { FindingKind } from './findings.ts';
+import { isSamePart, PartWalk } from './part-walk.ts';
 import { isAsSealed, readLines, type NumberedLine, type Place } from './sealed-files.ts';
 
 export type LineTotals = Omit<SealedTotals, 'rows' | 'output_bytes'>;
@@ -111,7 +112,7 @@ class ErrorSide {
         'inconsistent',
         `file ${file.ordinal} has failed here and is ${file.status} in ${at.path}`,
       );
-    } else if (isNamed && (error.path !== file.path || error.code !== file.code)) {
+    } else if (isNamed && (error.path !== file.path || error.code !== file.code || !isSamePart(error, file))) {
       const found = `${error.path} with ${error.code}`;
       report(
         this.#place,
@@ -203,6 +204,7 @@ class LineWalk {
   readonly #manifest: Manifest;
   readonly #errors: ErrorSide;
   readonly #segments: SegmentSide;
+  readonly #parts = new PartWalk();
   readonly #counts = { scored: 0, failed: 0, unscored: 0 };
   #taken = 0;
   #inputBytes = 0;
@@ -241,6 +243,7 @@ class LineWalk {
     this.#count(value);
     this.#checkOrdinal(value, at);
     this.#checkOrder(value, at);
+    for (const text of this.#parts.take(value)) this.#report(at, text.kind, text.message);
     this.#checkBatch(value, at);
     this.#checkStatus(value, at);
     await this.#errors.take(value, at);
@@ -257,6 +260,7 @@ class LineWalk {
       );
     }
     if (this.#isResuming) return;
+    for (const { kind, message } of this.#parts.end()) this.#report({ path: this.#path, line: 0 }, kind, message);
     await this.#errors.end(this.#next);
     await this.#segments.end();
   }
@@ -267,6 +271,7 @@ class LineWalk {
     await this.#segments.resumeAt(value.ordinal);
     this.#next = value.ordinal;
     this.#before = null;
+    this.#parts.resume();
     this.#batch = value.mini_batch ?? [value.ordinal, 0];
   }
 
@@ -287,12 +292,14 @@ class LineWalk {
   }
 
   /** By UTF-8 bytes, a folder as `name/`; names that are no UTF-8 have lost the bytes that they were ordered by. */
-  #checkOrder({ path, ordinal }: FileLine, at: LineAt): void {
+  #checkOrder({ path, ordinal, part }: FileLine, at: LineAt): void {
     const before = this.#before;
     this.#before = path.includes('\ufffd') ? null : path;
     if (before === null || this.#before === null) return;
     const order = Buffer.compare(Buffer.from(before), Buffer.from(path));
-    if (order === 0) this.#report(at, 'overlap', `file ${ordinal} has the path of the one before it, ${path}`);
+    // Parts of one file stand behind one another; those are held against each other by themselves.
+    if (order === 0 && part === undefined)
+      this.#report(at, 'overlap', `file ${ordinal} has the path of the one before it, ${path}`);
     if (order > 0)
       this.#report(at, 'inconsistent', `file ${ordinal} (${path}) stands behind ${before}, which comes after it`);
   }

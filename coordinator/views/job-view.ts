@@ -47,6 +47,7 @@ export function jobView(
       missing: job.missingFiles,
       skipped: job.skipped,
       skipped_by: job.skippedBy,
+      split: job.split,
     },
     since: job.since && { job: job.since.job, output_path: job.since.dir, reason: job.since.reason },
     mini_batches: {

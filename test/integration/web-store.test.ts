@@ -57,7 +57,14 @@ async function listed(stores: Stores, location: string): Promise<readonly InputF
 
 async function text(stores: Stores, root: string, file: InputFile): Promise<string> {
   const pieces: Uint8Array[] = [];
-  for await (const one of readStored(stores, parseLocation(root) as StoreLocation, file, 0, never)) pieces.push(one);
+  for await (const one of readStored(
+    stores,
+    parseLocation(root) as StoreLocation,
+    file,
+    { offset: 0, end: null },
+    never,
+  ))
+    pieces.push(one);
   return Buffer.concat(pieces).toString();
 }
 

@@ -156,7 +156,7 @@ export function callFetchInput(
   connection.toCoordinator((backend) => {
     const node = refusalOr(() => backend.nodeOfSession(session));
     if (node instanceof BatchError) return connection.endByCoordinator(node);
-    void sendPieces(connection, () => backend.input(job, ordinal, identity, offset), onPiece);
+    void sendPieces(connection, () => backend.input(job, ordinal, identity, { offset, end: null }), onPiece);
   });
 }
 

@@ -6,6 +6,7 @@ import { limits } from '../../common/core/limits.ts';
 import { formatToken } from '../../common/core/token.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from '../../coordinator/service/cluster-server.ts';
 import type { NodeLink } from '../../coordinator/service/node-link.ts';
+import type { InputRange } from '../../coordinator/service/read-input.ts';
 import type { CoordinatorPort } from './coordinator-port.ts';
 import type { World } from './world.ts';
 
@@ -131,7 +132,7 @@ export class ScriptedCoordinator implements CoordinatorPort, ClusterBackend {
     throw new BatchError('REQUEST_INVALID', 'nothing is fetched here');
   }
 
-  input(_job: JobName, ordinal: number, identity: string, offset: number): AsyncIterable<Uint8Array> {
+  input(_job: JobName, ordinal: number, identity: string, { offset }: InputRange): AsyncIterable<Uint8Array> {
     this.asked.push({ ordinal, identity, offset });
     return this.onInput(offset);
   }

@@ -72,6 +72,7 @@ settings:
   instance_count: 9
   max_concurrency_per_instance: 4
   mini_batch_size: 25
+  split_files: off
   retry_settings: {max_retries: 5, timeout: 300}
   progress_update_timeout: PT15M
   error_threshold: 7
@@ -100,6 +101,7 @@ settings:
       },
       settings: {
         miniBatchSize: { kind: 'files', files: 25 },
+        splitFiles: { kind: 'off' },
         triesMax: 5,
         timeoutMs: 300_000,
         errorThreshold: 7,
@@ -145,6 +147,7 @@ settings:
     const { settings } = await load(script);
     expect(settings).toEqual({
       miniBatchSize: { kind: 'files', files: 10 },
+      splitFiles: { kind: 'auto' },
       triesMax: 3,
       timeoutMs: 30_000,
       errorThreshold: -1,

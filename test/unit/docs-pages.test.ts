@@ -132,7 +132,7 @@ describe('docs/host-protocol.md', () => {
     ['init', 'common/core/host-protocol.ts', 'HostInit', 10],
     ['ready', 'common/core/host-protocol.ts', 'HostReady', 2],
     ['score', 'common/core/host-protocol.ts', 'HostScore', 4],
-    ['score', 'common/core/host-protocol.ts', 'HostFile', 2],
+    ['score', 'common/core/host-protocol.ts', 'HostFile', 3],
     ['done', 'common/core/host-protocol.ts', 'HostDone', 3],
     ['done', 'common/core/result.ts', 'ResultSummary', 6],
     ['done', 'common/core/result.ts', 'FileFailure', 3],

@@ -15,7 +15,8 @@ async function read(ordinal: number, identity: string): Promise<string> {
     yield await Promise.resolve(Buffer.from(`${root}/${path}`));
   };
   let text = '';
-  for await (const piece of readInput(source, ordinal, identity, 0, open)) text += Buffer.from(piece).toString();
+  for await (const piece of readInput(source, ordinal, identity, { offset: 0, end: null }, open))
+    text += Buffer.from(piece).toString();
   return text;
 }
 

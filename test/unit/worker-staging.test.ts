@@ -229,6 +229,7 @@ describe('staging inputs', () => {
     new InputStager({ source, delay: noDelay }).stage({
       job: jobName('j'),
       inputRoot: join(dir, 'in'),
+      reader: 'onnx',
       first: 100,
       files,
       dir: join(dir, 'staged'),
@@ -350,6 +351,7 @@ describe('staging inputs', () => {
     const request = {
       job: jobName('j'),
       inputRoot: '/nowhere',
+      reader: 'onnx' as const,
       first: 100,
       files,
       signal: new AbortController().signal,

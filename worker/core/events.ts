@@ -4,6 +4,7 @@
  */
 import type { Failure } from '../../common/core/batch-error.ts';
 import type { Circumstances, Grant, JobSpec, JoinReply, NodeMessage } from '../../common/core/cluster-messages.ts';
+import type { Scorer } from '../../common/core/deployment.ts';
 import type { JobName, MonotonicMs } from '../../common/core/ids.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { FileFailure } from '../../common/core/result.ts';
@@ -56,6 +57,8 @@ export type WorkerEvent =
       readonly work: number;
       readonly job: JobName;
       readonly inputRoot: string;
+      /** Who will read the files. */
+      readonly reader: Scorer['kind'];
       readonly token: Token;
       readonly first: number;
       readonly files: readonly InputFile[];

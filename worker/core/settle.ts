@@ -41,8 +41,9 @@ const stageInputs: Rule = (state, now) => {
     const job = lease && state.jobs.get(lease.job);
     if (lease?.state.kind !== 'granted' || !job || !isDue(lease.state.retryAt, now)) continue;
     const { token, first, files } = lease;
-    const { inputRoot } = job.spec;
-    return { kind: 'StagingStarted', work, job: lease.job, inputRoot, token, first, files, at: now };
+    const { inputRoot, scorer } = job.spec;
+    const { kind: reader } = scorer;
+    return { kind: 'StagingStarted', work, job: lease.job, inputRoot, reader, token, first, files, at: now };
   }
   return null;
 };

@@ -2,11 +2,13 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type * as Arrow from 'apache-arrow';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { HostFile } from '../../common/core/host-protocol.ts';
+import type { HostFile, HostPart } from '../../common/core/host-protocol.ts';
+import { footerBytesOf, footerOf, footerTailBytes } from '../../common/format/arrow-footer.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { decodeLz4Frame } from './lz4-frame.ts';
 import { arrowCells } from './arrow-cells.ts';
 import type { ColumnBlock } from './column-block.ts';
+import { typeLook } from './type-look.ts';
 
 /** A value of a type that is fed to no model; shown as the type's name. */
 class OtherValue {
@@ -21,13 +23,16 @@ class OtherValue {
 
 /** Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
 export async function* readArrowBlocks(file: HostFile): AsyncGenerator<ColumnBlock> {
+  const { part } = file;
+  if (part?.kind === 'groups' && part.count === 0) return;
   const arrow = await import('apache-arrow');
   await registerCodecs(arrow);
   const handle = await openFile(file);
   try {
-    const reader = await arrow.RecordBatchReader.from(handle);
+    const source = part?.kind === 'groups' ? await fileOf(handle, part) : handle;
+    const reader = await arrow.RecordBatchReader.from(source as FileHandle);
     await reader.open();
-    let first = 0;
+    let first = part?.row ?? 0;
     for await (const batch of reader as AsyncIterable<Arrow.RecordBatch>) {
       const begin = first;
       first += batch.numRows;
@@ -41,6 +46,34 @@ export async function* readArrowBlocks(file: HostFile): AsyncGenerator<ColumnBlo
     // The reader closes what it has read to the end.
     await handle.close().catch(() => undefined);
   }
+}
+
+/** The file as it would be with some of its record batches alone: its footer names no others. */
+async function fileOf(
+  handle: FileHandle,
+  { first, count }: Extract<HostPart, { kind: 'groups' }>,
+): Promise<Pick<FileHandle, 'fd' | 'stat' | 'read' | 'close'>> {
+  const { size } = await handle.stat();
+  const tail = Buffer.alloc(Math.min(size, footerTailBytes));
+  await handle.read(tail, 0, tail.length, size - tail.length);
+  const footerBytes = footerBytesOf(tail);
+  if (footerBytes === null) throw new Error('there is no footer');
+  const begin = size - footerTailBytes - footerBytes;
+  const whole = Buffer.alloc(footerBytes);
+  await handle.read(whole, 0, footerBytes, begin);
+  const footer = footerOf(whole, first, count);
+  const read = async (bytes: Uint8Array, offset: number, length: number, position: number): Promise<unknown> => {
+    const found = await handle.read(bytes, offset, length, position);
+    const [from, to] = [Math.max(position, begin), Math.min(position + found.bytesRead, begin + footerBytes)];
+    if (from < to) bytes.set(footer.subarray(from - begin, to - begin), offset + from - position);
+    return found;
+  };
+  return {
+    fd: handle.fd,
+    stat: handle.stat.bind(handle),
+    read: read as FileHandle['read'],
+    close: () => handle.close(),
+  };
 }
 
 async function openFile(file: HostFile): Promise<FileHandle> {
@@ -60,17 +93,31 @@ function blockOf(batch: Arrow.RecordBatch, first: number, arrow: typeof Arrow): 
     made.set(name, values);
     return values;
   };
+  const cells = (name: string): ReturnType<typeof arrowCells> =>
+    arrowCells(batch.data.children[names.indexOf(name)] as Arrow.Data);
   return {
     rows: batch.numRows,
     names,
+    look: typeLook((name) => (isFed(batch.schema.fields[names.indexOf(name)]?.type, arrow) ? cells(name).type : null)),
     column,
-    carried: (name) => ({ name, ...arrowCells(batch.data.children[names.indexOf(name)] as Arrow.Data) }),
+    carried: (name) => ({ name, ...cells(name) }),
     place: (row) => `row ${first + row}`,
   };
 }
 
+/** Whether {@link valuesOf} gives values that a model may take. */
+function isFed(type: Arrow.DataType | undefined, arrow: typeof Arrow): boolean {
+  const { Null, List, FixedSizeList } = arrow.Type;
+  const fed: readonly number[] = [Null, List, FixedSizeList, ...plainTypes(arrow)];
+  return type !== undefined && fed.includes(type.typeId);
+}
+
+function plainTypes({ Type }: typeof Arrow): readonly number[] {
+  return [Type.Int, Type.Float, Type.Bool, Type.Utf8, Type.LargeUtf8, Type.Dictionary];
+}
+
 function valuesOf(vector: Arrow.Vector, arrow: typeof Arrow): ArrayLike<unknown> {
-  const { DataType, Type } = arrow;
+  const { DataType } = arrow;
   const type = vector.type as Arrow.DataType;
   if (DataType.isNull(type)) return new Array<null>(vector.length).fill(null);
   const isHalf = DataType.isFloat(type) && type.precision === 0;
@@ -80,8 +127,7 @@ function valuesOf(vector: Arrow.Vector, arrow: typeof Arrow): ArrayLike<unknown>
   if (DataType.isList(type) || DataType.isFixedSizeList(type)) {
     return Array.from(vector as Iterable<Arrow.Vector | null>, (list) => list && valuesOf(list, arrow));
   }
-  const plain: readonly number[] = [Type.Int, Type.Float, Type.Bool, Type.Utf8, Type.LargeUtf8, Type.Dictionary];
-  if (plain.includes(type.typeId)) return Array.from(vector as Iterable<unknown>);
+  if (plainTypes(arrow).includes(type.typeId)) return Array.from(vector as Iterable<unknown>);
   const other = new OtherValue(String(type));
   return Array.from(vector as Iterable<unknown>, (value) => (value === null ? null : other));
 }

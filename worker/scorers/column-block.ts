@@ -2,10 +2,15 @@
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import type { InputColumns } from '../../common/core/output-form.ts';
 import type { ReadColumn } from './file-rows.ts';
+import type { ColumnLook } from './table-columns.ts';
 
 /** Some rows of a file, column by column. */
 export interface ColumnBlock {
   readonly rows: number;
+  /** True: its rows are only there to tell the columns of a file by, of which a part is read. */
+  readonly isHead?: boolean;
+  /** What the types of the columns say, whatever their values; absent: the values of the first block say it. */
+  readonly look?: ColumnLook;
   /** All columns of the file, in its order. */
   readonly names: readonly string[];
   /** Values of a column; what is missing is null or undefined. */

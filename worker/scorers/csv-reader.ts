@@ -35,14 +35,38 @@ export async function* readCsv(file: HostFile, feed: TableFeed): AsyncGenerator<
     collector.add(record, line);
   };
   const delimiter = file.name.toLowerCase().endsWith('.tsv') ? '\t' : ',';
-  for await (const records of readRecords(file, delimiter, onRecord)) {
-    if (records < 2) continue;
+  const { part } = file;
+  if (part?.kind === 'text') {
+    const head = await readHead(file, delimiter, part.head, isByName);
+    headers = head.headers && headersOf(file, head.headers);
+    if (headers && (isByName || head.first)) collector = openCollector(file, feed, headers, head.first);
+  }
+  const range = part?.kind === 'text' ? part : undefined;
+  for await (const _ of readRecords(file, delimiter, onRecord, range)) {
     const block = (collector as RowCollector | null)?.take();
     if (block && block.rows > 0) yield block;
   }
   if (headers === null) {
     throw new BatchError('INPUT_DECODE_FAILED', `${file.name} is empty: a CSV file begins with a row of column names`);
   }
+}
+
+interface Head {
+  readonly headers: readonly string[] | null;
+  readonly first: readonly string[] | null;
+}
+
+/** The header of a file that is shared out, and its first row, by which all parts judge the columns alike. */
+async function readHead(file: HostFile, delimiter: string, bytes: number, isByName: boolean): Promise<Head> {
+  const found: string[][] = [];
+  const range = { begin: 0, end: bytes, line: 1 };
+  try {
+    for await (const _ of readRecords(file, delimiter, (record) => void found.push(record), range));
+  } catch (error) {
+    // A first row that is broken fails the part that has it.
+    if (found.length === 0 || !isByName) throw error;
+  }
+  return { headers: found[0] ?? null, first: isByName ? null : (found[1] ?? null) };
 }
 
 function headersOf(file: HostFile, record: readonly string[]): readonly string[] {

@@ -3,33 +3,50 @@
  * rest of the file is csv-parse's.
  */
 import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { linesHeadBytes } from '../core/row-scanner.ts';
 
 /** Takes a record and the number of the line where it ends, from 1. */
 export type OnRecord = (record: string[], line: number) => void;
 
-const readBytes = 262_144;
+/** Bytes of a file that begin with a record. */
+export interface RecordRange {
+  readonly begin: number;
+  readonly end: number;
+  /** Number of the line where they begin, from 1. */
+  readonly line: number;
+}
+
+export const wholeFile: RecordRange = { begin: 0, end: Infinity, line: 1 };
+/** Of JSON Lines, the first of these tell the columns. */
+const readBytes = linesHeadBytes;
 
 /**
  * Calls `onRecord` for each record, the header first; yields after each piece of the file how many there were so far, so that
  * the caller may use what has come before it reads on. Empty lines are skipped, a byte order mark and any line ending are fine. Throws
  * INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
-export async function* readRecords(file: HostFile, delimiter: string, onRecord: OnRecord): AsyncGenerator<number> {
+export async function* readRecords(
+  file: HostFile,
+  delimiter: string,
+  onRecord: OnRecord,
+  range: RecordRange = wholeFile,
+): AsyncGenerator<number> {
   let records = 0;
   const take: OnRecord = (record, line) => {
     records += 1;
     onRecord(record, line);
   };
-  const lines = new LineCutter(file, delimiter, take);
-  const decoder = new TextDecoder();
+  const lines = new LineCutter(file, delimiter, take, range.line - 1);
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: range.begin > 0 });
   let parser: RecordParser | null = null;
   try {
-    for await (const bytes of createReadStream(file.path, { highWaterMark: readBytes })) {
-      const text = decoder.decode(bytes as Buffer, { stream: true });
+    for await (const bytes of bytesOf(file.path, range)) {
+      const text = decoder.decode(bytes, { stream: true });
       if (parser) await parser.write(text);
       else if (!lines.push(text)) parser = await openParser(file, delimiter, take, lines);
       yield records;
@@ -45,17 +62,25 @@ export async function* readRecords(file: HostFile, delimiter: string, onRecord: 
   }
 }
 
+/** Pieces of a range; none of an empty one. */
+export function bytesOf(path: string, { begin, end }: Pick<RecordRange, 'begin' | 'end'>): AsyncIterable<Uint8Array> {
+  // A stream takes an end before its beginning for a mistake.
+  if (begin >= end) return Readable.from([]);
+  return createReadStream(path, { start: begin, end: end - 1, highWaterMark: readBytes });
+}
+
 /** Cuts lines for as long as they are simple. */
 class LineCutter {
-  /** Lines that were cut. */
-  lines = 0;
+  /** Lines of the file up to where it was cut. */
+  lines: number;
   /** Text behind the last line that was cut. */
   rest = '';
   readonly #file: HostFile;
   readonly #delimiter: string;
   readonly #onRecord: OnRecord;
 
-  constructor(file: HostFile, delimiter: string, onRecord: OnRecord) {
+  constructor(file: HostFile, delimiter: string, onRecord: OnRecord, lines: number) {
+    this.lines = lines;
     this.#file = file;
     this.#delimiter = delimiter;
     this.#onRecord = onRecord;

@@ -1,32 +1,65 @@
 /** JSON Lines files as blocks of columns: one object a line, its keys the columns. */
-import { createReadStream } from 'node:fs';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { ColumnBlock, WantedColumns } from './column-block.ts';
+import { bytesOf, wholeFile, type RecordRange } from './csv-records.ts';
+
+/** As worker/core/row-scanner.ts has it. */
+const blank = /^[ \t\v\f\r]*$/;
 
 type Row = Readonly<Record<string, unknown>>;
 
-const readBytes = 262_144;
-
 /**
- * A block for each piece of the file. The columns are the keys of the first block's objects; a key that an object lacks is a
- * missing value. Empty lines are skipped. Throws INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
+ * A block for each piece of the file. The columns are the keys of the first block's objects, also for a part that begins behind it; a key
+ * that an object lacks is a missing value. Empty lines are skipped. Throws INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
 export async function* readJsonBlocks(file: HostFile, { carried }: WantedColumns): AsyncGenerator<ColumnBlock> {
   const isExact = carried.length > 0;
-  const decoder = new TextDecoder();
-  let names: readonly string[] | null = null;
+  const { part } = file;
+  const parse: Parse = (text, line) => parseRow(file, text, line, isExact);
+  if (part?.kind !== 'text') return yield* readRange(file, wholeFile, null, parse);
+  // What is broken there fails the part that has it.
+  for await (const head of readRange(file, { begin: 0, end: part.head, line: 1 }, null, unlessBroken(parse))) {
+    yield { ...head, isHead: true };
+    yield* readRange(file, part, head.names, parse);
+    return;
+  }
+}
+
+type Parse = (text: string, line: number) => Row | null;
+
+const unlessBroken =
+  (parse: Parse): Parse =>
+  (text, line) => {
+    try {
+      return parse(text, line);
+    } catch (error) {
+      if (error instanceof BatchError) return null;
+      throw error;
+    }
+  };
+
+async function* readRange(
+  file: HostFile,
+  range: RecordRange,
+  known: readonly string[] | null,
+  parse: Parse,
+): AsyncGenerator<ColumnBlock> {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: range.begin > 0 });
+  let names = known;
   let rest = '';
-  let line = 0;
+  let line = range.line - 1;
   const rowsOf = (text: string): ColumnBlock | null => {
     const rows: Row[] = [];
     const lines: number[] = [];
     for (const one of text.split('\n')) {
       line += 1;
-      if (one.trim() === '') continue;
-      rows.push(parseRow(file, one, line, isExact));
+      if (blank.test(one)) continue;
+      const row = parse(one, line);
+      if (row === null) continue;
+      rows.push(row);
       lines.push(line);
     }
     if (rows.length === 0) return null;
@@ -45,8 +78,8 @@ export async function* readJsonBlocks(file: HostFile, { carried }: WantedColumns
     };
   };
   try {
-    for await (const bytes of createReadStream(file.path, { highWaterMark: readBytes })) {
-      rest += decoder.decode(bytes as Buffer, { stream: true });
+    for await (const bytes of bytesOf(file.path, range)) {
+      rest += decoder.decode(bytes, { stream: true });
       const end = rest.lastIndexOf('\n');
       const block = end < 0 ? null : rowsOf(rest.slice(0, end));
       rest = rest.slice(end + 1);

@@ -239,8 +239,12 @@ class Scoring {
   async #run(calls: readonly ModelCall[]): Promise<void> {
     for (const call of calls) {
       const outputs = await this.#options.model.run(call);
-      const spans = call.spans.map((span) => ({ ...span, file: this.#options.files[span.fileIndex]?.name ?? '' }));
-      this.#held.push({ table: this.#options.makeTable(outputs, spans), spans });
+      const { spans } = call;
+      const named = spans.map((span) => {
+        const { name = '', part } = this.#options.files[span.fileIndex] ?? {};
+        return { ...span, file: name, first: span.first + (part?.row ?? 0) };
+      });
+      this.#held.push({ table: this.#options.makeTable(outputs, named), spans });
     }
   }
 

@@ -6,10 +6,12 @@ import type { HostFile } from '../../common/core/host-protocol.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { Instant } from '../../common/format/instant.ts';
 import type { ColumnBlock, WantedColumns } from './column-block.ts';
+import { typeLook } from './type-look.ts';
 import { isBytes, parquetType } from './parquet-type.ts';
 
 /** Reads only what is wanted. Throws INPUT_UNREADABLE and INPUT_DECODE_FAILED. */
 export async function* readParquetBlocks(file: HostFile, { fed, carried }: WantedColumns): AsyncGenerator<ColumnBlock> {
+  if (file.part?.kind === 'groups' && file.part.count === 0) return;
   const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
   const handle = await openFile(file);
   try {
@@ -21,8 +23,15 @@ export async function* readParquetBlocks(file: HostFile, { fed, carried }: Wante
     const wanted = names.filter((name) => fed === null || fed.includes(name) || kept.includes(name));
     const bytes = kept.filter((name) => isBytes(columns.get(name) as SchemaTree));
     const how = kept.length === 0 ? {} : { parsers: exactTimes };
-    let first = 0;
-    for (const group of metadata.row_groups) {
+    const look = typeLook((name) => {
+      const column = columns.get(name);
+      return column === undefined ? null : isBytes(column) ? { kind: 'utf8' } : parquetType(column);
+    });
+    const { part } = file;
+    let first = part?.row ?? 0;
+    const groups = metadata.row_groups;
+    const own = part?.kind === 'groups' ? groups.slice(part.first, part.first + part.count) : groups;
+    for (const group of own) {
       const rows = Number(group.num_rows);
       const begin = first;
       first += rows;
@@ -33,6 +42,7 @@ export async function* readParquetBlocks(file: HostFile, { fed, carried }: Wante
       yield {
         rows,
         names,
+        look,
         column: (name) => values.get(name) ?? [],
         carried: (name) => {
           const cells = raw.get(name) ?? values.get(name) ?? [];

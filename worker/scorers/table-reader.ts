@@ -53,7 +53,8 @@ async function* readTyped(file: HostFile, feed: TableFeed, readBlocks: BlockRead
     carried: feed.carried ?? [],
   };
   for await (const block of readBlocks(file, wanted)) {
-    fed ??= matchColumns(file, feed.plan, block.names, lookAt(block));
+    fed ??= matchColumns(file, feed.plan, block.names, block.look ?? lookAt(block));
+    if (block.isHead) continue;
     const carried = carriedNames(file, feed.carried, block.names).map((name) => block.carried(name));
     const place: CellPlace = (row, column) => `${file.name}, ${block.place(row)}, column ${column}`;
     for (let first = 0; first < block.rows; first += limits.tableBlockRowsMax) {

@@ -6,6 +6,8 @@ export interface InputRequest {
   readonly ordinal: number;
   /** What the file was when it was listed; another one is refused with INPUT_CHANGED. */
   readonly identity: string;
+  /** Bytes behind this one are not wanted; absent: all are. */
+  readonly end?: number;
 }
 
 /**

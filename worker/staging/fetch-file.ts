@@ -58,7 +58,7 @@ async function fetchInto(file: FileHandle, options: FetchFileOptions): Promise<F
   }
 }
 
-async function writeAll(file: FileHandle, piece: Uint8Array, position: number): Promise<void> {
+export async function writeAll(file: FileHandle, piece: Uint8Array, position: number): Promise<void> {
   let at = 0;
   while (at < piece.length) {
     const { bytesWritten } = await file.write(piece, at, piece.length - at, position + at);

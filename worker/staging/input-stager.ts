@@ -3,9 +3,10 @@
  * into a folder of the attempt's own, which goes when the attempt is over.
  */
 import { constants } from 'node:fs';
-import { access, mkdir, rm, stat } from 'node:fs/promises';
+import { access, mkdir, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BatchError, isBatchError, toBatchError } from '../../common/core/batch-error.ts';
+import type { Scorer } from '../../common/core/deployment.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import type { JobName } from '../../common/core/ids.ts';
 import type { InputFile } from '../../common/core/input.ts';
@@ -16,8 +17,10 @@ import type { Delay } from '../../common/io/delay.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { confine, isConfined } from '../../common/storage/confine.ts';
 import type { BulkSource } from './bulk-source.ts';
-import { fetchFile, localWrite, type FetchedFile } from './fetch-file.ts';
+import { fetchFile, localWrite, writeAll, type FetchedFile } from './fetch-file.ts';
 import { forEachBounded, Gate } from './gate.ts';
+import { fetchedSource, localSource, type Keep, type PartSource } from './part-source.ts';
+import { PartTables, type PartInput } from './part-tables.ts';
 import type { StoreInputs } from './store-inputs.ts';
 
 export interface InputStagerOptions {
@@ -31,6 +34,8 @@ export interface StageRequest {
   readonly job: JobName;
   /** As on the coordinator's machine. */
   readonly inputRoot: string;
+  /** Who will read the files. */
+  readonly reader: Scorer['kind'];
   /** Ordinal of the first file. */
   readonly first: number;
   readonly files: readonly InputFile[];
@@ -52,6 +57,7 @@ export class InputStager {
   readonly #options: InputStagerOptions;
   /** All mini-batches share it: the network is not quicker for being asked more at once. */
   readonly #fetches = new Gate(limits.stagingFetchesMax);
+  readonly #tables = new PartTables();
 
   constructor(options: InputStagerOptions) {
     this.#options = options;
@@ -62,7 +68,7 @@ export class InputStager {
    * COORDINATOR_UNREACHABLE, SESSION_UNKNOWN, DISK_FULL, STATE_UNWRITABLE, and the signal's reason.
    */
   async stage(request: StageRequest): Promise<StagedInputs> {
-    const places = new Array<string | null>(request.files.length).fill(null);
+    const staged = new Array<HostFile | null>(request.files.length).fill(null);
     const failed: FileFailure[] = [];
     const release = (): Promise<void> => rm(request.dir, { recursive: true, force: true });
     let hasFetched = false;
@@ -72,7 +78,11 @@ export class InputStager {
         try {
           const local = await findInPlace(request.inputRoot, file);
           hasFetched ||= local === null;
-          places[index] = local ?? (await this.#fetch(request, file, index, folders.has(file.path)));
+          if (isPart(file)) staged[index] = await this.#stagePart(request, file, index, local);
+          else {
+            const path = local ?? (await this.#fetch(request, file, index, folders.has(file.path)));
+            staged[index] = { path, name: file.path };
+          }
         } catch (error) {
           failed.push(fileFailure(error, index));
         }
@@ -83,10 +93,7 @@ export class InputStager {
       throw error;
     }
     failed.sort((a, b) => a.index - b.index);
-    const files = request.files.flatMap((file, index) => {
-      const path = places[index] ?? null;
-      return path === null ? [] : [{ path, name: file.path }];
-    });
+    const files = staged.filter((file) => file !== null);
     return { files, failed, release: hasFetched ? release : async () => undefined };
   }
 
@@ -112,15 +119,72 @@ export class InputStager {
     });
   }
 
+  /** Finds the rows of a part. Where the file has to be fetched, only what they need is stored here, each byte at its place in the file. */
+  async #stagePart(request: StageRequest, file: PartInput, index: number, local: string | null): Promise<HostFile> {
+    const { job, reader, signal } = request;
+    const { fileBytes } = file.part;
+    if (local !== null) {
+      const source = localSource(local, file.path, fileBytes, signal);
+      const part = await this.#tables.locate(job, reader, file, source, null);
+      return { path: local, name: file.path, ...(part && { part }) };
+    }
+    checkNames(file.path);
+    // Parts of one file may be in one mini-batch.
+    const path = confine(join(request.dir, `.part-${index}`), file.path);
+    return this.#fetches.pass(signal, async () => {
+      await localWrite(dirname(path), () => mkdir(dirname(path), { recursive: true }));
+      const handle = await localWrite(path, () => open(path, 'w', 0o600));
+      try {
+        // Footers are looked for at the end.
+        await localWrite(path, () => handle.truncate(fileBytes));
+        const keep: Keep = (bytes, offset) => localWrite(path, () => writeAll(handle, bytes, offset));
+        const part = await this.#tables.locate(job, reader, file, this.#partSource(request, file, index), keep);
+        const { stores } = this.#options;
+        if (stores && (await stores.route(job, request.inputRoot, file, signal)) !== null) stores.came(job);
+        return { path, name: file.path, ...(part && { part }) };
+      } finally {
+        await handle.close();
+      }
+    });
+  }
+
+  /** From the store where this node reads it by itself; otherwise, and from where the store has failed on, from the coordinator. */
+  #partSource(request: StageRequest, file: PartInput, index: number): PartSource {
+    const { job, inputRoot, first, signal } = request;
+    const { source, stores, delay } = this.#options;
+    const wanted = { job, ordinal: first + index, identity: file.identity };
+    async function* open(begin: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+      let at = begin;
+      const root = (await stores?.route(job, inputRoot, file, signal)) ?? null;
+      if (stores && root !== null) {
+        try {
+          for await (const piece of stores.read(job, root, file, { offset: begin, end }, signal)) {
+            at += piece.length;
+            yield piece;
+          }
+          return;
+        } catch (error) {
+          if (signal.aborted || !(error instanceof BatchError)) throw error;
+          stores.refused(job, file, error);
+        }
+      }
+      yield* source.input({ ...wanted, end }, at, signal);
+    }
+    return fetchedSource({ fileBytes: file.part.fileBytes, name: file.path, open, delay, signal });
+  }
+
   /** Null when the coordinator has to give the file, or to say what is wrong with it. */
   async #fromStore(request: StageRequest, file: InputFile, path: string): Promise<FetchedFile | null> {
     const { stores, delay } = this.#options;
     const { job, inputRoot, signal } = request;
     const root = (await stores?.route(job, inputRoot, file, signal)) ?? null;
     if (!stores || root === null) return null;
-    const open = (offset: number): AsyncIterable<Uint8Array> => stores.read(job, root, file, offset, signal);
+    const open = (offset: number): AsyncIterable<Uint8Array> =>
+      stores.read(job, root, file, { offset, end: null }, signal);
     try {
-      return await fetchFile({ path, open, signal, delay, isDurable: false });
+      const fetched = await fetchFile({ path, open, signal, delay, isDurable: false });
+      stores.came(job);
+      return fetched;
     } catch (error) {
       if (signal.aborted || !(error instanceof BatchError) || isBatchError(error, 'DISK_FULL', 'STATE_UNWRITABLE'))
         throw error;
@@ -129,6 +193,8 @@ export class InputStager {
     }
   }
 }
+
+const isPart = (file: InputFile): file is PartInput => file.part !== undefined;
 
 /** In a store a key may be a file and the beginning of others; on a disk it must be one of the two. */
 function foldersOf(files: readonly InputFile[]): ReadonlySet<string> {

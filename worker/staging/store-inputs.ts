@@ -46,21 +46,30 @@ export class StoreInputs {
     return await route;
   }
 
-  /** From `offset` on. Throws what stores throw, after which {@link refused} wants to know. */
+  /** The bytes of a range, or all from its offset on. Throws what stores throw, after which {@link refused} wants to know. */
   async *read(
     job: JobName,
     root: StoreLocation,
     file: InputFile,
-    offset: number,
+    range: { readonly offset: number; readonly end: number | null },
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, void> {
     let bytes = 0;
-    for await (const piece of readStored(this.#options.stores, root, file, offset, signal)) {
-      bytes += piece.length;
-      yield piece;
+    try {
+      for await (const piece of readStored(this.#options.stores, root, file, range, signal)) {
+        bytes += piece.length;
+        yield piece;
+      }
+    } finally {
+      const inputs = this.#jobs.get(job);
+      if (inputs) inputs.bytes += bytes;
     }
+  }
+
+  /** A file, or what is needed of a part, has come from the store. */
+  came(job: JobName): void {
     const inputs = this.#jobs.get(job);
-    if (inputs) [inputs.files, inputs.bytes] = [inputs.files + 1, inputs.bytes + bytes];
+    if (inputs) inputs.files += 1;
   }
 
   /** A file could not be read here. A store that cannot be had is not asked again for this job. */

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 from batchmill_host.column_types import BOOL, FLOAT64, INT64, NULL, UTF8, Type, parse_type, split_column
 from batchmill_host.failures import HostFailure
 from batchmill_host.mini_batch import InputFile
-from batchmill_host.model_inputs import IMAGES, TABLES, UnreadableFile, reading
+from batchmill_host.model_inputs import IMAGES, TABLES, UnreadableFile, csv_form, csv_names, csv_source, reading, row_groups
 
 Wanted = Union[str, Sequence[str]]
 
@@ -65,8 +65,12 @@ def _names(file: InputFile, wanted: Wanted, found: Sequence[str]) -> List[str]:
 def _csv_columns(file: InputFile, wanted: Wanted, typing: Typing) -> List[CarriedColumn]:
     import pandas
 
-    names = _names(file, wanted, [str(name) for name in pandas.read_csv(file.path, nrows=0).columns])
-    frame = pandas.read_csv(file.path, usecols=names, dtype=str, na_filter=False)
+    names = _names(file, wanted, csv_names(file))
+    try:
+        frame = pandas.read_csv(csv_source(file), usecols=names, dtype=str, na_filter=False, **csv_form(file))
+    except pandas.errors.EmptyDataError:
+        # A part in which no row begins.
+        frame = pandas.DataFrame({name: [] for name in names})
     return [_text_column(name, frame[name].tolist(), typing) for name in names]
 
 
@@ -117,7 +121,7 @@ def _parquet_columns(file: InputFile, wanted: Wanted) -> List[CarriedColumn]:
 
     with pyarrow.parquet.ParquetFile(file.path) as table:
         names = _names(file, wanted, table.schema_arrow.names)
-        read = table.read(columns=names)
+        read = table.read_row_groups(row_groups(file, table), columns=names)
     return [_arrow_column(name, read.column(name)) for name in names]
 
 

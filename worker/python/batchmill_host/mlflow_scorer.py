@@ -12,7 +12,7 @@ from batchmill_host.frames import ROWS_BYTES
 from batchmill_host.mini_batch import InputFile, MiniBatch, Summary
 from batchmill_host.mlflow_load import INVALID, find_model, load_model, mismatch_text
 from batchmill_host.model_environment import blamed, differences
-from batchmill_host.model_inputs import UnreadableFile, read_inputs, read_signature
+from batchmill_host.model_inputs import UnreadableFile, first_row, read_inputs, read_signature
 from batchmill_host.origin import read_form
 from batchmill_host.predictions import to_frame
 from batchmill_host.results import Frame
@@ -93,7 +93,8 @@ class MlflowScorer:
                 rows += len(frame)
                 if not self._writes_rows or len(frame) == 0:
                     continue
-                frame.insert(0, self._row_column, range(first, rows), allow_duplicates=True)
+                before = first_row(file)
+                frame.insert(0, self._row_column, range(before + first, before + rows), allow_duplicates=True)
                 frame.insert(frame.shape[1], self._file_column, file.name, allow_duplicates=True)
                 if carried:
                     insert_carried(frame, 1, carried, first)

@@ -3,12 +3,14 @@
 @source Azure ML batch endpoints, MLflow models: file types by extension, signature enforced while reading
 """
 
+import io
 import os
+import re
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from batchmill_host.failures import name_exception
-from batchmill_host.mini_batch import InputFile
+from batchmill_host.mini_batch import GroupsPart, InputFile, TextPart
 
 TABLES = (".csv", ".parquet", ".pqt")
 IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp", ".gif")
@@ -105,22 +107,61 @@ def reading(file: InputFile) -> Iterator[None]:
 def _read_csv(file: InputFile, columns: Sequence[Column], rows_max: Optional[int]) -> Iterator[Any]:
     import pandas
 
-    options: Dict[str, Any] = {}
+    options = csv_form(file)
     if columns:
-        present = _present(file, columns, [str(name) for name in pandas.read_csv(file.path, nrows=0).columns])
+        present = _present(file, columns, csv_names(file))
         options["usecols"] = [column.name for column in present]
         options["dtype"] = {column.name: _DTYPES[column.type] for column in present if column.type in _DTYPES}
     try:
         if rows_max is None:
-            frames = iter([pandas.read_csv(file.path, **options)])
+            frames = iter([pandas.read_csv(csv_source(file), **options)])
         else:
-            frames = iter(pandas.read_csv(file.path, chunksize=rows_max, **options))
+            frames = iter(pandas.read_csv(csv_source(file), chunksize=rows_max, **options))
         for frame in frames:
             if len(frame) > 0:
                 yield _cast(frame, columns)
     except ValueError as error:
+        if file.part is not None and isinstance(error, pandas.errors.EmptyDataError):
+            return
         place = _place_of_bad_cell(file, columns) if "dtype" in options else ""
-        raise UnreadableFile("INPUT_DECODE_FAILED", file, f"Exception: {error}{place}") from None
+        raise UnreadableFile("INPUT_DECODE_FAILED", file, f"Exception: {_in_file(file, str(error))}{place}") from None
+
+
+def csv_source(file: InputFile) -> Any:
+    """What pandas reads: the file, or the rows of its part, which stand without their header."""
+    if not isinstance(file.part, TextPart):
+        return file.path
+    with open(file.path, "rb") as table:
+        table.seek(file.part.begin)
+        return io.BytesIO(table.read(file.part.end - file.part.begin))
+
+
+def csv_names(file: InputFile) -> List[str]:
+    """Names of the columns, as pandas has them."""
+    import pandas
+
+    source: Any = file.path
+    if isinstance(file.part, TextPart):
+        with open(file.path, "rb") as table:
+            source = io.BytesIO(table.read(file.part.head))
+    return [str(name) for name in pandas.read_csv(source, nrows=0).columns]
+
+
+def csv_form(file: InputFile) -> Dict[str, Any]:
+    """How pandas is to take ``csv_source``."""
+    return {"header": None, "names": csv_names(file)} if isinstance(file.part, TextPart) else {}
+
+
+def first_row(file: InputFile) -> int:
+    """Number of the first row within the whole file."""
+    return 0 if file.part is None else file.part.row
+
+
+def _in_file(file: InputFile, message: str) -> str:
+    """pandas counts lines from where it begins to read, and a record of several lines as one."""
+    if file.part is None:
+        return message
+    return re.sub(r"\bin line (\d+)", lambda found: f"in row {first_row(file) + int(found.group(1)) - 1}", message)
 
 
 def _read_parquet(file: InputFile, columns: Sequence[Column], rows_max: Optional[int]) -> Iterator[Any]:
@@ -131,13 +172,22 @@ def _read_parquet(file: InputFile, columns: Sequence[Column], rows_max: Optional
         names = None
         if columns:
             names = [column.name for column in _present(file, columns, table.schema_arrow.names)]
+        groups = row_groups(file, table)
         if rows_max is None:
-            pieces = iter([table.read(columns=names)])
+            pieces = iter([table.read_row_groups(groups, columns=names)])
         else:
-            pieces = (pyarrow.Table.from_batches([batch]) for batch in table.iter_batches(rows_max, columns=names))
+            batches = table.iter_batches(rows_max, row_groups=groups, columns=names)
+            pieces = (pyarrow.Table.from_batches([batch]) for batch in batches)
         for piece in pieces:
             if piece.num_rows > 0:
                 yield _cast(piece.to_pandas(), columns)
+
+
+def row_groups(file: InputFile, table: Any) -> List[int]:
+    """Those of an open ``ParquetFile`` that are meant."""
+    if not isinstance(file.part, GroupsPart):
+        return list(range(table.num_row_groups))
+    return list(range(file.part.first, file.part.first + file.part.count))
 
 
 def _present(file: InputFile, columns: Sequence[Column], found: Sequence[str]) -> List[Column]:
@@ -195,8 +245,9 @@ def _place_of_bad_cell(file: InputFile, columns: Sequence[Column]) -> str:
 
     numbers = {column.name: column for column in columns if column.type in _DTYPES and column.type != "string"}
     try:
-        row = 0
-        for frame in pandas.read_csv(file.path, dtype="object", usecols=lambda name: name in numbers, chunksize=_SEARCH_ROWS):
+        row = first_row(file)
+        wanted: Dict[str, Any] = {"dtype": "object", "usecols": lambda name: name in numbers, **csv_form(file)}
+        for frame in pandas.read_csv(csv_source(file), chunksize=_SEARCH_ROWS, **wanted):
             for name, column in numbers.items():
                 if name not in frame.columns:
                     continue
