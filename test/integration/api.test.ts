@@ -108,7 +108,10 @@ describe('jobs', () => {
     expect(Object.keys((await reply.json()) as object)[0]).toBe('name');
     expect(backend.submitted).toEqual([
       {
-        deployment: { ...deployment, settings: { ...deployment.settings, include: [], exclude: [] } },
+        deployment: {
+          ...deployment,
+          settings: { ...deployment.settings, splitFiles: { kind: 'off' }, include: [], exclude: [] },
+        },
         inputPath: '/in',
         selection: { include: [], exclude: [], recursive: true, list: null },
         outputDir: '/out',
