@@ -240,6 +240,14 @@ describe('what the coordinator says', () => {
     expect(sendCoordinator(everything)).toEqual(everything);
   });
 
+  it('gives a part no identity where a node that knows of no parts would look for one', () => {
+    const [grant] = writeCoordinatorMessage(everything).grants ?? [];
+    expect(grant?.files?.map(({ identity, part }) => [identity, part?.identity])).toEqual([
+      ['5-1700000000000000001', undefined],
+      ['', '"x"'],
+    ]);
+  });
+
   it('tells an empty adoption from none', () => {
     expect(sendCoordinator({ ...emptyCoordinatorMessage, adoption: [] }).adoption).toEqual([]);
     expect(sendCoordinator(emptyCoordinatorMessage)).toEqual(emptyCoordinatorMessage);
