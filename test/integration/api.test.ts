@@ -113,7 +113,13 @@ describe('jobs', () => {
       {
         deployment: {
           ...deployment,
-          settings: { ...deployment.settings, include: [], exclude: [], incremental: false },
+          settings: {
+            ...deployment.settings,
+            splitFiles: { kind: 'off' },
+            include: [],
+            exclude: [],
+            incremental: false,
+          },
         },
         inputPath: '/in',
         selection: { include: [], exclude: [], recursive: true, list: null },

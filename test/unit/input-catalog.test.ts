@@ -52,6 +52,25 @@ describe('a catalog', () => {
     await expect(catalog.files(7, 2)).rejects.toThrow(/files 7 to 9 of 8/);
   });
 
+  it('keeps which part of a file an input is, also of one that was looked at again', async () => {
+    const disk = new MemoryFileSystem();
+    const catalog = await open(disk);
+    const part = (begin: number, end: number, fileBytes = 20, identity = '20-1'): InputFile => ({
+      ...{ path: 'a.csv', sizeBytes: end - begin, identity, part: { begin, end, fileBytes } },
+    });
+    await catalog.append([part(0, 10), part(10, 20), ...page(2, 1)]);
+    expect(await all(await open(disk))).toEqual([part(0, 10), part(10, 20), ...page(2, 1)]);
+    const { path: _, ...now } = part(10, 25, 25, '25-2');
+    await catalog.change(1, [
+      { ordinal: 1, ...now },
+      { ordinal: 2, sizeBytes: 4, identity: '4-4' },
+    ]);
+    const [{ path = '' } = {}] = page(2, 1);
+    for (const each of [catalog, await open(disk)]) {
+      expect(await all(each)).toEqual([part(0, 10), part(10, 25, 25, '25-2'), { path, sizeBytes: 4, identity: '4-4' }]);
+    }
+  });
+
   it('reads a chunk once while it is in use, keeps few, and passes by the cache when all is read', async () => {
     const disk = new MemoryFileSystem();
     const writing = await open(disk);

@@ -211,7 +211,15 @@ describe('what the coordinator says', () => {
         token: token(1),
         job: jobName('digits-1'),
         first: 40,
-        files: [{ path: 'ü/ b.png', sizeBytes: 2 ** 41, identity: '5-1700000000000000001' }],
+        files: [
+          { path: 'ü/ b.png', sizeBytes: 2 ** 41, identity: '5-1700000000000000001' },
+          {
+            path: 'c.csv',
+            sizeBytes: 9,
+            identity: '"x"',
+            part: { begin: 2 ** 40, end: 2 ** 40 + 9, fileBytes: 2 ** 41 },
+          },
+        ],
         attempt: 2,
         isAlone: true,
         columns: ['a:int64'],
@@ -230,6 +238,14 @@ describe('what the coordinator says', () => {
 
   it('arrives as it was said', () => {
     expect(sendCoordinator(everything)).toEqual(everything);
+  });
+
+  it('gives a part no identity where a node that knows of no parts would look for one', () => {
+    const [grant] = writeCoordinatorMessage(everything).grants ?? [];
+    expect(grant?.files?.map(({ identity, part }) => [identity, part?.identity])).toEqual([
+      ['5-1700000000000000001', undefined],
+      ['', '"x"'],
+    ]);
   });
 
   it('tells an empty adoption from none', () => {

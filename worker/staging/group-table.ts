@@ -126,7 +126,8 @@ export class GroupTable {
       reached = Math.max(reached, block.offset);
       return { begin: reached, end: blockEnd(block), rows: null };
     });
-    const schemaEnd = Math.min(...[...dictionaries, ...batches].map(({ offset }) => offset), footerBegin);
+    // One by one: there may be more of them than a call takes arguments.
+    const schemaEnd = [...dictionaries, ...batches].reduce((end, { offset }) => Math.min(end, offset), footerBegin);
     const own = dictionaries.map((block: MessageBlock) => ({ begin: block.offset, end: blockEnd(block) }));
     const around = [
       { begin: 0, end: Math.max(fileHeadBytes, schemaEnd) },

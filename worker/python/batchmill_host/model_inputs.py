@@ -3,11 +3,13 @@
 @source Azure ML batch endpoints, MLflow models: file types by extension, signature enforced while reading
 """
 
+import csv
 import io
 import os
 import re
+import warnings
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from batchmill_host.failures import name_exception
 from batchmill_host.mini_batch import GroupsPart, InputFile, TextPart
@@ -113,18 +115,40 @@ def _read_csv(file: InputFile, columns: Sequence[Column], rows_max: Optional[int
         options["usecols"] = [column.name for column in present]
         options["dtype"] = {column.name: _DTYPES[column.type] for column in present if column.type in _DTYPES}
     try:
-        if rows_max is None:
-            frames = iter([pandas.read_csv(csv_source(file), **options)])
-        else:
-            frames = iter(pandas.read_csv(csv_source(file), chunksize=rows_max, **options))
-        for frame in frames:
+        for frame in _csv_frames(file, options, rows_max):
             if len(frame) > 0:
-                yield _cast(frame, columns)
+                yield _cast(frame.drop(columns=_unnamed(file)) if not columns and file.part else frame, columns)
     except ValueError as error:
         if file.part is not None and isinstance(error, pandas.errors.EmptyDataError):
             return
         place = _place_of_bad_cell(file, columns) if "dtype" in options else ""
         raise UnreadableFile("INPUT_DECODE_FAILED", file, f"Exception: {_in_file(file, str(error))}{place}") from None
+
+
+def _csv_frames(file: InputFile, options: Dict[str, Any], rows_max: Optional[int]) -> Iterator[Any]:
+    import pandas
+
+    if rows_max is None:
+        yield _strictly(lambda: pandas.read_csv(csv_source(file), **options))
+        return
+    chunks = pandas.read_csv(csv_source(file), chunksize=rows_max, **options)
+    while True:
+        frame = _strictly(lambda: next(chunks, None))
+        if frame is None:
+            return
+        yield frame
+
+
+def _strictly(read: Callable[[], Any]) -> Any:
+    """A first row of a part that has more cells than the header is what it is in any other row: an error, not a warning."""
+    import pandas
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Length of header", category=pandas.errors.ParserWarning)
+        try:
+            return read()
+        except pandas.errors.ParserWarning:
+            raise ValueError("Error tokenizing data. Expected as many fields as the header has in line 1, saw more") from None
 
 
 def csv_source(file: InputFile) -> Any:
@@ -148,8 +172,21 @@ def csv_names(file: InputFile) -> List[str]:
 
 
 def csv_form(file: InputFile) -> Dict[str, Any]:
-    """How pandas is to take ``csv_source``."""
-    return {"header": None, "names": csv_names(file)} if isinstance(file.part, TextPart) else {}
+    """How pandas is to take ``csv_source``, so that it takes a part as it takes the whole file."""
+    if not isinstance(file.part, TextPart):
+        return {}
+    return {"header": None, "names": [*_unnamed(file), *csv_names(file)], "index_col": False}
+
+
+def _unnamed(file: InputFile) -> List[str]:
+    """Names for cells that stand before the first column, where rows are longer than the header: pandas judges by the first row."""
+    if not isinstance(file.part, TextPart):
+        return []
+    with open(file.path, "rb") as table:
+        head = table.read(file.part.head).decode("utf-8-sig", "replace")
+    rows = [row for row in csv.reader(io.StringIO(head, newline="")) if "".join(row).strip(" \t") != "" or len(row) > 1]
+    more = len(rows[1]) - len(rows[0]) if len(rows) > 1 else 0
+    return [f"\0{place}" for place in range(more)]
 
 
 def first_row(file: InputFile) -> int:
