@@ -62,7 +62,18 @@ function writeTables(folder: string): void {
 const flags = ['--set', 'settings.output={include: {input: [note]}}', '--mini-batch-size', '2', '--format', 'csv'];
 
 async function runHere(split: string, output = split, ...more: string[]): Promise<ReturnType<typeof readOutput>> {
-  const args = ['run', 'same.onnx', '--input', 'shared/in', '--output', output, '--split-files', split, ...flags, ...more];
+  const args = [
+    'run',
+    'same.onnx',
+    '--input',
+    'shared/in',
+    '--output',
+    output,
+    '--split-files',
+    split,
+    ...flags,
+    ...more,
+  ];
   const end = await runProgram([...args, '--slots', '2'], { cwd: dir });
   expect(end.code, end.stderr).toBe(0);
   return readOutput(join(dir, output));

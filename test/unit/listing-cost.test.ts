@@ -52,7 +52,17 @@ async function costOf(more: Partial<ListOptions>) {
   };
   const open = await openListing(listing);
   const signal = new AbortController().signal;
-  const parts = { job: jobName('job-1'), open, taken: null, catalog, handle, wall: () => 0, delay, signal, isOver: () => false };
+  const parts = {
+    job: jobName('job-1'),
+    open,
+    taken: null,
+    catalog,
+    handle,
+    wall: () => 0,
+    delay,
+    signal,
+    isOver: () => false,
+  };
   await listJob(parts);
   const { datasync, syncDir, rename, read } = disk.counts;
   const syncs = datasync - before.datasync + syncDir - before.syncDir;
