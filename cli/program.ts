@@ -112,6 +112,7 @@ function addRun(program: Command, perform: Perform): void {
   withNodeFlags(withInputFlags(program.command('plan').description('say what scoring an input would come to')))
     .option('--output <dir>', 'as for run; nothing is written')
     .option('--overwrite', 'as for run; nothing is written')
+    .option('--since <job|dir>', 'as for run; all files are counted')
     .option('--sample <count>', sampleHelp)
     .action(async (path: string, flags: AnswerFlags & PlanFlags) => {
       await perform(flags, async (context) => (await import('./commands/plan.ts')).planCommand(context, path, flags));

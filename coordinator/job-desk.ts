@@ -356,7 +356,7 @@ export class JobDesk implements Backend {
     const unsealed = [...this.#loop.ledger.jobs.values()].filter((job) => !job.isSealed);
     const reopened = this.#life.busy.filter((job) => job.name !== by);
     const others = [...unsealed, ...reopened].map((job) => ({ name: job.name, outputPlace: outputPlaceOf(job) }));
-    const reader = unsealed.find(({ since }) => since?.reason === null && since.dir === place);
+    const reader = this.#work.readerOf(place);
     if (reader) {
       const text = `job ${reader.name} takes rows from ${place}; choose another --output, or wait for its end`;
       throw new BatchError('OUTPUT_EXISTS', text);

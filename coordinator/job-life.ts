@@ -112,8 +112,9 @@ export class JobLife {
     const chosen = jobsToPrune(loop.ledger, { asked, olderThanMs, states }, clock.wall(), isBusy);
     const pruned: PrunedView[] = [];
     for (const job of chosen) {
-      // What has gone to a store stays there.
-      const isHere = job.outputLocation === null && this.#options.work.ownsOutput(job);
+      const { work } = this.#options;
+      // What has gone to a store stays there, and what another job still takes rows from stays too.
+      const isHere = job.outputLocation === null && work.ownsOutput(job) && !work.readerOf(job.outputDir);
       const isOwn = request.withOutput && isHere;
       const isRemoved = isOwn && (request.isDryRun || (await this.#removeOutput(job)));
       if (!request.isDryRun) await this.#forget(job);

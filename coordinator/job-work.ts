@@ -2,13 +2,15 @@
  * The long work behind jobs: their files, listing, sealing, what is left of them after a restart. Carries out what the
  * ledger says and hands back what came of it; decides nothing.
  */
+import { join } from 'node:path';
 import { isBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
+import { rowsFileName } from '../common/core/parts-form.ts';
 import { splitRule } from '../common/core/split.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
-import { outsideError, reasonOf } from '../common/io/errno.ts';
+import { errnoOf, outsideError, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import { jobOf, type Job } from './core/ledger.ts';
 import { needsParts, partsJobOf } from './core/parts.ts';
@@ -32,6 +34,7 @@ import type { JobStory } from './logs/job-story.ts';
 import type { Loop } from './loop.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
+import { laterGeneration } from './output/output-names.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
@@ -100,6 +103,12 @@ export class JobWork {
     return jobs.findLast((other) => outputPlaceOf(other) === outputPlaceOf(job)) === job;
   }
 
+  /** The job that takes rows from this folder; undefined: none does. */
+  readerOf(dir: string): Job | undefined {
+    const jobs = [...this.#loop.ledger.jobs.values()];
+    return jobs.find(({ isSealed, since }) => !isSealed && since?.reason === null && since.dir === dir);
+  }
+
   /** Where jobs that are not sealed write to. */
   outputDirs(): readonly Watched[] {
     const jobs = [...this.#files.keys()].flatMap((name) => this.#loop.ledger.jobs.get(name) ?? []);
@@ -132,6 +141,7 @@ export class JobWork {
     for (const job of this.#loop.ledger.jobs.values()) {
       if (job.isSealed) {
         await this.#removeLeft(job);
+        await this.#removeLaterOutputs(job);
         continue;
       }
       if (job.rowsOf === null) await this.locks.takeAgain(job.outputDir);
@@ -261,6 +271,25 @@ export class JobWork {
       if (isElsewhere) await removePublished(outside.fileSystem, job.outputDir);
     } catch (error) {
       log.warn('what an ended job has left cannot be removed', { job: job.name, reason: reasonOf(error) });
+    }
+  }
+
+  /** Generations of the output that were begun by somebody who wanted the job to go on, and whom a crash has taken the wish from. */
+  async #removeLaterOutputs(job: Job): Promise<void> {
+    const { log, outside } = this.#options;
+    const rowsName = rowsFileName(job.deployment.settings);
+    if (rowsName === null || !this.ownsOutput(job)) return;
+    try {
+      for (const name of await outside.fileSystem.list(job.outputDir)) {
+        if ((laterGeneration(name, rowsName) ?? 0) > job.generation)
+          await outside.fileSystem.remove(join(job.outputDir, name));
+      }
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return;
+      log.warn('what a retry that came to nothing has left cannot be removed', {
+        job: job.name,
+        reason: reasonOf(error),
+      });
     }
   }
 

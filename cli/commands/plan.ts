@@ -14,6 +14,7 @@ export interface PlanFlags extends InputFlags {
   readonly nodes: string;
   readonly slots?: string;
   readonly sample?: string;
+  readonly since?: string;
 }
 
 /** @returns the exit code */
@@ -23,6 +24,8 @@ export async function planCommand(context: CommandContext, path: string, flags: 
   const slots = slotsSetting(flags.slots, host.environment);
   const sampled = flags.sample === undefined ? null : asCount(flags.sample, '--sample');
   const { deployment, inputPath, selection } = await resolveInput(context, path, flags);
+  if (flags.since !== undefined)
+    output.note('note: counted as if all were scored; what --since takes is known to a job');
   const { environment, delay } = host;
   const inputs = inputsByLocation(new Stores({ environment, delay, random: systemRandom }));
   const look = await lookAtInput({

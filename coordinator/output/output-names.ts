@@ -33,9 +33,16 @@ export function partialName(outputFileName: string, generation = 1): string {
   return partialOutputName(outputFileName, generation);
 }
 
+/** Which generation of the output this is while it grows; null: none but the first, or something else. */
+export function laterGeneration(name: string, outputFileName: string): number | null {
+  if (!name.startsWith(`${outputFileName}.generation-`)) return null;
+  const match = /^\.generation-(\d+)\.partial$/.exec(name.slice(outputFileName.length));
+  return match ? Number(match[1]) : null;
+}
+
 /** Whether a job that was reopened left this behind on its way to the output. */
 export function isLaterPartial(name: string, outputFileName: string): boolean {
-  return name.startsWith(`${outputFileName}.generation-`) && /\.generation-\d+\.partial$/.test(name);
+  return laterGeneration(name, outputFileName) !== null;
 }
 
 /** Under which a file is written before it is given its own name. */

