@@ -262,8 +262,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     );
     await outside.fileSystem.makeDir(outputDir);
     await outside.fileSystem.syncDir('/');
-    await work.locks.take(outputDir);
     const since = await this.#options.since(outside.fileSystem);
+    await work.locks.take(outputDir);
     const record: JobRecord = {
       ...{
         name: simJob,
