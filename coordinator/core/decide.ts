@@ -29,8 +29,8 @@ import {
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event, EventOf } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
-import { cutEnd, sumOf } from './plan.ts';
-import { cutListed, stretchesOf } from './since.ts';
+import { cutEnd, cutListed, sumOf } from './plan.ts';
+import { stretchesOf } from './since.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 

@@ -14,7 +14,8 @@ export function deploymentKey({ scorer, model, code, environment, settings }: De
   return `${hashOf(text, 0x811c_9dc5)}${hashOf(text, 0x9e37_79b1)}`;
 }
 
-function environmentKey(environment: EnvironmentSpec): readonly (string | null)[] {
+/** Equal for equal environments. */
+export function environmentKey(environment: EnvironmentSpec): readonly (string | null)[] {
   switch (environment.kind) {
     case 'host':
       return ['host', environment.python];

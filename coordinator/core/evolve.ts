@@ -44,7 +44,8 @@ import {
 import { quarantineNode } from './sick-nodes.ts';
 import { jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 import { newJob } from './new-job.ts';
-import { isTakenStretch, type FreshStretch } from './since.ts';
+import type { FreshStretch } from './plan.ts';
+import { isTakenStretch } from './since.ts';
 
 export function evolve(ledger: Ledger, event: Event): void {
   switch (event.kind) {

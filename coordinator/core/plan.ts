@@ -67,6 +67,27 @@ function columnsOf(cuts: readonly OpenCut[]): Omit<Cuts, 'open'> {
   return { sizes: cuts.map(({ files }) => files), bytes: cuts.map(({ bytes }) => bytes) };
 }
 
+/** Files of a page that become mini-batches, or stay uncut, as in `PageListed`. */
+export interface FreshStretch {
+  readonly sizes: readonly number[];
+  readonly sizesBytes: readonly number[];
+  readonly fileBytes?: readonly number[];
+}
+
+/** Files that are to be scored. What an earlier life of the job, under another size, has left open comes before. */
+export function cutListed(
+  open: OpenCut,
+  fileBytes: readonly number[],
+  size: MiniBatchSize,
+): FreshStretch & Pick<Cuts, 'open'> {
+  if (!isCutLate(size)) {
+    const cuts = cutPage(open, fileBytes, size);
+    return { sizes: cuts.sizes, sizesBytes: cuts.bytes, open: cuts.open };
+  }
+  const { sizes, bytes } = cutEnd(open);
+  return { sizes, sizesBytes: bytes, ...(fileBytes.length > 0 ? { fileBytes } : {}), open: emptyCut };
+}
+
 /** What the length of a mini-batch that is cut now depends on. */
 export interface CutMood {
   readonly settings: Pick<DeploymentSettings, 'miniBatchSize' | 'timeoutMs'>;

@@ -5,7 +5,7 @@
  */
 import type { ResultSchema } from '../../common/core/result.ts';
 import type { Place } from './batch-table.ts';
-import { cutEnd, cutPage, emptyCut, isCutLate, type Cuts, type OpenCut } from './plan.ts';
+import { cutEnd, cutListed, emptyCut, type FreshStretch, type OpenCut } from './plan.ts';
 import type { MiniBatchSize } from '../../common/core/deployment.ts';
 
 /** The earlier job of an incremental one. */
@@ -52,13 +52,6 @@ export interface TakenRun {
   readonly place: Place;
 }
 
-/** Files of a page that become mini-batches, or stay uncut, as in `PageListed`. */
-export interface FreshStretch {
-  readonly sizes: readonly number[];
-  readonly sizesBytes: readonly number[];
-  readonly fileBytes?: readonly number[];
-}
-
 /** Files whose rows are there already; `bytes` is of the files. */
 export type TakenStretch = Omit<TakenRun, 'at'> & { readonly bytes: number };
 
@@ -91,18 +84,4 @@ export function stretchesOf(
   }
   const { open: left, ...fresh } = cutListed(open, bytes.slice(next), size);
   return { stretches: [...stretches, fresh], open: left };
-}
-
-/** Files that are to be scored. What an earlier life of the job, under another size, has left open comes before. */
-export function cutListed(
-  open: OpenCut,
-  fileBytes: readonly number[],
-  size: MiniBatchSize,
-): FreshStretch & Pick<Cuts, 'open'> {
-  if (!isCutLate(size)) {
-    const cuts = cutPage(open, fileBytes, size);
-    return { sizes: cuts.sizes, sizesBytes: cuts.bytes, open: cuts.open };
-  }
-  const { sizes, bytes } = cutEnd(open);
-  return { sizes, sizesBytes: bytes, ...(fileBytes.length > 0 ? { fileBytes } : {}), open: emptyCut };
 }
