@@ -208,33 +208,45 @@ export const deploymentBody: z.ZodUnknown = z.unknown().meta({
 
 const setKeys = z.array(z.string()).describe('`key=value`, over what the deployment file says');
 
-const jobRequestShape = {
-  deployment: deploymentBody,
-  set: setKeys.optional(),
-  input_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
-  include: patterns.optional(),
-  exclude: patterns.optional(),
-  input_list: absolutePath.nullish(),
-  input_list_column: z.string().min(1).default(inputListColumnDefault),
-  output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
-  overwrite: z.boolean().default(false),
-  since: z.string().min(1).nullish(),
-  name: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
-    .refine((name) => name !== 'last', '"last" stands for the newest job')
-    .nullish(),
-};
+export interface JobRequestBody {
+  readonly deployment?: unknown;
+  readonly set?: readonly string[] | undefined;
+  readonly input_path: string;
+  readonly include?: readonly string[] | undefined;
+  readonly exclude?: readonly string[] | undefined;
+  readonly input_list?: string | null | undefined;
+  readonly input_list_column: string;
+  readonly output_path: string;
+  readonly overwrite: boolean;
+  readonly since?: string | null | undefined;
+  readonly name?: string | null | undefined;
+}
 
-export const jobRequestBody: z.ZodObject<typeof jobRequestShape, z.core.$strict> = z
-  .strictObject(jobRequestShape)
+export const jobRequestBody: z.ZodType<JobRequestBody> = z
+  .strictObject({
+    deployment: deploymentBody,
+    set: setKeys.optional(),
+    input_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
+    include: patterns.optional(),
+    exclude: patterns.optional(),
+    input_list: absolutePath.nullish(),
+    input_list_column: z.string().min(1).default(inputListColumnDefault),
+    output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
+    overwrite: z.boolean().default(false),
+    since: z.string().min(1).nullish(),
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
+      .refine((name) => name !== 'last', '"last" stands for the newest job')
+      .nullish(),
+  })
   .meta({
     id: 'JobRequest',
     examples: [{ deployment: '/models/digits/deployment.yml', input_path: '/data/scans', output_path: '/data/out' }],
   });
 
 /** @throws REQUEST_INVALID naming each field of the deployment that is wrong; what {@link loadDeployment} throws for a path */
-export async function jobRequestOf(request: z.infer<typeof jobRequestBody>): Promise<JobRequest> {
+export async function jobRequestOf(request: JobRequestBody): Promise<JobRequest> {
   const deployment = await parseDeployment(request.deployment, request.set ?? []);
   const selection = selectionOf(deployment.settings);
   return {

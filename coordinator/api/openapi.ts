@@ -49,7 +49,9 @@ const config = {
   override: ({ zodSchema, jsonSchema }: { readonly zodSchema: z.core.$ZodTypes; readonly jsonSchema: Json }): void => {
     const { def } = zodSchema._zod;
     if (def.type === 'object' && def.catchall === undefined) delete jsonSchema['additionalProperties'];
-    // The other side's tools know neither; numbers of ours are far from it.
+    // What is `readonly` in TypeScript is not `readOnly` there; the pattern says what the format says.
+    delete jsonSchema['readOnly'];
+    if (jsonSchema['format'] === 'date-time') delete jsonSchema['pattern'];
     if (jsonSchema['maximum'] === Number.MAX_SAFE_INTEGER) delete jsonSchema['maximum'];
     if (jsonSchema['minimum'] === Number.MIN_SAFE_INTEGER) delete jsonSchema['minimum'];
   },

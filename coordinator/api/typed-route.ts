@@ -22,7 +22,7 @@ import type {
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { problemSchema } from './problem.ts';
+import { problemSchema, type Problem } from './problem.ts';
 
 export type TypedApp = FastifyInstance<
   RawServerDefault,
@@ -62,11 +62,14 @@ export function about(operationId: string, tag: ApiTag, summary: string, descrip
   return { operationId, tags: [tag], summary, ...(description === undefined ? {} : { description }) };
 }
 
-const problemAnswer = {
+interface ProblemAnswer {
+  readonly description: string;
+  readonly content: { readonly 'application/problem+json': { readonly schema: z.ZodType<Problem> } };
+}
+const problemAnswer: ProblemAnswer = {
   description: 'Problem details',
   content: { 'application/problem+json': { schema: problemSchema } },
 };
-type ProblemAnswer = typeof problemAnswer;
 
 /** Replies by status, and problem details for every other one. */
 export function answers<T extends Readonly<Record<number, unknown>>>(
