@@ -21,8 +21,11 @@ import type {
   Backend,
   FileQuery,
   JobErrorsView,
+  JobPageView,
+  JobQuery,
   JobEvent,
   JobRequest,
+  LabelRequest,
   JobView,
   NodeView,
   Page,
@@ -53,6 +56,7 @@ import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
+import { jobPage } from './views/job-page.ts';
 import { nodeView } from './views/job-view.ts';
 
 export interface JobDeskOptions {
@@ -175,7 +179,7 @@ export class JobDesk implements Backend {
     };
     await this.#work.create(record, open);
     const places = { inputPath, selection, outputDir, outputLocation };
-    const from = since === null ? {} : { since };
+    const from = { ...(since && { since }), ...(request.origin && { origin: request.origin }) };
     loop.handle({ kind: 'submit', job, deployment, ...places, ...from, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
@@ -219,6 +223,11 @@ export class JobDesk implements Backend {
       .map((job) => this.#options.feeds.view(job));
   }
 
+  page(query: JobQuery): JobPageView {
+    const { jobs, next } = jobPage([...this.#loop.ledger.jobs.values()], query);
+    return { value: jobs.map((job) => this.#options.feeds.view(job)), next };
+  }
+
   show(name: string): JobView {
     const job = this.#find(name);
     return this.#options.feeds.view(job);
@@ -238,6 +247,13 @@ export class JobDesk implements Backend {
 
   retry(name: string, request: ReopenRequest): Promise<JobView> {
     return this.#life.retry(name, request);
+  }
+
+  async label(name: string, { isArchived, ...labels }: LabelRequest): Promise<JobView> {
+    const job = this.#find(name).name;
+    this.#loop.handle({ kind: 'label-job', job, labels, ...(isArchived === undefined ? {} : { isArchived }) });
+    await this.#loop.durable();
+    return this.show(job);
   }
 
   prune(request: PruneRequest): Promise<readonly PrunedView[]> {
@@ -379,14 +395,14 @@ export class JobDesk implements Backend {
   }
 
   #find(name: string): Job {
+    const exact = this.#loop.ledger.jobs.get(name as JobName);
+    if (exact?.rowsOf === null) return exact;
     const jobs = this.#jobs();
     if (name === 'last') {
       const last = jobs.at(-1);
       if (last) return last;
       throw new BatchError('JOB_NOT_FOUND', 'no job has been submitted yet');
     }
-    const exact = jobs.find((job) => job.name === name);
-    if (exact) return exact;
     const found = jobs.filter((job) => job.name.startsWith(name));
     if (found.length === 1) return found[0] as Job;
     if (found.length === 0)

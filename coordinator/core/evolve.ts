@@ -18,7 +18,7 @@ import {
   started,
 } from './evolve-lease.ts';
 import { addBatches, addUncut, cut, keepLearned, recall } from './evolve-plan.ts';
-import { jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
+import { jobLabelled, jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
 import { grantsHeld, nodeUnknown } from './evolve-known.ts';
 import {
   nodeConnected,
@@ -77,6 +77,12 @@ export function evolve(ledger: Ledger, event: Event): void {
       return recut(ledger, event);
     case 'JobPruned':
       return jobPruned(ledger, event);
+    case 'JobLabelled':
+      return jobLabelled(ledger, event);
+    case 'ResourcePut':
+      return ledger.registry.put(event.resource);
+    case 'ResourceRemoved':
+      return ledger.registry.remove(event.key);
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;
@@ -199,7 +205,8 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
 }
 
 function submitted(ledger: Ledger, event: EventOf<'JobSubmitted'>): void {
-  const job = newJob(event);
+  ledger.submissions += 1;
+  const job = newJob(event, ledger.submissions);
   // Of one whose outer job was paused when its last rows came, nothing is granted either.
   const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
   job.isPaused = outer?.isPaused === true;

@@ -18,6 +18,7 @@ import { unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts
 import { newJob } from './new-job.ts';
 import { Pending } from './pending.ts';
 import type { Learned } from './rates.ts';
+import type { RegistryImage } from './registry.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import { countStaged } from './staging-window.ts';
 
@@ -48,7 +49,7 @@ type JobVolatile =
   | 'runTimes'
   | 'commits'
   | 'stillness';
-type LedgerOwn = 'jobs' | 'known' | 'learned';
+type LedgerOwn = 'jobs' | 'known' | 'learned' | 'registry';
 type LedgerVolatile =
   | 'grants'
   | 'nodes'
@@ -74,12 +75,15 @@ export type LedgerHeader = Omit<Ledger, LedgerOwn | LedgerVolatile>;
 
 const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   name: 'header',
+  number: 'header',
   deployment: 'header',
   inputPath: 'header',
   selection: 'header',
   outputDir: 'header',
   outputLocation: 'header',
   rowsOf: 'header',
+  origin: 'header',
+  isArchived: 'header',
   since: 'header',
   createdWallMs: 'header',
   startedWallMs: 'header',
@@ -156,6 +160,8 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   epoch: 'header',
   grants: 'volatile',
   jobs: 'own',
+  submissions: 'header',
+  registry: 'own',
   nodes: 'volatile',
   ready: 'volatile',
   learned: 'own',
@@ -217,6 +223,7 @@ export interface LedgerImage {
   readonly header: LedgerHeader;
   readonly known: readonly NodeName[];
   readonly learned: readonly (readonly [string, Learned])[];
+  readonly registry: RegistryImage;
   /** In order of submission. */
   readonly jobs: readonly JobImage[];
 }
@@ -227,6 +234,7 @@ export function imageOf(ledger: Ledger): LedgerImage {
     header: headerOf<LedgerHeader>(ledger, ledgerFates),
     known: [...ledger.known],
     learned: [...ledger.learned],
+    registry: ledger.registry.image(),
     jobs: [...ledger.jobs.values()].map(jobImage),
   };
 }
@@ -236,8 +244,9 @@ export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   Object.assign(ledger, image.header);
   for (const node of image.known) ledger.known.add(node);
   for (const [key, learned] of image.learned) ledger.learned.set(key, learned);
+  ledger.registry.restore(image.registry);
   for (const jobImage of image.jobs) {
-    const job = restoreJob(jobImage);
+    const job = restoreJob(jobImage, numberOf(ledger, jobImage.header));
     ledger.jobs.set(job.name, job);
     countStaged(ledger, job);
   }
@@ -311,16 +320,23 @@ function suspicionImage({ last, parts, split, alike }: BrokenSuspicion): Suspici
   };
 }
 
-function restoreJob(image: JobImage): Job {
+/** Snapshots of older releases do not number them, but hold them in order. */
+function numberOf(ledger: Ledger, { number }: { readonly number?: number }): number {
+  if (number === undefined) ledger.submissions += 1;
+  return number ?? ledger.submissions;
+}
+
+function restoreJob(image: JobImage, number: number): Job {
   const { header, fileRows } = image;
   const batches = BatchTable.restore(image.batches);
   const fileSizes = new FileSizes(image.fileBytes);
-  const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs });
+  const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs }, number);
   const segments = new Map(image.segments);
   const bases = new Map(image.bases);
   const job: Job = {
     ...fresh,
     ...header,
+    number,
     batches,
     pending: new Pending(batches, fileSizes),
     fileSizes,

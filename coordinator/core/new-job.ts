@@ -1,4 +1,5 @@
 /** A job as it is when it was submitted. */
+import { plainOrigin } from '../../common/core/job-origin.ts';
 import { selectionOf } from '../../common/core/input-selection.ts';
 import { prologueLength } from '../../common/core/result.ts';
 import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
@@ -12,7 +13,7 @@ import { nothingLearned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
 import { fixedBy, sinceBases, takenSegment } from './since.ts';
 
-export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
+export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number: number): Job {
   const batches = new BatchTable();
   const fileSizes = new FileSizes();
   const since = submitted.since ?? null;
@@ -21,12 +22,15 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
   const head = prologueLength(schema ?? undefined);
   return {
     name: submitted.job,
+    number,
     deployment: submitted.deployment,
     inputPath: submitted.inputPath,
     selection: submitted.selection ?? selectionOf(submitted.deployment.settings),
     outputDir: submitted.outputDir,
     outputLocation: submitted.outputLocation ?? null,
     rowsOf: submitted.rowsOf ?? null,
+    origin: submitted.origin ?? plainOrigin,
+    isArchived: false,
     since,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,

@@ -6,9 +6,12 @@ import type { JobState } from '../../common/core/states.ts';
 import type {
   Backend,
   JobErrorsView,
+  JobPageView,
+  JobQuery,
   JobEvent,
   JobRequest,
   JobView,
+  LabelRequest,
   NodeView,
   PrintedView,
   PrunedView,
@@ -19,6 +22,9 @@ import { listLogs } from '../../coordinator/logs/log-store.ts';
 
 export class FakeBackend implements Backend {
   readonly submitted: JobRequest[] = [];
+  readonly queries: JobQuery[] = [];
+  /** Of the page of jobs. */
+  next: number | null = null;
   readonly canceled: string[] = [];
   readonly graces: number[] = [];
   readonly reopened: { readonly verb: string; readonly name: string; readonly request: ReopenRequest }[] = [];
@@ -52,6 +58,11 @@ export class FakeBackend implements Backend {
 
   list(): readonly JobView[] {
     return [this.#view];
+  }
+
+  page(query: JobQuery): JobPageView {
+    this.queries.push(query);
+    return { value: this.list(), next: this.next };
   }
 
   show(name: string): JobView {
@@ -193,6 +204,12 @@ export class FakeBackend implements Backend {
     while (this.#deliveredTo < sequence) await this.#change();
   }
 
+  async label(name: string, { isArchived, displayName, ...labels }: LabelRequest): Promise<JobView> {
+    const { archived, display_name: displayed } = this.show(name);
+    this.change({ ...labels, archived: isArchived ?? archived, display_name: displayName ?? displayed });
+    return Promise.resolve(this.show(name));
+  }
+
   /** Ends the job with a last event of its own when `status` is given. */
   finish(status?: JobState): void {
     if (status) {
@@ -263,5 +280,22 @@ export function jobView(name: string, status: JobState): JobView {
     quarantined_nodes: [],
     error: null,
     last_failure: null,
+    id: `/v1/jobs/${name}`,
+    type: 'pipeline',
+    display_name: name,
+    experiment_name: 'digits',
+    endpoint: null,
+    revision: null,
+    owner: 'local',
+    priority: 0,
+    compute: null,
+    description: null,
+    tags: {},
+    properties: {},
+    archived: false,
+    creation_context: { created_at: '2026-11-21T09:30:12.000Z', created_by: 'local' },
+    services: { Studio: { endpoint: `/v1/jobs/${name}` }, Tracking: { endpoint: `/v1/jobs/${name}/events` } },
+    inputs: { input: { type: 'uri_folder', path: '/in' } },
+    outputs: { score: { type: 'uri_folder', path: '/out' } },
   };
 }
