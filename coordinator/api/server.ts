@@ -12,6 +12,7 @@ import { packageRelease } from '../../common/io/package-files.ts';
 import type { Backend } from './backend.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
+import type { Metrics } from './metrics.ts';
 import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
@@ -27,6 +28,8 @@ export interface ApiOptions {
   readonly onDefect: (error: unknown) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
+  /** Absent: there is no /metrics. */
+  readonly metrics?: Metrics;
 }
 
 export interface ApiHandle {
@@ -47,6 +50,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   handleProblems(app, options.onDefect);
   guardRequests(app, options.host);
   await describeApi(app, packageRelease());
+  options.metrics?.serve(app);
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);

@@ -18,13 +18,13 @@ const circumstances = {
   host_exit: text.nullable().describe('how the scoring host ended; null when it lived on'),
 };
 
-const labels = z.record(text, text);
-const service = z.object({ endpoint: text }).meta({ id: 'JobService' });
-const place = z.object({ type: text, path: text }).meta({ id: 'JobPlace' });
-
 export const jobStateSchema: z.ZodEnum<{ [S in (typeof jobStates)[number]]: S }> = z
   .enum(jobStates)
   .meta({ id: 'JobStatus', description: "Azure's names" });
+
+const labels = z.record(text, text);
+const place = z.object({ type: text, path: text }).meta({ id: 'Place' });
+const service = z.object({ endpoint: text }).meta({ id: 'Service' });
 
 export const jobSchema: z.ZodType<JobView> = z
   .object({
@@ -65,23 +65,6 @@ export const jobSchema: z.ZodType<JobView> = z
     nodes: count,
     quarantined_nodes: z.array(z.object({ name: text, reason: text }).meta({ id: 'QuarantinedNode' })).readonly(),
     error: z.object({ code: errorCodeSchema, message: text, detail: text }).meta({ id: 'JobError' }).nullable(),
-    id: text,
-    type: z.literal('pipeline'),
-    display_name: text,
-    experiment_name: text,
-    endpoint: text.nullable(),
-    revision: count.nullable().describe('of the deployment under the endpoint'),
-    owner: text,
-    priority: z.int(),
-    compute: text.nullable(),
-    description: text.nullable(),
-    tags: labels,
-    properties: labels,
-    archived: z.boolean(),
-    creation_context: z.object({ created_at: time, created_by: text }).meta({ id: 'CreationContext' }),
-    services: z.object({ Studio: service, Tracking: service }).meta({ id: 'JobServices' }),
-    inputs: z.record(text, place),
-    outputs: z.record(text, place),
     last_failure: z
       .object({
         first: count,
@@ -94,6 +77,23 @@ export const jobSchema: z.ZodType<JobView> = z
       })
       .meta({ id: 'LastFailure' })
       .nullable(),
+    id: text.describe('path of this API'),
+    type: z.literal('pipeline').describe("as Azure's job show has it"),
+    display_name: text,
+    experiment_name: text,
+    endpoint: text.nullable().describe('that was invoked; null: submitted with a deployment of its own'),
+    revision: count.nullable().describe('of the deployment under that endpoint'),
+    owner: text,
+    priority: z.int().min(-100).max(100).describe('a higher one goes first'),
+    compute: text.nullable(),
+    description: text.nullable(),
+    tags: labels,
+    properties: labels,
+    archived: z.boolean(),
+    creation_context: z.object({ created_at: time, created_by: text }).meta({ id: 'CreationContext' }),
+    services: z.object({ Studio: service, Tracking: service }).meta({ id: 'JobServices' }),
+    inputs: z.record(text, place),
+    outputs: z.record(text, place),
   })
   .meta({ id: 'Job' });
 
