@@ -9,6 +9,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
+import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
@@ -30,6 +31,8 @@ export interface ApiOptions {
   readonly isReady?: () => boolean;
   /** Absent: there is no /metrics. */
   readonly metrics?: Metrics;
+  /** Absent: there is no data plane of Azure's. */
+  readonly endpoints?: AzureEndpoints;
 }
 
 export interface ApiHandle {
@@ -55,6 +58,8 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  const { backend, endpoints, onDefect } = options;
+  if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();
