@@ -63,7 +63,7 @@ function measure({ jobs, owners, priorities }: Case): number {
   }
   for (let index = 0; index < nodes; index += 1) {
     const node = nodeName(`node-${index}`);
-    const process = { incarnation: incarnation(`${index}`), slots, hostname: 'h', pid: 1, wallMs: 0 };
+    const process = { incarnation: incarnation(`${index}`), slots, labels: {}, hostname: 'h', pid: 1, wallMs: 0 };
     give({ kind: 'join', node, ...process });
     give({ kind: 'hello', node, held: [] });
     give({ kind: 'want', node, leases: slots });

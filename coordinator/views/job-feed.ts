@@ -331,6 +331,9 @@ function describe(
     case 'NodeUnknown':
     case 'NodePrepares':
     case 'Cut':
+    case 'JobLabelled':
+    case 'ResourcePut':
+    case 'ResourceRemoved':
       return undefined;
     default:
       return unreachable(event);

@@ -1,6 +1,6 @@
 /** The coordinator's core on a table: commands in, effects out, time and syncs by hand. One job named `job`. */
 import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
-import { noCircumstances, type HeldLease } from '../../common/core/cluster-messages.ts';
+import { noCircumstances, type HeldLease, type NodeLabels } from '../../common/core/cluster-messages.ts';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { incarnation, jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
@@ -131,9 +131,9 @@ export class Harness {
     return node;
   }
 
-  join(name: string, process: string, slots = 2): void {
+  join(name: string, process: string, slots = 2, labels: NodeLabels = {}): void {
     const node = nodeName(name);
-    this.give({ kind: 'join', node, incarnation: incarnation(process), slots, hostname: 'h', pid: 1, wallMs: 0 });
+    this.give({ kind: 'join', node, ...{ incarnation: incarnation(process), slots, labels, hostname: 'h', pid: 1, wallMs: 0 } });
   }
 
   /** Tokens in the order of their grants; drops all other effects. */
