@@ -4,6 +4,7 @@
  */
 import { defaultOnnxSettings } from '../common/core/onnx-settings.ts';
 import type { Deployment } from '../common/core/deployment.ts';
+import { plainOrigin } from '../common/core/job-origin.ts';
 import { incarnation, jobName, nodeName, type JobName, type NodeName } from '../common/core/ids.ts';
 import { systemClock } from '../common/io/clock.ts';
 import type { Command } from '../coordinator/core/commands.ts';
@@ -55,9 +56,9 @@ function measure({ jobs, owners, priorities }: Case): number {
   const sizesBytes = Array.from({ length: batchesPerJob }, () => 1);
   for (let index = 0; index < jobs; index += 1) {
     const job = jobName(`job-${index}`);
-    const origin = { owner: `owner-${index % owners}`, priority: (index * 7) % priorities };
+    const origin = { ...plainOrigin, owner: `owner-${index % owners}`, priority: (index * 7) % priorities };
     const place = { inputPath: '/in', outputDir: `/out/${index}`, wallMs: 0 };
-    give({ kind: 'submit', job, deployment, ...place, origin } as Command);
+    give({ kind: 'submit', job, deployment, ...place, origin });
     give({ kind: 'page-listed', job, chunk: 0, sizesBytes, wallMs: 0 });
     give({ kind: 'listing-ended', job, skipped: 0, wallMs: 0 });
   }
