@@ -79,7 +79,7 @@ export class JobQueue {
   *inTurn(turn: Turn, above: number = Number.NEGATIVE_INFINITY): Generator<Job, void, void> {
     for (const { priority, owners } of this.#levels) {
       if (priority <= above) return;
-      for (const { lanes } of ownersInTurn([...owners.values()], turn)) yield* bySubmission(lanes, turn);
+      for (const { lanes } of ownersInTurn(owners, turn)) yield* bySubmission(lanes, turn);
     }
   }
 
@@ -112,27 +112,43 @@ function placeOf(lane: readonly Job[], { order }: Job): number {
 interface Waiting {
   readonly owner: Owner;
   readonly held: number;
-  /** Of the owner's first job that is served. */
+  /** Of the owner's first job that is served; Infinity: none is. */
   readonly order: number;
 }
 
 /** Mostly the first one has something; only when it does not, the others are sorted. */
-function* ownersInTurn(owners: readonly Owner[], { held, isServed }: Turn): Generator<Owner, void, void> {
-  const waiting = owners.flatMap((owner): readonly Waiting[] => {
-    let order = Number.POSITIVE_INFINITY;
-    for (const [compute, [first]] of owner.lanes) {
-      if (first && first.order < order && isServed(compute)) order = first.order;
-    }
-    return order === Number.POSITIVE_INFINITY ? [] : [{ owner, held: held(owner.name), order }];
-  });
-  const first = waiting.reduce<Waiting | undefined>((a, b) => (a && compare(a, b) < 0 ? a : b), undefined);
+function* ownersInTurn(owners: Level['owners'], turn: Turn): Generator<Owner, void, void> {
+  const first = ownerFirst(owners, turn);
   if (!first) return;
-  yield first.owner;
-  for (const one of waiting.sort(compare)) if (one !== first) yield one.owner;
+  yield first;
+  if (owners.size === 1) return;
+  const waiting: Waiting[] = [];
+  for (const owner of owners.values()) {
+    const order = owner === first ? Number.POSITIVE_INFINITY : firstOrder(owner, turn);
+    if (order < Number.POSITIVE_INFINITY) waiting.push({ owner, held: turn.held(owner.name), order });
+  }
+  for (const { owner } of waiting.sort((a, b) => a.held - b.held || a.order - b.order)) yield owner;
 }
 
-function compare(a: Waiting, b: Waiting): number {
-  return a.held - b.held || a.order - b.order;
+/** The one with the fewest leases, and the earliest job among those. */
+function ownerFirst(owners: Level['owners'], turn: Turn): Owner | undefined {
+  let best: Waiting | undefined;
+  for (const owner of owners.values()) {
+    const held = turn.held(owner.name);
+    if (best && held > best.held) continue;
+    const order = firstOrder(owner, turn);
+    if (order === Number.POSITIVE_INFINITY || (best && held === best.held && order > best.order)) continue;
+    best = { owner, held, order };
+  }
+  return best?.owner;
+}
+
+function firstOrder({ lanes }: Owner, { isServed }: Turn): number {
+  let order = Number.POSITIVE_INFINITY;
+  for (const [compute, [first]] of lanes) {
+    if (first && first.order < order && isServed(compute)) order = first.order;
+  }
+  return order;
 }
 
 function* bySubmission(lanes: Owner['lanes'], { isServed }: Turn): Generator<Job, void, void> {
