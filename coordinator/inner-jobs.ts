@@ -62,7 +62,16 @@ export class InnerJobs {
       if (work.stopped.aborted) return;
       if (!isWanted()) return await this.#forget(job);
       const origin = { ...outer.origin, idempotency: null };
-      loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, rowsOf: name, origin, wallMs: clock.wall() });
+      loop.handle({
+        kind: 'submit',
+        job,
+        deployment,
+        inputPath,
+        outputDir,
+        rowsOf: name,
+        origin,
+        wallMs: clock.wall(),
+      });
     });
   }
 

@@ -101,7 +101,9 @@ export function reopen(ledger: Ledger, command: CommandOf<'reopen'>): readonly E
   const { generation, base, again } = reopenPlan(job, scope);
   const after = { epoch: ledger.epoch, counter: ledger.grants };
   const waits = hasRoom(ledger, job) ? {} : { waits: true as const };
-  const events: Event[] = [{ kind: 'JobReopened', job: job.name, scope, deployment, generation, base, after, ...waits }];
+  const events: Event[] = [
+    { kind: 'JobReopened', job: job.name, scope, deployment, generation, base, after, ...waits },
+  ];
   const rows = { count: job.batches.count };
   for (const { first, sizesBytes } of command.recut ?? []) {
     const run = runAt(job.batches, again, first, sizesBytes.length);

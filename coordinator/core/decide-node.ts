@@ -238,9 +238,13 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
   events.push(...graceEvents(ledger, at));
   events.push(...checkStillness(ledger, at, command.wallMs));
   // A tick that changes who holds what, or ends a job, leaves the rest to the next one.
-  if (events.length > 0) return events;
-  const preempted = preemptionEvents(ledger, at);
-  return preempted.length > 0 ? preempted : tailEvents(ledger, at);
+  const preempted = events.every(isOfNoLease) ? preemptionEvents(ledger, at) : [];
+  return events.length + preempted.length > 0 ? [...events, ...preempted] : tailEvents(ledger, at);
+}
+
+/** While results come there is hardly a tick without one of these. */
+function isOfNoLease({ kind }: Event): boolean {
+  return kind === 'StillnessNoted' || kind === 'BatchReady' || kind === 'TimeStalled';
 }
 
 /** Two passes: silence makes a suspect, which may have its heartbeats still in a queue; the next tick loses it. */

@@ -42,10 +42,14 @@ interface Taker {
 /** In the order in which they are granted. What was asked back already is on its way to the first of them. */
 function takersOf(ledger: Ledger, above: number): readonly Taker[] {
   let onTheirWay = 0;
-  for (const { isPreempted, startedAt } of ledger.leases.values()) if (isPreempted && startedAt === null) onTheirWay += 1;
+  for (const { isPreempted, startedAt } of ledger.leases.values())
+    if (isPreempted && startedAt === null) onTheirWay += 1;
   const takers: Taker[] = [];
   // A node that is not hungry may be asked for what its compute serves.
-  for (const job of ledger.runnable.inTurn({ ...turnOf(ledger), isServed: (compute) => wantOfNodes(ledger, compute) === null }, above)) {
+  for (const job of ledger.runnable.inTurn(
+    { ...turnOf(ledger), isServed: (compute) => wantOfNodes(ledger, compute) === null },
+    above,
+  )) {
     const pending = pendingOf(job);
     takers.push({ job, wanted: Math.max(0, pending - onTheirWay) });
     onTheirWay = Math.max(0, onTheirWay - pending);
