@@ -331,9 +331,6 @@ function describe(
     case 'NodeUnknown':
     case 'NodePrepares':
     case 'Cut':
-    case 'JobLabelled':
-    case 'ResourcePut':
-    case 'ResourceRemoved':
       return undefined;
     default:
       return unreachable(event);
