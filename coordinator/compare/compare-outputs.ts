@@ -193,7 +193,8 @@ class Tally {
     if (!isOver) return;
     this.#open = null;
     this.#files.grouped += open.files;
-    this.#files[this.#compareRows(`${open.first} … ${a.path}`, open.a, open.b)] += open.files;
+    const which = open.files === 1 ? a.path : `${open.first} … ${a.path}`;
+    this.#files[this.#compareRows(which, open.a, open.b)] += open.files;
   }
 
   /** What they count as. */
