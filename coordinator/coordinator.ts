@@ -14,7 +14,7 @@ import { systemRandom } from '../common/io/random.ts';
 import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
-import { openEngine } from './engine.ts';
+import { openEngine, type Engine, type EngineViews } from './engine.ts';
 import { JobDesk } from './job-desk.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
@@ -22,6 +22,9 @@ import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
+import { Invoker } from './registry/invoke.ts';
+import { locateWith } from './registry/locate.ts';
+import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
 import { startTimers } from './timers.ts';
@@ -89,10 +92,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
-  const outside = thisMachine();
+  const locate = locateWith({ registry: () => engine.loop.ledger.registry, artifacts, stateDir, cwd: process.cwd() });
+  const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
-  const engine = await openEngine({
+  const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, onFatal },
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
@@ -113,6 +117,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
+  const invocations = new Invoker({ ledger, jobs, stateDir, clock, random });
+  const registryDesk = async (): Promise<RegistryDesk> => {
+    const instance = await readInstance(stateDir);
+    return new RegistryDesk({ loop, artifacts, stateDir, instance, release, clock, locate });
+  };
   const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
@@ -141,7 +150,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       nodes.close();
       await server.close();
     });
-    const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal, metrics }) : null;
+    const registry = options.http ? { backend: await registryDesk(), invocations } : null;
+    const doors = { backend: jobs, registry, metrics, onDefect: onFatal };
+    const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
     log.info('coordinator serves', {
       nodes: server.address,
@@ -162,6 +173,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await closeAll();
     throw error;
   }
+}
+
+interface Views extends EngineViews {
+  readonly metrics: Metrics;
+  readonly feeds: JobFeeds;
 }
 
 type Close = () => Promise<void>;
@@ -215,9 +231,18 @@ class Ending {
   }
 }
 
-/** Made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
-async function readJoinToken(stateDir: string): Promise<string> {
-  const path = join(stateDir, 'join-token');
+/** @throws STATE_UNWRITABLE */
+function readJoinToken(stateDir: string): Promise<string> {
+  return readOwnText(stateDir, join(stateDir, 'join-token'));
+}
+
+/** @throws STATE_UNWRITABLE */
+function readInstance(stateDir: string): Promise<string> {
+  return readOwnText(stateDir, instancePath(stateDir));
+}
+
+/** Random, made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
+async function readOwnText(stateDir: string, path: string): Promise<string> {
   try {
     await makeFolder(stateDir, 0o700);
     await writeFile(path, randomBytes(24).toString('base64url'), { flag: 'wx', mode: 0o600 });

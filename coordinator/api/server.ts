@@ -9,8 +9,12 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
-import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
+import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
+import { endpointRoutes } from './endpoint-routes.ts';
+import type { Invocations } from './invocations.ts';
+import type { RegistryBackend } from './registry-backend.ts';
+import { registryRoutes } from './registry-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
 import type { Metrics } from './metrics.ts';
@@ -22,6 +26,8 @@ import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiOptions {
   readonly backend: Backend;
+  /** Null: jobs alone are served. */
+  readonly registry?: { readonly backend: RegistryBackend; readonly invocations: Invocations } | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -31,8 +37,6 @@ export interface ApiOptions {
   readonly isReady?: () => boolean;
   /** Absent: there is no /metrics. */
   readonly metrics?: Metrics;
-  /** Absent: there is no data plane of Azure's. */
-  readonly endpoints?: AzureEndpoints;
 }
 
 export interface ApiHandle {
@@ -58,8 +62,12 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
-  const { backend, endpoints, onDefect } = options;
-  if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });
+  if (options.registry) {
+    const { backend: registry, invocations } = options.registry;
+    registryRoutes(app, registry);
+    endpointRoutes(app, registry, invocations);
+    azureRoutes(app, { ...options, registry, invocations });
+  }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();
