@@ -35,6 +35,8 @@ export interface ApiOptions {
   readonly onDefect: (error: unknown) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
+  /** Event streams that may be open at a time; default: as `limits` has it. */
+  readonly streamsMax?: number;
   /** Absent: there is no /metrics. */
   readonly metrics?: Metrics;
 }
