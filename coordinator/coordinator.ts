@@ -110,7 +110,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       };
       return { story, logs, feeds, metrics, publish };
     },
-    onJournalWritten: (written) => metrics.journalWrote(written),
+    onJournalWritten: (written): void => metrics.journalWrote(written),
   });
   const { metrics } = engine.views;
   const { loop, work, nodes } = engine;

@@ -107,7 +107,7 @@ const listQuery = z.strictObject({
   deployment: z.string().min(1).optional(),
   status: statusList.optional(),
   archived: z.enum(['false', 'true', 'all']).default('false').describe('`true`: only those that are'),
-  limit: wholeNumber({ min: 1, max: limits.pageMax }).default(limits.pageDefault),
+  limit: wholeNumber({ min: 1, max: limits.apiPageMax }).default(limits.apiPage),
   cursor: cursorText.optional(),
 });
 

@@ -24,10 +24,15 @@ import { handleProblems } from './problem.ts';
 import { guardRequests } from './request-guard.ts';
 import { about, answers, typed } from './typed-route.ts';
 
+export interface ApiRegistry {
+  readonly backend: RegistryBackend;
+  readonly invocations: Invocations;
+}
+
 export interface ApiOptions {
   readonly backend: Backend;
   /** Null: jobs alone are served. */
-  readonly registry?: { readonly backend: RegistryBackend; readonly invocations: Invocations } | null;
+  readonly registry?: ApiRegistry | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;

@@ -157,7 +157,7 @@ function listRoutes(scope: FastifyInstance, { backend, registry }: AzureRoutesOp
       deployment,
       states: null,
       archived: false,
-      limit: limits.pageDefault,
+      limit: limits.apiPage,
       before,
     });
     const origin = originOf(request);
