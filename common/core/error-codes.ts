@@ -120,6 +120,7 @@ export type ErrorCode =
   | 'STORE_DENIED'
   | 'STORE_UNREACHABLE'
   | 'COORDINATOR_UNREACHABLE'
+  | 'STREAMS_EXHAUSTED'
   | 'TOKEN_INVALID'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
@@ -298,6 +299,11 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   // The cluster
   COORDINATOR_UNREACHABLE: transient(
     'Nobody answers at the coordinator’s address. Is it started, and is the address right?',
+  ),
+  STREAMS_EXHAUSTED: transient(
+    'As many event streams are open as there may be. Close some, or ask for the job itself from time to time.',
+    503,
+    8,
   ),
   TOKEN_INVALID: operator(
     'The join token is not this coordinator’s. `coordinator start` prints the right line.',

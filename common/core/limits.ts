@@ -366,6 +366,8 @@ export const limits = {
   failureDetailsKept: 1_000,
   /** Lines of a job that a late follower still gets. */
   jobEventsKept: 1_000,
+  /** Of one job in one process, told or not: a line a microsecond would take twenty minutes. Nine million processes fit into a number. */
+  jobEventsPerEpoch: 1_000_000_000,
   /** Between two looks at deadlines, and the lateness of one that counts as a stall. */
   tickMs: 200,
   stallMsMin: 100,
