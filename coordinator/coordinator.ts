@@ -22,6 +22,8 @@ import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
 import { Invoker } from './registry/invoke.ts';
+import { ScheduleClock, startSchedules } from './schedules/schedule-clock.ts';
+import { ScheduleDesk } from './schedules/schedule-desk.ts';
 import { locateWith } from './registry/locate.ts';
 import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
@@ -142,7 +144,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       nodes.close();
       await server.close();
     });
-    const registry = options.http ? { backend: await registryDesk(), invocations } : null;
+    const scheduled = startSchedules(new ScheduleClock({ loop, invocations, clock, log }), onFatal);
+    closers.push(() => scheduled.close());
+    const schedules = new ScheduleDesk(loop, clock);
+    const registry = options.http ? { backend: await registryDesk(), invocations, schedules } : null;
     const api = options.http ? await startApi({ backend: jobs, registry, ...options.http, onDefect: onFatal }) : null;
     if (api) closers.push(() => api.close());
     log.info('coordinator serves', {

@@ -19,13 +19,18 @@ import { logRoutes } from './log-routes.ts';
 import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
+import { scheduleRoutes, type ScheduleBackend } from './schedule-routes.ts';
 import { guardRequests } from './request-guard.ts';
 import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiOptions {
   readonly backend: Backend;
   /** Null: jobs alone are served. */
-  readonly registry?: { readonly backend: RegistryBackend; readonly invocations: Invocations } | null;
+  readonly registry?: {
+    readonly backend: RegistryBackend;
+    readonly invocations: Invocations;
+    readonly schedules?: ScheduleBackend;
+  } | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -60,6 +65,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   if (options.registry) {
     registryRoutes(app, options.registry.backend);
     endpointRoutes(app, options.registry.backend, options.registry.invocations);
+    if (options.registry.schedules) scheduleRoutes(app, options.registry.schedules);
   }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
