@@ -36,6 +36,8 @@ export interface Ledger {
   grants: number;
   /** In order of submission. */
   readonly jobs: Map<JobName, Job>;
+  /** Jobs ever submitted. Durable. */
+  submissions: number;
   readonly nodes: Map<NodeName, Node>;
   /** Assets, endpoints, and what operators set up. Durable. */
   readonly registry: Registry;
@@ -47,8 +49,6 @@ export interface Ledger {
   readonly runnable: JobQueue;
   /** Jobs of endpoints, for those that may run only so many at once. */
   readonly loads: EndpointLoads;
-  /** Jobs submitted so far, those that are forgotten since a restart included. */
-  submissions: number;
   /** Leases by the owner of their job. */
   readonly heldBy: Map<string, number>;
   /** Nodes that hold leases of jobs that name a compute, and how many, by its name in small letters. */
@@ -81,6 +81,8 @@ export interface Ledger {
 
 export interface Job {
   readonly name: JobName;
+  /** In order of submission, from 1; never given to another one. */
+  readonly number: number;
   /** A job that is reopened may go on under another one. */
   deployment: Deployment;
   readonly inputPath: string;
