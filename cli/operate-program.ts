@@ -1,9 +1,26 @@
-/** The words of what operators set up and look into: `schedule`. */
+/** The words of what operators set up and look into: `schedule`, `explain`. */
 import { Option, type Command } from 'commander';
 import type { ScheduleFlags } from './commands/schedule.ts';
-import { withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 export function addOperate(program: Command, perform: Perform): void {
+  addSchedule(program, perform);
+  const jobs = program.commands.find((command) => command.name() === 'job');
+  for (const group of jobs ? [program, jobs] : [program]) addExplain(group, perform);
+}
+
+function addExplain(group: Command, perform: Perform): void {
+  withServer(group.command('explain').description('say why a job waits, what runs of it, and what became of a file'))
+    .argument('<job>', nameHelp)
+    .argument('[file]', 'path of an input file')
+    .action(async (name: string, file: string | undefined, flags: AnswerFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/explain.ts')).explainCommand(context, name, file, flags.server),
+      );
+    });
+}
+
+function addSchedule(program: Command, perform: Perform): void {
   const group = program.command('schedule').description('endpoints that are invoked when a cron expression says so');
   withServer(group.command('create').description('create a schedule, or change one'))
     .argument('<name>', 'name; it begins the names of its jobs')

@@ -16,7 +16,9 @@ import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
 import { openEngine, type Engine, type EngineViews } from './engine.ts';
+import { ExplainDesk } from './explain-desk.ts';
 import { JobDesk } from './job-desk.ts';
+import { catalogOf } from './job-logs.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { DiskWatch } from './output/disk-watch.ts';
@@ -156,7 +158,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const scheduled = startSchedules(new ScheduleClock({ loop, invocations, clock, log }), onFatal);
     closers.push(() => scheduled.close());
     const schedules = new ScheduleDesk(loop, clock);
-    const registry = options.http ? { backend: await registryDesk(), invocations, schedules } : null;
+    const explain = new ExplainDesk({
+      ...{ ledger, clock, jobs },
+      catalogOf: async (job) => work.filesOf(job.name)?.catalog ?? (await catalogOf(stateDir, job)),
+    });
+    const registry = options.http ? { backend: await registryDesk(), invocations, schedules, explain } : null;
     const endpoints = registry && azureEndpoints(registry);
     const doors = { backend: jobs, registry, endpoints, onDefect: onFatal, metrics };
     const api = options.http ? await startApi({ ...doors, ...options.http }) : null;

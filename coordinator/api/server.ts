@@ -12,6 +12,7 @@ import { packageRelease } from '../../common/io/package-files.ts';
 import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
+import { explainRoutes, type ExplainBackend } from './explain-routes.ts';
 import type { Invocations } from './invocations.ts';
 import type { RegistryBackend } from './registry-backend.ts';
 import { registryRoutes } from './registry-routes.ts';
@@ -27,6 +28,7 @@ import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiRegistry {
   readonly schedules?: ScheduleBackend;
+  readonly explain?: ExplainBackend;
   readonly backend: RegistryBackend;
   readonly invocations: Invocations;
 }
@@ -75,6 +77,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
     registryRoutes(app, options.registry.backend);
     endpointRoutes(app, options.registry.backend, options.registry.invocations);
     if (options.registry.schedules) scheduleRoutes(app, options.registry.schedules);
+    if (options.registry.explain) explainRoutes(app, options.registry.explain);
   }
   const { backend, endpoints, onDefect } = options;
   if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });

@@ -196,3 +196,48 @@ describe('jobs on worker nodes', () => {
     expect(new Set([...files.matchAll(/"node":"([^"]*)"/g)].map(([, node]) => node))).toEqual(new Set(['with-gpu']));
   });
 });
+
+describe('explain', () => {
+  it('says why a job waits, what runs, and what became of a file that failed', async () => {
+    writeFileSync(
+      join(cluster.dir, 'code', 'rows.mjs'),
+      `export function run(files) {
+  if (files[0].endsWith('f12.txt')) throw new Error('no good');
+  return files.map(() => 'row');
+}
+`,
+    );
+    await deploy();
+    const server = ['--server', origin()];
+    await invoke({ job_name: 'job', priority: 3, overrides: { max_retries: 2 } });
+    const before = await until(async () => {
+      const { stdout } = await cli(['explain', 'job', '-o', 'table', ...server]);
+      return stdout.includes('no worker node') ? stdout : null;
+    });
+    expect(before).toBe(
+      'job is Running (owner local, priority 3)\n' +
+        'waits    no worker node is connected; start one with `batchmill worker join`\n' +
+        'next     file 0 of 24\n',
+    );
+    await cluster.join('node-a', 1);
+    expect((await finished('job')).status).toBe('Completed');
+    const { stdout } = await cli(['job', 'explain', 'job', 'f12.txt', '-o', 'table', ...server]);
+    expect(stdout).toContain('job is Completed (owner local, priority 3)\nnext     nothing: it is complete\n');
+    expect(stdout).toContain('file     f12.txt (file 2): given up: SCORER_FAILED: ');
+    expect(stdout).toContain('2 tries failed; `batchmill job retry JOB --failed-only` scores it again\n');
+    expect(stdout.match(/^try \d {4}\S+ on node-a, process\d+: RUN_EXCEPTION after .*no good/gm)).toHaveLength(2);
+    const fine = await cli(['explain', 'job', 'f13.txt', '-o', 'json', ...server]);
+    expect(JSON.parse(fine.stdout)).toMatchObject({
+      reasons: [],
+      file: {
+        path: 'f13.txt',
+        state: 'committed',
+        happened: 'scored and committed from node-a',
+        attempts: [{ attempt: 1 }],
+      },
+    });
+    const none = await cli(['explain', 'job', 'f99.txt', ...server]);
+    expect([none.code, none.stderr]).toEqual([3, expect.stringContaining('job job has no input file "f99.txt"')]);
+    expect((await cli(['explain', 'nobody', ...server])).code).toBe(3);
+  });
+});
