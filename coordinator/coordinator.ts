@@ -128,7 +128,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
-    const server = await startClusterServer({ address: options.listen, backend: nodes, log });
+    const server = await startClusterServer({ address: options.listen, backend: nodes, tls: null, log });
     closers.push(async () => {
       nodes.close();
       await server.close();

@@ -72,10 +72,11 @@ export class NodeDesk implements ClusterBackend {
     this.#loop = options.loop;
   }
 
-  join(request: JoinRequest): JoinReply {
+  join(request: JoinRequest, certified: NodeName | null): JoinReply {
     const { joinToken, release, clock } = this.#options;
     checkProtocol(request, release);
-    checkToken(request.joinToken, joinToken);
+    if (certified === null) checkToken(request.joinToken, joinToken);
+    else checkName(request.name, certified);
     const { name: node, incarnation, slots, hostname, pid } = request;
     this.#loop.handle({ kind: 'join', node, incarnation, slots, hostname, pid, wallMs: clock.wall() });
     this.#adoptions.delete(node);
@@ -348,6 +349,11 @@ function checkToken(given: string, wanted: string): void {
   if (a.length === b.length && timingSafeEqual(a, b)) return;
   const what = given === '' ? 'no join token was given' : 'the join token is not the one of this coordinator';
   throw new BatchError('TOKEN_INVALID', `${what}; \`batchmill coordinator start\` prints the line to join with`);
+}
+
+function checkName(given: NodeName, certified: NodeName): void {
+  if (given === certified) return;
+  throw new BatchError('TOKEN_INVALID', `the certificate is that of worker node ${certified}, not of ${given}`);
 }
 
 /** Columns that are fixed, where rows are to be widened to them. */

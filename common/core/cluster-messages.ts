@@ -10,6 +10,23 @@ import type { FileRange, InputFile } from './input.ts';
 import type { ResultSummary } from './result.ts';
 import type { Token } from './token.ts';
 
+/** A worker node asks for a certificate. */
+export interface EnrollRequest {
+  readonly protocol: number;
+  readonly release: string;
+  /** Empty: the certificate of its connection says who asks. */
+  readonly joinToken: string;
+  readonly name: NodeName;
+  /** PKCS #10, PEM. */
+  readonly certificateRequest: string;
+}
+
+/** PEM texts. */
+export interface EnrollReply {
+  readonly certificate: string;
+  readonly authority: string;
+}
+
 /** A worker node introduces itself. */
 export interface JoinRequest {
   readonly protocol: number;

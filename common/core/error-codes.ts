@@ -115,6 +115,11 @@ export type ErrorCode =
   | 'STORE_UNREACHABLE'
   | 'COORDINATOR_UNREACHABLE'
   | 'TOKEN_INVALID'
+  | 'FORBIDDEN'
+  | 'SERVER_UNTRUSTED'
+  | 'TOO_MANY_REQUESTS'
+  | 'TOKEN_NOT_FOUND'
+  | 'SECRET_NOT_FOUND'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
   | 'SESSION_UNKNOWN'
@@ -270,10 +275,30 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'Nobody answers at the coordinator’s address. Is it started, and is the address right?',
   ),
   TOKEN_INVALID: operator(
-    'The join token is not this coordinator’s. `coordinator start` prints the right line.',
+    'The token or certificate is missing, not this coordinator’s, expired or revoked. A caller gets one with `batchmill token create`; for worker nodes `coordinator start` and `node token` print the line to join with.',
     401,
     16,
     6,
+  ),
+  FORBIDDEN: operator(
+    'The caller is known, but its role does not allow this: readers look, invokers run jobs and end their own, admins do all. The message names the role that is needed.',
+    403,
+    7,
+    6,
+  ),
+  SERVER_UNTRUSTED: operator(
+    'What answers at the address does not prove to be the coordinator that was meant: its certificate is of another authority. Compare the fingerprint with the one that `coordinator start` prints.',
+    502,
+    14,
+    6,
+  ),
+  TOO_MANY_REQUESTS: transient('The caller has sent more requests than are served to one caller; wait a moment.', 429, 8),
+  TOKEN_NOT_FOUND: caller('No token has this id.', 404, 5, 3),
+  SECRET_NOT_FOUND: caller(
+    'A deployment refers to a secret that is not there: `batchmill secret set NAME` makes it, `secret list` names those that are.',
+    404,
+    5,
+    3,
   ),
   PYTHON_NOT_FOUND: operator(
     'The worker node has no Python interpreter that is new enough for a Python script. Install one, or name it with --python.',
