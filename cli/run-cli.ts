@@ -1,6 +1,7 @@
 /** From arguments to an exit code: the only place where errors end. */
 import { CommanderError, type Command } from 'commander';
-import { isColorWanted, serverSetting } from '../common/config/process-settings.ts';
+import { connectionSetting } from '../common/config/contexts.ts';
+import { isColorWanted } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { expandSets } from './arguments.ts';
 import type { CliHost, CommandContext } from './command-context.ts';
@@ -39,7 +40,7 @@ async function outputFor(host: CliHost, flags: AnswerFlags): Promise<Output> {
 
 function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {
   const client: CommandContext['client'] = async () =>
-    (await import('./client.ts')).createClient(serverSetting(flags.server, host.environment));
+    (await import('./client.ts')).createClient(await connectionSetting({ server: flags.server }, host.environment));
   return { host, output, client };
 }
 

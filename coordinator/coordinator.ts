@@ -5,12 +5,18 @@ import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { localUser } from '../common/core/job-origin.ts';
+import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
 import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
+import { AccessRecords } from './access/access-records.ts';
+import { Access } from './access/access.ts';
+import { AuditLog } from './access/audit-log.ts';
+import { openAuthority } from './access/authority-files.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
 import { openEngine } from './engine.ts';
@@ -23,6 +29,7 @@ import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
+import type { Loop } from './loop.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
 
@@ -45,13 +52,24 @@ export interface CoordinatorOptions {
   readonly random: () => number;
   /** Signs manifests; without one they are not signed. */
   readonly signer?: ManifestSigner | null;
+  /** TLS, tokens and certificates; absent: everybody who reaches the ports may do everything. */
+  readonly security?: SecurityOptions | null;
+}
+
+export interface SecurityOptions {
+  /** How long the join token of this start passes. */
+  readonly joinTokenMs: number;
+  readonly nodeCertificateMs?: number;
 }
 
 export interface Coordinator {
   /** As bound. */
   readonly listen: string;
   readonly http: Address | null;
+  /** Of this start; without security the one of this state directory. */
   readonly joinToken: string;
+  /** Null: without security. */
+  readonly access: Access | null;
   readonly jobs: JobDesk;
   /** Resolves when nothing of it is left; rejects when it cannot go on. */
   readonly closed: Promise<void>;
@@ -60,9 +78,13 @@ export interface Coordinator {
 }
 
 /** As the command line starts it. @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
-export async function startCoordinator(
-  settings: CoordinatorSettings,
-): Promise<Omit<Coordinator, 'listen' | 'http'> & { readonly listen: Address; readonly http: Address }> {
+export async function startCoordinator(settings: CoordinatorSettings): Promise<
+  Omit<Coordinator, 'listen' | 'http' | 'access'> & {
+    readonly listen: Address;
+    readonly http: Address;
+    readonly access: OperatorAccess | null;
+  }
+> {
   const coordinator = await openCoordinator({
     ...settings,
     listen: formatAddress(settings.listen),
@@ -70,11 +92,31 @@ export async function startCoordinator(
     clock: systemClock,
     random: systemRandom,
     signer: await openSigningKey(settings.stateDir),
+    security: settings.isInsecure ? null : { joinTokenMs: settings.joinTokenMs },
   });
   return {
     ...coordinator,
     listen: parseAddress(coordinator.listen, 'the address for worker nodes'),
     http: coordinator.http ?? settings.http,
+    access: coordinator.access && operatorAccess(coordinator.access),
+  };
+}
+
+/** What the one who starts it is given. */
+export interface OperatorAccess {
+  /** Certificate of the cluster's authority, PEM. */
+  readonly authority: string;
+  readonly fingerprint: string;
+  makeAdminToken(user: string): Promise<string>;
+}
+
+function operatorAccess(access: Access): OperatorAccess {
+  const { cert: authority, fingerprint } = access.authority;
+  const wanted = { role: 'admin', ttlMs: limits.tokenMsMax, uses: null } as const;
+  return {
+    authority,
+    fingerprint,
+    makeAdminToken: async (user) => (await access.makeToken({ ...wanted, user, createdBy: localUser })).secret,
   };
 }
 
@@ -82,7 +124,9 @@ export async function startCoordinator(
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
   const release = packageRelease();
-  const joinToken = await readJoinToken(stateDir);
+  // With certificates nobody joins with the token of the state directory.
+  await makeStateDir(stateDir);
+  const joinToken = options.security ? newJoinToken() : await readJoinToken(stateDir);
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
@@ -128,13 +172,26 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
-    const server = await startClusterServer({ address: options.listen, backend: nodes, tls: null, log });
+    const audit = new AuditLog({ stateDir, clock, log });
+    closers.push(() => audit.settled());
+    const access = options.security ? await openAccess(options, options.security, loop, audit) : null;
+    const tls = access && { certificate: access.certificate, gate: access.gate };
+    const server = await startClusterServer({ address: options.listen, backend: nodes, tls, log });
     closers.push(async () => {
       nodes.close();
       await server.close();
     });
-    const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal }) : null;
+    const guard = access && { tls: access.certificate, access: { tokens: access.tokens, audit, backend: access } };
+    const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal, ...guard }) : null;
     if (api) closers.push(() => api.close());
+    access?.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
+    if (access) {
+      const renewal = keepCertificate(access, onFatal, (certificate) => {
+        server.renew(certificate);
+        api?.renew(certificate);
+      });
+      closers.push(renewal);
+    }
     log.info('coordinator serves', {
       nodes: server.address,
       http: api ? formatAddress(api.address) : null,
@@ -145,7 +202,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     return {
       listen: server.address,
       http: api?.address ?? null,
-      joinToken,
+      joinToken: access ? await joinTokenOf(access, options.security?.joinTokenMs ?? 0) : joinToken,
+      access,
       jobs,
       closed: ending.closed,
       close: () => ending.end(),
@@ -154,6 +212,41 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await closeAll();
     throw error;
   }
+}
+
+function openAccess(
+  { stateDir, listen, http, clock, log }: CoordinatorOptions,
+  { nodeCertificateMs }: SecurityOptions,
+  loop: Loop,
+  audit: AuditLog,
+): Promise<Access> {
+  const hosts = [parseAddress(listen, 'the address for worker nodes').host, ...(http ? [http.host] : [])];
+  return openAuthority(stateDir, clock.wall()).then((authority) =>
+    Access.open({
+      ...{ authority, audit, hosts, log, records: new AccessRecords({ loop, clock }) },
+      ...(nodeCertificateMs === undefined ? {} : { nodeCertificateMs }),
+    }),
+  );
+}
+
+async function joinTokenOf(access: Access, ttlMs: number): Promise<string> {
+  const wanted = { user: localUser, role: 'join', ttlMs, uses: null, createdBy: localUser } as const;
+  return (await access.makeToken(wanted)).secret;
+}
+
+/** Looks now and then whether the server's certificate is to be made anew. Returns what ends it. */
+function keepCertificate(
+  access: Access,
+  onFatal: (error: unknown) => void,
+  renew: (certificate: Access['certificate']) => void,
+): Close {
+  const timer = setInterval(() => {
+    access.renewIfDue().then((isNew) => isNew && renew(access.certificate), onFatal);
+  }, limits.certificateLookMs);
+  return () => {
+    clearInterval(timer);
+    return Promise.resolve();
+  };
 }
 
 type Close = () => Promise<void>;
@@ -207,19 +300,32 @@ class Ending {
   }
 }
 
+function newJoinToken(): string {
+  return randomBytes(24).toString('base64url');
+}
+
+/** @throws STATE_UNWRITABLE */
+async function makeStateDir(stateDir: string): Promise<void> {
+  try {
+    await makeFolder(stateDir, 0o700);
+  } catch (error) {
+    throw unusable(stateDir, error);
+  }
+}
+
 /** Made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
 async function readJoinToken(stateDir: string): Promise<string> {
   const path = join(stateDir, 'join-token');
   try {
-    await makeFolder(stateDir, 0o700);
-    await writeFile(path, randomBytes(24).toString('base64url'), { flag: 'wx', mode: 0o600 });
+    await writeFile(path, newJoinToken(), { flag: 'wx', mode: 0o600 });
   } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    if (errnoOf(error) !== 'EEXIST') {
-      throw new BatchError('STATE_UNWRITABLE', `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`, {
-        cause: error,
-      });
-    }
+    if (errnoOf(error) !== 'EEXIST') throw unusable(stateDir, error);
   }
   return (await readFile(path, 'utf8')).trim();
+}
+
+function unusable(stateDir: string, error: unknown): unknown {
+  if (errnoOf(error) === '') return error;
+  const message = `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`;
+  return new BatchError('STATE_UNWRITABLE', message, { cause: error });
 }

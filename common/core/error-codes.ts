@@ -90,7 +90,6 @@ export type ErrorCode =
   | 'JOB_ENDED'
   | 'NOTHING_FAILED'
   | 'REQUEST_INVALID'
-  | 'LISTEN_INSECURE'
   | 'LISTEN_FAILED'
   | 'MODEL_INVALID'
   | 'MODEL_UNSUPPORTED'
@@ -124,7 +123,6 @@ export type ErrorCode =
   | 'FORBIDDEN'
   | 'SERVER_UNTRUSTED'
   | 'TOO_MANY_REQUESTS'
-  | 'TOKEN_NOT_FOUND'
   | 'SECRET_NOT_FOUND'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
@@ -210,9 +208,6 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   NOTHING_FAILED: caller('No file of the job has failed, so there is nothing to score again.', 409, 9),
   REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
-  LISTEN_INSECURE: caller(
-    'Only loopback addresses are served without certificates. Use 127.0.0.1, or say --insecure on a network that you trust.',
-  ),
   LISTEN_FAILED: operator(
     'The address cannot be listened on: it is taken, not of this machine, or not permitted. Choose another --listen or --http.',
     503,
@@ -317,8 +312,11 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     14,
     6,
   ),
-  TOO_MANY_REQUESTS: transient('The caller has sent more requests than are served to one caller; wait a moment.', 429, 8),
-  TOKEN_NOT_FOUND: caller('No token has this id.', 404, 5, 3),
+  TOO_MANY_REQUESTS: transient(
+    'The caller has sent more requests than are served to one caller; wait a moment.',
+    429,
+    8,
+  ),
   SECRET_NOT_FOUND: caller(
     'A deployment refers to a secret that is not there: `batchmill secret set NAME` makes it, `secret list` names those that are.',
     404,

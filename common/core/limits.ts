@@ -366,6 +366,9 @@ export const limits = {
   apiHeadersMax: 100,
   /** Open connections of callers, and of worker nodes; one node has its control connection, bulk ones and their successors. */
   apiConnectionsMax: 4_096,
+  apiConnectionsPerAddressMax: 1_024,
+  /** How often it is looked for connections that are too slow. */
+  apiLookMs: 1_000,
   nodeConnectionsMax: 65_536,
   connectionsPerNodeMax: 64,
   /** Of peers that have not said yet who they are, by address. */
@@ -375,10 +378,14 @@ export const limits = {
   /** Requests of one caller in ten seconds: far above what people and scripts need, and far below what hurts. */
   apiRequestsMax: 20_000,
   apiRequestsWindowMs: 10_000,
+  /** Callers whose requests are counted, the latest. */
+  apiRatedCallersMax: 10_000,
 
   /** The audit log is put aside at this size; so many of those that were put aside are kept. */
   auditFileBytesMax: 16_777_216,
   auditFilesMax: 8,
+  /** Refusals of those who are not known, within the window of requests; more are only counted. */
+  auditStrangersMax: 100,
   /** Entries in one answer. */
   auditEntriesMax: 1_000,
   /** A path in it is cut to this. */

@@ -150,9 +150,7 @@ export class Authority {
 }
 
 /** A new key of a worker node and its request for a certificate, both PEM. */
-export async function requestCertificate(
-  node: string,
-): Promise<{ readonly key: string; readonly request: string }> {
+export async function requestCertificate(node: string): Promise<{ readonly key: string; readonly request: string }> {
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: [{ CN: [node] }],
@@ -176,7 +174,7 @@ async function requestedKey(pem: string): Promise<webcrypto.CryptoKey> {
   try {
     const request = new x509.Pkcs10CertificateRequest(pem);
     if (!(await request.verify())) throw refuse();
-    return (await request.publicKey.export(algorithm, ['verify']));
+    return await request.publicKey.export(algorithm, ['verify']);
   } catch (error) {
     throw error instanceof BatchError ? error : refuse(error);
   }

@@ -41,7 +41,9 @@ function peerChain(address: Address, protocol: string): Promise<readonly Detaile
     });
     const unreachable = (cause: unknown, reason: string): void => {
       socket.destroy();
-      reject(new BatchError('COORDINATOR_UNREACHABLE', `no answer from a coordinator at ${where}: ${reason}`, { cause }));
+      reject(
+        new BatchError('COORDINATOR_UNREACHABLE', `no answer from a coordinator at ${where}: ${reason}`, { cause }),
+      );
     };
     socket.setTimeout(limits.handshakeMsMax, () => unreachable(null, 'it does not speak TLS, or is too slow'));
     socket.once('error', (error) => {
@@ -60,7 +62,7 @@ function peerChain(address: Address, protocol: string): Promise<readonly Detaile
 function chainOf(leaf: DetailedPeerCertificate): readonly DetailedPeerCertificate[] {
   const chain: DetailedPeerCertificate[] = [];
   // The last one is its own issuer.
-  for (let next: DetailedPeerCertificate | undefined = leaf; next?.raw && !chain.includes(next); ) {
+  for (let next: DetailedPeerCertificate | undefined = leaf; next?.raw && !chain.includes(next);) {
     chain.push(next);
     next = next.issuerCertificate;
   }

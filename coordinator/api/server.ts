@@ -2,12 +2,16 @@
  * The HTTP API for people and programs. It holds no state of its own: every answer is the backend's, and the backend is
  * the only thing that a test has to replace.
  */
+import { Server as TlsServer } from 'node:tls';
 import { fastify, type FastifyInstance } from 'fastify';
 import { formatAddress, type Address } from '../../common/config/address.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { controlAccess, type AccessControlOptions } from './access-control.ts';
+import { accessRoutes, type AccessBackend } from './access-routes.ts';
 import type { Backend } from './backend.ts';
+import { limitConnections, serverLimits } from './connection-limits.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
 import { outputRoutes } from './output-routes.ts';
@@ -23,38 +27,62 @@ export interface ApiOptions {
   readonly onDefect: (error: unknown) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
+  /** PEM; absent: in the clear. */
+  readonly tls?: { readonly key: string; readonly cert: string } | null;
+  /** Absent: whoever reaches the port may do everything. */
+  readonly access?: (Omit<AccessControlOptions, 'ownerOf'> & { readonly backend: AccessBackend }) | null;
 }
 
 export interface ApiHandle {
   /** Where it listens; the port is the real one. */
   readonly address: Address;
+  /** The server's own certificate, for connections to come. */
+  renew(certificate: { readonly key: string; readonly cert: string }): void;
   /** Ends event streams and connections, then resolves. */
   close(): Promise<void>;
 }
 
 /** Listens when it resolves. @throws LISTEN_FAILED */
 export async function startApi(options: ApiOptions): Promise<ApiHandle> {
-  const app = fastify({
-    logger: false,
-    bodyLimit: limits.apiBodyBytesMax,
-    forceCloseConnections: true,
-    routerOptions: { maxParamLength: 1_024 },
-  });
+  const app = makeApp(options.tls ?? null);
+  limitConnections(app);
   handleProblems(app, options.onDefect);
+  const { access = null } = options;
+  const ownerOf = (job: string): string => options.backend.show(job).owner;
+  await controlAccess(app, { tokens: access?.tokens ?? null, audit: access?.audit ?? null, ownerOf });
   guardRequests(app, options.host);
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  if (access) accessRoutes(app, access.backend);
   await listen(app, options);
   const bound = app.server.address();
   const port = typeof bound === 'object' && bound ? bound.port : options.port;
   return {
     address: { host: options.host, port },
+    renew: (certificate) => {
+      if (app.server instanceof TlsServer) app.server.setSecureContext({ ...certificate, minVersion: 'TLSv1.2' });
+    },
     close: async () => {
       await app.close();
     },
   };
+}
+
+function makeApp(tls: ApiOptions['tls']): FastifyInstance {
+  const common = {
+    logger: false,
+    bodyLimit: limits.apiBodyBytesMax,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 1_024 },
+  };
+  if (!tls) return fastify({ ...common, http: serverLimits });
+  // The type of the server beneath is nobody's business.
+  return fastify({
+    ...common,
+    https: { ...serverLimits, ...tls, minVersion: 'TLSv1.2' },
+  }) as unknown as FastifyInstance;
 }
 
 function healthRoutes(app: FastifyInstance, isReady: () => boolean): void {

@@ -2,12 +2,7 @@
  * The gRPC service for worker nodes: sessions, streams and translation, no decisions. What a message means is the
  * coordinator's business, which it hands on through {@link ClusterBackend}.
  */
-import {
-  Server,
-  type sendUnaryData,
-  type ServerDuplexStream,
-  type ServerUnaryCall,
-} from '@grpc/grpc-js';
+import { Server, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall } from '@grpc/grpc-js';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type {
   EnrollReply,
