@@ -15,7 +15,7 @@ import type {
   ReopenRequest,
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
-import { createTransport, strangerError, unreachableError, type Connection, type Send } from './transport.ts';
+import { openConnection, strangerError, unreachableError, type Connection, type Send } from './connection.ts';
 import type { OutputFile } from './job-text.ts';
 import {
   errorsReply,
@@ -58,7 +58,7 @@ export interface Client {
 
 /** All functions throw COORDINATOR_UNREACHABLE, SERVER_UNTRUSTED, or the coordinator's own error by its code. */
 export function createClient(connection: Connection): Client {
-  const { origin, send } = createTransport(connection);
+  const { origin, send } = openConnection(connection);
   const job = (name: string, rest = ''): string => `${origin}/v1/jobs/${encodeURIComponent(name)}${rest}`;
   const get = async <T>(url: string, schema: z.ZodType<T>): Promise<T> => await readReply(await send(url), schema);
   const act = async (name: string, verb: string, body: unknown): Promise<JobView> =>

@@ -5,6 +5,7 @@
 import { Command, Option } from 'commander';
 import { configKinds } from '../common/config/config-kind.ts';
 import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
+import { addAccess, addNodeAccess } from './access-program.ts';
 import type { CommandContext } from './command-context.ts';
 import type { DownloadFlags } from './commands/job-download.ts';
 import type { ErrorsFlags } from './commands/job-errors.ts';
@@ -37,6 +38,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addJobs(program, perform);
   addValidate(program, perform);
   addJournal(program, perform);
+  addAccess(program, perform);
   return program;
 }
 
@@ -172,6 +174,7 @@ function addWorker(program: Command, perform: Perform): void {
       );
     });
   const nodes = program.command('node').description('worker nodes that have joined');
+  addNodeAccess(nodes, perform);
   withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
     await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
   });

@@ -17,6 +17,7 @@ import { AccessRecords } from './access/access-records.ts';
 import { Access } from './access/access.ts';
 import { AuditLog } from './access/audit-log.ts';
 import { openAuthority } from './access/authority-files.ts';
+import { Secrets } from './access/secrets.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
 import { openEngine } from './engine.ts';
@@ -127,6 +128,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   // With certificates nobody joins with the token of the state directory.
   await makeStateDir(stateDir);
   const joinToken = options.security ? newJoinToken() : await readJoinToken(stateDir);
+  const secrets = await Secrets.open(stateDir);
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
@@ -134,7 +136,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
   const engine = await openEngine({
-    ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, onFatal },
+    ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
@@ -148,7 +150,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
-  const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
+  const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
   const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
@@ -174,7 +176,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
     const audit = new AuditLog({ stateDir, clock, log });
     closers.push(() => audit.settled());
-    const access = options.security ? await openAccess(options, options.security, loop, audit) : null;
+    const access = options.security ? await openAccess(options, options.security, { loop, audit, secrets }) : null;
     const tls = access && { certificate: access.certificate, gate: access.gate };
     const server = await startClusterServer({ address: options.listen, backend: nodes, tls, log });
     closers.push(async () => {
@@ -217,13 +219,12 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 function openAccess(
   { stateDir, listen, http, clock, log }: CoordinatorOptions,
   { nodeCertificateMs }: SecurityOptions,
-  loop: Loop,
-  audit: AuditLog,
+  { loop, audit, secrets }: { readonly loop: Loop; readonly audit: AuditLog; readonly secrets: Secrets },
 ): Promise<Access> {
   const hosts = [parseAddress(listen, 'the address for worker nodes').host, ...(http ? [http.host] : [])];
   return openAuthority(stateDir, clock.wall()).then((authority) =>
     Access.open({
-      ...{ authority, audit, hosts, log, records: new AccessRecords({ loop, clock }) },
+      ...{ authority, audit, secrets, hosts, log, records: new AccessRecords({ loop, clock }) },
       ...(nodeCertificateMs === undefined ? {} : { nodeCertificateMs }),
     }),
   );

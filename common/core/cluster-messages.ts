@@ -71,6 +71,8 @@ export interface JobSpec {
     | 'customOutput'
     | 'memoryBytesMax'
   > & {
+    /** Values of the secrets that `environmentVariables` refer to, by name; absent: there are none. */
+    readonly secrets?: Readonly<Record<string, string>>;
     /** Name of the file of rows, which user code must not take for its own; null when the job writes none. */
     readonly outputFileName: string | null;
     /** Slots of one node that may score the job at once; null: all. */

@@ -15,12 +15,14 @@ import type { AuditLine, AuditLog } from './audit-log.ts';
 import { joinLine } from './join-line.ts';
 import { namesOfMachine } from './authority-files.ts';
 import { NodeCertificates } from './node-certificates.ts';
+import type { Secrets, SecretView } from './secrets.ts';
 import { Tokens, type MadeToken, type NewToken } from './tokens.ts';
 
 export interface AccessOptions {
   readonly authority: Authority;
   readonly records: AccessRecords;
   readonly audit: AuditLog;
+  readonly secrets: Secrets;
   readonly log: Log;
   /** Hosts that are listened on. */
   readonly hosts: readonly string[];
@@ -99,6 +101,18 @@ export class Access implements AccessBackend {
 
   async revokeNode(node: string): Promise<void> {
     for (const serial of await this.#certificates.revoke(node)) this.#cut(serial);
+  }
+
+  secrets(): readonly SecretView[] {
+    return this.#options.secrets.list();
+  }
+
+  setSecret(name: string, value: string): Promise<SecretView> {
+    return this.#options.secrets.set(name, value, this.#options.records.clock.wall());
+  }
+
+  removeSecret(name: string): Promise<void> {
+    return this.#options.secrets.remove(name);
   }
 
   readAudit(limit: number, before: string | null): Promise<readonly AuditLine[]> {

@@ -4,19 +4,23 @@
  */
 import { Server as TlsServer } from 'node:tls';
 import { fastify, type FastifyInstance } from 'fastify';
+import { z } from 'zod';
 import { formatAddress, type Address } from '../../common/config/address.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { controlAccess, type AccessControlOptions } from './access-control.ts';
 import { accessRoutes, type AccessBackend } from './access-routes.ts';
+import { packageRelease } from '../../common/io/package-files.ts';
 import type { Backend } from './backend.ts';
 import { limitConnections, serverLimits } from './connection-limits.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
+import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
 import { guardRequests } from './request-guard.ts';
+import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiOptions {
   readonly backend: Backend;
@@ -51,11 +55,13 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   const ownerOf = (job: string): string => options.backend.show(job).owner;
   await controlAccess(app, { tokens: access?.tokens ?? null, audit: access?.audit ?? null, ownerOf });
   guardRequests(app, options.host);
+  await describeApi(app, packageRelease());
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
   if (access) accessRoutes(app, access.backend);
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();
   const port = typeof bound === 'object' && bound ? bound.port : options.port;
@@ -85,10 +91,20 @@ function makeApp(tls: ApiOptions['tls']): FastifyInstance {
   }) as unknown as FastifyInstance;
 }
 
-function healthRoutes(app: FastifyInstance, isReady: () => boolean): void {
-  app.get('/healthz', async () => ({ status: 'ok' }));
-  app.get('/readyz', async (_request, reply) =>
-    isReady() ? { status: 'ready' } : reply.code(503).send({ status: 'starting' }),
+function healthRoutes(server: FastifyInstance, isReady: () => boolean): void {
+  const app = typed(server);
+  const status = <T extends string>(word: T) => z.object({ status: z.literal(word) });
+  app.get(
+    '/healthz',
+    { schema: { ...about('getHealth', 'server', 'Whether it lives'), response: answers({ 200: status('ok') }) } },
+    async () => ({ status: 'ok' as const }),
+  );
+  const readiness = answers({ 200: status('ready'), 503: status('starting') });
+  app.get(
+    '/readyz',
+    { schema: { ...about('getReadiness', 'server', 'Whether it serves'), response: readiness } },
+    async (_request, reply) =>
+      isReady() ? reply.send({ status: 'ready' }) : reply.code(503).send({ status: 'starting' }),
   );
 }
 

@@ -207,6 +207,8 @@ describe('run', () => {
 });
 
 describe('processes', () => {
+  const fingerprint = `sha256:${'ab'.repeat(32)}`;
+
   /** A handle whose end a test decides. */
   function handle() {
     const calls: string[] = [];
@@ -236,7 +238,7 @@ describe('processes', () => {
             joinToken: 'secret',
             access: {
               authority: 'PEM',
-              fingerprint: 'sha256:ab',
+              fingerprint: fingerprint,
               makeAdminToken: () => Promise.resolve('admin-token'),
             },
             ...process,
@@ -251,7 +253,7 @@ describe('processes', () => {
     expect(JSON.parse(host.out)).toEqual({
       listen: '[::1]:4001',
       http: '127.0.0.1:4002',
-      join: 'batchmill worker join [::1]:4001 --token secret --ca-fingerprint sha256:ab',
+      join: `batchmill worker join [::1]:4001 --token secret --ca-fingerprint ${fingerprint}`,
     });
     const { byName, current } = await readContexts({ XDG_CONFIG_HOME: dir });
     expect([current, byName.get('local')]).toEqual([
@@ -259,7 +261,7 @@ describe('processes', () => {
       {
         server: { host: '127.0.0.1', port: 4_002 },
         ca: 'PEM',
-        caFingerprint: 'sha256:ab',
+        caFingerprint: fingerprint,
         token: 'admin-token',
         isInsecure: false,
       },

@@ -19,13 +19,13 @@ export interface Connection {
 /** Resolves with an answer that is no refusal. @throws what {@link createClient} throws */
 export type Send = (url: string, init?: RequestInit) => Promise<Response>;
 
-export interface Transport {
+export interface OpenConnection {
   /** What URLs begin with. */
   readonly origin: string;
   readonly send: Send;
 }
 
-export function createTransport(connection: Connection): Transport {
+export function openConnection(connection: Connection): OpenConnection {
   const { server, token, isInsecure } = connection;
   const ask = isInsecure ? fetch : secureFetch(connection);
   // In the clear a token would be anybody's.
