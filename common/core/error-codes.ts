@@ -101,6 +101,7 @@ export type ErrorCode =
   | 'ENVIRONMENT_UNSUPPORTED'
   | 'ENVIRONMENT_BUILD_FAILED'
   | 'LOG_NOT_FOUND'
+  | 'CONTEXT_NOT_FOUND'
   | 'SCORER_CRASHED'
   | 'RESULT_SCHEMA_MISMATCH'
   | 'PARTITION_INVALID'
@@ -172,6 +173,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
+  CONTEXT_NOT_FOUND: caller('No context has this name; `batchmill context list` shows those there are.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),
   JOB_ENDED: caller(
     'The job has ended, and what was asked for is for jobs that run. `job resume` goes on with one that failed or was canceled, `job retry --failed-only` with the failed files of any.',
