@@ -26,6 +26,31 @@ const circumstances = {
   host_exit: text.nullable(),
 };
 
+const labels = z.record(text, text).default({});
+const place = z.looseObject({ type: text, path: text });
+const service = z.looseObject({ endpoint: text }).default({ endpoint: '' });
+
+/** All of it is absent in the answers of older releases. */
+const origin = {
+  id: text.default(''),
+  type: z.literal('pipeline').default('pipeline'),
+  display_name: text.default(''),
+  experiment_name: text.default(''),
+  endpoint: text.nullable().default(null),
+  revision: count.nullable().default(null),
+  owner: text.default(''),
+  priority: count.default(0),
+  compute: text.nullable().default(null),
+  description: text.nullable().default(null),
+  tags: labels,
+  properties: labels,
+  archived: z.boolean().default(false),
+  creation_context: z.looseObject({ created_at: text, created_by: text }).default({ created_at: '', created_by: '' }),
+  services: z.looseObject({ Studio: service, Tracking: service }).prefault({}),
+  inputs: z.record(text, place).default({}),
+  outputs: z.record(text, place).default({}),
+};
+
 export const jobReply: z.ZodType<JobView> = z.looseObject({
   name: text,
   status: z.enum(jobStates),
@@ -65,6 +90,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
   last_failure: z
     .looseObject({ first: count, count, code, message: text, node: text.nullable(), tries: count, ...circumstances })
     .nullable(),
+  ...origin,
 });
 
 export const jobsReply: z.ZodType<{ readonly value: readonly JobView[] }> = z.object({ value: z.array(jobReply) });

@@ -23,6 +23,7 @@ import type {
   JobErrorsView,
   JobEvent,
   JobRequest,
+  LabelRequest,
   JobView,
   NodeView,
   Page,
@@ -175,7 +176,7 @@ export class JobDesk implements Backend {
     };
     await this.#work.create(record, open);
     const places = { inputPath, selection, outputDir, outputLocation };
-    const from = since === null ? {} : { since };
+    const from = { ...(since && { since }), ...(request.origin && { origin: request.origin }) };
     loop.handle({ kind: 'submit', job, deployment, ...places, ...from, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
@@ -238,6 +239,13 @@ export class JobDesk implements Backend {
 
   retry(name: string, request: ReopenRequest): Promise<JobView> {
     return this.#life.retry(name, request);
+  }
+
+  async label(name: string, { isArchived, ...labels }: LabelRequest): Promise<JobView> {
+    const job = this.#find(name).name;
+    this.#loop.handle({ kind: 'label-job', job, labels, ...(isArchived === undefined ? {} : { isArchived }) });
+    await this.#loop.durable();
+    return this.show(job);
   }
 
   prune(request: PruneRequest): Promise<readonly PrunedView[]> {

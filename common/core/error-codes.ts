@@ -81,6 +81,11 @@ export type ErrorCode =
   | 'OUTPUT_IN_INPUT'
   | 'SINCE_UNUSABLE'
   | 'JOB_NOT_FOUND'
+  | 'RESOURCE_NOT_FOUND'
+  | 'RESOURCE_EXISTS'
+  | 'RESOURCE_CHANGED'
+  | 'RESOURCE_IN_USE'
+  | 'IDEMPOTENCY_MISMATCH'
   | 'JOB_NOT_FINISHED'
   | 'JOB_ENDED'
   | 'NOTHING_FAILED'
@@ -172,6 +177,24 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The output folder lies in the input folder, where results would be taken for files to score. Choose another one.',
   ),
   JOB_NOT_FOUND: caller('No job has this name.', 404, 5, 3),
+  RESOURCE_NOT_FOUND: caller(
+    'Nothing is registered under that name: no endpoint, deployment, model, data asset, environment, datastore or compute. `list` shows those there are.',
+    404,
+    5,
+    3,
+  ),
+  RESOURCE_EXISTS: caller('That version of an asset is something else, and versions never change.', 409, 6, 6),
+  RESOURCE_CHANGED: caller(
+    'Somebody changed it since it was read; read it again, and send the change anew.',
+    412,
+    9,
+    6,
+  ),
+  RESOURCE_IN_USE: caller('Jobs of it have not ended. Wait, cancel them, or force the removal.', 409, 9, 6),
+  IDEMPOTENCY_MISMATCH: caller(
+    'The same Idempotency-Key came with another request before. Use a new key for each request, and the same one only to send it again.',
+    422,
+  ),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   CONTEXT_NOT_FOUND: caller('No context has this name; `batchmill context list` shows those there are.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),

@@ -4,6 +4,7 @@
  */
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
+import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { SplitCount } from '../../common/core/split.ts';
@@ -24,9 +25,37 @@ export interface JobRequest {
   readonly since?: string | null;
   /** A wish; null: one is made from the deployment's name and the time. */
   readonly name: string | null;
+  /** Absent: nobody said anything of it. */
+  readonly origin?: JobOrigin;
 }
 
-export interface JobView {
+/** Where a job comes from, with the names that Azure's `job show` has for it. */
+export interface JobOriginView {
+  /** Path of this API. */
+  readonly id: string;
+  readonly type: 'pipeline';
+  readonly display_name: string;
+  readonly experiment_name: string;
+  readonly endpoint: string | null;
+  readonly revision: number | null;
+  readonly owner: string;
+  readonly priority: number;
+  readonly compute: string | null;
+  readonly description: string | null;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly properties: Readonly<Record<string, string>>;
+  readonly archived: boolean;
+  readonly creation_context: { readonly created_at: string; readonly created_by: string };
+  /** Addresses, or paths of this API. */
+  readonly services: Readonly<Record<'Studio' | 'Tracking', { readonly endpoint: string }>>;
+  readonly inputs: Readonly<Record<string, { readonly type: string; readonly path: string }>>;
+  readonly outputs: Readonly<Record<string, { readonly type: string; readonly path: string }>>;
+}
+
+/** What is absent stays as it is. */
+export type LabelRequest = Partial<JobLabels> & { readonly isArchived?: boolean };
+
+export interface JobView extends JobOriginView {
   readonly name: string;
   readonly status: JobState;
   /** Nothing more of it is granted until `job resume`. */
@@ -218,6 +247,8 @@ export interface Backend {
   resume(name: string, request: ReopenRequest): Promise<JobView>;
   /** Scores failed files again. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED, NOTHING_FAILED, … */
   retry(name: string, request: ReopenRequest): Promise<JobView>;
+  /** @throws JOB_NOT_FOUND */
+  label(name: string, request: LabelRequest): Promise<JobView>;
   /** Forgets jobs that have ended. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
   prune(request: PruneRequest): Promise<readonly PrunedView[]>;
   nodes(): readonly NodeView[];

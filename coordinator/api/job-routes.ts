@@ -3,7 +3,9 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
+import { plainOrigin } from '../../common/core/job-origin.ts';
 import type { Backend } from './backend.ts';
+import { callerOf } from './caller.ts';
 import { eventStream } from './event-stream.ts';
 import { parseJobRequest } from './job-request.ts';
 import { lifeRoutes } from './life-routes.ts';
@@ -20,7 +22,8 @@ export interface JobRoutesOptions {
 
 export function jobRoutes(app: FastifyInstance, { backend, onDefect }: JobRoutesOptions): void {
   app.post('/v1/jobs', async (request, reply) => {
-    const view = await backend.submit(await parseJobRequest(request.body));
+    const origin = { ...plainOrigin, owner: callerOf(request).user };
+    const view = await backend.submit({ ...(await parseJobRequest(request.body)), origin });
     return reply
       .code(201)
       .header('location', `/v1/jobs/${encodeURIComponent(view.name)}`)

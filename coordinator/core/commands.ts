@@ -4,11 +4,13 @@ import type { Circumstances, HeldLease } from '../../common/core/cluster-message
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
+import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { ReopenScope } from './life-events.ts';
+import type { Resource } from './resources.ts';
 import type { Since, TakenRun } from './since.ts';
 
 export type Command =
@@ -28,6 +30,8 @@ export type Command =
       readonly since?: Since;
       /** It makes the parts of this job's output. */
       readonly rowsOf?: JobName;
+      /** Absent: nothing is said of it. */
+      readonly origin?: JobOrigin;
       readonly wallMs: number;
     }
   /** A page of the listing is sealed in chunk `chunk`. `sizesBytes` has one entry per file. */
@@ -66,6 +70,27 @@ export type Command =
       readonly recut: readonly { readonly first: number; readonly sizesBytes: ArrayLike<number> }[] | null;
     }
   | { readonly kind: 'prune'; readonly job: JobName }
+  /** What people say of a job; what is absent stays. */
+  | {
+      readonly kind: 'label-job';
+      readonly job: JobName;
+      readonly labels: Partial<JobLabels>;
+      readonly isArchived?: boolean;
+    }
+  /** `ifMatch`: only while its tag is this one; null: whatever is there. `isDefault`: a deployment becomes its endpoint's default. */
+  | {
+      readonly kind: 'put-resource';
+      readonly resource: Resource;
+      readonly ifMatch: number | null;
+      readonly isDefault?: boolean;
+    }
+  /** `isForced`: also while jobs of it have not ended. */
+  | {
+      readonly kind: 'remove-resource';
+      readonly key: string;
+      readonly ifMatch: number | null;
+      readonly isForced: boolean;
+    }
   | { readonly kind: 'sealed'; readonly job: JobName; readonly wallMs: number }
   | {
       readonly kind: 'join';

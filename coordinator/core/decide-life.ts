@@ -49,6 +49,14 @@ export function cancel(ledger: Ledger, command: CommandOf<'cancel'>): readonly E
   return [{ kind: 'JobStateChanged', job: job.name, state: 'CancelRequested', error: null, wallMs, untilWallMs }];
 }
 
+/** @throws JOB_NOT_FOUND */
+export function labelJob(ledger: Ledger, command: CommandOf<'label-job'>): readonly Event[] {
+  const { name, origin, isArchived } = knownJob(ledger, command.job);
+  const { displayName, description, tags, properties } = { ...origin, ...command.labels };
+  const labels = { displayName, description, tags, properties };
+  return [{ kind: 'JobLabelled', job: name, labels, isArchived: command.isArchived ?? isArchived }];
+}
+
 /** Jobs whose grace is over, or which have nothing left that runs. `at`: attended milliseconds. */
 export function cancelEnds(ledger: Ledger, at: number, wallMs: number): readonly Event[] {
   const events: Event[] = [];

@@ -11,8 +11,9 @@ import type { Command } from './commands.ts';
 import { brokenScorer } from './broken-scorer.ts';
 import { failureEvents } from './decide-failure.ts';
 import { hostFailed } from './decide-init.ts';
-import { cancel, pause, prune, reopen } from './decide-life.ts';
+import { cancel, labelJob, pause, prune, reopen } from './decide-life.ts';
 import { holdEvents } from './decide-known.ts';
+import { putResource, removeResource } from './decide-registry.ts';
 import {
   disconnected,
   heartbeat,
@@ -36,7 +37,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
 /**
  * Callers who wait for an answer are refused by an error; everything else that is out of place is answered by an event.
- * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit, release-node), and what `decide-life.ts` says of its own
+ * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit, release-node), and what `decide-life.ts` and `decide-registry.ts` say of their own
  */
 export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
   const at = attended(ledger, now);
@@ -59,6 +60,12 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return reopen(ledger, command);
     case 'prune':
       return prune(ledger, command);
+    case 'label-job':
+      return labelJob(ledger, command);
+    case 'put-resource':
+      return putResource(ledger, command);
+    case 'remove-resource':
+      return removeResource(ledger, command);
     case 'sealed':
       return sealed(jobOf(ledger, command.job), command.wallMs);
     case 'join':

@@ -8,12 +8,14 @@ import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
+import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Copy, Placed } from './ledger.ts';
 import type { LifeEvent } from './life-events.ts';
+import type { Resource } from './resources.ts';
 import type { Since, Stretch } from './since.ts';
 import type { Stillness } from './stillness.ts';
 import type { Place } from './batch-table.ts';
@@ -43,6 +45,8 @@ export type DurableEvent =
       readonly since?: Since | null;
       /** It makes the parts of this job's output; absent: it is a job of its own. */
       readonly rowsOf?: JobName | null;
+      /** Absent: nothing was said of it, as in the records of older releases. */
+      readonly origin?: JobOrigin;
       /** Leases up to this one are of a job that had the name before; absent in the records of older releases. */
       readonly after?: Token;
       readonly wallMs: number;
@@ -171,7 +175,17 @@ export type DurableEvent =
       readonly incarnation: Incarnation | null;
       readonly reason: Failure;
     }
-  | { readonly kind: 'NodeReleased'; readonly job: JobName; readonly node: NodeName };
+  | { readonly kind: 'NodeReleased'; readonly job: JobName; readonly node: NodeName }
+  | {
+      readonly kind: 'JobLabelled';
+      readonly job: JobName;
+      readonly labels: JobLabels;
+      /** Lists leave it out. */
+      readonly isArchived: boolean;
+    }
+  /** Made or changed: all of it as it is now. */
+  | { readonly kind: 'ResourcePut'; readonly resource: Resource }
+  | { readonly kind: 'ResourceRemoved'; readonly key: string };
 
 export type VolatileEvent =
   | {
@@ -270,6 +284,9 @@ const durableKinds = {
   Quarantined: true,
   NodeQuarantined: true,
   NodeReleased: true,
+  JobLabelled: true,
+  ResourcePut: true,
+  ResourceRemoved: true,
 } as const satisfies Record<DurableEvent['kind'], true>;
 
 export function isDurable(event: Event): event is DurableEvent {

@@ -138,3 +138,9 @@ function replaceAll<K, V>(target: Map<K, V>, source: ReadonlyMap<K, V>): void {
   target.clear();
   for (const [key, value] of source) target.set(key, value);
 }
+
+export function jobLabelled(ledger: Ledger, { job: name, labels, isArchived }: EventOf<'JobLabelled'>): void {
+  const job = jobOf(ledger, name);
+  job.origin = { ...job.origin, ...labels };
+  job.isArchived = isArchived;
+}

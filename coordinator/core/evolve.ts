@@ -18,7 +18,7 @@ import {
   started,
 } from './evolve-lease.ts';
 import { addBatches, addUncut, cut, keepLearned, recall } from './evolve-plan.ts';
-import { jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
+import { jobLabelled, jobPaused, jobPruned, jobReopened, recut } from './evolve-life.ts';
 import { grantsHeld, nodeUnknown } from './evolve-known.ts';
 import {
   nodeConnected,
@@ -77,6 +77,12 @@ export function evolve(ledger: Ledger, event: Event): void {
       return recut(ledger, event);
     case 'JobPruned':
       return jobPruned(ledger, event);
+    case 'JobLabelled':
+      return jobLabelled(ledger, event);
+    case 'ResourcePut':
+      return ledger.registry.put(event.resource);
+    case 'ResourceRemoved':
+      return ledger.registry.remove(event.key);
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;

@@ -18,6 +18,7 @@ import { unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts
 import { newJob } from './new-job.ts';
 import { Pending } from './pending.ts';
 import type { Learned } from './rates.ts';
+import type { RegistryImage } from './registry.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import { countStaged } from './staging-window.ts';
 
@@ -48,7 +49,7 @@ type JobVolatile =
   | 'runTimes'
   | 'commits'
   | 'stillness';
-type LedgerOwn = 'jobs' | 'known' | 'learned';
+type LedgerOwn = 'jobs' | 'known' | 'learned' | 'registry';
 type LedgerVolatile =
   | 'grants'
   | 'nodes'
@@ -80,6 +81,8 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   outputDir: 'header',
   outputLocation: 'header',
   rowsOf: 'header',
+  origin: 'header',
+  isArchived: 'header',
   since: 'header',
   createdWallMs: 'header',
   startedWallMs: 'header',
@@ -156,6 +159,7 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   epoch: 'header',
   grants: 'volatile',
   jobs: 'own',
+  registry: 'own',
   nodes: 'volatile',
   ready: 'volatile',
   learned: 'own',
@@ -217,6 +221,7 @@ export interface LedgerImage {
   readonly header: LedgerHeader;
   readonly known: readonly NodeName[];
   readonly learned: readonly (readonly [string, Learned])[];
+  readonly registry: RegistryImage;
   /** In order of submission. */
   readonly jobs: readonly JobImage[];
 }
@@ -227,6 +232,7 @@ export function imageOf(ledger: Ledger): LedgerImage {
     header: headerOf<LedgerHeader>(ledger, ledgerFates),
     known: [...ledger.known],
     learned: [...ledger.learned],
+    registry: ledger.registry.image(),
     jobs: [...ledger.jobs.values()].map(jobImage),
   };
 }
@@ -236,6 +242,7 @@ export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   Object.assign(ledger, image.header);
   for (const node of image.known) ledger.known.add(node);
   for (const [key, learned] of image.learned) ledger.learned.set(key, learned);
+  ledger.registry.restore(image.registry);
   for (const jobImage of image.jobs) {
     const job = restoreJob(jobImage);
     ledger.jobs.set(job.name, job);

@@ -11,6 +11,7 @@ import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
 import type { JobState } from '../../common/core/states.ts';
+import type { JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { SplitCount } from '../../common/core/split.ts';
@@ -21,6 +22,7 @@ import type { FileSizes } from './file-sizes.ts';
 import type { Pending } from './pending.ts';
 import type { OpenCut } from './plan.ts';
 import type { Learned } from './rates.ts';
+import { Registry } from './registry.ts';
 import type { RunTimes } from './run-times.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import type { Since } from './since.ts';
@@ -33,6 +35,8 @@ export interface Ledger {
   /** In order of submission. */
   readonly jobs: Map<JobName, Job>;
   readonly nodes: Map<NodeName, Node>;
+  /** Assets, endpoints, and what operators set up. Durable. */
+  readonly registry: Registry;
   /** Live leases of this epoch by grant counter. */
   readonly leases: Map<number, Lease>;
   /** Nodes that want work, the one that waited longest first. */
@@ -79,6 +83,10 @@ export interface Job {
   readonly since: Since | null;
   /** It makes the parts of this job's output from its rows; null: it is a job of its own. */
   readonly rowsOf: JobName | null;
+  /** Where it comes from and what people say of it. */
+  origin: JobOrigin;
+  /** Lists leave it out. */
+  isArchived: boolean;
   readonly createdWallMs: number;
   startedWallMs: number | null;
   endedWallMs: number | null;
@@ -290,6 +298,7 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     grants: 0,
     jobs: new Map(),
     nodes: new Map(),
+    registry: new Registry(),
     leases: new Map(),
     hungry: new Set(),
     runnable: new Set(),

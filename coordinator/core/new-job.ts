@@ -1,4 +1,5 @@
 /** A job as it is when it was submitted. */
+import { plainOrigin } from '../../common/core/job-origin.ts';
 import { selectionOf } from '../../common/core/input-selection.ts';
 import { prologueLength } from '../../common/core/result.ts';
 import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
@@ -27,6 +28,8 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     outputDir: submitted.outputDir,
     outputLocation: submitted.outputLocation ?? null,
     rowsOf: submitted.rowsOf ?? null,
+    origin: submitted.origin ?? plainOrigin,
+    isArchived: false,
     since,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,

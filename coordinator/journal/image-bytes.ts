@@ -26,12 +26,16 @@ const blockHeaderBytes = 12;
 /** Failed files of one block: some hundred kilobytes of text, made without holding up the event loop. */
 const failuresPerBlock = 500;
 
+const noRegistry: LedgerImage['registry'] = { tag: 0, stored: [], earlier: [] };
+
 interface ImageHead {
   readonly version: number;
   readonly ledger: LedgerHeader;
   readonly known: LedgerImage['known'];
   /** Absent in the snapshots of older releases. */
   readonly learned?: LedgerImage['learned'];
+  /** Absent in the snapshots of older releases. */
+  readonly registry?: LedgerImage['registry'];
   readonly jobs: number;
 }
 
@@ -70,9 +74,10 @@ export function* encodeImage(image: LedgerImage): Generator<Uint8Array> {
     header,
     known,
     learned,
+    registry,
     jobs: { length },
   } = image;
-  const head: ImageHead = { version: imageVersion, ledger: header, known, learned, jobs: length };
+  const head: ImageHead = { version: imageVersion, ledger: header, known, learned, registry, jobs: length };
   yield blockHead(head, 0);
   for (const job of image.jobs) {
     const columns = columnsOf(job);
@@ -104,7 +109,13 @@ export function decodeImage(bytes: Buffer): LedgerImage {
   }
   const jobs = Array.from({ length: head.jobs }, () => decodeJob(reader));
   reader.end();
-  return { header: head.ledger, known: head.known, learned: head.learned ?? [], jobs };
+  return {
+    header: head.ledger,
+    known: head.known,
+    learned: head.learned ?? [],
+    registry: head.registry ?? noRegistry,
+    jobs,
+  };
 }
 
 function columnsOf({ batches, custom, fileRows, fileBytes }: JobImage): readonly (readonly [string, AnyColumn])[] {

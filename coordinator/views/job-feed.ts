@@ -289,6 +289,9 @@ function describe(
     }
     case 'Recut':
     case 'JobPruned':
+    case 'JobLabelled':
+    case 'ResourcePut':
+    case 'ResourceRemoved':
     case 'Committed':
     case 'JobSubmitted':
     case 'PageListed':

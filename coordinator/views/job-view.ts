@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { isOneFile, rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal } from '../../common/core/states.ts';
-import type { JobView, LastFailureView, NodeView } from '../api/backend.ts';
+import type { JobOriginView, JobView, LastFailureView, NodeView } from '../api/backend.ts';
 import { partialOutputName } from '../core/generation.ts';
 import { wantOfRoom } from '../core/granting.ts';
 import type { Job, Ledger, Node } from '../core/ledger.ts';
@@ -63,6 +63,32 @@ export function jobView(
     quarantined_nodes: [...job.sick].map(([name, { reason }]) => ({ name, reason: reason.message })),
     error: job.error,
     last_failure: lastFailure(job),
+    ...originView(job),
+  };
+}
+
+/** @source Azure ML's `job show`, as far as scripts read it */
+function originView(job: Job): JobOriginView {
+  const { origin, name } = job;
+  const createdAt = isoTime(job.createdWallMs);
+  return {
+    id: `/v1/jobs/${name}`,
+    type: 'pipeline',
+    display_name: origin.displayName ?? name,
+    experiment_name: origin.experimentName ?? origin.endpoint ?? job.deployment.name,
+    endpoint: origin.endpoint,
+    revision: origin.revision,
+    owner: origin.owner,
+    priority: origin.priority,
+    compute: origin.compute,
+    description: origin.description,
+    tags: origin.tags,
+    properties: origin.properties,
+    archived: job.isArchived,
+    creation_context: { created_at: createdAt, created_by: origin.owner },
+    services: { Studio: { endpoint: `/v1/jobs/${name}` }, Tracking: { endpoint: `/v1/jobs/${name}/events` } },
+    inputs: { input: { type: 'uri_folder', path: job.inputPath } },
+    outputs: { score: { type: 'uri_folder', path: job.outputLocation ?? job.outputDir } },
   };
 }
 

@@ -9,6 +9,7 @@ import type {
   JobEvent,
   JobRequest,
   JobView,
+  LabelRequest,
   NodeView,
   PrintedView,
   PrunedView,
@@ -193,6 +194,12 @@ export class FakeBackend implements Backend {
     while (this.#deliveredTo < sequence) await this.#change();
   }
 
+  async label(name: string, { isArchived, displayName, ...labels }: LabelRequest): Promise<JobView> {
+    const { archived, display_name: displayed } = this.show(name);
+    this.change({ ...labels, archived: isArchived ?? archived, display_name: displayName ?? displayed });
+    return Promise.resolve(this.show(name));
+  }
+
   /** Ends the job with a last event of its own when `status` is given. */
   finish(status?: JobState): void {
     if (status) {
@@ -263,5 +270,22 @@ export function jobView(name: string, status: JobState): JobView {
     quarantined_nodes: [],
     error: null,
     last_failure: null,
+    id: `/v1/jobs/${name}`,
+    type: 'pipeline',
+    display_name: name,
+    experiment_name: 'digits',
+    endpoint: null,
+    revision: null,
+    owner: 'local',
+    priority: 0,
+    compute: null,
+    description: null,
+    tags: {},
+    properties: {},
+    archived: false,
+    creation_context: { created_at: '2026-11-21T09:30:12.000Z', created_by: 'local' },
+    services: { Studio: { endpoint: `/v1/jobs/${name}` }, Tracking: { endpoint: `/v1/jobs/${name}/events` } },
+    inputs: { input: { type: 'uri_folder', path: '/in' } },
+    outputs: { score: { type: 'uri_folder', path: '/out' } },
   };
 }

@@ -1,0 +1,124 @@
+/**
+ * What is registered beside jobs, as plain data in the journal: assets with versions, endpoints and their deployments, and
+ * what operators set up. Stored journals keep these shapes readable: change by addition only.
+ */
+import type { Artifact, Deployment, EnvironmentSpec } from '../../common/core/deployment.ts';
+
+interface Made {
+  readonly createdMs: number;
+  readonly createdBy: string;
+}
+
+interface Described extends Made {
+  readonly description: string | null;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly properties: Readonly<Record<string, string>>;
+}
+
+interface Versioned extends Described {
+  readonly name: string;
+  /** Empty in a command: counted up from the highest whole number that there is. */
+  readonly version: string;
+}
+
+export interface ModelAsset extends Versioned {
+  readonly kind: 'model';
+  readonly type: 'custom_model' | 'mlflow_model' | 'triton_model';
+  readonly artifact: Artifact;
+  /** What can score it without a script; null: nothing. */
+  readonly flavor: 'onnx' | 'mlflow' | null;
+  /** What an MLflow model brings along; null: nothing. */
+  readonly environment: EnvironmentSpec | null;
+}
+
+export interface DataAsset extends Versioned {
+  readonly kind: 'data';
+  readonly type: 'uri_folder' | 'uri_file';
+  /** An absolute path, a location, or the digest of an artifact. */
+  readonly path: string;
+}
+
+export interface EnvironmentAsset extends Versioned {
+  readonly kind: 'environment';
+  readonly spec: EnvironmentSpec;
+}
+
+export interface DatastoreResource extends Described {
+  readonly kind: 'datastore';
+  readonly name: string;
+  /** An absolute path or the canonical text of a location. */
+  readonly location: string;
+}
+
+/** A named set of worker nodes: those that have all its labels. */
+export interface ComputeResource extends Described {
+  readonly kind: 'compute';
+  readonly name: string;
+  readonly type: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly minInstances: number;
+  /** Null: as many as there are. */
+  readonly maxInstances: number | null;
+  readonly idleSeconds: number;
+  readonly size: string | null;
+  readonly tier: string | null;
+}
+
+export interface EndpointResource extends Described {
+  readonly kind: 'endpoint';
+  readonly name: string;
+  /** Serves an invocation that names none; null: the only one, if there is one only. */
+  readonly defaultDeployment: string | null;
+  /** Jobs of it that may run at a time; null: any number. */
+  readonly concurrencyMax: number | null;
+  readonly changedMs: number;
+}
+
+export interface DeploymentResource extends Described {
+  readonly kind: 'deployment';
+  readonly name: string;
+  readonly endpoint: string;
+  /** From 1; 0 in a command. Whatever changes how rows are made makes a new one, and none ever changes. */
+  readonly revision: number;
+  readonly deployment: Deployment;
+  /** The file as it was written, for people; null: there was none. */
+  readonly document: unknown;
+  /** Named set of worker nodes; null: all. */
+  readonly compute: string | null;
+  readonly changedMs: number;
+}
+
+export type Asset = ModelAsset | DataAsset | EnvironmentAsset;
+export type Resource = Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource;
+export type ResourceKind = Resource['kind'];
+export type ResourceOf<K extends ResourceKind> = Extract<Resource, { readonly kind: K }>;
+
+/** Names of endpoints, deployments, datastores and computes are matched whatever their case; assets' are not. */
+export function resourceKey(resource: Resource): string {
+  switch (resource.kind) {
+    case 'model':
+    case 'data':
+    case 'environment':
+      return assetKey(resource.kind, resource.name, resource.version);
+    case 'deployment':
+      return deploymentKey(resource.endpoint, resource.name);
+    default:
+      return namedKey(resource.kind, resource.name);
+  }
+}
+
+export function assetKey(kind: Asset['kind'], name: string, version: string): string {
+  return `${kind}:${name}:${version}`;
+}
+
+export function deploymentKey(endpoint: string, name: string): string {
+  return `deployment:${endpoint.toLowerCase()}/${name.toLowerCase()}`;
+}
+
+export function namedKey(kind: Exclude<ResourceKind, Asset['kind'] | 'deployment'>, name: string): string {
+  return `${kind}:${name.toLowerCase()}`;
+}
+
+export function isAsset(resource: Resource): resource is Asset {
+  return resource.kind === 'model' || resource.kind === 'data' || resource.kind === 'environment';
+}
