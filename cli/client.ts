@@ -144,11 +144,14 @@ function wirePrune(request: PruneRequest): unknown {
   };
 }
 
-async function send(url: string, init: RequestInit = {}): Promise<Response> {
+export type Send = (url: string, init?: RequestInit) => Promise<Response>;
+
+/** An answer that is no error; of a HEAD also what is not there. @throws COORDINATOR_UNREACHABLE, or the coordinator's own error */
+export async function send(url: string, init: RequestInit = {}): Promise<Response> {
   const reply = await fetch(url, init).catch((error: unknown) => {
     throw init.signal?.aborted ? error : unreachableError(url, error);
   });
-  if (reply.ok) return reply;
+  if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
   const problem = problemReply.safeParse(await reply.json().catch(() => null));
   if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
   const { code, detail, info } = problem.data;
@@ -220,7 +223,7 @@ function unreachableError(url: string, error: unknown): BatchError {
   );
 }
 
-function strangerError(url: string, found: string): BatchError {
+export function strangerError(url: string, found: string): BatchError {
   return new BatchError(
     'COORDINATOR_UNREACHABLE',
     `what answers at ${new URL(url).host} is not the HTTP API of a Batchmill coordinator of this release (${found}). ` +

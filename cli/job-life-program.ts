@@ -47,7 +47,10 @@ function withReopenFlags(command: Command): Command {
 }
 
 function addPrune(jobs: Command, perform: Perform): void {
-  withServer(jobs.command('prune').description('forget jobs that have ended; their results stay unless --output'))
+  withServer(
+    jobs.command('prune').description('forget jobs that have ended; their results stay unless --output'),
+    '--answer',
+  )
     .argument('[names...]', 'names of jobs')
     .option('--older-than <time>', 'those that ended longer ago, such as 30d, 12h or 90m')
     .option('--state <state>', 'those that ended so: Completed, Failed or Canceled', collect)

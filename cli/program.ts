@@ -83,7 +83,7 @@ function withInvocationFlags(command: Command): Command {
 }
 
 function withNodeFlags(command: Command): Command {
-  return withAnswer(command)
+  return withAnswer(command, '--answer')
     .option('--nodes <count>', 'worker nodes to start', '1')
     .option('--slots <count>', 'scoring processes of each node (default: as many as processors)')
     .option('--python <path>', 'interpreter for Python scripts (default: python3)');
@@ -178,7 +178,7 @@ function addWorker(program: Command, perform: Perform): void {
 
 function addJobs(program: Command, perform: Perform): void {
   const jobs = program.command('job').description('jobs of a coordinator; "last" names the newest');
-  withServer(withInvocationFlags(jobs.command('submit').description('send a job to the coordinator')))
+  withServer(withInvocationFlags(jobs.command('submit').description('send a job to the coordinator')), '--answer')
     .option('--name <name>', 'name of the job (default: made from the deployment and the time)')
     .option('--wait', 'wait for its end')
     .addOption(new Option('--stream', 'show its events until its end').conflicts('wait'))

@@ -46,7 +46,8 @@ export function testHost(options: TestHostOptions = {}): TestHost {
     cwd: options.cwd ?? process.cwd(),
     clock: { monotonic: () => monotonicMs(host.nowMs), wall: () => host.nowMs },
     delay: options.delay ?? (() => Promise.resolve()),
-    environment: options.environment ?? {},
+    // Contexts of whoever runs the tests are no part of them.
+    environment: { XDG_CONFIG_HOME: '/nowhere', ...options.environment },
     processes: { ...none, ...options.processes },
     release: '1.2.3',
     onInterrupt: (handler) => {
