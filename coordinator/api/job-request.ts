@@ -7,7 +7,6 @@ import { z } from 'zod';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { isInputText } from '../../common/config/input-location.ts';
 import { patternProblem } from '../../common/config/input-pattern.ts';
-import { BatchError } from '../../common/core/batch-error.ts';
 import {
   outputFormats,
   type CondaSpec,
@@ -28,6 +27,7 @@ import { executionProviders, type OnnxSettings } from '../../common/core/onnx-se
 import { columnOf } from '../../common/core/result.ts';
 import { parseType } from '../../common/format/column-type.ts';
 import type { JobRequest } from './backend.ts';
+import { invalidError } from './typed-route.ts';
 
 const absolutePath = z.string().refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
 const count = z.int().min(1);
@@ -167,7 +167,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
 });
 
-const deployment: z.ZodType<LocalDeployment> = z
+export const deploymentSchema: z.ZodType<LocalDeployment> = z
   .strictObject({
     name: z.string().regex(/^[a-z][a-z0-9-]{1,30}[a-z0-9]$/i, 'wanted 3 to 32 letters, digits and "-"'),
     scorer,
@@ -197,29 +197,56 @@ const deployment: z.ZodType<LocalDeployment> = z
       path: ['scorer'],
       message: 'wanted the model or the code that this scorer needs',
     },
-  );
+  )
+  .meta({ id: 'Deployment', description: 'a resolved one, as `batchmill validate -o json` prints it' });
 
-const body = z.strictObject({
-  deployment: z.unknown(),
-  set: z.array(z.string()).optional(),
-  input_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
-  include: patterns.optional(),
-  exclude: patterns.optional(),
-  input_list: absolutePath.nullish(),
-  input_list_column: z.string().min(1).default(inputListColumnDefault),
-  output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
-  overwrite: z.boolean().default(false),
-  since: z.string().min(1).nullish(),
-  name: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
-    .refine((name) => name !== 'last', '"last" stands for the newest job')
-    .nullish(),
+/** Looked at by {@link parseDeployment}, since a wrong key of one form says nothing about the other. */
+export const deploymentBody: z.ZodUnknown = z.unknown().meta({
+  description: "absolute path of a deployment file on the coordinator's machine, or a resolved deployment",
+  anyOf: [{ type: 'string' }, { $ref: '#/components/schemas/DeploymentInput' }],
 });
 
-/** @throws REQUEST_INVALID naming each field that is wrong; what {@link loadDeployment} throws for a path */
-export async function parseJobRequest(value: unknown): Promise<JobRequest> {
-  const request = parse(body, value, '');
+const setKeys = z.array(z.string()).describe('`key=value`, over what the deployment file says');
+
+export interface JobRequestBody {
+  readonly deployment?: unknown;
+  readonly set?: readonly string[] | undefined;
+  readonly input_path: string;
+  readonly include?: readonly string[] | undefined;
+  readonly exclude?: readonly string[] | undefined;
+  readonly input_list?: string | null | undefined;
+  readonly input_list_column: string;
+  readonly output_path: string;
+  readonly overwrite: boolean;
+  readonly since?: string | null | undefined;
+  readonly name?: string | null | undefined;
+}
+
+export const jobRequestBody: z.ZodType<JobRequestBody> = z
+  .strictObject({
+    deployment: deploymentBody,
+    set: setKeys.optional(),
+    input_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
+    include: patterns.optional(),
+    exclude: patterns.optional(),
+    input_list: absolutePath.nullish(),
+    input_list_column: z.string().min(1).default(inputListColumnDefault),
+    output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
+    overwrite: z.boolean().default(false),
+    since: z.string().min(1).nullish(),
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
+      .refine((name) => name !== 'last', '"last" stands for the newest job')
+      .nullish(),
+  })
+  .meta({
+    id: 'JobRequest',
+    examples: [{ deployment: '/models/digits/deployment.yml', input_path: '/data/scans', output_path: '/data/out' }],
+  });
+
+/** @throws REQUEST_INVALID naming each field of the deployment that is wrong; what {@link loadDeployment} throws for a path */
+export async function jobRequestOf(request: JobRequestBody): Promise<JobRequest> {
   const deployment = await parseDeployment(request.deployment, request.set ?? []);
   const selection = selectionOf(deployment.settings);
   return {
@@ -242,16 +269,12 @@ export async function parseJobRequest(value: unknown): Promise<JobRequest> {
 export async function parseDeployment(value: unknown, set: readonly string[]): Promise<LocalDeployment> {
   return typeof value === 'string'
     ? await loadDeployment(parse(absolutePath, value, 'deployment'), { set })
-    : parse(deployment, value, 'deployment');
+    : parse(deploymentSchema, value, 'deployment');
 }
 
 /** @throws REQUEST_INVALID naming each field that is wrong */
 export function parse<S extends z.ZodType>(schema: S, value: unknown, prefix: string): z.infer<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const lines = result.error.issues.map((issue) => {
-    const path = [...(prefix === '' ? [] : [prefix]), ...issue.path.map(String)].join('.');
-    return `${path === '' ? 'the body' : path}: ${issue.message}`;
-  });
-  throw new BatchError('REQUEST_INVALID', lines.join('\n'));
+  throw invalidError(result.error, prefix, 'the body');
 }

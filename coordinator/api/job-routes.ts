@@ -1,53 +1,100 @@
 /** Jobs and worker nodes over HTTP. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { z } from 'zod';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
-import { limits } from '../../common/core/limits.ts';
 import { plainOrigin } from '../../common/core/job-origin.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { Backend } from './backend.ts';
 import { callerOf } from './caller.ts';
 import { eventStream } from './event-stream.ts';
-import { parseJobRequest } from './job-request.ts';
+import { jobRequestBody, jobRequestOf } from './job-request.ts';
 import { lifeRoutes } from './life-routes.ts';
 import { problemOf } from './problem.ts';
-
-interface JobParams {
-  readonly name: string;
-}
+import { about, answers, bytesAnswer, emptyBody, listOf, named, typed, wholeNumber } from './typed-route.ts';
+import { jobSchema, nodeSchema } from './view-schemas.ts';
 
 export interface JobRoutesOptions {
   readonly backend: Backend;
   readonly onDefect: (error: unknown) => void;
 }
 
-export function jobRoutes(app: FastifyInstance, { backend, onDefect }: JobRoutesOptions): void {
-  app.post('/v1/jobs', async (request, reply) => {
-    const origin = { ...plainOrigin, owner: callerOf(request).user };
-    const view = await backend.submit({ ...(await parseJobRequest(request.body)), origin });
-    return reply
-      .code(201)
-      .header('location', `/v1/jobs/${encodeURIComponent(view.name)}`)
-      .send(view);
-  });
-  app.get('/v1/jobs', async () => ({ value: backend.list() }));
-  app.get<{ Params: JobParams }>('/v1/jobs/:name', async (request) => backend.show(request.params.name));
-  lifeRoutes(app, backend);
-  app.get('/v1/nodes', async () => ({ value: backend.nodes() }));
-  app.post<{ Params: JobParams }>('/v1/nodes/:name/release', async (request) => ({
-    value: await backend.releaseNode(request.params.name),
-  }));
-  eventRoute(app, backend, onDefect);
+export function jobRoutes(server: FastifyInstance, { backend, onDefect }: JobRoutesOptions): void {
+  const app = typed(server);
+  app.post(
+    '/v1/jobs',
+    {
+      schema: {
+        ...about('submitJob', 'jobs', 'Submits a job', 'Durable when it is answered.'),
+        ...{ body: jobRequestBody, response: answers({ 201: jobSchema }) },
+      },
+    },
+    async (request, reply) => {
+      const origin = { ...plainOrigin, owner: callerOf(request).user };
+      const view = await backend.submit({ ...(await jobRequestOf(request.body)), origin });
+      return reply
+        .code(201)
+        .header('location', `/v1/jobs/${encodeURIComponent(view.name)}`)
+        .send(view);
+    },
+  );
+  app.get(
+    '/v1/jobs',
+    { schema: { ...about('listJobs', 'jobs', 'Jobs, newest first'), response: answers({ 200: listOf(jobSchema) }) } },
+    async () => ({ value: backend.list() }),
+  );
+  app.get(
+    '/v1/jobs/:name',
+    {
+      schema: {
+        ...about('getJob', 'jobs', 'One job', 'By its name, a unique beginning of it, or `last`.'),
+        ...{ params: named, response: answers({ 200: jobSchema }) },
+      },
+    },
+    async ({ params }) => backend.show(params.name),
+  );
+  lifeRoutes(server, backend);
+  nodeRoutes(server, backend);
+  eventRoute(server, backend, onDefect);
 }
 
+function nodeRoutes(server: FastifyInstance, backend: Backend): void {
+  const app = typed(server);
+  const response = answers({ 200: listOf(nodeSchema) });
+  app.get('/v1/nodes', { schema: { ...about('listNodes', 'nodes', 'Worker nodes'), response } }, async () => ({
+    value: backend.nodes(),
+  }));
+  app.post(
+    '/v1/nodes/:name/release',
+    {
+      schema: {
+        ...about('releaseNode', 'nodes', 'Ends the quarantines of a worker node'),
+        ...{ params: named, body: emptyBody, response },
+      },
+    },
+    async ({ params }) => ({ value: await backend.releaseNode(params.name) }),
+  );
+}
+
+const eventsQuery = z.strictObject({ after: sequence('after').optional() });
+const eventsHeaders = z.object({ 'last-event-id': sequence('Last-Event-ID').optional() });
+
 /** GET /v1/jobs/:name/events; `Last-Event-ID` or `?after=` is the last sequence that the caller has seen. */
-function eventRoute(app: FastifyInstance, backend: Backend, onDefect: (error: unknown) => void): void {
+function eventRoute(server: FastifyInstance, backend: Backend, onDefect: (error: unknown) => void): void {
   const open = new Set<AbortController>();
-  app.addHook('preClose', async () => open.forEach((controller) => controller.abort()));
-  app.get<{ Params: JobParams; Querystring: { after?: string } }>(
+  server.addHook('preClose', async () => open.forEach((controller) => controller.abort()));
+  typed(server).get(
     '/v1/jobs/:name/events',
-    { exposeHeadRoute: false },
+    {
+      exposeHeadRoute: false,
+      schema: {
+        ...about('watchJob', 'jobs', 'Server-sent events of a job', eventsText),
+        ...{ params: named, querystring: eventsQuery, headers: eventsHeaders },
+        response: answers({ 200: bytesAnswer('events whose data is a JobEvent', 'text/event-stream') }),
+      },
+    },
     async (request, reply) => {
-      const after = sequenceOf(request.headers['last-event-id'] ?? request.query.after ?? '0');
+      const after = request.headers['last-event-id'] ?? request.query.after ?? 0;
       // Resolves `last` once, so that a newer job does not change what is watched; and says 404 before the stream begins.
       const { name } = backend.show(request.params.name);
       const controller = new AbortController();
@@ -78,10 +125,12 @@ function sendEvents(reply: FastifyReply, text: AsyncIterable<string>): FastifyRe
   );
 }
 
-function sequenceOf(value: unknown): number {
-  if (typeof value === 'string' && /^\d{1,15}$/.test(value)) return Number(value);
-  throw new BatchError(
-    'REQUEST_INVALID',
-    `Last-Event-ID: wanted the sequence of an event, found ${JSON.stringify(value)}`,
-  );
+const eventsText =
+  'Each has its sequence as `id`. `Last-Event-ID`, or `after`, goes on after an event that was seen; `end` says that no more will come.';
+
+/** Of an event. */
+function sequence(what: string): z.ZodType<number> {
+  const error = ({ input }: { readonly input?: unknown }): string =>
+    `${what}: wanted the sequence of an event, found ${JSON.stringify(input)}`;
+  return wholeNumber({ max: Number.MAX_SAFE_INTEGER, error });
 }

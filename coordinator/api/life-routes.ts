@@ -4,12 +4,10 @@ import { z } from 'zod';
 import { limits } from '../../common/core/limits.ts';
 import { jobStates } from '../../common/core/states.ts';
 import type { Backend, PruneRequest, ReopenRequest } from './backend.ts';
-import { miniBatchSize, parse, parseDeployment } from './job-request.ts';
+import { deploymentBody, miniBatchSize, parseDeployment } from './job-request.ts';
 import { miniBatchSize as writtenSize } from '../../common/config/field-types.ts';
-
-interface JobParams {
-  readonly name: string;
-}
+import { about, answers, emptyBody, listOf, named, typed } from './typed-route.ts';
+import { jobSchema, prunedSchema } from './view-schemas.ts';
 
 const count = z.int().min(1);
 const seconds = z.number().min(0);
@@ -22,7 +20,7 @@ const cancelBody = z.strictObject({
 });
 
 const reopenBody = z.strictObject({
-  deployment: z.unknown().optional(),
+  deployment: deploymentBody.optional(),
   set: z.array(z.string()).optional(),
   /** As in a YAML, or resolved. */
   mini_batch_size: z.union([miniBatchSize, writtenSize]).optional(),
@@ -47,25 +45,47 @@ const pruneBody = z.strictObject({
   output: z.boolean().default(false),
 });
 
-export function lifeRoutes(app: FastifyInstance, backend: Backend): void {
-  app.post<{ Params: JobParams }>('/v1/jobs/:name/cancel', async (request, reply) => {
-    const { grace_seconds: grace } = parse(cancelBody, request.body ?? {}, '');
-    return reply.code(202).send(await backend.cancel(request.params.name, Math.round(grace * 1_000)));
-  });
-  app.post<{ Params: JobParams }>('/v1/jobs/:name/pause', async (request, reply) =>
-    reply.code(202).send(await backend.pause(request.params.name)),
+export function lifeRoutes(server: FastifyInstance, backend: Backend): void {
+  const app = typed(server);
+  const response = answers({ 202: jobSchema });
+  app.post(
+    '/v1/jobs/:name/cancel',
+    { schema: { ...about('cancelJob', 'jobs', 'Ends a job'), params: named, body: cancelBody, response } },
+    async ({ params, body }, reply) =>
+      reply.code(202).send(await backend.cancel(params.name, Math.round(body.grace_seconds * 1_000))),
   );
-  app.post<{ Params: JobParams }>('/v1/jobs/:name/resume', async (request, reply) => {
-    const asked = await reopenRequest(parse(reopenBody, request.body ?? {}, ''));
-    return reply.code(202).send(await backend.resume(request.params.name, asked));
-  });
-  app.post<{ Params: JobParams }>('/v1/jobs/:name/retry', async (request, reply) => {
-    const { failed_only: _, ...body } = parse(retryBody, request.body ?? {}, '');
-    return reply.code(202).send(await backend.retry(request.params.name, await reopenRequest(body)));
-  });
-  app.post('/v1/jobs/prune', async (request) => ({
-    value: await backend.prune(pruneRequest(parse(pruneBody, request.body ?? {}, ''))),
-  }));
+  app.post(
+    '/v1/jobs/:name/pause',
+    { schema: { ...about('pauseJob', 'jobs', 'Hands out no more of it'), params: named, body: emptyBody, response } },
+    async ({ params }, reply) => reply.code(202).send(await backend.pause(params.name)),
+  );
+  app.post(
+    '/v1/jobs/:name/resume',
+    {
+      schema: {
+        ...about('resumeJob', 'jobs', 'Goes on with a job that is paused, failed or was canceled'),
+        ...{ params: named, body: reopenBody, response },
+      },
+    },
+    async ({ params, body }, reply) =>
+      reply.code(202).send(await backend.resume(params.name, await reopenRequest(body))),
+  );
+  app.post(
+    '/v1/jobs/:name/retry',
+    { schema: { ...about('retryJob', 'jobs', 'Scores failed files again'), params: named, body: retryBody, response } },
+    async ({ params, body: { failed_only: _, ...body } }, reply) =>
+      reply.code(202).send(await backend.retry(params.name, await reopenRequest(body))),
+  );
+  app.post(
+    '/v1/jobs/prune',
+    {
+      schema: {
+        ...about('pruneJobs', 'jobs', 'Forgets jobs that have ended'),
+        ...{ body: pruneBody, response: answers({ 200: listOf(prunedSchema) }) },
+      },
+    },
+    async ({ body }) => ({ value: await backend.prune(pruneRequest(body)) }),
+  );
 }
 
 async function reopenRequest(body: z.infer<typeof reopenBody>): Promise<ReopenRequest> {

@@ -1,38 +1,79 @@
 /** Logs of a job (the list, each one whole, in part or from an offset on) and its errors, counted by kind. */
 import { open } from 'node:fs/promises';
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import type { Backend, FileQuery } from './backend.ts';
+import { about, answers, bytesAnswer, listOf, named, namedPath, typed, wholeNumber } from './typed-route.ts';
+import { fileSchema, jobErrorsSchema, printedSchema } from './view-schemas.ts';
 
-interface JobParams {
-  readonly name: string;
-}
-interface LogParams extends JobParams {
-  readonly '*': string;
-}
-type Query = Readonly<Record<string, string | undefined>>;
+const offset = wholeNumber({ max: Number.MAX_SAFE_INTEGER });
+const partQuery = z.strictObject({ offset: offset.default(0), length: offset.default(Number.MAX_SAFE_INTEGER) });
+const printedQuery = z.strictObject({
+  file: z.string().optional().describe('path of an input file'),
+  first: offset.optional().describe('ordinal of one'),
+});
+const errorsQuery = z.strictObject({
+  offset: offset.default(0),
+  limit: wholeNumber({ max: limits.apiErrorGroupsMax }).default(limits.jobErrorGroupsLogged),
+});
 
-export function logRoutes(app: FastifyInstance, backend: Backend): void {
-  app.get<{ Params: JobParams }>('/v1/jobs/:name/logs', async (request) => {
-    const files = await backend.logFiles(request.params.name);
-    return { value: files.map((file) => ({ path: file.path, size_bytes: file.sizeBytes })) };
-  });
-  app.get<{ Params: LogParams; Querystring: Query }>('/v1/jobs/:name/logs/*', async (request, reply) => {
-    const offset = wholeNumber(request.query['offset'], 'offset', 0, Number.MAX_SAFE_INTEGER);
-    const length = wholeNumber(request.query['length'], 'length', Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
-    const path = request.params['*'];
-    return await sendLog(backend.logFile(request.params.name, path), { path, offset, length }, reply);
-  });
-  app.get<{ Params: JobParams; Querystring: Query }>('/v1/jobs/:name/printed', async (request) => ({
-    value: await backend.printed(request.params.name, fileQuery(request.query)),
-  }));
-  app.get<{ Params: JobParams; Querystring: Query }>('/v1/jobs/:name/errors', async (request) => {
-    const offset = wholeNumber(request.query['offset'], 'offset', 0, Number.MAX_SAFE_INTEGER);
-    const limit = wholeNumber(request.query['limit'], 'limit', limits.jobErrorGroupsLogged, limits.apiErrorGroupsMax);
-    return await backend.errors(request.params.name, { offset, limit });
-  });
+export function logRoutes(server: FastifyInstance, backend: Backend): void {
+  const app = typed(server);
+  app.get(
+    '/v1/jobs/:name/logs',
+    {
+      schema: {
+        ...about('listLogs', 'logs', 'Logs of a job as they are now'),
+        ...{ params: named, response: answers({ 200: listOf(fileSchema) }) },
+      },
+    },
+    async ({ params }) => {
+      const files = await backend.logFiles(params.name);
+      return { value: files.map((file) => ({ path: file.path, size_bytes: file.sizeBytes })) };
+    },
+  );
+  app.get(
+    '/v1/jobs/:name/logs/*',
+    {
+      schema: {
+        ...about(
+          'readLog',
+          'logs',
+          'A log, or a part of it',
+          'Nothing comes at its end, so that one who follows asks again.',
+        ),
+        ...{ params: namedPath, querystring: partQuery },
+        response: answers({ 200: bytesAnswer('the bytes from `offset` on', 'text/plain') }),
+      },
+    },
+    async ({ params, query }, reply) => {
+      const path = params['*'];
+      return await sendLog(backend.logFile(params.name, path), { path, ...query }, reply);
+    },
+  );
+  app.get(
+    '/v1/jobs/:name/printed',
+    {
+      schema: {
+        ...about('listAttempts', 'logs', 'Attempts that had an input file, with what was printed meanwhile'),
+        ...{ params: named, querystring: printedQuery, response: answers({ 200: listOf(printedSchema) }) },
+      },
+    },
+    async ({ params, query }) => ({ value: await backend.printed(params.name, fileQuery(query)) }),
+  );
+  app.get(
+    '/v1/jobs/:name/errors',
+    {
+      schema: {
+        ...about('listErrors', 'logs', 'Errors of a job, the same ones counted together'),
+        ...{ params: named, querystring: errorsQuery, response: answers({ 200: jobErrorsSchema }) },
+      },
+    },
+    async ({ params, query }) => await backend.errors(params.name, query),
+  );
 }
 
 interface Part {
@@ -63,14 +104,8 @@ async function sendLog(file: string, { path, offset, length }: Part, reply: Fast
   return reply.send('');
 }
 
-function fileQuery(query: Query): FileQuery {
-  if (query['file'] !== undefined) return { file: query['file'] };
-  if (query['first'] !== undefined) return { first: wholeNumber(query['first'], 'first', 0, Number.MAX_SAFE_INTEGER) };
+function fileQuery({ file, first }: z.infer<typeof printedQuery>): FileQuery {
+  if (file !== undefined) return { file };
+  if (first !== undefined) return { first };
   throw new BatchError('REQUEST_INVALID', 'wanted ?file=PATH of an input file or ?first=ORDINAL of one, found neither');
-}
-
-function wholeNumber(text: string | undefined, what: string, fallback: number, max: number): number {
-  if (text === undefined) return fallback;
-  if (/^\d{1,15}$/.test(text) && Number(text) <= max) return Number(text);
-  throw new BatchError('REQUEST_INVALID', `${what}: wanted a whole number up to ${max}, found ${JSON.stringify(text)}`);
 }

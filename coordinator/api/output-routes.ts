@@ -2,11 +2,14 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import type { Backend } from './backend.ts';
 import { parseRange } from './byte-range.ts';
 import { problemOf, sendProblem } from './problem.ts';
+import { about, answers, bytesAnswer, listOf, named, namedPath, typed } from './typed-route.ts';
+import { fileSchema } from './view-schemas.ts';
 
 const types: Readonly<Record<string, string>> = {
   '.arrows': 'application/vnd.apache.arrow.stream',
@@ -16,31 +19,48 @@ const types: Readonly<Record<string, string>> = {
   '.txt': 'text/plain; charset=utf-8',
 };
 
-interface JobParams {
-  readonly name: string;
-}
-interface FileParams extends JobParams {
-  readonly '*': string;
+export function outputRoutes(server: FastifyInstance, backend: Backend): void {
+  const app = typed(server);
+  app.get(
+    '/v1/jobs/:name/output',
+    {
+      schema: {
+        ...about('listOutput', 'output', 'Final files of a job'),
+        ...{ params: named, response: answers({ 200: listOf(fileSchema) }) },
+      },
+    },
+    async ({ params }) => {
+      const files = await backend.outputFiles(params.name);
+      return { value: files.map((file) => ({ path: file.path, size_bytes: file.sizeBytes })) };
+    },
+  );
+  const whole = bytesAnswer('the file', 'application/octet-stream');
+  const part = bytesAnswer('one range of it', 'application/octet-stream');
+  const schema = {
+    ...about('readOutput', 'output', 'An output file, or a range of it'),
+    ...{ params: namedPath, headers: rangeHeaders, response: answers({ 200: whole, 206: part }) },
+  };
+  const url = '/v1/jobs/:name/output/*';
+  const handler = async (request: FileRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const path = confined(request.params['*']);
+    const { name } = backend.show(request.params.name);
+    // Asked before the file is opened, so that what is behind it is never read.
+    const bytesMax = backend.finalBytes(name, path);
+    const handle = await openFile(await backend.outputFile(name, path), path);
+    return await sendFile(handle, { path, bytesMax }, request, reply);
+  };
+  app.route({ method: 'GET', url, exposeHeadRoute: false, schema, handler });
+  app.route({ method: 'HEAD', url, schema: { ...schema, hide: true }, handler });
 }
 
-export function outputRoutes(app: FastifyInstance, backend: Backend): void {
-  app.get<{ Params: JobParams }>('/v1/jobs/:name/output', async (request) => {
-    const files = await backend.outputFiles(request.params.name);
-    return { value: files.map((file) => ({ path: file.path, size_bytes: file.sizeBytes })) };
-  });
-  app.route<{ Params: FileParams }>({
-    method: ['GET', 'HEAD'],
-    url: '/v1/jobs/:name/output/*',
-    handler: async (request, reply) => {
-      const path = confined(request.params['*']);
-      const { name } = backend.show(request.params.name);
-      // Asked before the file is opened, so that what is behind it is never read.
-      const bytesMax = backend.finalBytes(name, path);
-      const handle = await openFile(await backend.outputFile(name, path), path);
-      return await sendFile(handle, { path, bytesMax }, request, reply);
-    },
-  });
+interface FileRequest extends Pick<FastifyRequest, 'method' | 'headers'> {
+  readonly params: z.infer<typeof namedPath>;
 }
+
+const rangeHeaders = z.object({
+  range: z.string().optional().describe('one range of bytes'),
+  'if-range': z.string().optional().describe('the ETag of what is there already'),
+});
 
 /** The backend looks for itself as well; nothing that climbs gets that far. @throws INPUT_NOT_FOUND */
 function confined(path: string): string {
@@ -62,7 +82,7 @@ async function openFile(file: string, path: string): Promise<FileHandle> {
 async function sendFile(
   handle: FileHandle,
   { path, bytesMax }: { readonly path: string; readonly bytesMax: number | null },
-  request: FastifyRequest,
+  request: FileRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { size: found, mtimeMs } = await handle.stat();

@@ -1,7 +1,8 @@
 /** Errors as HTTP callers see them: RFC 9457 problem details with our code. */
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify';
+import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { errorRule, type ErrorCode } from '../../common/core/error-codes.ts';
+import { errorRule, isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
 
 /** @source RFC 9457; `code`, `help`, `info` and `is_retryable` are ours */
 export interface Problem {
@@ -16,6 +17,23 @@ export interface Problem {
   readonly info?: string;
   readonly is_retryable: boolean;
 }
+
+/** Not an enumeration in the document: a client that knows only today's codes would break at a new one. */
+export const errorCodeSchema: z.ZodType<ErrorCode> = z
+  .custom<ErrorCode>((value) => typeof value === 'string' && isErrorCode(value))
+  .meta({ type: 'string', description: 'one of the codes in docs/errors.md', examples: ['INPUT_NOT_FOUND'] });
+
+export const problemSchema: z.ZodType<Problem> = z
+  .object({
+    type: z.string().describe('URN of the code'),
+    title: z.string().describe('what the code means'),
+    status: z.int(),
+    detail: z.string().describe('what was wanted, what was found, what to do'),
+    code: errorCodeSchema,
+    info: z.exactOptional(z.string()).describe('a traceback or the end of stderr'),
+    is_retryable: z.boolean().describe('whether the same request may succeed later'),
+  })
+  .meta({ id: 'Problem' });
 
 /** `status` overrides that of the code, for refusals that HTTP has a number of its own for. */
 export function problemOf(error: BatchError, status: number = error.rule.http): Problem {

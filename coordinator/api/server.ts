@@ -3,16 +3,20 @@
  * the only thing that a test has to replace.
  */
 import { fastify, type FastifyInstance } from 'fastify';
+import { z } from 'zod';
 import { formatAddress, type Address } from '../../common/config/address.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { packageRelease } from '../../common/io/package-files.ts';
 import type { Backend } from './backend.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
+import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
 import { guardRequests } from './request-guard.ts';
+import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiOptions {
   readonly backend: Backend;
@@ -42,10 +46,12 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   });
   handleProblems(app, options.onDefect);
   guardRequests(app, options.host);
+  await describeApi(app, packageRelease());
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();
   const port = typeof bound === 'object' && bound ? bound.port : options.port;
@@ -57,10 +63,20 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   };
 }
 
-function healthRoutes(app: FastifyInstance, isReady: () => boolean): void {
-  app.get('/healthz', async () => ({ status: 'ok' }));
-  app.get('/readyz', async (_request, reply) =>
-    isReady() ? { status: 'ready' } : reply.code(503).send({ status: 'starting' }),
+function healthRoutes(server: FastifyInstance, isReady: () => boolean): void {
+  const app = typed(server);
+  const status = <T extends string>(word: T) => z.object({ status: z.literal(word) });
+  app.get(
+    '/healthz',
+    { schema: { ...about('getHealth', 'server', 'Whether it lives'), response: answers({ 200: status('ok') }) } },
+    async () => ({ status: 'ok' as const }),
+  );
+  const readiness = answers({ 200: status('ready'), 503: status('starting') });
+  app.get(
+    '/readyz',
+    { schema: { ...about('getReadiness', 'server', 'Whether it serves'), response: readiness } },
+    async (_request, reply) =>
+      isReady() ? reply.send({ status: 'ready' }) : reply.code(503).send({ status: 'starting' }),
   );
 }
 

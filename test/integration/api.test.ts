@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { invariant } from '../../common/core/invariant.ts';
+import { plainOrigin } from '../../common/core/job-origin.ts';
 import { limits } from '../../common/core/limits.ts';
 import { startApi, type ApiHandle } from '../../coordinator/api/server.ts';
 import { FakeBackend } from '../helpers/fake-backend.ts';
@@ -127,6 +128,7 @@ describe('jobs', () => {
         isOverwrite: true,
         since: 'before',
         name: 'mine',
+        origin: plainOrigin,
       },
     ]);
   });
