@@ -1,5 +1,6 @@
 /** What the commands of the program share in words. */
 import { Option, type Command } from 'commander';
+import { BatchError } from '../common/core/batch-error.ts';
 import type { CommandContext } from './command-context.ts';
 import { answerFormats, type AnswerFormat } from './output.ts';
 
@@ -44,4 +45,66 @@ export function withServer(command: Command, name: AnswerName = '--output'): Com
 
 export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), value];
+}
+
+/** The name of a job, as an argument or as `-n`. */
+interface NameFlags {
+  readonly name?: string;
+}
+
+/** A command about one job. @throws USAGE when it is not named, or named twice */
+export function addNamed<F>(
+  command: Command,
+  perform: Perform,
+  body: (context: CommandContext, name: string, flags: AnswerFlags & F) => Promise<number>,
+): void {
+  command
+    .argument('[name]', nameHelp)
+    .option('-n, --name <name>', 'the same')
+    .action(async (argument: string | undefined, flags: AnswerFlags & F & NameFlags) => {
+      const { name = argument } = flags;
+      if (name === undefined) throw new BatchError('USAGE', `missing required argument 'name': ${nameHelp}`);
+      if (argument !== undefined && argument !== name) {
+        throw new BatchError('USAGE', `two jobs are named, ${argument} and ${name}; name one`);
+      }
+      await perform(flags, async (context) => await body(context, name, flags));
+    });
+}
+
+/** What makes a thing: a YAML, and what is laid over it. */
+export interface FileFlags {
+  readonly file?: string;
+  readonly set?: readonly string[];
+}
+
+export function withFile(command: Command): Command {
+  return command
+    .option('-f, --file <yaml>', 'what it is')
+    .option('--set <key=value>', 'override any key of the YAML: --set description=words tags.a=b', collect)
+    .option('--no-wait', 'accepted: what is asked for is there when the command ends');
+}
+
+/** What changes a thing. */
+export interface ChangeFlags extends FileFlags {
+  /** Each is the words of one flag; see `wordsOfValue`. */
+  readonly add?: readonly string[];
+  readonly remove?: readonly string[];
+  readonly forceString?: boolean;
+}
+
+export function withChange(command: Command): Command {
+  return withFile(command)
+    .option('--add <words>', 'add to a list or a mapping: --add tags a=b', collect)
+    .option('--remove <words>', 'take away a key, or an item of a list: --remove tags.a', collect)
+    .option('--force-string', 'values of --set and --add are text');
+}
+
+/** What removes a thing. */
+export interface DeleteFlags {
+  readonly yes?: boolean;
+  readonly force?: boolean;
+}
+
+export function withDelete(command: Command): Command {
+  return command.option('-y, --yes', 'do not ask').option('--no-wait', 'accepted: it is gone when the command ends');
 }

@@ -84,7 +84,11 @@ async function upload(transport: Transport, local: LocalArtifact, onUpload: OnUp
   const { digest: of, bytes } = content;
   if (await transport.has(`/v1/artifacts/${segment(of)}`)) return { kind: local.kind, name, digest: of, bytes };
   const path = `/v1/artifacts?kind=${local.kind}&name=${segment(name)}`;
-  const { value } = await transport.upload(path, content.type, counted(content, (sent) => onUpload(name, sent, bytes)));
+  const { value } = await transport.upload(
+    path,
+    content.type,
+    counted(content, (sent) => onUpload(name, sent, bytes)),
+  );
   const answer = artifactView.safeParse(value);
   if (!answer.success) throw strangerError(transport.origin, 'it does not say what it has received');
   if (answer.data.digest === of) return { kind: local.kind, name, digest: of, bytes };
@@ -98,7 +102,8 @@ async function fileContent(path: string): Promise<Content> {
 
 async function folderContent(root: string): Promise<Content> {
   const files: (ListedFile & { readonly from: string })[] = [];
-  for (const { path, from, mode } of await folderFiles(root)) files.push({ path, from, mode, ...(await digestOf(from)) });
+  for (const { path, from, mode } of await folderFiles(root))
+    files.push({ path, from, mode, ...(await digestOf(from)) });
   const listing = createHash('sha256').update(formatListing(files)).digest('hex');
   return {
     digest: digest(`sha256:${listing}`),
@@ -133,7 +138,8 @@ async function fill(
   files: readonly (ListedFile & { readonly from: string })[],
 ): Promise<void> {
   for (const { path, from, bytes, mode } of files) {
-    if ((await stat(from)).size !== bytes) throw new BatchError('ARTIFACT_CORRUPT', `${from} changed while it was sent`);
+    if ((await stat(from)).size !== bytes)
+      throw new BatchError('ARTIFACT_CORRUPT', `${from} changed while it was sent`);
     await new Promise<void>((resolve, reject) => {
       const entry = stream.entry({ name: path, size: bytes, mode }, (error) => (error ? reject(error) : resolve()));
       const source = createReadStream(from);
