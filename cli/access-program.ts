@@ -40,11 +40,11 @@ function addSecrets(program: Command, perform: Perform): void {
   const secrets = program
     .command('secret')
     .description('values that a deployment refers to as ${secret:NAME} in environment_variables');
-  withServer(secrets.command('set').argument('<name>').description('keep a value; it is read from standard input')).action(
-    async (name: string, flags: AnswerFlags) => {
-      await perform(flags, async (context) => (await load()).setSecretCommand(context, name));
-    },
-  );
+  withServer(
+    secrets.command('set').argument('<name>').description('keep a value; it is read from standard input'),
+  ).action(async (name: string, flags: AnswerFlags) => {
+    await perform(flags, async (context) => (await load()).setSecretCommand(context, name));
+  });
   withServer(secrets.command('list').description('list names; values are never given back')).action(
     async (flags: AnswerFlags) => {
       await perform(flags, async (context) => (await load()).listSecretsCommand(context));

@@ -16,7 +16,7 @@ export interface Connection {
   readonly isInsecure: boolean;
 }
 
-/** Resolves with an answer that is no refusal. @throws what {@link createClient} throws */
+/** Resolves with an answer that is no refusal; of a HEAD also with what is not there. @throws what {@link createClient} throws */
 export type Send = (url: string, init?: RequestInit) => Promise<Response>;
 
 export interface OpenConnection {
@@ -38,7 +38,7 @@ export function openConnection(connection: Connection): OpenConnection {
       const reply = await ask(url, { ...init, headers }).catch((error: unknown) => {
         throw init.signal?.aborted ? error : unreachableError(url, error);
       });
-      if (reply.ok) return reply;
+      if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
       const problem = problemReply.safeParse(await reply.json().catch(() => null));
       if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
       const { code, detail, info } = problem.data;

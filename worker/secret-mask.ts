@@ -77,7 +77,11 @@ export function maskedOutcome(outcome: ScoreOutcome, mask: SecretMask): ScoreOut
 /** How many characters at the end of `text` are the beginning of `value`. */
 function begunAtEnd(text: string, value: string): number {
   const last = value.charAt(0);
-  for (let at = text.indexOf(last, Math.max(0, text.length - value.length + 1)); at >= 0; at = text.indexOf(last, at + 1)) {
+  for (
+    let at = text.indexOf(last, Math.max(0, text.length - value.length + 1));
+    at >= 0;
+    at = text.indexOf(last, at + 1)
+  ) {
     if (value.startsWith(text.slice(at))) return text.length - at;
   }
   return 0;

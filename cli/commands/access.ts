@@ -129,7 +129,9 @@ export async function joinTokenCommand({ transport, output }: CommandContext, fl
 
 export async function revokeNodeCommand({ transport, output }: CommandContext, name: string): Promise<number> {
   const { value } = await (await transport()).ask('POST', `/v1/nodes/${encodeURIComponent(name)}/revoke`, { body: {} });
-  output.note(`worker node ${name} is shut out; join tokens are not taken any more, \`batchmill node token\` makes one`);
+  output.note(
+    `worker node ${name} is shut out; join tokens are not taken any more, \`batchmill node token\` makes one`,
+  );
   output.list(certificatesReply.parse(value).value, certificateColumns);
   return 0;
 }
@@ -147,7 +149,8 @@ export async function setSecretCommand(context: CommandContext, name: string): P
   const given = host.stdin.isTerminal ? await host.stdin.line() : await host.stdin.all();
   // As files and `echo` end it; one that is to end so has two.
   const value = given.replace(/\r?\n$/, '');
-  if (value === '') throw new BatchError('USAGE', `wanted the value of secret ${name} on standard input, found nothing`);
+  if (value === '')
+    throw new BatchError('USAGE', `wanted the value of secret ${name} on standard input, found nothing`);
   const { value: reply } = await (
     await transport()
   ).ask('PUT', `/v1/secrets/${encodeURIComponent(name)}`, { body: { value } });

@@ -1,4 +1,7 @@
 /** `job submit`, `list`, `show`, and `node list`, `release`. */
+import { asCount } from '../../common/config/process-settings.ts';
+import type { JobView } from '../../coordinator/api/backend.ts';
+import { listJobs, showJob } from '../api/jobs.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
 import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
@@ -23,17 +26,58 @@ export async function submitCommand(context: CommandContext, path: string, flags
   return 0;
 }
 
-export async function listCommand({ client, output }: CommandContext): Promise<number> {
-  const jobs = await (await client()).list();
+export interface JobListFlags {
+  readonly maxResults?: string;
+  readonly allResults?: boolean;
+  readonly endpoint?: string;
+  readonly deployment?: string;
+  readonly status?: string;
+  readonly archivedOnly?: boolean;
+  readonly includeArchived?: boolean;
+  readonly parentJobName?: string;
+}
+
+/** @source Azure ML CLI, `job list` */
+const resultsDefault = 50;
+
+export async function listCommand({ transport, output }: CommandContext, flags: JobListFlags): Promise<number> {
+  const api = await transport();
+  if (flags.parentJobName !== undefined) {
+    // Scripts look there for the job that has the output.
+    output.list([await showJob(api, flags.parentJobName)], jobColumns);
+    return 0;
+  }
+  const asked = flags.maxResults === undefined ? resultsDefault : asCount(flags.maxResults, '--max-results');
+  const max = flags.allResults ? Infinity : asked;
+  const { endpoint, deployment, status } = flags;
+  const archived = flags.archivedOnly ? 'true' : flags.includeArchived ? 'any' : undefined;
+  const jobs = await listJobs(api, { endpoint, deployment, status, archived }, max);
   if (jobs.length === 0)
     output.note('no jobs yet; start one with: batchmill job submit DEPLOYMENT --input PATH --output DIR');
   output.list(jobs, jobColumns);
   return 0;
 }
 
-export async function showCommand({ client, output }: CommandContext, name: string): Promise<number> {
-  output.item(await (await client()).show(name), jobSheet);
+export interface ShowFlags {
+  readonly web?: boolean;
+}
+
+export async function showCommand(context: CommandContext, name: string, flags: ShowFlags): Promise<number> {
+  const { transport, output, host } = context;
+  const api = await transport();
+  const job = await showJob(api, name);
+  if (flags.web) {
+    const page = webPage(api.origin, job);
+    output.note(`web         ${page}`);
+    host.openUrl(page);
+  }
+  output.item(job, jobSheet);
   return 0;
+}
+
+/** Where the job is to be seen. */
+export function webPage(origin: string, job: JobView): string {
+  return new URL(job.services.Studio.endpoint, origin).href;
 }
 
 export async function nodesCommand({ client, output }: CommandContext): Promise<number> {

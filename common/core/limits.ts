@@ -481,6 +481,8 @@ export const limits = {
   /** Kinds of errors that a job's log tells, and those of one page of the API. */
   jobErrorGroupsLogged: 100,
   apiErrorGroupsMax: 1_000,
+  /** Things that the command line asks for in one list; the most that a coordinator gives. */
+  clientPageMax: 1_000,
   /** Between two lines of progress in a job's log. */
   jobLogProgressMs: 10_000,
   /** What user code prints, per scoring host and stream; the rest is dropped. */

@@ -9,7 +9,9 @@ export function isSecretName(text: string): boolean {
 
 /** Names of all secrets that the values refer to, each once. What is no name is told as it stands: nobody has such a secret. */
 export function secretNames(variables: Readonly<Record<string, string>>): readonly string[] {
-  const names = Object.values(variables).flatMap((value) => [...value.matchAll(reference)].map(([, name = '']) => name));
+  const names = Object.values(variables).flatMap((value) =>
+    [...value.matchAll(reference)].map(([, name = '']) => name),
+  );
   return [...new Set(names)];
 }
 

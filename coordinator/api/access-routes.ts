@@ -137,13 +137,22 @@ function tokenRoutes(server: FastifyInstance, access: AccessBackend): void {
   app.get(
     '/v1/tokens',
     {
-      schema: { ...about('listTokens', 'admin', 'Tokens, the oldest first'), response: answers({ 200: listOf(tokenSchema) }) },
+      schema: {
+        ...about('listTokens', 'admin', 'Tokens, the oldest first'),
+        response: answers({ 200: listOf(tokenSchema) }),
+      },
     },
     async () => ({ value: access.listTokens().map(({ token, lastUsedMs }) => tokenView(token, lastUsedMs)) }),
   );
   app.delete(
     '/v1/tokens/:name',
-    { schema: { ...about('revokeToken', 'admin', 'Revokes a token, by its id'), params: named, response: answers({ 204: z.null() }) } },
+    {
+      schema: {
+        ...about('revokeToken', 'admin', 'Revokes a token, by its id'),
+        params: named,
+        response: answers({ 204: z.null() }),
+      },
+    },
     async ({ params }, reply) => {
       await access.revokeToken(params.name);
       return reply.code(204).send(null);
@@ -183,7 +192,12 @@ function nodeRoutes(server: FastifyInstance, access: AccessBackend): void {
     '/v1/nodes/:name/revoke',
     {
       schema: {
-        ...about('revokeNode', 'admin', 'Shuts a worker node out', 'Its connections end, and all join tokens with them.'),
+        ...about(
+          'revokeNode',
+          'admin',
+          'Shuts a worker node out',
+          'Its connections end, and all join tokens with them.',
+        ),
         ...{ params: named, response: answers({ 200: listOf(certificateSchema) }) },
       },
     },
@@ -210,13 +224,22 @@ function secretRoutes(server: FastifyInstance, access: AccessBackend): void {
   app.get(
     '/v1/secrets',
     {
-      schema: { ...about('listSecrets', 'admin', 'Names of secrets'), response: answers({ 200: listOf(secretSchema) }) },
+      schema: {
+        ...about('listSecrets', 'admin', 'Names of secrets'),
+        response: answers({ 200: listOf(secretSchema) }),
+      },
     },
     async () => ({ value: access.secrets().map(secretView) }),
   );
   app.delete(
     '/v1/secrets/:name',
-    { schema: { ...about('removeSecret', 'admin', 'Forgets a secret'), params: named, response: answers({ 204: z.null() }) } },
+    {
+      schema: {
+        ...about('removeSecret', 'admin', 'Forgets a secret'),
+        params: named,
+        response: answers({ 204: z.null() }),
+      },
+    },
     async ({ params }, reply) => {
       await access.removeSecret(params.name);
       return reply.code(204).send(null);

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { EventReader } from '../../cli/event-reader.ts';
-import { expandSets } from '../../cli/arguments.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { fateText, jobColumns, jobSheet, progressText } from '../../cli/job-text.ts';
 import { errorsText } from '../../cli/commands/job-errors.ts';
@@ -40,7 +39,13 @@ describe('tables', () => {
 });
 
 async function outputOn(host: TestHost, format: AnswerFormat | null, color = false): Promise<Output> {
-  return await createOutput({ ...host, format, hasColor: { stdout: color, stderr: color } });
+  return await createOutput({
+    ...host,
+    format,
+    select: null,
+    isDebug: false,
+    hasColor: { stdout: color, stderr: color },
+  });
 }
 
 describe('answers', () => {
@@ -251,18 +256,5 @@ describe('server-sent events', () => {
   });
   test('one that is not whole is not given', () => {
     expect(new EventReader().push('data: x\n')).toEqual([]);
-  });
-});
-
-describe('--set with several assignments', () => {
-  test.each([
-    ['run --set a=1 b.c=2 d.yml --input x', 'run --set a=1 --set b.c=2 d.yml --input x'],
-    ['run --set a=1 --set b=2 ./c=3.yml', 'run --set a=1 --set b=2 ./c=3.yml'],
-    ['run --set=a=1 b=2', 'run --set=a=1 --set b=2'],
-    ['run a=1 --input b=2', 'run a=1 --input b=2'],
-    ['run --set a=1 d.yml b=2', 'run --set a=1 d.yml b=2'],
-    ['run --set', 'run --set'],
-  ])('%s', (given, wanted) => {
-    expect(expandSets(given.split(' '))).toEqual(wanted.split(' '));
   });
 });
