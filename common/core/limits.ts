@@ -376,7 +376,7 @@ export const limits = {
   /** Calls at a time on one connection of a worker node. */
   callsPerConnectionMax: 1_024,
   /** Requests of one caller in ten seconds: far above what people and scripts need, and far below what hurts. */
-  apiRequestsMax: 20_000,
+  apiRequestsMax: 5_000,
   apiRequestsWindowMs: 10_000,
   /** Callers whose requests are counted, the latest. */
   apiRatedCallersMax: 10_000,

@@ -23,6 +23,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Of the token that was shown. */
     tokenId?: string;
+    /** Known also when the connection has ended. */
+    peerAddress?: string;
     /** Why nobody is known to ask. */
     refusal?: BatchError;
   }
@@ -31,6 +33,7 @@ declare module 'fastify' {
 export async function controlAccess(app: FastifyInstance, options: AccessControlOptions): Promise<void> {
   const { tokens, audit, ownerOf } = options;
   app.addHook('onRequest', async (request) => {
+    request.peerAddress = request.ip;
     if (tokens) identify(request, tokens);
   });
   await app.register(rateLimit, {
@@ -110,7 +113,7 @@ function auditRequest(
   audit.record({
     user,
     tokenId: request.tokenId ?? null,
-    remote: request.ip,
+    remote: request.peerAddress ?? null,
     method: request.method,
     // Without the query: what is asked there may be anything.
     path: request.url.split('?')[0] ?? '',
