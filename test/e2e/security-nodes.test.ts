@@ -1,5 +1,5 @@
 /** Worker nodes of a cluster with certificates: how they join, what another one's certificate is good for, and how they are shut out. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ import { NodeIdentity } from '../../worker/node-identity.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { failing } from '../helpers/failing.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
-import { endPrograms } from '../helpers/programs.ts';
+import { endPrograms, runProgram } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
 
 let dir = '';
@@ -92,7 +92,7 @@ test('nodes join with the printed line, score, and join again without a token af
   const job = await cluster.job(name, ({ status }) => status === 'Completed', 'the end');
   expect(job.files).toMatchObject({ total: 60, scored: 60, failed: 0 });
   expect(readOutput(join(dir, 'out')).text.trimEnd().split('\n')).toHaveLength(60);
-  const { code, stderr } = await cluster.cli(['job', 'verify', join(dir, 'out'), '-o', 'json']);
+  const { code, stderr } = await runProgram(['job', 'verify', join(dir, 'out'), '-o', 'json'], { cwd: dir });
   expect(code, stderr).toBe(0);
 });
 
@@ -150,7 +150,6 @@ test('a forged certificate, none, and another node’s name, session and lease a
     expect(await uploadAs(beta, betas, counter)).toMatchObject({ code: 'LEASE_STALE' });
   }
   // The forger's requests have cost nobody anything.
-  const { writeFileSync } = await import('node:fs');
   writeFileSync(gate, '');
   await cluster.job(name, ({ status }) => status === 'Completed', 'the end');
 });
