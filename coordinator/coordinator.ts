@@ -18,9 +18,11 @@ import { Access } from './access/access.ts';
 import { AuditLog } from './access/audit-log.ts';
 import { openAuthority } from './access/authority-files.ts';
 import { Secrets } from './access/secrets.ts';
+import { azureEndpoints } from './api/azure/azure-endpoints.ts';
+import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
-import { openEngine } from './engine.ts';
+import { openEngine, type Engine, type EngineViews } from './engine.ts';
 import { JobDesk } from './job-desk.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
@@ -28,11 +30,16 @@ import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
+import { Invoker } from './registry/invoke.ts';
+import { locateWith } from './registry/locate.ts';
+import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
 import type { Loop } from './loop.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
+import { ledgerFigures } from './views/ledger-figures.ts';
+import { Tallies } from './views/tallies.ts';
 
 export interface CoordinatorOptions {
   /** Absolute. */
@@ -132,25 +139,36 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
-  const outside = thisMachine();
+  const locate = locateWith({ registry: () => engine.loop.ledger.registry, artifacts, stateDir, cwd: process.cwd() });
+  const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
-  const engine = await openEngine({
+  const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
+      const tallies = new Tallies(ledger);
+      const metrics = new Metrics({ release, tallies, figures: () => ledgerFigures(ledger) });
       const publish = (event: Event): void => {
         story.publish(event);
         feeds.publish(event);
+        tallies.publish(event);
       };
-      return { story, logs, feeds, publish };
+      return { story, logs, feeds, metrics, publish };
     },
+    onJournalWritten: (written): void => metrics.journalWrote(written),
   });
+  const { metrics } = engine.views;
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
+  const invocations = new Invoker({ ledger, jobs, stateDir, clock, random });
+  const registryDesk = async (): Promise<RegistryDesk> => {
+    const instance = await readInstance(stateDir);
+    return new RegistryDesk({ loop, artifacts, secrets, stateDir, instance, release, clock, locate });
+  };
   const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
@@ -183,8 +201,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       nodes.close();
       await server.close();
     });
+    const registry = options.http ? { backend: await registryDesk(), invocations } : null;
+    const endpoints = registry && azureEndpoints(registry);
     const guard = access && { tls: access.certificate, access: { tokens: access.tokens, audit, backend: access } };
-    const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal, ...guard }) : null;
+    const doors = { backend: jobs, registry, endpoints, onDefect: onFatal, metrics, ...guard };
+    const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
     access?.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
     if (access) {
@@ -248,6 +269,11 @@ function keepCertificate(
     clearInterval(timer);
     return Promise.resolve();
   };
+}
+
+interface Views extends EngineViews {
+  readonly feeds: JobFeeds;
+  readonly metrics: Metrics;
 }
 
 type Close = () => Promise<void>;
@@ -314,9 +340,18 @@ async function makeStateDir(stateDir: string): Promise<void> {
   }
 }
 
-/** Made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
-async function readJoinToken(stateDir: string): Promise<string> {
-  const path = join(stateDir, 'join-token');
+/** @throws STATE_UNWRITABLE */
+function readJoinToken(stateDir: string): Promise<string> {
+  return readOwnText(stateDir, join(stateDir, 'join-token'));
+}
+
+/** @throws STATE_UNWRITABLE */
+function readInstance(stateDir: string): Promise<string> {
+  return readOwnText(stateDir, instancePath(stateDir));
+}
+
+/** Random, made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
+async function readOwnText(stateDir: string, path: string): Promise<string> {
   try {
     await writeFile(path, newJoinToken(), { flag: 'wx', mode: 0o600 });
   } catch (error) {

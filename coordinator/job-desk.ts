@@ -22,6 +22,8 @@ import type {
   Backend,
   FileQuery,
   JobErrorsView,
+  JobPageView,
+  JobQuery,
   JobEvent,
   JobRequest,
   LabelRequest,
@@ -53,8 +55,10 @@ import { manifestDirName, partialName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
+import { sealed } from './registry/make-asset.ts';
 import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
+import { jobPage } from './views/job-page.ts';
 import { nodeView } from './views/job-view.ts';
 
 export interface JobDeskOptions {
@@ -222,6 +226,11 @@ export class JobDesk implements Backend {
       .map((job) => this.#options.feeds.view(job));
   }
 
+  page(query: JobQuery): JobPageView {
+    const { jobs, next } = jobPage([...this.#loop.ledger.jobs.values()], query);
+    return { value: jobs.map((job) => this.#options.feeds.view(job)), next };
+  }
+
   show(name: string): JobView {
     const job = this.#find(name);
     return this.#options.feeds.view(job);
@@ -351,10 +360,8 @@ export class JobDesk implements Backend {
 
   /** Model and code by digest, so that what a job scores with cannot change under it. */
   async #seal(local: LocalDeployment): Promise<Deployment> {
-    const { artifacts, secrets } = this.#options;
-    const { model, code, settings } = local;
-    secrets.require(settings.environmentVariables);
-    return { ...local, model: model && (await artifacts.add(model)), code: code && (await artifacts.add(code)) };
+    this.#options.secrets.require(local.settings.environmentVariables);
+    return await sealed(this.#options.artifacts, local);
   }
 
   #refuseTaken(name: string | null, outputPlace: string): void {
@@ -390,14 +397,14 @@ export class JobDesk implements Backend {
   }
 
   #find(name: string): Job {
+    const exact = this.#loop.ledger.jobs.get(name as JobName);
+    if (exact?.rowsOf === null) return exact;
     const jobs = this.#jobs();
     if (name === 'last') {
       const last = jobs.at(-1);
       if (last) return last;
       throw new BatchError('JOB_NOT_FOUND', 'no job has been submitted yet');
     }
-    const exact = jobs.find((job) => job.name === name);
-    if (exact) return exact;
     const found = jobs.filter((job) => job.name.startsWith(name));
     if (found.length === 1) return found[0] as Job;
     if (found.length === 0)

@@ -5,6 +5,7 @@
 import { availableParallelism, homedir, hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
+import type { NodeLabels } from '../core/cluster-messages.ts';
 import { isNodeName } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import { parseFingerprint } from '../security/fingerprint.ts';
@@ -43,6 +44,8 @@ export interface WorkerSettings {
   /** In the clear, as a coordinator of `--insecure` serves. */
   readonly isInsecure: boolean;
   readonly slots: number;
+  /** What computes choose nodes by. */
+  readonly labels: NodeLabels;
   readonly name: string;
   /** Interpreter for Python scoring scripts: a path, or a name to look up on PATH. */
   readonly python: string;
@@ -71,6 +74,8 @@ export interface WorkerFlags {
   readonly caFingerprint?: string | undefined;
   readonly insecure?: boolean | undefined;
   readonly slots?: string | undefined;
+  /** Each `key=value`. */
+  readonly label?: readonly string[] | undefined;
   readonly name?: string | undefined;
   readonly python?: string | undefined;
   readonly scratchDir?: string | undefined;
@@ -120,6 +125,7 @@ export function workerSettings(
     ),
     isInsecure: pick('BATCHMILL_INSECURE', flags.insecure ? 'true' : undefined, 'false', asTruth),
     slots: pick('--slots', flags.slots, String(availableParallelism()), asCount),
+    labels: pick('--label', flags.label?.join(','), '', asLabels),
     name: pick('--name', flags.name, hostname(), asName),
     python: pythonSetting(flags.python, environment),
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
@@ -198,6 +204,22 @@ function asName(text: string, what: string): string {
     'USAGE',
     `${what}: wanted letters, digits, ".", "_" and "-", at most 128, found ${JSON.stringify(text)}`,
   );
+}
+
+/** `key=value`, more than one with commas between. */
+function asLabels(text: string, what: string): NodeLabels {
+  const labels: Record<string, string> = {};
+  for (const part of text.split(',').filter((one) => one !== '')) {
+    const [, key, value] = /^([a-z0-9][\w./-]{0,62})=([\w./:@-]{1,63})$/i.exec(part.trim()) ?? [];
+    if (key === undefined || value === undefined || (labels[key] ?? value) !== value) {
+      throw new BatchError(
+        'USAGE',
+        `${what}: wanted labels such as gpu=a100, each key once, found ${JSON.stringify(part)}`,
+      );
+    }
+    labels[key] = value;
+  }
+  return labels;
 }
 
 function asBytes(text: string, what: string): number {

@@ -27,6 +27,9 @@ export interface EnrollReply {
   readonly authority: string;
 }
 
+/** By key; both are short texts. */
+export type NodeLabels = Readonly<Record<string, string>>;
+
 /** A worker node introduces itself. */
 export interface JoinRequest {
   readonly protocol: number;
@@ -37,6 +40,8 @@ export interface JoinRequest {
   readonly slots: number;
   readonly hostname: string;
   readonly pid: number;
+  /** What its operator says of it, by which computes choose their nodes. */
+  readonly labels: NodeLabels;
 }
 
 export interface JoinReply {

@@ -332,6 +332,17 @@ export const limits = {
 
   /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
   apiBodyBytesMax: 1_048_576,
+  /** Of one artifact that comes over HTTP. */
+  uploadBytesMax: 1_099_511_627_776,
+  uploadFilesMax: 1_000_000,
+  uploadPathCharsMax: 1_024,
+  /** Jobs of a list when the caller does not say how many, as Azure has it; and how many at most. */
+  apiPage: 50,
+  apiPageMax: 1_000,
+  /** Of a tag, a property or a description. */
+  labelCharsMax: 4_096,
+  /** Event streams that are open at a time: each holds a connection. */
+  apiStreamsMax: 1_000,
   /** A silent event stream says that it lives this often: proxies cut connections that are quiet for 30 to 60 s. */
   apiKeepAliveMs: 15_000,
   /** The cluster's own CA outlives the machines; a new one means that every worker node joins anew. */

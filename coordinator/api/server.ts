@@ -12,18 +12,33 @@ import { reasonOf } from '../../common/io/errno.ts';
 import { controlAccess, type AccessControlOptions } from './access-control.ts';
 import { accessRoutes, type AccessBackend } from './access-routes.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
+import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { limitConnections, serverLimits } from './connection-limits.ts';
+import { endpointRoutes } from './endpoint-routes.ts';
+import type { Invocations } from './invocations.ts';
+import type { RegistryBackend } from './registry-backend.ts';
+import { registryRoutes } from './registry-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
+import type { Metrics } from './metrics.ts';
 import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
 import { guardRequests } from './request-guard.ts';
 import { about, answers, typed } from './typed-route.ts';
 
+export interface ApiRegistry {
+  readonly backend: RegistryBackend;
+  readonly invocations: Invocations;
+}
+
 export interface ApiOptions {
   readonly backend: Backend;
+  /** Null: jobs alone are served. */
+  readonly registry?: ApiRegistry | null;
+  /** Null: Azure's data plane is not served. */
+  readonly endpoints?: AzureEndpoints | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -35,6 +50,8 @@ export interface ApiOptions {
   readonly tls?: { readonly key: string; readonly cert: string } | null;
   /** Absent: whoever reaches the port may do everything. */
   readonly access?: (Omit<AccessControlOptions, 'ownerOf'> & { readonly backend: AccessBackend }) | null;
+  /** Absent: there is no /metrics. */
+  readonly metrics?: Metrics;
 }
 
 export interface ApiHandle {
@@ -56,11 +73,18 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   await controlAccess(app, { tokens: access?.tokens ?? null, audit: access?.audit ?? null, ownerOf });
   guardRequests(app, options.host);
   await describeApi(app, packageRelease());
+  options.metrics?.serve(app);
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
   if (access) accessRoutes(app, access.backend);
+  if (options.registry) {
+    registryRoutes(app, options.registry.backend);
+    endpointRoutes(app, options.registry.backend, options.registry.invocations);
+  }
+  const { backend, endpoints, onDefect } = options;
+  if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();

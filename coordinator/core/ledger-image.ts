@@ -15,7 +15,7 @@ import { moveCursor } from './evolve-output.ts';
 import { addRun } from './evolve-plan.ts';
 import { FileSizes } from './file-sizes.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts';
-import { newJob } from './new-job.ts';
+import { addJob, newJob } from './new-job.ts';
 import { Pending } from './pending.ts';
 import type { Learned } from './rates.ts';
 import type { RegistryImage } from './registry.ts';
@@ -30,6 +30,7 @@ type JobOwn =
 type JobVolatile =
   | 'stall'
   | 'shortage'
+  | 'order'
   | 'pending'
   | 'waiting'
   | 'holders'
@@ -57,6 +58,9 @@ type LedgerVolatile =
   | 'leases'
   | 'hungry'
   | 'runnable'
+  | 'loads'
+  | 'heldBy'
+  | 'computeNodes'
   | 'stagedBytes'
   | 'stagingBytesMax'
   | 'placingBytes'
@@ -75,6 +79,7 @@ export type LedgerHeader = Omit<Ledger, LedgerOwn | LedgerVolatile>;
 
 const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   name: 'header',
+  number: 'header',
   deployment: 'header',
   inputPath: 'header',
   selection: 'header',
@@ -83,6 +88,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   rowsOf: 'header',
   origin: 'header',
   isArchived: 'header',
+  order: 'volatile',
   since: 'header',
   createdWallMs: 'header',
   startedWallMs: 'header',
@@ -159,6 +165,7 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   epoch: 'header',
   grants: 'volatile',
   jobs: 'own',
+  submissions: 'header',
   registry: 'own',
   nodes: 'volatile',
   ready: 'volatile',
@@ -166,6 +173,9 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   leases: 'volatile',
   hungry: 'volatile',
   runnable: 'volatile',
+  loads: 'volatile',
+  heldBy: 'volatile',
+  computeNodes: 'volatile',
   stagedBytes: 'volatile',
   stagingBytesMax: 'volatile',
   placingBytes: 'volatile',
@@ -244,8 +254,8 @@ export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   for (const [key, learned] of image.learned) ledger.learned.set(key, learned);
   ledger.registry.restore(image.registry);
   for (const jobImage of image.jobs) {
-    const job = restoreJob(jobImage);
-    ledger.jobs.set(job.name, job);
+    const job = restoreJob(jobImage, numberOf(ledger, jobImage.header));
+    addJob(ledger, job);
     countStaged(ledger, job);
   }
 }
@@ -318,16 +328,23 @@ function suspicionImage({ last, parts, split, alike }: BrokenSuspicion): Suspici
   };
 }
 
-function restoreJob(image: JobImage): Job {
+/** Snapshots of older releases do not number them, but hold them in order. */
+function numberOf(ledger: Ledger, { number }: { readonly number?: number }): number {
+  if (number === undefined) ledger.submissions += 1;
+  return number ?? ledger.submissions;
+}
+
+function restoreJob(image: JobImage, number: number): Job {
   const { header, fileRows } = image;
   const batches = BatchTable.restore(image.batches);
   const fileSizes = new FileSizes(image.fileBytes);
-  const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs });
+  const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs }, number);
   const segments = new Map(image.segments);
   const bases = new Map(image.bases);
   const job: Job = {
     ...fresh,
     ...header,
+    number,
     batches,
     pending: new Pending(batches, fileSizes),
     fileSizes,

@@ -6,14 +6,14 @@ import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
 import { newBrokenSuspicion } from './broken-scorer.ts';
 import type { EventOf } from './events.ts';
 import { FileSizes } from './file-sizes.ts';
-import { unknownRows, type Job } from './ledger.ts';
+import { unknownRows, type Job, type Ledger } from './ledger.ts';
 import { Pending } from './pending.ts';
 import { emptyCut } from './plan.ts';
 import { nothingLearned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
 import { fixedBy, sinceBases, takenSegment } from './since.ts';
 
-export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
+export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number: number): Job {
   const batches = new BatchTable();
   const fileSizes = new FileSizes();
   const since = submitted.since ?? null;
@@ -22,6 +22,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
   const head = prologueLength(schema ?? undefined);
   return {
     name: submitted.job,
+    number,
     deployment: submitted.deployment,
     inputPath: submitted.inputPath,
     selection: submitted.selection ?? selectionOf(submitted.deployment.settings),
@@ -30,6 +31,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     rowsOf: submitted.rowsOf ?? null,
     origin: submitted.origin ?? plainOrigin,
     isArchived: false,
+    order: 0,
     since,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,
@@ -102,4 +104,12 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
     runTimes: new RunTimes(),
     stillness: null,
   };
+}
+
+/** Gives it its place in the order of submission. Written by `evolve` alone. */
+export function addJob(ledger: Ledger, job: Job): void {
+  const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
+  job.order = outer?.order ?? job.number;
+  ledger.jobs.set(job.name, job);
+  ledger.loads.note(job);
 }

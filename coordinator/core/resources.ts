@@ -113,15 +113,10 @@ export interface CertificateResource extends Made {
   readonly revokedMs: number | null;
 }
 
+/** What is registered by access control alone. */
+export type Credential = TokenResource | CertificateResource;
 export type Asset = ModelAsset | DataAsset | EnvironmentAsset;
-export type Resource =
-  | Asset
-  | DatastoreResource
-  | ComputeResource
-  | EndpointResource
-  | DeploymentResource
-  | TokenResource
-  | CertificateResource;
+export type Resource = Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource | Credential;
 export type ResourceKind = Resource['kind'];
 export type ResourceOf<K extends ResourceKind> = Extract<Resource, { readonly kind: K }>;
 
