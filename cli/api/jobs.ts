@@ -31,3 +31,8 @@ export function jobOf(api: Transport, { value }: Answered): JobView {
   const [issue] = parsed.error.issues;
   throw strangerError(api.origin, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
 }
+
+/** Where the job is to be seen. */
+export function webPage(origin: string, job: JobView): string {
+  return new URL(job.services.Studio.endpoint, origin).href;
+}

@@ -1,7 +1,6 @@
 /** `job submit`, `list`, `show`, and `node list`, `release`. */
 import { asCount } from '../../common/config/process-settings.ts';
-import type { JobView } from '../../coordinator/api/backend.ts';
-import { listJobs, showJob } from '../api/jobs.ts';
+import { listJobs, showJob, webPage } from '../api/jobs.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
 import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
@@ -73,11 +72,6 @@ export async function showCommand(context: CommandContext, name: string, flags: 
   }
   output.item(job, jobSheet);
   return 0;
-}
-
-/** Where the job is to be seen. */
-export function webPage(origin: string, job: JobView): string {
-  return new URL(job.services.Studio.endpoint, origin).href;
 }
 
 export async function nodesCommand({ client, output }: CommandContext): Promise<number> {
