@@ -1,5 +1,5 @@
 /** Jobs, nodes and files in words and columns. */
-import type { LocalDeployment } from '../common/core/deployment.ts';
+import type { ArtifactSource, LocalDeployment } from '../common/core/deployment.ts';
 import type { SplitCount } from '../common/core/split.ts';
 import { unreachable } from '../common/core/invariant.ts';
 import { isOneFile } from '../common/core/parts-form.ts';
@@ -176,17 +176,22 @@ export function scorerText(deployment: LocalDeployment): string {
   const { scorer, model, code } = deployment;
   switch (scorer.kind) {
     case 'onnx':
-      return `built-in ONNX scorer, ${model?.path ?? ''}`;
+      return `built-in ONNX scorer, ${sourceText(model)}`;
     case 'mlflow':
-      return `MLflow model, ${model?.path ?? ''}`;
+      return `MLflow model, ${sourceText(model)}`;
     case 'python':
     case 'node':
-      return `${scorer.script} in ${code?.path ?? ''}${model ? `, model ${model.path}` : ''}`;
+      return `${scorer.script} in ${sourceText(code)}${model ? `, model ${sourceText(model)}` : ''}`;
     case 'encode':
       return `rows into files of ${scorer.parts.format}`;
     default:
       return unreachable(scorer);
   }
+}
+
+function sourceText(source: ArtifactSource | null): string {
+  if (source === null) return '';
+  return 'path' in source ? source.path : (source.asset ?? source.digest);
 }
 
 /** Resolved settings of a deployment, for `validate`. */

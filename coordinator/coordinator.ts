@@ -13,7 +13,7 @@ import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
-import { openEngine } from './engine.ts';
+import { openEngine, type Engine, type EngineViews } from './engine.ts';
 import { JobDesk } from './job-desk.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
@@ -21,6 +21,9 @@ import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
+import { Invoker } from './registry/invoke.ts';
+import { locateWith } from './registry/locate.ts';
+import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
 import { startTimers } from './timers.ts';
@@ -86,10 +89,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
-  const outside = thisMachine();
+  const locate = locateWith({ registry: () => engine.loop.ledger.registry, artifacts, stateDir, cwd: process.cwd() });
+  const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
-  const engine = await openEngine({
+  const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, onFatal },
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
@@ -105,6 +109,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
+  const invocations = new Invoker({ ledger, jobs, stateDir, clock, random });
+  const registryDesk = async (): Promise<RegistryDesk> => {
+    const instance = await readInstance(stateDir);
+    return new RegistryDesk({ loop, artifacts, stateDir, instance, release, clock, locate });
+  };
   const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
@@ -133,7 +142,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       nodes.close();
       await server.close();
     });
-    const api = options.http ? await startApi({ backend: jobs, ...options.http, onDefect: onFatal }) : null;
+    const registry = options.http ? { backend: await registryDesk(), invocations } : null;
+    const api = options.http ? await startApi({ backend: jobs, registry, ...options.http, onDefect: onFatal }) : null;
     if (api) closers.push(() => api.close());
     log.info('coordinator serves', {
       nodes: server.address,
@@ -154,6 +164,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await closeAll();
     throw error;
   }
+}
+
+interface Views extends EngineViews {
+  readonly feeds: JobFeeds;
 }
 
 type Close = () => Promise<void>;
@@ -207,9 +221,18 @@ class Ending {
   }
 }
 
-/** Made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
-async function readJoinToken(stateDir: string): Promise<string> {
-  const path = join(stateDir, 'join-token');
+/** @throws STATE_UNWRITABLE */
+function readJoinToken(stateDir: string): Promise<string> {
+  return readOwnText(stateDir, join(stateDir, 'join-token'));
+}
+
+/** @throws STATE_UNWRITABLE */
+function readInstance(stateDir: string): Promise<string> {
+  return readOwnText(stateDir, instancePath(stateDir));
+}
+
+/** Random, made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
+async function readOwnText(stateDir: string, path: string): Promise<string> {
   try {
     await makeFolder(stateDir, 0o700);
     await writeFile(path, randomBytes(24).toString('base64url'), { flag: 'wx', mode: 0o600 });

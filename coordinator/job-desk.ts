@@ -52,6 +52,7 @@ import { manifestDirName, partialName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
+import { sealed } from './registry/make-asset.ts';
 import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import { nodeView } from './views/job-view.ts';
@@ -349,9 +350,7 @@ export class JobDesk implements Backend {
 
   /** Model and code by digest, so that what a job scores with cannot change under it. */
   async #seal(local: LocalDeployment): Promise<Deployment> {
-    const { artifacts } = this.#options;
-    const { model, code } = local;
-    return { ...local, model: model && (await artifacts.add(model)), code: code && (await artifacts.add(code)) };
+    return await sealed(this.#options.artifacts, local);
   }
 
   #refuseTaken(name: string | null, outputPlace: string): void {

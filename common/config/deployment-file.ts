@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
+import type { AssetLookup } from './assets.ts';
 import type { LocalDeployment, Scorer } from '../core/deployment.ts';
 import { guessKind, kindText } from './config-kind.ts';
 import { ConfigSource } from './config-source.ts';
@@ -33,6 +34,8 @@ export interface LoadOptions {
   readonly isScriptUnchecked?: boolean;
   /** Absolute; what relative paths on the command line start from. Default: the working directory. */
   readonly cwd?: string;
+  /** Where `azureml:` references are looked up; absent: they are refused. */
+  readonly assets?: AssetLookup;
   /** Told about what was accepted but has no effect. */
   readonly onNote?: (text: string) => void;
 }
@@ -68,6 +71,7 @@ export async function deploymentOf(opened: OpenedFile, options: LoadOptions): Pr
     fallbackName: nameFor(file, isYaml),
     isBare: !isYaml,
     environment: environment === undefined ? null : await environmentOfFlag(environment, cwd, onNote),
+    assets: options.assets ?? null,
     python: options.isScriptUnchecked ? null : (options.python ?? 'python3'),
     onNote,
   });

@@ -3,6 +3,7 @@ import { basename, extname, join } from 'node:path';
 import type {
   DeploymentSettings,
   EnvironmentSpec,
+  ArtifactSource,
   LocalArtifact,
   LocalDeployment,
   Scorer,
@@ -12,7 +13,9 @@ import { limits } from '../core/limits.ts';
 import { rowsOfFormat } from '../core/parts-form.ts';
 import { pythonMinorOf } from './conda-file.ts';
 import type { ConfigProblem, ConfigSource } from './config-source.ts';
+import { lookedUp, ownAsset, type AssetLookup, type KnownModel } from './assets.ts';
 import { findArtifact, findScript } from './deployment-paths.ts';
+import { parseReference } from './reference.ts';
 import { resolveOnnx } from './onnx-settings-schema.ts';
 import { resolveOutputForm } from './output-settings.ts';
 import { fittingName, outputNameOf, resolveParts } from './parts-settings.ts';
@@ -35,6 +38,8 @@ export interface ResolveContext {
   /** Reads scripts in Python when the environment names no interpreter of this machine; null: scripts are not checked. */
   readonly python: string | null;
   readonly onNote: (text: string) => void;
+  /** Where references to registered assets are looked up; null: they are refused. */
+  readonly assets: AssetLookup | null;
 }
 
 const scriptKinds: Readonly<Record<string, 'python' | 'node'>> = {
@@ -69,7 +74,7 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   return {
     name: parsed.root.name ?? context.fallbackName,
     scorer,
-    model,
+    model: model?.source ?? null,
     code: code?.folder ?? null,
     environment,
     settings: { ...resolveSettings(parsed, source, context.isBare), ...output },
@@ -81,21 +86,56 @@ interface FoundCode {
   readonly script: string;
 }
 
+/** A model with what its files tell of how it can be scored. */
+interface FoundModel {
+  readonly source: ArtifactSource;
+  /** Of its file or folder. */
+  readonly name: string;
+  /** As the file or the registry has it. */
+  readonly type: KnownModel['type'] | null;
+  readonly flavor: KnownModel['flavor'];
+  /** What a registered MLflow model brings along; null: it is to be read, or there is none. */
+  readonly environment: EnvironmentSpec | null;
+}
+
 async function findModel(
   { root }: ParsedDeployment,
   context: ResolveContext,
   problems: ConfigProblem[],
-): Promise<LocalArtifact | null> {
+): Promise<FoundModel | null> {
   if (!root.model) return null;
   const { path } = root.model;
   if (path) {
     const key = context.source.textAt(['model']) === null ? ['model', 'path'] : ['model'];
-    const { baseDir } = context;
-    return await findArtifact({ key, value: path, baseDir, wanted: 'file or folder', about: 'model' }, problems);
+    const { baseDir, assets } = context;
+    const asset = ownAsset(parseReference(path), assets);
+    if (asset && assets) {
+      const known = await lookedUp(assets.model, asset, key, problems);
+      return known && registered(known);
+    }
+    const request = { key, value: path, baseDir, wanted: 'file or folder', about: 'model' } as const;
+    const local = await findArtifact(request, problems);
+    return local && (await lookedAt(local, root.model.type ?? null));
   }
   const message = 'model: wanted path, the model’s local file or folder; or say --model PATH';
   problems.push({ code: 'CONFIG_INVALID', path: ['model'], at: 'key', message });
   return null;
+}
+
+function registered(known: KnownModel): FoundModel {
+  const { artifact, type, flavor, environment } = known;
+  const source = { ...artifact, asset: `azureml:${known.name}:${known.version}` };
+  return { source, name: artifact.name, type, flavor, environment };
+}
+
+async function lookedAt(local: LocalArtifact, type: FoundModel['type']): Promise<FoundModel> {
+  return { source: local, name: basename(local.path), type, flavor: await flavorOf(local), environment: null };
+}
+
+/** What can score a model's file or folder without a script; null: nothing. */
+export async function flavorOf({ kind, path }: LocalArtifact): Promise<KnownModel['flavor']> {
+  if (kind === 'file') return extname(path).toLowerCase() === '.onnx' ? 'onnx' : null;
+  return (await isMlflowFolder(path)) ? 'mlflow' : null;
 }
 
 async function findCode(
@@ -124,28 +164,25 @@ async function findCode(
 async function chooseEnvironment(
   { root }: ParsedDeployment,
   scorer: Scorer | null,
-  model: LocalArtifact | null,
+  model: FoundModel | null,
   context: ResolveContext,
   problems: ConfigProblem[],
 ): Promise<EnvironmentSpec | null> {
   const isNeeded = scorer === null || scorer.kind === 'python' || scorer.kind === 'mlflow';
   if (context.environment !== null) return isNeeded ? context.environment : hostEnvironment;
   if (root.environment) {
-    const { source, baseDir, cwd, onNote } = context;
-    const request = { raw: root.environment, source, at: ['environment'], baseDir, cwd, isNeeded, onNote };
+    const { source, baseDir, cwd, onNote, assets } = context;
+    const request = { raw: root.environment, source, at: ['environment'], baseDir, cwd, isNeeded, onNote, assets };
     const environment = await resolveEnvironment(request, problems);
     return isNeeded ? environment : environment && hostEnvironment;
   }
   if (scorer?.kind === 'mlflow' && model) {
+    if (!('path' in model.source)) return model.environment ?? hostEnvironment;
     const { cwd, onNote } = context;
     const key = context.source.textAt(['model']) === null ? ['model', 'path'] : ['model'];
-    return await readMlflowEnvironment({ folder: model.path, key, cwd, onNote }, problems);
+    return await readMlflowEnvironment({ folder: model.source.path, key, cwd, onNote }, problems);
   }
-  if (
-    scorer?.kind === 'python' &&
-    model &&
-    (root.model?.type === 'mlflow_model' || (await isMlflowFolder(model.path)))
-  ) {
+  if (scorer?.kind === 'python' && (model?.type === 'mlflow_model' || model?.flavor === 'mlflow')) {
     context.onNote(
       'an MLflow model with a script and without environment: the script runs in the worker node’s own Python (Azure refuses this)',
     );
@@ -185,7 +222,7 @@ async function checkSyntax(
 
 async function chooseScorer(
   parsed: ParsedDeployment,
-  model: LocalArtifact | null,
+  model: FoundModel | null,
   code: FoundCode | null,
   baseDir: string,
   problems: ConfigProblem[],
@@ -208,20 +245,20 @@ async function chooseScorer(
   }
   if (root.code_configuration || (root.model && !model)) return null;
   if (model === null) return fail([], 'nothing to score with: wanted model (an .onnx file) or code_configuration');
-  if (model.kind === 'file' && extname(model.path).toLowerCase() === '.onnx')
+  if (model.flavor === 'onnx')
     return {
       kind: 'onnx',
       settings: await resolveOnnx(settings.onnx ?? {}, [...settingsPath, 'onnx'], baseDir, problems),
     };
-  const type = root.model?.type ?? null;
-  const isMlflow = model.kind === 'folder' && (await isMlflowFolder(model.path));
+  const { type } = model;
+  const isMlflow = model.flavor === 'mlflow';
   if (isMlflow && (type === 'mlflow_model' || type === null))
     return { kind: 'mlflow', rowsPerPredict: settings.mlflow?.rows_per_predict ?? null };
   if (type === 'mlflow_model') {
-    const message = `model: wanted an MLflow model, a folder with a file MLmodel in it, found ${model.path}`;
+    const message = `model: wanted an MLflow model, a folder with a file MLmodel in it, found ${'path' in model.source ? model.source.path : model.name}`;
     return fail(['model'], message);
   }
-  const what = isMlflow ? `${type}` : type === 'triton_model' ? 'a Triton model' : basename(model.path);
+  const what = isMlflow ? `${type}` : type === 'triton_model' ? 'a Triton model' : model.name;
   const hint = isMlflow ? ', or type: mlflow_model' : '';
   return fail(
     ['model'],

@@ -4,6 +4,7 @@ import { basename, dirname, extname, isAbsolute, join, relative, resolve } from 
 import { BatchError } from '../core/batch-error.ts';
 import type { CondaSpec, EnvironmentSpec } from '../core/deployment.ts';
 import { environmentSchema, type RawEnvironment } from './asset-schemas.ts';
+import { lookedUp, ownAsset, type AssetLookup } from './assets.ts';
 import { readConda } from './conda-file.ts';
 import { ConfigSource, kindOf, type ConfigProblem, type KeyPath } from './config-source.ts';
 import { findArtifact, kindAt, todayText } from './deployment-paths.ts';
@@ -25,6 +26,8 @@ export interface EnvironmentRequest {
   /** False for scorers without Python: files are checked, what cannot be followed is let be. */
   readonly isNeeded: boolean;
   readonly onNote: (text: string) => void;
+  /** Absent: there is no registry to ask. */
+  readonly assets?: AssetLookup | null;
 }
 
 /** Null after adding to `problems`. */
@@ -76,6 +79,9 @@ async function resolvePath(
   const reference = parseReference(path);
   if (reference.kind !== 'path') {
     if (!request.isNeeded) return hostEnvironment;
+    const { assets = null } = request;
+    const asset = ownAsset(reference, assets);
+    if (asset && assets) return await lookedUp(assets.environment, asset, key, problems);
     const what = referenceText(reference, 'environment');
     const message = `${key.join('.')}: ${path} ${what}${reference.kind === 'malformed' ? '' : todayText('environment')}`;
     problems.push({ code: 'CONFIG_INVALID', path: key, at: 'value', message });

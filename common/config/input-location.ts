@@ -7,33 +7,65 @@ import { nearestWord } from './nearest-word.ts';
 import { commandEnvironment, type Environment } from './process-settings.ts';
 import { parseReference, referenceText, type Reference } from './reference.ts';
 
+/** Data assets and datastores that were registered. */
+export interface RegisteredPlaces {
+  /** A null version is the latest. @throws RESOURCE_NOT_FOUND */
+  data(name: string, version: string | null): string;
+  /** Null: none of that name is registered, and the table is asked. */
+  datastore(name: string): string | null;
+}
+
+const nothingRegistered: RegisteredPlaces = {
+  data: (name, version) => {
+    const what = version === null ? name : `${name}:${version}`;
+    const advice = 'register it (`batchmill data create`), or give the location that it stands for';
+    throw new BatchError('RESOURCE_NOT_FOUND', `there is no data ${what}; ${advice}`);
+  },
+  datastore: () => null,
+};
+
 /**
  * On the side of the caller: relative paths are made absolute, and what cannot be a location is refused before anything is
- * sent. A place in a datastore stays as it is, since the coordinator has the table. @throws LOCATION_INVALID
+ * sent. What the coordinator knows, a datastore or a data asset, stays as it is. @throws LOCATION_INVALID
  */
 export function inputText(text: string, cwd: string): string {
-  const reference = referenceOf(text);
-  if (reference?.kind === 'datastore') return text.trim();
+  if (referenceOf(text) !== null) return text.trim();
   const location = parseLocation(text);
   return location.kind === 'local' ? resolve(cwd, location.path) : locationText(location);
 }
 
 /**
  * On the side of the coordinator: an absolute path, or a location without anything left to be looked up.
- * @throws LOCATION_INVALID; CONFIG_INVALID for a table that is none
+ * @throws LOCATION_INVALID, RESOURCE_NOT_FOUND; CONFIG_INVALID for a table that is none
  */
 export async function locateInput(
   text: string,
   cwd: string,
   environment: Environment = commandEnvironment(),
+  registered: RegisteredPlaces = nothingRegistered,
 ): Promise<string> {
   const reference = referenceOf(text);
-  if (reference?.kind !== 'datastore') return inputText(text, cwd);
-  return placeIn(await readDatastores(cwd, environment), text, reference.datastore, reference.path);
+  if (reference === null) return inputText(text, cwd);
+  if (reference.kind === 'asset') {
+    const place = registered.data(reference.name, reference.version);
+    if (referenceOf(place)?.kind === 'asset') {
+      throw new BatchError(
+        'LOCATION_INVALID',
+        `the data asset ${text} stands for another one, ${place}; give that one`,
+      );
+    }
+    return await locateInput(place, cwd, environment, registered);
+  }
+  const base = registered.datastore(reference.datastore);
+  const datastores =
+    base === null
+      ? await readDatastores(cwd, environment)
+      : { file: 'the registry', places: new Map([[reference.datastore.toLowerCase(), base]]) };
+  return placeIn(datastores, text, reference.datastore, reference.path);
 }
 
-/** Null for paths and for the locations of stores. @throws LOCATION_INVALID for an asset, which only a registry could resolve */
-function referenceOf(text: string): Exclude<Reference, { kind: 'path' | 'uri' }> | null {
+/** Null for paths and for the locations of stores. @throws LOCATION_INVALID */
+function referenceOf(text: string): Extract<Reference, { kind: 'datastore' | 'asset' }> | null {
   if (!/^(azureml:|\/subscriptions\/)/i.test(text.trim())) return null;
   const reference = parseReference(text);
   switch (reference.kind) {
@@ -44,10 +76,10 @@ function referenceOf(text: string): Exclude<Reference, { kind: 'path' | 'uri' }>
       if (/[?#]/.test(reference.path)) break;
       return reference;
     case 'asset': {
-      const what = referenceText(reference, 'data');
-      const advice =
-        'it needs the registry of data assets, which there is none of yet; give the location that it stands for';
-      throw new BatchError('LOCATION_INVALID', `the location ${text} ${what}: ${advice}`);
+      const isData = reference.asset === null || reference.asset === 'data';
+      if (isData && (reference.label === null || reference.label.toLowerCase() === 'latest')) return reference;
+      const advice = isData ? 'latest is the only label there is' : 'wanted a data asset';
+      throw new BatchError('LOCATION_INVALID', `the location ${text} ${referenceText(reference, 'data')}: ${advice}`);
     }
     case 'malformed':
       throw new BatchError('LOCATION_INVALID', `the location ${text} ${referenceText(reference, 'data')}`);
@@ -80,5 +112,5 @@ function placeIn({ file, places }: Datastores, text: string, name: string, path:
 /** Whether a text may be the input of a job in a request: not relative to anything. */
 export function isInputText(text: string): boolean {
   if (text.includes('\0')) return false;
-  return isAbsolute(text) || isUri(text) || /^(file|azureml):/i.test(text);
+  return isAbsolute(text) || isUri(text) || /^(file|azureml|sha256):/i.test(text);
 }

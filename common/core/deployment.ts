@@ -71,7 +71,12 @@ export interface Artifact {
   /** Of the bytes of a file; of the canonical list of files of a folder. */
   readonly digest: Digest;
   readonly bytes: number;
+  /** What it is registered as: `azureml:mnist:3`. Absent: it was not named. */
+  readonly asset?: string;
 }
+
+/** Sealed already, or still to be. */
+export type ArtifactSource = LocalArtifact | Artifact;
 
 /** Which Python runs the scorer. Ignored by scorers that need none. */
 export type EnvironmentSpec =
@@ -147,6 +152,6 @@ interface DeploymentOf<A> {
 }
 
 /** As resolved by common/config, before anything was read or hashed. */
-export type LocalDeployment = DeploymentOf<LocalArtifact>;
+export type LocalDeployment = DeploymentOf<ArtifactSource>;
 /** As a job carries it: every artifact by digest. */
 export type Deployment = DeploymentOf<Artifact>;

@@ -332,6 +332,13 @@ export const limits = {
 
   /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
   apiBodyBytesMax: 1_048_576,
+  /** Of one artifact that comes over HTTP. */
+  uploadBytesMax: 1_099_511_627_776,
+  uploadFilesMax: 1_000_000,
+  uploadPathCharsMax: 1_024,
+  /** Things of one page of a list. */
+  pageDefault: 50,
+  pageMax: 1_000,
   /** A silent event stream says that it lives this often: proxies cut connections that are quiet for 30 to 60 s. */
   apiKeepAliveMs: 15_000,
   /** A client that waits for a job outlives a coordinator that is away for this long. */

@@ -12,6 +12,8 @@ import {
   type CondaSpec,
   type DeploymentSettings,
   type EnvironmentSpec,
+  type Artifact,
+  type ArtifactSource,
   type LocalArtifact,
   type LocalDeployment,
   type MiniBatchSize,
@@ -25,14 +27,41 @@ import { defaultOutputForm, type OutputForm } from '../../common/core/output-for
 import { partCompressions, partFormats, rowsOfFormat, type PartsForm } from '../../common/core/parts-form.ts';
 import { executionProviders, type OnnxSettings } from '../../common/core/onnx-settings.ts';
 import { columnOf } from '../../common/core/result.ts';
+import { isDigest } from '../../common/storage/artifact-listing.ts';
+import { isConfined } from '../../common/storage/confine.ts';
 import { parseType } from '../../common/format/column-type.ts';
 import type { JobRequest } from './backend.ts';
 import { invalidError } from './typed-route.ts';
 
-const absolutePath = z.string().refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
+export const absolutePath: z.ZodString = z
+  .string()
+  .refine((path) => isAbsolute(path) && !path.includes('\0'), 'wanted an absolute path');
 const count = z.int().min(1);
 
-const artifact: z.ZodType<LocalArtifact> = z.strictObject({ kind: z.enum(['file', 'folder']), path: absolutePath });
+/** Of one file or folder, without anything that leads elsewhere. */
+const plainName = z
+  .string()
+  .min(1)
+  .max(255)
+  .refine((name) => isConfined(name) && !name.includes('/'), 'wanted a plain file name');
+
+const sealedShape = {
+  kind: z.enum(['file', 'folder']),
+  name: plainName,
+  digest: z.string().refine(isDigest, 'wanted sha256: and 64 hex digits').transform(digest),
+  bytes: z.int().min(0),
+  asset: z.exactOptional(z.string().max(300)),
+};
+/** What an upload answered. */
+export const sealedArtifact: z.ZodType<Artifact> = z.strictObject(sealedShape).meta({ id: 'Artifact' });
+const localArtifact: z.ZodType<LocalArtifact> = z.strictObject({
+  kind: z.enum(['file', 'folder']),
+  path: absolutePath,
+});
+const artifact: z.ZodType<ArtifactSource> = z.union([localArtifact, sealedArtifact], {
+  error:
+    "wanted { kind, path } on the coordinator's machine, or what an upload answered: { kind, name, digest, bytes }",
+});
 
 /** Relative, and below the code folder. */
 const scriptPath = z
@@ -68,7 +97,7 @@ const conda: z.ZodType<CondaSpec> = z.strictObject({
   digest: z.string().transform(digest),
 });
 
-const environment: z.ZodType<EnvironmentSpec> = z.discriminatedUnion('kind', [
+export const environmentSchema: z.ZodType<EnvironmentSpec> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('host'), python: z.string().min(1).nullable() }),
   z.strictObject({ kind: z.literal('conda'), conda }),
   z.strictObject({ kind: z.literal('image'), image: z.string().min(1), conda: conda.nullable() }),
@@ -116,7 +145,7 @@ function isDeclared(text: string): boolean {
   const { name, type } = columnOf(text);
   return name !== '' && parseType(type) !== null;
 }
-const patterns = z
+export const patterns: z.ZodArray<z.ZodString> = z
   .array(
     z.string().check(({ value, issues }) => {
       const problem = patternProblem(value);
@@ -173,7 +202,7 @@ export const deploymentSchema: z.ZodType<LocalDeployment> = z
     scorer,
     model: artifact.nullable(),
     code: artifact.nullable(),
-    environment,
+    environment: environmentSchema,
     settings,
   })
   .refine((one) => one.settings.outputAction === 'summary_only' || one.settings.outputFileName !== '', {
@@ -206,6 +235,12 @@ export const deploymentBody: z.ZodUnknown = z.unknown().meta({
   anyOf: [{ type: 'string' }, { $ref: '#/components/schemas/DeploymentInput' }],
 });
 
+/** A wish for a job's name. */
+export const jobNameText: z.ZodString = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
+  .refine((name) => name !== 'last', '"last" stands for the newest job');
+
 const setKeys = z.array(z.string()).describe('`key=value`, over what the deployment file says');
 
 export interface JobRequestBody {
@@ -234,11 +269,7 @@ export const jobRequestBody: z.ZodType<JobRequestBody> = z
     output_path: z.string().refine(isInputText, 'wanted an absolute path or the location of a store'),
     overwrite: z.boolean().default(false),
     since: z.string().min(1).nullish(),
-    name: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
-      .refine((name) => name !== 'last', '"last" stands for the newest job')
-      .nullish(),
+    name: jobNameText.nullish(),
   })
   .meta({
     id: 'JobRequest',

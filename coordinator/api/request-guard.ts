@@ -23,16 +23,22 @@ export function guardRequests(app: FastifyInstance, listenHost: string): void {
       }
     },
   );
+  // Uploads, which their route reads as they come.
+  app.addContentTypeParser(streamTypes, (_request, payload, done) => done(null, payload));
   // Without a body no parser runs, so the type is asked for here as well.
   app.addHook('onRequest', async (request, reply) => {
     if (isLoopback(listenHost)) requireLocalHost(request.headers.host ?? '', listenHost);
     const type = request.headers['content-type'] ?? '';
     if (request.method !== 'POST' || /^application\/json\s*(;|$)/i.test(type)) return;
+    if (request.routeOptions.url === '/v1/artifacts' && streamTypes.some((one) => type.startsWith(one))) return;
     const found = type === '' ? 'none' : JSON.stringify(type);
     const error = new BatchError('REQUEST_INVALID', `POST takes content-type application/json, found ${found}`);
     return await sendProblem(reply, problemOf(error, 415));
   });
 }
+
+/** A web page cannot send them without asking first, either. */
+const streamTypes = ['application/octet-stream', 'application/x-tar'];
 
 function requireLocalHost(header: string, listenHost: string): void {
   const host = header

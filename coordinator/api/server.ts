@@ -10,6 +10,10 @@ import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
 import type { Backend } from './backend.ts';
+import { endpointRoutes } from './endpoint-routes.ts';
+import type { Invocations } from './invocations.ts';
+import type { RegistryBackend } from './registry-backend.ts';
+import { registryRoutes } from './registry-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
 import { describeApi } from './openapi.ts';
@@ -20,6 +24,8 @@ import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiOptions {
   readonly backend: Backend;
+  /** Null: jobs alone are served. */
+  readonly registry?: { readonly backend: RegistryBackend; readonly invocations: Invocations } | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -51,6 +57,10 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  if (options.registry) {
+    registryRoutes(app, options.registry.backend);
+    endpointRoutes(app, options.registry.backend, options.registry.invocations);
+  }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();

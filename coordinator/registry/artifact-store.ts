@@ -4,18 +4,19 @@
  */
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { chmod, copyFile, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { chmod, copyFile, link, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Artifact, LocalArtifact } from '../../common/core/deployment.ts';
+import type { Artifact, ArtifactSource, LocalArtifact } from '../../common/core/deployment.ts';
 import { digest, type Digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, outsideError, reasonOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { formatListing, isDigest, parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
+import { confine } from '../../common/storage/confine.ts';
 import { folderFiles } from './folder-files.ts';
 
-interface Blob {
+export interface Blob {
   readonly digest: Digest;
   readonly bytes: number;
 }
@@ -55,8 +56,78 @@ export class ArtifactStore {
     for (const { path, from, mode } of await folderFiles(local.path)) {
       files.push({ path, mode, ...(await this.#addFile(from)) });
     }
+    return await this.addFolder(name, files);
+  }
+
+  /** What is to be here: copied in, or here already. @throws ARTIFACT_NOT_FOUND, and what {@link add} throws */
+  async keep(source: ArtifactSource): Promise<Artifact> {
+    if ('path' in source) return await this.add(source);
+    if (!(await this.has(source.digest))) throw notFound(source.digest);
+    return source;
+  }
+
+  /** A file that comes as a stream, durably. @throws DISK_FULL, STATE_UNWRITABLE, and what the stream throws */
+  async addStream(pieces: AsyncIterable<Uint8Array>): Promise<Blob> {
+    return await this.#place(async (temporary) => {
+      const hash = createHash('sha256');
+      let bytes = 0;
+      const file = await open(temporary, 'w');
+      try {
+        for await (const piece of pieces) {
+          hash.update(piece);
+          bytes += piece.length;
+          await file.write(piece);
+        }
+      } finally {
+        await file.close();
+      }
+      return { digest: digest(`sha256:${hash.digest('hex')}`), bytes };
+    });
+  }
+
+  /** A folder of files that are here. */
+  async addFolder(name: string, files: readonly ListedFile[]): Promise<Artifact> {
     const listing = await this.#addBytes(formatListing(files));
-    return { kind, name, digest: listing.digest, bytes: files.reduce((sum, file) => sum + file.bytes, 0) };
+    return { kind: 'folder', name, digest: listing.digest, bytes: files.reduce((sum, file) => sum + file.bytes, 0) };
+  }
+
+  /**
+   * Makes `dir` what the artifact is, by links to what is kept: a folder with its files, or one with the file in it. What is there
+   * already stays. @throws ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, STATE_UNWRITABLE
+   */
+  async layOut(artifact: Pick<Artifact, 'kind' | 'name' | 'digest'>, dir: string): Promise<void> {
+    if ((await sizeOf(dir)) !== null) return;
+    const files =
+      artifact.kind === 'folder'
+        ? await this.listing(artifact.digest)
+        : [{ path: artifact.name, digest: artifact.digest }];
+    this.#temporaries += 1;
+    const temporary = join(this.#temporaryDir, String(this.#temporaries));
+    await translated(this.#dir, async () => {
+      await mkdir(temporary, { recursive: true });
+      for (const file of files) {
+        const path = confine(temporary, file.path);
+        await mkdir(dirname(path), { recursive: true });
+        if (!(await this.has(file.digest))) throw notFound(file.digest);
+        await link(this.#path(file.digest), path);
+      }
+      await mkdir(dirname(dir), { recursive: true });
+      await rename(temporary, dir).catch(async (error: unknown) => {
+        // Somebody else has made it meanwhile.
+        await rm(temporary, { recursive: true, force: true });
+        if ((await sizeOf(dir)) === null) throw error;
+      });
+    });
+  }
+
+  /** Copies those files of a folder that `isWanted` says yes to. @throws ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT */
+  async copyOut(of: Digest, dir: string, isWanted: (path: string) => boolean): Promise<void> {
+    for (const file of await this.listing(of)) {
+      if (!isWanted(file.path)) continue;
+      const path = confine(dir, file.path);
+      await mkdir(dirname(path), { recursive: true });
+      await copyFile(this.#path(file.digest), path, constants.COPYFILE_FICLONE);
+    }
   }
 
   async has(of: Digest): Promise<boolean> {
@@ -86,13 +157,7 @@ export class ArtifactStore {
 
   /** Null when it is not there, or is no digest at all. */
   async #sizeOf(of: Digest): Promise<number | null> {
-    if (!isDigest(of)) return null;
-    try {
-      return (await stat(this.#path(of))).size;
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return null;
-      throw error;
-    }
+    return isDigest(of) ? await sizeOf(this.#path(of)) : null;
   }
 
   /** Reads first: a model of gigabytes that is there already is not copied again. */
@@ -139,6 +204,16 @@ export class ArtifactStore {
         await rm(temporary, { force: true });
       }
     });
+  }
+}
+
+/** Null when nothing is there. */
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
   }
 }
 

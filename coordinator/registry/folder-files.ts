@@ -15,6 +15,11 @@ export interface FolderFile {
 /** Made by Python and git beside the sources, different at each run: they would change the digest, never what is scored. */
 const ignoredNames = new Set(['__pycache__', '.git']);
 
+/** Whether a file at this relative path is left out of artifacts. */
+export function isIgnoredPath(path: string): boolean {
+  return path.endsWith('.pyc') || path.split('/').some((name) => ignoredNames.has(name));
+}
+
 /**
  * In no order. Links are followed as long as they stay within the folder.
  * @throws DEPLOYMENT_INVALID for links that leave it, what is neither file nor folder, and names that are not UTF-8

@@ -1,0 +1,264 @@
+/** The registry's side of the API: makes resources of requests, hands them to the ledger, and answers when that is durable. */
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { Artifact } from '../../common/core/deployment.ts';
+import { isDigest } from '../../common/storage/artifact-listing.ts';
+import type { Clock } from '../../common/io/clock.ts';
+import type {
+  AssetKind,
+  AssetRequest,
+  AssetViews,
+  ComputeRequest,
+  ComputeView,
+  DatastoreRequest,
+  DatastoreView,
+  DeploymentRequest,
+  DeploymentView,
+  EndpointRequest,
+  EndpointView,
+  RegistryBackend,
+  Removal,
+  ServerView,
+  SetUpKind,
+  SetUpViews,
+  Tagged,
+} from '../api/registry-backend.ts';
+import type { Caller } from '../api/caller.ts';
+import { notFound } from '../core/decide-registry.ts';
+import type { Stored } from '../core/registry.ts';
+import {
+  assetKey,
+  deploymentKey,
+  namedKey,
+  resourceKey,
+  type Asset,
+  type Resource,
+  type ResourceOf,
+} from '../core/resources.ts';
+import type { Loop } from '../loop.ts';
+import { assetView, computeView, datastoreView, deploymentView, endpointView } from '../views/registry-view.ts';
+import type { ArtifactStore } from './artifact-store.ts';
+import { assetOf, resolveDocument, sealed } from './make-asset.ts';
+import { receiveUpload, type Upload } from './uploads.ts';
+
+export interface RegistryDeskOptions {
+  readonly loop: Loop;
+  readonly artifacts: ArtifactStore;
+  /** Absolute. */
+  readonly stateDir: string;
+  /** Also in the file `instance` of the state directory. */
+  readonly instance: string;
+  readonly release: string;
+  readonly clock: Clock;
+  /** What a place means on this machine. @throws LOCATION_INVALID */
+  readonly locate: (text: string) => Promise<string>;
+}
+
+export class RegistryDesk implements RegistryBackend {
+  readonly #options: RegistryDeskOptions;
+
+  constructor(options: RegistryDeskOptions) {
+    this.#options = options;
+  }
+
+  server(): ServerView {
+    const { stateDir, instance, release, clock } = this.#options;
+    const now = new Date(clock.wall()).toISOString();
+    return { release, hostname: hostname(), state_dir: stateDir, instance, now };
+  }
+
+  async hasArtifact(digest: string): Promise<boolean> {
+    return isDigest(digest) && (await this.#options.artifacts.has(digest));
+  }
+
+  receive(upload: Upload): Promise<Artifact> {
+    return receiveUpload(this.#options.artifacts, upload);
+  }
+
+  assets<K extends AssetKind>(kind: K, name: string | null): readonly AssetViews[K][] {
+    if (name !== null) return this.#registry.versions(kind, name).map(({ resource }) => assetView<K>(resource));
+    const latest = new Map<string, Asset>();
+    for (const { resource } of this.#registry.ofKind(kind)) latest.set((resource as Asset).name, resource);
+    return [...latest.values()].map((asset) => assetView<K>(asset));
+  }
+
+  asset<K extends AssetKind>(kind: K, name: string, version: string | null): Tagged<AssetViews[K]> {
+    const found =
+      version === null ? this.#registry.versions(kind, name)[0] : this.#registry.get(assetKey(kind, name, version));
+    if (!found) throw notFound(version === null ? `${kind}:${name}` : assetKey(kind, name, version));
+    return { view: assetView<K>(found.resource as Asset), tag: found.tag, isNew: false };
+  }
+
+  async createAsset<K extends AssetKind>(
+    kind: K,
+    request: AssetRequest,
+    caller: Caller,
+  ): Promise<Tagged<AssetViews[K]>> {
+    const { artifacts, stateDir, locate } = this.#options;
+    const asset = await assetOf(kind, request, { artifacts, stateDir, locate });
+    const stored = await this.#put({ ...asset, ...this.#made(caller) } as Asset, null);
+    return { view: assetView<K>(stored.resource as Asset), tag: stored.tag, isNew: stored.isNew };
+  }
+
+  async removeAsset(kind: AssetKind, name: string, version: string, removal: Removal): Promise<void> {
+    await this.#remove(assetKey(kind, name, version), removal);
+  }
+
+  setUps<K extends SetUpKind>(kind: K): readonly SetUpViews[K][] {
+    return this.#registry.ofKind(kind).map(({ resource }) => setUpView<K>(resource));
+  }
+
+  setUp<K extends SetUpKind>(kind: K, name: string): Tagged<SetUpViews[K]> {
+    const { resource, tag } = this.#find(namedKey(kind, name));
+    return { view: setUpView<K>(resource as ResourceOf<SetUpKind>), tag, isNew: false };
+  }
+
+  async putDatastore(
+    name: string,
+    { location: given, ...said }: DatastoreRequest,
+    caller: Caller,
+    ifMatch: number | null,
+  ): Promise<Tagged<DatastoreView>> {
+    const location = await this.#options.locate(given);
+    const stored = await this.#put({ kind: 'datastore', name, location, ...said, ...this.#made(caller) }, ifMatch);
+    return { ...stored, view: datastoreView(stored.resource) };
+  }
+
+  async putCompute(
+    name: string,
+    request: ComputeRequest,
+    caller: Caller,
+    ifMatch: number | null,
+  ): Promise<Tagged<ComputeView>> {
+    const stored = await this.#put({ kind: 'compute', name, ...request, ...this.#made(caller) }, ifMatch);
+    return { ...stored, view: computeView(stored.resource) };
+  }
+
+  async removeSetUp(kind: SetUpKind, name: string, removal: Removal): Promise<void> {
+    await this.#remove(namedKey(kind, name), removal);
+  }
+
+  endpoints(): readonly EndpointView[] {
+    return this.#registry.ofKind('endpoint').map(({ resource }) => endpointView(resource));
+  }
+
+  endpoint(name: string): Tagged<EndpointView> {
+    const { resource, tag } = this.#find(namedKey('endpoint', name));
+    return { view: endpointView(resource as ResourceOf<'endpoint'>), tag, isNew: false };
+  }
+
+  async putEndpoint(
+    name: string,
+    request: EndpointRequest,
+    caller: Caller,
+    ifMatch: number | null,
+  ): Promise<Tagged<EndpointView>> {
+    const made = this.#made(caller);
+    const endpoint = { kind: 'endpoint', name, ...request, ...made, changedMs: made.createdMs } as const;
+    const stored = await this.#put(endpoint, ifMatch);
+    return { ...stored, view: endpointView(stored.resource) };
+  }
+
+  async removeEndpoint(name: string, removal: Removal): Promise<void> {
+    await this.#remove(namedKey('endpoint', name), removal);
+  }
+
+  deployments(endpoint: string): readonly DeploymentView[] {
+    this.#find(namedKey('endpoint', endpoint));
+    return this.#registry.deploymentsOf(endpoint).map(({ resource }) => deploymentView(resource));
+  }
+
+  deployment(endpoint: string, name: string): Tagged<DeploymentView> {
+    const { resource, tag } = this.#find(deploymentKey(endpoint, name));
+    return { view: deploymentView(resource as ResourceOf<'deployment'>), tag, isNew: false };
+  }
+
+  revisions(endpoint: string, name: string): readonly DeploymentView[] {
+    this.#find(deploymentKey(endpoint, name));
+    return this.#registry.revisions(endpoint, name).map(deploymentView).reverse();
+  }
+
+  async putDeployment(
+    endpoint: string,
+    name: string,
+    request: DeploymentRequest,
+    caller: Caller,
+    ifMatch: number | null,
+  ): Promise<Tagged<DeploymentView>> {
+    // Asked before anything is copied.
+    this.#find(namedKey('endpoint', endpoint));
+    const { deployment: given, document, isDefault, ...said } = request;
+    const { artifacts } = this.#options;
+    const local = given ?? (await resolveDocument(document, name, this.#registry));
+    const deployment = await sealed(artifacts, { ...local, name });
+    const made = this.#made(caller);
+    const stored = await this.#put(
+      {
+        kind: 'deployment',
+        name,
+        endpoint,
+        revision: 0,
+        deployment,
+        document,
+        ...said,
+        ...made,
+        changedMs: made.createdMs,
+      },
+      ifMatch,
+      isDefault,
+    );
+    return { ...stored, view: deploymentView(stored.resource) };
+  }
+
+  async removeDeployment(endpoint: string, name: string, removal: Removal): Promise<void> {
+    await this.#remove(deploymentKey(endpoint, name), removal);
+  }
+
+  get #registry() {
+    return this.#options.loop.ledger.registry;
+  }
+
+  #made({ user }: Caller): { readonly createdMs: number; readonly createdBy: string } {
+    return { createdMs: this.#options.clock.wall(), createdBy: user };
+  }
+
+  #find(key: string): Stored {
+    const found = this.#registry.get(key);
+    if (!found) throw notFound(key);
+    return found;
+  }
+
+  /** The version of an asset may have been counted up. */
+  async #put<R extends Resource>(
+    resource: R,
+    ifMatch: number | null,
+    isDefault = false,
+  ): Promise<{ readonly resource: R; readonly tag: number; readonly isNew: boolean }> {
+    const { loop } = this.#options;
+    const before = this.#registry.get(resourceKey(resource));
+    loop.handle({ kind: 'put-resource', resource, ifMatch, isDefault });
+    const isCounted = 'version' in resource && resource.version === '';
+    const after = isCounted
+      ? this.#registry.versions(resource.kind as AssetKind, resource.name)[0]
+      : this.#registry.get(resourceKey(resource));
+    await loop.durable();
+    if (!after) throw new BatchError('INTERNAL', `${resourceKey(resource)} is not there after it was put`);
+    return { resource: after.resource as R, tag: after.tag, isNew: before === undefined };
+  }
+
+  async #remove(key: string, { ifMatch, isForced }: Removal): Promise<void> {
+    const { loop } = this.#options;
+    loop.handle({ kind: 'remove-resource', key, ifMatch, isForced });
+    await loop.durable();
+  }
+}
+
+function setUpView<K extends SetUpKind>(resource: ResourceOf<SetUpKind>): SetUpViews[K] {
+  return (resource.kind === 'datastore' ? datastoreView(resource) : computeView(resource)) as SetUpViews[K];
+}
+
+/** Where the text that tells this coordinator's disk from others stands. */
+export function instancePath(stateDir: string): string {
+  return join(stateDir, 'instance');
+}
