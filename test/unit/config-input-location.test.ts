@@ -64,12 +64,26 @@ describe('the input of a job', () => {
     ['azureml://datastores/other/paths/x', 'it has bucket, here, lake, workspaceblobstore'],
     ['azureml://datastores/here/paths/../x', 'no ".." in it'],
     ['azureml://datastores/here/paths/x?sig=SECRET', 'the location azureml://datastores/here/paths/x?…'],
-    ['azureml:heart-data@latest', 'it needs the registry of data assets'],
-    ['azureml:heart-data:3', '(heart-data, version 3)'],
+    ['azureml:heart-data@stable', 'latest is the only label'],
     ['azureml:', 'is not a reference'],
   ])('refuses %s', async (text, why) => {
     const { dir, environment } = withTable(table);
     await expect(locateInput(text, dir, environment)).rejects.toThrow(failing('LOCATION_INVALID', why));
+  });
+
+  it('asks the registry for data assets and datastores first', async () => {
+    const { dir, environment } = withTable(table);
+    const registered = {
+      data: (name: string, version: string | null) => `azureml://datastores/here/paths/${name}-${version ?? 'latest'}`,
+      datastore: (name: string) => (name.toLowerCase() === 'lake' ? '/lake' : null),
+    };
+    const located = async (text: string) => await locateInput(text, dir, environment, registered);
+    await expect(located('azureml:heart@latest')).resolves.toBe(join(dir, 'inputs/heart-latest'));
+    await expect(located('azureml:heart:3')).resolves.toBe(join(dir, 'inputs/heart-3'));
+    await expect(located('azureml://datastores/Lake/paths/a/b')).resolves.toBe('/lake/a/b');
+    await expect(locateInput('azureml:heart:3', dir, environment)).rejects.toThrow(
+      failing('RESOURCE_NOT_FOUND', 'there is no data heart:3'),
+    );
   });
 
   it('says where the table would be', async () => {
