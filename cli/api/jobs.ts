@@ -13,7 +13,7 @@ export interface JobFilter {
 }
 
 /** Newest first, at most `max`. */
-export async function listJobs(api: Transport, filter: JobFilter, max = Infinity): Promise<readonly JobView[]> {
+export async function listJobs(api: Transport, filter: JobFilter, max: number = Infinity): Promise<readonly JobView[]> {
   const asked = Object.entries(filter).filter((one): one is [string, string] => one[1] !== undefined);
   const query = new URLSearchParams(asked).toString();
   const found = await listThings(api, `/v1/jobs${query === '' ? '' : `?${query}`}`, max);

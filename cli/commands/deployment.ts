@@ -2,6 +2,7 @@
 import { pythonSetting } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
+import { assetsOf } from '../api/assets.ts';
 import { deploymentPath, thingOf } from '../api/registry.ts';
 import { listJobs } from '../api/jobs.ts';
 import type { Transport } from '../api/transport.ts';
@@ -99,6 +100,7 @@ async function put(context: CommandContext, flags: DeploymentCreateFlags, ifMatc
   const file = await readThing(context, opened, 'deployment', {
     python: pythonSetting(undefined, host.environment),
     isScriptUnchecked: flags.skipScriptValidation ?? false,
+    assets: assetsOf(api),
   });
   const endpoint = required(file.endpointName, '--endpoint-name/-e, or endpoint_name in --file');
   await endpointOf(api, endpoint);

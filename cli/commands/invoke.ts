@@ -7,6 +7,7 @@ import { inputText } from '../../common/config/input-location.ts';
 import { readInvocation, type InvocationPlace } from '../../common/config/invocation-file.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
+import type { Artifact } from '../../common/core/deployment.ts';
 import { isUri } from '../../common/core/location.ts';
 import { jobOf } from '../api/jobs.ts';
 import { endpointPath } from '../api/registry.ts';
@@ -170,7 +171,12 @@ async function sentInput({ text: given, type, baseDir }: GivenInput, uploads: Up
     );
   }
   const sent = await uploads.send({ kind, path });
-  return { path: 'digest' in sent ? sent.digest : sent.path, type: found };
+  return { path: 'digest' in sent ? uploadedPath(sent) : sent.path, type: found };
+}
+
+/** What was uploaded, as the place of an input. */
+export function uploadedPath({ kind, name, digest }: Artifact): string {
+  return kind === 'file' ? `${digest}/${name}` : digest;
 }
 
 const wantedInput =
