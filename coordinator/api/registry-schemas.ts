@@ -133,7 +133,7 @@ export const assetBody: z.ZodType<AssetRequest> = z
     path: text.nullish().describe("absolute, on the coordinator's machine; of data also a location"),
     artifact: sealedArtifact.nullish().describe('what an upload answered'),
     image: text.nullish(),
-    conda_file: z.unknown().describe('a mapping, or the text of a conda file'),
+    conda_file: z.unknown().optional().describe('a mapping, or the text of a conda file'),
   })
   .meta({ id: 'AssetRequest' })
   .transform(({ description, tags, properties, version, conda_file: condaFile, ...rest }) => ({
@@ -175,6 +175,7 @@ export const deploymentBody: z.ZodType<DeploymentBody> = z
     deployment: z
       .unknown()
       .meta({ anyOf: [{ type: 'string' }, { $ref: '#/components/schemas/DeploymentInput' }] })
+      .optional()
       .describe("resolved, or the absolute path of a deployment file on the coordinator's machine"),
     document: z
       .record(text, z.unknown())

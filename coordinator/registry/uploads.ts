@@ -73,7 +73,7 @@ async function unpack(store: ArtifactStore, bytes: AsyncIterable<Uint8Array>): P
       if (files.has(path)) throw invalid(`${JSON.stringify(path)} is there twice`);
       if (files.size >= limits.uploadFilesMax) throw invalid(`more than ${limits.uploadFilesMax} files`);
       const mode = ((header.mode ?? 0) & 0o111) === 0 ? 0o644 : 0o755;
-      files.set(path, { path, mode, ...(await store.addStream(entry as unknown as AsyncIterable<Uint8Array>)) });
+      files.set(path, { path, mode, ...(await store.addStream(contentOf(entry as unknown as AsyncIterable<Uint8Array>))) });
     }
   } catch (error) {
     if (error instanceof BatchError) throw error;
@@ -82,6 +82,15 @@ async function unpack(store: ArtifactStore, bytes: AsyncIterable<Uint8Array>): P
   await pumping;
   if (files.size === 0) throw invalid('it holds no files');
   return [...files.values()];
+}
+
+/** That the archive ends in the middle of a file is no failure of the disk. */
+async function* contentOf(entry: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* entry;
+  } catch (error) {
+    throw error instanceof BatchError ? error : invalid((error as Error).message);
+  }
 }
 
 async function pump(bytes: AsyncIterable<Uint8Array>, tar: ReturnType<typeof extract>): Promise<void> {
