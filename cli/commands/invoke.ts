@@ -71,7 +71,7 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   const job = jobOf(api, await api.ask('POST', `${endpointPath(endpoint)}/jobs`, { body, idempotencyKey }));
   output.note(`endpoint    ${job.endpoint ?? endpoint}, deployment ${job.deployment}`);
   output.note(`input       ${job.input_path}`);
-  output.note(`output      ${job.output_file ?? job.output_path}`);
+  output.note(`output      ${(job.output_file ?? job.output_path).replace(/\.partial$/, '')}`);
   output.note(`job         ${job.name}`);
   if (flags.stream) return await followCommand(context, job.name, 'stream');
   if (flags.wait) return await followCommand(context, job.name, 'wait');
