@@ -66,7 +66,7 @@ export function createClient(server: Address): Client {
     await readReply(await send(job(name, verb), post(body)), jobReply);
   return {
     submit: async (request) => await readReply(await send(`${origin}/v1/jobs`, post(wireRequest(request))), jobReply),
-    list: async () => (await get(`${origin}/v1/jobs`, jobsReply)).value,
+    list: async () => await everyPage((cursor) => get(`${origin}/v1/jobs?limit=1000${cursor}`, jobsReply)),
     show: async (name) => await get(job(name), jobReply),
     cancel: async (name, graceMs) => await act(name, '/cancel', { grace_seconds: graceMs / 1_000 }),
     pause: async (name) => await act(name, '/pause', {}),
@@ -98,6 +98,19 @@ export function createClient(server: Address): Client {
     },
     errors: async (name, offset, limit) => await get(job(name, `/errors?offset=${offset}&limit=${limit}`), errorsReply),
   };
+}
+
+/** Asks on until there is no next page. */
+async function everyPage<T>(
+  ask: (cursor: string) => Promise<{ readonly value: readonly T[]; readonly next: string | null }>,
+): Promise<readonly T[]> {
+  const all: T[] = [];
+  for (let cursor = ''; ;) {
+    const { value, next } = await ask(cursor);
+    all.push(...value);
+    if (next === null) return all;
+    cursor = `&cursor=${encodeURIComponent(next)}`;
+  }
 }
 
 function post(body: unknown): RequestInit {

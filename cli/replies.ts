@@ -93,7 +93,11 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
   ...origin,
 });
 
-export const jobsReply: z.ZodType<{ readonly value: readonly JobView[] }> = z.object({ value: z.array(jobReply) });
+/** Older releases answer with all of them at once. */
+export const jobsReply: z.ZodType<{ readonly value: readonly JobView[]; readonly next: string | null }> = z.object({
+  value: z.array(jobReply),
+  next: text.nullable().default(null),
+});
 
 export const prunedReply: z.ZodType<{ readonly value: readonly PrunedView[] }> = z.object({
   value: z.array(

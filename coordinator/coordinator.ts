@@ -11,6 +11,8 @@ import { stderrLog, type Log } from '../common/io/log.ts';
 import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
+import { azureEndpoints } from './api/azure/azure-endpoints.ts';
+import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
 import { openEngine, type Engine, type EngineViews } from './engine.ts';
@@ -28,6 +30,8 @@ import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
+import { ledgerFigures } from './views/ledger-figures.ts';
+import { Tallies } from './views/tallies.ts';
 
 export interface CoordinatorOptions {
   /** Absolute. */
@@ -98,13 +102,18 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
+      const tallies = new Tallies(ledger);
+      const metrics = new Metrics({ release, tallies, figures: () => ledgerFigures(ledger) });
       const publish = (event: Event): void => {
         story.publish(event);
         feeds.publish(event);
+        tallies.publish(event);
       };
-      return { story, logs, feeds, publish };
+      return { story, logs, feeds, metrics, publish };
     },
+    onJournalWritten: (written): void => metrics.journalWrote(written),
   });
+  const { metrics } = engine.views;
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
@@ -143,7 +152,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       await server.close();
     });
     const registry = options.http ? { backend: await registryDesk(), invocations } : null;
-    const api = options.http ? await startApi({ backend: jobs, registry, ...options.http, onDefect: onFatal }) : null;
+    const endpoints = registry && azureEndpoints(registry);
+    const doors = { backend: jobs, registry, endpoints, onDefect: onFatal, metrics };
+    const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
     log.info('coordinator serves', {
       nodes: server.address,
@@ -168,6 +179,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 
 interface Views extends EngineViews {
   readonly feeds: JobFeeds;
+  readonly metrics: Metrics;
 }
 
 type Close = () => Promise<void>;

@@ -14,7 +14,7 @@ import { columnBytes, imageOf, restoreImage } from './core/ledger-image.ts';
 import { InnerJobs } from './inner-jobs.ts';
 import { JobWork } from './job-work.ts';
 import { decodeImage, encodeImage } from './journal/image-bytes.ts';
-import { Journal, type JournalSizes } from './journal/journal.ts';
+import { Journal, type JournalSizes, type JournalWrite } from './journal/journal.ts';
 import type { JobStory } from './logs/job-story.ts';
 import type { LogStore } from './logs/log-store.ts';
 import { Loop } from './loop.ts';
@@ -51,6 +51,7 @@ export interface EngineOptions<Views extends EngineViews> {
   /** A defect, or damage on the disk: the process must end. */
   readonly onFatal: (error: unknown) => void;
   readonly journalSizes?: JournalSizes;
+  readonly onJournalWritten?: (written: JournalWrite) => void;
 }
 
 export interface Engine<Views extends EngineViews> {
@@ -72,6 +73,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   const journal: Journal = await Journal.open({
     ...{ dir: options.stateDir, fileSystem, delay, identity, clock, onFatal },
     ...(journalSizes ? { sizes: journalSizes } : {}),
+    ...(options.onJournalWritten ? { onWritten: options.onJournalWritten } : {}),
     onRecord: (record, sequence) => evolve(ledger, parseRecord(record, sequence)),
     onSynced: (sequence) => loop.synced(sequence),
     onStall: (failure) => {

@@ -21,6 +21,8 @@ import type {
   Backend,
   FileQuery,
   JobErrorsView,
+  JobPageView,
+  JobQuery,
   JobEvent,
   JobRequest,
   LabelRequest,
@@ -55,6 +57,7 @@ import type { ArtifactStore } from './registry/artifact-store.ts';
 import { sealed } from './registry/make-asset.ts';
 import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
+import { jobPage } from './views/job-page.ts';
 import { nodeView } from './views/job-view.ts';
 
 export interface JobDeskOptions {
@@ -219,6 +222,11 @@ export class JobDesk implements Backend {
     return this.#jobs()
       .reverse()
       .map((job) => this.#options.feeds.view(job));
+  }
+
+  page(query: JobQuery): JobPageView {
+    const { jobs, next } = jobPage([...this.#loop.ledger.jobs.values()], query);
+    return { value: jobs.map((job) => this.#options.feeds.view(job)), next };
   }
 
   show(name: string): JobView {
@@ -386,14 +394,14 @@ export class JobDesk implements Backend {
   }
 
   #find(name: string): Job {
+    const exact = this.#loop.ledger.jobs.get(name as JobName);
+    if (exact?.rowsOf === null) return exact;
     const jobs = this.#jobs();
     if (name === 'last') {
       const last = jobs.at(-1);
       if (last) return last;
       throw new BatchError('JOB_NOT_FOUND', 'no job has been submitted yet');
     }
-    const exact = jobs.find((job) => job.name === name);
-    if (exact) return exact;
     const found = jobs.filter((job) => job.name.startsWith(name));
     if (found.length === 1) return found[0] as Job;
     if (found.length === 0)

@@ -336,9 +336,13 @@ export const limits = {
   uploadBytesMax: 1_099_511_627_776,
   uploadFilesMax: 1_000_000,
   uploadPathCharsMax: 1_024,
-  /** Things of one page of a list. */
-  pageDefault: 50,
-  pageMax: 1_000,
+  /** Jobs of a list when the caller does not say how many, as Azure has it; and how many at most. */
+  apiPage: 50,
+  apiPageMax: 1_000,
+  /** Of a tag, a property or a description. */
+  labelCharsMax: 4_096,
+  /** Event streams that are open at a time: each holds a connection. */
+  apiStreamsMax: 1_000,
   /** A silent event stream says that it lives this often: proxies cut connections that are quiet for 30 to 60 s. */
   apiKeepAliveMs: 15_000,
   /** A client that waits for a job outlives a coordinator that is away for this long. */

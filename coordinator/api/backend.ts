@@ -52,6 +52,25 @@ export interface JobOriginView {
   readonly outputs: Readonly<Record<string, { readonly type: string; readonly path: string }>>;
 }
 
+/** Which jobs a list is of; null: any. */
+export interface JobQuery {
+  /** Names are matched whatever their case. */
+  readonly endpoint: string | null;
+  readonly deployment: string | null;
+  readonly states: readonly JobState[] | null;
+  readonly archived: boolean | null;
+  readonly limit: number;
+  /** Where an earlier page ended. */
+  readonly before: number | null;
+}
+
+/** Newest first. */
+export interface JobPageView {
+  readonly value: readonly JobView[];
+  /** Where the next page begins; null after the last one. */
+  readonly next: number | null;
+}
+
 /** What is absent stays as it is. */
 export type LabelRequest = Partial<JobLabels> & { readonly isArchived?: boolean };
 
@@ -232,8 +251,9 @@ export interface Page {
 export interface Backend {
   /** Returns once the job is durable. @throws DEPLOYMENT_NOT_FOUND, INPUT_NOT_FOUND, INPUT_EMPTY, OUTPUT_EXISTS, OUTPUT_IN_INPUT, … */
   submit(request: JobRequest): Promise<JobView>;
-  /** Newest first. */
+  /** Newest first: all there are. */
   list(): readonly JobView[];
+  page(query: JobQuery): JobPageView;
   /** A name, a unique beginning of one, or `last`. @throws JOB_NOT_FOUND */
   show(name: string): JobView;
   /**

@@ -5,14 +5,26 @@ import { z } from 'zod';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { plainOrigin } from '../../common/core/job-origin.ts';
 import { limits } from '../../common/core/limits.ts';
-import type { Backend } from './backend.ts';
+import type { Backend, LabelRequest } from './backend.ts';
 import { callerOf } from './caller.ts';
+import { notModified, sendTagged, tagHeaders } from './etag.ts';
 import { eventStream } from './event-stream.ts';
 import { jobRequestBody, jobRequestOf } from './job-request.ts';
 import { lifeRoutes } from './life-routes.ts';
 import { problemOf } from './problem.ts';
-import { about, answers, bytesAnswer, emptyBody, listOf, named, typed, wholeNumber } from './typed-route.ts';
-import { jobSchema, nodeSchema } from './view-schemas.ts';
+import {
+  about,
+  answers,
+  bytesAnswer,
+  cursorText,
+  emptyBody,
+  listOf,
+  named,
+  pageOf,
+  typed,
+  wholeNumber,
+} from './typed-route.ts';
+import { jobSchema, jobStateSchema, nodeSchema } from './view-schemas.ts';
 
 export interface JobRoutesOptions {
   readonly backend: Backend;
@@ -40,22 +52,83 @@ export function jobRoutes(server: FastifyInstance, { backend, onDefect }: JobRou
   );
   app.get(
     '/v1/jobs',
-    { schema: { ...about('listJobs', 'jobs', 'Jobs, newest first'), response: answers({ 200: listOf(jobSchema) }) } },
-    async () => ({ value: backend.list() }),
+    {
+      schema: {
+        ...about('listJobs', 'jobs', 'Jobs, newest first, a page at a time'),
+        ...{ querystring: listQuery, response: answers({ 200: pageOf(jobSchema) }) },
+      },
+    },
+    async ({ query: { status, archived, cursor, ...query } }) => {
+      const { value, next } = backend.page({
+        ...{ endpoint: query.endpoint ?? null, deployment: query.deployment ?? null, limit: query.limit },
+        states: status ?? null,
+        archived: archived === 'all' ? null : archived === 'true',
+        before: cursor ?? null,
+      });
+      return { value, next: next === null ? null : String(next) };
+    },
   );
   app.get(
     '/v1/jobs/:name',
     {
       schema: {
         ...about('getJob', 'jobs', 'One job', 'By its name, a unique beginning of it, or `last`.'),
-        ...{ params: named, response: answers({ 200: jobSchema }) },
+        ...{ params: named, headers: tagHeaders, response: answers({ 200: jobSchema, 304: notModified }) },
       },
     },
-    async ({ params }) => backend.show(params.name),
+    async (request, reply) => sendTagged(request, reply, backend.show(request.params.name)),
+  );
+  app.patch(
+    '/v1/jobs/:name',
+    {
+      schema: {
+        ...about('labelJob', 'jobs', 'Changes what is said of a job', 'What is left out stays as it is.'),
+        ...{ params: named, body: labelBody, response: answers({ 200: jobSchema }) },
+      },
+    },
+    async ({ params, body }) => await backend.label(params.name, labelRequest(body)),
   );
   lifeRoutes(server, backend);
   nodeRoutes(server, backend);
   eventRoute(server, backend, onDefect);
+}
+
+/** Several with commas between them, or the key several times. */
+const statusList = z.preprocess(
+  (given) => (typeof given === 'string' ? given.split(',') : given),
+  z.array(jobStateSchema).readonly(),
+);
+
+const listQuery = z.strictObject({
+  endpoint: z.string().min(1).optional(),
+  deployment: z.string().min(1).optional(),
+  status: statusList.optional(),
+  archived: z.enum(['false', 'true', 'all']).default('false').describe('`true`: only those that are'),
+  limit: wholeNumber({ min: 1, max: limits.apiPageMax }).default(limits.apiPage),
+  cursor: cursorText.optional(),
+});
+
+const labels = z.record(z.string().max(limits.labelCharsMax), z.string().max(limits.labelCharsMax));
+const labelText = z.string().max(limits.labelCharsMax).nullable().optional();
+const labelBody = z
+  .strictObject({
+    display_name: labelText,
+    description: labelText,
+    tags: labels.optional(),
+    properties: labels.optional(),
+    archived: z.boolean().optional().describe('lists leave it out'),
+  })
+  .meta({ id: 'JobLabels' });
+
+function labelRequest(body: z.infer<typeof labelBody>): LabelRequest {
+  const { display_name: displayName, description, tags, properties, archived: isArchived } = body;
+  return {
+    ...(displayName === undefined ? {} : { displayName }),
+    ...(description === undefined ? {} : { description }),
+    ...(tags === undefined ? {} : { tags }),
+    ...(properties === undefined ? {} : { properties }),
+    ...(isArchived === undefined ? {} : { isArchived }),
+  };
 }
 
 function nodeRoutes(server: FastifyInstance, backend: Backend): void {

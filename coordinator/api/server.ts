@@ -9,6 +9,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
+import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import type { Invocations } from './invocations.ts';
@@ -16,16 +17,24 @@ import type { RegistryBackend } from './registry-backend.ts';
 import { registryRoutes } from './registry-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { logRoutes } from './log-routes.ts';
+import type { Metrics } from './metrics.ts';
 import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
 import { guardRequests } from './request-guard.ts';
 import { about, answers, typed } from './typed-route.ts';
 
+export interface ApiRegistry {
+  readonly backend: RegistryBackend;
+  readonly invocations: Invocations;
+}
+
 export interface ApiOptions {
   readonly backend: Backend;
   /** Null: jobs alone are served. */
-  readonly registry?: { readonly backend: RegistryBackend; readonly invocations: Invocations } | null;
+  readonly registry?: ApiRegistry | null;
+  /** Null: Azure's data plane is not served. */
+  readonly endpoints?: AzureEndpoints | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -33,6 +42,8 @@ export interface ApiOptions {
   readonly onDefect: (error: unknown) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
+  /** Absent: there is no /metrics. */
+  readonly metrics?: Metrics;
 }
 
 export interface ApiHandle {
@@ -53,6 +64,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   handleProblems(app, options.onDefect);
   guardRequests(app, options.host);
   await describeApi(app, packageRelease());
+  options.metrics?.serve(app);
   healthRoutes(app, options.isReady ?? (() => true));
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
@@ -61,6 +73,8 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
     registryRoutes(app, options.registry.backend);
     endpointRoutes(app, options.registry.backend, options.registry.invocations);
   }
+  const { backend, endpoints, onDefect } = options;
+  if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();

@@ -134,6 +134,14 @@ export function wholeNumber(options: WholeNumberOptions): z.ZodType<number> {
   return z.preprocess(parse, z.int({ error }).min(min, { error }).max(max, { error }));
 }
 
+/** Where a page begins, as the one before it said. */
+export const cursorText: z.ZodType<number> = z
+  .preprocess(
+    (text) => (typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text),
+    z.number({ error: 'wanted the `next` of an earlier page' }),
+  )
+  .meta({ type: 'string', description: '`next` of the page before' });
+
 /** In a query. */
 export const flag: z.ZodType<boolean> = z.preprocess(
   (text) => (text === 'true' ? true : text === 'false' ? false : text),

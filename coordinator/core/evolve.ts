@@ -205,7 +205,8 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
 }
 
 function submitted(ledger: Ledger, event: EventOf<'JobSubmitted'>): void {
-  const job = newJob(event);
+  ledger.submissions += 1;
+  const job = newJob(event, ledger.submissions);
   // Of one whose outer job was paused when its last rows came, nothing is granted either.
   const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
   job.isPaused = outer?.isPaused === true;

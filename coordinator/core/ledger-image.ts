@@ -75,6 +75,7 @@ export type LedgerHeader = Omit<Ledger, LedgerOwn | LedgerVolatile>;
 
 const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   name: 'header',
+  number: 'header',
   deployment: 'header',
   inputPath: 'header',
   selection: 'header',
@@ -159,6 +160,7 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   epoch: 'header',
   grants: 'volatile',
   jobs: 'own',
+  submissions: 'header',
   registry: 'own',
   nodes: 'volatile',
   ready: 'volatile',
@@ -244,7 +246,7 @@ export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   for (const [key, learned] of image.learned) ledger.learned.set(key, learned);
   ledger.registry.restore(image.registry);
   for (const jobImage of image.jobs) {
-    const job = restoreJob(jobImage);
+    const job = restoreJob(jobImage, numberOf(ledger, jobImage.header));
     ledger.jobs.set(job.name, job);
     countStaged(ledger, job);
   }
@@ -318,16 +320,23 @@ function suspicionImage({ last, parts, split, alike }: BrokenSuspicion): Suspici
   };
 }
 
-function restoreJob(image: JobImage): Job {
+/** Snapshots of older releases do not number them, but hold them in order. */
+function numberOf(ledger: Ledger, { number }: { readonly number?: number }): number {
+  if (number === undefined) ledger.submissions += 1;
+  return number ?? ledger.submissions;
+}
+
+function restoreJob(image: JobImage, number: number): Job {
   const { header, fileRows } = image;
   const batches = BatchTable.restore(image.batches);
   const fileSizes = new FileSizes(image.fileBytes);
-  const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs });
+  const fresh = newJob({ ...header, job: header.name, wallMs: header.createdWallMs }, number);
   const segments = new Map(image.segments);
   const bases = new Map(image.bases);
   const job: Job = {
     ...fresh,
     ...header,
+    number,
     batches,
     pending: new Pending(batches, fileSizes),
     fileSizes,

@@ -34,6 +34,8 @@ export interface Ledger {
   grants: number;
   /** In order of submission. */
   readonly jobs: Map<JobName, Job>;
+  /** Jobs ever submitted. Durable. */
+  submissions: number;
   readonly nodes: Map<NodeName, Node>;
   /** Assets, endpoints, and what operators set up. Durable. */
   readonly registry: Registry;
@@ -71,6 +73,8 @@ export interface Ledger {
 
 export interface Job {
   readonly name: JobName;
+  /** In order of submission, from 1; never given to another one. */
+  readonly number: number;
   /** A job that is reopened may go on under another one. */
   deployment: Deployment;
   readonly inputPath: string;
@@ -297,6 +301,7 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     epoch: 0,
     grants: 0,
     jobs: new Map(),
+    submissions: 0,
     nodes: new Map(),
     registry: new Registry(),
     leases: new Map(),

@@ -13,7 +13,7 @@ import { nothingLearned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
 import { fixedBy, sinceBases, takenSegment } from './since.ts';
 
-export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
+export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number: number): Job {
   const batches = new BatchTable();
   const fileSizes = new FileSizes();
   const since = submitted.since ?? null;
@@ -22,6 +22,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>): Job {
   const head = prologueLength(schema ?? undefined);
   return {
     name: submitted.job,
+    number,
     deployment: submitted.deployment,
     inputPath: submitted.inputPath,
     selection: submitted.selection ?? selectionOf(submitted.deployment.settings),

@@ -33,6 +33,8 @@ export interface JournalOptions {
   readonly onStall: (failure: Failure | null) => void;
   /** Nothing more will be written; the process must end and start anew. Called once. */
   readonly onFatal: (error: BatchError) => void;
+  /** A group is on the disk. */
+  readonly onWritten?: (written: JournalWrite) => void;
   /** What the records amount to; without it no snapshots are taken, and none are read. */
   readonly image?: JournalImage | null;
   readonly onSnapshot?: (taken: SnapshotTaken) => void;
@@ -45,6 +47,13 @@ export interface JournalOptions {
   readonly identity?: LockIdentity;
   /** For durations that are told. */
   readonly clock?: Clock;
+}
+
+/** One write with its sync. */
+export interface JournalWrite {
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly records: number;
 }
 
 export interface JournalSizes {
@@ -141,7 +150,14 @@ export class Journal {
     const identity = given.identity ?? { self: ownIdentity(), lifeOf };
     const clock = systemClock;
     const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, clock };
-    const options = { ...defaults, onSnapshot: ignore, onSnapshotRefused: ignore, ...given, identity };
+    const options = {
+      ...defaults,
+      onSnapshot: ignore,
+      onSnapshotRefused: ignore,
+      onWritten: ignore,
+      ...given,
+      identity,
+    };
     const journalDir = join(options.dir, 'journal');
     const lock = await lockDir(options, journalDir);
     try {
@@ -212,7 +228,13 @@ export class Journal {
   async #drain(): Promise<void> {
     if (!this.#reserve.isHeld) await this.#stall();
     for (let group = this.#queue.take(); group; group = this.#queue.take()) {
+      const begin = this.#options.clock.monotonic();
       if (!(await this.#write(group)) || this.#hasFailed) return;
+      this.#options.onWritten?.({
+        seconds: (this.#options.clock.monotonic() - begin) / 1_000,
+        bytes: group.usedBytes,
+        records: group.lastSequence - group.firstSequence + 1,
+      });
       this.#syncedSequence = group.lastSequence;
       this.#queue.release(group);
       this.#options.onSynced(group.lastSequence);

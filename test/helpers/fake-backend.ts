@@ -6,6 +6,8 @@ import type { JobState } from '../../common/core/states.ts';
 import type {
   Backend,
   JobErrorsView,
+  JobPageView,
+  JobQuery,
   JobEvent,
   JobRequest,
   JobView,
@@ -20,6 +22,9 @@ import { listLogs } from '../../coordinator/logs/log-store.ts';
 
 export class FakeBackend implements Backend {
   readonly submitted: JobRequest[] = [];
+  readonly queries: JobQuery[] = [];
+  /** Of the page of jobs. */
+  next: number | null = null;
   readonly canceled: string[] = [];
   readonly graces: number[] = [];
   readonly reopened: { readonly verb: string; readonly name: string; readonly request: ReopenRequest }[] = [];
@@ -53,6 +58,11 @@ export class FakeBackend implements Backend {
 
   list(): readonly JobView[] {
     return [this.#view];
+  }
+
+  page(query: JobQuery): JobPageView {
+    this.queries.push(query);
+    return { value: this.list(), next: this.next };
   }
 
   show(name: string): JobView {

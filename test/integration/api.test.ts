@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { plainOrigin } from '../../common/core/job-origin.ts';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { invariant } from '../../common/core/invariant.ts';
-import { plainOrigin } from '../../common/core/job-origin.ts';
 import { limits } from '../../common/core/limits.ts';
 import { startApi, type ApiHandle } from '../../coordinator/api/server.ts';
 import { FakeBackend } from '../helpers/fake-backend.ts';
@@ -214,6 +214,68 @@ describe('jobs', () => {
     const canceled = await post('/v1/jobs/job-1/cancel', '');
     expect(canceled.status).toBe(202);
     expect(await canceled.json()).toMatchObject({ status: 'CancelRequested' });
+  });
+
+  test('a page of the list is asked for as the query says', async () => {
+    backend.next = 41;
+    const query = '?endpoint=Fraud&deployment=blue&status=Running,Failed&archived=all&limit=7&cursor=90';
+    expect(await (await fetch(url(`/v1/jobs${query}`))).json()).toMatchObject({ next: '41' });
+    await fetch(url('/v1/jobs?status=Running&status=Queued'));
+    await fetch(url('/v1/jobs?archived=true'));
+    const plain = { endpoint: null, deployment: null, states: null, archived: false, limit: 50, before: null };
+    expect(backend.queries).toEqual([
+      ...[
+        { endpoint: 'Fraud', deployment: 'blue', states: ['Running', 'Failed'], archived: null, limit: 7, before: 90 },
+        { ...plain, states: ['Running', 'Queued'] },
+      ],
+      { ...plain, archived: true },
+    ]);
+  });
+
+  test.each([
+    ['limit=0', 'limit: wanted a whole number from 1 to 1000, found 0'],
+    ['limit=1001', 'limit: wanted a whole number from 1 to 1000'],
+    ['cursor=x', 'cursor: wanted the `next` of an earlier page'],
+    ['status=Done', 'status.0: '],
+    ['archived=perhaps', 'archived: '],
+    ['state=Running', 'state'],
+  ])('a list with %s is refused', async (query, reason) => {
+    const found = await problem(await fetch(url(`/v1/jobs?${query}`)));
+    expect(found).toMatchObject({ status: 400, code: 'REQUEST_INVALID' });
+    expect(found['detail']).toContain(reason);
+    expect(backend.queries).toEqual([]);
+  });
+
+  test('a job that is known already is not sent again', async () => {
+    const get = async (known: string): Promise<Response> =>
+      await fetch(url('/v1/jobs/job-1'), { headers: { 'if-none-match': known } });
+    const etag = (await fetch(url('/v1/jobs/job-1'))).headers.get('etag') ?? '';
+    expect(etag).toMatch(/^W\/"[\w-]{22}"$/);
+    for (const known of [etag, `"other", ${etag}`, etag.replace('W/', ''), '*']) {
+      const reply = await get(known);
+      expect([known, reply.status, await reply.text()]).toEqual([known, 304, '']);
+      expect(reply.headers.get('etag')).toBe(etag);
+    }
+    expect((await get('"other"')).status).toBe(200);
+    backend.change({ rows: 251 });
+    const changed = await get(etag);
+    expect([changed.status, changed.headers.get('etag') === etag]).toEqual([200, false]);
+  });
+
+  test('labels: what is sent changes, what is left out stays, what is none of them is refused', async () => {
+    const patch = async (body: unknown, type = 'application/json'): Promise<Response> =>
+      await fetch(url('/v1/jobs/job-1'), {
+        method: 'PATCH',
+        body: JSON.stringify(body),
+        headers: { 'content-type': type },
+      });
+    const changed = await patch({ tags: { team: 'mail' }, archived: true });
+    expect([changed.status, await changed.json()]).toMatchObject([200, { tags: { team: 'mail' }, archived: true }]);
+    const again = await patch({ display_name: 'first try' });
+    expect(await again.json()).toMatchObject({ display_name: 'first try', tags: { team: 'mail' }, archived: true });
+    expect((await problem(await patch({ status: 'Completed' })))['status']).toBe(400);
+    expect((await problem(await patch({ tags: { a: 1 } })))['detail']).toContain('tags.a: ');
+    expect((await problem(await patch({}, 'text/plain')))['status']).toBe(415);
   });
 
   test('an error of the backend is a problem with its code, status and detail', async () => {

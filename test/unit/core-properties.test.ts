@@ -166,7 +166,7 @@ function stagedJob(
     readonly schema: number;
   }[],
 ): Job {
-  const job = newJob({ job: jobName('job-1'), deployment, inputPath: '/in', outputDir: '/out', wallMs: 0 });
+  const job = newJob({ job: jobName('job-1'), deployment, inputPath: '/in', outputDir: '/out', wallMs: 0 }, 1);
   job.nodeNames.push(nodeName('n1'));
   job.schemas.push({ columns: ['a:int'], prologue: 'a\n' }, { columns: ['b:int'], prologue: 'b\n' });
   rows.forEach(({ state, bytes, schema }, index) => {
