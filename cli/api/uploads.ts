@@ -61,6 +61,11 @@ export async function openUploads(transport: Transport, onUpload: OnUpload): Pro
   };
 }
 
+/** What was uploaded, as the place of an input. */
+export function uploadedPath({ kind, name, digest }: Artifact): string {
+  return kind === 'file' ? `${digest}/${name}` : digest;
+}
+
 /** Whoever can read the coordinator's secret text where it says that it lies is on its disk. */
 async function seesState(server: ServerView): Promise<boolean> {
   if (server.hostname !== hostname() || server.instance === '') return false;

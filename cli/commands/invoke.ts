@@ -7,17 +7,17 @@ import { inputText } from '../../common/config/input-location.ts';
 import { readInvocation, type InvocationPlace } from '../../common/config/invocation-file.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Artifact } from '../../common/core/deployment.ts';
 import { isUri } from '../../common/core/location.ts';
 import { jobOf } from '../api/jobs.ts';
 import { endpointPath } from '../api/registry.ts';
-import type { Uploads } from '../api/uploads.ts';
+import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobSheet } from '../job-text.ts';
+import type { PathFlags } from '../program-parts.ts';
 import { followCommand } from './job-follow.ts';
 import { required, uploadsOf } from './thing-parts.ts';
 
-export interface InvokeFlags {
+export interface InvokeFlags extends PathFlags {
   readonly name?: string;
   readonly deploymentName?: string;
   readonly input?: string;
@@ -53,7 +53,7 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   const said = readInvocation(opened.source);
   const given = inputOf(context, flags, opened, said.input);
   const api = await context.transport();
-  const uploads = await uploadsOf(context, api);
+  const uploads = await uploadsOf(context, api, flags);
   const input = given === null ? null : await sentInput(given, uploads);
   const place = said.output && outputPlace(context, opened, said.output);
   const { overrides, input: _input, output: _output, ...labels } = said;
@@ -172,11 +172,6 @@ async function sentInput({ text: given, type, baseDir }: GivenInput, uploads: Up
   }
   const sent = await uploads.send({ kind, path });
   return { path: 'digest' in sent ? uploadedPath(sent) : sent.path, type: found };
-}
-
-/** What was uploaded, as the place of an input. */
-export function uploadedPath({ kind, name, digest }: Artifact): string {
-  return kind === 'file' ? `${digest}/${name}` : digest;
 }
 
 const wantedInput =
