@@ -101,13 +101,14 @@ async function put(context: CommandContext, flags: DeploymentCreateFlags, ifMatc
     { key: ['endpoint_name'], value: flags.endpointName, flag: '--endpoint-name' },
   ]);
   const api = await context.transport();
+  const said = opened.source.textAt(['endpoint_name']);
+  const endpoint = required(said, '--endpoint-name/-e, or endpoint_name in --file');
+  await endpointOf(api, endpoint);
   const file = await readThing(context, opened, 'deployment', {
     python: pythonSetting(undefined, host.environment),
     isScriptUnchecked: flags.skipScriptValidation ?? false,
     assets: assetsOf(api),
   });
-  const endpoint = required(file.endpointName, '--endpoint-name/-e, or endpoint_name in --file');
-  await endpointOf(api, endpoint);
   const { deployment } = file;
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
   const body = {
