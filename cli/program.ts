@@ -156,6 +156,7 @@ function addWorker(program: Command, perform: Perform): void {
     .argument('<host:port>', 'address that the coordinator gave with --listen')
     .option('--token <token>', 'join token that the coordinator printed (better: BATCHMILL_TOKEN)')
     .option('--slots <count>', 'scoring processes at a time (default: as many as processors)')
+    .option('--label <key=value>', 'what computes choose nodes by, such as gpu=a100; may be repeated', collect)
     .option('--name <name>', 'name of this worker node (default: the host name)')
     .option('--python <path>', 'interpreter for Python scripts (default: python3)')
     .option('--scratch-dir <dir>', 'folder for models and prefetched inputs')

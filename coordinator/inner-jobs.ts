@@ -61,7 +61,17 @@ export class InnerJobs {
       }
       if (work.stopped.aborted) return;
       if (!isWanted()) return await this.#forget(job);
-      loop.handle({ kind: 'submit', job, deployment, inputPath, outputDir, rowsOf: name, wallMs: clock.wall() });
+      const origin = { ...outer.origin, idempotency: null };
+      loop.handle({
+        kind: 'submit',
+        job,
+        deployment,
+        inputPath,
+        outputDir,
+        rowsOf: name,
+        origin,
+        wallMs: clock.wall(),
+      });
     });
   }
 

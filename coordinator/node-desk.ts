@@ -76,8 +76,8 @@ export class NodeDesk implements ClusterBackend {
     const { joinToken, release, clock } = this.#options;
     checkProtocol(request, release);
     checkToken(request.joinToken, joinToken);
-    const { name: node, incarnation, slots, hostname, pid } = request;
-    this.#loop.handle({ kind: 'join', node, incarnation, slots, hostname, pid, wallMs: clock.wall() });
+    const { name: node, incarnation, slots, labels, hostname, pid } = request;
+    this.#loop.handle({ kind: 'join', node, incarnation, slots, labels, hostname, pid, wallMs: clock.wall() });
     this.#adoptions.delete(node);
     const session = randomBytes(18).toString('base64url');
     this.#sessions.set(session, { node, incarnation });

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Environment } from '../common/config/process-settings.ts';
-import type { JoinRequest } from '../common/core/cluster-messages.ts';
+import type { JoinRequest, NodeLabels } from '../common/core/cluster-messages.ts';
 import { incarnation, jobName, nodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
@@ -23,6 +23,8 @@ export interface WorkerOptions {
   readonly name: string;
   /** Scoring hosts at once. */
   readonly slots: number;
+  /** What computes choose nodes by; default: none. */
+  readonly labels?: NodeLabels;
   /** Interpreter for Python scripts: a path or a name; null: whichever is on PATH. */
   readonly python: string | null;
   /** Absolute; may be shared by several nodes of one machine. */
@@ -93,7 +95,7 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
   };
 }
 
-function joinRequest({ name, token, slots }: WorkerOptions): JoinRequest {
+function joinRequest({ name, token, slots, labels = {} }: WorkerOptions): JoinRequest {
   return {
     protocol: limits.protocolVersion,
     release: packageRelease(),
@@ -103,5 +105,6 @@ function joinRequest({ name, token, slots }: WorkerOptions): JoinRequest {
     slots,
     hostname: hostname(),
     pid: process.pid,
+    labels,
   };
 }

@@ -5,6 +5,7 @@
 import { availableParallelism, homedir, hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
+import type { NodeLabels } from '../core/cluster-messages.ts';
 import { limits } from '../core/limits.ts';
 import { parseAddress, requireLoopback, type Address } from './address.ts';
 import { memoryBytes } from './field-types.ts';
@@ -34,6 +35,8 @@ export interface WorkerSettings {
   /** Null: none is needed on loopback. */
   readonly token: string | null;
   readonly slots: number;
+  /** What computes choose nodes by. */
+  readonly labels: NodeLabels;
   readonly name: string;
   /** Interpreter for Python scoring scripts: a path, or a name to look up on PATH. */
   readonly python: string;
@@ -59,6 +62,8 @@ export interface CoordinatorFlags {
 export interface WorkerFlags {
   readonly token?: string | undefined;
   readonly slots?: string | undefined;
+  /** Each `key=value`. */
+  readonly label?: readonly string[] | undefined;
   readonly name?: string | undefined;
   readonly python?: string | undefined;
   readonly scratchDir?: string | undefined;
@@ -108,6 +113,7 @@ export function workerSettings(
     coordinator: parseAddress(coordinator, 'HOST:PORT'),
     token: pick('--token', flags.token, '', (text) => (text === '' ? null : text)),
     slots: pick('--slots', flags.slots, String(availableParallelism()), asCount),
+    labels: pick('--label', flags.label?.join(','), '', asLabels),
     name: pick('--name', flags.name, hostname(), asName),
     python: pythonSetting(flags.python, environment),
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
@@ -194,6 +200,22 @@ function asName(text: string, what: string): string {
     'USAGE',
     `${what}: wanted letters, digits, ".", "_" and "-", at most 128, found ${JSON.stringify(text)}`,
   );
+}
+
+/** `key=value`, more than one with commas between. */
+function asLabels(text: string, what: string): NodeLabels {
+  const labels: Record<string, string> = {};
+  for (const part of text.split(',').filter((one) => one !== '')) {
+    const [, key, value] = /^([a-z0-9][\w./-]{0,62})=([\w./:@-]{1,63})$/i.exec(part.trim()) ?? [];
+    if (key === undefined || value === undefined || (labels[key] ?? value) !== value) {
+      throw new BatchError(
+        'USAGE',
+        `${what}: wanted labels such as gpu=a100, each key once, found ${JSON.stringify(part)}`,
+      );
+    }
+    labels[key] = value;
+  }
+  return labels;
 }
 
 function asBytes(text: string, what: string): number {

@@ -10,6 +10,9 @@ import type { FileRange, InputFile } from './input.ts';
 import type { ResultSummary } from './result.ts';
 import type { Token } from './token.ts';
 
+/** By key; both are short texts. */
+export type NodeLabels = Readonly<Record<string, string>>;
+
 /** A worker node introduces itself. */
 export interface JoinRequest {
   readonly protocol: number;
@@ -20,6 +23,8 @@ export interface JoinRequest {
   readonly slots: number;
   readonly hostname: string;
   readonly pid: number;
+  /** What its operator says of it, by which computes choose their nodes. */
+  readonly labels: NodeLabels;
 }
 
 export interface JoinReply {

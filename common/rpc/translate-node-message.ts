@@ -32,11 +32,12 @@ import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './t
 const attributions = ['file', 'positional', 'range'] as const;
 
 export function writeJoinRequest(request: JoinRequest): JoinRequestWire {
-  return { ...request };
+  return { ...request, labels: { ...request.labels } };
 }
 
 export function readJoinRequest(wire: JoinRequest__Output): JoinRequest {
-  return { ...wire, name: nodeName(wire.name), incarnation: incarnation(wire.incarnation) };
+  const labels = { ...wire.labels };
+  return { ...wire, name: nodeName(wire.name), incarnation: incarnation(wire.incarnation), labels };
 }
 
 export function writeJoinReply(reply: JoinReply): JoinReplyWire {

@@ -1,6 +1,6 @@
 /** Everything that can happen to the coordinator, as plain data. */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { Circumstances, HeldLease } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, HeldLease, NodeLabels } from '../../common/core/cluster-messages.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
@@ -97,6 +97,7 @@ export type Command =
       readonly node: NodeName;
       readonly incarnation: Incarnation;
       readonly slots: number;
+      readonly labels: NodeLabels;
       readonly hostname: string;
       readonly pid: number;
       readonly wallMs: number;

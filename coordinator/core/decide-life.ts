@@ -13,6 +13,7 @@ import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { rowsFileName } from '../../common/core/parts-form.ts';
 import { pinnedSplit } from '../../common/core/split.ts';
 import { isFinal, type JobState } from '../../common/core/states.ts';
+import { hasRoom } from './admission.ts';
 import type { BatchTable } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
@@ -99,7 +100,10 @@ export function reopen(ledger: Ledger, command: CommandOf<'reopen'>): readonly E
   const { scope, deployment } = command;
   const { generation, base, again } = reopenPlan(job, scope);
   const after = { epoch: ledger.epoch, counter: ledger.grants };
-  const events: Event[] = [{ kind: 'JobReopened', job: job.name, scope, deployment, generation, base, after }];
+  const waits = hasRoom(ledger, job) ? {} : { waits: true as const };
+  const events: Event[] = [
+    { kind: 'JobReopened', job: job.name, scope, deployment, generation, base, after, ...waits },
+  ];
   const rows = { count: job.batches.count };
   for (const { first, sizesBytes } of command.recut ?? []) {
     const run = runAt(job.batches, again, first, sizesBytes.length);

@@ -15,6 +15,7 @@ import type { Command } from './commands.ts';
 import { failureEvents } from './decide-failure.ts';
 import { cancelEnds } from './decide-life.ts';
 import { graceEvents, knownEvents, unknownEvents } from './decide-known.ts';
+import { preemptionEvents } from './preemption.ts';
 import { releaseEvents } from './sick-nodes.ts';
 import { maySpeculate, tailEvents } from './stragglers.ts';
 import type { Event } from './events.ts';
@@ -237,7 +238,13 @@ export function tick(ledger: Ledger, command: CommandOf<'tick'>, now: number): r
   events.push(...graceEvents(ledger, at));
   events.push(...checkStillness(ledger, at, command.wallMs));
   // A tick that changes who holds what, or ends a job, leaves the rest to the next one.
-  return events.length > 0 ? events : tailEvents(ledger, at);
+  const preempted = events.every(isOfNoLease) ? preemptionEvents(ledger, at) : [];
+  return events.length + preempted.length > 0 ? [...events, ...preempted] : tailEvents(ledger, at);
+}
+
+/** While results come there is hardly a tick without one of these. */
+function isOfNoLease({ kind }: Event): boolean {
+  return kind === 'StillnessNoted' || kind === 'BatchReady' || kind === 'TimeStalled';
 }
 
 /** Two passes: silence makes a suspect, which may have its heartbeats still in a queue; the next tick loses it. */

@@ -6,6 +6,7 @@ import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { emptyInputText } from '../../common/core/input-selection.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { isFinal } from '../../common/core/states.ts';
+import { runningMax } from './admission.ts';
 import { noBatch } from './batch-table.ts';
 import type { Command } from './commands.ts';
 import { brokenScorer } from './broken-scorer.ts';
@@ -28,7 +29,7 @@ import {
   want,
 } from './decide-node.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
-import type { Event, EventOf } from './events.ts';
+import type { Event } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
 import { cutEnd, cutListed, sumOf } from './plan.ts';
 import { stretchesOf } from './since.ts';
@@ -152,16 +153,7 @@ function pageListed(ledger: Ledger, command: CommandOf<'page-listed'>): readonly
       ? { ...page, ...cutListed(job.openCut, Array.from(sizesBytes), size) }
       : { ...page, sizes: [], ...stretchesOf(job.openCut, sizesBytes, taken, size) },
   ];
-  const isBegun = events.some((event) => event.kind === 'PageListed' && hasBatches(event));
-  if (job.state === 'Preparing' && isBegun) {
-    events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
-  }
   return events;
-}
-
-/** Whether there is something to do now; a mini-batch may be open at the end of the page. */
-function hasBatches({ sizes, fileBytes, stretches }: EventOf<'PageListed'>): boolean {
-  return sizes.length > 0 || fileBytes !== undefined || stretches !== undefined;
 }
 
 function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): readonly Event[] {
@@ -170,11 +162,7 @@ function listingEnded(ledger: Ledger, command: CommandOf<'listing-ended'>): read
   const { sizes, bytes: sizesBytes } = cutEnd(job.openCut);
   const { skipped, skippedBy, split } = command;
   const by = { ...(skippedBy && { skippedBy: { ...skippedBy } }), ...(split && { split: { ...split } }) };
-  const events: Event[] = [{ kind: 'ListingEnded', job: job.name, skipped, ...by, sizes, sizesBytes }];
-  if (job.state === 'Preparing') {
-    events.push({ kind: 'JobStateChanged', job: job.name, state: 'Running', error: null, wallMs: command.wallMs });
-  }
-  return events;
+  return [{ kind: 'ListingEnded', job: job.name, skipped, ...by, sizes, sizesBytes }];
 }
 
 function failJob(job: Job, command: CommandOf<'fail-job'>): readonly Event[] {
@@ -204,16 +192,18 @@ function stall(ledger: Ledger, command: CommandOf<'stall'>): readonly Event[] {
  * What a job does of itself once a command has been dealt with: copy what has its turn, give up, or finish.
  * Called again until it returns nothing.
  */
-export function advance(job: Job, wallMs: number): readonly Event[] {
+export function advance(ledger: Ledger, job: Job, wallMs: number): readonly Event[] {
   if (isFinal(job.state) || job.state === 'Finalizing') return [];
   if (job.state === 'CancelRequested') return copyEvents(job);
   const { errorThreshold, outputAction, outputForm } = job.deployment.settings;
   const stateChanged = (state: 'Running' | 'Failed' | 'Finalizing', error: Failure | null): readonly Event[] => [
     { kind: 'JobStateChanged', job: job.name, state, error, wallMs },
   ];
-  // Of two records that belong together a crash may have kept the first alone.
-  const isBegun = job.state === 'Queued' || job.state === 'Preparing';
-  if (isBegun && job.total > 0) return stateChanged('Running', null);
+  if (job.state === 'Queued' || job.state === 'Preparing') {
+    if (job.total === 0 && !job.isListed) return [];
+    // Without anything to do it takes nobody's place; with a limit it begins in its turn.
+    return job.total === 0 || runningMax(ledger, job) === null ? stateChanged('Running', null) : [];
+  }
   if (errorThreshold >= 0 && job.failedFiles > errorThreshold) {
     return stateChanged('Failed', {
       code: 'ERROR_THRESHOLD_EXCEEDED',

@@ -3,7 +3,7 @@
  * and connections, which end with the process. Stored journals keep these shapes readable: change by addition only.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { Circumstances } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, NodeLabels } from '../../common/core/cluster-messages.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
@@ -193,6 +193,7 @@ export type VolatileEvent =
       readonly node: NodeName;
       readonly incarnation: Incarnation;
       readonly slots: number;
+      readonly labels: NodeLabels;
       readonly hostname: string;
       readonly pid: number;
       readonly wallMs: number;
@@ -231,12 +232,16 @@ export type VolatileEvent =
       readonly at: number;
     }
   | { readonly kind: 'StillnessNoted'; readonly job: JobName; readonly stillness: Stillness | null }
-  /** The node is busy and another one is idle: it is to give the lease back unless it has begun. */
+  /**
+   * The node is to give the lease back unless it has begun: another one is idle, or (`isPreempted`) a job of a higher priority
+   * has something for this one.
+   */
   | {
       readonly kind: 'LeaseRecalled';
       readonly job: JobName;
       readonly node: NodeName;
       readonly token: Token;
+      readonly isPreempted?: true;
       readonly at: number;
     }
   | { readonly kind: 'BatchReady'; readonly job: JobName; readonly batch: number }

@@ -1,6 +1,8 @@
 /** What leases do to the ledger: mini-batches that become pending, leased, waiting or split. Called by `evolve` alone. */
 import type { EventOf } from './events.ts';
 import { noteSplit } from './broken-scorer.ts';
+import { noteHeld, noteLetGo } from './computes.ts';
+import { countDown, countUp } from './counts.ts';
 import { setCredit } from './evolve-node.ts';
 import type { NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -10,8 +12,8 @@ import { bytesPlace } from './staging-window.ts';
 
 /** A job may be leased from while it has something pending and nothing stands against its being granted. */
 export function refreshRunnable(ledger: Ledger, job: Job): void {
-  if (isGranting(ledger, job) && !job.pending.isEmpty) ledger.runnable.add(job.name);
-  else ledger.runnable.delete(job.name);
+  if (isGranting(ledger, job) && !job.pending.isEmpty) ledger.runnable.add(job);
+  else ledger.runnable.delete(job);
 }
 
 export function makePending(ledger: Ledger, job: Job, batch: number): void {
@@ -42,11 +44,13 @@ export function granted(ledger: Ledger, event: EventOf<'LeaseGranted'> | EventOf
     isAlone: event.kind === 'LeaseGranted' && job.batches.memoryFailures(batch) > 0,
     startedAt: null,
     recalledAt: null,
+    isPreempted: false,
     hasTwin: others.length > 0,
     placed: null,
     uploadSegment: null,
   });
   countUp(job.nodes, event.node);
+  noteHeld(ledger, job, event.node);
   const node = ledger.nodes.get(event.node);
   node?.leases.add(token.counter);
   if (event.kind === 'LeaseGranted') setCredit(ledger, event.node, nodeOf(ledger, event.node).credit - 1);
@@ -65,6 +69,7 @@ export function endLease(ledger: Ledger, job: Job, counter: number, epoch: numbe
   }
   ledger.nodes.get(lease.node)?.leases.delete(counter);
   countDown(job.nodes, lease.node);
+  noteLetGo(ledger, job, lease.node);
   const others = (job.holders.get(lease.batch) ?? []).filter((other) => other !== counter);
   if (others.length > 0) {
     job.holders.set(lease.batch, others);
@@ -86,24 +91,16 @@ export function started(ledger: Ledger, event: EventOf<'AttemptsStarted'>): void
   }
 }
 
-export function countUp<K>(counts: Map<K, number>, key: K): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
-}
-
-/** What is counted down to nothing is not there any more. */
-export function countDown<K>(counts: Map<K, number>, key: K): void {
-  const left = (counts.get(key) ?? 1) - 1;
-  if (left > 0) counts.set(key, left);
-  else counts.delete(key);
-}
-
 export function released(ledger: Ledger, event: EventOf<'LeaseReleased'>): void {
   const job = jobOf(ledger, event.job);
-  const recalledAt = findLease(ledger, event.node, event.token)?.recalledAt ?? null;
+  const lease = findLease(ledger, event.node, event.token);
   endLease(ledger, job, event.token.counter, event.token.epoch);
   // Its twin goes on with it, or has committed it.
   if (job.holders.has(event.batch) || job.batches.state(event.batch) !== 'leased') return;
-  if (recalledAt !== null) avoid(job, event.batch, event.node, recalledAt);
+  // For another job the node has less time, not for this mini-batch.
+  if (lease && lease.recalledAt !== null && !lease.isPreempted) {
+    avoid(job, event.batch, event.node, lease.recalledAt);
+  }
   makePending(ledger, job, event.batch);
 }
 
@@ -113,7 +110,9 @@ export function avoid(job: Job, batch: number, node: NodeName, at: number): void
 }
 
 export function recalled(ledger: Ledger, event: EventOf<'LeaseRecalled'>): void {
-  leaseOf(ledger, event.token.counter).recalledAt = event.at;
+  const lease = leaseOf(ledger, event.token.counter);
+  lease.recalledAt = event.at;
+  lease.isPreempted = event.isPreempted === true;
 }
 
 export function batchReady(ledger: Ledger, event: EventOf<'BatchReady'>): void {

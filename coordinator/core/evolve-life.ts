@@ -26,7 +26,7 @@ export function jobPruned(ledger: Ledger, event: EventOf<'JobPruned'>): void {
   const job = jobOf(ledger, event.job);
   noteUnstaged(ledger, job, job.stagedBytes);
   ledger.jobs.delete(event.job);
-  ledger.runnable.delete(event.job);
+  ledger.runnable.delete(job);
 }
 
 /** What is scored again is as new; everything else keeps its place, in the base when the output begins anew. */
@@ -68,7 +68,8 @@ export function jobReopened(ledger: Ledger, event: EventOf<'JobReopened'>): void
   job.stagingEnd = Number.POSITIVE_INFINITY;
   job.cursor = batches.head;
   moveCursor(job);
-  begin(job);
+  begin(job, event.waits === true);
+  ledger.loads.note(job);
   countStaged(ledger, job);
   refreshRunnable(ledger, job);
 }
@@ -93,8 +94,8 @@ function countAgain(job: Job, open: number): void {
 }
 
 /** Whether its scorer works, on which nodes and how fast, is an open question again. */
-function begin(job: Job): void {
-  job.state = job.total === 0 ? 'Preparing' : 'Running';
+function begin(job: Job, waits: boolean): void {
+  job.state = job.total === 0 || waits ? 'Preparing' : 'Running';
   job.error = null;
   job.endedWallMs = null;
   job.isSealed = false;

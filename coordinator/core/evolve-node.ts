@@ -13,6 +13,7 @@ export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
     name: event.node,
     incarnation: event.incarnation,
     slots: event.slots,
+    labels: event.labels,
     hostname: event.hostname,
     pid: event.pid,
     joinedWallMs: event.wallMs,

@@ -5,9 +5,9 @@
 import { unreachable } from '../../common/core/invariant.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Event, EventOf } from './events.ts';
+import { countUp } from './counts.ts';
 import {
   batchReady,
-  countUp,
   endLease,
   granted,
   makePending,
@@ -43,7 +43,7 @@ import {
 } from './evolve-output.ts';
 import { quarantineNode } from './sick-nodes.ts';
 import { jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
-import { newJob } from './new-job.ts';
+import { addJob, newJob } from './new-job.ts';
 import type { FreshStretch } from './plan.ts';
 import { isTakenStretch } from './since.ts';
 
@@ -178,6 +178,8 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
   ledger.leases.clear();
   ledger.nodes.clear();
   ledger.ready = { nodes: 0, slots: 0 };
+  ledger.heldBy.clear();
+  ledger.computeNodes.clear();
   ledger.hungry.clear();
   ledger.awaited = new Set();
   ledger.placingBytes = 0;
@@ -211,7 +213,7 @@ function submitted(ledger: Ledger, event: EventOf<'JobSubmitted'>): void {
   const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
   job.isPaused = outer?.isPaused === true;
   job.learned = recall(ledger, job.deployment);
-  ledger.jobs.set(event.job, job);
+  addJob(ledger, job);
 }
 
 function pageListed(ledger: Ledger, event: EventOf<'PageListed'>): void {
@@ -225,6 +227,7 @@ function pageListed(ledger: Ledger, event: EventOf<'PageListed'>): void {
     else addFresh(job, stretch);
   }
   moveCursor(job);
+  ledger.loads.note(job);
   refreshRunnable(ledger, job);
 }
 
@@ -241,6 +244,7 @@ function listingEnded(ledger: Ledger, event: EventOf<'ListingEnded'>): void {
   job.split = event.split ?? null;
   job.openCut = { files: 0, bytes: 0 };
   addBatches(job, event.sizes, event.sizesBytes);
+  ledger.loads.note(job);
   refreshRunnable(ledger, job);
 }
 
@@ -263,6 +267,7 @@ function stateChanged(ledger: Ledger, event: EventOf<'JobStateChanged'>): void {
     job.copy = null;
     for (const node of ledger.nodes.values()) node.preparations.delete(job.name);
   }
+  ledger.loads.note(job);
   refreshRunnable(ledger, job);
 }
 

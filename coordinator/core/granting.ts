@@ -9,10 +9,9 @@ export function mayGrant(ledger: Ledger, at: number): boolean {
   return !isHeld(ledger, at) && ledger.placingBytes <= limits.placingBytesMax;
 }
 
-/** Whether anything of the job may be granted: it lists or runs, is not paused and has a place to put results. */
+/** Whether anything of the job may be granted: it runs, is not paused and has a place to put results. */
 export function isGranting(ledger: Ledger, job: Job): boolean {
-  const isOpen = job.state === 'Preparing' || job.state === 'Running';
-  return isOpen && !job.isPaused && wantOfRoom(ledger, job) === null;
+  return job.state === 'Running' && !job.isPaused && wantOfRoom(ledger, job) === null;
 }
 
 /** Why nothing of the job is granted for want of room; null when there is some. */

@@ -15,7 +15,7 @@ import { moveCursor } from './evolve-output.ts';
 import { addRun } from './evolve-plan.ts';
 import { FileSizes } from './file-sizes.ts';
 import { unknownRows, type FailedFile, type Job, type Ledger } from './ledger.ts';
-import { newJob } from './new-job.ts';
+import { addJob, newJob } from './new-job.ts';
 import { Pending } from './pending.ts';
 import type { Learned } from './rates.ts';
 import type { RegistryImage } from './registry.ts';
@@ -30,6 +30,7 @@ type JobOwn =
 type JobVolatile =
   | 'stall'
   | 'shortage'
+  | 'order'
   | 'pending'
   | 'waiting'
   | 'holders'
@@ -57,6 +58,9 @@ type LedgerVolatile =
   | 'leases'
   | 'hungry'
   | 'runnable'
+  | 'loads'
+  | 'heldBy'
+  | 'computeNodes'
   | 'stagedBytes'
   | 'stagingBytesMax'
   | 'placingBytes'
@@ -84,6 +88,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   rowsOf: 'header',
   origin: 'header',
   isArchived: 'header',
+  order: 'volatile',
   since: 'header',
   createdWallMs: 'header',
   startedWallMs: 'header',
@@ -168,6 +173,9 @@ const ledgerFates: Fates<Ledger, LedgerOwn, LedgerVolatile> = {
   leases: 'volatile',
   hungry: 'volatile',
   runnable: 'volatile',
+  loads: 'volatile',
+  heldBy: 'volatile',
+  computeNodes: 'volatile',
   stagedBytes: 'volatile',
   stagingBytesMax: 'volatile',
   placingBytes: 'volatile',
@@ -247,7 +255,7 @@ export function restoreImage(ledger: Ledger, image: LedgerImage): void {
   ledger.registry.restore(image.registry);
   for (const jobImage of image.jobs) {
     const job = restoreJob(jobImage, numberOf(ledger, jobImage.header));
-    ledger.jobs.set(job.name, job);
+    addJob(ledger, job);
     countStaged(ledger, job);
   }
 }

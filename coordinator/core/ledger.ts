@@ -4,7 +4,7 @@
  * stalls, so that a stalled coordinator never expires a lease that its holder could not renew.
  */
 import type { Failure } from '../../common/core/batch-error.ts';
-import type { Circumstances } from '../../common/core/cluster-messages.ts';
+import type { Circumstances, NodeLabels } from '../../common/core/cluster-messages.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import { invariant } from '../../common/core/invariant.ts';
@@ -16,9 +16,11 @@ import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
+import { EndpointLoads } from './admission.ts';
 import type { BatchTable, Place } from './batch-table.ts';
 import type { BrokenSuspicion } from './broken-scorer.ts';
 import type { FileSizes } from './file-sizes.ts';
+import { JobQueue } from './job-queue.ts';
 import type { Pending } from './pending.ts';
 import type { OpenCut } from './plan.ts';
 import type { Learned } from './rates.ts';
@@ -43,8 +45,14 @@ export interface Ledger {
   readonly leases: Map<number, Lease>;
   /** Nodes that want work, the one that waited longest first. */
   readonly hungry: Set<NodeName>;
-  /** Jobs with something to lease, in order of submission. */
-  readonly runnable: Set<JobName>;
+  /** Jobs with something to lease. */
+  readonly runnable: JobQueue;
+  /** Jobs of endpoints, for those that may run only so many at once. */
+  readonly loads: EndpointLoads;
+  /** Leases by the owner of their job. */
+  readonly heldBy: Map<string, number>;
+  /** Nodes that hold leases of jobs that name a compute, and how many, by its name in small letters. */
+  readonly computeNodes: Map<string, Map<NodeName, number>>;
   /** Of committed results that wait for their turn, of all jobs; and from where on only what they wait for is granted. */
   stagedBytes: number;
   readonly stagingBytesMax: number;
@@ -91,6 +99,8 @@ export interface Job {
   origin: JobOrigin;
   /** Lists leave it out. */
   isArchived: boolean;
+  /** Grows with submission; what makes the parts of a job has its. Follows from the order of jobs. */
+  order: number;
   readonly createdWallMs: number;
   startedWallMs: number | null;
   endedWallMs: number | null;
@@ -256,6 +266,8 @@ export interface Lease {
   startedAt: number | null;
   /** When its node was asked to give it back unless it has begun; null: it was not. */
   recalledAt: number | null;
+  /** It was asked back for a job of a higher priority. */
+  isPreempted: boolean;
   /** Whether its mini-batch has or had a second attempt beside this one. */
   hasTwin: boolean;
   /** The result whose bytes are being written, and where. */
@@ -279,6 +291,8 @@ export interface Node {
   readonly name: NodeName;
   readonly incarnation: Incarnation;
   readonly slots: number;
+  /** What its operator says of it. */
+  readonly labels: NodeLabels;
   readonly hostname: string;
   readonly pid: number;
   readonly joinedWallMs: number;
@@ -306,7 +320,10 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     registry: new Registry(),
     leases: new Map(),
     hungry: new Set(),
-    runnable: new Set(),
+    runnable: new JobQueue(),
+    loads: new EndpointLoads(),
+    heldBy: new Map(),
+    computeNodes: new Map(),
     stagedBytes: 0,
     stagingBytesMax: options.stagingBytesMax ?? limits.stagingBytesMax,
     placingBytes: 0,

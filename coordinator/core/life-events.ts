@@ -27,6 +27,8 @@ export type LifeEvent =
       readonly base: OutputBase | null;
       /** Leases up to this one are of the time before. */
       readonly after: Token;
+      /** As many jobs of its endpoint run as may: it stays Preparing until one has ended. */
+      readonly waits?: true;
     }
   /**
    * `count` neighbours in the order, from `batch` on, are cut anew into these sizes, or, with `fileBytes`, the size of each

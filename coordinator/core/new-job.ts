@@ -6,7 +6,7 @@ import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
 import { newBrokenSuspicion } from './broken-scorer.ts';
 import type { EventOf } from './events.ts';
 import { FileSizes } from './file-sizes.ts';
-import { unknownRows, type Job } from './ledger.ts';
+import { unknownRows, type Job, type Ledger } from './ledger.ts';
 import { Pending } from './pending.ts';
 import { emptyCut } from './plan.ts';
 import { nothingLearned } from './rates.ts';
@@ -31,6 +31,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
     rowsOf: submitted.rowsOf ?? null,
     origin: submitted.origin ?? plainOrigin,
     isArchived: false,
+    order: 0,
     since,
     createdWallMs: submitted.wallMs,
     startedWallMs: null,
@@ -103,4 +104,12 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
     runTimes: new RunTimes(),
     stillness: null,
   };
+}
+
+/** Gives it its place in the order of submission. Written by `evolve` alone. */
+export function addJob(ledger: Ledger, job: Job): void {
+  const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
+  job.order = outer?.order ?? job.number;
+  ledger.jobs.set(job.name, job);
+  ledger.loads.note(job);
 }

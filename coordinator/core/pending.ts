@@ -45,6 +45,11 @@ export class Pending {
     return this.#runs.length === 0 && this.#inOrder.peek() === undefined;
   }
 
+  /** Whether mini-batches are still to be cut. */
+  get hasRuns(): boolean {
+    return this.#runs.length > 0;
+  }
+
   push(batch: number): void {
     this.#inOrder.push(batch);
     this.#byLength.push(batch);

@@ -3,6 +3,7 @@
  * it is durable. Synchronous and pure but for the ledger it owns: the real shell and the simulator drive the same one.
  */
 import type { JobName } from '../../common/core/ids.ts';
+import { nextToBegin } from './admission.ts';
 import type { Command } from './commands.ts';
 import { advance, decide } from './decide.ts';
 import { effectsOf, needsSync, type Effect } from './effects.ts';
@@ -49,17 +50,28 @@ export class Reactor {
   handle(command: Command, now: number, wallMs: number): void {
     const touched = new Set<JobName>();
     for (const event of decide(this.ledger, command, now)) this.#apply(event, touched);
-    for (const name of touched) {
-      const job = this.ledger.jobs.get(name);
-      if (!job) continue;
-      for (let more = advance(job, wallMs); more.length > 0; more = advance(job, wallMs)) {
-        for (const event of more) this.#apply(event, touched);
-      }
-      // Whoever they touch gets its turn in this same loop.
-      for (const event of partsEvents(this.ledger, job, wallMs)) this.#apply(event, touched);
+    this.#goOn(touched, wallMs);
+    for (let next = nextToBegin(this.ledger, wallMs); next.length > 0; next = nextToBegin(this.ledger, wallMs)) {
+      const begun = new Set<JobName>();
+      for (const event of next) this.#apply(event, begun);
+      this.#goOn(begun, wallMs);
     }
     for (let next = nextGrant(this.ledger, now); next.length > 0; next = nextGrant(this.ledger, now)) {
       for (const event of next) this.#apply(event, touched);
+    }
+  }
+
+  /** What jobs do of themselves once something has become of them. */
+  #goOn(touched: Set<JobName>, wallMs: number): void {
+    const { ledger } = this;
+    for (const name of touched) {
+      const job = ledger.jobs.get(name);
+      if (!job) continue;
+      for (let more = advance(ledger, job, wallMs); more.length > 0; more = advance(ledger, job, wallMs)) {
+        for (const event of more) this.#apply(event, touched);
+      }
+      // Whoever they touch gets its turn in this same loop.
+      for (const event of partsEvents(ledger, job, wallMs)) this.#apply(event, touched);
     }
   }
 

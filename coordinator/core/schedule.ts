@@ -7,6 +7,8 @@
  * results that wait for their turn have taken half of their room.
  */
 import type { NodeName } from '../../common/core/ids.ts';
+import { isOfCompute, isServed } from './computes.ts';
+import type { Turn } from './job-queue.ts';
 import { attended, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
 import { mayGrant } from './granting.ts';
@@ -23,26 +25,47 @@ interface Choice {
 }
 
 /**
- * The next lease to grant, after the mini-batch has been cut if it must be; empty when nothing fits. Jobs in order of
- * submission; nodes in turn, so that the first one does not take all. A mini-batch that failed on a node, or was taken back
- * from it, is for others as long as there are any.
+ * The next lease to grant, after the mini-batch has been cut if it must be; empty when nothing fits. Jobs as they are queued;
+ * nodes in turn, so that the first one does not take all. A mini-batch that failed on a node, or was taken back from it, is for
+ * others as long as there are any.
  */
 export function nextGrant(ledger: Ledger, now: number): readonly Event[] {
   if (ledger.hungry.size === 0 || ledger.runnable.size === 0) return [];
   const at = attended(ledger, now);
   if (!mayGrant(ledger, at)) return [];
-  for (const name of ledger.runnable) {
-    const job = ledger.jobs.get(name);
-    if (!job) continue;
+  for (const job of ledger.runnable.inTurn(turnOf(ledger))) {
     for (const nodeName of ledger.hungry) {
       const node = ledger.nodes.get(nodeName);
-      if (!node || !isAllowed(job, node)) continue;
-      const choice = choose(ledger, job, nodeName, at);
-      if (choice === undefined || !isWithinWindow(ledger, job, choice.batch)) continue;
-      return grantEvents(ledger, job, nodeName, choice, at);
+      const choice = node && offerOf(ledger, job, node, at);
+      if (choice) return grantEvents(ledger, job, nodeName, choice, at);
     }
   }
   return [];
+}
+
+/** Who is next, as leases and nodes stand now. */
+export function turnOf(ledger: Ledger): Turn {
+  const served = new Map<string, boolean>();
+  return {
+    held: (owner) => ledger.heldBy.get(owner) ?? 0,
+    isServed: (compute) => {
+      if (compute === null) return true;
+      const known = served.get(compute) ?? isServed(ledger, compute);
+      served.set(compute, known);
+      return known;
+    },
+  };
+}
+
+/** Whether the job has something that the node may be granted now. `at`: attended milliseconds. */
+export function hasOffer(ledger: Ledger, job: Job, node: Node, at: number): boolean {
+  return offerOf(ledger, job, node, at) !== undefined;
+}
+
+function offerOf(ledger: Ledger, job: Job, node: Node, at: number): Choice | undefined {
+  if (!isAllowed(ledger, job, node)) return undefined;
+  const choice = choose(ledger, job, node.name, at);
+  return choice !== undefined && isWithinWindow(ledger, job, choice.batch) ? choice : undefined;
 }
 
 function grantEvents(ledger: Ledger, job: Job, node: NodeName, choice: Choice, at: number): readonly Event[] {
@@ -110,14 +133,14 @@ function isAvoided(ledger: Ledger, job: Job, batch: number, name: NodeName, at: 
   const avoided = job.avoided.get(batch);
   if (avoided?.node !== name || at >= avoided.until) return false;
   for (const node of ledger.nodes.values()) {
-    if (node.name !== name && node.isConnected && node.state === 'ready' && isAllowed(job, node)) return true;
+    if (node.name !== name && node.isConnected && node.state === 'ready' && isAllowed(ledger, job, node)) return true;
   }
   return false;
 }
 
 /** @source Azure ML batch: instance_count is a cap on the nodes of a job */
-export function isAllowed(job: Job, node: Node): boolean {
-  if (job.sick.has(node.name)) return false;
+export function isAllowed(ledger: Ledger, job: Job, node: Node): boolean {
+  if (job.sick.has(node.name) || !isOfCompute(ledger, job.origin.compute, node)) return false;
   const cap = job.deployment.settings.instanceCountMax;
   return cap === null || job.nodes.has(node.name) || job.nodes.size < cap;
 }

@@ -8,7 +8,7 @@ import type { NodeName } from '../../common/core/ids.ts';
 import type { Event } from './events.ts';
 import { isGranting, mayGrant } from './granting.ts';
 import type { Job, Ledger, Lease, Node } from './ledger.ts';
-import { isAllowed } from './schedule.ts';
+import { isAllowed, turnOf } from './schedule.ts';
 import { isWithinWindow } from './staging-window.ts';
 
 /** What a node has to do. */
@@ -26,7 +26,8 @@ interface Load {
 
 /** `at`: attended milliseconds. */
 export function tailEvents(ledger: Ledger, at: number): readonly Event[] {
-  const isQuiet = ledger.runnable.size === 0 && mayGrant(ledger, at);
+  // What no node that wants work can serve is nothing to grant.
+  const isQuiet = ledger.runnable.inTurn(turnOf(ledger)).next().done === true && mayGrant(ledger, at);
   if (!isQuiet || ledger.hungry.size === 0 || ledger.leases.size === 0) return [];
   const idle = [...ledger.hungry].flatMap((name) => {
     const node = ledger.nodes.get(name);
@@ -123,7 +124,7 @@ function isAtTail(job: Job): boolean {
 /** Whether the node of an idle slot may be granted it too. */
 function isFor(ledger: Ledger, lease: Lease, { node, held }: Load): boolean {
   const job = ledger.jobs.get(lease.job);
-  if (!job || node.name === lease.node || !isGranting(ledger, job) || !isAllowed(job, node)) return false;
+  if (!job || node.name === lease.node || !isGranting(ledger, job) || !isAllowed(ledger, job, node)) return false;
   // What comes back and may not be granted again would stand in the way of all else.
   if (!isWithinWindow(ledger, job, lease.batch)) return false;
   const cap = job.deployment.settings.concurrencyPerInstanceMax;

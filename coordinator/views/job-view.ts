@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import { isOneFile, rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobOriginView, JobView, LastFailureView, NodeView } from '../api/backend.ts';
+import { runningMax } from '../core/admission.ts';
+import { wantOfNodes } from '../core/computes.ts';
 import { partialOutputName } from '../core/generation.ts';
 import { wantOfRoom } from '../core/granting.ts';
 import type { Job, Ledger, Node } from '../core/ledger.ts';
 import { partsJobOf } from '../core/parts.ts';
+import { turnOf } from '../core/schedule.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
 import { circumstancesView } from './circumstances.ts';
 
@@ -129,6 +132,8 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (job.state === 'CancelRequested')
     return `what runs may end until ${isoTime(job.cancelUntilWallMs ?? 0)}; cancel again to kill it`;
   if (job.isPaused) return `paused on request; \`batchmill job resume ${job.rowsOf ?? job.name}\` goes on`;
+  const queued = queuedReason(ledger, job);
+  if (queued !== null) return queued;
   const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
   if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
   if (live.every((node) => job.sick.has(node.name))) {
@@ -137,6 +142,12 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   }
   const preparing = preparationOf(ledger, job);
   if (preparing !== null) return preparing;
+  const first = goesFirst(ledger, job);
+  if (first !== null) {
+    const { priority } = first.origin;
+    const rest = job.leased > 0 ? '; what runs of this one goes on to its end' : '';
+    return `job ${first.rowsOf ?? first.name} goes first (priority ${priority}, this one ${job.origin.priority})${rest}`;
+  }
   if (isHeldBack(ledger, job)) {
     const staged = `${ledger.stagedBytes} bytes of results wait for their turn, ${ledger.stagingBytesMax} may`;
     return `${staged}: only what they wait for is scored (\`coordinator start --staging-bytes\`)`;
@@ -146,6 +157,25 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (!job.pending.isEmpty) return 'every slot is busy with other work';
   if (job.waiting.size > 0) return `${job.waiting.size} mini-batches failed and are tried again after a pause`;
   return null;
+}
+
+/** What its endpoint or its compute has against it. */
+function queuedReason(ledger: Ledger, job: Job): string | null {
+  const max = runningMax(ledger, job);
+  if (max !== null && job.state === 'Preparing' && job.total > 0) {
+    const jobs = max === 1 ? '1 job' : `${max} jobs`;
+    return `endpoint ${job.origin.endpoint} runs ${jobs}, as many as it may at once; this one begins when one of them has ended`;
+  }
+  return wantOfNodes(ledger, job.origin.compute);
+}
+
+/** The job of a higher priority that has something to lease before this one; null when there is none. */
+export function goesFirst(ledger: Ledger, job: Job): Job | null {
+  const { priority } = job.origin;
+  if (job.pending.isEmpty || ledger.runnable.priorityMax <= priority) return null;
+  const isServed = (compute: string | null): boolean => wantOfNodes(ledger, compute) === null;
+  const next = ledger.runnable.inTurn({ ...turnOf(ledger), isServed }, priority).next();
+  return next.done === true ? null : next.value;
 }
 
 function isHeldBack(ledger: Ledger, job: Job): boolean {

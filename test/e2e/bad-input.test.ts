@@ -307,7 +307,7 @@ async function joinWithProtocol(cluster: ClusterProcesses, protocol: number): Pr
   const client = connectCluster(cluster.listen);
   const request = writeJoinRequest({
     ...{ protocol, release: '99.0.0', joinToken: cluster.token, name: nodeName('stranger') },
-    ...{ incarnation: incarnation('1'), slots: 1, hostname: 'elsewhere', pid: 1 },
+    ...{ incarnation: incarnation('1'), slots: 1, hostname: 'elsewhere', pid: 1, labels: {} },
   });
   try {
     return await new Promise((resolve, reject) => {

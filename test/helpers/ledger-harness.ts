@@ -1,9 +1,10 @@
 /** The coordinator's core on a table: commands in, effects out, time and syncs by hand. One job named `job`. */
 import { defaultOnnxSettings } from '../../common/core/onnx-settings.ts';
-import { noCircumstances, type HeldLease } from '../../common/core/cluster-messages.ts';
+import { noCircumstances, type HeldLease, type NodeLabels } from '../../common/core/cluster-messages.ts';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { incarnation, jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
+import { plainOrigin, type JobOrigin } from '../../common/core/job-origin.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
@@ -95,6 +96,12 @@ export class Harness {
   }
 
   submit(given: Partial<DeploymentSettings> = {}): this {
+    return this.submitAs(job, given, plainOrigin);
+  }
+
+  /** A job of any name, with an output of its own. */
+  submitAs(name: string, given: Partial<DeploymentSettings>, origin: JobOrigin): this {
+    const outputDir = name === job ? '/out' : `/out-${name}`;
     const deployment = {
       name: 'd',
       scorer: { kind: 'onnx', settings: defaultOnnxSettings },
@@ -103,7 +110,7 @@ export class Harness {
       environment: { kind: 'host', python: null },
       settings: { ...settings, ...given },
     } as const;
-    this.give({ kind: 'submit', job, deployment, inputPath: '/in', outputDir: '/out', wallMs: 0 });
+    this.give({ kind: 'submit', job: jobName(name), deployment, inputPath: '/in', outputDir, origin, wallMs: 0 });
     return this;
   }
 
@@ -131,9 +138,13 @@ export class Harness {
     return node;
   }
 
-  join(name: string, process: string, slots = 2): void {
+  join(name: string, process: string, slots = 2, labels: NodeLabels = {}): void {
     const node = nodeName(name);
-    this.give({ kind: 'join', node, incarnation: incarnation(process), slots, hostname: 'h', pid: 1, wallMs: 0 });
+    this.give({
+      kind: 'join',
+      node,
+      ...{ incarnation: incarnation(process), slots, labels, hostname: 'h', pid: 1, wallMs: 0 },
+    });
   }
 
   /** Tokens in the order of their grants; drops all other effects. */

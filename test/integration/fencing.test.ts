@@ -78,6 +78,7 @@ class HandNode {
       slots: 1,
       hostname: 'test',
       pid: 1,
+      labels: {},
     });
     const reply = await new Promise<string>((resolve, reject) => {
       client.Join(request, (error, joined) =>

@@ -18,6 +18,7 @@ import { schedule, type FaultKind } from './faults.ts';
 import { Invariants } from './invariants.ts';
 import { SimNetwork } from './network.ts';
 import { sizeOf, type LifePlan, type NodePlan, type Plan, type Wish } from './plan.ts';
+import { rivalFiles, Rivals } from './rivals.ts';
 import { judge } from './verdict.ts';
 import { WorkerProcess } from './worker-process.ts';
 import { Random, World } from './world.ts';
@@ -72,6 +73,7 @@ export class Cluster {
   readonly input: MendableInput;
   readonly #plan: Plan;
   readonly #takable: Takable;
+  readonly #rivals: Rivals;
   /** Made by the nodes. */
   readonly #nodeFaults: string[] = [];
   #fullUntil = 0;
@@ -93,6 +95,7 @@ export class Cluster {
       rowsName: rowsFileName(deployment.settings) as string,
       nodes: () => this.nodes,
       waitingSince: (node) => this.coordinator.waitingSince(node),
+      attended: () => this.coordinator.attended,
     });
     this.coordinator = new CoordinatorProcess({
       ...{ world, disk, plan, deployment, invariants: this.invariants },
@@ -101,6 +104,9 @@ export class Cluster {
       onDied: (isPower) => this.network.coordinatorDied(isPower),
     });
     this.network = new SimNetwork({ world, coordinator: this.coordinator });
+    const { coordinator, input } = this;
+    const mayFail = plan.faults.some(({ kind }) => kind === 'sync-error');
+    this.#rivals = new Rivals({ world, disk, coordinator, input, deployment, mayFail, queue: plan.queue });
     for (const one of plan.nodes) this.#addNode(one, one.startsAtMs);
   }
 
@@ -111,12 +117,15 @@ export class Cluster {
   #outside(): Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'> {
     const { files } = this.#plan;
     const bytesOf = sizeOf(this.#plan);
+    const { queue } = this.#plan;
     const fileOf = (file: number): InputFile => ({
       path: `f${String(file).padStart(4, '0')}`,
       sizeBytes: bytesOf(file),
       identity: `${bytesOf(file)}-${this.input.mendings(file)}`,
     });
-    async function* pages(): AsyncGenerator<readonly InputFile[]> {
+    async function* pages(of: string): AsyncGenerator<readonly InputFile[]> {
+      const others = rivalFiles(queue, of);
+      if (others) return yield await Promise.resolve(others);
       for (let first = 0; first < files; first += pageFiles) {
         yield await Promise.resolve(
           Array.from({ length: Math.min(pageFiles, files - first) }, (_, at) => fileOf(first + at)),
@@ -124,10 +133,10 @@ export class Cluster {
       }
     }
     return {
-      inspectInput: () => Promise.resolve({ kind: 'folder', base: inputPath, name: '' }),
-      listInput: () => ({
+      inspectInput: (base) => Promise.resolve({ kind: 'folder', base, name: '' }),
+      listInput: (of) => ({
         skipped: noneSkipped(),
-        [Symbol.asyncIterator]: () => pages(),
+        [Symbol.asyncIterator]: () => pages(of),
       }),
       statFiles: (_base, paths) => Promise.resolve(paths.map((path) => fileOf(Number(path.slice(1))))),
     };
@@ -210,6 +219,7 @@ export class Cluster {
     coordinator.start();
     schedule(this.#plan.faults, this);
     this.#wish(this.#plan.wishes);
+    this.#rivals.begin();
     const faults: string[] = [];
     for (let life = 1; ; life += 1) {
       const hasEnded = await world.play(world.now + virtualMsMax, () => invariants.lives >= life && this.#isSealed);
@@ -225,6 +235,10 @@ export class Cluster {
     const { fingerprint } = world;
     // A run that is only compared has shown by then what it does.
     if (!options.isJudged) return this.#outcome(fingerprint, [...invariants.faults, ...this.#nodeFaults]);
+    if (faults.length === 0 && !this.#isFaulty) {
+      await world.play(world.now + virtualMsMax, () => this.#rivals.areSealed);
+      faults.push(...this.#rivals.judge());
+    }
     if (faults.length === 0 && !this.#isFaulty) faults.push(...(await this.#judgeSilence()));
     if (faults.length === 0 && !this.#isFaulty && this.#plan.isPruned) faults.push(...(await this.#judgePrune()));
     return this.#outcome(fingerprint, [...faults, ...invariants.faults, ...this.#nodeFaults]);
@@ -378,7 +392,7 @@ export class Cluster {
     coordinator.crash({ isPower: true, downMs: 10 });
     await world.play(world.now + quietAtMs, () => coordinator.isUp);
     if (coordinator.job) return ['a pruned job came back'];
-    const left = disk.paths().filter((path) => path.startsWith(`${stateDir}/jobs/`));
+    const left = disk.paths().filter((path) => path.startsWith(`${stateDir}/jobs/${simJob}`));
     return left.length === 0 ? [] : [`a pruned job left ${left.join(', ')}`];
   }
 
@@ -405,6 +419,9 @@ export class Cluster {
       ['reopened', events.get('JobReopened') ?? 0],
       ['rows taken', coordinator.job?.takenFiles ?? 0],
       ...invariants.parts.met,
+      ['grants that others wanted', invariants.turns.shared],
+      ['leases preempted', invariants.turns.preempted],
+      ['waits for an endpoint', invariants.turns.waited],
     ]);
     return {
       faults,

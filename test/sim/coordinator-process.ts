@@ -35,6 +35,7 @@ import type { CoordinatorPort } from './coordinator-port.ts';
 import type { SimDisk, SimMount } from './disk.ts';
 import type { Invariants } from './invariants.ts';
 import type { Plan } from './plan.ts';
+import { endpointOf, originOf, type Rival } from './rivals.ts';
 import { SimProcess } from './sim-process.ts';
 import type { World } from './world.ts';
 
@@ -50,7 +51,7 @@ const wallStartMs = Date.UTC(2026, 0, 1);
 export interface CoordinatorOptions {
   readonly world: World;
   readonly disk: SimDisk;
-  readonly plan: Pick<Plan, 'journal' | 'coordinatorClock' | 'stagingBytesMax'>;
+  readonly plan: Pick<Plan, 'journal' | 'coordinatorClock' | 'stagingBytesMax' | 'queue'>;
   readonly deployment: Deployment;
   /** The machine around it, but for disk and time. */
   readonly outside: Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'>;
@@ -90,6 +91,9 @@ export class CoordinatorProcess implements CoordinatorPort {
   #engine: Engine<Views> | null = null;
   #jobLife: JobLife | null = null;
   #isServing = false;
+  #doors: { readonly outside: Outside; readonly clock: Clock } | null = null;
+  /** Rivals that are being submitted. */
+  readonly #asked = new Set<JobName>();
   #deafUntil = 0;
   #tickAt = 0;
   /** When each message that has not been heard yet arrived, by who sent it, oldest first. */
@@ -218,6 +222,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (life !== this.#life) return;
     this.#engine = engine;
     invariants.opened(engine);
+    this.#doors = { outside, clock };
     const { loop, work } = engine;
     const jobLife = new JobLife({
       ...{ loop, work, outside, stateDir, clock, log: silent, feeds: engine.views.feeds },
@@ -230,11 +235,12 @@ export class CoordinatorProcess implements CoordinatorPort {
     await jobLife.removeOrphans();
     await engine.begin();
     invariants.restored();
+    if (plan.queue && !loop.ledger.registry.endpoint('sim'))
+      loop.handle({ kind: 'put-resource', resource: endpointOf(plan.queue), ifMatch: null });
     while (!this.job && !invariants.isPruned) {
-      // A refusal is an answer, and whoever was refused asks again.
-      await this.#submit(engine, outside, clock).catch((error: unknown) => {
-        if (!(error instanceof BatchError) && errnoOf(error) === '') throw error;
-      });
+      const { deployment, since } = this.#options;
+      const own = { name: simJob, deployment, inputPath, outputDir, origin: originOf(plan.queue) };
+      await submit(engine, outside, clock, own, since).catch(refused);
       if (!this.job) await delay(1_000, work.stopped);
     }
     if (life !== this.#life) return;
@@ -254,34 +260,20 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#every(limits.diskLookMs, () => void watch.look().catch(onFatal));
   }
 
-  /** As the desk of jobs does it. */
-  async #submit({ loop, work }: Engine<Views>, outside: Outside, clock: Clock): Promise<void> {
-    const { deployment } = this.#options;
-    const open = await openListing(
-      outside.listInput(inputPath, { include: [], exclude: [], recursive: true, list: null }),
-    );
-    await outside.fileSystem.makeDir(outputDir);
-    await outside.fileSystem.syncDir('/');
-    const since = await this.#options.since(outside.fileSystem);
-    await work.locks.take(outputDir);
-    const record: JobRecord = {
-      ...{
-        name: simJob,
-        inputPath,
-        outputDir,
-        deployment,
-        chunks: 0,
-        outputCommitted: 0,
-        rowsOf: null,
-        schema: -1,
-        schemas: [],
-      },
-      ...{ generation: 1, segments: new Map<number, number>(), bases: new Map(since ? sinceBases(since) : []) },
-    };
-    await work.create(record, open);
-    const from = since === null ? {} : { since };
-    loop.handle({ kind: 'submit', job: simJob, deployment, inputPath, outputDir, ...from, wallMs: clock.wall() });
-    await loop.durable();
+  /** Nothing happens while it is there, or on its way. */
+  submitRival(rival: Rival): void {
+    const engine = this.#engine;
+    const doors = this.#doors;
+    if (!engine || !doors || !this.#isServing || this.#asked.has(rival.name)) return;
+    if (engine.loop.ledger.jobs.has(rival.name)) return;
+    this.#asked.add(rival.name);
+    this.#world.touch();
+    const life = this.#life;
+    void submit(engine, doors.outside, doors.clock, rival, () => Promise.resolve(null))
+      .catch((error: unknown) => {
+        if (life === this.#life) refused(error);
+      })
+      .finally(() => life === this.#life && this.#asked.delete(rival.name));
   }
 
   #known(): Job {
@@ -322,6 +314,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#crashAt = null;
     this.#engine = null;
     this.#jobLife = null;
+    this.#doors = null;
+    this.#asked.clear();
     this.#isServing = false;
     this.#waiting.clear();
     this.#deafUntil = 0;
@@ -460,4 +454,33 @@ type DiskWatchOnRoom = ConstructorParameters<typeof DiskWatch>[0]['onRoom'];
 
 function never(): never {
   throw new Error('no artifact is asked for here');
+}
+
+/** A refusal is an answer, and whoever was refused asks again. */
+function refused(error: unknown): void {
+  if (!(error instanceof BatchError) && errnoOf(error) === '') throw error;
+}
+
+/** As the desk of jobs does it. */
+async function submit(
+  { loop, work }: Engine<Views>,
+  outside: Outside,
+  clock: Clock,
+  { name, inputPath: input, outputDir: output, deployment, origin }: Rival,
+  findSince: CoordinatorOptions['since'],
+): Promise<void> {
+  const open = await openListing(outside.listInput(input, { include: [], exclude: [], recursive: true, list: null }));
+  await outside.fileSystem.makeDir(output);
+  await outside.fileSystem.syncDir('/');
+  const since = await findSince(outside.fileSystem);
+  await work.locks.take(output);
+  const record: JobRecord = {
+    ...{ name, inputPath: input, outputDir: output, deployment, chunks: 0, outputCommitted: 0, rowsOf: null },
+    ...{ schema: -1, schemas: [], generation: 1, segments: new Map<number, number>() },
+    bases: new Map(since ? sinceBases(since) : []),
+  };
+  await work.create(record, open);
+  const places = { inputPath: input, outputDir: output, ...(since === null ? {} : { since }) };
+  loop.handle({ kind: 'submit', job: name, deployment, ...places, origin, wallMs: clock.wall() });
+  await loop.durable();
 }

@@ -22,6 +22,7 @@ import { Watermarks } from '../../coordinator/views/watermarks.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
 import type { SimDisk } from './disk.ts';
 import { PartsCount } from './parts-count.ts';
+import { TurnCheck } from './turn-check.ts';
 import type { World } from './world.ts';
 
 /** A node as it is, whatever the coordinator believes. */
@@ -41,6 +42,8 @@ export interface InvariantsOptions {
   readonly nodes: () => readonly Holder[];
   /** Since when a message of the node is there to which the coordinator has not come, although the network is there; or Infinity. */
   readonly waitingSince: (node: NodeName) => number;
+  /** The coordinator's time, less what it stood still. */
+  readonly attended: () => number;
 }
 
 /** A result of which somebody was told that it is committed. */
@@ -71,6 +74,7 @@ export class Invariants {
   lives = 0;
   isPruned = false;
   readonly parts: PartsCount = new PartsCount();
+  readonly turns: TurnCheck = new TurnCheck((text) => this.fault(text));
   readonly #options: InvariantsOptions;
   #ledger: Ledger | null = null;
   /** The ledger as it was opened last, and what was appended since. */
@@ -154,6 +158,8 @@ export class Invariants {
         this.fault(`a result under the stale token ${formatToken(command.token)} was taken`);
       }
       this.#checkStaged();
+      this.turns.looked(ledger);
+      if (command.kind === 'tick') this.turns.ticked(ledger, this.#options.attended());
     };
     loop.synced = (upTo) => {
       this.#synced = upTo;
@@ -173,6 +179,7 @@ export class Invariants {
     nodes.grant = (effect) => {
       remember(effect.token);
       this.#checkGrant(effect.token);
+      this.turns.granted(ledger, effect.token, this.#options.attended());
       grant.call(nodes, effect);
     };
     nodes.adopt = (effect) => {
@@ -181,8 +188,7 @@ export class Invariants {
       adopt.call(nodes, effect);
     };
     nodes.tell = (node, part) => {
-      for (const token of part.recalled ?? [])
-        this.#checkGranting('recalled', this.#batches.get(formatToken(token))?.job);
+      for (const token of part.recalled ?? []) this.#checkRecall(ledger, token);
       for (const token of part.committed ?? []) this.#promise(formatToken(token));
       tell.call(nodes, node, part);
     };
@@ -212,8 +218,8 @@ export class Invariants {
     this.parts.publish(event);
     if (event.kind === 'Committed') this.#noteCommitted(event);
     else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
-    else if (event.kind === 'JobSubmitted') this.#hasBeen = true;
-    else if (event.kind === 'JobSealed') this.lives += 1;
+    else if (event.kind === 'JobSubmitted') this.#hasBeen ||= event.job === this.#options.job;
+    else if (event.kind === 'JobSealed') this.lives += event.job === this.#options.job ? 1 : 0;
     else if (event.kind === 'JobPruned') return this.#forget(event.job);
     this.#follow();
   }
@@ -429,6 +435,13 @@ export class Invariants {
     }
     const all = this.#ledger?.stagedBytes ?? 0;
     if (all !== sum) this.fault(`bytes of what is staged: ${all} instead of ${sum}`);
+  }
+
+  #checkRecall(ledger: Ledger, token: Token): void {
+    this.turns.recalled(ledger, token);
+    // For a job of a higher priority it may be taken from one that is paused or comes to its end.
+    if (ledger.leases.get(token.counter)?.isPreempted !== true)
+      this.#checkGranting('recalled', this.#batches.get(formatToken(token))?.job);
   }
 
   /** Nothing of a job that is paused, comes to its end or has no place for results. */

@@ -24,6 +24,7 @@ const request: JoinRequest = {
   slots: 1,
   hostname: 'host',
   pid: 1,
+  labels: {},
 };
 /** A ping every ten seconds, ten seconds for its answer, and the way of a reset, each late by a lost packet at most. */
 export const noticedMsMax = limits.keepaliveMs + limits.keepaliveTimeoutMs + 3_100;

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { EarlierPlan } from './earlier.ts';
 import { faultArbitrary, type Fault } from './faults.ts';
+import { queueArbitrary, type QueuePlan } from './queue-plan.ts';
 import type { FileFate } from './sim-input.ts';
 import type { ClockPlan } from './sim-process.ts';
 
@@ -87,8 +88,10 @@ export interface Plan {
   readonly timeoutMs: number;
   /** Rows of a part of the output; null: the file of rows is the output. */
   readonly partRows: number | null;
-  /** An output that rows are taken from; null: none. New fields come last, so that a seed's others stay as they were. */
+  /** An output that rows are taken from; null: none. */
   readonly earlier: EarlierPlan | null;
+  /** Other jobs; null: none. New fields come last, so that a seed's others stay as they were. */
+  readonly queue: QueuePlan | null;
 }
 
 /** Of a file that is like the others, as the listing gives it. */
@@ -231,6 +234,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
       }),
     },
   ),
+  queue: queueArbitrary,
 });
 
 /** Without a preference for small values in the first plans, so that every seed has its own and shrinks from it. */

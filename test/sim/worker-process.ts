@@ -272,6 +272,7 @@ export class WorkerProcess implements NodeEnd {
         slots: plan.slots,
         hostname: `host-of-${this.name}`,
         pid: this.#starts,
+        labels: {},
       },
       later: (delayMs, what) => this.#process.later(delayMs, what),
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),

@@ -57,7 +57,8 @@ export class WorkerWorks {
   /** Told as `staged` or `staging-failed`. */
   stage({ work: number, first, files }: EventOf<'StagingStarted'>): void {
     const { input, isRemote, bulk, later, tell, random } = this.#options;
-    const ordinals = Array.from(files, (_, index) => first + index);
+    // Files of other jobs are known by numbers of their own.
+    const ordinals = Array.from(files, ({ path }, index) => Number(/^f(\d+)$/.exec(path)?.[1] ?? first + index));
     const work = this.#work(number);
     const isReadable = (file: number): boolean => input.fateOf(file) !== 'unreadable';
     const failed = ordinals.flatMap((file, index): FileFailure[] =>

@@ -34,7 +34,7 @@ describe('words', () => {
   test.each([
     [
       ['run', 'digits.onnx', '--input', 'azureml:heart@old', '--output', 'o'],
-      'the location azureml:heart@old is a registered data asset (heart, label old): latest is the only label there is',
+      'the location azureml:heart@old is a registered data asset (heart, old): latest is the only label there is',
     ],
     [['run', 'digits.onnx', '--input', 's3a://b/c', '--output', 'o'], 'did you mean s3://?'],
     [['job', 'submit', 'x', '--input', 'azureml:heart', '--output', 'o'], 'is not a reference: wanted azureml:NAME'],
@@ -62,6 +62,8 @@ describe('words', () => {
     [['coordinator', 'start', '--heartbeat-interval', 'often'], '--heartbeat-interval: wanted a time'],
     [['worker', 'join', 'host'], 'HOST:PORT: wanted HOST:PORT'],
     [['worker', 'join', 'host:7077', '--slots', '0'], '--slots: wanted a whole number'],
+    [['worker', 'join', 'host:7077', '--label', 'gpu'], '--label: wanted labels such as gpu=a100'],
+    [['worker', 'join', 'host:7077', '--label', 'a=1', '--label', 'a=2'], 'each key once'],
     [['worker', 'join', 'host:7077', '--name', 'a/b'], '--name: wanted letters'],
   ])('%j is wrong usage', async (args, reason) => {
     const { code, stdout, stderr } = await cli(args);
@@ -301,7 +303,9 @@ describe('processes', () => {
   test('worker join hands its settings over and fails with the worker’s own error', async () => {
     const process = handle();
     const given: WorkerSettings[] = [];
-    const run = cli(['worker', 'join', 'machine:7077', '--slots', '4', '--name', 'gpu-1', '--scratch-dir', dir], {
+    const labels = ['--label', 'gpu=a100', '--label', 'site=bonn'];
+    const named = ['--slots', '4', '--name', 'gpu-1', '--scratch-dir', dir];
+    const run = cli(['worker', 'join', 'machine:7077', ...named, ...labels], {
       environment: { BATCHMILL_TOKEN: 'from-environment' },
       processes: {
         startWorker: async (settings): Promise<WorkerProcess> => {
@@ -320,6 +324,7 @@ describe('processes', () => {
         coordinator: { host: 'machine', port: 7_077 },
         token: 'from-environment',
         slots: 4,
+        labels: { gpu: 'a100', site: 'bonn' },
         name: 'gpu-1',
         python: 'python3',
         scratchDir: dir,

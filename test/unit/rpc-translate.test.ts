@@ -296,6 +296,7 @@ describe('joining', () => {
       slots: 4,
       hostname: 'h',
       pid: 12,
+      labels: { gpu: 'a100', 'site.rack': 'r7' },
     };
     expect(readJoinRequest(Join.requestDeserialize(Join.requestSerialize(writeJoinRequest(request))))).toEqual(request);
     const reply = {
