@@ -281,3 +281,47 @@ describe('jobs', () => {
     expect(await refusal('job show one -n two')).toContain('two jobs are named, one and two');
   });
 });
+
+describe('a coordinator that does not see our disk', () => {
+  /** As if the state directory were on another machine. */
+  const blind = (): void => writeFileSync(join(cluster.dir, 'state', 'instance'), 'another one');
+
+  test('gets model, code and input as bytes, once', async () => {
+    blind();
+    put(
+      'dep/code/score.mjs',
+      "import { basename } from 'node:path';\nexport const run = (files) => files.map((one) => basename(one));\n",
+    );
+    put('dep/code/deep/er/note.txt', 'x'.repeat(200_000));
+    put(
+      'dep/deployment.yml',
+      'type: model\nname: scripted\nmodel: ../same.onnx\ncode_configuration: {code: code, scoring_script: score.mjs}\n',
+    );
+    await ask('endpoint create -n rows');
+    const create = 'deployment create -f dep/deployment.yml -e rows --query [model,code_configuration.code]';
+    const first = await az(create);
+    expect([first.code, first.stderr]).toEqual([0, expect.stringContaining('uploading ')]);
+    expect((await az(create)).stderr).not.toContain('uploading ');
+    const made: unknown = JSON.parse(first.stdout);
+    expect(made).toEqual([expect.stringMatching(/^same\.onnx \(sha256:/), expect.stringMatching(/^code \(sha256:/)]);
+    await cluster.join('one', 1);
+    const rowsOf = async (line: string, folder: string): Promise<string> => {
+      const job = await ask(`${line} --query name`);
+      expect((await az(`job wait ${String(job)}`)).code).toBe(0);
+      expect((await az(`job download ${String(job)} --output ${folder}`)).code).toBe(0);
+      return readFileSync(join(cluster.dir, folder, 'predictions.csv'), 'utf8');
+    };
+    expect(await rowsOf('endpoint invoke -n rows --input in', 'got-1')).toBe('a.csv\nb.csv\n');
+    expect(await rowsOf('endpoint invoke -n rows --input in/b.csv', 'got-2')).toBe('b.csv\n');
+    expect(await rowsOf('job submit dep/deployment.yml --input in --output out', 'got-3')).toBe('a.csv\nb.csv\n');
+    expect(await ask('model create -n m -p same.onnx --query flavor')).toBe('onnx');
+    expect(String(await ask('data create -n d -p in --query path'))).toContain(join(cluster.dir, 'state'));
+  });
+
+  test('is given paths all the same where the user knows better', async () => {
+    blind();
+    await deploy();
+    const line = 'endpoint invoke -n rows --input in --by-path --query input_path';
+    expect(await ask(line)).toBe(join(cluster.dir, 'in'));
+  });
+});
