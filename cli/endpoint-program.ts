@@ -8,6 +8,7 @@ import {
   withChange,
   withDelete,
   withFile,
+  withPaths,
   withServer,
   type AnswerFlags,
   type Perform,
@@ -64,7 +65,7 @@ function addEndpointVerbs(endpoints: Command, perform: Perform): void {
 }
 
 function addInvoke(endpoints: Command, perform: Perform): void {
-  withServer(endpoints.command('invoke').description('score an input: starts a job and answers with it'), '--output')
+  withPaths(withServer(endpoints.command('invoke').description('score an input: starts a job and answers with it')))
     .option('-n, --name <name>', endpointHelp)
     .option('-d, --deployment-name <name>', 'deployment that serves it (default: that of the endpoint)')
     .option('--input <path>', 'folder, file, s3://…, azureml:NAME:VERSION, azureml://datastores/NAME/paths/…')
@@ -112,7 +113,9 @@ function addDeploymentVerbs(deployments: Command, perform: Perform): void {
     (verb: 'create' | 'update'): Body<DeploymentCreateFlags> =>
     async (flags) =>
       await perform(flags, async (context) => (await loadDeployment()).deploymentPuts[verb](context, flags));
-  withFile(withDeployment(deployments.command('create').description('create a deployment, or a new revision of it')))
+  withPaths(
+    withFile(withDeployment(deployments.command('create').description('create a deployment, or a new revision of it'))),
+  )
     .option('--set-default', 'it serves invocations that name none, from when it is there')
     .option('--skip-script-validation', 'do not parse the Python script before it is sent')
     .action(put('create'));

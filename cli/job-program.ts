@@ -8,11 +8,19 @@ import type { LogsFlags } from './commands/job-logs.ts';
 import type { TailFlags } from './commands/job-tail.ts';
 import type { VerifyFlags } from './commands/job-verify.ts';
 import type { JobListFlags, ShowFlags, SubmitFlags } from './commands/job.ts';
-import { addNamed, collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import {
+  addNamed,
+  collect,
+  withAnswer,
+  withPaths,
+  withServer,
+  type AnswerFlags,
+  type Perform,
+} from './program-parts.ts';
 
 export function addJobs(program: Command, perform: Perform, withInvocation: (command: Command) => Command): void {
   const jobs = program.command('job').description('jobs of a coordinator; "last" names the newest');
-  withServer(withInvocation(jobs.command('submit').description('send a job to the coordinator')), '--answer')
+  withPaths(withServer(withInvocation(jobs.command('submit').description('send a job to the coordinator')), '--answer'))
     .option('--name <name>', 'name of the job (default: made from the deployment and the time)')
     .option('--wait', 'wait for its end')
     .addOption(new Option('--stream', 'show its events until its end').conflicts('wait'))

@@ -108,3 +108,12 @@ export interface DeleteFlags {
 export function withDelete(command: Command): Command {
   return command.option('-y, --yes', 'do not ask').option('--no-wait', 'accepted: it is gone when the command ends');
 }
+
+/** How local files get to the coordinator. */
+export interface PathFlags {
+  readonly byPath?: boolean;
+}
+
+export function withPaths(command: Command): Command {
+  return command.option('--by-path', 'send no files: the coordinator sees the same disk under the same paths');
+}

@@ -2,7 +2,15 @@
 import type { Command } from 'commander';
 import type { AssetFlags, AssetKindName } from './commands/assets.ts';
 import type { ComputeFlags, DatastoreFlags, NamedFlags } from './commands/computes.ts';
-import { collect, withDelete, withFile, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import {
+  collect,
+  withDelete,
+  withFile,
+  withPaths,
+  withServer,
+  type AnswerFlags,
+  type Perform,
+} from './program-parts.ts';
 
 const assets: Readonly<Record<AssetKindName, string>> = {
   model: 'models that deployments name as azureml:NAME:VERSION',
@@ -39,7 +47,7 @@ function addAsset(group: Command, perform: Perform, kind: AssetKindName): void {
     .option('-v, --version <version>', 'version (default: the next number)')
     .option('--description <text>', 'words for people')
     .option('--tag <key=value>', 'names and values for people; may be repeated', collect);
-  const typed = kind === 'environment' ? create : create.option('-t, --type <type>', typeHelp[kind]);
+  const typed = kind === 'environment' ? create : withPaths(create.option('-t, --type <type>', typeHelp[kind]));
   (kind === 'environment'
     ? typed.option('--image <image>', 'container image').option('-c, --conda-file <file>', 'conda file')
     : typed.option(

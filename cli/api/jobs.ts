@@ -13,7 +13,7 @@ export interface JobFilter {
 }
 
 /** Newest first, at most `max`. */
-export async function listJobs(api: Transport, filter: JobFilter, max = Infinity): Promise<readonly JobView[]> {
+export async function listJobs(api: Transport, filter: JobFilter, max: number = Infinity): Promise<readonly JobView[]> {
   const asked = Object.entries(filter).filter((one): one is [string, string] => one[1] !== undefined);
   const query = new URLSearchParams(asked).toString();
   const found = await listThings(api, `/v1/jobs${query === '' ? '' : `?${query}`}`, max);
@@ -30,4 +30,9 @@ export function jobOf(api: Transport, { value }: Answered): JobView {
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw strangerError(api.origin, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
+}
+
+/** Where the job is to be seen. */
+export function webPage(origin: string, job: JobView): string {
+  return new URL(job.services.Studio.endpoint, origin).href;
 }

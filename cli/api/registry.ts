@@ -11,7 +11,7 @@ const thing: z.ZodType<Thing> = z.looseObject({ name: z.string() });
 const page = z.looseObject({ value: z.array(thing), next: z.string().nullish() });
 
 export const endpointPath = (endpoint: string): string => `/v1/endpoints/${segment(endpoint)}`;
-export const deploymentPath = (endpoint: string, name = ''): string =>
+export const deploymentPath = (endpoint: string, name: string = ''): string =>
   `${endpointPath(endpoint)}/deployments${name === '' ? '' : `/${segment(name)}`}`;
 
 /** What the answer is about. @throws COORDINATOR_UNREACHABLE for an answer of another form */
@@ -22,7 +22,11 @@ export function thingOf(transport: Transport, { value }: Answered): Thing {
 }
 
 /** At most `max` things, asked for page by page. `path` may have a query. */
-export async function listThings(transport: Transport, path: string, max = Infinity): Promise<readonly Thing[]> {
+export async function listThings(
+  transport: Transport,
+  path: string,
+  max: number = Infinity,
+): Promise<readonly Thing[]> {
   const found: Thing[] = [];
   let cursor: string | null = null;
   do {

@@ -10,7 +10,7 @@ import { basename, join } from 'node:path';
 import { pack } from 'tar-stream';
 import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Artifact, LocalArtifact } from '../../common/core/deployment.ts';
+import type { Artifact, ArtifactSource, LocalArtifact } from '../../common/core/deployment.ts';
 import { digest, type Digest } from '../../common/core/ids.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { formatListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
@@ -47,7 +47,7 @@ export interface Uploads {
   /** Whether absolute paths mean the same here and there. */
   readonly isShared: boolean;
   /** The same by path, or by digest after it has been sent. @throws DEPLOYMENT_NOT_FOUND, DEPLOYMENT_INVALID */
-  send(local: LocalArtifact): Promise<LocalArtifact | Artifact>;
+  send(source: ArtifactSource): Promise<ArtifactSource>;
 }
 
 export async function openUploads(transport: Transport, onUpload: OnUpload): Promise<Uploads> {
@@ -55,7 +55,15 @@ export async function openUploads(transport: Transport, onUpload: OnUpload): Pro
   const server = serverView.safeParse(value);
   if (!server.success) throw strangerError(transport.origin, 'it does not say who it is');
   const isShared = await seesState(server.data);
-  return { isShared, send: async (local) => (isShared ? local : await upload(transport, local, onUpload)) };
+  return {
+    isShared,
+    send: async (source) => (isShared || !('path' in source) ? source : await upload(transport, source, onUpload)),
+  };
+}
+
+/** What was uploaded, as the place of an input. */
+export function uploadedPath({ kind, name, digest }: Artifact): string {
+  return kind === 'file' ? `${digest}/${name}` : digest;
 }
 
 /** Whoever can read the coordinator's secret text where it says that it lies is on its disk. */

@@ -1,18 +1,19 @@
 /** `model`, `data` and `environment`: what deployments and invocations name as `azureml:NAME:VERSION`. */
 import { resolve } from 'node:path';
 import { isUri } from '../../common/core/location.ts';
+import type { OpenedFile } from '../../common/config/deployment-file.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { listThings, thingOf } from '../api/registry.ts';
 import { segment, type Transport } from '../api/transport.ts';
 import { asCount } from '../../common/config/process-settings.ts';
 import type { CommandContext } from '../command-context.ts';
-import type { DeleteFlags, FileFlags } from '../program-parts.ts';
+import type { DeleteFlags, FileFlags, PathFlags } from '../program-parts.ts';
 import { assetColumns, assetSheet, valueAt } from '../thing-text.ts';
 import { isSure, openThing, pairsOf, readThing, required, uploadsOf, type Override } from './thing-parts.ts';
 
 export type AssetKindName = 'model' | 'data' | 'environment';
 
-export interface AssetFlags extends FileFlags, DeleteFlags {
+export interface AssetFlags extends FileFlags, DeleteFlags, PathFlags {
   readonly name?: string;
   readonly version?: string;
   readonly label?: string;
@@ -87,27 +88,27 @@ async function create(context: CommandContext, kind: AssetKindName, flags: Asset
   ];
   const opened = await openThing(context, flags, kind, overrides);
   const api = await context.transport();
-  const said = await bodies[kind](context, opened, api);
+  const said = await bodies[kind](context, opened, api, flags);
   const made = thingOf(api, await api.ask('POST', folders[kind], { body: said }));
   context.output.item(made, assetSheet);
   return 0;
 }
 
-type Body = (context: CommandContext, opened: Parameters<typeof readThing>[1], api: Transport) => Promise<unknown>;
+type Body = (context: CommandContext, opened: OpenedFile, api: Transport, flags: PathFlags) => Promise<unknown>;
 
 const bodies: Readonly<Record<AssetKindName, Body>> = {
-  model: async (context, opened, api) => {
+  model: async (context, opened, api, flags) => {
     const file = await readThing(context, opened, 'model');
     required(file.name, '--name/-n, or name in --file');
-    const model = await (await uploadsOf(context, api)).send(file.artifact);
+    const model = await (await uploadsOf(context, api, flags)).send(file.artifact);
     const { name, version, type, description, tags, properties } = file;
     const place = 'digest' in model ? { artifact: model } : { path: model.path };
     return { ...known({ name, version, description }), type, tags, properties, ...place };
   },
-  data: async (context, opened, api) => {
+  data: async (context, opened, api, flags) => {
     const file = await readThing(context, opened, 'data');
     required(file.name, '--name/-n, or name in --file');
-    const data = file.artifact && (await (await uploadsOf(context, api)).send(file.artifact));
+    const data = file.artifact && (await (await uploadsOf(context, api, flags)).send(file.artifact));
     const { name, version, type, description, tags, properties } = file;
     const place = data !== null && 'digest' in data ? { artifact: data } : { path: file.path };
     return { ...known({ name, version, description }), type, tags, properties, ...place };

@@ -1,6 +1,7 @@
 /** What may stand where the user is typing: commands, flags, choices, and names that the coordinator knows. */
 import type { CommandWords, FlagWords } from '../arguments.ts';
 import { listThings, deploymentPath } from '../api/registry.ts';
+import { shells } from '../completion-scripts.ts';
 import type { CommandContext } from '../command-context.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 
@@ -42,6 +43,9 @@ export function wantedAt(program: CommandWords, words: readonly string[]): Wante
   if (here.commands.length > 0) {
     const shown = here.commands.filter((one) => !one.name.startsWith('_'));
     return { kind: 'words', words: shown.map(({ name, description }) => ({ word: name, description })) };
+  }
+  if (path[1]?.name === 'completion') {
+    return { kind: 'words', words: shells.map((word) => ({ word, description: '' })) };
   }
   return path[1]?.name === 'job' ? { kind: 'names', of: 'job', endpoint: null } : { kind: 'files' };
 }

@@ -10,13 +10,14 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { isUri } from '../../common/core/location.ts';
 import { jobOf } from '../api/jobs.ts';
 import { endpointPath } from '../api/registry.ts';
-import type { Uploads } from '../api/uploads.ts';
+import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobSheet } from '../job-text.ts';
+import type { PathFlags } from '../program-parts.ts';
 import { followCommand } from './job-follow.ts';
 import { required, uploadsOf } from './thing-parts.ts';
 
-export interface InvokeFlags {
+export interface InvokeFlags extends PathFlags {
   readonly name?: string;
   readonly deploymentName?: string;
   readonly input?: string;
@@ -52,7 +53,7 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   const said = readInvocation(opened.source);
   const given = inputOf(context, flags, opened, said.input);
   const api = await context.transport();
-  const uploads = await uploadsOf(context, api);
+  const uploads = await uploadsOf(context, api, flags);
   const input = given === null ? null : await sentInput(given, uploads);
   const place = said.output && outputPlace(context, opened, said.output);
   const { overrides, input: _input, output: _output, ...labels } = said;
@@ -70,7 +71,7 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   const job = jobOf(api, await api.ask('POST', `${endpointPath(endpoint)}/jobs`, { body, idempotencyKey }));
   output.note(`endpoint    ${job.endpoint ?? endpoint}, deployment ${job.deployment}`);
   output.note(`input       ${job.input_path}`);
-  output.note(`output      ${job.output_file ?? job.output_path}`);
+  output.note(`output      ${(job.output_file ?? job.output_path).replace(/\.partial$/, '')}`);
   output.note(`job         ${job.name}`);
   if (flags.stream) return await followCommand(context, job.name, 'stream');
   if (flags.wait) return await followCommand(context, job.name, 'wait');
@@ -170,7 +171,7 @@ async function sentInput({ text: given, type, baseDir }: GivenInput, uploads: Up
     );
   }
   const sent = await uploads.send({ kind, path });
-  return { path: 'digest' in sent ? sent.digest : sent.path, type: found };
+  return { path: 'digest' in sent ? uploadedPath(sent) : sent.path, type: found };
 }
 
 const wantedInput =

@@ -1,13 +1,17 @@
 /** `job submit`, `list`, `show`, and `node list`, `release`. */
+import { isAbsolute } from 'node:path';
+import { kindAt } from '../../common/config/deployment-paths.ts';
 import { asCount } from '../../common/config/process-settings.ts';
-import type { JobView } from '../../coordinator/api/backend.ts';
-import { listJobs, showJob } from '../api/jobs.ts';
+import { listJobs, showJob, webPage } from '../api/jobs.ts';
+import { uploadedPath } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
-import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
+import { resolveInvocation, type Invocation, type InvocationFlags } from './deployment-flags.ts';
 import { followCommand } from './job-follow.ts';
+import type { PathFlags } from '../program-parts.ts';
+import { uploadsOf } from './thing-parts.ts';
 
-export interface SubmitFlags extends InvocationFlags {
+export interface SubmitFlags extends InvocationFlags, PathFlags {
   readonly name?: string;
   readonly wait?: boolean;
   readonly stream?: boolean;
@@ -17,13 +21,32 @@ export interface SubmitFlags extends InvocationFlags {
 export async function submitCommand(context: CommandContext, path: string, flags: SubmitFlags): Promise<number> {
   const { output } = context;
   const invocation = await resolveInvocation(context, path, flags);
-  const job = await (await context.client()).submit({ ...invocation, name: flags.name ?? null });
+  const sent = await sentInvocation(context, invocation, flags);
+  const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null });
   output.note(`job         ${job.name}`);
   if (flags.stream) return await followCommand(context, job.name, 'stream');
   if (flags.wait) return await followCommand(context, job.name, 'wait');
   output.note(`next        batchmill job stream ${job.name}`);
   output.item(job, jobSheet);
   return 0;
+}
+
+/** What the coordinator cannot read on its own disk is sent to it. */
+async function sentInvocation(context: CommandContext, invocation: Invocation, flags: PathFlags): Promise<Invocation> {
+  const uploads = await uploadsOf(context, await context.transport(), flags);
+  if (uploads.isShared) return invocation;
+  const { deployment, inputPath, selection } = invocation;
+  const model = deployment.model && (await uploads.send(deployment.model));
+  const code = deployment.code && (await uploads.send(deployment.code));
+  // The folder of a list is named for what lies in it on the coordinator's machine.
+  const kind = isAbsolute(inputPath) && !selection.list ? await kindAt(inputPath) : null;
+  const input = kind === null ? null : await uploads.send({ kind, path: inputPath });
+  const isSent = input !== null && 'digest' in input;
+  return {
+    ...invocation,
+    deployment: { ...deployment, model, code },
+    inputPath: isSent ? uploadedPath(input) : inputPath,
+  };
 }
 
 export interface JobListFlags {
@@ -73,11 +96,6 @@ export async function showCommand(context: CommandContext, name: string, flags: 
   }
   output.item(job, jobSheet);
   return 0;
-}
-
-/** Where the job is to be seen. */
-export function webPage(origin: string, job: JobView): string {
-  return new URL(job.services.Studio.endpoint, origin).href;
 }
 
 export async function nodesCommand({ client, output }: CommandContext): Promise<number> {

@@ -12,7 +12,7 @@ import type { Transport } from '../api/transport.ts';
 import { wordsOfValue } from '../arguments.ts';
 import type { CommandContext } from '../command-context.ts';
 import type { Edits } from '../edit.ts';
-import type { ChangeFlags, DeleteFlags, FileFlags } from '../program-parts.ts';
+import type { ChangeFlags, DeleteFlags, FileFlags, PathFlags } from '../program-parts.ts';
 
 /** A value that a flag lays over the file; `flag` names it in messages. */
 export interface Override {
@@ -75,7 +75,12 @@ export function required(value: string | null | undefined, flag: string): string
 }
 
 /** Uploads with a line that says how far they are. */
-export async function uploadsOf({ output }: CommandContext, transport: Transport): Promise<Uploads> {
+export async function uploadsOf(
+  { output }: CommandContext,
+  transport: Transport,
+  { byPath = false }: PathFlags,
+): Promise<Uploads> {
+  if (byPath) return { isShared: true, send: async (source) => await Promise.resolve(source) };
   return await openUploads(transport, (name, sent, total) => {
     const percent = total === 0 ? 100 : Math.min(100, Math.floor((100 * sent) / total));
     output.progress(`uploading ${name}  ${percent} %  ${sent} of ${total} bytes`);

@@ -89,6 +89,7 @@ export function deploymentView(resource: DeploymentResource): DeploymentView {
     resources: { instance_count: settings.instanceCountMax },
     settings: settingsView(settings),
     document,
+    deployment,
     provisioning_state: 'Succeeded',
     ...saidOf(resource),
     changed_at: isoTime(changedMs),
