@@ -18,7 +18,6 @@ import { Access } from './access/access.ts';
 import { AuditLog } from './access/audit-log.ts';
 import { openAuthority } from './access/authority-files.ts';
 import { Secrets } from './access/secrets.ts';
-import { azureEndpoints } from './api/azure/azure-endpoints.ts';
 import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
@@ -202,9 +201,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       await server.close();
     });
     const registry = options.http ? { backend: await registryDesk(), invocations } : null;
-    const endpoints = registry && azureEndpoints(registry);
     const guard = access && { tls: access.certificate, access: { tokens: access.tokens, audit, backend: access } };
-    const doors = { backend: jobs, registry, endpoints, onDefect: onFatal, metrics, ...guard };
+    const doors = { backend: jobs, registry, metrics, onDefect: onFatal, ...guard };
     const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
     access?.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
@@ -272,8 +270,8 @@ function keepCertificate(
 }
 
 interface Views extends EngineViews {
-  readonly feeds: JobFeeds;
   readonly metrics: Metrics;
+  readonly feeds: JobFeeds;
 }
 
 type Close = () => Promise<void>;

@@ -12,8 +12,9 @@ import { reasonOf } from '../../common/io/errno.ts';
 import { controlAccess, type AccessControlOptions } from './access-control.ts';
 import { accessRoutes, type AccessBackend } from './access-routes.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
-import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
+import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
+import { compareRoutes } from './compare-routes.ts';
 import { limitConnections, serverLimits } from './connection-limits.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import type { Invocations } from './invocations.ts';
@@ -37,8 +38,6 @@ export interface ApiOptions {
   readonly backend: Backend;
   /** Null: jobs alone are served. */
   readonly registry?: ApiRegistry | null;
-  /** Null: Azure's data plane is not served. */
-  readonly endpoints?: AzureEndpoints | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -50,6 +49,8 @@ export interface ApiOptions {
   readonly tls?: { readonly key: string; readonly cert: string } | null;
   /** Absent: whoever reaches the port may do everything. */
   readonly access?: (Omit<AccessControlOptions, 'ownerOf'> & { readonly backend: AccessBackend }) | null;
+  /** Event streams that may be open at a time; default: as `limits` has it. */
+  readonly streamsMax?: number;
   /** Absent: there is no /metrics. */
   readonly metrics?: Metrics;
 }
@@ -79,12 +80,13 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
   if (access) accessRoutes(app, access.backend);
+  compareRoutes(app, options.backend);
   if (options.registry) {
-    registryRoutes(app, options.registry.backend);
-    endpointRoutes(app, options.registry.backend, options.registry.invocations);
+    const { backend: registry, invocations } = options.registry;
+    registryRoutes(app, registry);
+    endpointRoutes(app, registry, invocations);
+    azureRoutes(app, { ...options, registry, invocations });
   }
-  const { backend, endpoints, onDefect } = options;
-  if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();
