@@ -1,6 +1,7 @@
 /** What every command is given: a way out, a way to be interrupted, and what it may start. */
 import type { Clock } from '../common/io/clock.ts';
 import type { Delay } from '../common/io/delay.ts';
+import type { Transport } from './api/transport.ts';
 import type { Client } from './client.ts';
 import type { Output, Sink } from './output.ts';
 import type { Processes } from './processes.ts';
@@ -20,13 +21,27 @@ export interface CliHost {
   onInterrupt(handler: () => void): () => void;
   /** Ends the process at once. */
   exit(code: number): void;
+  readonly stdin: Source;
+  /** In the user's browser; what cannot be opened is let be. */
+  openUrl(url: string): void;
+}
+
+/** Where answers and files come from. */
+export interface Source {
+  readonly isTerminal: boolean;
+  /** The next line, without its end; empty when there is none. */
+  line(): Promise<string>;
+  /** All there is, as text. */
+  all(): Promise<string>;
 }
 
 export interface CommandContext {
   readonly host: CliHost;
   readonly output: Output;
-  /** Of the coordinator that --server names. */
+  /** Of the coordinator that flags, environment and contexts name. */
   readonly client: () => Promise<Client>;
+  /** The same, for what is registered there. */
+  readonly transport: () => Promise<Transport>;
 }
 
 /** Exit code of a command that was interrupted. @source POSIX shells: 128 + SIGINT */

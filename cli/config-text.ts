@@ -43,7 +43,7 @@ export const dataSheet: readonly Column<DataFile>[] = [
   ...heading,
   version,
   { title: 'type', value: (one) => one.type },
-  { title: 'path', value: (one) => one.artifact.path },
+  { title: 'path', value: (one) => one.path },
   ...footing,
 ];
 

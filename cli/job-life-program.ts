@@ -2,40 +2,41 @@
 import type { Command } from 'commander';
 import type { DiffFlags } from './commands/job-diff.ts';
 import type { CancelFlags, PruneFlags, ReopenFlags } from './commands/job-life.ts';
-import { collect, nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { addNamed, collect, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const load = () => import('./commands/job-life.ts');
 
 export function addJobLife(jobs: Command, perform: Perform): void {
-  withServer(jobs.command('cancel').description('end a job; what runs may end first, what is committed stays'))
-    .argument('<name>', nameHelp)
-    .option('--grace <seconds>', 'how long what runs may go on before it is killed (default: 30)')
-    .option('--force', 'kill what runs at once, as a second cancel does')
-    .action(async (name: string, flags: AnswerFlags & CancelFlags) => {
-      await perform(flags, async (context) => (await load()).cancelCommand(context, name, flags));
-    });
-  withServer(jobs.command('pause').description('hand out no more work of a job; what runs goes on'))
-    .argument('<name>', nameHelp)
-    .action(async (name: string, flags: AnswerFlags) => {
-      await perform(flags, async (context) => (await load()).pauseCommand(context, name));
-    });
-  withReopenFlags(jobs.command('resume').description('go on with a job that is paused, failed or was canceled')).action(
-    async (name: string, flags: AnswerFlags & ReopenFlags) => {
-      await perform(flags, async (context) => (await load()).resumeCommand(context, name, flags));
-    },
+  addNamed<CancelFlags>(
+    withServer(jobs.command('cancel').description('end a job; what runs may end first, what is committed stays'))
+      .option('--grace <seconds>', 'how long what runs may go on before it is killed (default: 30)')
+      .option('--force', 'kill what runs at once, as a second cancel does'),
+    perform,
+    async (context, name, flags) => (await load()).cancelCommand(context, name, flags),
   );
-  withReopenFlags(jobs.command('retry').description('score files again that have failed, and put their rows in place'))
-    .option('--failed-only', 'only the files that have failed')
-    .action(async (name: string, flags: AnswerFlags & ReopenFlags) => {
-      await perform(flags, async (context) => (await load()).retryCommand(context, name, flags));
-    });
+  addNamed(
+    withServer(jobs.command('pause').description('hand out no more work of a job; what runs goes on')),
+    perform,
+    async (context, name) => (await load()).pauseCommand(context, name),
+  );
+  addNamed<ReopenFlags>(
+    withReopenFlags(jobs.command('resume').description('go on with a job that is paused, failed or was canceled')),
+    perform,
+    async (context, name, flags) => (await load()).resumeCommand(context, name, flags),
+  );
+  addNamed<ReopenFlags>(
+    withReopenFlags(
+      jobs.command('retry').description('score files again that have failed, and put their rows in place'),
+    ).option('--failed-only', 'only the files that have failed'),
+    perform,
+    async (context, name, flags) => (await load()).retryCommand(context, name, flags),
+  );
   addPrune(jobs, perform);
   addDiff(jobs, perform);
 }
 
 function withReopenFlags(command: Command): Command {
   return withServer(command)
-    .argument('<name>', nameHelp)
     .option('--deployment <path>', 'score with this deployment from now on')
     .option('--set <key=value>', 'override any key of that YAML', collect)
     .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto, for what is not committed')
@@ -49,7 +50,10 @@ function withReopenFlags(command: Command): Command {
 }
 
 function addPrune(jobs: Command, perform: Perform): void {
-  withServer(jobs.command('prune').description('forget jobs that have ended; their results stay unless --output'))
+  withServer(
+    jobs.command('prune').description('forget jobs that have ended; their results stay unless --output'),
+    '--answer',
+  )
     .argument('[names...]', 'names of jobs')
     .option('--older-than <time>', 'those that ended longer ago, such as 30d, 12h or 90m')
     .option('--state <state>', 'those that ended so: Completed, Failed or Canceled', collect)

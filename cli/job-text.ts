@@ -8,6 +8,7 @@ import type { JobEvent, JobView, LastFailureView, NodeView } from '../coordinato
 import type { CircumstancesView } from '../coordinator/views/circumstances.ts';
 import { missingText } from '../coordinator/views/job-view.ts';
 import { environmentText } from './config-text.ts';
+import { durationText, timeLeft, timeLeftText, type Pace } from './pace.ts';
 import type { Column } from './table.ts';
 
 export const jobColumns: readonly Column<JobView>[] = [
@@ -81,21 +82,44 @@ export function eventText(event: JobEvent): string {
   return `${event.time.slice(11, 19)}  ${event.message}`;
 }
 
-/** One line that says how far a job is; `filesPerSecond` is null while it is not known. */
-export function progressText(job: JobView, filesPerSecond: number | null): string {
-  const done = job.files.scored + job.files.failed;
-  const parts = [`${filesText(job)} files`, `${job.rows} rows`];
-  if (job.files.failed > 0) parts.push(`${job.files.failed} failed`);
-  if (job.files.taken > 0) parts.push(`${job.files.taken} taken`);
-  if (filesPerSecond !== null) parts.push(`${rateText(filesPerSecond)} files/s`);
+/** One line that says how far a job is; `pace` is of files, null while it is not known. */
+export function progressText(job: JobView, pace: Pace | null): string {
+  const { total, is_listed: isListed, scored, failed, taken } = job.files;
+  const done = scored + failed;
+  const percent = isListed && total > 0 ? ` (${Math.floor((100 * done) / total)} %)` : '';
+  const parts = [`${filesText(job)} files${percent}`, `${job.rows} rows`];
+  if (failed > 0) parts.push(`${failed} failed`);
+  if (taken > 0) parts.push(`${taken} taken`);
+  if (pace !== null && job.ended_at === null) parts.push(`${rateText(pace.recent)} files/s`);
   if (job.parts)
     parts.push(`${job.parts.made} of ${job.parts.is_listed ? '' : 'more than '}${job.parts.total} parts made`);
-  const left = filesPerSecond !== null && job.files.is_listed ? (job.files.total - done) / filesPerSecond : 0;
-  if (left >= 1) parts.push(`${durationText(left)} left`);
+  const left = pace === null || !isListed ? null : timeLeft(total - done, pace);
+  if (left !== null && left.shortest >= 1) parts.push(timeLeftText(left));
   // Once all is scored nobody works on it, which would read as if something were missing.
   if (job.status !== 'Finalizing' && job.ended_at === null)
     parts.push(job.nodes === 1 ? '1 node' : `${job.nodes} nodes`);
   return `${job.status}  ${parts.join(' · ')}${job.waiting === null ? '' : ` · waiting: ${job.waiting}`}`;
+}
+
+/** What it came to, for the end of `job stream`. */
+export const summarySheet: readonly Column<JobView>[] = [
+  { title: 'files', value: (job) => `${job.files.scored} scored, ${job.files.failed} failed, of ${job.files.total}` },
+  { title: 'rows', value: (job) => job.rows },
+  { title: 'took', value: (job) => tookText(job) },
+  { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
+  { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
+  {
+    title: 'quarantined nodes',
+    value: (job) => job.quarantined_nodes.map(({ name, reason }) => `${name}: ${reason}`).join('; ') || null,
+  },
+];
+
+/** `2 min, 41 files/s` */
+function tookText({ started_at: from, ended_at: to, files }: JobView): string | null {
+  if (from === null || to === null) return null;
+  const seconds = (Date.parse(to) - Date.parse(from)) / 1_000;
+  const rate = seconds > 0 ? `, ${rateText((files.scored - files.taken + files.failed) / seconds)} files/s` : '';
+  return `${durationText(seconds)}${rate}`;
 }
 
 /** How a job ended, in a sentence. */
@@ -220,10 +244,4 @@ function filesText(job: JobView): string {
 
 function rateText(rate: number): string {
   return rate >= 10 ? String(Math.round(rate)) : rate.toFixed(1);
-}
-
-function durationText(seconds: number): string {
-  if (seconds < 60) return `${Math.ceil(seconds)} s`;
-  if (seconds < 3_600) return `${Math.ceil(seconds / 60)} min`;
-  return `${(seconds / 3_600).toFixed(1)} h`;
 }

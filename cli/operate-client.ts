@@ -1,10 +1,7 @@
-/** What commands for operators ask of the coordinator: JSON there and back. */
+/** What commands for operators ask of the coordinator: an answer of a form that is known. */
 import type { z } from 'zod';
-import { formatAddress } from '../common/config/address.ts';
-import { serverSetting } from '../common/config/process-settings.ts';
 import { BatchError } from '../common/core/batch-error.ts';
-import { send } from './client.ts';
-import type { CliHost } from './command-context.ts';
+import type { CommandContext } from './command-context.ts';
 
 export interface Asked<T> {
   readonly path: string;
@@ -14,26 +11,19 @@ export interface Asked<T> {
 }
 
 /** @throws COORDINATOR_UNREACHABLE, or the coordinator's own error by its code */
-export async function ask<T>(host: CliHost, server: string | undefined, asked: Asked<T>): Promise<T> {
+export async function ask<T>({ transport }: Pick<CommandContext, 'transport'>, asked: Asked<T>): Promise<T> {
   const { path, reply: schema, method = 'GET', body } = asked;
-  const url = `${originOf(host, server)}${path}`;
-  const json =
-    body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
-  const reply = await send(url, { method, ...json });
-  const parsed = schema.safeParse(await reply.json().catch(() => null));
+  const { origin, ask: send } = await transport();
+  const parsed = schema.safeParse((await send(method, path, body === undefined ? {} : { body })).value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const found = `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`;
   throw new BatchError(
     'COORDINATOR_UNREACHABLE',
-    `${url} does not answer as a coordinator of this release does: ${found}; run the same release on both sides`,
+    `${origin} does not answer as a coordinator of this release does: ${found}; run the same release on both sides`,
   );
 }
 
-export async function remove(host: CliHost, server: string | undefined, path: string): Promise<void> {
-  await send(`${originOf(host, server)}${path}`, { method: 'DELETE' });
-}
-
-function originOf(host: CliHost, server: string | undefined): string {
-  return `http://${formatAddress(serverSetting(server, host.environment))}`;
+export async function remove({ transport }: Pick<CommandContext, 'transport'>, path: string): Promise<void> {
+  await (await transport()).ask('DELETE', path);
 }

@@ -15,7 +15,7 @@ function addExplain(group: Command, perform: Perform): void {
     .argument('[file]', 'path of an input file')
     .action(async (name: string, file: string | undefined, flags: AnswerFlags) => {
       await perform(flags, async (context) =>
-        (await import('./commands/explain.ts')).explainCommand(context, name, file, flags.server),
+        (await import('./commands/explain.ts')).explainCommand(context, name, file),
       );
     });
 }
@@ -43,9 +43,7 @@ function addSchedule(program: Command, perform: Perform): void {
     });
   withServer(group.command('list').description('list schedules, with when they are due next')).action(
     async (flags: AnswerFlags) => {
-      await perform(flags, async (context) =>
-        (await import('./commands/schedule.ts')).listSchedules(context, flags.server),
-      );
+      await perform(flags, async (context) => (await import('./commands/schedule.ts')).listSchedules(context));
     },
   );
   const verbs = {
@@ -59,7 +57,7 @@ function addSchedule(program: Command, perform: Perform): void {
       .argument('<name>', 'name of the schedule')
       .action(async (name: string, flags: AnswerFlags) => {
         await perform(flags, async (context) =>
-          (await import('./commands/schedule.ts')).scheduleCommands[verb](context, name, flags.server),
+          (await import('./commands/schedule.ts')).scheduleCommands[verb](context, name),
         );
       });
   }

@@ -5,10 +5,13 @@
 import type { BatchError } from '../common/core/batch-error.ts';
 import { unreachable } from '../common/core/invariant.ts';
 import { createProgress, type ProgressLine } from './progress-line.ts';
+import type { Select } from './query.ts';
 import { formatSheet, formatTable, formatTsv, type Column } from './table.ts';
+import { valueTable, valueTsv } from './value-text.ts';
 import type { Clock } from '../common/io/clock.ts';
 
-export const answerFormats = ['table', 'json', 'jsonc', 'yaml', 'tsv'] as const;
+/** @source Azure CLI, `--output` */
+export const answerFormats = ['table', 'json', 'jsonc', 'yaml', 'yamlc', 'tsv', 'none'] as const;
 export type AnswerFormat = (typeof answerFormats)[number];
 
 /** Where text goes. */
@@ -43,6 +46,10 @@ export interface OutputOptions {
   readonly stderr: Sink;
   /** Null: a table on a terminal, JSON otherwise. */
   readonly format: AnswerFormat | null;
+  /** What is taken of each answer; null: all of it. */
+  readonly select: Select | null;
+  /** Errors show what caused them. */
+  readonly isDebug: boolean;
   readonly hasColor: { readonly stdout: boolean; readonly stderr: boolean };
   readonly clock: Clock;
 }
@@ -50,7 +57,7 @@ export interface OutputOptions {
 /** Loads what the format needs. */
 export async function createOutput(options: OutputOptions): Promise<Output> {
   const format = options.format ?? (options.stdout.isTerminal ? 'table' : 'json');
-  const toYaml = format === 'yaml' ? (await import('yaml')).stringify : String;
+  const toYaml = format === 'yaml' || format === 'yamlc' ? (await import('yaml')).stringify : String;
   return new TextOutput(options, format, toYaml);
 }
 
@@ -68,18 +75,21 @@ class TextOutput implements Output {
   }
 
   list<T>(rows: readonly T[], columns: readonly Column<T>[]): void {
-    if (this.#format === 'table') this.#answer(rows.length === 0 ? '' : formatTable(rows, columns));
+    if (this.#options.select) this.#selected(rows);
+    else if (this.#format === 'table') this.#answer(rows.length === 0 ? '' : formatTable(rows, columns));
     else if (this.#format === 'tsv') this.#answer(formatTsv(rows, columns));
     else this.#answer(this.#structured(rows));
   }
 
   item<T>(item: T, columns: readonly Column<T>[]): void {
-    if (this.#format === 'table') this.#answer(formatSheet(item, columns));
+    if (this.#options.select) this.#selected(item);
+    else if (this.#format === 'table') this.#answer(formatSheet(item, columns));
     else if (this.#format === 'tsv') this.#answer(formatTsv([item], columns));
     else this.#answer(this.#structured(item));
   }
 
   event<T>(item: T, columns: readonly Column<T>[], text: string): void {
+    if (this.#options.select) return this.#selected(item);
     switch (this.#options.format) {
       // A stream is read by people unless a format was asked for, as `az ml job stream` has it.
       case null:
@@ -88,7 +98,10 @@ class TextOutput implements Output {
       case 'tsv':
         return this.#answer(formatTsv([item], columns));
       case 'yaml':
+      case 'yamlc':
         return this.#answer(`---\n${this.#toYaml(item)}`);
+      case 'none':
+        return;
       case 'json':
       case 'jsonc':
         return this.#answer(`${JSON.stringify(item)}\n`);
@@ -98,8 +111,8 @@ class TextOutput implements Output {
   }
 
   page<T>(item: T, columns: readonly Column<T>[], text: string): void {
-    const { format } = this.#options;
-    if (format === null || format === 'table') this.#answer(text);
+    const { format, select } = this.#options;
+    if (!select && (format === null || format === 'table')) this.#answer(text);
     else this.item(item, columns);
   }
 
@@ -121,6 +134,14 @@ class TextOutput implements Output {
     this.note(`${this.#options.hasColor.stderr ? `\x1b[1;31m${label}\x1b[0m` : label} ${error.message}`);
     this.note(error.rule.help);
     if (error.detail !== '') this.note(error.detail.trimEnd().replaceAll(/^/gm, '    '));
+    if (this.#options.isDebug && error.cause instanceof Error) this.note(error.cause.stack ?? error.cause.message);
+  }
+
+  /** What the query leaves. */
+  #selected(answer: unknown): void {
+    const value = this.#options.select?.(answer);
+    if (this.#format === 'table') this.#answer(valueTable(value));
+    else this.#answer(this.#format === 'tsv' ? valueTsv(value) : this.#structured(value));
   }
 
   #answer(text: string): void {
@@ -129,7 +150,8 @@ class TextOutput implements Output {
   }
 
   #structured(value: unknown): string {
-    if (this.#format === 'yaml') return this.#toYaml(value);
+    if (this.#format === 'none') return '';
+    if (this.#format === 'yaml' || this.#format === 'yamlc') return this.#toYaml(value);
     const json = `${JSON.stringify(value, null, 2)}\n`;
     return this.#format === 'jsonc' && this.#options.hasColor.stdout ? colorJson(json) : json;
   }

@@ -5,20 +5,18 @@
 import { Command, Option } from 'commander';
 import { configKinds } from '../common/config/config-kind.ts';
 import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
-import type { CommandContext } from './command-context.ts';
-import type { DownloadFlags } from './commands/job-download.ts';
-import type { ErrorsFlags } from './commands/job-errors.ts';
-import type { LogsFlags } from './commands/job-logs.ts';
-import { addJobLife } from './job-life-program.ts';
-import type { TailFlags } from './commands/job-tail.ts';
-import type { VerifyFlags } from './commands/job-verify.ts';
-import type { SubmitFlags } from './commands/job.ts';
+import { addAccess, addNodeAccess } from './access-program.ts';
 import type { RepairFlags } from './commands/journal.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
 import { addOperate } from './operate-program.ts';
-import { collect, nameHelp, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { addCompletion } from './completion-program.ts';
+import { addContexts } from './context-program.ts';
+import { addEndpoints } from './endpoint-program.ts';
+import { addJobs } from './job-program.ts';
+import { addRegistry } from './registry-program.ts';
+import { collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const exitCodes = `
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 canceled, 5 coordinator not reachable,
@@ -35,10 +33,15 @@ export function buildProgram(release: string, perform: Perform): Command {
   addRun(program, perform);
   addCoordinator(program, perform);
   addWorker(program, perform);
-  addJobs(program, perform);
+  addJobs(program, perform, (command) => withInvocationFlags(command));
+  addEndpoints(program, perform);
+  addRegistry(program, perform);
+  addContexts(program, perform);
+  addCompletion(program, perform);
   addValidate(program, perform);
   addJournal(program, perform);
   addOperate(program, perform);
+  addAccess(program, perform);
   return program;
 }
 
@@ -85,7 +88,7 @@ function withInvocationFlags(command: Command): Command {
 }
 
 function withNodeFlags(command: Command): Command {
-  return withAnswer(command)
+  return withAnswer(command, '--answer')
     .option('--nodes <count>', 'worker nodes to start', '1')
     .option('--slots <count>', 'scoring processes of each node (default: as many as processors)')
     .option('--python <path>', 'interpreter for Python scripts (default: python3)');
@@ -128,7 +131,8 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--listen <host:port>', 'address for worker nodes (default: 127.0.0.1:7077)')
     .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
     .option('--state-dir <dir>', 'where jobs are kept (default: .batchmill)')
-    .option('--insecure', 'serve a network without certificates')
+    .option('--insecure', 'serve without TLS and tokens: whoever reaches the ports may do everything')
+    .option('--join-token-ttl <time>', 'how long the printed line to join with may be used (default: 24h)')
     .option('--keep-finished-jobs <time>', 'prune jobs that ended longer ago, such as 30d (default: always kept)')
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
@@ -156,6 +160,11 @@ function addWorker(program: Command, perform: Perform): void {
     .description('join a coordinator; it runs until Ctrl-C')
     .argument('<host:port>', 'address that the coordinator gave with --listen')
     .option('--token <token>', 'join token that the coordinator printed (better: BATCHMILL_TOKEN)')
+    .option(
+      '--ca-fingerprint <sha256>',
+      'of the coordinator’s authority, as it printed it (or BATCHMILL_CA_FINGERPRINT)',
+    )
+    .option('--insecure', 'join a coordinator that was started with --insecure')
     .option('--slots <count>', 'scoring processes at a time (default: as many as processors)')
     .option('--label <key=value>', 'what computes choose nodes by, such as gpu=a100; may be repeated', collect)
     .option('--name <name>', 'name of this worker node (default: the host name)')
@@ -169,6 +178,7 @@ function addWorker(program: Command, perform: Perform): void {
       );
     });
   const nodes = program.command('node').description('worker nodes that have joined');
+  addNodeAccess(nodes, perform);
   withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
     await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
   });
@@ -177,104 +187,6 @@ function addWorker(program: Command, perform: Perform): void {
   ).action(async (name: string, flags: AnswerFlags) => {
     await perform(flags, async (context) => (await import('./commands/job.ts')).releaseNodeCommand(context, name));
   });
-}
-
-function addJobs(program: Command, perform: Perform): void {
-  const jobs = program.command('job').description('jobs of a coordinator; "last" names the newest');
-  withServer(withInvocationFlags(jobs.command('submit').description('send a job to the coordinator')))
-    .option('--name <name>', 'name of the job (default: made from the deployment and the time)')
-    .option('--wait', 'wait for its end')
-    .addOption(new Option('--stream', 'show its events until its end').conflicts('wait'))
-    .action(async (path: string, flags: AnswerFlags & SubmitFlags) => {
-      await perform(flags, async (context) => (await import('./commands/job.ts')).submitCommand(context, path, flags));
-    });
-  withServer(jobs.command('list').description('list jobs, newest first')).action(async (flags: AnswerFlags) => {
-    await perform(flags, async (context) => await (await import('./commands/job.ts')).listCommand(context));
-  });
-  addJobCommand(jobs, perform, 'show', 'show one job', async (context, name) =>
-    (await import('./commands/job.ts')).showCommand(context, name),
-  );
-  addJobCommand(jobs, perform, 'stream', 'show events until the job ends; Ctrl-C detaches', async (context, name) =>
-    (await import('./commands/job-follow.ts')).followCommand(context, name, 'stream'),
-  );
-  addJobCommand(jobs, perform, 'wait', 'wait until the job ends; its fate is the exit code', async (context, name) =>
-    (await import('./commands/job-follow.ts')).followCommand(context, name, 'wait'),
-  );
-  withServer(jobs.command('download').description('fetch the results of a job that has ended'))
-    .argument('<name>', 'name of the job')
-    .requiredOption('--output <dir>', 'folder for the files')
-    .option('--overwrite', 'replace files that are already there')
-    .option('--logs', 'the logs as well, into the folder _logs')
-    .option('--all', 'everything: results and logs')
-    .action(async (name: string, flags: AnswerFlags & DownloadFlags) => {
-      await perform(flags, async (context) =>
-        (await import('./commands/job-download.ts')).downloadCommand(context, name, flags),
-      );
-    });
-  addJobLogs(jobs, perform);
-  addJobLife(jobs, perform);
-  addJobOutput(jobs, perform);
-}
-
-function addJobLogs(jobs: Command, perform: Perform): void {
-  withServer(jobs.command('logs').description('show what the scoring processes of a job printed'))
-    .argument('<name>', nameHelp)
-    .option('--node <node>', 'of this worker node only')
-    .option('--process <number>', 'of this scoring process only')
-    .addOption(new Option('--stream <stream>', 'of this stream only').choices(['stdout', 'stderr', 'error']))
-    .option('--file <path>', 'what was printed while this file of the input was scored')
-    .option('--mini-batch <first>', 'the same of the mini-batch that has the file with this number, from 0')
-    .option('--follow', 'go on with what comes until the job ends')
-    .option('--list', 'names and sizes of all logs')
-    .action(async (name: string, flags: AnswerFlags & LogsFlags) => {
-      await perform(flags, async (context) =>
-        (await import('./commands/job-logs.ts')).logsCommand(context, name, flags),
-      );
-    });
-  withServer(jobs.command('errors').description('show why files failed, the same errors counted together'))
-    .argument('<name>', nameHelp)
-    .option('--all', 'every kind of error, not only the most frequent')
-    .action(async (name: string, flags: AnswerFlags & ErrorsFlags) => {
-      await perform(flags, async (context) =>
-        (await import('./commands/job-errors.ts')).errorsCommand(context, name, flags),
-      );
-    });
-}
-
-function addJobOutput(jobs: Command, perform: Perform): void {
-  withServer(jobs.command('tail').description('print rows that are final, also while the job runs'))
-    .argument('<name>', nameHelp)
-    .option('--lines <number>', 'how many of the last lines, or "all"', '10')
-    .option('--follow', 'go on with what comes until the job ends')
-    .action(async (name: string, flags: AnswerFlags & TailFlags) => {
-      await perform(flags, async (context) =>
-        (await import('./commands/job-tail.ts')).tailCommand(context, name, flags),
-      );
-    });
-  withAnswer(jobs.command('verify').description('prove an output folder against its manifest, without a coordinator'))
-    .argument('<dir>', 'output folder of a job that has ended')
-    .option('--input <path>', 'where the input lies now (default: where the manifest says, if it is there)')
-    .option('--key <file>', 'public key that must have signed the manifest, as `coordinator key` prints it')
-    .option('--json', 'the same as -o json')
-    .action(async (dir: string, flags: AnswerFlags & VerifyFlags) => {
-      await perform(flags.json ? { ...flags, answer: 'json' } : flags, async (context) =>
-        (await import('./commands/job-verify.ts')).verifyCommand(context, dir, flags),
-      );
-    });
-}
-
-function addJobCommand(
-  jobs: Command,
-  perform: Perform,
-  verb: string,
-  description: string,
-  body: (context: CommandContext, name: string) => Promise<number>,
-): void {
-  withServer(jobs.command(verb).description(description))
-    .argument('<name>', 'name of the job, the beginning of one, or "last"')
-    .action(async (name: string, flags: AnswerFlags) => {
-      await perform(flags, async (context) => await body(context, name));
-    });
 }
 
 function addJournal(program: Command, perform: Perform): void {

@@ -1,24 +1,29 @@
 /** From arguments to an exit code: the only place where errors end. */
 import { CommanderError, type Command } from 'commander';
-import { isColorWanted, serverSetting } from '../common/config/process-settings.ts';
+import { connectionSetting, type Context } from '../common/config/contexts.ts';
+import { isColorWanted } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
-import { expandSets } from './arguments.ts';
+import { normaliseArguments } from './arguments.ts';
 import type { CliHost, CommandContext } from './command-context.ts';
+import { wordsOf } from './command-words.ts';
 import { createOutput, type Output } from './output.ts';
 import type { AnswerFlags } from './program-parts.ts';
 import { buildProgram } from './program.ts';
 
 /** Never throws; what went wrong is on stderr and in the exit code. `args` are without node and script. */
 export async function runCli(args: readonly string[], host: CliHost): Promise<number> {
-  let output = await outputFor(host, {});
+  let isDebug = false;
+  let output = await outputFor(host, {}, isDebug);
   let exitCode = 0;
   const program = buildProgram(host.release, async (flags, body) => {
-    output = await outputFor(host, flags);
+    output = await outputFor(host, flags, isDebug);
     exitCode = await body(contextFor(host, flags, output));
   });
   sendTo(program, host);
   try {
-    await program.parseAsync(expandSets(args), { from: 'user' });
+    const normal = normaliseArguments(args, wordsOf(program));
+    ({ isDebug } = normal);
+    await program.parseAsync(normal.args, { from: 'user' });
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
@@ -28,19 +33,27 @@ export async function runCli(args: readonly string[], host: CliHost): Promise<nu
   }
 }
 
-async function outputFor(host: CliHost, flags: AnswerFlags): Promise<Output> {
+/** @throws USAGE for a query that is none, before anything is done */
+async function outputFor(host: CliHost, flags: AnswerFlags, isDebug: boolean): Promise<Output> {
   const { stdout, stderr, clock, environment } = host;
   const hasColor = {
     stdout: isColorWanted(stdout.isTerminal, environment),
     stderr: isColorWanted(stderr.isTerminal, environment),
   };
-  return await createOutput({ stdout, stderr, clock, hasColor, format: flags.answer ?? null });
+  const select = flags.query === undefined ? null : (await import('./query.ts')).compileQuery(flags.query);
+  return await createOutput({ stdout, stderr, clock, hasColor, select, isDebug, format: flags.answer ?? null });
 }
 
 function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {
-  const client: CommandContext['client'] = async () =>
-    (await import('./client.ts')).createClient(serverSetting(flags.server, host.environment));
-  return { host, output, client };
+  const connection = async (): Promise<Context> => await connectionSetting(flags, host.environment);
+  const client: CommandContext['client'] = async () => (await import('./client.ts')).createClient(await connection());
+  const transport: CommandContext['transport'] = async () => {
+    const { createTransport } = await import('./api/transport.ts');
+    const { openConnection } = await import('./connection.ts');
+    const { origin, send } = openConnection(await connection());
+    return createTransport(origin, send);
+  };
+  return { host, output, client, transport };
 }
 
 /** Help goes to stdout when it was asked for; errors are left to {@link runCli}. */
@@ -59,8 +72,7 @@ function sendTo(command: Command, host: CliHost): void {
 function usageError(error: CommanderError): BatchError {
   // A group without a command has shown its help; there is nothing to add but what is missing.
   const text = error.code === 'commander.help' ? 'wanted a command, found none' : error.message.replace(/^error: /, '');
-  // As `az` has them.
-  const isFormat = error.code === 'commander.unknownOption' && /'--(json|output)(=|')/.test(text);
+  const isFormat = error.code === 'commander.unknownOption' && text.includes("'--json'");
   const advice = isFormat ? '; the form of the answer is chosen with -o, such as -o json' : '';
   return new BatchError('USAGE', text + advice, { cause: error });
 }

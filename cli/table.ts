@@ -7,9 +7,13 @@ export interface Column<T> {
 }
 
 /** Aligned columns under their titles; numbers to the right. Nothing is cut off. */
-export function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
+export function formatTable<T>(
+  rows: readonly T[],
+  columns: readonly Column<T>[],
+  titleText: (title: string) => string = (title) => title.toUpperCase(),
+): string {
   const cells = rows.map((row) => columns.map((column) => cellText(column.value(row))));
-  const lines = [columns.map((column) => column.title.toUpperCase()), ...cells];
+  const lines = [columns.map((column) => titleText(column.title)), ...cells];
   const widths = columns.map((_, i) => Math.max(...lines.map((line) => widthOf(line[i] ?? ''))));
   const isNumber = columns.map((column) => rows.some((row) => typeof column.value(row) === 'number'));
   return lines.map((line) => alignLine(line, widths, isNumber)).join('');

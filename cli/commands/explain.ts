@@ -36,15 +36,10 @@ const columns: readonly Column<Explained>[] = [
   { title: 'next', value: ({ next }) => next },
 ];
 
-export async function explainCommand(
-  { host, output }: CommandContext,
-  name: string,
-  file: string | undefined,
-  server: string | undefined,
-): Promise<number> {
+export async function explainCommand(context: CommandContext, name: string, file: string | undefined): Promise<number> {
   const query = file === undefined ? '' : `?file=${encodeURIComponent(file)}`;
-  const found = await ask(host, server, { path: `/v1/jobs/${encodeURIComponent(name)}/explain${query}`, reply });
-  output.page(found, columns, textOf(found));
+  const found = await ask(context, { path: `/v1/jobs/${encodeURIComponent(name)}/explain${query}`, reply });
+  context.output.page(found, columns, textOf(found));
   return 0;
 }
 

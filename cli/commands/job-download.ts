@@ -9,7 +9,11 @@ import type { CommandContext } from '../command-context.ts';
 import { fileColumns, type OutputFile } from '../job-text.ts';
 
 export interface DownloadFlags {
-  readonly output: string;
+  /** Results lie in it as they lie in the output folder. */
+  readonly output?: string;
+  /** Results lie below it as named-outputs/score/…, logs as logs/…. @source Azure ML CLI, `job download` */
+  readonly downloadPath?: string;
+  readonly outputName?: string;
   readonly overwrite?: boolean;
   readonly logs?: boolean;
   readonly all?: boolean;
@@ -21,13 +25,16 @@ const triesMax = 5;
 /** Each file appears under its name only when it is whole. @throws OUTPUT_EXISTS before anything is fetched */
 export async function downloadCommand(context: CommandContext, name: string, flags: DownloadFlags): Promise<number> {
   const { host, output } = context;
-  const folder = resolve(host.cwd, flags.output);
+  const { folder, results: resultsIn, logs: logsIn } = layoutOf(flags, host.cwd);
   const client = await context.client();
   // `last` may mean another job by the time of the second file.
   const job = (await client.show(name)).name;
-  const results = (await client.outputFiles(job)).map((file) => ({ ...file, fetch: resultFrom(client, job, file) }));
+  const results = (await client.outputFiles(job)).map((file) => ({
+    ...below(resultsIn, file),
+    fetch: resultFrom(client, job, file),
+  }));
   const logs = flags.logs || flags.all ? await client.logFiles(job) : [];
-  const files = [...results, ...logs.map((file) => ({ ...logTarget(file), fetch: logFrom(client, job, file) }))];
+  const files = [...results, ...logs.map((file) => ({ ...below(logsIn, file), fetch: logFrom(client, job, file) }))];
   const targets = files.map((file) => ({ file, target: confined(folder, file.path) }));
   if (!flags.overwrite) for (const { target } of targets) await requireAbsent(target);
   for (const { file, target } of targets) {
@@ -58,9 +65,34 @@ function logFrom(client: Client, job: string, { path, size_bytes: size }: Output
   return (offset) => client.logFile(job, path, offset, size - offset);
 }
 
-/** In the folder that it has in the output folder. */
-function logTarget({ path, size_bytes }: OutputFile): OutputFile {
-  return { path: `_logs/${path}`, size_bytes };
+function below(folder: string, { path, size_bytes }: OutputFile): OutputFile {
+  return { path: folder === '' ? path : `${folder}/${path}`, size_bytes };
+}
+
+/** Where files go: the folder, and in it those of results and of logs. */
+interface Layout {
+  readonly folder: string;
+  readonly results: string;
+  readonly logs: string;
+}
+
+/** The one output that a job has. @source Azure ML batch deployments */
+const outputName = 'score';
+
+/** @throws USAGE for two folders, or an output that no job has */
+function layoutOf(flags: DownloadFlags, cwd: string): Layout {
+  const { output, downloadPath, outputName: asked = outputName } = flags;
+  if (asked.toLowerCase() !== outputName) {
+    throw new BatchError('USAGE', `--output-name: a job has one output, ${outputName}; found ${JSON.stringify(asked)}`);
+  }
+  if (output === undefined) {
+    return { folder: resolve(cwd, downloadPath ?? '.'), results: `named-outputs/${outputName}`, logs: 'logs' };
+  }
+  if (downloadPath === undefined) return { folder: resolve(cwd, output), results: '', logs: '_logs' };
+  throw new BatchError(
+    'USAGE',
+    'give --output DIR (files as they lie in the output folder) or --download-path DIR (below named-outputs/score), not both',
+  );
 }
 
 /** The coordinator is not trusted with where files go on this machine. */
@@ -75,7 +107,7 @@ async function requireAbsent(target: string): Promise<void> {
     if (errnoOf(error) === 'ENOENT') return null;
     throw error;
   });
-  if (found) throw new BatchError('OUTPUT_EXISTS', `${target} exists; choose another --output, or say --overwrite`);
+  if (found) throw new BatchError('OUTPUT_EXISTS', `${target} exists; choose another folder, or say --overwrite`);
 }
 
 async function downloadFile(file: Wanted, target: string): Promise<void> {

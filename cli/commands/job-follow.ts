@@ -1,10 +1,12 @@
 /** `job wait` and `job stream`, also as the end of `job submit`. */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { JobErrorsView, JobEvent, JobView } from '../../coordinator/api/backend.ts';
+import { webPage } from '../api/jobs.ts';
 import { exitInterrupted, interruptible, type CommandContext } from '../command-context.ts';
 import { followJob } from '../follow.ts';
-import { eventColumns, eventText, fateText, jobSheet, progressText } from '../job-text.ts';
-import { createRate } from '../rate.ts';
+import { eventColumns, eventText, fateText, jobSheet, progressText, summarySheet } from '../job-text.ts';
+import { createPace } from '../pace.ts';
+import { formatSheet } from '../table.ts';
 import { errorsText } from './job-errors.ts';
 
 export type FollowMode = 'wait' | 'stream';
@@ -18,8 +20,10 @@ export async function followCommand(context: CommandContext, name: string, mode:
   const interrupt = interruptible(host, () => undefined);
   const show = progressTeller(context);
   try {
+    const client = await context.client();
+    if (mode === 'stream') await tellWhere(context, await client.show(name));
     const job = await followJob({
-      client: await context.client(),
+      client,
       name,
       signal: interrupt.signal,
       delay: host.delay,
@@ -29,7 +33,7 @@ export async function followCommand(context: CommandContext, name: string, mode:
       },
       onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
     });
-    if (job) return tellFate(context, job, mode, await errorsOf(context, job));
+    if (job) return tellFate(context, job, mode, await errorsOf(context, job, mode));
     output.note(`detached; the job goes on. Come back with: batchmill job ${mode} ${name}`);
     return exitInterrupted;
   } finally {
@@ -39,14 +43,24 @@ export async function followCommand(context: CommandContext, name: string, mode:
 
 /** Keeps the progress line at what the latest event says. */
 export function progressTeller({ host, output }: CommandContext): (event: JobEvent) => void {
-  const rate = createRate(host.clock);
-  return ({ job }) => output.progress(progressText(job, rate(job.files.scored + job.files.failed)));
+  const pace = createPace(host.clock);
+  return ({ job }) => output.progress(progressText(job, pace(job.files.scored + job.files.failed)));
 }
 
-/** What `job errors` would tell first; null when the job did not fail, or nobody can tell any more. */
-async function errorsOf({ client }: CommandContext, job: JobView): Promise<JobErrorsView | null> {
-  if (job.status !== 'Failed') return null;
-  return await (await client()).errors(job.name, 0, 1).catch((error: unknown) => {
+/** As `az ml job stream` begins; on stderr, as stdout is for the events alone. */
+async function tellWhere({ output, transport }: CommandContext, job: JobView): Promise<void> {
+  output.note(`RunId: ${job.name}`);
+  output.note(`Web View: ${webPage((await transport()).origin, job)}`);
+}
+
+/** Kinds of errors that are told in full at the end of `job stream`. */
+const groupsTold = 3;
+
+/** What `job errors` would tell first; null when there is nothing, or nobody can tell any more. */
+async function errorsOf({ client }: CommandContext, job: JobView, mode: FollowMode): Promise<JobErrorsView | null> {
+  const hasErrors = job.status === 'Failed' || (mode === 'stream' && job.files.failed > 0);
+  if (!hasErrors) return null;
+  return await (await client()).errors(job.name, 0, mode === 'stream' ? groupsTold : 1).catch((error: unknown) => {
     if (error instanceof BatchError) return null;
     throw error;
   });
@@ -60,6 +74,8 @@ export function tellFate(
   errors: JobErrorsView | null,
 ): number {
   if (mode === 'wait') output.item(job, jobSheet);
+  else output.note(`\nExecution summary\n${formatSheet(job, summarySheet)}`);
+  if (mode === 'stream' && errors && job.status !== 'Failed') output.note(errorsText(errors));
   output.note(fateText(job));
   if (job.status === 'Completed') return 0;
   if (job.status === 'Canceled') return canceledExit[mode];

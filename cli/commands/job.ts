@@ -1,10 +1,17 @@
 /** `job submit`, `list`, `show`, and `node list`, `release`. */
+import { isAbsolute } from 'node:path';
+import { kindAt } from '../../common/config/deployment-paths.ts';
+import { asCount } from '../../common/config/process-settings.ts';
+import { listJobs, showJob, webPage } from '../api/jobs.ts';
+import { uploadedPath } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
-import { resolveInvocation, type InvocationFlags } from './deployment-flags.ts';
+import { resolveInvocation, type Invocation, type InvocationFlags } from './deployment-flags.ts';
 import { followCommand } from './job-follow.ts';
+import type { PathFlags } from '../program-parts.ts';
+import { uploadsOf } from './thing-parts.ts';
 
-export interface SubmitFlags extends InvocationFlags {
+export interface SubmitFlags extends InvocationFlags, PathFlags {
   readonly name?: string;
   readonly wait?: boolean;
   readonly stream?: boolean;
@@ -14,7 +21,8 @@ export interface SubmitFlags extends InvocationFlags {
 export async function submitCommand(context: CommandContext, path: string, flags: SubmitFlags): Promise<number> {
   const { output } = context;
   const invocation = await resolveInvocation(context, path, flags);
-  const job = await (await context.client()).submit({ ...invocation, name: flags.name ?? null });
+  const sent = await sentInvocation(context, invocation, flags);
+  const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null });
   output.note(`job         ${job.name}`);
   if (flags.stream) return await followCommand(context, job.name, 'stream');
   if (flags.wait) return await followCommand(context, job.name, 'wait');
@@ -23,16 +31,70 @@ export async function submitCommand(context: CommandContext, path: string, flags
   return 0;
 }
 
-export async function listCommand({ client, output }: CommandContext): Promise<number> {
-  const jobs = await (await client()).list();
+/** What the coordinator cannot read on its own disk is sent to it. */
+async function sentInvocation(context: CommandContext, invocation: Invocation, flags: PathFlags): Promise<Invocation> {
+  const uploads = await uploadsOf(context, await context.transport(), flags);
+  if (uploads.isShared) return invocation;
+  const { deployment, inputPath, selection } = invocation;
+  const model = deployment.model && (await uploads.send(deployment.model));
+  const code = deployment.code && (await uploads.send(deployment.code));
+  // The folder of a list is named for what lies in it on the coordinator's machine.
+  const kind = isAbsolute(inputPath) && !selection.list ? await kindAt(inputPath) : null;
+  const input = kind === null ? null : await uploads.send({ kind, path: inputPath });
+  const isSent = input !== null && 'digest' in input;
+  return {
+    ...invocation,
+    deployment: { ...deployment, model, code },
+    inputPath: isSent ? uploadedPath(input) : inputPath,
+  };
+}
+
+export interface JobListFlags {
+  readonly maxResults?: string;
+  readonly allResults?: boolean;
+  readonly endpoint?: string;
+  readonly deployment?: string;
+  readonly status?: string;
+  readonly archivedOnly?: boolean;
+  readonly includeArchived?: boolean;
+  readonly parentJobName?: string;
+}
+
+/** @source Azure ML CLI, `job list` */
+const resultsDefault = 50;
+
+export async function listCommand({ transport, output }: CommandContext, flags: JobListFlags): Promise<number> {
+  const api = await transport();
+  if (flags.parentJobName !== undefined) {
+    // Scripts look there for the job that has the output.
+    output.list([await showJob(api, flags.parentJobName)], jobColumns);
+    return 0;
+  }
+  const asked = flags.maxResults === undefined ? resultsDefault : asCount(flags.maxResults, '--max-results');
+  const max = flags.allResults ? Infinity : asked;
+  const { endpoint, deployment, status } = flags;
+  const archived = flags.archivedOnly ? 'true' : flags.includeArchived ? 'any' : undefined;
+  const jobs = await listJobs(api, { endpoint, deployment, status, archived }, max);
   if (jobs.length === 0)
     output.note('no jobs yet; start one with: batchmill job submit DEPLOYMENT --input PATH --output DIR');
   output.list(jobs, jobColumns);
   return 0;
 }
 
-export async function showCommand({ client, output }: CommandContext, name: string): Promise<number> {
-  output.item(await (await client()).show(name), jobSheet);
+export interface ShowFlags {
+  readonly web?: boolean;
+}
+
+export async function showCommand(context: CommandContext, name: string, flags: ShowFlags): Promise<number> {
+  const { transport, output, host } = context;
+  const api = await transport();
+  const job = await showJob(api, name);
+  if (flags.web) {
+    const page = webPage(api.origin, job);
+    output.note(`web         ${page}`);
+    host.openUrl(page);
+  }
+  output.item(job, jobSheet);
   return 0;
 }
 

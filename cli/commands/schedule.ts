@@ -7,7 +7,6 @@ import { ask, remove } from '../operate-client.ts';
 import type { Column } from '../table.ts';
 
 export interface ScheduleFlags {
-  readonly server?: string;
   readonly cron: string;
   readonly timeZone: string;
   readonly endpoint: string;
@@ -65,12 +64,9 @@ function pathOf(name: string, rest = ''): string {
 }
 
 /** @throws USAGE, LOCATION_INVALID */
-export async function createSchedule(
-  { host, output }: CommandContext,
-  name: string,
-  flags: ScheduleFlags,
-): Promise<number> {
-  const { server, cron, timeZone, endpoint, deployment, overwrite, compute, missed } = flags;
+export async function createSchedule(context: CommandContext, name: string, flags: ScheduleFlags): Promise<number> {
+  const { host, output } = context;
+  const { cron, timeZone, endpoint, deployment, overwrite, compute, missed } = flags;
   const body = {
     input: inputText(flags.input, host.cwd),
     ...(flags.output === undefined ? {} : { output_path: inputText(flags.output, host.cwd) }),
@@ -82,7 +78,7 @@ export async function createSchedule(
     ...{ cron, time_zone: timeZone, endpoint_name: endpoint, deployment_name: deployment ?? null, body },
     ...(missed === undefined ? {} : { missed }),
   };
-  const made = await ask(host, server, { path: pathOf(name), method: 'PUT', body: request, reply: schedule });
+  const made = await ask(context, { path: pathOf(name), method: 'PUT', body: request, reply: schedule });
   output.item(made, sheet);
   return 0;
 }
@@ -93,20 +89,20 @@ function priorityOf(text: string): number {
   throw new BatchError('USAGE', `--priority: wanted a whole number from -100 to 100, found ${JSON.stringify(text)}`);
 }
 
-export async function listSchedules({ host, output }: CommandContext, server: string | undefined): Promise<number> {
+export async function listSchedules(context: CommandContext): Promise<number> {
   const reply = z.object({ value: z.array(schedule) });
-  const { value } = await ask(host, server, { path: '/v1/schedules', reply });
-  output.list(value, columns);
+  const { value } = await ask(context, { path: '/v1/schedules', reply });
+  context.output.list(value, columns);
   return 0;
 }
 
-type Act = (context: CommandContext, name: string, server: string | undefined) => Promise<number>;
+type Act = (context: CommandContext, name: string) => Promise<number>;
 
 const showing =
   (method: 'GET' | 'POST', rest: string): Act =>
-  async ({ host, output }, name, server) => {
+  async (context, name) => {
     const body = method === 'POST' ? { body: {} } : {};
-    output.item(await ask(host, server, { path: pathOf(name, rest), method, ...body, reply: schedule }), sheet);
+    context.output.item(await ask(context, { path: pathOf(name, rest), method, ...body, reply: schedule }), sheet);
     return 0;
   };
 
@@ -114,9 +110,9 @@ export const scheduleCommands: Readonly<Record<'show' | 'pause' | 'resume' | 'de
   show: showing('GET', ''),
   pause: showing('POST', '/pause'),
   resume: showing('POST', '/resume'),
-  delete: async ({ host, output }, name, server) => {
-    await remove(host, server, pathOf(name));
-    output.note(`schedule ${name} is deleted; its jobs stay`);
+  delete: async (context, name) => {
+    await remove(context, pathOf(name));
+    context.output.note(`schedule ${name} is deleted; its jobs stay`);
     return 0;
   },
 };

@@ -115,7 +115,7 @@ export interface RawData extends RawCommon {
 
 export const dataSchema: z.ZodType<RawData> = z.strictObject({
   ...asset,
-  path: optional(nonEmptyText, 'Local file or folder, relative to this YAML.'),
+  path: optional(nonEmptyText, 'Local file or folder, relative to this YAML, or a location such as s3://…'),
   type: optional(oneOf(dataTypes), 'uri_folder (default) or uri_file; mltable is not read.'),
 });
 
@@ -148,6 +148,7 @@ export interface RawCompute extends RawCommon {
   readonly max_instances?: Maybe<number>;
   /** Seconds. */
   readonly idle_time_before_scale_down?: Maybe<number>;
+  readonly labels?: Maybe<Readonly<Record<string, string>>>;
 }
 
 export const computeSchema: z.ZodType<RawCompute> = z.strictObject({
@@ -159,6 +160,7 @@ export const computeSchema: z.ZodType<RawCompute> = z.strictObject({
   min_instances: optional(wholeNumber(0), 'Worker nodes that stay; 0 by default.'),
   max_instances: optional(wholeNumber(1), 'Worker nodes at most; 1 by default.'),
   idle_time_before_scale_down: optional(idleSeconds, 'Seconds without work until a node goes; 120 by default.'),
+  labels: optional(textMap, 'Worker nodes that have all of them are its nodes; none: all nodes.'),
   location: optional(text, 'Has no effect here.'),
   ssh_public_access_enabled: optional(yesOrNo, 'Has no effect here.'),
   ssh_settings: optional(anything, 'Has no effect here.'),

@@ -23,7 +23,8 @@ import { findArtifact } from './deployment-paths.ts';
 import { parseDeployment } from './deployment-schema.ts';
 import { resolveEnvironment } from './environment-resolve.ts';
 import { isMlflowFolder } from './mlflow-folder.ts';
-import { parseCompute } from './reference.ts';
+import { inputText } from './input-location.ts';
+import { parseCompute, parseReference } from './reference.ts';
 import { problemsOf } from './schema-problems.ts';
 
 /** What people write beside what a file is about. */
@@ -63,7 +64,10 @@ export interface ModelFile extends Versioned {
 export interface DataFile extends Versioned {
   readonly kind: 'data';
   readonly type: 'uri_folder' | 'uri_file';
-  readonly artifact: LocalArtifact;
+  /** Absolute, or the canonical text of a location. */
+  readonly path: string;
+  /** What stands at the path; null for a location. */
+  readonly artifact: LocalArtifact | null;
 }
 
 export interface EnvironmentFile extends Versioned {
@@ -79,6 +83,8 @@ export interface ComputeFile extends Described {
   readonly instancesMin: number;
   readonly instancesMax: number;
   readonly idleSeconds: number;
+  /** Worker nodes that have all of them are its nodes; none: all nodes. */
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 export type ConfigFile = EndpointFile | DeploymentFile | ModelFile | DataFile | EnvironmentFile | ComputeFile;
@@ -93,7 +99,11 @@ export interface LoadFileOptions extends LoadOptions {
  * @throws CONFIG_INVALID when its kind cannot be told; what loading a deployment throws
  */
 export async function loadConfigFile(path: string, options: LoadFileOptions = {}): Promise<ConfigFile> {
-  const opened = await openConfig(path, options);
+  return await readConfig(await openConfig(path, options), options);
+}
+
+/** What {@link loadConfigFile} does with a file that is open. */
+export async function readConfig(opened: OpenedFile, options: LoadFileOptions): Promise<ConfigFile> {
   const kind = options.kind ?? (opened.isYaml ? kindOfFile(opened.source) : 'deployment');
   if (kind !== 'deployment' && !opened.isYaml) {
     throw new BatchError('CONFIG_INVALID', `${opened.source.label}: wanted the YAML of ${kindText[kind]}`);
@@ -184,9 +194,24 @@ async function dataOf(raw: RawData, opened: OpenedFile, problems: ConfigProblem[
     problems.push({ code: 'CONFIG_INVALID', path: ['type'], at: 'value', message });
     return null;
   }
+  const place = raw.path === null || raw.path === undefined ? null : placeElsewhere(raw.path, problems);
+  if (place !== null) return { kind: 'data', ...versioned(raw), type, path: place, artifact: null };
   const wanted = type === 'uri_folder' ? 'folder' : 'file';
   const artifact = await findPath(raw.path ?? null, wanted, 'data', opened, problems);
-  return artifact && { kind: 'data', ...versioned(raw), type, artifact };
+  return artifact && { kind: 'data', ...versioned(raw), type, path: artifact.path, artifact };
+}
+
+/** What a store or a datastore holds, as its canonical text; null for a path. */
+function placeElsewhere(path: string, problems: ConfigProblem[]): string | null {
+  const reference = parseReference(path);
+  if (reference.kind !== 'uri' && reference.kind !== 'datastore') return null;
+  try {
+    return inputText(path, '/');
+  } catch (error) {
+    if (!(error instanceof BatchError)) throw error;
+    problems.push({ code: 'CONFIG_INVALID', path: ['path'], at: 'value', message: error.message });
+    return path;
+  }
 }
 
 async function findPath(
@@ -244,6 +269,7 @@ function computeOf(raw: RawCompute, problems: ConfigProblem[]): ComputeFile | nu
     instancesMin,
     instancesMax,
     idleSeconds,
+    labels: raw.labels ?? {},
   };
 }
 

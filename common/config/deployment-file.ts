@@ -147,7 +147,8 @@ async function bareYaml(file: string): Promise<string> {
   return JSON.stringify({ type: 'model', code_configuration: { code, scoring_script: basename(file) } });
 }
 
-function applySet(source: ConfigSource, text: string): void {
+/** Lays `key=value` over the document. @throws CONFIG_INVALID */
+export function applySet(source: ConfigSource, text: string): void {
   const [, path = '', value = ''] = /^([^=]*)=([\s\S]*)$/.exec(text) ?? [];
   const keys = path.trim().split('.');
   if (!text.includes('=') || keys.some((key) => key === '')) {

@@ -81,6 +81,20 @@ export async function resolveDeployment(context: ResolveContext): Promise<LocalD
   };
 }
 
+/**
+ * The same deployment under other settings: those of `source`, a YAML in which nothing else has changed.
+ * @throws CONFIG_INVALID, CONFIG_UNKNOWN_KEY
+ */
+export function withSettingsOf<D extends LocalDeployment>(source: ConfigSource, deployment: D): D {
+  const parsed = parseDeployment(source.toJs());
+  if (!('root' in parsed)) throw source.toError(parsed);
+  const { scorer } = deployment;
+  const problems: ConfigProblem[] = [...checkTogether(parsed), ...checkForScorer(parsed, scorer)];
+  const output = resolveOutput(parsed, scorer, problems);
+  if (problems.length > 0) throw source.toError(problems);
+  return { ...deployment, settings: { ...resolveSettings(parsed, source, false), ...output } };
+}
+
 interface FoundCode {
   readonly folder: LocalArtifact;
   readonly script: string;

@@ -91,7 +91,6 @@ export type ErrorCode =
   | 'JOB_ENDED'
   | 'NOTHING_FAILED'
   | 'REQUEST_INVALID'
-  | 'LISTEN_INSECURE'
   | 'LISTEN_FAILED'
   | 'MODEL_INVALID'
   | 'MODEL_UNSUPPORTED'
@@ -107,6 +106,7 @@ export type ErrorCode =
   | 'ENVIRONMENT_UNSUPPORTED'
   | 'ENVIRONMENT_BUILD_FAILED'
   | 'LOG_NOT_FOUND'
+  | 'CONTEXT_NOT_FOUND'
   | 'SCORER_CRASHED'
   | 'RESULT_SCHEMA_MISMATCH'
   | 'PARTITION_INVALID'
@@ -122,6 +122,10 @@ export type ErrorCode =
   | 'COORDINATOR_UNREACHABLE'
   | 'STREAMS_EXHAUSTED'
   | 'TOKEN_INVALID'
+  | 'FORBIDDEN'
+  | 'SERVER_UNTRUSTED'
+  | 'TOO_MANY_REQUESTS'
+  | 'SECRET_NOT_FOUND'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
   | 'SESSION_UNKNOWN'
@@ -203,6 +207,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     6,
   ),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
+  CONTEXT_NOT_FOUND: caller('No context has this name; `batchmill context list` shows those there are.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),
   JOB_ENDED: caller(
     'The job has ended, and what was asked for is for jobs that run. `job resume` goes on with one that failed or was canceled, `job retry --failed-only` with the failed files of any.',
@@ -211,9 +216,6 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   NOTHING_FAILED: caller('No file of the job has failed, so there is nothing to score again.', 409, 9),
   REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
-  LISTEN_INSECURE: caller(
-    'Only loopback addresses are served without certificates. Use 127.0.0.1, or say --insecure on a network that you trust.',
-  ),
   LISTEN_FAILED: operator(
     'The address cannot be listened on: it is taken, not of this machine, or not permitted. Choose another --listen or --http.',
     503,
@@ -306,10 +308,33 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     8,
   ),
   TOKEN_INVALID: operator(
-    'The join token is not this coordinator’s. `coordinator start` prints the right line.',
+    'The token or certificate is missing, not this coordinator’s, expired or revoked. A caller gets one with `batchmill token create`; for worker nodes `coordinator start` and `node token` print the line to join with.',
     401,
     16,
     6,
+  ),
+  FORBIDDEN: operator(
+    'The caller is known, but its role does not allow this: readers look, invokers run jobs and end their own, admins do all. The message names the role that is needed.',
+    403,
+    7,
+    6,
+  ),
+  SERVER_UNTRUSTED: operator(
+    'What answers at the address does not prove to be the coordinator that was meant: its certificate is of another authority. Compare the fingerprint with the one that `coordinator start` prints.',
+    502,
+    14,
+    6,
+  ),
+  TOO_MANY_REQUESTS: transient(
+    'The caller has sent more requests than are served to one caller; wait a moment.',
+    429,
+    8,
+  ),
+  SECRET_NOT_FOUND: caller(
+    'A deployment refers to a secret that is not there: `batchmill secret set NAME` makes it, `secret list` names those that are.',
+    404,
+    5,
+    3,
   ),
   PYTHON_NOT_FOUND: operator(
     'The worker node has no Python interpreter that is new enough for a Python script. Install one, or name it with --python.',

@@ -1,5 +1,5 @@
 /** What the HTTP API asks of the registry: assets, endpoints, deployments and what operators set up, as callers see them. */
-import type { Artifact, EnvironmentSpec, LocalDeployment } from '../../common/core/deployment.ts';
+import type { Artifact, Deployment, EnvironmentSpec, LocalDeployment } from '../../common/core/deployment.ts';
 import type { Upload } from '../registry/uploads.ts';
 import type { Caller } from './caller.ts';
 
@@ -88,6 +88,8 @@ export interface DeploymentView extends MadeView {
   readonly settings: Readonly<Record<string, unknown>>;
   /** The file as it was written; null: there was none. */
   readonly document: unknown;
+  /** Resolved, as it can be put again. */
+  readonly deployment: Deployment;
   readonly provisioning_state: 'Succeeded';
   readonly changed_at: string;
 }

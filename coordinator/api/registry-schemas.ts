@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { assetName, resourceName, textMap, wholeNumber } from '../../common/config/field-types.ts';
 import { isInputText } from '../../common/config/input-location.ts';
-import type { EnvironmentSpec } from '../../common/core/deployment.ts';
+import type { Deployment, EnvironmentSpec } from '../../common/core/deployment.ts';
 import type {
   AssetKind,
   AssetRequest,
@@ -104,6 +104,9 @@ export const deploymentSchema: z.ZodType<DeploymentView> = z
     resources: z.object({ instance_count: z.int().nullable() }).meta({ id: 'DeploymentResources' }),
     settings: z.record(text, z.unknown()).describe('by the keys of the YAML'),
     document: z.unknown().describe('the file as it was written'),
+    deployment: (z.record(text, z.unknown()) as unknown as z.ZodType<Deployment>).describe(
+      'resolved, as it can be put again',
+    ),
     ...{ provisioning_state: state, changed_at: time },
   })
   .meta({ id: 'EndpointDeployment' });

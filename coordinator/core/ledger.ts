@@ -315,6 +315,7 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     epoch: 0,
     grants: 0,
     jobs: new Map(),
+    submissions: 0,
     nodes: new Map(),
     registry: new Registry(),
     leases: new Map(),

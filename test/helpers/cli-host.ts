@@ -14,6 +14,8 @@ export interface TestHost extends CliHost {
   out: string;
   err: string;
   readonly exits: number[];
+  /** Pages that were to be shown. */
+  readonly opened: string[];
   /** Presses Ctrl-C; returns how many were listening. */
   interrupt(): number;
   nowMs: number;
@@ -25,6 +27,8 @@ export interface TestHostOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly processes?: Partial<Processes>;
   readonly delay?: CliHost['delay'];
+  /** What is typed, or comes through a pipe. */
+  readonly stdin?: string;
 }
 
 const none: Processes = {
@@ -46,7 +50,8 @@ export function testHost(options: TestHostOptions = {}): TestHost {
     cwd: options.cwd ?? process.cwd(),
     clock: { monotonic: () => monotonicMs(host.nowMs), wall: () => host.nowMs },
     delay: options.delay ?? (() => Promise.resolve()),
-    environment: options.environment ?? {},
+    // Contexts of whoever runs the tests are no part of them.
+    environment: { XDG_CONFIG_HOME: '/nowhere', ...options.environment },
     processes: { ...none, ...options.processes },
     release: '1.2.3',
     onInterrupt: (handler) => {
@@ -54,6 +59,13 @@ export function testHost(options: TestHostOptions = {}): TestHost {
       return () => void handlers.delete(handler);
     },
     exit: (code) => void host.exits.push(code),
+    stdin: {
+      isTerminal,
+      line: () => Promise.resolve((options.stdin ?? '').split('\n')[0] ?? ''),
+      all: () => Promise.resolve(options.stdin ?? ''),
+    },
+    openUrl: (url) => void host.opened.push(url),
+    opened: [],
     interrupt: () => {
       const count = handlers.size;
       [...handlers].forEach((handler) => handler());

@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { compiledFile } from '../../common/io/package-files.ts';
@@ -41,7 +42,8 @@ export class Program {
     const [command = '', ...rest] = [...(options.prefix ?? []), process.execPath, main, ...args];
     const child = spawn(command, rest, {
       cwd: options.cwd,
-      env: { ...process.env, ...options.environment },
+      // Contexts of whoever runs the tests are no part of them.
+      env: { ...process.env, XDG_CONFIG_HOME: join(options.cwd, '.config'), ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     if (child.pid === undefined) throw new Error(`${command} cannot be started`);

@@ -41,7 +41,7 @@ async function job(args: readonly string[], options: TestHostOptions = {}): Prom
   return await cli(['job', ...args, ...server()], { cwd: dir, ...options });
 }
 
-const submit = ['submit', 'digits.onnx', '--input', 'in', '--output', 'out'];
+const submit = ['submit', 'digits.onnx', '--input', 'in', '--output', 'out', '--by-path'];
 
 describe('submit', () => {
   test('sends the resolved deployment and absolute paths, and says the next command', async () => {

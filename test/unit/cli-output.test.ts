@@ -1,13 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { EventReader } from '../../cli/event-reader.ts';
-import { expandSets } from '../../cli/arguments.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { fateText, jobColumns, jobSheet, progressText } from '../../cli/job-text.ts';
 import { errorsText } from '../../cli/commands/job-errors.ts';
 import { createOutput, type AnswerFormat, type Output } from '../../cli/output.ts';
 import { createProgress } from '../../cli/progress-line.ts';
-import { createRate } from '../../cli/rate.ts';
 import { formatSheet, formatTable, formatTsv, type Column } from '../../cli/table.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { testHost, type TestHost } from '../helpers/cli-host.ts';
@@ -40,7 +38,13 @@ describe('tables', () => {
 });
 
 async function outputOn(host: TestHost, format: AnswerFormat | null, color = false): Promise<Output> {
-  return await createOutput({ ...host, format, hasColor: { stdout: color, stderr: color } });
+  return await createOutput({
+    ...host,
+    format,
+    select: null,
+    isDebug: false,
+    hasColor: { stdout: color, stderr: color },
+  });
 }
 
 describe('answers', () => {
@@ -148,26 +152,19 @@ describe('progress', () => {
     expect(host.err).toBe('one\nthree\n');
   });
 
-  test('a rate is known after a second of change', () => {
-    const host = testHost();
-    const rate = createRate(host.clock);
-    expect(rate(100)).toBeNull();
-    host.nowMs = 999;
-    expect(rate(200)).toBeNull();
-    host.nowMs = 2_000;
-    expect(rate(100)).toBeNull();
-    expect(rate(500)).toBe(200);
-  });
-
   test('a job in one line', () => {
     const job = jobView('job-1', 'Running');
-    expect(progressText(job, null)).toBe('Running  250/500 files · 250 rows · 1 node');
-    expect(progressText({ ...job, nodes: 0, waiting: 'no worker node' }, 2.5)).toBe(
-      'Running  250/500 files · 250 rows · 2.5 files/s · 2 min left · 0 nodes · waiting: no worker node',
+    expect(progressText(job, null)).toBe('Running  250/500 files (50 %) · 250 rows · 1 node');
+    expect(progressText({ ...job, nodes: 0, waiting: 'no worker node' }, { whole: 2.5, recent: 5 })).toBe(
+      'Running  250/500 files (50 %) · 250 rows · 5.0 files/s · 50 s to 2 min left · 0 nodes · waiting: no worker node',
     );
     const listing = { ...job, files: { ...job.files, is_listed: false, failed: 3 } };
-    expect(progressText(listing, 50)).toBe('Running  250/500+ files · 250 rows · 3 failed · 50 files/s · 1 node');
-    expect(progressText({ ...job, nodes: 0, status: 'Finalizing' }, null)).toBe('Finalizing  250/500 files · 250 rows');
+    expect(progressText(listing, { whole: 50, recent: 50 })).toBe(
+      'Running  250/500+ files · 250 rows · 3 failed · 50 files/s · 1 node',
+    );
+    expect(progressText({ ...job, nodes: 0, status: 'Finalizing' }, null)).toBe(
+      'Finalizing  250/500 files (50 %) · 250 rows',
+    );
   });
 
   test('a job’s end in one line', () => {
@@ -189,7 +186,7 @@ describe('progress', () => {
       .filter(({ title }) => ['files', 'failed'].includes(title))
       .map(({ value }) => value(ended));
     expect(cells).toEqual(['4/5', 1]);
-    expect(progressText(ended, null)).toContain('4/5 files · 4 rows · 1 failed');
+    expect(progressText(ended, null)).toContain('4/5 files (100 %) · 4 rows · 1 failed');
     expect(fateText(ended)).toContain('4 of 5 files, 4 rows');
   });
 
@@ -251,18 +248,5 @@ describe('server-sent events', () => {
   });
   test('one that is not whole is not given', () => {
     expect(new EventReader().push('data: x\n')).toEqual([]);
-  });
-});
-
-describe('--set with several assignments', () => {
-  test.each([
-    ['run --set a=1 b.c=2 d.yml --input x', 'run --set a=1 --set b.c=2 d.yml --input x'],
-    ['run --set a=1 --set b=2 ./c=3.yml', 'run --set a=1 --set b=2 ./c=3.yml'],
-    ['run --set=a=1 b=2', 'run --set=a=1 --set b=2'],
-    ['run a=1 --input b=2', 'run a=1 --input b=2'],
-    ['run --set a=1 d.yml b=2', 'run --set a=1 d.yml b=2'],
-    ['run --set', 'run --set'],
-  ])('%s', (given, wanted) => {
-    expect(expandSets(given.split(' '))).toEqual(wanted.split(' '));
   });
 });

@@ -190,9 +190,13 @@ describe('model and data asset', () => {
     });
     expect(await failureOf(load('name: rows\npath: rows.csv\n', { kind: 'data' }))).toContain('wanted a folder, found');
     expect(await failureOf(load('name: rows\ntype: mltable\npath: in\n'))).toContain('do not read mltable');
-    expect(await failureOf(load('name: rows\ntype: uri_folder\npath: azureml://datastores/d/paths/p\n'))).toContain(
-      'is a place in the datastore d',
-    );
+    const elsewhere = async (path: string): Promise<unknown> =>
+      await load(`name: rows\ntype: uri_folder\npath: ${path}\n`);
+    for (const path of ['azureml://datastores/d/paths/p', 's3://bucket/in/']) {
+      expect(await elsewhere(path)).toMatchObject({ path, artifact: null });
+    }
+    expect(await failureOf(elsewhere('s3a://b/c'))).toContain('file.yml:3:7: the location s3a://b/c');
+    expect(await failureOf(elsewhere('azureml:rows:1'))).toContain('is a registered data asset');
   });
 });
 
@@ -210,6 +214,7 @@ describe('compute', () => {
       instancesMin: 0,
       instancesMax: 1,
       idleSeconds: 120,
+      labels: {},
     });
   });
 

@@ -1,7 +1,8 @@
 /** What the documentation tells people to type must be understood, and what it points at must be there. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { expandSets } from '../../cli/arguments.ts';
+import { normaliseArguments } from '../../cli/arguments.ts';
+import { wordsOf } from '../../cli/command-words.ts';
 import { buildProgram } from '../../cli/program.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 
@@ -45,7 +46,7 @@ async function complaint(command: string): Promise<string | null> {
   };
   quiet(program);
   try {
-    await program.parseAsync(expandSets(command.split(/\s+/)), { from: 'user' });
+    await program.parseAsync(normaliseArguments(command.split(/\s+/), wordsOf(program)).args, { from: 'user' });
     return performed === 1 ? null : `${command}: nothing is performed`;
   } catch (error) {
     return `${command}: ${(error as Error).message}`;
