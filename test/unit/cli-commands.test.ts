@@ -34,7 +34,7 @@ describe('words', () => {
   test.each([
     [
       ['run', 'digits.onnx', '--input', 'azureml:heart@old', '--output', 'o'],
-      'the location azureml:heart@old is a registered data asset (heart, label old): latest is the only label there is',
+      'the location azureml:heart@old is a registered data asset (heart, old): latest is the only label there is',
     ],
     [['run', 'digits.onnx', '--input', 's3a://b/c', '--output', 'o'], 'did you mean s3://?'],
     [['job', 'submit', 'x', '--input', 'azureml:heart', '--output', 'o'], 'is not a reference: wanted azureml:NAME'],
