@@ -76,12 +76,12 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   logRoutes(app, options.backend);
   compareRoutes(app, options.backend);
   if (options.registry) {
-    const { backend: registry, invocations } = options.registry;
+    const { backend: registry, invocations, schedules, explain } = options.registry;
     registryRoutes(app, registry);
     endpointRoutes(app, registry, invocations);
     azureRoutes(app, { ...options, registry, invocations });
-    if (options.registry.schedules) scheduleRoutes(app, options.registry.schedules);
-    if (options.registry.explain) explainRoutes(app, options.registry.explain);
+    if (schedules) scheduleRoutes(app, schedules);
+    if (explain) explainRoutes(app, explain);
   }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
