@@ -11,7 +11,6 @@ import { stderrLog, type Log } from '../common/io/log.ts';
 import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
-import { azureEndpoints } from './api/azure/azure-endpoints.ts';
 import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
@@ -152,8 +151,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       await server.close();
     });
     const registry = options.http ? { backend: await registryDesk(), invocations } : null;
-    const endpoints = registry && azureEndpoints(registry);
-    const doors = { backend: jobs, registry, endpoints, onDefect: onFatal, metrics };
+    const doors = { backend: jobs, registry, metrics, onDefect: onFatal };
     const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
     log.info('coordinator serves', {
@@ -178,8 +176,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 }
 
 interface Views extends EngineViews {
-  readonly feeds: JobFeeds;
   readonly metrics: Metrics;
+  readonly feeds: JobFeeds;
 }
 
 type Close = () => Promise<void>;

@@ -80,6 +80,7 @@ export type ErrorCode =
   | 'OUTPUT_EXISTS'
   | 'OUTPUT_IN_INPUT'
   | 'SINCE_UNUSABLE'
+  | 'COMPARE_UNUSABLE'
   | 'JOB_NOT_FOUND'
   | 'RESOURCE_NOT_FOUND'
   | 'RESOURCE_EXISTS'
@@ -120,6 +121,7 @@ export type ErrorCode =
   | 'STORE_DENIED'
   | 'STORE_UNREACHABLE'
   | 'COORDINATOR_UNREACHABLE'
+  | 'STREAMS_EXHAUSTED'
   | 'TOKEN_INVALID'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
@@ -194,6 +196,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   IDEMPOTENCY_MISMATCH: caller(
     'The same Idempotency-Key came with another request before. Use a new key for each request, and the same one only to send it again.',
     422,
+  ),
+  COMPARE_UNUSABLE: caller(
+    'The outputs cannot be laid beside each other: they are of different inputs, have no file of rows, or are not what was sealed.',
+    409,
+    9,
+    6,
   ),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   CONTEXT_NOT_FOUND: caller('No context has this name; `batchmill context list` shows those there are.', 404, 5, 3),
@@ -293,6 +301,11 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   // The cluster
   COORDINATOR_UNREACHABLE: transient(
     'Nobody answers at the coordinator’s address. Is it started, and is the address right?',
+  ),
+  STREAMS_EXHAUSTED: transient(
+    'As many event streams are open as there may be. Close some, or ask for the job itself from time to time.',
+    503,
+    8,
   ),
   TOKEN_INVALID: operator(
     'The join token is not this coordinator’s. `coordinator start` prints the right line.',

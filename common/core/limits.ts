@@ -332,6 +332,10 @@ export const limits = {
 
   /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
   apiBodyBytesMax: 1_048_576,
+  /** Characters of a row that is shown among others. */
+  shownRowChars: 400,
+  /** Of two outputs, unless more are asked for. */
+  differencesShown: 20,
   /** Of one artifact that comes over HTTP. */
   uploadBytesMax: 1_099_511_627_776,
   uploadFilesMax: 1_000_000,
@@ -362,6 +366,8 @@ export const limits = {
   failureDetailsKept: 1_000,
   /** Lines of a job that a late follower still gets. */
   jobEventsKept: 1_000,
+  /** Of one job in one process, told or not: a line a microsecond would take twenty minutes. Nine million processes fit into a number. */
+  jobEventsPerEpoch: 1_000_000_000,
   /** Between two looks at deadlines, and the lateness of one that counts as a stall. */
   tickMs: 200,
   stallMsMin: 100,

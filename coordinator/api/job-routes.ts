@@ -29,9 +29,12 @@ import { jobSchema, jobStateSchema, nodeSchema } from './view-schemas.ts';
 export interface JobRoutesOptions {
   readonly backend: Backend;
   readonly onDefect: (error: unknown) => void;
+  /** Event streams that may be open at a time; default: as `limits` has it. */
+  readonly streamsMax?: number;
 }
 
-export function jobRoutes(server: FastifyInstance, { backend, onDefect }: JobRoutesOptions): void {
+export function jobRoutes(server: FastifyInstance, options: JobRoutesOptions): void {
+  const { backend } = options;
   const app = typed(server);
   app.post(
     '/v1/jobs',
@@ -90,7 +93,7 @@ export function jobRoutes(server: FastifyInstance, { backend, onDefect }: JobRou
   );
   lifeRoutes(server, backend);
   nodeRoutes(server, backend);
-  eventRoute(server, backend, onDefect);
+  eventRoute(server, options);
 }
 
 /** Several with commas between them, or the key several times. */
@@ -153,7 +156,8 @@ const eventsQuery = z.strictObject({ after: sequence('after').optional() });
 const eventsHeaders = z.object({ 'last-event-id': sequence('Last-Event-ID').optional() });
 
 /** GET /v1/jobs/:name/events; `Last-Event-ID` or `?after=` is the last sequence that the caller has seen. */
-function eventRoute(server: FastifyInstance, backend: Backend, onDefect: (error: unknown) => void): void {
+function eventRoute(server: FastifyInstance, options: JobRoutesOptions): void {
+  const { backend, onDefect, streamsMax = limits.apiStreamsMax } = options;
   const open = new Set<AbortController>();
   server.addHook('preClose', async () => open.forEach((controller) => controller.abort()));
   typed(server).get(
@@ -170,6 +174,10 @@ function eventRoute(server: FastifyInstance, backend: Backend, onDefect: (error:
       const after = request.headers['last-event-id'] ?? request.query.after ?? 0;
       // Resolves `last` once, so that a newer job does not change what is watched; and says 404 before the stream begins.
       const { name } = backend.show(request.params.name);
+      if (open.size >= streamsMax) {
+        const text = `${open.size} event streams are open, which is all there may be; close some, or ask GET /v1/jobs/${name} from time to time`;
+        throw new BatchError('STREAMS_EXHAUSTED', text);
+      }
       const controller = new AbortController();
       open.add(controller);
       reply.raw.once('close', () => {

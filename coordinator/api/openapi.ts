@@ -49,6 +49,16 @@ const config = {
   override: ({ zodSchema, jsonSchema }: { readonly zodSchema: z.core.$ZodTypes; readonly jsonSchema: Json }): void => {
     const { def } = zodSchema._zod;
     if (def.type === 'object' && def.catchall === undefined) delete jsonSchema['additionalProperties'];
+    // A pair of numbers, in words that generators of clients know.
+    if (def.type === 'tuple') {
+      jsonSchema['items'] = (jsonSchema['prefixItems'] as readonly unknown[])[0];
+      delete jsonSchema['prefixItems'];
+    }
+    // Generators know plain defaults only.
+    if (typeof jsonSchema['default'] === 'object') delete jsonSchema['default'];
+    // Other spellings of the same word are taken, and not told.
+    const words = jsonSchema['enum'];
+    if (Array.isArray(words)) jsonSchema['enum'] = oneSpelling(words as readonly unknown[]);
     // What is `readonly` in TypeScript is not `readOnly` there; the pattern says what the format says.
     delete jsonSchema['readOnly'];
     if (jsonSchema['format'] === 'date-time') delete jsonSchema['pattern'];
@@ -56,6 +66,12 @@ const config = {
     if (jsonSchema['minimum'] === Number.MIN_SAFE_INTEGER) delete jsonSchema['minimum'];
   },
 };
+function oneSpelling(words: readonly unknown[]): readonly unknown[] {
+  const folded = (word: unknown): string => String(word).replaceAll('_', '').toLowerCase();
+  const seen = new Set<string>();
+  return words.filter((word) => !seen.has(folded(word)) && seen.add(folded(word)));
+}
+
 const zodTransform = createJsonSchemaTransform({ zodToJsonConfig: config, skipList: [] });
 const zodTransformObject = createJsonSchemaTransformObject({ zodToJsonConfig: config });
 

@@ -9,8 +9,9 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
-import { azureRoutes, type AzureEndpoints } from './azure/azure-routes.ts';
+import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
+import { compareRoutes } from './compare-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import type { Invocations } from './invocations.ts';
 import type { RegistryBackend } from './registry-backend.ts';
@@ -33,8 +34,6 @@ export interface ApiOptions {
   readonly backend: Backend;
   /** Null: jobs alone are served. */
   readonly registry?: ApiRegistry | null;
-  /** Null: Azure's data plane is not served. */
-  readonly endpoints?: AzureEndpoints | null;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -42,6 +41,8 @@ export interface ApiOptions {
   readonly onDefect: (error: unknown) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
+  /** Event streams that may be open at a time; default: as `limits` has it. */
+  readonly streamsMax?: number;
   /** Absent: there is no /metrics. */
   readonly metrics?: Metrics;
 }
@@ -69,12 +70,13 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  compareRoutes(app, options.backend);
   if (options.registry) {
-    registryRoutes(app, options.registry.backend);
-    endpointRoutes(app, options.registry.backend, options.registry.invocations);
+    const { backend: registry, invocations } = options.registry;
+    registryRoutes(app, registry);
+    endpointRoutes(app, registry, invocations);
+    azureRoutes(app, { ...options, registry, invocations });
   }
-  const { backend, endpoints, onDefect } = options;
-  if (endpoints) azureRoutes(app, { backend, endpoints, onDefect });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);
   const bound = app.server.address();

@@ -73,7 +73,11 @@ async function unpack(store: ArtifactStore, bytes: AsyncIterable<Uint8Array>): P
       if (files.has(path)) throw invalid(`${JSON.stringify(path)} is there twice`);
       if (files.size >= limits.uploadFilesMax) throw invalid(`more than ${limits.uploadFilesMax} files`);
       const mode = ((header.mode ?? 0) & 0o111) === 0 ? 0o644 : 0o755;
-      files.set(path, { path, mode, ...(await store.addStream(contentOf(entry as unknown as AsyncIterable<Uint8Array>))) });
+      files.set(path, {
+        path,
+        mode,
+        ...(await store.addStream(contentOf(entry as unknown as AsyncIterable<Uint8Array>))),
+      });
     }
   } catch (error) {
     if (error instanceof BatchError) throw error;

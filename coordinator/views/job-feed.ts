@@ -162,8 +162,9 @@ export class JobFeeds {
   #feed(name: JobName): Feed {
     let feed = this.#feeds.get(name);
     if (!feed) {
+      // Of each process above all of those before it: one who has seen lines of an earlier one misses none of this one.
       feed = {
-        sequence: 0,
+        sequence: this.#ledger.epoch * limits.jobEventsPerEpoch,
         past: [],
         listeners: new Set(),
         waiting: null,

@@ -31,6 +31,7 @@ beforeEach(async () => {
     port: 0,
     onDefect: (error) => defects.push(error),
     isReady: () => isReady,
+    streamsMax: 25,
   });
 });
 afterEach(async () => {
@@ -412,6 +413,19 @@ describe('events', () => {
     streams.forEach((stream) => stream.close());
     await backend.subscriptionsReach(0);
     expect(defects).toEqual([]);
+  });
+
+  test('one stream too many is refused until another one ends', async () => {
+    const streams = await Promise.all(Array.from({ length: 25 }, () => openEvents('/v1/jobs/job-1/events')));
+    await backend.subscriptionsReach(25);
+    const refused = await problem(await fetch(url('/v1/jobs/job-1/events')));
+    expect(refused).toMatchObject({ status: 503, code: 'STREAMS_EXHAUSTED', is_retryable: true });
+    streams[0]?.close();
+    await backend.subscriptionsReach(24);
+    const again = await openEvents('/v1/jobs/job-1/events');
+    await backend.subscriptionsReach(25);
+    [...streams, again].forEach((stream) => stream.close());
+    await backend.subscriptionsReach(0);
   });
 
   test('close() ends the streams that are open', async () => {

@@ -18,6 +18,11 @@ beforeEach(async () => {
 });
 afterEach(() => cluster.close());
 
+const noChange = {
+  ...{ deployment: null, miniBatchSize: null, timeoutMs: null, triesMax: null, errorThreshold: null },
+  ...{ instanceCountMax: null, concurrencyPerInstanceMax: null },
+};
+
 async function submit(name: string, isOverwrite = false, to = cluster.coordinator): Promise<JobView> {
   const inputPath = writeInputs(join(dir, 'in'), smallFiles(3));
   const deployment = await loadDeployment(writeDeployment(dir, 'desk', { script: 'hash-rows.mjs' }));
@@ -154,3 +159,31 @@ test('a job goes on only where its output is, and alone there', async () => {
 });
 
 const all = { names: [], olderThanMs: null, states: null, isDryRun: false, withOutput: false };
+
+test('one who saw lines before a restart misses none of those after it', async () => {
+  await submit('job-s');
+  const linesAfter = async (
+    sequence: number,
+    count: number,
+  ): Promise<readonly { message: string; sequence: number }[]> => {
+    const stop = new AbortController();
+    const lines: { message: string; sequence: number }[] = [];
+    for await (const { message, sequence: own } of cluster.coordinator.jobs.events('job-s', sequence, stop.signal)) {
+      lines.push({ message, sequence: own });
+      if (lines.length === count) stop.abort();
+    }
+    return lines;
+  };
+  await cluster.coordinator.jobs.pause('job-s');
+  const seen = (await linesAfter(0, 2)).at(-1)?.sequence ?? 0;
+  await cluster.coordinator.close();
+  cluster.coordinator = await cluster.open();
+  for (let i = 0; i < 2; i += 1) {
+    await cluster.coordinator.jobs.resume('job-s', noChange);
+    await cluster.coordinator.jobs.pause('job-s');
+  }
+  const messages = (await linesAfter(seen, 4)).map(({ message }) => message.replace(/:.*/, ''));
+  expect(messages.filter((message) => message !== 'paused on request; `batchmill job resume job-s` goes on')).toEqual(
+    ['goes on after a pause', 'paused', 'goes on after a pause', 'paused'].slice(0, messages.length),
+  );
+});

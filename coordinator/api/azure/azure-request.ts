@@ -12,11 +12,11 @@ export interface DataPlace {
 }
 
 /** As our own route takes it; what is absent is as the deployment says. */
-export interface InvokeBody {
+export interface AzureInvocation {
   readonly deployment_name?: string;
   readonly inputs: Readonly<Record<string, DataPlace>>;
   readonly outputs?: Readonly<Record<string, DataPlace>>;
-  readonly overrides?: InvokeOverrides;
+  readonly overrides?: AzureOverrides;
   readonly job_name?: string;
   readonly display_name?: string;
   readonly experiment_name?: string;
@@ -26,7 +26,7 @@ export interface InvokeBody {
   readonly properties?: Readonly<Record<string, string>>;
 }
 
-export interface InvokeOverrides {
+export interface AzureOverrides {
   readonly mini_batch_size?: number | string;
   readonly instance_count?: number;
   readonly max_concurrency_per_instance?: number;
@@ -49,7 +49,7 @@ const known = [
 ];
 
 /** `header`: of azureml-model-deployment. @throws REQUEST_INVALID naming the field as it was written */
-export function invocationOf(body: unknown, header: string | undefined): InvokeBody {
+export function invocationOf(body: unknown, header: string | undefined): AzureInvocation {
   const properties = Fields.of(body, 'the body').object('properties');
   properties.refuseOthers(...known, ...answered);
   const keys = properties.get('partitionKeys');
@@ -78,7 +78,7 @@ export function invocationOf(body: unknown, header: string | undefined): InvokeB
   };
 }
 
-function inputsOf(properties: Fields): InvokeBody['inputs'] {
+function inputsOf(properties: Fields): AzureInvocation['inputs'] {
   const given = properties.entries('inputData');
   if (given.length === 0 && properties.has('dataset')) return { input: datasetOf(properties.object('dataset')) };
   const inputs = given.map(([name, value]) => [name, inputOf(Fields.of(value, `inputData.${name}`))] as const);
@@ -110,7 +110,7 @@ function datasetOf(dataset: Fields): DataPlace {
   throw invalid(`${dataset.path}.dataInputType`, 'DataUrl, DatasetId or DatasetVersion', dataset.get('dataInputType'));
 }
 
-function outputsOf(properties: Fields): InvokeBody['outputs'] {
+function outputsOf(properties: Fields): AzureInvocation['outputs'] {
   const outputs = properties.entries('outputData').map(([name, value]) => {
     const output = Fields.of(value, `outputData.${name}`);
     output.refuseOthers('jobOutputType', 'uri', 'mode', 'description');
@@ -130,7 +130,7 @@ function outputsOf(properties: Fields): InvokeBody['outputs'] {
   return { score: { type: 'uri_folder', path: `azureml://datastores/${name}/paths/${path}` } };
 }
 
-function overridesOf(properties: Fields): { readonly [K in keyof InvokeOverrides]: InvokeOverrides[K] | undefined } {
+function overridesOf(properties: Fields): { readonly [K in keyof AzureOverrides]: AzureOverrides[K] | undefined } {
   const compute = typeof properties.get('compute') === 'object' ? properties.object('compute') : null;
   const retry = properties.object('retrySettings');
   return {

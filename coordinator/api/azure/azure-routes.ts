@@ -3,29 +3,20 @@ import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
-import type { Backend, JobView } from '../backend.ts';
-import { callerOf, type Caller } from '../caller.ts';
+import type { Backend } from '../backend.ts';
+import { callerOf } from '../caller.ts';
+import { invokeBody, type Invocations } from '../invocations.ts';
+import { parse } from '../job-request.ts';
+import type { RegistryBackend } from '../registry-backend.ts';
 import { about, cursorText, typed } from '../typed-route.ts';
 import { azureError, azureErrorSchema, azureJob, azureJobSchema, type AzureJob } from './azure-envelope.ts';
-import { invocationOf, type InvokeBody } from './azure-request.ts';
+import { invocationOf } from './azure-request.ts';
 import { parseLenient } from './lenient-json.ts';
-
-/** What the data plane asks of endpoints. */
-export interface AzureEndpoints {
-  /** Null: there is no such endpoint. */
-  endpoint(name: string): { readonly default: string | null; readonly deployments: readonly string[] } | null;
-  /** `key`: of Idempotency-Key; null without one. */
-  invoke(
-    endpoint: string,
-    body: InvokeBody,
-    caller: Caller,
-    key: string | null,
-  ): Promise<{ readonly job: JobView; readonly isNew: boolean }>;
-}
 
 export interface AzureRoutesOptions {
   readonly backend: Pick<Backend, 'page' | 'show'>;
-  readonly endpoints: AzureEndpoints;
+  readonly registry: Pick<RegistryBackend, 'endpoint' | 'deployments'>;
+  readonly invocations: Invocations;
   readonly onDefect: (error: unknown) => void;
 }
 
@@ -57,7 +48,7 @@ const invokeHeaders = z.object({
   'idempotency-key': z.string().min(1).max(255).optional(),
 });
 /** Looked at by {@link invocationOf}: Azure's names are matched whatever their case, which a schema cannot say. */
-const invokeBody = z.unknown().meta({
+const azureBody = z.unknown().meta({
   type: 'object',
   properties: { properties: { type: 'object' } },
   required: ['properties'],
@@ -100,13 +91,13 @@ function handleErrors(scope: FastifyInstance, onDefect: (error: unknown) => void
   });
 }
 
-function invokeRoute(scope: FastifyInstance, { endpoints }: AzureRoutesOptions): void {
+function invokeRoute(scope: FastifyInstance, { registry, invocations }: AzureRoutesOptions): void {
   typed(scope).post(
     '/azure/endpoints/:endpoint/jobs',
     {
       schema: {
         ...about('azureInvoke', 'azure', 'POST {scoring_uri}: scores an input with a deployment'),
-        ...{ params: endpointParams, headers: invokeHeaders, body: invokeBody },
+        ...{ params: endpointParams, headers: invokeHeaders, body: azureBody },
         response: {
           200: json('the job that was made for the same key before', azureJobSchema),
           201: json('the job', azureJobSchema),
@@ -117,10 +108,10 @@ function invokeRoute(scope: FastifyInstance, { endpoints }: AzureRoutesOptions):
     async (request, reply) => {
       const { endpoint } = request.params;
       const named = request.headers['azureml-model-deployment']?.trim();
-      requireRoute(endpoints, endpoint, named === '' ? undefined : named);
-      const body = invocationOf(request.body, named);
+      requireRoute(registry, endpoint, named === '' ? undefined : named);
+      const body = parse(invokeBody, invocationOf(request.body, named), '');
       const key = request.headers['idempotency-key'] ?? null;
-      const { job, isNew } = await endpoints.invoke(endpoint, body, callerOf(request), key);
+      const { job, isNew } = await invocations.invoke(endpoint, body, callerOf(request), key);
       const answer = azureJob(job, originOf(request));
       return reply
         .code(isNew ? 201 : 200)
@@ -131,28 +122,27 @@ function invokeRoute(scope: FastifyInstance, { endpoints }: AzureRoutesOptions):
 }
 
 /** Says by Azure's own words why no deployment can serve; which one does is for the invocation to find. */
-function requireRoute(endpoints: AzureEndpoints, name: string, deployment: string | undefined): void {
-  const found = requireEndpoint(endpoints, name);
+function requireRoute(
+  registry: AzureRoutesOptions['registry'],
+  endpoint: string,
+  deployment: string | undefined,
+): void {
+  const { name, defaults } = registry.endpoint(endpoint).view;
+  const names = registry.deployments(endpoint).map((one) => one.name);
   if (deployment !== undefined) {
-    if (found.deployments.some((one) => one.toLowerCase() === deployment.toLowerCase())) return;
+    if (names.some((one) => one.toLowerCase() === deployment.toLowerCase())) return;
     throw new RoutingError(404, `Deployment name ${deployment} not found for this endpoint (${name})`);
   }
-  if (found.deployments.length === 0) throw new RoutingError(424, `No deployment exists for this endpoint (${name})`);
-  if (found.default !== null || found.deployments.length === 1) return;
+  if (names.length === 0) throw new RoutingError(424, `No deployment exists for this endpoint (${name})`);
+  if (defaults.deployment_name !== null || names.length === 1) return;
   throw new RoutingError(
     424,
     `No valid deployments to route to: endpoint ${name} has no default deployment; set one, or name one of ` +
-      `${found.deployments.join(', ')} in the header azureml-model-deployment`,
+      `${names.join(', ')} in the header azureml-model-deployment`,
   );
 }
 
-function requireEndpoint(endpoints: AzureEndpoints, name: string): NonNullable<ReturnType<AzureEndpoints['endpoint']>> {
-  const found = endpoints.endpoint(name);
-  if (found === null) throw new RoutingError(404, `there is no endpoint ${name}`);
-  return found;
-}
-
-function listRoutes(scope: FastifyInstance, { backend, endpoints }: AzureRoutesOptions): void {
+function listRoutes(scope: FastifyInstance, { backend, registry }: AzureRoutesOptions): void {
   const app = typed(scope);
   const response = { 200: json('one page', jobPage), ...problems };
   const list = (
@@ -160,9 +150,16 @@ function listRoutes(scope: FastifyInstance, { backend, endpoints }: AzureRoutesO
     query: z.infer<typeof listQuery>,
     endpoint: string,
   ): z.infer<typeof jobPage> => {
-    requireEndpoint(endpoints, endpoint);
+    registry.endpoint(endpoint);
     const { deployment = null, $skiptoken: before = null } = query;
-    const page = backend.page({ endpoint, deployment, states: null, archived: false, limit: limits.apiPage, before });
+    const page = backend.page({
+      endpoint,
+      deployment,
+      states: null,
+      archived: false,
+      limit: limits.apiPage,
+      before,
+    });
     const origin = originOf(request);
     return { value: page.value.map((job) => azureJob(job, origin)), nextLink: nextLink(request, page.next) };
   };
