@@ -123,6 +123,7 @@ export type ErrorCode =
   | 'COORDINATOR_UNREACHABLE'
   | 'STREAMS_EXHAUSTED'
   | 'TOKEN_INVALID'
+  | 'SERVER_UNTRUSTED'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
   | 'SESSION_UNKNOWN'
@@ -311,6 +312,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The join token is not this coordinator’s. `coordinator start` prints the right line.',
     401,
     16,
+    6,
+  ),
+  SERVER_UNTRUSTED: operator(
+    'What answers at the address does not prove to be the coordinator that was meant: its certificate is of another authority. Compare the fingerprint with the one that `coordinator start` prints.',
+    502,
+    14,
     6,
   ),
   PYTHON_NOT_FOUND: operator(

@@ -437,6 +437,8 @@ export const limits = {
   apiErrorGroupsMax: 1_000,
   /** Things that the command line asks for in one list; the most that a coordinator gives. */
   clientPageMax: 1_000,
+  /** A TLS handshake is to be whole by then. */
+  handshakeMsMax: 10_000,
   /** Between two lines of progress in a job's log. */
   jobLogProgressMs: 10_000,
   /** What user code prints, per scoring host and stream; the rest is dropped. */
