@@ -13,6 +13,7 @@ import { addCompletion } from './completion-program.ts';
 import { addContexts } from './context-program.ts';
 import { addEndpoints } from './endpoint-program.ts';
 import { addJobs } from './job-program.ts';
+import { addOperate } from './operate-program.ts';
 import { addRegistry } from './registry-program.ts';
 import { collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
@@ -38,6 +39,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addCompletion(program, perform);
   addValidate(program, perform);
   addJournal(program, perform);
+  addOperate(program, perform);
   return program;
 }
 

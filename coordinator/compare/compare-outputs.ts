@@ -170,8 +170,10 @@ class Tally {
       this.#files[a === null ? 'only_b' : 'only_a'] += 1;
       return this.#show({ file: (a ?? b)?.path ?? '', row: null, a: a && 'a file', b: b && 'a file' });
     }
-    if (a.group || b.group || this.#open) return this.#takeGrouped(a, b);
-    if (a.isFailed || b.isFailed) {
+    const isAlone = this.#open === null && isWhole(a) && isWhole(b);
+    const isFailed = a.isFailed || b.isFailed;
+    if (!(isAlone && isFailed) && (a.group || b.group || this.#open)) return this.#takeGrouped(a, b);
+    if (isFailed) {
       if (a.isFailed && b.isFailed) return void (this.#files.failed_both += 1);
       this.#files[a.isFailed ? 'failed_only_a' : 'failed_only_b'] += 1;
       return this.#show({
@@ -189,8 +191,7 @@ class Tally {
     open.files += 1;
     open.a.push(...(a.group?.rows ?? a.rows ?? []));
     open.b.push(...(b.group?.rows ?? b.rows ?? []));
-    const isOver = (a.group?.isLast ?? true) && (b.group?.isLast ?? true);
-    if (!isOver) return;
+    if (!(isWhole(a) && isWhole(b))) return;
     this.#open = null;
     this.#files.grouped += open.files;
     const which = open.files === 1 ? a.path : `${open.first} … ${a.path}`;
@@ -221,6 +222,11 @@ class Tally {
   #show(difference: Difference): void {
     if (this.#differences.length < this.#options.examplesMax) this.#differences.push(difference);
   }
+}
+
+/** Whether no file behind it has rows that stand together with its own. */
+function isWhole({ group }: FileRows): boolean {
+  return group?.isLast ?? true;
 }
 
 function shown(text: string): string {
