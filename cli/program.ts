@@ -10,11 +10,11 @@ import type { RepairFlags } from './commands/journal.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
-import { addOperate } from './operate-program.ts';
 import { addCompletion } from './completion-program.ts';
 import { addContexts } from './context-program.ts';
 import { addEndpoints } from './endpoint-program.ts';
 import { addJobs } from './job-program.ts';
+import { addOperate } from './operate-program.ts';
 import { addRegistry } from './registry-program.ts';
 import { collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 

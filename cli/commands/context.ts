@@ -1,13 +1,11 @@
 /** `context add`, `use`, `list`, `show`, `remove`. Tokens are never shown. */
 import { readFile } from 'node:fs/promises';
-import { createHash, X509Certificate } from 'node:crypto';
 import { resolve } from 'node:path';
-import { formatAddress, parseAddress } from '../../common/config/address.ts';
+import { formatAddress, parseAddress, type Address } from '../../common/config/address.ts';
 import {
   changeContexts,
   contextNamed,
   contextsFile,
-  isFingerprint,
   readContexts,
   withContext,
   withoutContext,
@@ -15,6 +13,8 @@ import {
 } from '../../common/config/contexts.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
+import { fetchAuthority } from '../../common/security/fetch-authority.ts';
+import { fingerprintOfPem, parseFingerprint } from '../../common/security/fingerprint.ts';
 import type { CommandContext } from '../command-context.ts';
 import type { Column } from '../table.ts';
 
@@ -64,17 +64,7 @@ export async function addContextCommand(
   const server = parseAddress(flags.server.replace(/^https?:\/\//i, '').replace(/\/$/, ''), '--server');
   const token = flags.token === '-' ? (await host.stdin.all()).trim() : (flags.token ?? null);
   if (token === '') throw new BatchError('USAGE', '--token: wanted a token, found nothing');
-  const authority = flags.caFile === undefined ? null : await authorityIn(resolve(host.cwd, flags.caFile));
-  const wanted = flags.caFingerprint?.toLowerCase() ?? null;
-  if (wanted !== null && !isFingerprint(wanted)) {
-    throw new BatchError('USAGE', `--ca-fingerprint: wanted sha256: and 64 hex digits, found ${flags.caFingerprint}`);
-  }
-  if (authority !== null && wanted !== null && authority.fingerprint !== wanted) {
-    throw new BatchError(
-      'USAGE',
-      `the certificate in ${flags.caFile} has the fingerprint ${authority.fingerprint}, not ${wanted}`,
-    );
-  }
+  const authority = await authorityOf(flags, server, host.cwd);
   const context: Context = {
     server,
     ca: authority?.pem ?? null,
@@ -84,6 +74,11 @@ export async function addContextCommand(
   };
   const changed = await changeContexts((all) => withContext(all, name, context, flags.use ?? false), host.environment);
   output.item(viewOf(name, context, changed.current), columns);
+  if (authority === null && !context.isInsecure) {
+    output.note(
+      'note: its certificate must be of an authority that this system trusts; else say --ca-fingerprint or --ca-file',
+    );
+  }
   output.note(`kept in ${contextsFile(host.environment)}`);
   if (changed.current !== name) output.note(`next        batchmill context use ${name}`);
   return 0;
@@ -123,12 +118,35 @@ export async function removeContextCommand({ host, output }: CommandContext, nam
   return 0;
 }
 
+interface Authority {
+  readonly pem: string;
+  readonly fingerprint: string;
+}
+
+/**
+ * That of a file, or of the server when its fingerprint was told; null: those that the system trusts.
+ * @throws CONFIG_INVALID, USAGE for a file with another fingerprint, SERVER_UNTRUSTED, COORDINATOR_UNREACHABLE
+ */
+async function authorityOf(
+  { caFile, caFingerprint }: ContextAddFlags,
+  server: Address,
+  cwd: string,
+): Promise<Authority | null> {
+  const wanted = caFingerprint === undefined ? null : parseFingerprint(caFingerprint, '--ca-fingerprint');
+  if (caFile === undefined) {
+    return wanted === null ? null : { pem: await fetchAuthority(server, wanted, 'http/1.1'), fingerprint: wanted };
+  }
+  const authority = await authorityIn(resolve(cwd, caFile));
+  if (wanted === null || authority.fingerprint === wanted) return authority;
+  const message = `the certificate in ${caFile} has the fingerprint ${authority.fingerprint}, not ${wanted}`;
+  throw new BatchError('USAGE', message);
+}
+
 /** @throws CONFIG_INVALID */
-async function authorityIn(file: string): Promise<{ readonly pem: string; readonly fingerprint: string }> {
+async function authorityIn(file: string): Promise<Authority> {
   try {
     const pem = await readFile(file, 'utf8');
-    const { raw } = new X509Certificate(pem);
-    return { pem, fingerprint: `sha256:${createHash('sha256').update(raw).digest('hex')}` };
+    return { pem, fingerprint: fingerprintOfPem(pem) };
   } catch (error) {
     const what =
       errnoOf(error).startsWith('ERR_') || errnoOf(error) === '' ? 'is no certificate in PEM' : 'cannot be read';

@@ -191,11 +191,6 @@ function atAddress(contexts: Contexts, text: string, what: string): Context {
   return known ?? { server, ca: null, caFingerprint: null, token: null, isInsecure };
 }
 
-/** Whether a text may be a fingerprint. */
-export function isFingerprint(text: string): boolean {
-  return fingerprintForm.test(text);
-}
-
 function wireOf({ current, byName }: Contexts): unknown {
   const contexts = [...byName].map(([name, one]) => [
     name,

@@ -321,7 +321,6 @@ export function newLedger(options: { readonly heartbeatMs: number | null; readon
     leases: new Map(),
     hungry: new Set(),
     runnable: new JobQueue(),
-    submissions: 0,
     loads: new EndpointLoads(),
     heldBy: new Map(),
     computeNodes: new Map(),

@@ -1,9 +1,14 @@
 /** `context …`: what is kept, what is shown, and which coordinator commands then talk to. */
+import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readContexts } from '../../common/config/contexts.ts';
+import { fingerprintOfPem } from '../../common/security/fingerprint.ts';
 import { cli, type CliRun, type TestHostOptions } from '../helpers/cli-host.ts';
 import { TempFolder } from '../helpers/temp-folder.ts';
 
@@ -53,6 +58,33 @@ describe('context', () => {
     folder.put({ 'no.pem': 'nothing' });
     const { code: found, stdout, stderr } = await run(line);
     expect([found, stdout, stderr]).toEqual([code, '', expect.stringContaining(reason)]);
+  });
+
+  test('an authority is fetched from the server, and believed by its fingerprint alone', async () => {
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', 'key.pem'];
+    const made = ['req', '-x509', ...key, '-out', 'ca.pem', '-subj', '/CN=batchmill-coordinator', '-days', '2'];
+    await promisify(execFile)('openssl', made, { cwd: folder.path });
+    const [pem, keyPem] = ['ca.pem', 'key.pem'].map((file) => readFileSync(join(folder.path, file), 'utf8'));
+    const server = createTlsServer({ cert: pem, key: keyPem, ALPNProtocols: ['http/1.1'] });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const where = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const print = fingerprintOfPem(pem ?? '');
+      const added = await run(`context add lab --server ${where} --ca-fingerprint ${print}`);
+      expect([added.code, JSON.parse(added.stdout)]).toMatchObject([0, { ca_fingerprint: print, insecure: false }]);
+      expect((await readContexts({ XDG_CONFIG_HOME: folder.path })).byName.get('lab')?.ca?.trim()).toBe(pem?.trim());
+      const other = await run(`context add lab2 --server ${where} --ca-fingerprint sha256:${'0'.repeat(64)}`);
+      expect([other.code, other.stderr]).toEqual([6, expect.stringContaining('error SERVER_UNTRUSTED')]);
+      expect(kept()).not.toContain('lab2');
+      const byFile = await run(`context add lab3 --server ${where} --ca-file ca.pem --query ca_fingerprint -o tsv`);
+      expect(byFile.stdout).toBe(`${print}\n`);
+      const wrong = await run(
+        `context add lab4 --server ${where} --ca-file ca.pem --ca-fingerprint sha256:${'0'.repeat(64)}`,
+      );
+      expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('not sha256:000')]);
+    } finally {
+      server.close();
+    }
   });
 
   test('says which coordinator the other commands talk to', async () => {
