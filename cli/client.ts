@@ -18,7 +18,9 @@ import type {
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
 import type { OutputFile } from './job-text.ts';
+import type { Comparison } from '../coordinator/compare/compare-outputs.ts';
 import {
+  comparisonReply,
   errorsReply,
   eventReply,
   filesReply,
@@ -55,6 +57,8 @@ export interface Client {
   printed(name: string, query: FileQuery): Promise<readonly PrintedView[]>;
   /** Kinds of errors from the `offset`th on, most files first. */
   errors(name: string, offset: number, limit: number): Promise<JobErrorsView>;
+  /** Rows of two complete jobs. */
+  compare(name: string, other: string, tolerance: number, examples: number): Promise<Comparison>;
 }
 
 /** All functions throw COORDINATOR_UNREACHABLE, or the coordinator's own error by its code. */
@@ -96,6 +100,11 @@ export function createClient(server: Address): Client {
       const asked = 'file' in query ? `file=${encodeURIComponent(query.file)}` : `first=${query.first}`;
       return (await get(job(name, `/printed?${asked}`), printedReply)).value;
     },
+    compare: async (name, other, tolerance, examples) =>
+      await get(
+        job(name, `/compare/${encodeURIComponent(other)}?tolerance=${tolerance}&examples=${examples}`),
+        comparisonReply,
+      ),
     errors: async (name, offset, limit) => await get(job(name, `/errors?offset=${offset}&limit=${limit}`), errorsReply),
   };
 }

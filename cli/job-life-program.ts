@@ -1,5 +1,6 @@
 /** The words of `job cancel`, `pause`, `resume`, `retry` and `prune`. */
 import type { Command } from 'commander';
+import type { DiffFlags } from './commands/job-diff.ts';
 import type { CancelFlags, PruneFlags, ReopenFlags } from './commands/job-life.ts';
 import { collect, nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
@@ -29,6 +30,7 @@ export function addJobLife(jobs: Command, perform: Perform): void {
       await perform(flags, async (context) => (await load()).retryCommand(context, name, flags));
     });
   addPrune(jobs, perform);
+  addDiff(jobs, perform);
 }
 
 function withReopenFlags(command: Command): Command {
@@ -56,5 +58,19 @@ function addPrune(jobs: Command, perform: Perform): void {
     .option('--output', 'remove their results and logs as well')
     .action(async (names: readonly string[], flags: AnswerFlags & PruneFlags) => {
       await perform(flags, async (context) => (await load()).pruneCommand(context, names, flags));
+    });
+}
+
+function addDiff(jobs: Command, perform: Perform): void {
+  withServer(jobs.command('diff').description('lay two outputs of one input beside each other, row by row'))
+    .argument('<a>', 'a job, or an output folder')
+    .argument('<b>', 'the other one')
+    .option('--tolerance <number>', 'numbers that are so close are the same, such as 1e-6 (default: 0)')
+    .option('--examples <count>', 'differences to show (default: 20)')
+    .option('--min-agreement <part>', 'end with exit code 1 when a smaller part of the rows is the same, such as 0.99')
+    .action(async (a: string, b: string, flags: AnswerFlags & DiffFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/job-diff.ts')).diffCommand(context, a, b, flags),
+      );
     });
 }

@@ -10,6 +10,7 @@ import type {
   PrintedView,
   PrunedView,
 } from '../coordinator/api/backend.ts';
+import type { Comparison } from '../coordinator/compare/compare-outputs.ts';
 import type { OutputFile } from './job-text.ts';
 
 const count = z.number();
@@ -187,6 +188,22 @@ export const errorsReply: z.ZodType<JobErrorsView> = z.looseObject({
     }),
   ),
   logs_path: text,
+});
+
+const compared = z.looseObject({
+  ...{ job: text, deployment: text, output_path: text, files: count, failed_files: count, rows: count },
+  seconds: count.nullable(),
+});
+
+export const comparisonReply: z.ZodType<Comparison> = z.looseObject({
+  ...{ a: compared, b: compared, tolerance: count },
+  files: z.looseObject({
+    ...{ same: count, different: count, other_row_counts: count, only_a: count, only_b: count },
+    ...{ failed_only_a: count, failed_only_b: count, failed_both: count, grouped: count },
+  }),
+  rows: z.looseObject({ compared: count, same: count, different: count }),
+  agreement: count.nullable(),
+  differences: z.array(z.looseObject({ file: text, row: count.nullable(), a: text.nullable(), b: text.nullable() })),
 });
 
 /** @source RFC 9457, with our `code` and `info` */

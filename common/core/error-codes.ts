@@ -80,6 +80,7 @@ export type ErrorCode =
   | 'OUTPUT_EXISTS'
   | 'OUTPUT_IN_INPUT'
   | 'SINCE_UNUSABLE'
+  | 'COMPARE_UNUSABLE'
   | 'JOB_NOT_FOUND'
   | 'RESOURCE_NOT_FOUND'
   | 'RESOURCE_EXISTS'
@@ -194,6 +195,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   IDEMPOTENCY_MISMATCH: caller(
     'The same Idempotency-Key came with another request before. Use a new key for each request, and the same one only to send it again.',
     422,
+  ),
+  COMPARE_UNUSABLE: caller(
+    'The outputs cannot be laid beside each other: they are of different inputs, have no file of rows, or are not what was sealed.',
+    409,
+    9,
+    6,
   ),
   LOG_NOT_FOUND: caller('The job has no such log, or no node has sent it yet.', 404, 5, 3),
   JOB_NOT_FINISHED: caller('The job has not reached a final state; wait for it first.', 409, 9),

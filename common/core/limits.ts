@@ -332,6 +332,10 @@ export const limits = {
 
   /** Body of an HTTP request; a deployment with its environment variables is a few kilobytes. */
   apiBodyBytesMax: 1_048_576,
+  /** Characters of a row that is shown among others. */
+  shownRowChars: 400,
+  /** Of two outputs, unless more are asked for. */
+  differencesShown: 20,
   /** Of one artifact that comes over HTTP. */
   uploadBytesMax: 1_099_511_627_776,
   uploadFilesMax: 1_000_000,

@@ -11,6 +11,7 @@ import { reasonOf } from '../../common/io/errno.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
 import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
+import { compareRoutes } from './compare-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import type { Invocations } from './invocations.ts';
 import type { RegistryBackend } from './registry-backend.ts';
@@ -69,6 +70,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  compareRoutes(app, options.backend);
   if (options.registry) {
     const { backend: registry, invocations } = options.registry;
     registryRoutes(app, registry);

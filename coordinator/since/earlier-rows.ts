@@ -175,6 +175,18 @@ class ByPath implements EarlierFiles {
 
 /** Files that are in a segment, each with its segment. */
 async function* earlierFiles(place: Place, manifest: Manifest): AsyncGenerator<EarlierFile, void, void> {
+  for await (const { line, segment, rowsBefore } of linesOf(place, manifest)) {
+    if (segment !== null) yield { line, segment, rowsBefore };
+  }
+}
+
+/** A line of the manifest, with the segment that the file's rows are in; null: it is in none. */
+interface PlacedLine extends Omit<EarlierFile, 'segment'> {
+  readonly segment: SegmentLine | null;
+}
+
+/** Every file of a sealed output, in input order; it ends early, with a finding, where the manifest is not what was sealed. */
+export async function* linesOf(place: Place, manifest: Manifest): AsyncGenerator<PlacedLine, void, void> {
   const segments = segmentsOf(place, manifest);
   let segment: SegmentLine | null = null;
   let rowsBefore: number | null = 0;
@@ -183,11 +195,12 @@ async function* earlierFiles(place: Place, manifest: Manifest): AsyncGenerator<E
     for await (const { value: line } of readLines(place, chunk, fileLineSchema)) {
       while (segment === null || segment.first + segment.files <= line.ordinal) {
         const next: IteratorResult<SegmentLine, void> = await segments.next();
-        if (next.done === true) return;
+        if (next.done === true) break;
         segment = next.value;
         rowsBefore = 0;
       }
-      if (segment.first <= line.ordinal) yield { line, segment, rowsBefore };
+      const isIn = segment !== null && segment.first <= line.ordinal && line.ordinal < segment.first + segment.files;
+      yield { line, segment: isIn ? segment : null, rowsBefore };
       const isUnknown = line.rows === null && line.status === 'scored';
       rowsBefore = rowsBefore === null || isUnknown ? null : rowsBefore + (line.rows ?? 0);
     }
