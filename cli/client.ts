@@ -166,11 +166,14 @@ function wirePrune(request: PruneRequest): unknown {
   };
 }
 
-async function send(url: string, init: RequestInit = {}): Promise<Response> {
+export type Send = (url: string, init?: RequestInit) => Promise<Response>;
+
+/** An answer that is no error; of a HEAD also what is not there. @throws COORDINATOR_UNREACHABLE, or the coordinator's own error */
+export async function send(url: string, init: RequestInit = {}): Promise<Response> {
   const reply = await fetch(url, init).catch((error: unknown) => {
     throw init.signal?.aborted ? error : unreachableError(url, error);
   });
-  if (reply.ok) return reply;
+  if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
   const problem = problemReply.safeParse(await reply.json().catch(() => null));
   if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
   const { code, detail, info } = problem.data;

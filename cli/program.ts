@@ -17,6 +17,7 @@ import type { RepairFlags } from './commands/journal.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
+import { addOperate } from './operate-program.ts';
 import { collect, nameHelp, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const exitCodes = `
@@ -37,6 +38,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addJobs(program, perform);
   addValidate(program, perform);
   addJournal(program, perform);
+  addOperate(program, perform);
   return program;
 }
 

@@ -15,7 +15,9 @@ import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
 import { openEngine, type Engine, type EngineViews } from './engine.ts';
+import { ExplainDesk } from './explain-desk.ts';
 import { JobDesk } from './job-desk.ts';
+import { catalogOf } from './job-logs.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { DiskWatch } from './output/disk-watch.ts';
@@ -23,6 +25,8 @@ import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
 import { Invoker } from './registry/invoke.ts';
+import { ScheduleClock, startSchedules } from './schedules/schedule-clock.ts';
+import { ScheduleDesk } from './schedules/schedule-desk.ts';
 import { locateWith } from './registry/locate.ts';
 import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
@@ -150,7 +154,14 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       nodes.close();
       await server.close();
     });
-    const registry = options.http ? { backend: await registryDesk(), invocations } : null;
+    const scheduled = startSchedules(new ScheduleClock({ loop, invocations, clock, log }), onFatal);
+    closers.push(() => scheduled.close());
+    const schedules = new ScheduleDesk(loop, clock);
+    const explain = new ExplainDesk({
+      ...{ ledger, clock, jobs },
+      catalogOf: async (job) => work.filesOf(job.name)?.catalog ?? (await catalogOf(stateDir, job)),
+    });
+    const registry = options.http ? { backend: await registryDesk(), invocations, schedules, explain } : null;
     const doors = { backend: jobs, registry, metrics, onDefect: onFatal };
     const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());

@@ -359,6 +359,14 @@ export const limits = {
   recutFilesMax: 131_072,
   /** Between two looks for finished jobs that are kept no longer. */
   pruneEveryMs: 60_000,
+  /** Between two looks at schedules, whose finest grain is a minute. */
+  scheduleLookMs: 1_000,
+  /** A run that is begun so much later than it was due is no missed one yet: a restart takes seconds. */
+  scheduleLateMs: 60_000,
+  /** Missed runs of a schedule that are begun, the latest: after a month that nobody was there, a cluster is not to be buried. */
+  scheduleCatchUpMax: 100,
+  /** Expressions that are kept parsed. */
+  scheduleTimesKept: 1_000,
 
   /** Jobs that have ended of which lines and sizes of logs are kept in memory, the newest. */
   endedJobsRemembered: 64,

@@ -13,6 +13,7 @@ import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { compareRoutes } from './compare-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
+import { explainRoutes, type ExplainBackend } from './explain-routes.ts';
 import type { Invocations } from './invocations.ts';
 import type { RegistryBackend } from './registry-backend.ts';
 import { registryRoutes } from './registry-routes.ts';
@@ -22,10 +23,13 @@ import type { Metrics } from './metrics.ts';
 import { describeApi } from './openapi.ts';
 import { outputRoutes } from './output-routes.ts';
 import { handleProblems } from './problem.ts';
+import { scheduleRoutes, type ScheduleBackend } from './schedule-routes.ts';
 import { guardRequests } from './request-guard.ts';
 import { about, answers, typed } from './typed-route.ts';
 
 export interface ApiRegistry {
+  readonly schedules?: ScheduleBackend;
+  readonly explain?: ExplainBackend;
   readonly backend: RegistryBackend;
   readonly invocations: Invocations;
 }
@@ -72,10 +76,12 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   logRoutes(app, options.backend);
   compareRoutes(app, options.backend);
   if (options.registry) {
-    const { backend: registry, invocations } = options.registry;
+    const { backend: registry, invocations, schedules, explain } = options.registry;
     registryRoutes(app, registry);
     endpointRoutes(app, registry, invocations);
     azureRoutes(app, { ...options, registry, invocations });
+    if (schedules) scheduleRoutes(app, schedules);
+    if (explain) explainRoutes(app, explain);
   }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);

@@ -109,7 +109,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
 /** Gives it its place in the order of submission. Written by `evolve` alone. */
 export function addJob(ledger: Ledger, job: Job): void {
   const outer = job.rowsOf === null ? undefined : ledger.jobs.get(job.rowsOf);
-  job.order = outer?.order ?? job.number;
+  job.order = (outer ?? job).number;
   ledger.jobs.set(job.name, job);
   ledger.loads.note(job);
 }

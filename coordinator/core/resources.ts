@@ -3,6 +3,7 @@
  * what operators set up. Stored journals keep these shapes readable: change by addition only.
  */
 import type { Artifact, Deployment, EnvironmentSpec } from '../../common/core/deployment.ts';
+import type { ErrorCode } from '../../common/core/error-codes.ts';
 
 interface Made {
   readonly createdMs: number;
@@ -88,8 +89,34 @@ export interface DeploymentResource extends Described {
   readonly changedMs: number;
 }
 
+/** An endpoint that is invoked when a cron expression says so. */
+export interface ScheduleResource extends Made {
+  readonly kind: 'schedule';
+  readonly name: string;
+  readonly cron: string;
+  /** IANA name. */
+  readonly timeZone: string;
+  readonly endpoint: string;
+  /** Null: the endpoint's default. */
+  readonly deployment: string | null;
+  /** Of each invocation, as the API takes it. */
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly isPaused: boolean;
+  /** What becomes of runs that were due while nobody was there to begin them. */
+  readonly missed: 'skip' | 'once' | 'all';
+  /** Due times up to here are dealt with. Milliseconds of the wall clock, as all of these. */
+  readonly lastDueMs: number;
+  readonly lastRun: {
+    readonly dueMs: number;
+    /** Null: it could not begin. */
+    readonly job: string | null;
+    readonly error: { readonly code: ErrorCode; readonly message: string } | null;
+  } | null;
+}
+
 export type Asset = ModelAsset | DataAsset | EnvironmentAsset;
-export type Resource = Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource;
+export type Resource =
+  Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource | ScheduleResource;
 export type ResourceKind = Resource['kind'];
 export type ResourceOf<K extends ResourceKind> = Extract<Resource, { readonly kind: K }>;
 

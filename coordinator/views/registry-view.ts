@@ -18,6 +18,7 @@ import type {
   EnvironmentAsset,
   ModelAsset,
   Resource,
+  ScheduleResource,
 } from '../core/resources.ts';
 import { isoTime } from './job-view.ts';
 
@@ -44,7 +45,7 @@ function environmentKeys(spec: EnvironmentSpec): { readonly image: string | null
   return { image: spec.kind === 'image' ? spec.image : null, conda_file: spec.conda?.yaml ?? null };
 }
 
-function saidOf({ description, tags, properties, createdMs, createdBy }: Resource) {
+function saidOf({ description, tags, properties, createdMs, createdBy }: Exclude<Resource, ScheduleResource>) {
   return { description, tags, properties, created_at: isoTime(createdMs), created_by: createdBy };
 }
 

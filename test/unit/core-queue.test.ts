@@ -6,6 +6,8 @@ import { jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { plainOrigin, type JobOrigin } from '../../common/core/job-origin.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { attemptsNow, fateOf, hindrances } from '../../coordinator/core/explain.ts';
+import type { Job } from '../../coordinator/core/ledger.ts';
 import type { Resource } from '../../coordinator/core/resources.ts';
 import { waitingReason } from '../../coordinator/views/job-view.ts';
 import { files, Harness } from '../helpers/ledger-harness.ts';
@@ -387,5 +389,46 @@ describe('many jobs', () => {
     // With a look at each of them it would be 1.5 million.
     expect(performance.now() - startedAt).toBeLessThan(3_000);
     expect(h.ledger.runnable.size).toBe(count);
+  });
+});
+
+describe('what stands against a job', () => {
+  const kinds = (name: string): readonly string[] => {
+    const job = h.ledger.jobs.get(jobName(name));
+    if (!job) throw new Error(`there is no job ${name}`);
+    return hindrances(h.ledger, job, h.now - h.ledger.stallMs).map(({ kind }) => kind);
+  };
+
+  it('is told in full, from what must be mended first to what only takes time', () => {
+    h.submitAs('empty', one, plainOrigin);
+    expect(kinds('empty')).toEqual(['listing']);
+    endpoint('digits', 1);
+    compute('gpu', { gpu: 'a100' });
+    submit('first', { endpoint: 'digits', files: 3 });
+    submit('second', { endpoint: 'digits', compute: 'gpu' });
+    expect([kinds('first'), kinds('second')]).toEqual([['no-nodes'], ['endpoint-limit', 'compute']]);
+    h.give({ kind: 'pause', job: jobName('first'), isPaused: true });
+    const room = { code: 'DISK_FULL', message: 'the disk is full', detail: '' } as const;
+    h.give({ kind: 'room', job: null, failure: room });
+    expect(kinds('first')).toEqual(['room', 'paused', 'no-nodes']);
+    h.give({ kind: 'room', job: null, failure: null });
+    h.give({ kind: 'pause', job: jobName('first'), isPaused: false });
+    const a = h.node('a', 1, { slots: 1 });
+    submit('high', { priority: 1, owner: 'ann' });
+    expect([kinds('first'), kinds('high')]).toEqual([['queue', 'busy'], ['busy']]);
+    h.give({ kind: 'started', node: a, tokens: leasesOf('first') });
+    const [lease] = attemptsNow(h.ledger, h.ledger.jobs.get(jobName('first')) as Job, h.now + 500);
+    expect(lease).toEqual({ first: 0, count: 1, node: 'a', state: 'running', forMs: 500 });
+    const [failed] = leasesOf('first');
+    const failure = { code: 'SCORER_FAILED', message: 'no', detail: '' } as const;
+    if (!failed) throw new Error('there is no lease');
+    h.give({ kind: 'attempt-failed', node: a, token: failed, failure, fileIndex: -1, circumstances: noCircumstances });
+    expect(kinds('first')).toEqual(['backoff', 'queue', 'busy']);
+    expect(fateOf(h.ledger.jobs.get(jobName('first')) as Job, 0, h.now)).toMatchObject({
+      ...{ state: 'waiting', first: 0, count: 1, failures: 1, failed: null },
+      againInMs: limits.retryBackoffMs,
+    });
+    h.give({ kind: 'cancel', job: jobName('first'), wallMs: 0, graceMs: 0 });
+    expect(kinds('first')).toEqual([]);
   });
 });

@@ -13,6 +13,9 @@ const guides = [
   'docs/host-protocol.md',
   'docs/architecture.md',
   'docs/manifest.md',
+  'docs/queue.md',
+  'docs/schedules.md',
+  'docs/diagnosis.md',
 ];
 const others = [
   'scripts/start.mjs',
@@ -24,7 +27,7 @@ const read = (path: string): string => readFileSync(packageFile(path), 'utf8');
 /** Command lines of `batchmill` in a text, without the program's name. */
 function commandsIn(text: string): readonly string[] {
   const found = text.matchAll(
-    /(?:npx batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal) [^\n`|"]+)/g,
+    /(?:npx batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal|schedule|explain) [^\n`|"]+)/g,
   );
   return [...found].map(([, command = '']) => command.replaceAll(/\$\{\w+\}/g, 'WORD').trim());
 }

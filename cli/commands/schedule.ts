@@ -1,0 +1,122 @@
+/** `schedule`: created, shown, paused and deleted. */
+import { z } from 'zod';
+import { inputText } from '../../common/config/input-location.ts';
+import { BatchError } from '../../common/core/batch-error.ts';
+import type { CommandContext } from '../command-context.ts';
+import { ask, remove } from '../operate-client.ts';
+import type { Column } from '../table.ts';
+
+export interface ScheduleFlags {
+  readonly server?: string;
+  readonly cron: string;
+  readonly timeZone: string;
+  readonly endpoint: string;
+  readonly deployment?: string;
+  readonly input: string;
+  readonly output?: string;
+  readonly overwrite?: boolean;
+  readonly priority: string;
+  readonly compute?: string;
+  readonly missed?: string;
+}
+
+const schedule = z.looseObject({
+  name: z.string(),
+  cron: z.string(),
+  time_zone: z.string(),
+  endpoint_name: z.string(),
+  deployment_name: z.string().nullable(),
+  body: z.record(z.string(), z.unknown()),
+  missed: z.string(),
+  is_paused: z.boolean(),
+  next_runs: z.array(z.string()),
+  last_run: z
+    .object({
+      due_at: z.string(),
+      job: z.string().nullable(),
+      error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    })
+    .nullable(),
+});
+type Schedule = z.infer<typeof schedule>;
+
+const columns: readonly Column<Schedule>[] = [
+  { title: 'name', value: ({ name }) => name },
+  { title: 'cron', value: ({ cron, time_zone: zone }) => `${cron} (${zone})` },
+  {
+    title: 'endpoint',
+    value: ({ endpoint_name: of, deployment_name: name }) => (name === null ? of : `${of}/${name}`),
+  },
+  { title: 'next', value: ({ is_paused: isPaused, next_runs: next }) => (isPaused ? 'paused' : (next[0] ?? null)) },
+  { title: 'last', value: ({ last_run: last }) => last && (last.job ?? `${last.due_at} ${last.error?.code ?? ''}`) },
+];
+
+const sheet: readonly Column<Schedule>[] = [
+  ...columns.slice(0, 3),
+  { title: 'missed', value: ({ missed }) => missed },
+  { title: 'input', value: ({ body }) => (typeof body['input'] === 'string' ? body['input'] : null) },
+  { title: 'next', value: ({ is_paused: isPaused, next_runs: next }) => (isPaused ? 'paused' : next.join(', ')) },
+  ...columns.slice(4),
+  { title: 'error', value: ({ last_run: last }) => last?.error?.message ?? null },
+];
+
+function pathOf(name: string, rest = ''): string {
+  return `/v1/schedules/${encodeURIComponent(name)}${rest}`;
+}
+
+/** @throws USAGE, LOCATION_INVALID */
+export async function createSchedule(
+  { host, output }: CommandContext,
+  name: string,
+  flags: ScheduleFlags,
+): Promise<number> {
+  const { server, cron, timeZone, endpoint, deployment, overwrite, compute, missed } = flags;
+  const body = {
+    input: inputText(flags.input, host.cwd),
+    ...(flags.output === undefined ? {} : { output_path: inputText(flags.output, host.cwd) }),
+    ...(overwrite ? { overwrite } : {}),
+    ...(compute === undefined ? {} : { compute }),
+    priority: priorityOf(flags.priority),
+  };
+  const request = {
+    ...{ cron, time_zone: timeZone, endpoint_name: endpoint, deployment_name: deployment ?? null, body },
+    ...(missed === undefined ? {} : { missed }),
+  };
+  const made = await ask(host, server, { path: pathOf(name), method: 'PUT', body: request, reply: schedule });
+  output.item(made, sheet);
+  return 0;
+}
+
+function priorityOf(text: string): number {
+  const priority = Number(text);
+  if (/^-?\d{1,3}$/.test(text) && Math.abs(priority) <= 100) return priority;
+  throw new BatchError('USAGE', `--priority: wanted a whole number from -100 to 100, found ${JSON.stringify(text)}`);
+}
+
+export async function listSchedules({ host, output }: CommandContext, server: string | undefined): Promise<number> {
+  const reply = z.object({ value: z.array(schedule) });
+  const { value } = await ask(host, server, { path: '/v1/schedules', reply });
+  output.list(value, columns);
+  return 0;
+}
+
+type Act = (context: CommandContext, name: string, server: string | undefined) => Promise<number>;
+
+const showing =
+  (method: 'GET' | 'POST', rest: string): Act =>
+  async ({ host, output }, name, server) => {
+    const body = method === 'POST' ? { body: {} } : {};
+    output.item(await ask(host, server, { path: pathOf(name, rest), method, ...body, reply: schedule }), sheet);
+    return 0;
+  };
+
+export const scheduleCommands: Readonly<Record<'show' | 'pause' | 'resume' | 'delete', Act>> = {
+  show: showing('GET', ''),
+  pause: showing('POST', '/pause'),
+  resume: showing('POST', '/resume'),
+  delete: async ({ host, output }, name, server) => {
+    await remove(host, server, pathOf(name));
+    output.note(`schedule ${name} is deleted; its jobs stay`);
+    return 0;
+  },
+};

@@ -1,0 +1,66 @@
+/** The words of what operators set up and look into: `schedule`, `explain`. */
+import { Option, type Command } from 'commander';
+import type { ScheduleFlags } from './commands/schedule.ts';
+import { nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+
+export function addOperate(program: Command, perform: Perform): void {
+  addSchedule(program, perform);
+  const jobs = program.commands.find((command) => command.name() === 'job');
+  for (const group of jobs ? [program, jobs] : [program]) addExplain(group, perform);
+}
+
+function addExplain(group: Command, perform: Perform): void {
+  withServer(group.command('explain').description('say why a job waits, what runs of it, and what became of a file'))
+    .argument('<job>', nameHelp)
+    .argument('[file]', 'path of an input file')
+    .action(async (name: string, file: string | undefined, flags: AnswerFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/explain.ts')).explainCommand(context, name, file, flags.server),
+      );
+    });
+}
+
+function addSchedule(program: Command, perform: Perform): void {
+  const group = program.command('schedule').description('endpoints that are invoked when a cron expression says so');
+  withServer(group.command('create').description('create a schedule, or change one'))
+    .argument('<name>', 'name; it begins the names of its jobs')
+    .requiredOption('--cron <expression>', 'five fields such as "0 3 * * *", or @hourly, @daily, …')
+    .option('--time-zone <zone>', 'such as Europe/Berlin', 'UTC')
+    .requiredOption('--endpoint <endpoint>', 'endpoint to invoke')
+    .option('--deployment <deployment>', "deployment of it (default: the endpoint's)")
+    .requiredOption('--input <path>', 'folder or file to score: a path, s3://…, azureml:NAME@latest, …')
+    .option('--output <path>', 'folder for the results, with --overwrite (default: one for each job)')
+    .option('--overwrite', 'replace the results of the run before')
+    .option('--priority <number>', 'from -100 to 100; a higher one goes first', '0')
+    .option('--compute <name>', 'named set of worker nodes')
+    .addOption(
+      new Option('--missed <what>', 'runs that were due while nobody was there').choices(['skip', 'once', 'all']),
+    )
+    .action(async (name: string, flags: AnswerFlags & ScheduleFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/schedule.ts')).createSchedule(context, name, flags),
+      );
+    });
+  withServer(group.command('list').description('list schedules, with when they are due next')).action(
+    async (flags: AnswerFlags) => {
+      await perform(flags, async (context) =>
+        (await import('./commands/schedule.ts')).listSchedules(context, flags.server),
+      );
+    },
+  );
+  const verbs = {
+    show: 'show one schedule',
+    pause: 'begin no more runs',
+    resume: 'go on; what was due meanwhile is not missed',
+    delete: 'forget a schedule; its jobs stay',
+  } as const;
+  for (const verb of ['show', 'pause', 'resume', 'delete'] as const) {
+    withServer(group.command(verb).description(verbs[verb]))
+      .argument('<name>', 'name of the schedule')
+      .action(async (name: string, flags: AnswerFlags) => {
+        await perform(flags, async (context) =>
+          (await import('./commands/schedule.ts')).scheduleCommands[verb](context, name, flags.server),
+        );
+      });
+  }
+}
