@@ -14,6 +14,7 @@ const guides = [
   'docs/host-protocol.md',
   'docs/architecture.md',
   'docs/manifest.md',
+  'docs/cli.md',
 ];
 const others = [
   'scripts/start.mjs',
@@ -25,7 +26,7 @@ const read = (path: string): string => readFileSync(packageFile(path), 'utf8');
 /** Command lines of `batchmill` in a text, without the program's name. */
 function commandsIn(text: string): readonly string[] {
   const found = text.matchAll(
-    /(?:npx batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal) [^\n`|"]+)/g,
+    /(?:npx batchmill|^batchmill|\$\(batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal|context|batch-endpoint|batch-deployment|endpoint|model|data) [^\n`|")]+)/gm,
   );
   return [...found].map(([, command = '']) => command.replaceAll(/\$\{\w+\}/g, 'WORD').trim());
 }
