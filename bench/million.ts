@@ -24,7 +24,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { crc32 } from 'node:zlib';
 import { createClient } from '../cli/client.ts';
-import { formatAddress, parseAddress } from '../common/config/address.ts';
+import { formatAddress } from '../common/config/address.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { compiledFile } from '../common/io/package-files.ts';
 import type { NodeName } from '../common/core/ids.ts';

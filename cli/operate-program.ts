@@ -29,7 +29,7 @@ function addSchedule(program: Command, perform: Perform): void {
     .requiredOption('--endpoint <endpoint>', 'endpoint to invoke')
     .option('--deployment <deployment>', "deployment of it (default: the endpoint's)")
     .requiredOption('--input <path>', 'folder or file to score: a path, s3://…, azureml:NAME@latest, …')
-    .option('--output <path>', 'folder for the results, with --overwrite (default: one for each job)')
+    .option('--output-path <path>', 'folder for the results, with --overwrite (default: one for each job)')
     .option('--overwrite', 'replace the results of the run before')
     .option('--priority <number>', 'from -100 to 100; a higher one goes first', '0')
     .option('--compute <name>', 'named set of worker nodes')

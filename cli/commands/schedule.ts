@@ -12,7 +12,7 @@ export interface ScheduleFlags {
   readonly endpoint: string;
   readonly deployment?: string;
   readonly input: string;
-  readonly output?: string;
+  readonly outputPath?: string;
   readonly overwrite?: boolean;
   readonly priority: string;
   readonly compute?: string;
@@ -69,7 +69,7 @@ export async function createSchedule(context: CommandContext, name: string, flag
   const { cron, timeZone, endpoint, deployment, overwrite, compute, missed } = flags;
   const body = {
     input: inputText(flags.input, host.cwd),
-    ...(flags.output === undefined ? {} : { output_path: inputText(flags.output, host.cwd) }),
+    ...(flags.outputPath === undefined ? {} : { output_path: inputText(flags.outputPath, host.cwd) }),
     ...(overwrite ? { overwrite } : {}),
     ...(compute === undefined ? {} : { compute }),
     priority: priorityOf(flags.priority),
