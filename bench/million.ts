@@ -78,7 +78,7 @@ class Coordinator {
   readonly log: { readonly atMs: number; readonly line: Record<string, unknown> }[] = [];
 
   constructor(stateDir: string, listen: unknown, http: unknown) {
-    const settings = { stateDir, listen, http, heartbeatMs: null };
+    const settings = { stateDir, listen, http, heartbeatMs: null, isInsecure: true };
     const main = `${stateDir}.mjs`;
     writeFileSync(main, host);
     const args = ['--expose-gc', main, compiledFile('coordinator', 'coordinator.js'), JSON.stringify(settings)];
@@ -163,7 +163,7 @@ async function measure(dir: string): Promise<void> {
   const local = { host: '127.0.0.1', port: 0 };
   let coordinator = new Coordinator(stateDir, local, local);
   const { listen, http, joinToken } = await coordinator.served;
-  const client = createClient(parseAddress(formatAddress(http), 'http'));
+  const client = createClient({ server: http, ca: null, token: null, isInsecure: true });
   const empty = await coordinator.memory();
 
   const begin = systemClock.monotonic();

@@ -1,9 +1,7 @@
 /** The coordinator's HTTP API as functions. */
 import type { z } from 'zod';
-import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { InputSelection } from '../common/core/input-selection.ts';
-import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import type {
   FileQuery,
   JobErrorsView,
@@ -17,6 +15,7 @@ import type {
   ReopenRequest,
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
+import { openConnection, strangerError, unreachableError, type Connection, type Send } from './connection.ts';
 import type { OutputFile } from './job-text.ts';
 import type { Comparison } from '../coordinator/compare/compare-outputs.ts';
 import {
@@ -61,9 +60,9 @@ export interface Client {
   compare(name: string, other: string, tolerance: number, examples: number): Promise<Comparison>;
 }
 
-/** All functions throw COORDINATOR_UNREACHABLE, or the coordinator's own error by its code. */
-export function createClient(server: Address): Client {
-  const origin = `http://${formatAddress(server)}`;
+/** All functions throw COORDINATOR_UNREACHABLE, SERVER_UNTRUSTED, or the coordinator's own error by its code. */
+export function createClient(connection: Connection): Client {
+  const { origin, send } = openConnection(connection);
   const job = (name: string, rest = ''): string => `${origin}/v1/jobs/${encodeURIComponent(name)}${rest}`;
   const get = async <T>(url: string, schema: z.ZodType<T>): Promise<T> => await readReply(await send(url), schema);
   const act = async (name: string, verb: string, body: unknown): Promise<JobView> =>
@@ -83,18 +82,18 @@ export function createClient(server: Address): Client {
       const url = `${origin}/v1/nodes/${encodeURIComponent(name)}/release`;
       return (await readReply(await send(url, post({})), nodesReply)).value;
     },
-    events: (name, after, signal) => events(job(name, `/events?after=${after}`), signal),
+    events: (name, after, signal) => events(send, job(name, `/events?after=${after}`), signal),
     outputFiles: async (name) => (await get(job(name, '/output'), filesReply)).value,
     outputFile: (name, path, offset) => {
       const parts = path.split('/').map(encodeURIComponent);
-      return bytes(job(name, `/output/${parts.join('/')}`), offset);
+      return bytes(send, job(name, `/output/${parts.join('/')}`), offset);
     },
     outputPart: (name, path, offset, length) =>
-      bytes(job(name, `/output/${encodeURIComponent(path)}`), offset, offset + length - 1),
+      bytes(send, job(name, `/output/${encodeURIComponent(path)}`), offset, offset + length - 1),
     logFiles: async (name) => (await get(job(name, '/logs'), filesReply)).value,
     logFile: (name, path, offset, bytesMax) => {
       const parts = path.split('/').map(encodeURIComponent);
-      return bytes(job(name, `/logs/${parts.join('/')}?offset=${offset}&length=${bytesMax}`), 0);
+      return bytes(send, job(name, `/logs/${parts.join('/')}?offset=${offset}&length=${bytesMax}`), 0);
     },
     printed: async (name, query) => {
       const asked = 'file' in query ? `file=${encodeURIComponent(query.file)}` : `first=${query.first}`;
@@ -166,20 +165,6 @@ function wirePrune(request: PruneRequest): unknown {
   };
 }
 
-export type Send = (url: string, init?: RequestInit) => Promise<Response>;
-
-/** An answer that is no error; of a HEAD also what is not there. @throws COORDINATOR_UNREACHABLE, or the coordinator's own error */
-export async function send(url: string, init: RequestInit = {}): Promise<Response> {
-  const reply = await fetch(url, init).catch((error: unknown) => {
-    throw init.signal?.aborted ? error : unreachableError(url, error);
-  });
-  if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
-  const problem = problemReply.safeParse(await reply.json().catch(() => null));
-  if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
-  const { code, detail, info } = problem.data;
-  throw BatchError.fromFailure({ code, message: detail, detail: info ?? '' });
-}
-
 async function readReply<T>(reply: Response, schema: z.ZodType<T>): Promise<T> {
   const parsed = schema.safeParse(await reply.json().catch(() => null));
   if (parsed.success) return parsed.data;
@@ -187,7 +172,7 @@ async function readReply<T>(reply: Response, schema: z.ZodType<T>): Promise<T> {
   throw strangerError(reply.url, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
 }
 
-async function* events(url: string, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
+async function* events(send: Send, url: string, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
   const reply = await send(url, { signal, headers: { accept: 'text/event-stream' } });
   const reader = new EventReader();
   const decoder = new TextDecoder();
@@ -203,7 +188,12 @@ async function* events(url: string, signal: AbortSignal): AsyncGenerator<JobEven
   if (!signal.aborted) throw unreachableError(url, new Error('the connection ended'));
 }
 
-async function* bytes(url: string, offset: number, last?: number): AsyncGenerator<Uint8Array, void, undefined> {
+async function* bytes(
+  send: Send,
+  url: string,
+  offset: number,
+  last?: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const isPart = offset > 0 || last !== undefined;
   const reply = await send(url, isPart ? { headers: { range: `bytes=${offset}-${last ?? ''}` } } : {});
   yield* chunksOf(reply, null);
@@ -232,23 +222,4 @@ function parseJson(text: string): unknown {
     if (error instanceof SyntaxError) return null;
     throw error;
   }
-}
-
-function unreachableError(url: string, error: unknown): BatchError {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  const reason = errnoOf(cause) || reasonOf(cause);
-  return new BatchError(
-    'COORDINATOR_UNREACHABLE',
-    `no answer from the coordinator at ${new URL(url).host} (${reason}). Start one with \`batchmill coordinator start\`, ` +
-      'or say where it is with --server HOST:PORT',
-    { cause: error },
-  );
-}
-
-export function strangerError(url: string, found: string): BatchError {
-  return new BatchError(
-    'COORDINATOR_UNREACHABLE',
-    `what answers at ${new URL(url).host} is not the HTTP API of a Batchmill coordinator of this release (${found}). ` +
-      'Worker nodes join at --listen (7077), clients talk to --http (7078)',
-  );
 }

@@ -9,10 +9,11 @@ import type { WorkerProcess } from './processes.ts';
 
 /** Has joined when it resolves. @throws COORDINATOR_UNREACHABLE, TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
 export async function joinWorker(settings: WorkerSettings): Promise<WorkerProcess> {
-  const { coordinator, ...rest } = settings;
+  const { coordinator, fingerprint, isInsecure, ...rest } = settings;
   const worker = await startWorker({
     ...rest,
     address: formatAddress(coordinator),
+    security: isInsecure ? null : { fingerprint },
     environment: commandEnvironment(),
     log: stderrLog('info'),
     clock: systemClock,

@@ -14,10 +14,19 @@ export interface CoordinatorProcess {
   readonly http: Address;
   /** What `worker join` needs; null where none is asked for. */
   readonly joinToken: string | null;
+  /** Null: it serves in the clear, and whoever reaches its ports may do everything. */
+  readonly access: CoordinatorAccess | null;
   /** Resolves when nothing of it is left; rejects when it cannot go on. */
   readonly closed: Promise<void>;
   /** Ends in order; a restart goes on with its jobs. Resolves with `closed`. */
   close(): Promise<void>;
+}
+
+export interface CoordinatorAccess {
+  /** Certificate of the cluster's authority, PEM. */
+  readonly authority: string;
+  readonly fingerprint: string;
+  makeAdminToken(user: string): Promise<string>;
 }
 
 export interface WorkerProcess {

@@ -5,6 +5,7 @@
 import { Command, Option } from 'commander';
 import { configKinds } from '../common/config/config-kind.ts';
 import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
+import { addAccess, addNodeAccess } from './access-program.ts';
 import type { RepairFlags } from './commands/journal.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
@@ -40,6 +41,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addValidate(program, perform);
   addJournal(program, perform);
   addOperate(program, perform);
+  addAccess(program, perform);
   return program;
 }
 
@@ -129,7 +131,8 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--listen <host:port>', 'address for worker nodes (default: 127.0.0.1:7077)')
     .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
     .option('--state-dir <dir>', 'where jobs are kept (default: .batchmill)')
-    .option('--insecure', 'serve a network without certificates')
+    .option('--insecure', 'serve without TLS and tokens: whoever reaches the ports may do everything')
+    .option('--join-token-ttl <time>', 'how long the printed line to join with may be used (default: 24h)')
     .option('--keep-finished-jobs <time>', 'prune jobs that ended longer ago, such as 30d (default: always kept)')
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
@@ -157,6 +160,11 @@ function addWorker(program: Command, perform: Perform): void {
     .description('join a coordinator; it runs until Ctrl-C')
     .argument('<host:port>', 'address that the coordinator gave with --listen')
     .option('--token <token>', 'join token that the coordinator printed (better: BATCHMILL_TOKEN)')
+    .option(
+      '--ca-fingerprint <sha256>',
+      'of the coordinator’s authority, as it printed it (or BATCHMILL_CA_FINGERPRINT)',
+    )
+    .option('--insecure', 'join a coordinator that was started with --insecure')
     .option('--slots <count>', 'scoring processes at a time (default: as many as processors)')
     .option('--label <key=value>', 'what computes choose nodes by, such as gpu=a100; may be repeated', collect)
     .option('--name <name>', 'name of this worker node (default: the host name)')
@@ -170,6 +178,7 @@ function addWorker(program: Command, perform: Perform): void {
       );
     });
   const nodes = program.command('node').description('worker nodes that have joined');
+  addNodeAccess(nodes, perform);
   withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
     await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
   });

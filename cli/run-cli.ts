@@ -1,6 +1,5 @@
 /** From arguments to an exit code: the only place where errors end. */
 import { CommanderError, type Command } from 'commander';
-import { formatAddress } from '../common/config/address.ts';
 import { connectionSetting, type Context } from '../common/config/contexts.ts';
 import { isColorWanted } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
@@ -47,12 +46,12 @@ async function outputFor(host: CliHost, flags: AnswerFlags, isDebug: boolean): P
 
 function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {
   const connection = async (): Promise<Context> => await connectionSetting(flags, host.environment);
-  const client: CommandContext['client'] = async () =>
-    (await import('./client.ts')).createClient((await connection()).server);
+  const client: CommandContext['client'] = async () => (await import('./client.ts')).createClient(await connection());
   const transport: CommandContext['transport'] = async () => {
     const { createTransport } = await import('./api/transport.ts');
-    const { send } = await import('./client.ts');
-    return createTransport(`http://${formatAddress((await connection()).server)}`, send);
+    const { openConnection } = await import('./connection.ts');
+    const { origin, send } = openConnection(await connection());
+    return createTransport(origin, send);
   };
   return { host, output, client, transport };
 }

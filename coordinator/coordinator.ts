@@ -5,12 +5,19 @@ import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { localUser } from '../common/core/job-origin.ts';
+import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
 import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
+import { AccessRecords } from './access/access-records.ts';
+import { Access } from './access/access.ts';
+import { AuditLog } from './access/audit-log.ts';
+import { openAuthority } from './access/authority-files.ts';
+import { Secrets } from './access/secrets.ts';
 import { Metrics } from './api/metrics.ts';
 import { startApi } from './api/server.ts';
 import type { Event } from './core/events.ts';
@@ -31,6 +38,7 @@ import { locateWith } from './registry/locate.ts';
 import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
+import type { Loop } from './loop.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
 import { ledgerFigures } from './views/ledger-figures.ts';
@@ -55,13 +63,24 @@ export interface CoordinatorOptions {
   readonly random: () => number;
   /** Signs manifests; without one they are not signed. */
   readonly signer?: ManifestSigner | null;
+  /** TLS, tokens and certificates; absent: everybody who reaches the ports may do everything. */
+  readonly security?: SecurityOptions | null;
+}
+
+export interface SecurityOptions {
+  /** How long the join token of this start passes. */
+  readonly joinTokenMs: number;
+  readonly nodeCertificateMs?: number;
 }
 
 export interface Coordinator {
   /** As bound. */
   readonly listen: string;
   readonly http: Address | null;
+  /** Of this start; without security the one of this state directory. */
   readonly joinToken: string;
+  /** Null: without security. */
+  readonly access: Access | null;
   readonly jobs: JobDesk;
   /** Resolves when nothing of it is left; rejects when it cannot go on. */
   readonly closed: Promise<void>;
@@ -70,9 +89,13 @@ export interface Coordinator {
 }
 
 /** As the command line starts it. @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
-export async function startCoordinator(
-  settings: CoordinatorSettings,
-): Promise<Omit<Coordinator, 'listen' | 'http'> & { readonly listen: Address; readonly http: Address }> {
+export async function startCoordinator(settings: CoordinatorSettings): Promise<
+  Omit<Coordinator, 'listen' | 'http' | 'access'> & {
+    readonly listen: Address;
+    readonly http: Address;
+    readonly access: OperatorAccess | null;
+  }
+> {
   const coordinator = await openCoordinator({
     ...settings,
     listen: formatAddress(settings.listen),
@@ -80,11 +103,31 @@ export async function startCoordinator(
     clock: systemClock,
     random: systemRandom,
     signer: await openSigningKey(settings.stateDir),
+    security: settings.isInsecure ? null : { joinTokenMs: settings.joinTokenMs },
   });
   return {
     ...coordinator,
     listen: parseAddress(coordinator.listen, 'the address for worker nodes'),
     http: coordinator.http ?? settings.http,
+    access: coordinator.access && operatorAccess(coordinator.access),
+  };
+}
+
+/** What the one who starts it is given. */
+export interface OperatorAccess {
+  /** Certificate of the cluster's authority, PEM. */
+  readonly authority: string;
+  readonly fingerprint: string;
+  makeAdminToken(user: string): Promise<string>;
+}
+
+function operatorAccess(access: Access): OperatorAccess {
+  const { cert: authority, fingerprint } = access.authority;
+  const wanted = { role: 'admin', ttlMs: limits.tokenMsMax, uses: null } as const;
+  return {
+    authority,
+    fingerprint,
+    makeAdminToken: async (user) => (await access.makeToken({ ...wanted, user, createdBy: localUser })).secret,
   };
 }
 
@@ -92,7 +135,10 @@ export async function startCoordinator(
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
   const release = packageRelease();
-  const joinToken = await readJoinToken(stateDir);
+  // With certificates nobody joins with the token of the state directory.
+  await makeStateDir(stateDir);
+  const joinToken = options.security ? newJoinToken() : await readJoinToken(stateDir);
+  const secrets = await Secrets.open(stateDir);
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
@@ -101,7 +147,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
   const engine: Engine<Views> = await openEngine({
-    ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, onFatal },
+    ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
@@ -120,11 +166,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
-  const jobs = new JobDesk({ loop, feeds, artifacts, work, stateDir, clock, random, log, outside });
+  const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
   const invocations = new Invoker({ ledger, jobs, stateDir, clock, random });
   const registryDesk = async (): Promise<RegistryDesk> => {
     const instance = await readInstance(stateDir);
-    return new RegistryDesk({ loop, artifacts, stateDir, instance, release, clock, locate });
+    return new RegistryDesk({ loop, artifacts, secrets, stateDir, instance, release, clock, locate });
   };
   const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
@@ -149,7 +195,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
-    const server = await startClusterServer({ address: options.listen, backend: nodes, log });
+    const audit = new AuditLog({ stateDir, clock, log });
+    closers.push(() => audit.settled());
+    const access = options.security ? await openAccess(options, options.security, { loop, audit, secrets }) : null;
+    const tls = access && { certificate: access.certificate, gate: access.gate };
+    const server = await startClusterServer({ address: options.listen, backend: nodes, tls, log });
     closers.push(async () => {
       nodes.close();
       await server.close();
@@ -162,9 +212,18 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       catalogOf: async (job) => work.filesOf(job.name)?.catalog ?? (await catalogOf(stateDir, job)),
     });
     const registry = options.http ? { backend: await registryDesk(), invocations, schedules, explain } : null;
-    const doors = { backend: jobs, registry, metrics, onDefect: onFatal };
+    const guard = access && { tls: access.certificate, access: { tokens: access.tokens, audit, backend: access } };
+    const doors = { backend: jobs, registry, metrics, onDefect: onFatal, ...guard };
     const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
+    access?.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
+    if (access) {
+      const renewal = keepCertificate(access, onFatal, (certificate) => {
+        server.renew(certificate);
+        api?.renew(certificate);
+      });
+      closers.push(renewal);
+    }
     log.info('coordinator serves', {
       nodes: server.address,
       http: api ? formatAddress(api.address) : null,
@@ -175,7 +234,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     return {
       listen: server.address,
       http: api?.address ?? null,
-      joinToken,
+      joinToken: access ? await joinTokenOf(access, options.security?.joinTokenMs ?? 0) : joinToken,
+      access,
       jobs,
       closed: ending.closed,
       close: () => ending.end(),
@@ -184,6 +244,40 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await closeAll();
     throw error;
   }
+}
+
+function openAccess(
+  { stateDir, listen, http, clock, log }: CoordinatorOptions,
+  { nodeCertificateMs }: SecurityOptions,
+  { loop, audit, secrets }: { readonly loop: Loop; readonly audit: AuditLog; readonly secrets: Secrets },
+): Promise<Access> {
+  const hosts = [parseAddress(listen, 'the address for worker nodes').host, ...(http ? [http.host] : [])];
+  return openAuthority(stateDir, clock.wall()).then((authority) =>
+    Access.open({
+      ...{ authority, audit, secrets, hosts, log, records: new AccessRecords({ loop, clock }) },
+      ...(nodeCertificateMs === undefined ? {} : { nodeCertificateMs }),
+    }),
+  );
+}
+
+async function joinTokenOf(access: Access, ttlMs: number): Promise<string> {
+  const wanted = { user: localUser, role: 'join', ttlMs, uses: null, createdBy: localUser } as const;
+  return (await access.makeToken(wanted)).secret;
+}
+
+/** Looks now and then whether the server's certificate is to be made anew. Returns what ends it. */
+function keepCertificate(
+  access: Access,
+  onFatal: (error: unknown) => void,
+  renew: (certificate: Access['certificate']) => void,
+): Close {
+  const timer = setInterval(() => {
+    access.renewIfDue().then((isNew) => isNew && renew(access.certificate), onFatal);
+  }, limits.certificateLookMs);
+  return () => {
+    clearInterval(timer);
+    return Promise.resolve();
+  };
 }
 
 interface Views extends EngineViews {
@@ -242,6 +336,19 @@ class Ending {
   }
 }
 
+function newJoinToken(): string {
+  return randomBytes(24).toString('base64url');
+}
+
+/** @throws STATE_UNWRITABLE */
+async function makeStateDir(stateDir: string): Promise<void> {
+  try {
+    await makeFolder(stateDir, 0o700);
+  } catch (error) {
+    throw unusable(stateDir, error);
+  }
+}
+
 /** @throws STATE_UNWRITABLE */
 function readJoinToken(stateDir: string): Promise<string> {
   return readOwnText(stateDir, join(stateDir, 'join-token'));
@@ -255,15 +362,15 @@ function readInstance(stateDir: string): Promise<string> {
 /** Random, made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
 async function readOwnText(stateDir: string, path: string): Promise<string> {
   try {
-    await makeFolder(stateDir, 0o700);
-    await writeFile(path, randomBytes(24).toString('base64url'), { flag: 'wx', mode: 0o600 });
+    await writeFile(path, newJoinToken(), { flag: 'wx', mode: 0o600 });
   } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    if (errnoOf(error) !== 'EEXIST') {
-      throw new BatchError('STATE_UNWRITABLE', `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`, {
-        cause: error,
-      });
-    }
+    if (errnoOf(error) !== 'EEXIST') throw unusable(stateDir, error);
   }
   return (await readFile(path, 'utf8')).trim();
+}
+
+function unusable(stateDir: string, error: unknown): unknown {
+  if (errnoOf(error) === '') return error;
+  const message = `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`;
+  return new BatchError('STATE_UNWRITABLE', message, { cause: error });
 }

@@ -11,6 +11,7 @@ import { isDurable, type Event } from './core/events.ts';
 import { evolve } from './core/evolve.ts';
 import { newLedger, type Ledger } from './core/ledger.ts';
 import { columnBytes, imageOf, restoreImage } from './core/ledger-image.ts';
+import type { Secrets } from './access/secrets.ts';
 import { InnerJobs } from './inner-jobs.ts';
 import { JobWork } from './job-work.ts';
 import { decodeImage, encodeImage } from './journal/image-bytes.ts';
@@ -46,6 +47,8 @@ export interface EngineOptions<Views extends EngineViews> {
   readonly log: Log;
   readonly outside: Outside;
   readonly artifacts: Pick<ArtifactStore, 'open'>;
+  /** What deployments refer to; absent: nothing is. */
+  readonly secrets?: Pick<Secrets, 'valuesFor'>;
   /** Called once. */
   readonly views: (ledger: Ledger) => Views;
   /** A defect, or damage on the disk: the process must end. */
@@ -120,6 +123,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     onLog: (job, name) => work.logGrew(job, name),
     openInput: (root, file, range) => inner.read(root, file, range.offset) ?? outside.openInput(root, file, range),
     filesOf: (name) => work.filesOf(name),
+    secretsOf: ({ environmentVariables }) => options.secrets?.valuesFor(environmentVariables) ?? {},
     onJobFailed: (job, error) => work.fail(job, error),
   });
   return {

@@ -17,6 +17,7 @@ import type { Clock } from '../common/io/clock.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import { nodeFileSystem } from '../common/io/node-file-system.ts';
+import type { Secrets } from './access/secrets.ts';
 import type {
   Backend,
   FileQuery,
@@ -64,6 +65,7 @@ export interface JobDeskOptions {
   readonly loop: Loop;
   readonly feeds: JobFeeds;
   readonly artifacts: ArtifactStore;
+  readonly secrets: Pick<Secrets, 'require'>;
   readonly work: JobWork;
   readonly stateDir: string;
   readonly clock: Clock;
@@ -358,6 +360,7 @@ export class JobDesk implements Backend {
 
   /** Model and code by digest, so that what a job scores with cannot change under it. */
   async #seal(local: LocalDeployment): Promise<Deployment> {
+    this.#options.secrets.require(local.settings.environmentVariables);
     return await sealed(this.#options.artifacts, local);
   }
 

@@ -17,20 +17,19 @@ import {
 import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
-import { defaultOutputForm } from '../common/core/output-form.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
 import type { Effect } from './core/effects.ts';
-import { heartbeatIntervalMs, leaseMs, type Job, type Ledger } from './core/ledger.ts';
+import { heartbeatIntervalMs, leaseMs, type Job } from './core/ledger.ts';
 import { nodeCommands, resultCommand } from './core/node-commands.ts';
-import { outputPlaceOf, type JobFiles } from './job-files.ts';
+import type { JobFiles } from './job-files.ts';
+import { jobSpec, toldColumns } from './job-spec.ts';
 import type { LogPieceOf, LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
-import { attemptsPlace } from './output/output-place.ts';
 import type { NodeLink } from './service/node-link.ts';
 import { readInput, type InputRange, type OpenInput } from './service/read-input.ts';
 
@@ -46,6 +45,8 @@ export interface NodeDeskOptions {
   readonly onLog: (job: JobName, name: string) => void;
   readonly openInput: OpenInput;
   readonly filesOf: (job: JobName) => JobFiles | undefined;
+  /** Values of the secrets that a job's settings refer to, by name. @throws SECRET_NOT_FOUND */
+  readonly secretsOf: (settings: Job['deployment']['settings']) => Readonly<Record<string, string>>;
   /** One job cannot go on. */
   readonly onJobFailed: (job: JobName, error: BatchError) => void;
   /** A defect: the process must end. */
@@ -72,10 +73,11 @@ export class NodeDesk implements ClusterBackend {
     this.#loop = options.loop;
   }
 
-  join(request: JoinRequest): JoinReply {
+  join(request: JoinRequest, certified: NodeName | null): JoinReply {
     const { joinToken, release, clock } = this.#options;
     checkProtocol(request, release);
-    checkToken(request.joinToken, joinToken);
+    if (certified === null) checkToken(request.joinToken, joinToken);
+    else checkName(request.name, certified);
     const { name: node, incarnation, slots, labels, hostname, pid } = request;
     this.#loop.handle({ kind: 'join', node, incarnation, slots, labels, hostname, pid, wallMs: clock.wall() });
     this.#adoptions.delete(node);
@@ -189,7 +191,7 @@ export class NodeDesk implements ClusterBackend {
         const link = this.#links.get(effect.node);
         // While the list was read, the lease or the whole job may have ended.
         if (!link || !this.#isLeased(effect.node, effect.token)) return;
-        const jobs = link.announced.has(effect.job) ? [] : [jobSpec(this.#loop.ledger, job, files.inputRoot)];
+        const jobs = link.announced.has(effect.job) ? [] : [this.#specOf(job, files)];
         link.announced.add(effect.job);
         // The list was read for a while: what is being canceled comes back at once, unless a slot has begun it.
         const drainedJobs = job.state === 'CancelRequested' ? [effect.job] : [];
@@ -263,10 +265,21 @@ export class NodeDesk implements ClusterBackend {
     for (const job of this.#loop.ledger.jobs.values()) {
       const files = this.#options.filesOf(job.name);
       if (!files || !job.nodes.has(link.node) || link.announced.has(job.name)) continue;
-      link.announced.add(job.name);
-      specs.push(jobSpec(this.#loop.ledger, job, files.inputRoot));
+      try {
+        specs.push(this.#specOf(job, files));
+        link.announced.add(job.name);
+      } catch (error) {
+        if (!(error instanceof BatchError)) throw error;
+        // Not in the midst of an effect.
+        queueMicrotask(() => this.#options.onJobFailed(job.name, error));
+      }
     }
     return specs;
+  }
+
+  /** @throws SECRET_NOT_FOUND */
+  #specOf(job: Job, { inputRoot }: JobFiles): JobSpec {
+    return jobSpec(this.#loop.ledger, job, inputRoot, this.#options.secretsOf(job.deployment.settings));
   }
 
   /** Undefined too when the segment's disk has failed, which the job's writer tells by itself. */
@@ -350,42 +363,7 @@ function checkToken(given: string, wanted: string): void {
   throw new BatchError('TOKEN_INVALID', `${what}; \`batchmill coordinator start\` prints the line to join with`);
 }
 
-/** Columns that are fixed, where rows are to be widened to them. */
-function toldColumns({ deployment, schemas, schema }: Job): { readonly columns?: readonly string[] } {
-  const columns = deployment.settings.outputForm?.evolves ? schemas[schema]?.columns : undefined;
-  return columns ? { columns } : {};
-}
-
-/** Parts alone go to the output without passing here: what user code appends to has to be put together. */
-function attemptsLocationOf(ledger: Ledger, { rowsOf }: Job): string | null {
-  const outer = rowsOf === null ? undefined : ledger.jobs.get(rowsOf);
-  return outer ? attemptsPlace(outputPlaceOf(outer), outer.name) : null;
-}
-
-function jobSpec(ledger: Ledger, job: Job, inputRoot: string): JobSpec {
-  const { deployment } = job;
-  const { settings } = deployment;
-  return {
-    name: job.name,
-    deployment: deployment.name,
-    scorer: deployment.scorer,
-    model: deployment.model,
-    code: deployment.code,
-    environment: deployment.environment,
-    settings: {
-      timeoutMs: settings.timeoutMs,
-      outputFormat: settings.outputFormat,
-      outputForm: settings.outputForm ?? defaultOutputForm,
-      outputAction: settings.outputAction,
-      loggingLevel: settings.loggingLevel,
-      environmentVariables: settings.environmentVariables,
-      customOutput: settings.customOutput,
-      outputFileName: settings.outputAction === 'append_row' ? settings.outputFileName : null,
-      memoryBytesMax: settings.memoryBytesMax,
-      concurrencyMax: settings.concurrencyPerInstanceMax,
-    },
-    inputRoot,
-    outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
-    attemptsLocation: attemptsLocationOf(ledger, job),
-  };
+function checkName(given: NodeName, certified: NodeName): void {
+  if (given === certified) return;
+  throw new BatchError('TOKEN_INVALID', `the certificate is that of worker node ${certified}, not of ${given}`);
 }

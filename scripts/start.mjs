@@ -102,16 +102,16 @@ results     ${output}/predictions.csv (one row a file, in input order) and ${out
 
 The same on two machines, each with a clone in which \`npm ci && npm run build\` has run:
 
-  # on ${coordinator}, which keeps the jobs; it prints the line to join with, token included
-  npx batchmill coordinator start --listen 0.0.0.0:7077 --insecure
+  # on ${coordinator}, which keeps the jobs; it prints the line to join with
+  npx batchmill coordinator start --listen 0.0.0.0:7077
 
-  # on the other machine: the address of ${coordinator} and that token
-  BATCHMILL_TOKEN=TOKEN npx batchmill worker join ${coordinator}:7077
+  # on the other machine: that line
+  npx batchmill worker join ${coordinator}:7077 --token TOKEN --ca-fingerprint FINGERPRINT
 
   # on ${coordinator}, in a second terminal
   npx batchmill job submit ${example}/deployment.yml --input ${example}/inputs --output ${output} --overwrite --stream
 
-There is no TLS yet: --insecure is for a network that you trust. README.md says more.`);
+README.md says more.`);
 }
 
 checkNode();

@@ -25,7 +25,7 @@ export class BulkLink implements BulkSource {
 
   constructor(options: UploadLaneOptions) {
     this.#options = options;
-    this.#client = connectCluster(options.address);
+    this.#client = connectCluster(options.address, options.trust());
     this.#logs = new LogLane({ client: this.#client, address: options.address, session: options.session });
   }
 

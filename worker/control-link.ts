@@ -14,6 +14,7 @@ import type {
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts';
+import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
 import type { CoordinatorMessage__Output } from '../common/rpc/generated/batchmill/v1/CoordinatorMessage.ts';
 import type { NodeMessage as NodeMessageWire } from '../common/rpc/generated/batchmill/v1/NodeMessage.ts';
@@ -23,6 +24,7 @@ import { readJoinReply, writeJoinRequest, writeNodeMessage } from '../common/rpc
 
 export interface ControlLinkOptions {
   readonly address: string;
+  readonly trust: () => ClusterTrust;
   readonly request: JoinRequest;
   readonly clock: Clock;
   readonly onJoined: (reply: JoinReply) => void;
@@ -45,7 +47,7 @@ export class ControlLink {
 
   constructor(options: ControlLinkOptions) {
     this.#options = options;
-    this.#client = connectCluster(options.address);
+    this.#client = connectCluster(options.address, options.trust());
   }
 
   /** False while the transport wants a pause; heartbeats go all the same. */

@@ -9,6 +9,7 @@ import { processName, type BatchRecord, type ByteSpan, type ProcessRecord } from
 import { limits } from '../common/core/limits.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
+import type { MaskedStream, SecretMask } from './secret-mask.ts';
 
 export interface HostLogOptions {
   /** Logs of the job on this node. */
@@ -17,6 +18,8 @@ export interface HostLogOptions {
   readonly process: number;
   /** Of each stream. */
   readonly bytesMax: number;
+  /** Secrets that may not be in it; null: none. */
+  readonly mask: SecretMask | null;
   readonly log: Log;
 }
 
@@ -30,7 +33,10 @@ export class HostLog {
   readonly #sheet: BoundedFile;
   readonly #process: BoundedFile;
 
-  constructor({ dir, process, bytesMax, log }: HostLogOptions) {
+  readonly #masked: Readonly<Record<'stdout' | 'stderr', MaskedStream>> | null;
+
+  constructor({ dir, process, bytesMax, mask, log }: HostLogOptions) {
+    this.#masked = mask && { stdout: mask.stream(), stderr: mask.stream() };
     const name = processName(process);
     const open = (path: string): BoundedFile => new BoundedFile({ path: join(dir, path), bytesMax, log });
     this.#streams = { stdout: open(`user/stdout/${name}.stdout.txt`), stderr: open(`user/stderr/${name}.stderr.txt`) };
@@ -41,10 +47,11 @@ export class HostLog {
   }
 
   append(stream: 'stdout' | 'stderr', chunk: Uint8Array): void {
-    this.#streams[stream].append(chunk);
+    this.#streams[stream].append(this.#masked?.[stream].push(chunk) ?? chunk);
   }
 
   get place(): LogPlace {
+    this.#flush();
     return { stdout: this.#streams.stdout.bytes, stderr: this.#streams.stderr.bytes };
   }
 
@@ -64,7 +71,16 @@ export class HostLog {
     this.#process.append(Buffer.from(`${JSON.stringify(record)}\n`));
   }
 
+  /** What was printed so far is in the log. */
+  #flush(): void {
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const rest = this.#masked?.[stream].flush();
+      if (rest && rest.length > 0) this.#streams[stream].append(rest);
+    }
+  }
+
   async close(): Promise<void> {
+    this.#flush();
     const { stdout, stderr } = this.#streams;
     const files = [stdout, stderr, this.#errors, this.#records, this.#sheet, this.#process];
     await Promise.all(files.map((file) => file.close()));

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { condaSetting, type Environment } from '../common/config/process-settings.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
+import { withSecrets } from '../common/core/secret-reference.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Delay } from '../common/io/delay.ts';
 import type { Log } from '../common/io/log.ts';
@@ -78,7 +79,7 @@ export class HostSetup {
     const isPython = isPythonScorer(scorer);
     const prepared =
       isPython && wanted.kind !== 'host' ? await this.environments.prepare(wanted, { signal, onProgress }) : null;
-    const deployment = settings.environmentVariables;
+    const deployment = withSecrets(settings.environmentVariables, settings.secrets ?? {});
     const { chosen, device } = await this.#devicesOf(host, spec);
     const hosts = Math.min(slots, settings.concurrencyMax ?? slots);
     const threads = threadEnvironment(availableParallelism(), hosts, node, deployment);

@@ -3,7 +3,7 @@
  * core; what to make of it is decided there.
  */
 import { access, constants } from 'node:fs/promises';
-import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { BatchError, toBatchError, type Failure } from '../common/core/batch-error.ts';
 import { statusOf, type BatchRecord } from '../common/core/batch-record.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
@@ -21,6 +21,7 @@ import type { HostSetup } from './host-setup.ts';
 import type { NodeFiles } from './node-files.ts';
 import { CustomFolder, type PutFile } from './pool/custom-folder.ts';
 import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
+import { maskedOutcome, SecretMask } from './secret-mask.ts';
 import type { StoreOutputs } from './staging/store-outputs.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
@@ -74,6 +75,7 @@ interface Host {
   /** Null where nothing is collected. */
   readonly custom: Promise<CustomFolder | null>;
   readonly log: Promise<HostLog>;
+  readonly mask: SecretMask | null;
   /** Its folder holds what is not published any more, so that it takes no further mini-batch. */
   isStale: boolean;
   /** Of its first rows. */
@@ -97,7 +99,8 @@ export class HostSlots {
   start(slot: number, host: number, spec: JobSpec, artifacts: JobArtifacts): void {
     const stopping = new AbortController();
     const number = this.#nextProcess(spec.name);
-    const log = number.then((process) => this.#openLog(spec.name, process));
+    const mask = SecretMask.of(spec.settings.secrets);
+    const log = number.then((process) => this.#openLog(spec.name, process, mask));
     const started = this.#start(slot, host, spec, artifacts, { number, log }, stopping.signal);
     const process = started.then((one) => one.process);
     const custom = started.then((one) => one.custom);
@@ -105,17 +108,8 @@ export class HostSlots {
     custom.catch(() => undefined);
     const attempt = Promise.resolve();
     const { name, attemptsLocation } = spec;
-    const held = {
-      job: name,
-      attemptsLocation,
-      stopping,
-      process,
-      custom,
-      log,
-      attempt,
-      isStale: false,
-      columns: null,
-    };
+    const told = { job: name, attemptsLocation, mask, isStale: false, columns: null };
+    const held = { ...told, stopping, process, custom, log, attempt };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
@@ -235,18 +229,20 @@ export class HostSlots {
     return number;
   }
 
-  #openLog(job: JobName, process: number): HostLog {
+  #openLog(job: JobName, process: number, mask: SecretMask | null): HostLog {
     const { files, log, hostLogBytesMax: bytesMax } = this.#options;
-    return new HostLog({ dir: files.logsDir(job), process, bytesMax, log });
+    return new HostLog({ dir: files.logsDir(job), process, bytesMax, mask, log });
   }
 
   /** Tells how a host starts and how it ends; its end comes after the outcome of what it was scoring. */
   async #watch(slot: number, host: number, held: Host): Promise<void> {
     const { tell } = this.#options;
+    const { mask } = held;
     const ready = await held.process.then(
       (process) => process,
       (error: unknown) => toBatchError(error),
     );
+    const failureOf = (error: BatchError): Failure => mask?.failure(error.toFailure()) ?? error.toFailure();
     if (ready instanceof HostProcess) {
       tell({ kind: 'host-ready', slot, host });
       await ready.exited;
@@ -260,7 +256,7 @@ export class HostSlots {
     }
     // A host that was stopped while it started has not failed.
     if (!(ready instanceof HostProcess) && !held.stopping.signal.aborted) {
-      log.error('init()', ready.toFailure(), this.#time());
+      log.error('init()', failureOf(ready), this.#time());
     }
     await log.close();
     // Whoever has not been told yet may have given it another mini-batch, which says first that it was not begun.
@@ -268,7 +264,7 @@ export class HostSlots {
     this.#hosts.delete(host);
     this.#ends.delete(host);
     if (ready instanceof HostProcess) tell({ kind: 'host-ended', slot, host });
-    else tell({ kind: 'host-failed', slot, host, failure: ready.toFailure() });
+    else tell({ kind: 'host-failed', slot, host, failure: failureOf(ready) });
   }
 
   async #score(
@@ -287,7 +283,8 @@ export class HostSlots {
     const cpu_seconds = process.takeCpuSeconds();
     const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
     if (scored.kind === 'scored') held.columns ??= scored.summary.schema?.columns ?? null;
-    const outcome = custom ? await settleCustom(custom, process, scored, this.#storeOf(held, order)) : scored;
+    const settled = custom ? await settleCustom(custom, process, scored, this.#storeOf(held, order)) : scored;
+    const outcome = held.mask ? maskedOutcome(settled, held.mask) : settled;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());

@@ -3,6 +3,7 @@
  *
  *   artifacts/…                                models and code, shared by all nodes that use the folder
  *   environments/…                             built environments, shared in the same way
+ *   nodes/<node>/identity/                     the node's key and certificate
  *   nodes/<node>/spool/                        results too large for memory
  *   nodes/<node>/jobs/<job>/<token>/           fetched inputs of an attempt
  *   nodes/<node>/jobs/<job>/hosts/slot-N/      working directory of a scoring host
@@ -26,6 +27,7 @@ export class NodeFiles {
   readonly artifactsDir: string;
   readonly environmentsDir: string;
   readonly spoolDir: string;
+  readonly identityDir: string;
   readonly #jobsDir: string;
 
   constructor(scratchDir: string, node: NodeName) {
@@ -33,6 +35,7 @@ export class NodeFiles {
     this.artifactsDir = join(scratchDir, 'artifacts');
     this.environmentsDir = join(scratchDir, 'environments');
     this.spoolDir = join(nodeDir, 'spool');
+    this.identityDir = join(nodeDir, 'identity');
     this.#jobsDir = join(nodeDir, 'jobs');
   }
 

@@ -7,6 +7,7 @@ import { BatchError } from '../common/core/batch-error.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts';
+import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
 import type { UploadPiece } from '../common/rpc/generated/batchmill/v1/UploadPiece.ts';
 import type { UploadReply__Output } from '../common/rpc/generated/batchmill/v1/UploadReply.ts';
@@ -22,6 +23,7 @@ export interface UploadBody {
 
 export interface UploadLaneOptions {
   readonly address: string;
+  readonly trust: () => ClusterTrust;
   readonly session: string;
   /** Of a new stream. */
   readonly creditBytes: number;
@@ -122,7 +124,7 @@ export class UploadLane {
 
   #open(): Stream {
     const { address, session, creditBytes } = this.#options;
-    this.#client = connectCluster(address);
+    this.#client = connectCluster(address, this.#options.trust());
     const stream = this.#client.upload(sessionMetadata(session));
     this.#stream = stream;
     this.#creditBytes = creditBytes;

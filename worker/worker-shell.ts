@@ -12,6 +12,7 @@ import { formatToken } from '../common/core/token.ts';
 import { deferred } from '../common/io/deferred.ts';
 import { delay } from '../common/io/delay.ts';
 import { reasonOf } from '../common/io/errno.ts';
+import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import { Stores } from '../common/storage/stores.ts';
 import { BulkLink, CurrentBulkSource } from './bulk-link.ts';
 import { ControlLink } from './control-link.ts';
@@ -34,6 +35,8 @@ import type { WorkerOptions, WorkerStats } from './worker.ts';
 
 export interface WorkerShellOptions extends WorkerOptions {
   readonly request: JoinRequest;
+  /** Of each new connection. */
+  readonly trust: () => ClusterTrust;
   readonly joinMsMax: number;
 }
 
@@ -229,9 +232,10 @@ export class WorkerShell {
   }
 
   #join(): void {
-    const { address, request, clock, random } = this.#options;
+    const { address, trust, request, clock, random } = this.#options;
     const link: ControlLink = new ControlLink({
       address,
+      trust,
       request,
       clock,
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),
@@ -248,9 +252,9 @@ export class WorkerShell {
   }
 
   #openLink(reply: JoinReply): void {
-    const { address } = this.#options;
+    const { address, trust } = this.#options;
     this.#counts.joins += 1;
-    this.#bulk.link = new BulkLink({ address, session: reply.session, creditBytes: reply.uploadCreditBytes });
+    this.#bulk.link = new BulkLink({ address, trust, session: reply.session, creditBytes: reply.uploadCreditBytes });
     this.#control?.open(reply.session);
     void this.#sweptOnce();
     this.#joined.resolve();

@@ -11,14 +11,18 @@ import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
+import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
 import { NodeFiles } from './node-files.ts';
+import { NodeIdentity } from './node-identity.ts';
 import { WorkerShell } from './worker-shell.ts';
 
 export interface WorkerOptions {
   /** `host:port`, or `unix:` and a path. */
   readonly address: string;
-  /** Join token; null where the coordinator wants none. */
+  /** Join token; null where the coordinator wants none, or the node has a certificate from before. */
   readonly token: string | null;
+  /** TLS, and of which authority: the fingerprint, or null for the one joined before. Absent: in the clear. */
+  readonly security?: { readonly fingerprint: string | null } | null;
   /** Unique among live nodes; letters, digits, `.`, `_`, `-`. */
   readonly name: string;
   /** Scoring hosts at once. */
@@ -79,11 +83,14 @@ export interface WorkerHandle {
  * COORDINATOR_UNREACHABLE when nobody has answered in time. Once joined, it reconnects for as long as it lives.
  */
 export async function startWorker(options: WorkerOptions): Promise<WorkerHandle> {
-  const shell = new WorkerShell({
-    ...options,
-    request: joinRequest(options),
-    joinMsMax: options.joinTimeoutMs ?? limits.joinMsMax,
-  });
+  const joinMsMax = options.joinTimeoutMs ?? limits.joinMsMax;
+  const identity = options.security ? await openIdentity(options, options.security.fingerprint, joinMsMax) : null;
+  const trust = (): ClusterTrust => identity?.trust ?? plainTrust;
+  const shell = new WorkerShell({ ...options, request: joinRequest(options), trust, joinMsMax });
+  shell.closed.then(
+    () => identity?.close(),
+    () => identity?.close(),
+  );
   await shell.start();
   return {
     name: options.name,
@@ -95,11 +102,21 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
   };
 }
 
-function joinRequest({ name, token, slots, labels = {} }: WorkerOptions): JoinRequest {
+function openIdentity(
+  { address, name, token, scratchDir, clock, log }: WorkerOptions,
+  fingerprint: string | null,
+  joinMsMax: number,
+): Promise<NodeIdentity> {
+  const dir = new NodeFiles(scratchDir, nodeName(name)).identityDir;
+  return NodeIdentity.open({ address, name, dir, token, fingerprint, joinMsMax, clock, log });
+}
+
+function joinRequest({ name, token, security, slots, labels = {} }: WorkerOptions): JoinRequest {
   return {
     protocol: limits.protocolVersion,
     release: packageRelease(),
-    joinToken: token ?? '',
+    // With certificates it has served its purpose before.
+    joinToken: security ? '' : (token ?? ''),
     name: nodeName(name),
     incarnation: incarnation(randomUUID()),
     slots,

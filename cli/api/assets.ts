@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { AssetLookup, KnownModel } from '../../common/config/assets.ts';
 import type { EnvironmentSpec } from '../../common/core/deployment.ts';
 import { environmentSchema, sealedArtifact } from '../../coordinator/api/job-request.ts';
-import { strangerError } from '../client.ts';
+import { strangerError } from '../connection.ts';
 import { segment, type Transport } from './transport.ts';
 
 const modelReply: z.ZodType<KnownModel> = z.object({

@@ -1,6 +1,6 @@
 /** Jobs by what they are of, and what is said of them. */
 import type { JobView } from '../../coordinator/api/backend.ts';
-import { strangerError } from '../client.ts';
+import { strangerError } from '../connection.ts';
 import { jobReply } from '../replies.ts';
 import { listThings } from './registry.ts';
 import { segment, type Answered, type Transport } from './transport.ts';

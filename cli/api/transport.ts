@@ -1,5 +1,5 @@
 /** Requests to the coordinator's HTTP API whose answers are JSON, for the functions of this folder. */
-import type { Send } from '../client.ts';
+import type { Send } from '../connection.ts';
 
 /** An answer and what it is known by. */
 export interface Answered {

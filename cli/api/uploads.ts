@@ -15,7 +15,7 @@ import { digest, type Digest } from '../../common/core/ids.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { formatListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
 import { folderFiles } from '../../coordinator/registry/folder-files.ts';
-import { strangerError } from '../client.ts';
+import { strangerError } from '../connection.ts';
 import { segment, type Transport } from './transport.ts';
 
 export interface ServerView {

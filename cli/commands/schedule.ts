@@ -7,7 +7,6 @@ import { ask, remove } from '../operate-client.ts';
 import type { Column } from '../table.ts';
 
 export interface ScheduleFlags {
-  readonly server?: string;
   readonly cron: string;
   readonly timeZone: string;
   readonly endpoint: string;

@@ -1,6 +1,7 @@
 /** `coordinator start` and `worker join`: processes that run until they are told to stop. */
-import { hostname } from 'node:os';
-import { formatAddress, type Address } from '../../common/config/address.ts';
+import { formatAddress } from '../../common/config/address.ts';
+import { joinLine } from '../../coordinator/access/join-line.ts';
+import { isOpen, keepLocalContext } from '../local-context.ts';
 import {
   coordinatorSettings,
   workerSettings,
@@ -29,7 +30,12 @@ export async function startCoordinatorCommand(context: CommandContext, flags: Co
   const { host, output } = context;
   const settings = coordinatorSettings(flags, host.environment);
   const coordinator = await host.processes.startCoordinator(settings);
+  const { access, http } = coordinator;
+  // Before the answer: whoever reads it may go on with clients at once.
+  const said = access && (await keepLocalContext(http, access, host.environment));
   output.item(answerOf(coordinator), coordinatorSheet);
+  if (said) output.note(said);
+  if (settings.isInsecure && [settings.listen, settings.http].some(isOpen)) output.note(openWarning);
   output.note(`state in ${settings.stateDir}; Ctrl-C stops the coordinator, and a restart goes on with its jobs`);
   return await untilStopped(context, coordinator.closed, async () => await coordinator.close(), 'stopping');
 }
@@ -49,16 +55,13 @@ export async function joinWorkerCommand(
   return await untilStopped(context, worker.closed, async () => await worker.drain(), farewell);
 }
 
-function answerOf(coordinator: CoordinatorProcess): CoordinatorAnswer {
-  const listen = formatAddress(coordinator.listen);
-  const token = coordinator.joinToken === null ? '' : ` --token ${coordinator.joinToken}`;
-  const reachable = formatAddress(reachableAddress(coordinator.listen));
-  return { listen, http: formatAddress(coordinator.http), join: `batchmill worker join ${reachable}${token}` };
-}
+const openWarning =
+  'warning: --insecure on an address that a network reaches: everybody there may read and change everything, ' +
+  'and run programs on the worker nodes';
 
-/** Whoever listens on all addresses of a machine is not reached by that name from another one. */
-function reachableAddress({ host, port }: Address): Address {
-  return { host: host === '0.0.0.0' || host === '::' ? hostname() : host, port };
+function answerOf({ listen, http, joinToken, access }: CoordinatorProcess): CoordinatorAnswer {
+  const join = joinLine(listen, joinToken, access?.fingerprint ?? null);
+  return { listen: formatAddress(listen), http: formatAddress(http), join };
 }
 
 /** Waits for the end, or for an interrupt and then for what `stop` brings to an end. */

@@ -26,13 +26,3 @@ export function formatAddress(address: Address): string {
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
-
-/** Refuses to serve a network without certificates. @throws LISTEN_INSECURE */
-export function requireLoopback(address: Address, isInsecure: boolean, what: string): Address {
-  if (isInsecure || isLoopback(address.host)) return address;
-  throw new BatchError(
-    'LISTEN_INSECURE',
-    `${what}: ${formatAddress(address)} can be reached from the network, and there are no certificates yet; ` +
-      'listen on 127.0.0.1, or say --insecure if everybody on that network may submit jobs',
-  );
-}

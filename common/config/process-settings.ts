@@ -6,8 +6,10 @@ import { availableParallelism, homedir, hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../core/batch-error.ts';
 import type { NodeLabels } from '../core/cluster-messages.ts';
+import { isNodeName } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
-import { parseAddress, requireLoopback, type Address } from './address.ts';
+import { parseFingerprint } from '../security/fingerprint.ts';
+import { parseAddress, type Address } from './address.ts';
 import { memoryBytes } from './field-types.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,7 +22,10 @@ export interface CoordinatorSettings {
   readonly http: Address;
   /** Absolute. */
   readonly stateDir: string;
+  /** Neither TLS nor tokens: whoever reaches the ports may do everything. */
   readonly isInsecure: boolean;
+  /** How long the join token of this start passes. */
+  readonly joinTokenMs: number;
   /** Null: grows with the number of worker nodes. */
   readonly heartbeatMs: number | null;
   /** Jobs that ended longer ago are forgotten; null: none is. */
@@ -32,8 +37,12 @@ export interface CoordinatorSettings {
 /** What `worker join` runs with. */
 export interface WorkerSettings {
   readonly coordinator: Address;
-  /** Null: none is needed on loopback. */
+  /** Null: the certificate that the node has from before. */
   readonly token: string | null;
+  /** Of the cluster's authority, as the join line has it; null: the one that the node has joined before. */
+  readonly fingerprint: string | null;
+  /** In the clear, as a coordinator of `--insecure` serves. */
+  readonly isInsecure: boolean;
   readonly slots: number;
   /** What computes choose nodes by. */
   readonly labels: NodeLabels;
@@ -54,6 +63,7 @@ export interface CoordinatorFlags {
   readonly http?: string | undefined;
   readonly stateDir?: string | undefined;
   readonly insecure?: boolean | undefined;
+  readonly joinTokenTtl?: string | undefined;
   readonly heartbeatInterval?: string | undefined;
   readonly keepFinishedJobs?: string | undefined;
   readonly stagingBytes?: string | undefined;
@@ -61,6 +71,8 @@ export interface CoordinatorFlags {
 
 export interface WorkerFlags {
   readonly token?: string | undefined;
+  readonly caFingerprint?: string | undefined;
+  readonly insecure?: boolean | undefined;
   readonly slots?: string | undefined;
   /** Each `key=value`. */
   readonly label?: readonly string[] | undefined;
@@ -71,22 +83,18 @@ export interface WorkerFlags {
   readonly cacheBytes?: string | undefined;
 }
 
-/** @throws USAGE for a value of the wrong form, LISTEN_INSECURE for a network address without `--insecure` */
+/** @throws USAGE for a value of the wrong form */
 export function coordinatorSettings(
   flags: CoordinatorFlags,
   environment: Environment = process.env,
 ): CoordinatorSettings {
   const pick = picker(environment);
-  const isInsecure = flags.insecure ?? pick('BATCHMILL_INSECURE', undefined, 'false', asTruth);
   return {
-    listen: pick('--listen', flags.listen, '127.0.0.1:7077', (text, what) =>
-      requireLoopback(parseAddress(text, what), isInsecure, what),
-    ),
-    http: pick('--http', flags.http, '127.0.0.1:7078', (text, what) =>
-      requireLoopback(parseAddress(text, what), isInsecure, what),
-    ),
+    listen: pick('--listen', flags.listen, '127.0.0.1:7077', parseAddress),
+    http: pick('--http', flags.http, '127.0.0.1:7078', parseAddress),
     stateDir: stateDirSetting(flags.stateDir, environment),
-    isInsecure,
+    isInsecure: pick('BATCHMILL_INSECURE', flags.insecure ? 'true' : undefined, 'false', asTruth),
+    joinTokenMs: pick('--join-token-ttl', flags.joinTokenTtl, '24h', asAgeMs),
     heartbeatMs: pick('--heartbeat-interval', flags.heartbeatInterval, 'auto', (text, what) =>
       text === 'auto' ? null : asDurationMs(text, what),
     ),
@@ -112,6 +120,10 @@ export function workerSettings(
   return {
     coordinator: parseAddress(coordinator, 'HOST:PORT'),
     token: pick('--token', flags.token, '', (text) => (text === '' ? null : text)),
+    fingerprint: pick('--ca-fingerprint', flags.caFingerprint, '', (text, what) =>
+      text === '' ? null : parseFingerprint(text, what),
+    ),
+    isInsecure: pick('BATCHMILL_INSECURE', flags.insecure ? 'true' : undefined, 'false', asTruth),
     slots: pick('--slots', flags.slots, String(availableParallelism()), asCount),
     labels: pick('--label', flags.label?.join(','), '', asLabels),
     name: pick('--name', flags.name, hostname(), asName),
@@ -141,13 +153,6 @@ export function condaSetting(environment: Environment): string | null {
 export function environmentsDirSetting(environment: Environment = process.env): string {
   const cache = environment['XDG_CACHE_HOME'] || join(environment['HOME'] || homedir(), '.cache');
   return resolve(cache, 'batchmill', 'environments');
-}
-
-/** Where the coordinator's HTTP API is, as clients reach it. @throws USAGE */
-export function serverSetting(flag: string | undefined, environment: Environment = process.env): Address {
-  return picker(environment)('--server', flag, '127.0.0.1:7078', (text, what) =>
-    parseAddress(text.replace(/^http:\/\//, '').replace(/\/$/, ''), what),
-  );
 }
 
 /** Colour is wanted on a terminal unless NO_COLOR says otherwise. @source no-color.org */
@@ -193,9 +198,8 @@ function asTruth(text: string, what: string): boolean {
   throw new BatchError('USAGE', `${what}: wanted true or false, found ${JSON.stringify(text)}`);
 }
 
-/** Names of worker nodes are host names, more or less; they appear in paths and messages. */
 function asName(text: string, what: string): string {
-  if (/^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$/i.test(text)) return text;
+  if (isNodeName(text)) return text;
   throw new BatchError(
     'USAGE',
     `${what}: wanted letters, digits, ".", "_" and "-", at most 128, found ${JSON.stringify(text)}`,

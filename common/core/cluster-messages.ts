@@ -10,6 +10,23 @@ import type { FileRange, InputFile } from './input.ts';
 import type { ResultSummary } from './result.ts';
 import type { Token } from './token.ts';
 
+/** A worker node asks for a certificate. */
+export interface EnrollRequest {
+  readonly protocol: number;
+  readonly release: string;
+  /** Empty: the certificate of its connection says who asks. */
+  readonly joinToken: string;
+  readonly name: NodeName;
+  /** PKCS #10, PEM. */
+  readonly certificateRequest: string;
+}
+
+/** PEM texts. */
+export interface EnrollReply {
+  readonly certificate: string;
+  readonly authority: string;
+}
+
 /** By key; both are short texts. */
 export type NodeLabels = Readonly<Record<string, string>>;
 
@@ -59,6 +76,8 @@ export interface JobSpec {
     | 'customOutput'
     | 'memoryBytesMax'
   > & {
+    /** Values of the secrets that `environmentVariables` refer to, by name; absent: there are none. */
+    readonly secrets?: Readonly<Record<string, string>>;
     /** Name of the file of rows, which user code must not take for its own; null when the job writes none. */
     readonly outputFileName: string | null;
     /** Slots of one node that may score the job at once; null: all. */

@@ -91,7 +91,6 @@ export type ErrorCode =
   | 'JOB_ENDED'
   | 'NOTHING_FAILED'
   | 'REQUEST_INVALID'
-  | 'LISTEN_INSECURE'
   | 'LISTEN_FAILED'
   | 'MODEL_INVALID'
   | 'MODEL_UNSUPPORTED'
@@ -123,6 +122,10 @@ export type ErrorCode =
   | 'COORDINATOR_UNREACHABLE'
   | 'STREAMS_EXHAUSTED'
   | 'TOKEN_INVALID'
+  | 'FORBIDDEN'
+  | 'SERVER_UNTRUSTED'
+  | 'TOO_MANY_REQUESTS'
+  | 'SECRET_NOT_FOUND'
   | 'SERVER_UNTRUSTED'
   | 'PYTHON_NOT_FOUND'
   | 'PROTOCOL_MISMATCH'
@@ -214,9 +217,6 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   NOTHING_FAILED: caller('No file of the job has failed, so there is nothing to score again.', 409, 9),
   REQUEST_INVALID: caller('The request body is not of the expected form; the message names the field.'),
-  LISTEN_INSECURE: caller(
-    'Only loopback addresses are served without certificates. Use 127.0.0.1, or say --insecure on a network that you trust.',
-  ),
   LISTEN_FAILED: operator(
     'The address cannot be listened on: it is taken, not of this machine, or not permitted. Choose another --listen or --http.',
     503,
@@ -309,9 +309,15 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     8,
   ),
   TOKEN_INVALID: operator(
-    'The join token is not this coordinator’s. `coordinator start` prints the right line.',
+    'The token or certificate is missing, not this coordinator’s, expired or revoked. A caller gets one with `batchmill token create`; for worker nodes `coordinator start` and `node token` print the line to join with.',
     401,
     16,
+    6,
+  ),
+  FORBIDDEN: operator(
+    'The caller is known, but its role does not allow this: readers look, invokers run jobs and end their own, admins do all. The message names the role that is needed.',
+    403,
+    7,
     6,
   ),
   SERVER_UNTRUSTED: operator(
@@ -319,6 +325,17 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     502,
     14,
     6,
+  ),
+  TOO_MANY_REQUESTS: transient(
+    'The caller has sent more requests than are served to one caller; wait a moment.',
+    429,
+    8,
+  ),
+  SECRET_NOT_FOUND: caller(
+    'A deployment refers to a secret that is not there: `batchmill secret set NAME` makes it, `secret list` names those that are.',
+    404,
+    5,
+    3,
   ),
   PYTHON_NOT_FOUND: operator(
     'The worker node has no Python interpreter that is new enough for a Python script. Install one, or name it with --python.',

@@ -14,6 +14,11 @@ export type MonotonicMs = Branded<number, 'MonotonicMs'>;
 
 export const jobName = (text: string): JobName => text as JobName;
 export const nodeName = (text: string): NodeName => text as NodeName;
+/** Names of worker nodes are host names, more or less; they appear in paths and messages. */
+export function isNodeName(text: string): boolean {
+  return /^[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?$/i.test(text);
+}
+
 export const incarnation = (text: string): Incarnation => text as Incarnation;
 export const digest = (text: string): Digest => text as Digest;
 export const monotonicMs = (ms: number): MonotonicMs => ms as MonotonicMs;

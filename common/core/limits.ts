@@ -349,6 +349,69 @@ export const limits = {
   apiStreamsMax: 1_000,
   /** A silent event stream says that it lives this often: proxies cut connections that are quiet for 30 to 60 s. */
   apiKeepAliveMs: 15_000,
+  /** The cluster's own CA outlives the machines; a new one means that every worker node joins anew. */
+  authorityMs: 315_360_000_000,
+  /** The server's certificate is made at each start and renewed when two thirds of its life are over. */
+  serverCertificateMs: 7_776_000_000,
+  /** A worker node that was away for longer joins with a token again; a connected one renews in time. */
+  nodeCertificateMs: 2_592_000_000,
+  /** How far behind a clock may be that looks at a certificate which has just been made. */
+  certificateSkewMs: 3_600_000,
+  /** How often it is looked whether a certificate is to be renewed. */
+  certificateLookMs: 60_000,
+  /** A request for a certificate, PEM: one for P-256 has some 500 bytes. */
+  certificateRequestBytesMax: 8_192,
+  /** A join token passes for so long, and one that is asked for may pass for so long. */
+  joinTokenMs: 86_400_000,
+  tokenMsMax: 315_360_000_000,
+  tokenMs: 7_776_000_000,
+  /** Tokens and certificates that are kept: a list of them is one answer. */
+  tokensMax: 10_000,
+
+  /** Slow peers: a TLS handshake, the headers of a request, and its body unless it is an upload are to be whole by then. */
+  handshakeMsMax: 10_000,
+  apiHeadersMsMax: 10_000,
+  apiBodyMsMax: 30_000,
+  /** A connection on which nothing moves for so long is ended; event streams say something more often. */
+  apiIdleMsMax: 120_000,
+  /** Someone who asks for a certificate has one soon; a connection without one is ended then. */
+  enrolMsMax: 30_000,
+  /** Names, values and tokens fit ten times; more is an attack or a mistake. */
+  apiHeaderBytesMax: 16_384,
+  apiHeadersMax: 100,
+  /** Open connections of callers, and of worker nodes; one node has its control connection, bulk ones and their successors. */
+  apiConnectionsMax: 4_096,
+  apiConnectionsPerAddressMax: 1_024,
+  /** How often it is looked for connections that are too slow. */
+  apiLookMs: 1_000,
+  nodeConnectionsMax: 65_536,
+  connectionsPerNodeMax: 64,
+  /** Of peers that have not said yet who they are, by address. */
+  strangersPerAddressMax: 256,
+  /** Calls at a time on one connection of a worker node. */
+  callsPerConnectionMax: 1_024,
+  /** Requests of one caller in ten seconds: far above what people and scripts need, and far below what hurts. */
+  apiRequestsMax: 5_000,
+  apiRequestsWindowMs: 10_000,
+  /** Callers whose requests are counted, the latest. */
+  apiRatedCallersMax: 10_000,
+
+  /** The audit log is put aside at this size; so many of those that were put aside are kept. */
+  auditFileBytesMax: 16_777_216,
+  auditFilesMax: 8,
+  /** Refusals of those who are not known, within the window of requests; more are only counted. */
+  auditStrangersMax: 100,
+  /** Entries in one answer. */
+  auditEntriesMax: 1_000,
+  /** A path in it is cut to this. */
+  auditPathCharsMax: 512,
+
+  /** A secret, bytes; certificates and keys of services fit. */
+  secretBytesMax: 65_536,
+  secretsMax: 1_000,
+  /** Shorter values stand in too many innocent texts to be masked in logs. */
+  secretMaskedCharsMin: 6,
+
   /** A client that waits for a job outlives a coordinator that is away for this long. */
   clientReconnectMsTotal: 60_000,
 
@@ -445,8 +508,6 @@ export const limits = {
   apiErrorGroupsMax: 1_000,
   /** Things that the command line asks for in one list; the most that a coordinator gives. */
   clientPageMax: 1_000,
-  /** A TLS handshake is to be whole by then. */
-  handshakeMsMax: 10_000,
   /** Between two lines of progress in a job's log. */
   jobLogProgressMs: 10_000,
   /** What user code prints, per scoring host and stream; the rest is dropped. */

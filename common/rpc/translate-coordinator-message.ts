@@ -110,7 +110,7 @@ function readAdoption(wire: Adoption__Output): AdoptedLease[] {
 }
 
 export function writeJob(job: JobSpec): JobWire {
-  const { concurrencyMax, environmentVariables, memoryBytesMax, outputFileName, outputForm, ...settings } =
+  const { concurrencyMax, environmentVariables, secrets, memoryBytesMax, outputFileName, outputForm, ...settings } =
     job.settings;
   return {
     name: job.name,
@@ -122,6 +122,7 @@ export function writeJob(job: JobSpec): JobWire {
     settings: {
       ...settings,
       environmentVariables: { ...environmentVariables },
+      secrets: { ...secrets },
       concurrencyMax: concurrencyMax ?? 0,
       memoryBytesMax: memoryBytesMax ?? 0,
       outputFileName: outputFileName ?? '',
@@ -159,6 +160,7 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     outputAction: readOneOf(['append_row', 'summary_only'], wire.outputAction, 'the output action of a job'),
     loggingLevel: readOneOf(['debug', 'info', 'warning'], wire.loggingLevel, 'the logging level of a job'),
     environmentVariables: wire.environmentVariables,
+    ...(Object.keys(wire.secrets).length > 0 ? { secrets: wire.secrets } : {}),
     concurrencyMax: wire.concurrencyMax === 0 ? null : wire.concurrencyMax,
     memoryBytesMax: wire.memoryBytesMax === 0 ? null : wire.memoryBytesMax,
     outputFileName: wire.outputFileName === '' ? null : wire.outputFileName,

@@ -2,6 +2,7 @@
 import { BatchError } from '../core/batch-error.ts';
 import type {
   AttemptFailureReport,
+  EnrollRequest,
   Heartbeat,
   HeldLease,
   HostFailureReport,
@@ -18,6 +19,7 @@ import type {
   AttemptFailure as AttemptFailureWire,
   AttemptFailure__Output,
 } from './generated/batchmill/v1/AttemptFailure.ts';
+import type { EnrollRequest__Output } from './generated/batchmill/v1/EnrollRequest.ts';
 import type { FileFailure as FileFailureWire, FileFailure__Output } from './generated/batchmill/v1/FileFailure.ts';
 import type { Heartbeat__Output } from './generated/batchmill/v1/Heartbeat.ts';
 import type { HeldLease as HeldLeaseWire, HeldLease__Output } from './generated/batchmill/v1/HeldLease.ts';
@@ -30,6 +32,10 @@ import type { Schema as SchemaWire, Schema__Output } from './generated/batchmill
 import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
 
 const attributions = ['file', 'positional', 'range'] as const;
+
+export function readEnrollRequest(wire: EnrollRequest__Output): EnrollRequest {
+  return { ...wire, name: nodeName(wire.name) };
+}
 
 export function writeJoinRequest(request: JoinRequest): JoinRequestWire {
   return { ...request, labels: { ...request.labels } };

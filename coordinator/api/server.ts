@@ -2,16 +2,20 @@
  * The HTTP API for people and programs. It holds no state of its own: every answer is the backend's, and the backend is
  * the only thing that a test has to replace.
  */
+import { Server as TlsServer } from 'node:tls';
 import { fastify, type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { formatAddress, type Address } from '../../common/config/address.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { controlAccess, type AccessControlOptions } from './access-control.ts';
+import { accessRoutes, type AccessBackend } from './access-routes.ts';
 import { packageRelease } from '../../common/io/package-files.ts';
 import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { compareRoutes } from './compare-routes.ts';
+import { limitConnections, serverLimits } from './connection-limits.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import { explainRoutes, type ExplainBackend } from './explain-routes.ts';
 import type { Invocations } from './invocations.ts';
@@ -45,6 +49,10 @@ export interface ApiOptions {
   readonly onDefect: (error: unknown) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
+  /** PEM; absent: in the clear. */
+  readonly tls?: { readonly key: string; readonly cert: string } | null;
+  /** Absent: whoever reaches the port may do everything. */
+  readonly access?: (Omit<AccessControlOptions, 'ownerOf'> & { readonly backend: AccessBackend }) | null;
   /** Event streams that may be open at a time; default: as `limits` has it. */
   readonly streamsMax?: number;
   /** Absent: there is no /metrics. */
@@ -54,19 +62,20 @@ export interface ApiOptions {
 export interface ApiHandle {
   /** Where it listens; the port is the real one. */
   readonly address: Address;
+  /** The server's own certificate, for connections to come. */
+  renew(certificate: { readonly key: string; readonly cert: string }): void;
   /** Ends event streams and connections, then resolves. */
   close(): Promise<void>;
 }
 
 /** Listens when it resolves. @throws LISTEN_FAILED */
 export async function startApi(options: ApiOptions): Promise<ApiHandle> {
-  const app = fastify({
-    logger: false,
-    bodyLimit: limits.apiBodyBytesMax,
-    forceCloseConnections: true,
-    routerOptions: { maxParamLength: 1_024 },
-  });
+  const app = makeApp(options.tls ?? null);
+  limitConnections(app);
   handleProblems(app, options.onDefect);
+  const { access = null } = options;
+  const ownerOf = (job: string): string => options.backend.show(job).owner;
+  await controlAccess(app, { tokens: access?.tokens ?? null, audit: access?.audit ?? null, ownerOf });
   guardRequests(app, options.host);
   await describeApi(app, packageRelease());
   options.metrics?.serve(app);
@@ -74,6 +83,7 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   jobRoutes(app, options);
   outputRoutes(app, options.backend);
   logRoutes(app, options.backend);
+  if (access) accessRoutes(app, access.backend);
   compareRoutes(app, options.backend);
   if (options.registry) {
     const { backend: registry, invocations, schedules, explain } = options.registry;
@@ -89,10 +99,28 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   const port = typeof bound === 'object' && bound ? bound.port : options.port;
   return {
     address: { host: options.host, port },
+    renew: (certificate) => {
+      if (app.server instanceof TlsServer) app.server.setSecureContext({ ...certificate, minVersion: 'TLSv1.2' });
+    },
     close: async () => {
       await app.close();
     },
   };
+}
+
+function makeApp(tls: ApiOptions['tls']): FastifyInstance {
+  const common = {
+    logger: false,
+    bodyLimit: limits.apiBodyBytesMax,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 1_024 },
+  };
+  if (!tls) return fastify({ ...common, http: serverLimits });
+  // The type of the server beneath is nobody's business.
+  return fastify({
+    ...common,
+    https: { ...serverLimits, ...tls, minVersion: 'TLSv1.2' },
+  }) as unknown as FastifyInstance;
 }
 
 function healthRoutes(server: FastifyInstance, isReady: () => boolean): void {

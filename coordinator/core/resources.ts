@@ -114,9 +114,36 @@ export interface ScheduleResource extends Made {
   } | null;
 }
 
+/** What a caller, or a worker node that joins, shows to be let in. The secret itself is kept nowhere. */
+export interface TokenResource extends Made {
+  readonly kind: 'token';
+  /** Its id, which the secret begins with. */
+  readonly name: string;
+  /** SHA-256 of the secret, hexadecimal. */
+  readonly hash: string;
+  readonly user: string;
+  /** `join`: makes certificates of worker nodes, and nothing else. */
+  readonly role: 'admin' | 'invoker' | 'reader' | 'join';
+  readonly expiresMs: number;
+  /** Null: any number. */
+  readonly usesLeft: number | null;
+}
+
+/** Of a worker node. */
+export interface CertificateResource extends Made {
+  readonly kind: 'certificate';
+  /** Its serial, hexadecimal. */
+  readonly name: string;
+  readonly node: string;
+  readonly expiresMs: number;
+  readonly revokedMs: number | null;
+}
+
+/** What is registered by access control alone. */
+export type Credential = TokenResource | CertificateResource;
 export type Asset = ModelAsset | DataAsset | EnvironmentAsset;
 export type Resource =
-  Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource | ScheduleResource;
+  Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource | ScheduleResource | Credential;
 export type ResourceKind = Resource['kind'];
 export type ResourceOf<K extends ResourceKind> = Extract<Resource, { readonly kind: K }>;
 

@@ -24,6 +24,7 @@ import type {
   SetUpViews,
   Tagged,
 } from '../api/registry-backend.ts';
+import type { Secrets } from '../access/secrets.ts';
 import type { Caller } from '../api/caller.ts';
 import { notFound } from '../core/decide-registry.ts';
 import type { Stored } from '../core/registry.ts';
@@ -47,6 +48,7 @@ export interface RegistryDeskOptions {
   readonly artifacts: ArtifactStore;
   /** Absolute. */
   readonly stateDir: string;
+  readonly secrets: Pick<Secrets, 'require'>;
   /** Also in the file `instance` of the state directory. */
   readonly instance: string;
   readonly release: string;
@@ -189,8 +191,9 @@ export class RegistryDesk implements RegistryBackend {
     // Asked before anything is copied.
     this.#find(namedKey('endpoint', endpoint));
     const { deployment: given, document, isDefault, ...said } = request;
-    const { artifacts } = this.#options;
+    const { artifacts, secrets } = this.#options;
     const local = given ?? (await resolveDocument(document, name, this.#registry));
+    secrets.require(local.settings.environmentVariables);
     const deployment = await sealed(artifacts, { ...local, name });
     const made = this.#made(caller);
     const stored = await this.#put(

@@ -2,44 +2,54 @@
  * The gRPC service for worker nodes: sessions, streams and translation, no decisions. What a message means is the
  * coordinator's business, which it hands on through {@link ClusterBackend}.
  */
-import {
-  Server,
-  type sendUnaryData,
-  type ServerDuplexStream,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-} from '@grpc/grpc-js';
+import { Server, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall } from '@grpc/grpc-js';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { JoinReply, JoinRequest, NodeMessage } from '../../common/core/cluster-messages.ts';
+import type {
+  EnrollReply,
+  EnrollRequest,
+  JoinReply,
+  JoinRequest,
+  NodeMessage,
+} from '../../common/core/cluster-messages.ts';
 import { jobName, type JobName, type NodeName } from '../../common/core/ids.ts';
-import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Log } from '../../common/io/log.ts';
 import { serverOptions } from '../../common/rpc/channel-options.ts';
 import { serverCredentials } from '../../common/rpc/credentials.ts';
 import type { ClusterHandlers } from '../../common/rpc/generated/batchmill/v1/Cluster.ts';
 import type { CoordinatorMessage as CoordinatorMessageWire } from '../../common/rpc/generated/batchmill/v1/CoordinatorMessage.ts';
+import type { EnrollReply as EnrollReplyWire } from '../../common/rpc/generated/batchmill/v1/EnrollReply.ts';
+import type { EnrollRequest__Output } from '../../common/rpc/generated/batchmill/v1/EnrollRequest.ts';
 import type { JoinReply as JoinReplyWire } from '../../common/rpc/generated/batchmill/v1/JoinReply.ts';
 import type { JoinRequest__Output } from '../../common/rpc/generated/batchmill/v1/JoinRequest.ts';
 import type { NodeMessage__Output } from '../../common/rpc/generated/batchmill/v1/NodeMessage.ts';
 import type { LogPiece__Output } from '../../common/rpc/generated/batchmill/v1/LogPiece.ts';
 import type { LogReply } from '../../common/rpc/generated/batchmill/v1/LogReply.ts';
-import type { Piece } from '../../common/rpc/generated/batchmill/v1/Piece.ts';
 import type { UploadPiece__Output } from '../../common/rpc/generated/batchmill/v1/UploadPiece.ts';
 import type { UploadReply } from '../../common/rpc/generated/batchmill/v1/UploadReply.ts';
 import { grpcError, sessionKey } from '../../common/rpc/grpc-error.ts';
 import { clusterService } from '../../common/rpc/load-cluster.ts';
-import { readToken } from '../../common/rpc/translate.ts';
-import { writeCoordinatorMessage, writeRefusal } from '../../common/rpc/translate-coordinator-message.ts';
-import { readJoinRequest, readNodeMessage, writeJoinReply } from '../../common/rpc/translate-node-message.ts';
+import { writeCoordinatorMessage } from '../../common/rpc/translate-coordinator-message.ts';
+import {
+  readEnrollRequest,
+  readJoinRequest,
+  readNodeMessage,
+  writeJoinReply,
+} from '../../common/rpc/translate-node-message.ts';
+import { parseAddress } from '../../common/config/address.ts';
 import type { LogPieceOf } from '../logs/log-store.ts';
+import { sendPieces, serveLogs, serveUpload } from './bulk-streams.ts';
 import { NodeLink } from './node-link.ts';
 import type { InputRange } from './read-input.ts';
+import { TlsDoor, type DoorCertificate } from './tls-door.ts';
 import { tolerantService, understood } from './understood.ts';
 
 export interface ClusterBackend {
-  /** @throws BatchError TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
-  join(request: JoinRequest): JoinReply;
+  /**
+   * `certified`: whose certificate the connection has; null where there are none, and the join token counts instead.
+   * @throws BatchError TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN
+   */
+  join(request: JoinRequest, certified: NodeName | null): JoinReply;
   /** The node that a session was given to. @throws BatchError SESSION_UNKNOWN */
   nodeOfSession(session: string): NodeName;
   /** `inline`: the bytes of `message.results`, by place. */
@@ -66,16 +76,35 @@ export interface UploadProgress {
   readonly freed: Promise<void>;
 }
 
+/** Who is who by certificates. */
+export interface NodeGate {
+  /** The worker node that the certificate is good for now; null: it is not known, or revoked. */
+  nodeOf(serial: string): NodeName | null;
+  /** `certified`: whose good certificate the connection has. @throws BatchError TOKEN_INVALID, REQUEST_INVALID, NAME_TAKEN, … */
+  enroll(request: EnrollRequest, certified: NodeName | null): Promise<EnrollReply>;
+}
+
+export interface ClusterTls {
+  readonly certificate: DoorCertificate;
+  readonly gate: NodeGate;
+}
+
 export interface ClusterServerOptions {
   /** `host:port`, or `unix:` and a path. */
   readonly address: string;
   readonly backend: ClusterBackend;
+  /** Null: in the clear, on a unix socket or where the operator said so. */
+  readonly tls: ClusterTls | null;
   readonly log: Log;
 }
 
 export interface ClusterServer {
   /** As bound: with the port that was free when 0 was asked for. */
   readonly address: string;
+  /** The server's own certificate, for connections to come. */
+  renew(certificate: DoorCertificate): void;
+  /** Ends the connections of a certificate that has been revoked. */
+  cut(serial: string): void;
   close(): Promise<void>;
 }
 
@@ -83,16 +112,31 @@ export interface ClusterServer {
 export async function startClusterServer(options: ClusterServerOptions): Promise<ClusterServer> {
   const server = new Server(serverOptions);
   server.addService(tolerantService(clusterService().service), handlers(options));
-  const port = await bind(server, options.address);
+  const door = options.tls ? await openDoor(server, options.address, options.tls) : null;
+  const port = door ? door.port : await bind(server, options.address);
   const address = options.address.startsWith('unix:') ? options.address : options.address.replace(/:\d+$/, `:${port}`);
   return {
     address,
+    renew: (certificate) => door?.renew(certificate),
+    cut: (serial) => door?.cut(serial),
     close: () =>
       new Promise((resolve) => {
+        door?.close();
         server.forceShutdown();
         resolve();
       }),
   };
+}
+
+/** gRPC of this library asks for certificates from all or from none; behind a door of ours it need not. */
+function openDoor(server: Server, address: string, { certificate, gate }: ClusterTls): Promise<TlsDoor> {
+  const injector = server.createConnectionInjector(serverCredentials());
+  return TlsDoor.open({
+    ...parseAddress(address, 'the address for worker nodes'),
+    certificate,
+    onConnection: (socket) => injector.injectConnection(socket),
+    isGood: (serial) => gate.nodeOf(serial) !== null,
+  });
 }
 
 function bind(server: Server, address: string): Promise<number> {
@@ -105,14 +149,41 @@ function bind(server: Server, address: string): Promise<number> {
   });
 }
 
-type Session = { readonly metadata: { get(key: string): readonly (string | Buffer)[] } };
+type Session = Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getAuthContext'>;
 
-function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
-  const nodeOf = (call: Session): NodeName => backend.nodeOfSession(String(call.metadata.get(sessionKey)[0] ?? ''));
+/** Whose certificate the call comes with; null: none that is good. */
+function certifiedBy(gate: NodeGate, call: Session): NodeName | null {
+  const serial = call.getAuthContext().sslPeerCertificate?.serialNumber;
+  return serial ? gate.nodeOf(serial) : null;
+}
+
+/** Null where there are no certificates. @throws TOKEN_INVALID */
+function requireCertified(tls: ClusterTls | null, call: Session): NodeName | null {
+  if (!tls) return null;
+  const node = certifiedBy(tls.gate, call);
+  if (node) return node;
+  const message = 'the connection has no certificate of this cluster, or one that is revoked';
+  throw new BatchError('TOKEN_INVALID', `${message}; join with a token: \`batchmill node token\` makes one`);
+}
+
+function handlers({ backend, log, tls }: ClusterServerOptions): ClusterHandlers {
+  const nodeOf = (call: Session): NodeName => {
+    const certified = requireCertified(tls, call);
+    const node = backend.nodeOfSession(String(call.metadata.get(sessionKey)[0] ?? ''));
+    if (certified === null || certified === node) return node;
+    throw new BatchError('TOKEN_INVALID', `the session is not that of worker node ${certified}`);
+  };
   return {
+    Enroll: (call: ServerUnaryCall<EnrollRequest__Output, EnrollReplyWire>, reply: sendUnaryData<EnrollReplyWire>) => {
+      void enroll(call, tls).then(
+        (enrolled) => reply(null, enrolled),
+        (error: unknown) => reply(grpcError(error)),
+      );
+    },
     Join: (call: ServerUnaryCall<JoinRequest__Output, JoinReplyWire>, reply: sendUnaryData<JoinReplyWire>) => {
       try {
-        reply(null, writeJoinReply(backend.join(readJoinRequest(understood(call.request)))));
+        const certified = requireCertified(tls, call);
+        reply(null, writeJoinReply(backend.join(readJoinRequest(understood(call.request)), certified)));
       } catch (error) {
         reply(grpcError(error));
       }
@@ -155,6 +226,15 @@ function handlers({ backend, log }: ClusterServerOptions): ClusterHandlers {
   };
 }
 
+async function enroll(
+  call: ServerUnaryCall<EnrollRequest__Output, EnrollReplyWire>,
+  tls: ClusterTls | null,
+): Promise<EnrollReply> {
+  const request = readEnrollRequest(understood(call.request));
+  if (tls) return await tls.gate.enroll(request, certifiedBy(tls.gate, call));
+  throw new BatchError('REQUEST_INVALID', 'this coordinator gives no certificates: it was started with --insecure');
+}
+
 function serveWork(
   call: ServerDuplexStream<NodeMessage__Output, CoordinatorMessageWire>,
   node: NodeName,
@@ -189,126 +269,4 @@ function serveWork(
   call.on('cancelled', over);
   call.on('error', over);
   call.on('close', over);
-}
-
-/** Pieces are dealt with one after the other; credit goes back as their bytes find their place. */
-function serveUpload(
-  call: ServerDuplexStream<UploadPiece__Output, UploadReply>,
-  node: NodeName,
-  backend: ClusterBackend,
-): void {
-  let queue = Promise.resolve();
-  let underWayBytes = 0;
-  let isOpen = true;
-  const reply = (message: UploadReply): void => {
-    if (isOpen) call.write(message);
-  };
-  const fail = (error: unknown): void => {
-    if (!isOpen) return;
-    isOpen = false;
-    call.emit('error', grpcError(error));
-  };
-  const take = async (given: UploadPiece__Output): Promise<void> => {
-    const wire = understood(given);
-    const piece = { token: readToken(wire.token), offset: wire.offset, totalBytes: wire.totalBytes, data: wire.data };
-    const freed = (): void => {
-      underWayBytes -= piece.data.length;
-      reply({ creditBytes: piece.data.length });
-    };
-    try {
-      const progress = await backend.uploadPiece(node, piece);
-      if (progress.isComplete) reply({ received: piece.token });
-      void progress.freed.then(freed);
-    } catch (error) {
-      if (!(error instanceof BatchError) || error.code !== 'LEASE_STALE') throw error;
-      reply({ refused: writeRefusal({ token: piece.token, failure: error.toFailure() }) });
-      freed();
-    }
-  };
-  call.on('data', (wire: UploadPiece__Output) => {
-    // One that cannot be read has none; it is refused in its turn.
-    underWayBytes += wire instanceof BatchError ? 0 : wire.data.length;
-    if (underWayBytes > limits.uploadCreditBytes) {
-      return fail(
-        new BatchError(
-          'CREDIT_EXCEEDED',
-          `${underWayBytes} bytes are under way, ${limits.uploadCreditBytes} are allowed`,
-        ),
-      );
-    }
-    queue = queue.then(() => take(wire)).catch(fail);
-  });
-  call.on('end', () => {
-    void queue.then(() => {
-      isOpen = false;
-      call.end();
-    });
-  });
-  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => (isOpen = false));
-}
-
-/** Each piece is answered with what is here of its file; a node sends the next one then. */
-function serveLogs(
-  call: ServerDuplexStream<LogPiece__Output, LogReply>,
-  node: NodeName,
-  backend: ClusterBackend,
-): void {
-  let queue = Promise.resolve();
-  let isOpen = true;
-  const take = async (wire: LogPiece__Output): Promise<void> => {
-    if (!isOpen) return;
-    const { job, name, offset, data } = understood(wire);
-    const received = await backend.logPiece(node, { job: jobName(job), name, offset, data });
-    if (isOpen) call.write({ job, name, received });
-  };
-  const fail = (error: unknown): void => {
-    if (!isOpen) return;
-    isOpen = false;
-    call.emit('error', grpcError(error));
-  };
-  call.on('data', (wire: LogPiece__Output) => {
-    // A node that does not wait for its answers does not fill our memory.
-    call.pause();
-    queue = queue
-      .then(() => take(wire))
-      .catch(fail)
-      .finally(() => call.resume());
-  });
-  call.on('end', () => {
-    void queue.then(() => {
-      isOpen = false;
-      call.end();
-    });
-  });
-  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => (isOpen = false));
-}
-
-async function sendPieces<Request>(
-  call: ServerWritableStream<Request, Piece>,
-  open: () => AsyncIterable<Uint8Array>,
-): Promise<void> {
-  try {
-    for await (const data of open()) {
-      if (call.cancelled) return;
-      if (!call.write({ data })) await writable(call);
-    }
-    call.end();
-  } catch (error) {
-    call.emit('error', grpcError(error));
-  }
-}
-
-/** Resolves when the stream takes more, or will never again. */
-function writable<Request>(call: ServerWritableStream<Request, Piece>): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      call.off('drain', done);
-      call.off('cancelled', done);
-      call.off('close', done);
-      resolve();
-    };
-    call.on('drain', done);
-    call.on('cancelled', done);
-    call.on('close', done);
-  });
 }

@@ -19,6 +19,7 @@ import type {
   ModelAsset,
   Resource,
   ScheduleResource,
+  Credential,
 } from '../core/resources.ts';
 import { isoTime } from './job-view.ts';
 
@@ -45,7 +46,13 @@ function environmentKeys(spec: EnvironmentSpec): { readonly image: string | null
   return { image: spec.kind === 'image' ? spec.image : null, conda_file: spec.conda?.yaml ?? null };
 }
 
-function saidOf({ description, tags, properties, createdMs, createdBy }: Exclude<Resource, ScheduleResource>) {
+function saidOf({
+  description,
+  tags,
+  properties,
+  createdMs,
+  createdBy,
+}: Exclude<Resource, ScheduleResource | Credential>) {
   return { description, tags, properties, created_at: isoTime(createdMs), created_by: createdBy };
 }
 

@@ -277,10 +277,13 @@ describe('strangers', () => {
     const listed = await runProgram(['job', 'list', '--server', nowhere], { cwd: dir });
     expect([listed.code, listed.stdout]).toEqual([5, '']);
     expect(listed.stderr).toContain('error COORDINATOR_UNREACHABLE: ');
-    const joined = await runProgram(['worker', 'join', nowhere, '--token', 'x', '--scratch-dir', 's'], { cwd: dir });
-    expect(joined.code).toBe(5);
-    expect(joined.stderr).toContain('error COORDINATOR_UNREACHABLE: ');
-    expect(joined.stderr).toContain(nowhere);
+    for (const how of [['--insecure'], ['--ca-fingerprint', `sha256:${'0'.repeat(64)}`]]) {
+      const args = ['worker', 'join', nowhere, '--token', 'x', '--scratch-dir', 's', ...how];
+      const joined = await runProgram(args, { cwd: dir });
+      expect(joined.code).toBe(5);
+      expect(joined.stderr).toContain('error COORDINATOR_UNREACHABLE: ');
+      expect(joined.stderr).toContain(nowhere);
+    }
   });
 
   test('a wrong join token, no join token, a name that is taken, another protocol', async () => {

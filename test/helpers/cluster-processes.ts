@@ -2,6 +2,8 @@
 import { join } from 'node:path';
 import { createClient, type Client } from '../../cli/client.ts';
 import { parseAddress } from '../../common/config/address.ts';
+import { readContexts, type Context } from '../../common/config/contexts.ts';
+import { invariant } from '../../common/core/invariant.ts';
 import type { JobView, NodeView } from '../../coordinator/api/backend.ts';
 import { Program, runProgram, until, type ProgramEnd, type ProgramOptions } from './programs.ts';
 
@@ -13,6 +15,10 @@ export interface ClusterOptions {
   /** Default: `state` in `dir`. */
   readonly stateDir?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** TLS, tokens and certificates, as `coordinator start` does unless told otherwise; default: `--insecure`. */
+  readonly isSecure?: boolean;
+  /** More arguments of `coordinator start`. */
+  readonly more?: readonly string[];
 }
 
 export interface WorkerOptions extends Pick<ProgramOptions, 'prefix' | 'environment'> {
@@ -21,6 +27,7 @@ export interface WorkerOptions extends Pick<ProgramOptions, 'prefix' | 'environm
   readonly coordinator?: string;
   readonly python?: string;
   readonly token?: string;
+  readonly fingerprint?: string;
 }
 
 export class ClusterProcesses {
@@ -28,9 +35,13 @@ export class ClusterProcesses {
   readonly stateDir: string;
   listen = '127.0.0.1:0';
   http = '127.0.0.1:0';
+  /** To join with. */
   token = '';
+  /** Of the cluster's authority; empty where everything is in the clear. */
+  fingerprint = '';
   coordinator: Program;
   readonly #options: ClusterOptions;
+  #context: Context | null = null;
 
   private constructor(options: ClusterOptions) {
     this.#options = options;
@@ -62,13 +73,16 @@ export class ClusterProcesses {
 
   /** Started, whatever becomes of it. */
   worker(name: string, options: WorkerOptions = {}): Program {
-    const { slots = 2, python, token = this.token, prefix = [], environment = {}, coordinator = this.listen } = options;
+    const { slots = 2, python, prefix = [], environment = {}, coordinator = this.listen } = options;
+    const { token = this.token, fingerprint = this.fingerprint } = options;
     const args = ['worker', 'join', coordinator, '--name', name, '--slots', String(slots)];
     args.push('--scratch-dir', this.scratchDir(name), ...(python ? ['--python', python] : []));
+    if (!this.#options.isSecure) args.push('--insecure');
+    else if (fingerprint !== '') args.push('--ca-fingerprint', fingerprint);
     return new Program(args, {
       cwd: this.dir,
       prefix,
-      environment: { ...this.#options.environment, ...environment, BATCHMILL_TOKEN: token },
+      environment: { ...this.#environment, ...environment, BATCHMILL_TOKEN: token },
     });
   }
 
@@ -77,13 +91,22 @@ export class ClusterProcesses {
     return join(this.dir, `scratch-${name}`);
   }
 
+  /** Of the one who started the coordinator. */
   get client(): Client {
-    return createClient(parseAddress(this.http, 'http'));
+    const server = parseAddress(this.http, 'http');
+    return createClient(this.#context ?? { server, ca: null, token: null, isInsecure: true });
+  }
+
+  /** How whoever started the coordinator reaches it. @throws where everything is in the clear */
+  get context(): Context {
+    invariant(this.#context !== null, 'the cluster serves without TLS');
+    return this.#context;
   }
 
   /** Runs a client command against this cluster to its end. */
   async cli(args: readonly string[], timeoutMs = 60_000): Promise<ProgramEnd> {
-    return await runProgram([...args, '--server', this.http], { cwd: this.dir }, timeoutMs);
+    const options = { cwd: this.dir, environment: this.#environment };
+    return await runProgram([...args, '--server', this.http], options, timeoutMs);
   }
 
   /** Submits and answers with the job's name. @throws with what the command said when it was refused */
@@ -117,11 +140,17 @@ export class ClusterProcesses {
     return await until(probe, `${name}: ${what}`, timeoutMs, () => this.coordinator.end !== null);
   }
 
+  /** Contexts of the person who runs the test are not touched. */
+  get #environment(): Readonly<Record<string, string>> {
+    return { XDG_CONFIG_HOME: join(this.dir, 'config'), ...this.#options.environment };
+  }
+
   #start(): Program {
-    const { heartbeat, environment } = this.#options;
+    const { heartbeat, isSecure, more = [] } = this.#options;
     const args = ['coordinator', 'start', '--listen', this.listen, '--http', this.http, '--state-dir', this.stateDir];
     if (heartbeat) args.push('--heartbeat-interval', heartbeat);
-    return new Program([...args, '-o', 'json'], { cwd: this.dir, ...(environment ? { environment } : {}) });
+    if (!isSecure) args.push('--insecure');
+    return new Program([...args, ...more, '-o', 'json'], { cwd: this.dir, environment: this.#environment });
   }
 
   async #serves(): Promise<void> {
@@ -129,6 +158,9 @@ export class ClusterProcesses {
     this.listen = parsed.listen;
     this.http = parsed.http;
     this.token = / --token (\S+)/.exec(parsed.join)?.[1] ?? '';
+    this.fingerprint = / --ca-fingerprint (\S+)/.exec(parsed.join)?.[1] ?? '';
+    const contexts = await readContexts(this.#environment);
+    this.#context = contexts.byName.get('local') ?? null;
   }
 }
 

@@ -137,6 +137,7 @@ export class FakeCoordinator {
   #handlers(): ClusterHandlers {
     return {
       UploadLog: (call) => call.end(),
+      Enroll: (_call, reply) => reply(grpcError(new BatchError('REQUEST_INVALID', 'no certificates here'))),
       Join: (call, reply) => {
         const { epoch = 1, heartbeatMs = 5_000, uploadCreditBytes = 8_388_608, refusal } = this.#options;
         this.joins.push(readJoinRequest(call.request));

@@ -107,6 +107,33 @@ describe('what is answered', () => {
     expect(events.endsWith('event: end\ndata: {}\n\n')).toBe(true);
   });
 
+  test('of endpoints, deployments, assets and what operators set up is as the document says', async () => {
+    const { dir } = cluster;
+    const input = writeInputs(join(dir, 'given'), [['a.txt', 'a']]);
+    const deployment = writeDeployment(dir, 'blue', { script: 'hash-rows.mjs' });
+    const endpoint = '/v1/endpoints/{endpoint}';
+    await ask('get /v1/server', '/v1/server', 200);
+    await ask(`put ${endpoint}`, '/v1/endpoints/mail', 201, { description: 'all mail', tags: { team: 'mail' } });
+    await ask(`put ${endpoint}`, '/v1/endpoints/mail', 200, { description: 'all of it' });
+    await ask(`get ${endpoint}`, '/v1/endpoints/nobody', 404);
+    const one = '/v1/endpoints/mail/deployments/blue';
+    await ask(`put ${endpoint}/deployments/{deployment}`, one, 201, { deployment, set_default: true });
+    await ask(`get ${endpoint}/deployments/{deployment}`, one, 200);
+    await ask(`get ${endpoint}/deployments`, '/v1/endpoints/mail/deployments', 200);
+    await ask(`get ${endpoint}/deployments/{deployment}/revisions`, `${one}/revisions`, 200);
+    await ask(`get ${endpoint}`, '/v1/endpoints/mail', 200);
+    await ask('get /v1/endpoints', '/v1/endpoints', 200);
+    await ask(`post ${endpoint}/jobs`, '/v1/endpoints/mail/jobs', 201, { input, priority: 5 });
+    await ask(`post ${endpoint}/jobs`, '/v1/endpoints/mail/jobs', 400, { input, nonsense: 1 });
+    await ask('post /v1/data', '/v1/data', 201, { name: 'given', path: input });
+    await ask('get /v1/data', '/v1/data', 200);
+    await ask('get /v1/data/{name}/versions/{version}', '/v1/data/given/versions/1', 200);
+    await ask('put /v1/datastores/{name}', '/v1/datastores/mine', 201, { location: dir });
+    await ask('get /v1/datastores', '/v1/datastores', 200);
+    await ask('put /v1/computes/{name}', '/v1/computes/gpu', 201, { labels: { gpu: 'yes' } });
+    await ask('get /v1/computes/{name}', '/v1/computes/gpu', 200);
+  });
+
   test('is found wrong where it is not, or says more than the document', () => {
     const route = 'get /v1/jobs/{name}/output';
     expect(document.differences(route, 200, { value: [{ path: 'a', size_bytes: 1 }] })).toEqual([]);

@@ -19,7 +19,7 @@ export function callJoin(
   onReply: (reply: JoinReply | BatchError) => void,
 ): void {
   connection.toCoordinator((backend) => {
-    const reply = refusalOr(() => backend.join(request));
+    const reply = refusalOr(() => backend.join(request, null));
     connection.toNode(() => onReply(reply));
   });
 }

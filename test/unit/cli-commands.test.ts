@@ -7,6 +7,7 @@ import type { CoordinatorProcess, EmbeddedOptions, WorkerProcess } from '../../c
 import { runCli } from '../../cli/run-cli.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../../common/config/process-settings.ts';
+import { readContexts } from '../../common/config/contexts.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { deferred } from '../../common/io/deferred.ts';
 import { packageFile } from '../../common/io/package-files.ts';
@@ -207,6 +208,8 @@ describe('run', () => {
 });
 
 describe('processes', () => {
+  const fingerprint = `sha256:${'ab'.repeat(32)}`;
+
   /** A handle whose end a test decides. */
   function handle() {
     const calls: string[] = [];
@@ -223,15 +226,22 @@ describe('processes', () => {
     const process = handle();
     const given: CoordinatorSettings[] = [];
     const host = testHost({
-      environment: { BATCHMILL_HTTP: '127.0.0.1:0' },
+      environment: { BATCHMILL_HTTP: '127.0.0.1:0', XDG_CONFIG_HOME: dir },
       processes: {
         startCoordinator: async (settings): Promise<CoordinatorProcess> => {
           given.push(settings);
-          queueMicrotask(() => setImmediate(() => host.interrupt()));
+          // Once it listens for it; before, the contexts are written.
+          const press = (): void => void (host.interrupt() > 0 || setImmediate(press));
+          setImmediate(press);
           return Promise.resolve({
             listen: { host: '::1', port: 4_001 },
             http: { host: '127.0.0.1', port: 4_002 },
             joinToken: 'secret',
+            access: {
+              authority: 'PEM',
+              fingerprint: fingerprint,
+              makeAdminToken: () => Promise.resolve('admin-token'),
+            },
             ...process,
           });
         },
@@ -244,8 +254,21 @@ describe('processes', () => {
     expect(JSON.parse(host.out)).toEqual({
       listen: '[::1]:4001',
       http: '127.0.0.1:4002',
-      join: 'batchmill worker join [::1]:4001 --token secret',
+      join: `batchmill worker join [::1]:4001 --token secret --ca-fingerprint ${fingerprint}`,
     });
+    const { byName, current } = await readContexts({ XDG_CONFIG_HOME: dir });
+    expect([current, byName.get('local')]).toEqual([
+      'local',
+      {
+        server: { host: '127.0.0.1', port: 4_002 },
+        ca: 'PEM',
+        caFingerprint: fingerprint,
+        token: 'admin-token',
+        isInsecure: false,
+      },
+    ]);
+    expect(host.err).toContain('context local');
+    expect(host.err + host.out).not.toContain('admin-token');
     expect(process.calls).toEqual(['close']);
   });
 
@@ -259,6 +282,7 @@ describe('processes', () => {
             listen: { host: '0.0.0.0', port: 4_001 },
             http: { host: '127.0.0.1', port: 4_002 },
             joinToken: 'secret',
+            access: null,
             ...process,
           });
         },
@@ -267,8 +291,9 @@ describe('processes', () => {
     expect(await runCli(['coordinator', 'start', '--listen', '0.0.0.0:0', '--insecure'], host)).toBe(0);
     expect(JSON.parse(host.out)).toMatchObject({
       listen: '0.0.0.0:4001',
-      join: `batchmill worker join ${hostname()}:4001 --token secret`,
+      join: `batchmill worker join ${hostname()}:4001 --token secret --insecure`,
     });
+    expect(host.err).toContain('warning: --insecure on an address that a network reaches');
   });
 
   test('Ctrl-C drains a worker node', async () => {
@@ -286,18 +311,18 @@ describe('processes', () => {
     expect(host.err).toContain('leaving once what is running is scored');
   });
 
-  test('a network address needs --insecure', async () => {
-    const { code, stderr } = await cli(['coordinator', 'start', '--http', '0.0.0.0:7078']);
-    expect([code, stderr]).toEqual([2, expect.stringContaining('error LISTEN_INSECURE: --http: 0.0.0.0:7078')]);
+  test('a network is served with TLS and tokens unless --insecure says otherwise', async () => {
     const seen: CoordinatorSettings[] = [];
     const startCoordinator = (settings: CoordinatorSettings): Promise<CoordinatorProcess> => {
       seen.push(settings);
       throw new BatchError('STATE_LOCKED', 'taken');
     };
-    const allowed = await cli(['coordinator', 'start', '--http', '0.0.0.0:7078', '--insecure'], {
-      processes: { startCoordinator },
-    });
-    expect([allowed.code, seen[0]?.http.host]).toEqual([6, '0.0.0.0']);
+    const start = ['coordinator', 'start', '--http', '0.0.0.0:7078'];
+    for (const args of [start, [...start, '--insecure']]) await cli(args, { processes: { startCoordinator } });
+    expect(seen.map(({ http, isInsecure }) => [http.host, isInsecure])).toEqual([
+      ['0.0.0.0', false],
+      ['0.0.0.0', true],
+    ]);
   });
 
   test('worker join hands its settings over and fails with the worker’s own error', async () => {
@@ -323,6 +348,8 @@ describe('processes', () => {
       {
         coordinator: { host: 'machine', port: 7_077 },
         token: 'from-environment',
+        fingerprint: null,
+        isInsecure: false,
         slots: 4,
         labels: { gpu: 'a100', site: 'bonn' },
         name: 'gpu-1',

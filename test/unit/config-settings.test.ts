@@ -1,12 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { formatAddress, isLoopback, parseAddress } from '../../common/config/address.ts';
 import { editDistance, nearestWord } from '../../common/config/nearest-word.ts';
-import {
-  coordinatorSettings,
-  isColorWanted,
-  serverSetting,
-  workerSettings,
-} from '../../common/config/process-settings.ts';
+import { coordinatorSettings, isColorWanted, workerSettings } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 
 function codeOf(call: () => unknown): string {
@@ -47,13 +42,13 @@ describe('settings of processes', () => {
       listen: { host: '127.0.0.1', port: 7_077 },
       http: { host: '127.0.0.1', port: 7_078 },
       isInsecure: false,
+      joinTokenMs: 86_400_000,
       heartbeatMs: null,
     });
     expect(settings.stateDir).toMatch(/^\/.*\/\.batchmill$/);
     const worker = workerSettings('a:1', {}, {});
     expect(worker.slots).toBeGreaterThanOrEqual(1);
-    expect(worker).toMatchObject({ token: null, python: 'python3' });
-    expect(serverSetting(undefined, {})).toEqual({ host: '127.0.0.1', port: 7_078 });
+    expect(worker).toMatchObject({ token: null, fingerprint: null, isInsecure: false, python: 'python3' });
   });
 
   test('a flag wins over the environment, which wins over the default; an empty variable is none', () => {
@@ -64,7 +59,6 @@ describe('settings of processes', () => {
       http: { port: 7_078 },
     });
     expect(coordinatorSettings({}, environment).stateDir).toBe('/env');
-    expect(serverSetting(undefined, { BATCHMILL_SERVER: 'http://machine:9/' })).toEqual({ host: 'machine', port: 9 });
   });
 
   test('a variable of the wrong form is named', () => {
@@ -73,10 +67,19 @@ describe('settings of processes', () => {
     expect(() => coordinatorSettings({ stateDir: '' }, {})).toThrow(/^--state-dir: wanted a value/);
   });
 
-  test('networks need --insecure, from the flag or the environment', () => {
-    expect(codeOf(() => coordinatorSettings({ listen: '0.0.0.0:1' }, {}))).toBe('LISTEN_INSECURE');
-    expect(coordinatorSettings({ listen: '0.0.0.0:1', insecure: true }, {}).isInsecure).toBe(true);
-    expect(coordinatorSettings({ listen: '0.0.0.0:1' }, { BATCHMILL_INSECURE: '1' }).isInsecure).toBe(true);
+  test('doing without TLS and tokens must be asked for, by the flag or the environment, everywhere', () => {
+    expect(coordinatorSettings({ listen: '0.0.0.0:1' }, {}).isInsecure).toBe(false);
+    expect(coordinatorSettings({ insecure: true }, {}).isInsecure).toBe(true);
+    expect(coordinatorSettings({}, { BATCHMILL_INSECURE: '1' }).isInsecure).toBe(true);
+    expect(workerSettings('a:1', { insecure: true }, {}).isInsecure).toBe(true);
+  });
+
+  test('fingerprints of authorities are taken as tools write them', () => {
+    const digits = 'ab'.repeat(32);
+    const taken = (text: string): string | null => workerSettings('a:1', { caFingerprint: text }, {}).fingerprint;
+    const colons = 'AB:'.repeat(32).slice(0, -1);
+    expect([`sha256:${digits}`, colons, `SHA256:${digits}`].map(taken)).toEqual(Array(3).fill(`sha256:${digits}`));
+    expect(codeOf(() => taken('sha256:abc'))).toBe('USAGE');
   });
 
   test.each([

@@ -10,7 +10,7 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'examples/README.md', 'examples/d
 const guides = [
   'docs/deployment.md',
   'docs/yaml-files.md',
-  'docs/http-api.md',
+  'docs/api.md',
   'docs/host-protocol.md',
   'docs/architecture.md',
   'docs/manifest.md',

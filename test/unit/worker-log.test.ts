@@ -53,7 +53,8 @@ describe('the log of a scoring host', () => {
   beforeEach(() => (dir = mkdtempSync(join(tmpdir(), 'batchmill-log-'))));
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
   const { lines, log } = record('text', 'debug');
-  const open = (bytesMax: number = limits.hostLogBytesMax): HostLog => new HostLog({ dir, process: 7, bytesMax, log });
+  const open = (bytesMax: number = limits.hostLogBytesMax): HostLog =>
+    new HostLog({ dir, process: 7, bytesMax, mask: null, log });
   const text = (path: string): string => readFileSync(join(dir, path), 'utf8');
   const out = (): string => text('user/stdout/process007.stdout.txt');
 

@@ -1,0 +1,53 @@
+/** A job as worker nodes are told of it. */
+import type { JobSpec } from '../common/core/cluster-messages.ts';
+import { defaultOutputForm } from '../common/core/output-form.ts';
+import type { Job, Ledger } from './core/ledger.ts';
+import { outputPlaceOf } from './job-files.ts';
+import { attemptsPlace } from './output/output-place.ts';
+
+/** Columns that are fixed, where rows are to be widened to them. */
+export function toldColumns({ deployment, schemas, schema }: Job): { readonly columns?: readonly string[] } {
+  const columns = deployment.settings.outputForm?.evolves ? schemas[schema]?.columns : undefined;
+  return columns ? { columns } : {};
+}
+
+/** Parts alone go to the output without passing here: what user code appends to has to be put together. */
+function attemptsLocationOf(ledger: Ledger, { rowsOf }: Job): string | null {
+  const outer = rowsOf === null ? undefined : ledger.jobs.get(rowsOf);
+  return outer ? attemptsPlace(outputPlaceOf(outer), outer.name) : null;
+}
+
+/** `secrets`: values of those that its settings refer to. */
+export function jobSpec(
+  ledger: Ledger,
+  job: Job,
+  inputRoot: string,
+  secrets: Readonly<Record<string, string>>,
+): JobSpec {
+  const { deployment } = job;
+  const { settings } = deployment;
+  return {
+    name: job.name,
+    deployment: deployment.name,
+    scorer: deployment.scorer,
+    model: deployment.model,
+    code: deployment.code,
+    environment: deployment.environment,
+    settings: {
+      timeoutMs: settings.timeoutMs,
+      outputFormat: settings.outputFormat,
+      outputForm: settings.outputForm ?? defaultOutputForm,
+      outputAction: settings.outputAction,
+      loggingLevel: settings.loggingLevel,
+      environmentVariables: settings.environmentVariables,
+      secrets,
+      customOutput: settings.customOutput,
+      outputFileName: settings.outputAction === 'append_row' ? settings.outputFileName : null,
+      memoryBytesMax: settings.memoryBytesMax,
+      concurrencyMax: settings.concurrencyPerInstanceMax,
+    },
+    inputRoot,
+    outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
+    attemptsLocation: attemptsLocationOf(ledger, job),
+  };
+}

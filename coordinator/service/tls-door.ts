@@ -1,0 +1,117 @@
+/**
+ * The TLS end of the worker nodes' port, in front of gRPC: one port on which a node with a certificate may do everything
+ * and a stranger may ask for one. It asks for certificates without insisting, limits handshakes and connections, and
+ * ends those of a certificate that is revoked. What a caller may do is decided where calls are served.
+ */
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import { reasonOf } from '../../common/io/errno.ts';
+
+/** PEM. */
+export interface DoorCertificate {
+  readonly key: string;
+  /** With the authority's behind it. */
+  readonly cert: string;
+  readonly authority: string;
+}
+
+export interface TlsDoorOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly certificate: DoorCertificate;
+  /** Takes over a connection whose handshake is done. */
+  readonly onConnection: (socket: TLSSocket) => void;
+  /** Whether a certificate of our authority is still good. */
+  readonly isGood: (serial: string) => boolean;
+}
+
+export class TlsDoor {
+  readonly #options: TlsDoorOptions;
+  readonly #server: Server;
+  /** By serial of the certificate; those without one under their address. */
+  readonly #open = new Map<string, Set<TLSSocket>>();
+
+  private constructor(options: TlsDoorOptions) {
+    this.#options = options;
+    const { key, cert, authority } = options.certificate;
+    this.#server = createServer({
+      ...{ key, cert, ca: authority },
+      ALPNProtocols: ['h2'],
+      minVersion: 'TLSv1.3',
+      requestCert: true,
+      // A stranger may ask for a certificate; a call with a certificate of another authority is refused by name.
+      rejectUnauthorized: false,
+      handshakeTimeout: limits.handshakeMsMax,
+      noDelay: true,
+    });
+    this.#server.maxConnections = limits.nodeConnectionsMax;
+    this.#server.on('secureConnection', (socket) => this.#take(socket));
+    // Of a handshake that failed: the peer has been told by TLS itself.
+    this.#server.on('tlsClientError', (_error, socket) => socket.destroy());
+  }
+
+  /** @throws BatchError LISTEN_FAILED */
+  static async open(options: TlsDoorOptions): Promise<TlsDoor> {
+    const door = new TlsDoor(options);
+    const { host, port } = options;
+    await new Promise<void>((resolve, reject) => {
+      door.#server.once('error', (error) => {
+        const message = `worker nodes cannot be served at ${host}:${port}: ${reasonOf(error)}`;
+        reject(new BatchError('LISTEN_FAILED', message, { cause: error }));
+      });
+      door.#server.listen({ host, port }, resolve);
+    });
+    return door;
+  }
+
+  /** As bound. */
+  get port(): number {
+    const bound = this.#server.address();
+    return typeof bound === 'object' && bound ? bound.port : this.#options.port;
+  }
+
+  /** For connections to come. */
+  renew({ key, cert, authority }: DoorCertificate): void {
+    this.#server.setSecureContext({ key, cert, ca: authority, minVersion: 'TLSv1.3' });
+  }
+
+  /** Ends all connections of a certificate, at once. */
+  cut(serial: string): void {
+    for (const socket of this.#open.get(serial) ?? []) socket.destroy();
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const sockets of this.#open.values()) for (const socket of sockets) socket.destroy();
+  }
+
+  #take(socket: TLSSocket): void {
+    // The peer may reset it at any time; what was on it is told by the calls.
+    socket.on('error', () => socket.destroy());
+    const serial = rememberCertificate(socket);
+    const isStranger = serial === null || !this.#options.isGood(serial);
+    const key = isStranger ? `stranger ${socket.remoteAddress ?? ''}` : serial;
+    const sockets = this.#open.get(key) ?? new Set();
+    const most = isStranger ? limits.strangersPerAddressMax : limits.connectionsPerNodeMax;
+    if (sockets.size >= most || socket.alpnProtocol !== 'h2') return void socket.destroy();
+    this.#open.set(key, sockets.add(socket));
+    const timer = isStranger ? setTimeout(() => socket.destroy(), limits.enrolMsMax) : null;
+    socket.once('close', () => {
+      if (timer) clearTimeout(timer);
+      sockets.delete(socket);
+      if (sockets.size === 0) this.#open.delete(key);
+    });
+    this.#options.onConnection(socket);
+  }
+}
+
+/**
+ * Serial of the peer's certificate when our authority has issued it; null otherwise. gRPC asks the socket for the
+ * certificate at every call, and taking it apart costs as much as a small call: it stays what it is.
+ */
+function rememberCertificate(socket: TLSSocket): string | null {
+  const certificate = socket.getPeerCertificate(true);
+  socket.getPeerCertificate = () => certificate;
+  return socket.authorized && certificate.serialNumber ? certificate.serialNumber : null;
+}
