@@ -22,7 +22,7 @@ function addExplain(group: Command, perform: Perform): void {
 
 function addSchedule(program: Command, perform: Perform): void {
   const group = program.command('schedule').description('endpoints that are invoked when a cron expression says so');
-  withServer(group.command('create').description('create a schedule, or change one'))
+  withServer(group.command('create').description('create a schedule, or change one'), '--answer')
     .argument('<name>', 'name; it begins the names of its jobs')
     .requiredOption('--cron <expression>', 'five fields such as "0 3 * * *", or @hourly, @daily, …')
     .option('--time-zone <zone>', 'such as Europe/Berlin', 'UTC')
