@@ -1,12 +1,24 @@
-/** The words of what operators set up and look into: `schedule`, `explain`. */
+/** The words of what operators set up and look into: `schedule`, `explain`, `doctor`. */
 import { Option, type Command } from 'commander';
+import type { DoctorFlags } from './commands/doctor.ts';
 import type { ScheduleFlags } from './commands/schedule.ts';
-import { nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { collect, nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 export function addOperate(program: Command, perform: Perform): void {
   addSchedule(program, perform);
   const jobs = program.commands.find((command) => command.name() === 'job');
   for (const group of jobs ? [program, jobs] : [program]) addExplain(group, perform);
+  addDoctor(program, perform);
+}
+
+function addDoctor(program: Command, perform: Perform): void {
+  withServer(
+    program.command('doctor').description('look for what is amiss here, on the coordinator and on worker nodes'),
+  )
+    .option('--path <path>', 'absolute path that all machines should see alike; may be given several times', collect)
+    .action(async (flags: AnswerFlags & DoctorFlags) => {
+      await perform(flags, async (context) => (await import('./commands/doctor.ts')).doctorCommand(context, flags));
+    });
 }
 
 function addExplain(group: Command, perform: Perform): void {

@@ -13,14 +13,16 @@ import { stderrLog, type Log } from '../common/io/log.ts';
 import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
+import { expiresMsOf } from '../common/security/authority.ts';
 import { AccessRecords } from './access/access-records.ts';
 import { Access } from './access/access.ts';
 import { AuditLog } from './access/audit-log.ts';
 import { openAuthority } from './access/authority-files.ts';
 import { Secrets } from './access/secrets.ts';
 import { Metrics } from './api/metrics.ts';
-import { startApi } from './api/server.ts';
+import { startApi, type ApiHandle } from './api/server.ts';
 import type { Event } from './core/events.ts';
+import { DoctorDesk, type DoctorDoors, type LastWrite } from './doctor-desk.ts';
 import { openEngine, type Engine, type EngineViews } from './engine.ts';
 import { ExplainDesk } from './explain-desk.ts';
 import { JobDesk } from './job-desk.ts';
@@ -146,6 +148,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
+  let lastWrite: LastWrite | null = null;
   const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
     views: (ledger) => {
@@ -160,7 +163,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       };
       return { story, logs, feeds, metrics, publish };
     },
-    onJournalWritten: (written): void => metrics.journalWrote(written),
+    onJournalWritten: (written): void => {
+      metrics.journalWrote(written);
+      lastWrite = { atMs: clock.monotonic(), seconds: written.seconds };
+    },
   });
   const { metrics } = engine.views;
   const { loop, work, nodes } = engine;
@@ -211,10 +217,15 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       ...{ ledger, clock, jobs },
       catalogOf: async (job) => work.filesOf(job.name)?.catalog ?? (await catalogOf(stateDir, job)),
     });
-    const registry = options.http ? { backend: await registryDesk(), invocations, schedules, explain } : null;
+    const doctor = new DoctorDesk({
+      ...{ ledger, nodes, clock, release, stateDir, lastWrite: () => lastWrite },
+      certificateEndsMs: () => access && expiresMsOf(access.certificate.cert),
+      doors: (): DoctorDoors => ({ nodes: server.address, http: formatAddress(api?.address ?? { host: '', port: 0 }) }),
+    });
+    const registry = options.http ? { backend: await registryDesk(), invocations, schedules, explain, doctor } : null;
     const guard = access && { tls: access.certificate, access: { tokens: access.tokens, audit, backend: access } };
     const doors = { backend: jobs, registry, metrics, onDefect: onFatal, ...guard };
-    const api = options.http ? await startApi({ ...doors, ...options.http }) : null;
+    const api: ApiHandle | null = options.http ? await startApi({ ...doors, ...options.http }) : null;
     if (api) closers.push(() => api.close());
     access?.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
     if (access) {

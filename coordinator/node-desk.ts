@@ -28,6 +28,8 @@ import { jobSpec, toldColumns } from './job-spec.ts';
 import type { LogPieceOf, LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
+import type { NodeAnswer } from './core/doctor.ts';
+import { NodeQuestions } from './node-questions.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
 import type { NodeLink } from './service/node-link.ts';
@@ -55,6 +57,8 @@ export interface NodeDeskOptions {
 
 interface Session {
   readonly node: NodeName;
+  readonly release: string;
+  readonly answersDiagnose: boolean;
   readonly incarnation: Incarnation;
 }
 
@@ -66,11 +70,13 @@ export class NodeDesk implements ClusterBackend {
   /** The oldest first. */
   readonly #sessions = new Map<string, Session>();
   readonly #links = new Map<NodeName, NodeLink>();
+  readonly #questions: NodeQuestions;
   readonly #adoptions = new Map<NodeName, AdoptedLease[]>();
 
   constructor(options: NodeDeskOptions) {
     this.#options = options;
     this.#loop = options.loop;
+    this.#questions = new NodeQuestions(options.clock);
   }
 
   join(request: JoinRequest, certified: NodeName | null): JoinReply {
@@ -82,7 +88,8 @@ export class NodeDesk implements ClusterBackend {
     this.#loop.handle({ kind: 'join', node, incarnation, slots, labels, hostname, pid, wallMs: clock.wall() });
     this.#adoptions.delete(node);
     const session = randomBytes(18).toString('base64url');
-    this.#sessions.set(session, { node, incarnation });
+    const { release: nodeRelease, answersDiagnose } = request;
+    this.#sessions.set(session, { node, incarnation, release: nodeRelease, answersDiagnose });
     this.#dropSessions(node, incarnation);
     const { ledger } = this.#loop;
     return {
@@ -127,12 +134,14 @@ export class NodeDesk implements ClusterBackend {
     for (const report of message.results) {
       if (report.isUploaded) void this.#takeUploaded(link.node, report).catch(this.#options.onFatal);
     }
+    for (const diagnosis of message.diagnoses) this.#questions.answered(link.node, diagnosis);
     if (message.heartbeat) link.send({ heartbeatAck: message.heartbeat.sequence });
   }
 
   disconnected(link: NodeLink): void {
     if (this.#links.get(link.node) !== link) return;
     this.#links.delete(link.node);
+    this.#questions.away(link.node);
     this.#loop.handle({ kind: 'disconnected', node: link.node });
   }
 
@@ -221,6 +230,15 @@ export class NodeDesk implements ClusterBackend {
 
   tell(node: NodeName, part: Partial<CoordinatorMessage>): void {
     this.#links.get(node)?.send(part);
+  }
+
+  /** How the node is, and what it sees at the absolute paths. Never rejects. */
+  async diagnose(node: NodeName, paths: readonly string[]): Promise<NodeAnswer> {
+    const link = this.#links.get(node);
+    const session = [...this.#sessions.values()].findLast((one) => one.node === node);
+    if (!link || !session) return { kind: 'away' };
+    if (!session.answersDiagnose) return { kind: 'older', release: session.release };
+    return await this.#questions.ask(node, (question) => link.send({ diagnose: [question] }), paths);
   }
 
   /** `node` null: all. */

@@ -100,6 +100,16 @@ export class HostSetup {
     return { ...command, warnings: prepared?.warnings ?? [] };
   }
 
+  /** GPUs that hosts are given one by one. */
+  async gpus(): Promise<number> {
+    return (await this.#allDevices()).count;
+  }
+
+  /** The node's own interpreter. @throws PYTHON_NOT_FOUND */
+  python(): Promise<string> {
+    return this.#ownPython();
+  }
+
   /** The host is gone. */
   release(host: number): void {
     void this.#devices?.then((devices) => devices.release(host));
@@ -109,7 +119,7 @@ export class HostSetup {
     host: number,
     { scorer, settings }: JobSpec,
   ): Promise<{ readonly chosen: Readonly<Record<string, string>>; readonly device: string | null }> {
-    const devices = await (this.#devices ??= Devices.find(this.#options.environment));
+    const devices = await this.#allDevices();
     const count = { AZ_BATCHAI_GPU_COUNT_FOUND: String(devices.count) };
     const usesGpu =
       scorer.kind === 'onnx'
@@ -120,6 +130,10 @@ export class HostSetup {
     const device = usesGpu && !isNamed ? devices.take(host) : null;
     // Without one the host sees what the node itself sees, never more.
     return { chosen: device === null ? count : { ...count, CUDA_VISIBLE_DEVICES: device }, device };
+  }
+
+  #allDevices(): Promise<Devices> {
+    return (this.#devices ??= Devices.find(this.#options.environment));
   }
 
   async #pythonOf(named: string | null, prepared: Prepared | null): Promise<string | null> {

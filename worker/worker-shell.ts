@@ -4,7 +4,8 @@
  */
 import type { Artifact } from '../common/core/deployment.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
-import type { JobSpec, JoinReply, JoinRequest } from '../common/core/cluster-messages.ts';
+import { emptyNodeMessage, type JobSpec, type JoinReply, type JoinRequest } from '../common/core/cluster-messages.ts';
+import type { Diagnose } from '../common/core/diagnosis.ts';
 import { nodeName, type JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
 import { limits } from '../common/core/limits.ts';
@@ -22,6 +23,7 @@ import type { EventOf, WorkerEvent } from './core/events.ts';
 import { logLine } from './core/log-line.ts';
 import { hasReports } from './core/report.ts';
 import { newWorkerState, type WorkerState } from './core/state.ts';
+import { diagnose } from './diagnose.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostSlots, type JobArtifacts } from './host-slots.ts';
 import { LogShipper } from './log-shipper.ts';
@@ -243,7 +245,10 @@ export class WorkerShell {
         const kind = this.#state.link.kind === 'joining' ? 'join-failed' : 'link-lost';
         this.#tell({ kind, failure, random: random() });
       },
-      onMessage: (message) => this.#tell({ kind: 'message', message }),
+      onMessage: (message) => {
+        for (const question of message.diagnose) void this.#answer(question, link);
+        this.#tell({ kind: 'message', message });
+      },
       onWritable: () => this.#schedule(),
       inlineOf: ({ token }) => this.#works.inlineOf(this.#state.byToken.get(formatToken(token)) ?? 0),
     });
@@ -258,6 +263,15 @@ export class WorkerShell {
     this.#control?.open(reply.session);
     void this.#sweptOnce();
     this.#joined.resolve();
+  }
+
+  /** Goes over the connection that the question came by, or nowhere. */
+  async #answer(question: Diagnose, link: ControlLink): Promise<void> {
+    const { scratchDir, python, environment, clock } = this.#options;
+    const gpus = (): Promise<number> => this.#setup.gpus();
+    const findPython = (): Promise<string> => this.#setup.python();
+    const answer = await diagnose(question, { scratchDir, python, environment, clock, gpus, findPython });
+    link.send({ ...emptyNodeMessage, diagnoses: [answer] });
   }
 
   #closeLink(): void {

@@ -123,5 +123,6 @@ function joinRequest({ name, token, security, slots, labels = {} }: WorkerOption
     hostname: hostname(),
     pid: process.pid,
     labels,
+    answersDiagnose: true,
   };
 }

@@ -4,6 +4,7 @@
  * Lists are empty, never absent, when there is nothing to say.
  */
 import type { Failure } from './batch-error.ts';
+import type { Diagnose, Diagnosis } from './diagnosis.ts';
 import type { Artifact, DeploymentSettings, EnvironmentSpec, Scorer } from './deployment.ts';
 import type { Incarnation, JobName, NodeName } from './ids.ts';
 import type { FileRange, InputFile } from './input.ts';
@@ -42,6 +43,8 @@ export interface JoinRequest {
   readonly pid: number;
   /** What its operator says of it, by which computes choose their nodes. */
   readonly labels: NodeLabels;
+  /** It understands {@link CoordinatorMessage.diagnose}; older releases do not. */
+  readonly answersDiagnose: boolean;
 }
 
 export interface JoinReply {
@@ -179,6 +182,7 @@ export interface NodeMessage {
   readonly failures: readonly AttemptFailureReport[];
   readonly hostFailures: readonly HostFailureReport[];
   readonly preparations: readonly Preparation[];
+  readonly diagnoses: readonly Diagnosis[];
   readonly returned: readonly Token[];
   readonly isLeaving: boolean;
 }
@@ -205,6 +209,7 @@ export interface CoordinatorMessage {
   readonly endedJobs: readonly JobName[];
   /** Jobs of which the node gives back what no slot has begun. */
   readonly drainedJobs: readonly JobName[];
+  readonly diagnose: readonly Diagnose[];
   /** 0: none. */
   readonly heartbeatAck: number;
   readonly isDrain: boolean;
@@ -222,6 +227,7 @@ export const emptyNodeMessage: NodeMessage = {
   failures: [],
   hostFailures: [],
   preparations: [],
+  diagnoses: [],
   returned: [],
   isLeaving: false,
 };
@@ -236,6 +242,7 @@ export const emptyCoordinatorMessage: CoordinatorMessage = {
   recalled: [],
   endedJobs: [],
   drainedJobs: [],
+  diagnose: [],
   heartbeatAck: 0,
   isDrain: false,
   adoption: null,

@@ -521,6 +521,21 @@ export const limits = {
   heldResultsMax: 4_096,
   /** A slot keeps the host that it has while a mini-batch of another job waits, but not longer than this. */
   hostAffinityMs: 10_000,
+  /** `doctor`: how long a worker node is waited for, and before that each thing on a machine that may not answer, such as a dead mount. */
+  diagnosisMsMax: 5_000,
+  diagnosisLookMsMax: 3_500,
+  /** Paths that are asked about at once, each of at most the length that Linux knows. */
+  diagnosisPathsMax: 16,
+  diagnosisPathCharsMax: 4_096,
+  /** What a worker node says of its machine and the paths, characters of all texts together. */
+  diagnosisCharsMax: 65_536,
+  diagnosisTextCharsMax: 1_024,
+  /** Names of a folder that are compared; 16 paths of 8 names of 255 characters are well within the answer. */
+  diagnosisNamesMax: 8,
+  /** Entries of a folder that are counted: a folder of millions would take longer than anyone waits. */
+  diagnosisEntriesMax: 100_000,
+  /** For how long the event loop is watched. */
+  diagnosisLoopMs: 300,
   /** A job that the coordinator does not name for this long after a reconnect, and that holds no lease, has ended. */
   unannouncedJobMs: 60_000,
 } as const;
@@ -529,6 +544,7 @@ invariant(limits.inlineResultBytesMax <= limits.directAppendBytesMax, 'an inline
 invariant(limits.reconnectMsMax < limits.restartGraceMs, 'nodes come back within the grace');
 invariant(limits.uploadChunkBytes <= 1_048_576, 'gRPC streams messages of at most 1 MiB well');
 invariant(limits.directAppendBytesMax <= limits.uploadCreditBytes, 'a result held in memory must fit the credit');
+invariant(limits.diagnosisLookMsMax < limits.diagnosisMsMax, 'a node answers in time what it could not see');
 invariant(limits.frameRowsBytes <= limits.framePayloadBytesMax, 'a piece of rows must fit a frame');
 
 /** Heartbeat interval for a cluster of `nodes` worker nodes: the coordinator handles about 200 heartbeats a second. */

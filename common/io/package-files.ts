@@ -27,3 +27,11 @@ export function packageRelease(): string {
   const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
   return version;
 }
+
+/** Versions of Node that this package is made for, as `engines` has it: `>=20.19`. */
+export function packageRuntime(): string {
+  const manifest = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as {
+    readonly engines: { readonly node: string };
+  };
+  return manifest.engines.node;
+}

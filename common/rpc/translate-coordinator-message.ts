@@ -26,6 +26,7 @@ import type { Job as JobWire, Job__Output } from './generated/batchmill/v1/Job.t
 import type { JobSettings__Output } from './generated/batchmill/v1/JobSettings.ts';
 import type { Refusal as RefusalWire, Refusal__Output } from './generated/batchmill/v1/Refusal.ts';
 import type { Scorer as ScorerWire, Scorer__Output } from './generated/batchmill/v1/Scorer.ts';
+import { readDiagnose, writeDiagnose } from './translate-diagnosis.ts';
 import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
 
 export function writeCoordinatorMessage(message: CoordinatorMessage): CoordinatorMessageWire {
@@ -38,6 +39,7 @@ export function writeCoordinatorMessage(message: CoordinatorMessage): Coordinato
     recalled: message.recalled.map(writeToken),
     endedJobs: [...message.endedJobs],
     drainedJobs: [...message.drainedJobs],
+    diagnose: message.diagnose.map(writeDiagnose),
     heartbeatAck: message.heartbeatAck,
     drain: message.isDrain,
     adoption: message.adoption && {
@@ -58,6 +60,7 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
     recalled: wire.recalled.map(readToken),
     endedJobs: wire.endedJobs.map(jobName),
     drainedJobs: wire.drainedJobs.map(jobName),
+    diagnose: wire.diagnose.map(readDiagnose),
     heartbeatAck: wire.heartbeatAck,
     isDrain: wire.drain,
     adoption: wire.adoption && readAdoption(wire.adoption),

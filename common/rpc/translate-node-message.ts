@@ -29,6 +29,7 @@ import type { JoinRequest as JoinRequestWire, JoinRequest__Output } from './gene
 import type { NodeMessage as NodeMessageWire, NodeMessage__Output } from './generated/batchmill/v1/NodeMessage.ts';
 import type { Result as ResultWire, Result__Output } from './generated/batchmill/v1/Result.ts';
 import type { Schema as SchemaWire, Schema__Output } from './generated/batchmill/v1/Schema.ts';
+import { readDiagnosis, writeDiagnosis } from './translate-diagnosis.ts';
 import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
 
 const attributions = ['file', 'positional', 'range'] as const;
@@ -68,6 +69,7 @@ export function writeNodeMessage(
     failures: message.failures.map(writeAttemptFailure),
     hostFailures: message.hostFailures.map(({ job, failure }) => ({ job, ...writeFailure(failure) })),
     preparations: message.preparations.map(({ job, text }) => ({ job, text })),
+    diagnoses: message.diagnoses.map(writeDiagnosis),
     returned: message.returned.map(writeToken),
     leaving: message.isLeaving,
   };
@@ -91,6 +93,7 @@ export function readNodeMessage(wire: NodeMessage__Output): ReadNodeMessage {
     failures: wire.failures.map(readAttemptFailure),
     hostFailures: wire.hostFailures.map(readHostFailure),
     preparations: wire.preparations.map(({ job, text }) => ({ job: jobName(job), text })),
+    diagnoses: wire.diagnoses.map(readDiagnosis),
     returned: wire.returned.map(readToken),
     isLeaving: wire.leaving,
   };

@@ -16,6 +16,7 @@ import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { compareRoutes } from './compare-routes.ts';
 import { limitConnections, serverLimits } from './connection-limits.ts';
+import { doctorRoutes, type DoctorBackend } from './doctor-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import { explainRoutes, type ExplainBackend } from './explain-routes.ts';
 import type { Invocations } from './invocations.ts';
@@ -34,6 +35,7 @@ import { about, answers, typed } from './typed-route.ts';
 export interface ApiRegistry {
   readonly schedules?: ScheduleBackend;
   readonly explain?: ExplainBackend;
+  readonly doctor?: DoctorBackend;
   readonly backend: RegistryBackend;
   readonly invocations: Invocations;
 }
@@ -86,12 +88,13 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   if (access) accessRoutes(app, access.backend);
   compareRoutes(app, options.backend);
   if (options.registry) {
-    const { backend: registry, invocations, schedules, explain } = options.registry;
+    const { backend: registry, invocations, schedules, explain, doctor } = options.registry;
     registryRoutes(app, registry);
     endpointRoutes(app, registry, invocations);
     azureRoutes(app, { ...options, registry, invocations });
     if (schedules) scheduleRoutes(app, schedules);
     if (explain) explainRoutes(app, explain);
+    if (doctor) doctorRoutes(app, doctor);
   }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);

@@ -27,6 +27,7 @@ function nothing(): Pending {
     recalled: [],
     endedJobs: [],
     drainedJobs: [],
+    diagnose: [],
   };
 }
 
@@ -67,6 +68,7 @@ export class NodeLink {
     pending.recalled.push(...(part.recalled ?? []));
     pending.endedJobs.push(...(part.endedJobs ?? []));
     pending.drainedJobs.push(...(part.drainedJobs ?? []));
+    pending.diagnose.push(...(part.diagnose ?? []));
     pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
     pending.isDrain ||= part.isDrain ?? false;
     if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];

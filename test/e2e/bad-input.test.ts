@@ -310,7 +310,7 @@ async function joinWithProtocol(cluster: ClusterProcesses, protocol: number): Pr
   const client = connectCluster(cluster.listen);
   const request = writeJoinRequest({
     ...{ protocol, release: '99.0.0', joinToken: cluster.token, name: nodeName('stranger') },
-    ...{ incarnation: incarnation('1'), slots: 1, hostname: 'elsewhere', pid: 1, labels: {} },
+    ...{ incarnation: incarnation('1'), slots: 1, hostname: 'elsewhere', pid: 1, labels: {}, answersDiagnose: true },
   });
   try {
     return await new Promise((resolve, reject) => {

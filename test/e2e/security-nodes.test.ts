@@ -45,7 +45,7 @@ function joinAs(name: string, trust: ClusterTrust): Promise<string> {
   const client = connectCluster(cluster.listen, trust);
   const request = writeJoinRequest({
     ...{ protocol: limits.protocolVersion, release: 'test', joinToken: cluster.token, name: nodeName(name) },
-    ...{ incarnation: incarnation(name), slots: 1, labels: {}, hostname: 'test', pid: 1 },
+    ...{ incarnation: incarnation(name), slots: 1, labels: {}, answersDiagnose: true, hostname: 'test', pid: 1 },
   });
   return new Promise<string>((resolve, reject) => {
     client.join(request, (error, reply) => {

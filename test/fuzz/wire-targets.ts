@@ -54,6 +54,24 @@ function results(counter: number): unknown {
 
 const job = 'fuzz-job';
 
+const diagnosis = {
+  ...{ id: 1, release: '0.1.0', runtime: '20.20.0', receivedMs: 1_763_800_000_123, sentMs: 1_763_800_000_456 },
+  ...{
+    scratchDir: '/tmp/batchmill',
+    freeBytes: 5e12,
+    totalBytes: 6e12,
+    gpus: 2,
+    gpuProblem: 'p',
+    python: '/usr/bin/python3',
+  },
+  ...{ pythonText: '3.11.4', pythonNamed: true },
+  paths: [
+    { kind: 'file', identity: '12-1763800000000000001' },
+    { kind: 'folder', entries: 2, names: ['a', 'b'] },
+    { kind: 'unseen', problem: 'EACCES' },
+  ],
+};
+
 function nodeMessages(): readonly Buffer[] {
   const failure = {
     token: token(2),
@@ -73,6 +91,7 @@ function nodeMessages(): readonly Buffer[] {
     { failures: [failure] },
     { hostFailures: [{ job, code: 'SCRIPT_INVALID', message: 'm', detail: 'd' }], returned: [token(7)] },
     { preparations: [{ job, text: 'building' }] },
+    { diagnoses: [diagnosis] },
     {
       preparations: [{ job: 'no-such-job', text: 'building' }],
       hostFailures: [{ job: 'none', code: 'X', message: '', detail: '' }],
@@ -94,9 +113,15 @@ const wireWords = [
 
 /** What of a message must come through reading and writing: texts are bounded, and codes of newer releases renamed. */
 function sure(wire: NodeMessage__Output): unknown {
-  const { failures, hostFailures, results, ...rest } = wire;
+  const { failures, hostFailures, results, diagnoses, ...rest } = wire;
   return {
     ...rest,
+    diagnoses: diagnoses.map(({ id, release, runtime, receivedMs, sentMs, gpus, pythonNamed, paths }) => ({
+      ...{ id, release, runtime, receivedMs, sentMs, gpus, pythonNamed },
+      paths: paths.map(({ kind, identity, entries, names, more }) =>
+        kind === 'file' ? [kind, identity] : kind === 'folder' ? [kind, entries, names, more] : [],
+      ),
+    })),
     failures: failures.map(({ token: of, fileIndex, runSeconds, hostExit }) => [of, fileIndex, runSeconds, hostExit]),
     hostFailures: hostFailures.map((failure) => failure.job),
     results: results.map(({ failed, fileRows, inline, ...result }) => ({

@@ -79,6 +79,7 @@ class HandNode {
       hostname: 'test',
       pid: 1,
       labels: {},
+      answersDiagnose: true,
     });
     const reply = await new Promise<string>((resolve, reject) => {
       client.Join(request, (error, joined) =>

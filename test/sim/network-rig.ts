@@ -25,6 +25,7 @@ const request: JoinRequest = {
   hostname: 'host',
   pid: 1,
   labels: {},
+  answersDiagnose: true,
 };
 /** A ping every ten seconds, ten seconds for its answer, and the way of a reset, each late by a lost packet at most. */
 export const noticedMsMax = limits.keepaliveMs + limits.keepaliveTimeoutMs + 3_100;

@@ -273,6 +273,7 @@ export class WorkerProcess implements NodeEnd {
         hostname: `host-of-${this.name}`,
         pid: this.#starts,
         labels: {},
+        answersDiagnose: true,
       },
       later: (delayMs, what) => this.#process.later(delayMs, what),
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),

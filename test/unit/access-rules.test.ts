@@ -8,6 +8,7 @@ describe('which role a request needs', () => {
     ['POST', '/healthz', 'admin'],
     ['GET', '/metrics', 'reader'],
     ['GET', '/v1/jobs', 'reader'],
+    ['GET', '/v1/doctor', 'reader'],
     ['HEAD', '/v1/artifacts/:digest', 'reader'],
     ['GET', '/v1/jobs/:name/output/*', 'reader'],
     ['POST', '/v1/jobs', 'invoker'],

@@ -2,6 +2,7 @@ import { noCircumstances } from '../../common/core/cluster-messages.ts';
 import { scaledOnnxSettings } from '../../common/core/onnx-settings.ts';
 import { describe, expect, it } from 'vitest';
 import type { Failure } from '../../common/core/batch-error.ts';
+import type { Diagnosis } from '../../common/core/diagnosis.ts';
 import {
   emptyCoordinatorMessage,
   emptyNodeMessage,
@@ -27,10 +28,32 @@ import {
   writeJoinRequest,
   writeNodeMessage,
 } from '../../common/rpc/translate-node-message.ts';
+import { failing } from '../helpers/failing.ts';
 
 const { Work, Join } = clusterService().service;
 const token = (counter: number) => ({ epoch: 3, counter });
 const failure: Failure = { code: 'SCORER_FAILED', message: 'ValueError: ü', detail: 'Traceback' };
+const diagnosis: Diagnosis = {
+  id: 7,
+  release: '0.1.0',
+  runtime: '20.20.0',
+  receivedMs: 1_763_800_000_123,
+  sentMs: 1_763_800_000_456,
+  scratchDir: '/tmp/batchmill',
+  room: { freeBytes: 5e12, totalBytes: 6e12 },
+  gpus: 2,
+  gpuProblem: null,
+  python: { path: '/usr/bin/python3', version: '3.11.4' },
+  isPythonNamed: true,
+  paths: [
+    { kind: 'missing' },
+    { kind: 'file', identity: '12-1763800000000000001' },
+    { kind: 'folder', entries: 2, names: ['a', 'ü'], hasMore: false },
+    { kind: 'folder', entries: 100_000, names: ['z'], hasMore: true },
+    { kind: 'other' },
+    { kind: 'unseen', problem: 'EACCES' },
+  ],
+};
 const noBytes = () => new Uint8Array(0);
 
 /** Through the very bytes that travel. */
@@ -122,6 +145,7 @@ describe('what a worker node says', () => {
     ],
     hostFailures: [{ job: jobName('a'), failure }],
     preparations: [{ job: jobName('a'), text: 'pip: 3 of 9 packages' }],
+    diagnoses: [diagnosis],
     returned: [token(6)],
     isLeaving: true,
   };
@@ -231,6 +255,7 @@ describe('what the coordinator says', () => {
     recalled: [token(6)],
     endedJobs: [jobName('b')],
     drainedJobs: [jobName('c')],
+    diagnose: [{ id: 7, paths: ['/data', '/data/ü.csv'] }],
     heartbeatAck: 9,
     isDrain: true,
     adoption: [{ oldToken: { epoch: 2, counter: 8 }, newToken: token(5) }],
@@ -297,6 +322,7 @@ describe('joining', () => {
       hostname: 'h',
       pid: 12,
       labels: { gpu: 'a100', 'site.rack': 'r7' },
+      answersDiagnose: true,
     };
     expect(readJoinRequest(Join.requestDeserialize(Join.requestSerialize(writeJoinRequest(request))))).toEqual(request);
     const reply = {
@@ -309,5 +335,42 @@ describe('joining', () => {
       uploadCreditBytes: 2 ** 33,
     };
     expect(readJoinReply(Join.responseDeserialize(Join.responseSerialize(writeJoinReply(reply))))).toEqual(reply);
+  });
+});
+
+describe('a diagnosis', () => {
+  it('of a machine of which little is known arrives as it was said', () => {
+    const python = { path: null, problem: 'python3: not found' } as const;
+    const said: Diagnosis = { ...diagnosis, room: null, gpus: 0, gpuProblem: 'late', python, paths: [] };
+    expect(sendNode({ ...emptyNodeMessage, diagnoses: [said] }).message.diagnoses).toEqual([said]);
+  });
+
+  it('is cut where a text is long, and refused where no release sends so much', () => {
+    const gpuProblem = 'x'.repeat(100_000);
+    const { message } = sendNode({ ...emptyNodeMessage, diagnoses: [{ ...diagnosis, gpuProblem }] });
+    expect(message.diagnoses[0]?.gpuProblem).toHaveLength(limits.diagnosisTextCharsMax);
+    const folder = { kind: 'folder', entries: 9, hasMore: false } as const;
+    const most = Array.from({ length: limits.diagnosisNamesMax }, () => 'n'.repeat(255));
+    const full = Array.from({ length: limits.diagnosisPathsMax }, () => ({ ...folder, names: most }));
+    expect(
+      sendNode({ ...emptyNodeMessage, diagnoses: [{ ...diagnosis, paths: full }] }).message.diagnoses,
+    ).toHaveLength(1);
+    for (const paths of [
+      [...full, { ...folder, names: [] }],
+      [{ ...folder, names: [...most, 'n'] }],
+      [{ ...folder, names: ['n'.repeat(70_000)] }],
+    ]) {
+      expect(() => sendNode({ ...emptyNodeMessage, diagnoses: [{ ...diagnosis, paths }] })).toThrow(
+        failing('REQUEST_INVALID', 'a diagnosis has at most'),
+      );
+    }
+  });
+
+  it('is asked for of so many paths at most', () => {
+    const ask = (paths: readonly string[]) =>
+      sendCoordinator({ ...emptyCoordinatorMessage, diagnose: [{ id: 1, paths }] });
+    expect(ask(Array.from({ length: 16 }, () => '/a')).diagnose[0]?.paths).toHaveLength(16);
+    expect(() => ask(Array.from({ length: 17 }, () => '/a'))).toThrow(failing('REQUEST_INVALID', 'at most 16 paths'));
+    expect(() => ask(['/'.repeat(4_097)])).toThrow(failing('REQUEST_INVALID', 'of 4096 characters'));
   });
 });

@@ -261,6 +261,7 @@ class Walk {
       recalled: [],
       endedJobs: [],
       drainedJobs: [],
+      diagnose: [],
       heartbeatAck: 0,
       isDrain: false,
     };
@@ -293,6 +294,7 @@ class Walk {
       recalled: random.chance(0.1) ? [this.#anyToken()] : [],
       endedJobs: random.chance(0.03) ? [random.pick([jobA, jobB])] : [],
       drainedJobs: [],
+      diagnose: [],
       adoption: null,
     };
     return { kind: 'message', message };
