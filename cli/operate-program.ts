@@ -1,4 +1,4 @@
-/** The words of what operators set up and look into: `schedule`, `explain`, `doctor`. */
+/** The words of what operators set up and look into: `schedule`, `explain`, `why`, `doctor`. */
 import { Option, type Command } from 'commander';
 import type { DoctorFlags } from './commands/doctor.ts';
 import type { ScheduleFlags } from './commands/schedule.ts';
@@ -7,7 +7,10 @@ import { collect, nameHelp, withServer, type AnswerFlags, type Perform } from '.
 export function addOperate(program: Command, perform: Perform): void {
   addSchedule(program, perform);
   const jobs = program.commands.find((command) => command.name() === 'job');
-  for (const group of jobs ? [program, jobs] : [program]) addExplain(group, perform);
+  for (const group of jobs ? [program, jobs] : [program]) {
+    addExplain(group, perform);
+    addWhy(group, perform);
+  }
   addDoctor(program, perform);
 }
 
@@ -32,9 +35,19 @@ function addExplain(group: Command, perform: Perform): void {
     });
 }
 
+function addWhy(group: Command, perform: Perform): void {
+  withServer(
+    group.command('why').description('say where a row of an output comes from: file, attempt, node, what was printed'),
+  )
+    .argument('<output:row>', 'an output folder, a file in it, or a job, and a row of it from 0: out/scans:1234')
+    .action(async (asked: string, flags: AnswerFlags) => {
+      await perform(flags, async (context) => (await import('./commands/why.ts')).whyCommand(context, asked));
+    });
+}
+
 function addSchedule(program: Command, perform: Perform): void {
   const group = program.command('schedule').description('endpoints that are invoked when a cron expression says so');
-  withServer(group.command('create').description('create a schedule, or change one'), '--answer')
+  withServer(group.command('create').description('create a schedule, or change one'))
     .argument('<name>', 'name; it begins the names of its jobs')
     .requiredOption('--cron <expression>', 'five fields such as "0 3 * * *", or @hourly, @daily, …')
     .option('--time-zone <zone>', 'such as Europe/Berlin', 'UTC')

@@ -114,6 +114,7 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
     scored_with: scoredWith(deployment),
     columns: columnsOf(job),
     since: job.since && { job: job.since.job, output_path: job.since.dir, reason: job.since.reason },
+    origin: { endpoint: job.origin.endpoint, revision: job.origin.revision, owner: job.origin.owner },
     input_path: job.inputPath,
     input_selection: job.selection,
     created_at: isoTime(job.createdWallMs),

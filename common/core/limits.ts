@@ -334,6 +334,8 @@ export const limits = {
   apiBodyBytesMax: 1_048_576,
   /** Characters of a row that is shown among others. */
   shownRowChars: 400,
+  /** Of what was printed during an attempt, when it is shown beside a row. */
+  shownLogBytes: 4_096,
   /** Of two outputs, unless more are asked for. */
   differencesShown: 20,
   /** Of one artifact that comes over HTTP. */

@@ -1,4 +1,4 @@
-/** Two jobs of one input beside each other, over HTTP. */
+/** What complete outputs tell of their rows, over HTTP: where one comes from, and how two agree. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { limits } from '../../common/core/limits.ts';
@@ -7,7 +7,8 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { isUri } from '../../common/core/location.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { Backend } from './backend.ts';
-import { about, answers, typed, wholeNumber } from './typed-route.ts';
+import { whyRow, type RowOrigin } from '../why/why-row.ts';
+import { about, answers, named, typed, wholeNumber } from './typed-route.ts';
 
 const count = z.int().min(0);
 const side = z
@@ -48,7 +49,40 @@ const asked = z.object({
   examples: wholeNumber({ max: limits.apiPageMax }).optional().describe('differences that are shown; default: 20'),
 });
 
+const originSchema: z.ZodType<RowOrigin> = z
+  .object({
+    ...{ job: z.string(), deployment: z.string(), endpoint: z.string().nullable(), revision: count.nullable() },
+    ...{ model: z.string().nullable(), row: count, text: z.string().nullable() },
+    grain: z.enum(['row', 'mini_batch']).describe('mini_batch: only that it is of one of these files'),
+    ...{ files: z.array(z.string()).readonly(), row_in_file: count.nullable() },
+    ...{ mini_batch: z.tuple([count, count]).readonly().nullable(), attempt: z.string().nullable() },
+    ...{ attempts: count.nullable(), node: z.string().nullable(), taken: z.boolean(), since: z.string().nullable() },
+    run: z
+      .object({
+        ...{ process: z.string(), start: z.string(), seconds: z.number(), status: z.string() },
+        ...{ stdout: z.string(), stderr: z.string() },
+      })
+      .meta({ id: 'RowRun' })
+      .nullable(),
+  })
+  .meta({ id: 'RowOrigin' });
+
+function whyRoute(server: FastifyInstance, backend: Pick<Backend, 'show'>): void {
+  typed(server).get(
+    '/v1/jobs/:name/why',
+    {
+      schema: {
+        ...about('explainRow', 'jobs', 'Where a row of the output comes from'),
+        ...{ params: named, querystring: z.object({ row: wholeNumber({ max: Number.MAX_SAFE_INTEGER }) }) },
+        response: answers({ 200: originSchema }),
+      },
+    },
+    async ({ params, query }) => await whyRow(outputOf(backend, params.name), query.row),
+  );
+}
+
 export function compareRoutes(server: FastifyInstance, backend: Pick<Backend, 'show'>): void {
+  whyRoute(server, backend);
   typed(server).get(
     '/v1/jobs/:name/compare/:other',
     {
@@ -70,7 +104,10 @@ export function compareRoutes(server: FastifyInstance, backend: Pick<Backend, 's
 function outputOf(backend: Pick<Backend, 'show'>, asked: string): string {
   const { name, status, output_path: path } = backend.show(asked);
   if (status !== 'Completed') {
-    throw new BatchError('JOB_NOT_FINISHED', `job ${name} is ${status}; only complete jobs are compared`);
+    throw new BatchError(
+      'JOB_NOT_FINISHED',
+      `job ${name} is ${status}; only the rows of complete jobs are looked into`,
+    );
   }
   if (!isUri(path)) return path;
   throw new BatchError(

@@ -89,7 +89,7 @@ async function headOf(options: SealedRowsOptions, place: Parameters<typeof lines
 }
 
 /** Null where the rows cannot be told from each other. */
-async function textsOf(
+export async function textsOf(
   bytes: Buffer,
   count: number,
   format: OutputFormat,

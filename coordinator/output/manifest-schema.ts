@@ -99,6 +99,9 @@ export interface Manifest extends Omit<SealedOutput, 'segments' | 'totals'> {
   readonly columns?: readonly string[] | null | undefined;
   /** The earlier output from which rows were taken; null: from none. */
   readonly since?: SealedSince | null | undefined;
+  /** Endpoint that was invoked and the deployment's revision under it, null without one; who asked. Absent in older releases. */
+  readonly origin?:
+    { readonly endpoint: string | null; readonly revision: number | null; readonly owner: string } | undefined;
   readonly settings: {
     readonly outputAction: 'append_row' | 'summary_only';
     readonly outputFileName: string;
@@ -167,6 +170,7 @@ export const manifestSchema: z.ZodType<Manifest> = z.looseObject({
   scored_with: sha256.optional(),
   columns: z.array(text).nullable().optional(),
   since: z.looseObject({ job: text, output_path: text, reason: text.nullable() }).nullable().optional(),
+  origin: z.looseObject({ endpoint: text.nullable(), revision: count.nullable(), owner: text }).optional(),
   settings: z.looseObject({
     outputAction: z.enum(['append_row', 'summary_only']),
     outputFileName: text,

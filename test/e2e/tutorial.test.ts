@@ -1,4 +1,4 @@
-/** The tutorial of batch endpoints as a script of `az` commands, against a coordinator and two worker nodes: what it prints, and how many digits are right. */
+/** The tutorial of batch endpoints as a script of `az` commands, against a coordinator that serves TLS and two worker nodes: what it prints, and how many digits are right. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -38,14 +38,14 @@ function rightIn(file: string): number {
 }
 
 test('verb for verb, with az for batchmill: from 192 to 198 of 200 digits are right', async () => {
-  const cluster = await ClusterProcesses.start({ dir });
+  const cluster = await ClusterProcesses.start({ dir, isSecure: true });
   for (const name of ['one', 'two']) await cluster.startWorker(name, { slots: 2, python: testPython() });
   const script = spawn('bash', [packageFile('examples', 'mnist-tutorial', 'tutorial.sh')], {
     cwd: dir,
     env: {
       ...process.env,
-      XDG_CONFIG_HOME: join(dir, '.config'),
-      BATCHMILL_SERVER: cluster.http,
+      // Where the coordinator has left the context of who started it: address, certificate and token.
+      XDG_CONFIG_HOME: join(dir, 'config'),
       BATCHMILL: `${process.execPath} ${compiledFile('cli', 'main.js')}`,
       MODEL_TORCH: sharedData('mnist', 'torch', 'mnist.onnx'),
       MODEL_KERAS: sharedData('mnist', 'keras', 'mnist-keras.onnx'),

@@ -1,10 +1,11 @@
-/** Two deployments over one input, laid beside each other, on a real coordinator with a real worker node. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+/** What complete outputs tell of their rows: how two agree, where one comes from; on a real coordinator with a real worker node. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { compareOutputs, type Comparison } from '../../coordinator/compare/compare-outputs.ts';
+import { whyRow } from '../../coordinator/why/why-row.ts';
 import { failing } from '../helpers/failing.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
 
@@ -14,6 +15,7 @@ import { basename } from 'node:path';
 export function run(files) {
   return files.flatMap((file) => {
     const n = Number(basename(file, '.txt'));
+    console.log('scored ' + basename(file));
     if (basename(file) === process.env.FAIL) throw new Error('not this one');
     const off = n % 10 === 0 ? Number(process.env.OFF ?? 0) : 0;
     const rows = [0, 1].map((k) => ({ file: basename(file), score: n / 3 + off, label: 'a, "b"\\nc' }));
@@ -89,5 +91,32 @@ describe('two outputs', () => {
     rows[rows.length - 5] = 0x78;
     writeFileSync(join(a, 'predictions.csv'), rows);
     await expect(compare(a, a)).rejects.toThrow(failing('COMPARE_UNUSABLE', 'is not what was sealed'));
+  });
+});
+
+describe('a row', () => {
+  it('leads back to its file, its attempt and what was printed, or says how far it can', async () => {
+    const dir = await score('a', {}, ['settings.mini_batch_size=1']);
+    const names = Array.from({ length: 100 }, (_, n) => `${n}.txt`).sort();
+    await vi.waitFor(async () => expect((await whyRow(dir, 199)).run).not.toBe(null), { timeout: 20_000 });
+    for (const row of [0, 1, 2, 57, 198, 199]) {
+      const found = await whyRow(dir, row);
+      const at = Math.floor(row / 2);
+      const file = names[at] ?? '';
+      expect(found).toMatchObject({ job: 'a', row, files: [file], node: 'node-1', mini_batch: [at, 1] });
+      expect(found.text?.startsWith(`${file},`)).toBe(true);
+      expect(found.run).toMatchObject({ status: 'RUN_DONE', stdout: `scored ${file}\n` });
+    }
+    const together = await score('b', {}, ['settings.mini_batch_size=7']);
+    // What a node notes of its attempts may come a moment after the job has ended.
+    const known = await vi.waitFor(() => whyRow(together, 20), { timeout: 20_000, interval: 100 });
+    expect(known).toMatchObject({ grain: 'mini_batch', row_in_file: null, mini_batch: [7, 7] });
+    expect(known.files).toEqual(names.slice(7, 14));
+    const parts = await score('c', {}, ['settings.output.format=parquet']);
+    const part = await vi.waitFor(() => whyRow(parts, 5), { timeout: 20_000, interval: 100 });
+    expect(part).toMatchObject({ text: null, grain: 'mini_batch' });
+    await expect(whyRow(dir, 200)).rejects.toThrow(failing('INPUT_NOT_FOUND', 'it has 200, from 0 to 199'));
+    rmSync(join(together, '_logs'), { recursive: true });
+    await expect(whyRow(together, 20)).rejects.toThrow(failing('COMPARE_UNUSABLE', 'the logs that say how many'));
   });
 });

@@ -71,19 +71,22 @@ describe('a sample', () => {
     expect([certain.size, ordinals.length]).toEqual([8, 12]);
   });
 
-  test('of a million files takes typed arrays and little time', () => {
+  test('of a million files takes typed arrays and little beside them', () => {
     const random = chance(1);
     const sizesBytes = Float64Array.from({ length: 1_000_000 }, () => Math.exp(8 + 2 * normal(random)));
     const types = Uint16Array.from(sizesBytes, () => Math.floor(random() * 5));
-    // What other tests have left in this process is not its own.
     setFlagsFromString('--expose-gc');
-    (runInNewContext('gc') as () => void)();
-    const before = process.memoryUsage();
-    const { ordinals } = chooseSample({ sizesBytes, types }, 30);
-    const after = process.memoryUsage();
-    expect(ordinals).toHaveLength(30);
-    const grown = after.heapUsed - before.heapUsed + (after.arrayBuffers - before.arrayBuffers);
-    expect(grown / 1e6).toBeLessThan(16);
+    const collect = runInNewContext('gc') as () => void;
+    const grown = (): number => {
+      collect();
+      const before = process.memoryUsage();
+      const { ordinals } = chooseSample({ sizesBytes, types }, 30);
+      const after = process.memoryUsage();
+      expect(ordinals).toHaveLength(30);
+      return after.heapUsed - before.heapUsed + (after.arrayBuffers - before.arrayBuffers);
+    };
+    // What else this process does meanwhile, such as compiling, is not its own: the least of a few looks is.
+    expect(Math.min(grown(), grown(), grown()) / 1e6).toBeLessThan(16);
   });
 });
 
