@@ -19,6 +19,7 @@ import type { Role } from '../../coordinator/api/caller.ts';
 import type { DoctorLine } from '../../coordinator/core/doctor-checks.ts';
 import { testHost } from '../helpers/cli-host.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
+import { until } from '../helpers/programs.ts';
 import { testPython } from '../helpers/python.ts';
 
 let secure: LocalCluster;
@@ -73,7 +74,10 @@ describe('a cluster with certificates', () => {
     const clock = { monotonic: () => systemClock.monotonic(), wall: () => systemClock.wall() + 90_000 };
     await secure.join('late', 2, { security: { fingerprint }, python: '/no/such/python', clock });
     const paths = ['--path', folder, '--path', join(folder, 'a.txt'), '--path', join(dir, 'nowhere')];
-    const told = await doctor(await contextFor('admin'), ...paths);
+    const config = await contextFor('admin');
+    // Where a machine has much else to do, an interpreter may take longer to start than doctor waits.
+    await until(async () => verdictOf(await doctor(config), 'right', 'python') === 'ok', 'an interpreter that answers');
+    const told = await doctor(config, ...paths);
     expect([told.code, told.stderr]).toEqual([1, '']);
     expect(told.lines.filter(({ verdict, check }) => verdict === 'fail' && check !== 'disk')).toMatchObject([
       { subject: 'coordinator', check: `path ${join(dir, 'nowhere')}`, found: 'not there' },
