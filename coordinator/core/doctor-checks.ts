@@ -160,7 +160,7 @@ function seenText(seen: SeenPath): string {
       return `a file of ${size} bytes, changed at ${seconds}`;
     }
     case 'folder':
-      return `a folder of ${seen.hasMore ? 'more than ' : ''}${seen.entries} entries`;
+      return `a folder of ${seen.hasMore ? 'more than ' : ''}${seen.entries} ${seen.entries === 1 ? 'entry' : 'entries'}`;
     case 'other':
       return 'neither file nor folder';
     case 'unseen':

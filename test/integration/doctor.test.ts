@@ -96,7 +96,7 @@ describe('a cluster with certificates', () => {
       expect([check, verdictOf(told, 'right', check)]).toEqual([check, 'ok']);
     }
     expect(lineOf(told, 'right', `path ${folder}`)?.found).toBe(
-      'a folder of 1 entries, the same as on the coordinator',
+      'a folder of 1 entry, the same as on the coordinator',
     );
     expect(lineOf(told, 'right', `path ${join(folder, 'a.txt')}`)?.found).toContain('a file of 1 bytes');
     expect(verdictOf(told, 'right', `path ${join(dir, 'nowhere')}`)).toBe('warn');
