@@ -95,9 +95,7 @@ describe('a cluster with certificates', () => {
     for (const check of ['connection', 'certificate', 'clock', 'python', 'release', `path ${folder}`]) {
       expect([check, verdictOf(told, 'right', check)]).toEqual([check, 'ok']);
     }
-    expect(lineOf(told, 'right', `path ${folder}`)?.found).toBe(
-      'a folder of 1 entry, the same as on the coordinator',
-    );
+    expect(lineOf(told, 'right', `path ${folder}`)?.found).toBe('a folder of 1 entry, the same as on the coordinator');
     expect(lineOf(told, 'right', `path ${join(folder, 'a.txt')}`)?.found).toContain('a file of 1 bytes');
     expect(verdictOf(told, 'right', `path ${join(dir, 'nowhere')}`)).toBe('warn');
     expect(lineOf(told, 'coordinator', 'disk')?.found).toContain(join(dir, 'state'));
