@@ -84,6 +84,8 @@ describe('what is answered', () => {
     await ask('post /v1/jobs', '/v1/jobs', 201, submission);
     await ask('post /v1/jobs', '/v1/jobs', 409, { ...submission, name: 'again' });
     await ask('get /v1/nodes', '/v1/nodes', 200);
+    await ask('get /v1/doctor', `/v1/doctor?path=${encodeURIComponent(dir)}&path=/nowhere`, 200);
+    await ask('get /v1/doctor', '/v1/doctor?path=relative', 400);
     await cluster.join('n1', 1);
     await until(() => cluster.coordinator.jobs.show('told').ended_at !== null, 'the end of the job');
     await until(async () => (await fetch(`${origin}/v1/jobs/told/output`)).ok, 'the sealed output');

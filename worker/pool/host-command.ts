@@ -87,8 +87,8 @@ export async function resolvePython(wanted: string | null): Promise<string> {
   }
   throw new BatchError(
     'PYTHON_NOT_FOUND',
-    `the deployment has a Python script, and no Python ${pythonOldest.major}.${pythonOldest.minor} or later was found ` +
-      `(${refusals.join('; ')}); install one on this worker node, or name it with --python`,
+    `no Python ${pythonOldest.major}.${pythonOldest.minor} or later was found ` +
+      `(${refusals.join('; ')}), which Python scripts need; install one on this worker node, or name it with --python`,
   );
 }
 
