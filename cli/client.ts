@@ -134,6 +134,7 @@ function wireRequest(request: JobRequest): unknown {
     overwrite: request.isOverwrite,
     since: request.since,
     name: request.name,
+    ...(request.origin && { priority: request.origin.priority, compute: request.origin.compute }),
   };
 }
 

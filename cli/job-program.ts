@@ -22,6 +22,8 @@ export function addJobs(program: Command, perform: Perform, withInvocation: (com
   const jobs = program.command('job').description('jobs of a coordinator; "last" names the newest');
   withPaths(withServer(withInvocation(jobs.command('submit').description('send a job to the coordinator')), '--answer'))
     .option('--name <name>', 'name of the job (default: made from the deployment and the time)')
+    .option('--priority <number>', 'from -100 to 100; a higher one goes first')
+    .option('--compute <name>', 'named set of worker nodes')
     .option('--wait', 'wait for its end')
     .addOption(new Option('--stream', 'show its events until its end').conflicts('wait'))
     .action(async (path: string, flags: AnswerFlags & SubmitFlags) => {

@@ -12,6 +12,7 @@ import { jobOf } from '../api/jobs.ts';
 import { endpointPath } from '../api/registry.ts';
 import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
+import { priorityOf } from '../priority.ts';
 import { jobSheet } from '../job-text.ts';
 import type { PathFlags } from '../program-parts.ts';
 import { followCommand } from './job-follow.ts';
@@ -201,10 +202,4 @@ function selection({ host }: CommandContext, flags: InvokeFlags): Readonly<Recor
     ...(inputList === undefined ? {} : { input_list: resolve(host.cwd, inputList) }),
     ...(inputListColumn === undefined ? {} : { input_list_column: inputListColumn }),
   };
-}
-
-function priorityOf(text: string): number {
-  const priority = Number(text);
-  if (/^-?\d{1,3}$/.test(text.trim()) && Math.abs(priority) <= 100) return priority;
-  throw new BatchError('USAGE', `--priority: wanted a whole number from -100 to 100, found ${JSON.stringify(text)}`);
 }

@@ -2,6 +2,8 @@
 import { isAbsolute } from 'node:path';
 import { kindAt } from '../../common/config/deployment-paths.ts';
 import { asCount } from '../../common/config/process-settings.ts';
+import { plainOrigin } from '../../common/core/job-origin.ts';
+import { priorityOf } from '../priority.ts';
 import { listJobs, showJob, webPage } from '../api/jobs.ts';
 import { uploadedPath } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -15,6 +17,8 @@ export interface SubmitFlags extends InvocationFlags, PathFlags {
   readonly name?: string;
   readonly wait?: boolean;
   readonly stream?: boolean;
+  readonly priority?: string;
+  readonly compute?: string;
 }
 
 /** Sends the job and, when asked to, follows it. @returns the exit code */
@@ -22,7 +26,9 @@ export async function submitCommand(context: CommandContext, path: string, flags
   const { output } = context;
   const invocation = await resolveInvocation(context, path, flags);
   const sent = await sentInvocation(context, invocation, flags);
-  const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null });
+  const priority = flags.priority === undefined ? 0 : priorityOf(flags.priority);
+  const origin = { ...plainOrigin, priority, compute: flags.compute ?? null };
+  const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null, origin });
   output.note(`job         ${job.name}`);
   if (flags.stream) return await followCommand(context, job.name, 'stream');
   if (flags.wait) return await followCommand(context, job.name, 'wait');

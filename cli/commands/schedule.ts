@@ -1,8 +1,8 @@
 /** `schedule`: created, shown, paused and deleted. */
 import { z } from 'zod';
 import { inputText } from '../../common/config/input-location.ts';
-import { BatchError } from '../../common/core/batch-error.ts';
 import type { CommandContext } from '../command-context.ts';
+import { priorityOf } from '../priority.ts';
 import { ask, remove } from '../operate-client.ts';
 import type { Column } from '../table.ts';
 
@@ -81,12 +81,6 @@ export async function createSchedule(context: CommandContext, name: string, flag
   const made = await ask(context, { path: pathOf(name), method: 'PUT', body: request, reply: schedule });
   output.item(made, sheet);
   return 0;
-}
-
-function priorityOf(text: string): number {
-  const priority = Number(text);
-  if (/^-?\d{1,3}$/.test(text) && Math.abs(priority) <= 100) return priority;
-  throw new BatchError('USAGE', `--priority: wanted a whole number from -100 to 100, found ${JSON.stringify(text)}`);
 }
 
 export async function listSchedules(context: CommandContext): Promise<number> {

@@ -13,7 +13,7 @@ import type { MiniBatchSize } from '../../common/core/deployment.ts';
 import { inputListColumnDefault } from '../../common/core/input-selection.ts';
 import type { JobView } from './backend.ts';
 import type { Caller } from './caller.ts';
-import { absolutePath, jobNameText, patterns } from './job-request.ts';
+import { absolutePath, jobNameText, patterns, priority } from './job-request.ts';
 
 /** Over what the deployment says, for one job. */
 export interface Overrides {
@@ -116,7 +116,7 @@ export const invokeBody: z.ZodType<InvokeBody> = z
     overrides: overrides.default({}),
     overwrite: z.boolean().default(false),
     since: z.string().min(1).nullish(),
-    priority: z.int().min(-100).max(100).default(0),
+    priority: priority.default(0),
     compute: z.string().min(1).nullish(),
     job_name: jobNameText.nullish(),
     display_name: z.string().max(1_000).nullish(),

@@ -21,6 +21,7 @@ import {
   type Scorer,
 } from '../../common/core/deployment.ts';
 import { digest } from '../../common/core/ids.ts';
+import { plainOrigin } from '../../common/core/job-origin.ts';
 import { inputListColumnDefault, selectionOf } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
@@ -235,6 +236,9 @@ export const deploymentBody: z.ZodUnknown = z.unknown().meta({
   anyOf: [{ type: 'string' }, { $ref: '#/components/schemas/DeploymentInput' }],
 });
 
+/** Of a job among others. */
+export const priority: z.ZodInt = z.int().min(-100).max(100).describe('a higher one goes first');
+
 /** A wish for a job's name. */
 export const jobNameText: z.ZodString = z
   .string()
@@ -255,6 +259,8 @@ export interface JobRequestBody {
   readonly overwrite: boolean;
   readonly since?: string | null | undefined;
   readonly name?: string | null | undefined;
+  readonly priority: number;
+  readonly compute?: string | null | undefined;
 }
 
 export const jobRequestBody: z.ZodType<JobRequestBody> = z
@@ -270,6 +276,8 @@ export const jobRequestBody: z.ZodType<JobRequestBody> = z
     overwrite: z.boolean().default(false),
     since: z.string().min(1).nullish(),
     name: jobNameText.nullish(),
+    priority: priority.default(0),
+    compute: z.string().min(1).nullish().describe('named set of worker nodes'),
   })
   .meta({
     id: 'JobRequest',
@@ -277,7 +285,7 @@ export const jobRequestBody: z.ZodType<JobRequestBody> = z
   });
 
 /** @throws REQUEST_INVALID naming each field of the deployment that is wrong; what {@link loadDeployment} throws for a path */
-export async function jobRequestOf(request: JobRequestBody): Promise<JobRequest> {
+export async function jobRequestOf(request: JobRequestBody, owner: string): Promise<JobRequest> {
   const deployment = await parseDeployment(request.deployment, request.set ?? []);
   const selection = selectionOf(deployment.settings);
   return {
@@ -293,6 +301,7 @@ export async function jobRequestOf(request: JobRequestBody): Promise<JobRequest>
     isOverwrite: request.overwrite,
     since: request.since ?? null,
     name: request.name ?? null,
+    origin: { ...plainOrigin, owner, priority: request.priority, compute: request.compute ?? null },
   };
 }
 

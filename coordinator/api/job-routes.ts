@@ -3,7 +3,6 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
-import { plainOrigin } from '../../common/core/job-origin.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Backend, LabelRequest } from './backend.ts';
 import { callerOf } from './caller.ts';
@@ -45,8 +44,7 @@ export function jobRoutes(server: FastifyInstance, options: JobRoutesOptions): v
       },
     },
     async (request, reply) => {
-      const origin = { ...plainOrigin, owner: callerOf(request).user };
-      const view = await backend.submit({ ...(await jobRequestOf(request.body)), origin });
+      const view = await backend.submit(await jobRequestOf(request.body, callerOf(request).user));
       return reply
         .code(201)
         .header('location', `/v1/jobs/${encodeURIComponent(view.name)}`)

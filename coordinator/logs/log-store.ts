@@ -77,8 +77,8 @@ export class LogStore {
   replace(job: JobName, path: string, text: string | AsyncIterable<string>): Promise<void> {
     return this.#own(job, async (dir) => {
       const target = await made(dir, path);
-      await writeFile(`${target}.tmp`, text);
-      await rename(`${target}.tmp`, target);
+      await writeFile(target + unfinished, text);
+      await rename(target + unfinished, target);
     });
   }
 
@@ -168,6 +168,9 @@ function keepNewest<V>(map: Map<JobName, V>, job: JobName, value: V): void {
 /** Of all nodes together: far above what scoring hosts make, a bound to what a broken script may. */
 const filesMax = 20 * limits.jobLogFilesMax;
 
+/** Ends the name of what is being written, which nobody is to see. */
+const unfinished = '.batchmill-unfinished';
+
 /** Every file of a log folder, by path; none when there is no folder. */
 export async function listLogs(outputDir: string): Promise<readonly LogFile[]> {
   const root = join(outputDir, logsDirName);
@@ -180,7 +183,8 @@ export async function listLogs(outputDir: string): Promise<readonly LogFile[]> {
     for (const entry of entries) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
       if (entry.isDirectory()) await walk(path);
-      else if (entry.isFile()) files.push({ path, sizeBytes: await sizeOf(join(root, path)) });
+      else if (entry.isFile() && !path.endsWith(unfinished))
+        files.push({ path, sizeBytes: await sizeOf(join(root, path)) });
     }
   };
   await walk('');

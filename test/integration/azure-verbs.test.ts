@@ -261,7 +261,8 @@ describe('jobs', () => {
     ]);
     expect(streamed.stderr).toMatch(new RegExp(`^RunId: ${name}\\nWeb View: http://`));
     expect((await az(`job show -n ${name} --query status -o tsv`)).stdout).toBe('Completed\n');
-    expect((await az(`job download -n ${name} --output-name score -p got --all`)).code).toBe(0);
+    const downloaded = await az(`job download -n ${name} --output-name score -p got --all`);
+    expect([downloaded.code, downloaded.code === 0 ? '' : downloaded.stderr]).toEqual([0, '']);
     expect(readFileSync(join(cluster.dir, 'got/named-outputs/score/predictions.csv'), 'utf8')).toContain('a.csv');
     expect(readFileSync(join(cluster.dir, 'got/logs/readme.txt'), 'utf8')).not.toBe('');
     expect((await az(`job download ${name} --output plain`)).code).toBe(0);
