@@ -1,7 +1,8 @@
 /** Schedules over HTTP: an endpoint that is invoked when a cron expression says so. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
+import { requireOwner } from './access-control.ts';
 import { callerOf, type Caller } from './caller.ts';
 import { invokeBody } from './invocations.ts';
 import type { Removal, Tagged } from './registry-backend.ts';
@@ -109,6 +110,11 @@ const scheduleView = z
   })
   .meta({ id: 'Schedule' });
 
+/** Its jobs are those of whoever made it. @throws FORBIDDEN, RESOURCE_NOT_FOUND */
+function requireOwn(request: FastifyRequest, schedules: ScheduleBackend, name: string): void {
+  requireOwner(request, schedules.schedule(name).view.created_by, `schedule ${name}`);
+}
+
 export function scheduleRoutes(server: FastifyInstance, schedules: ScheduleBackend): void {
   const app = typed(server);
   const one = answers({ 200: scheduleView });
@@ -133,6 +139,8 @@ export function scheduleRoutes(server: FastifyInstance, schedules: ScheduleBacke
     },
     async (request, reply) => {
       const { name } = request.params;
+      const isThere = schedules.schedules().some((view) => view.name.toLowerCase() === name.toLowerCase());
+      if (isThere) requireOwn(request, schedules, name);
       const put = await schedules.putSchedule(name, request.body, callerOf(request), ifMatchOf(request));
       return tagged(reply, put, `/v1/schedules/${name}`);
     },
@@ -145,7 +153,11 @@ export function scheduleRoutes(server: FastifyInstance, schedules: ScheduleBacke
     app.post(
       `/v1/schedules/:name/${verb}`,
       { schema: { ...about(`${verb}Schedule`, 'admin', text), params: named, body: emptyBody, response: one } },
-      async (request, reply) => tagged(reply, await schedules.pauseSchedule(request.params.name, isPaused)),
+      async (request, reply) => {
+        const { name } = request.params;
+        requireOwn(request, schedules, name);
+        return tagged(reply, await schedules.pauseSchedule(name, isPaused));
+      },
     );
   }
   app.delete(
@@ -157,6 +169,7 @@ export function scheduleRoutes(server: FastifyInstance, schedules: ScheduleBacke
       },
     },
     async (request, reply) => {
+      requireOwn(request, schedules, request.params.name);
       await schedules.removeSchedule(request.params.name, removalOf(request, false));
       return reply.code(204).send(null);
     },

@@ -127,6 +127,17 @@ describe('tokens', () => {
       const sent = method === 'GET' ? undefined : {};
       expect([path, (await as(bob.token, method, path, sent)).code]).toEqual([path, 'FORBIDDEN']);
     }
+    expect((await askAs(cluster.context, 'PUT', '/v1/endpoints/none', { body: {} })).status).toBe(201);
+    const daily = { cron: '@daily', endpoint_name: 'none', body: { input: '/in' } };
+    expect((await as(ann.token, 'PUT', '/v1/schedules/anns', daily)).status).toBe(201);
+    for (const [method, path, sent] of [
+      ['PUT', '/v1/schedules/anns', daily],
+      ['POST', '/v1/schedules/ANNS/pause', {}],
+      ['DELETE', '/v1/schedules/anns', undefined],
+    ] as const) {
+      expect([path, (await as(bob.token, method, path, sent)).code]).toEqual([path, 'FORBIDDEN']);
+    }
+    expect((await as(ann.token, 'POST', '/v1/schedules/anns/pause', {})).status).toBe(200);
     expect((await as(ann.token, 'POST', '/v1/jobs/anns/pause', {})).status).toBe(202);
     expect((await askAs(cluster.context, 'POST', '/v1/jobs/anns/cancel', { body: {} })).status).toBe(202);
   });
