@@ -39,7 +39,8 @@ function watched({ bytes, sha256 }: Upload): { readonly bytes: AsyncIterable<Uin
   const hash = createHash('sha256');
   let total = 0;
   const counted = async function* (): AsyncGenerator<Uint8Array> {
-    for await (const piece of bytes as AsyncIterable<Uint8Array>) {
+    // Whoever sends is to hear why it is refused, so what is left unread does not end the connection here.
+    for await (const piece of bytes.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
       total += piece.length;
       if (total > limits.uploadBytesMax) throw invalid(`more than ${limits.uploadBytesMax} bytes`);
       if (sha256 !== null) hash.update(piece);
@@ -80,6 +81,7 @@ async function unpack(store: ArtifactStore, bytes: AsyncIterable<Uint8Array>): P
       });
     }
   } catch (error) {
+    tar.destroy(error as Error);
     if (error instanceof BatchError) throw error;
     throw invalid((error as Error).message);
   }
@@ -100,7 +102,7 @@ async function* contentOf(entry: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
 async function pump(bytes: AsyncIterable<Uint8Array>, tar: ReturnType<typeof extract>): Promise<void> {
   try {
     for await (const piece of bytes) {
-      if (!tar.write(piece)) await new Promise<void>((resolve) => tar.once('drain', () => resolve()));
+      if (!tar.write(piece)) await drained(tar);
       if (tar.destroyed) return;
     }
     tar.end(null);
@@ -108,6 +110,15 @@ async function pump(bytes: AsyncIterable<Uint8Array>, tar: ReturnType<typeof ext
     tar.destroy(error as Error);
     throw error;
   }
+}
+
+/** Also when it has been given up. */
+function drained(tar: ReturnType<typeof extract>): Promise<void> {
+  return new Promise((resolve) => {
+    if (tar.destroyed) return resolve();
+    tar.once('drain', () => resolve());
+    tar.once('close', () => resolve());
+  });
 }
 
 /** Null for folders, which files make. */

@@ -161,6 +161,25 @@ describe('uploads', () => {
     expect(existsSync(join(cluster.dir, '..', 'evil.txt'))).toBe(false);
   });
 
+  it('that are refused at their beginning are answered before their end, and others are served', async () => {
+    const rest = Buffer.alloc(1_048_576);
+    let sent = 0;
+    const first = await tarOf([{ name: '../evil', text: 'x' }]);
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      yield first.subarray(0, 1_024);
+      for (; sent < 4_096; sent += 1) yield await Promise.resolve(rest);
+    }
+    const { http } = cluster.coordinator;
+    if (!http) throw new Error('the coordinator serves no HTTP');
+    const reply = await fetch(`http://${formatAddress(http)}/v1/artifacts?kind=folder&name=d`, {
+      ...{ method: 'POST', headers: tarType, body: ReadableStream.from(endless()) },
+      ...({ duplex: 'half' } as object),
+    });
+    expect([reply.status, ((await reply.json()) as { code: string }).code]).toEqual([400, 'REQUEST_INVALID']);
+    expect(sent).toBeLessThan(4_096);
+    expect((await call('GET', '/v1/models')).status).toBe(200);
+  });
+
   it('that are no archive, or end in the middle, are refused', async () => {
     const noise = await refusal('POST', '/v1/artifacts?kind=folder&name=d', Buffer.alloc(2_000, 7), tarType);
     expect(noise).toMatchObject({ status: 400, code: 'REQUEST_INVALID' });
