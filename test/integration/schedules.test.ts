@@ -221,13 +221,22 @@ describe('explain', () => {
     );
     await cluster.join('node-a', 1);
     expect((await finished('job')).status).toBe('Completed');
-    const { stdout } = await cli(['job', 'explain', 'job', 'f12.txt', '-o', 'table', ...server]);
+    // What a node notes of its attempts may come a moment after the job has ended.
+    const stdout = await until(async () => {
+      const told = (await cli(['job', 'explain', 'job', 'f12.txt', '-o', 'table', ...server])).stdout;
+      return told.match(/^try /gm)?.length === 2 ? told : null;
+    });
     expect(stdout).toContain('job is Completed (owner local, priority 3)\nnext     nothing: it is complete\n');
     expect(stdout).toContain('file     f12.txt (file 2): given up: SCORER_FAILED: ');
     expect(stdout).toContain('2 tries failed; `batchmill job retry JOB --failed-only` scores it again\n');
     expect(stdout.match(/^try \d {4}\S+ on node-a, process\d+: RUN_EXCEPTION after .*no good/gm)).toHaveLength(2);
-    const fine = await cli(['explain', 'job', 'f13.txt', '-o', 'json', ...server]);
-    expect(JSON.parse(fine.stdout)).toMatchObject({
+    const fine = await until(async () => {
+      const found = JSON.parse((await cli(['explain', 'job', 'f13.txt', '-o', 'json', ...server])).stdout) as {
+        readonly file: { readonly attempts: readonly unknown[] };
+      };
+      return found.file.attempts.length > 0 ? found : null;
+    });
+    expect(fine).toMatchObject({
       reasons: [],
       file: {
         path: 'f13.txt',
