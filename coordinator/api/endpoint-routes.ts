@@ -7,7 +7,7 @@ import { callerOf } from './caller.ts';
 import { invokeBody, type Invocations } from './invocations.ts';
 import { parseDeployment } from './job-request.ts';
 import type { EndpointView, RegistryBackend, Tagged } from './registry-backend.ts';
-import { ifMatchOf, removalOf, tagged } from './registry-routes.ts';
+import { force, ifMatchOf, removalOf, tagged } from './registry-routes.ts';
 import { deploymentBody, deploymentSchema, descriptionOf, endpointBody, endpointSchema } from './registry-schemas.ts';
 import { about, answers, flag, listOf, typed } from './typed-route.ts';
 import { jobSchema } from './view-schemas.ts';
@@ -16,7 +16,6 @@ const endpointParams = z.object({ endpoint: z.string() });
 const newEndpoint = z.object({ endpoint: resourceName });
 const deploymentParams = z.object({ endpoint: z.string(), deployment: z.string() });
 const newDeployment = z.object({ endpoint: z.string(), deployment: resourceName });
-const force = z.object({ force: flag.optional().describe('also while jobs of it have not ended') });
 
 export function endpointRoutes(server: FastifyInstance, registry: RegistryBackend, invocations: Invocations): void {
   const app = typed(server);

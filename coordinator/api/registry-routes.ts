@@ -22,7 +22,10 @@ const kinds = { models: 'model', data: 'data', environments: 'environment' } as 
   AssetKind
 >;
 const versionParams = z.object({ name: z.string(), version: z.string() });
-const force = z.object({ force: flag.optional().describe('also while jobs of it have not ended') });
+/** Of what jobs may need. */
+export const force: z.ZodObject<{ force: z.ZodOptional<typeof flag> }> = z.object({
+  force: flag.optional().describe('also while jobs of it have not ended'),
+});
 
 export function registryRoutes(server: FastifyInstance, registry: RegistryBackend): void {
   const app = typed(server);

@@ -6,6 +6,7 @@ import type { Event, EventOf } from './events.ts';
 import type { Ledger } from './ledger.ts';
 import type { Registry, Stored } from './registry.ts';
 import {
+  assetKey,
   isAsset,
   namedKey,
   resourceKey,
@@ -13,6 +14,7 @@ import {
   type DeploymentResource,
   type EndpointResource,
   type Resource,
+  type ResourceOf,
 } from './resources.ts';
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -169,6 +171,21 @@ function requireTag(key: string, found: Stored | undefined, ifMatch: number | nu
   if (ifMatch === null || found?.tag === ifMatch) return;
   const what = found ? 'was changed meanwhile' : 'is not there';
   throw new BatchError('RESOURCE_CHANGED', `${wordsOf(key)} ${what}; read it again, and send what it is to be`);
+}
+
+/** A null version is the latest. @throws RESOURCE_NOT_FOUND */
+export function assetIn<K extends Asset['kind']>(
+  registry: Registry,
+  kind: K,
+  name: string,
+  version: string | null,
+): Stored<ResourceOf<K>> {
+  const found =
+    version === null
+      ? registry.versions(kind, name)[0]
+      : (registry.get(assetKey(kind, name, version)) as Stored<ResourceOf<K>> | undefined);
+  if (!found) throw notFound(version === null ? `${kind}:${name}` : assetKey(kind, name, version));
+  return found;
 }
 
 export function notFound(key: string): BatchError {

@@ -3,9 +3,9 @@ import { commandEnvironment } from '../../common/config/process-settings.ts';
 import { locateInput, type RegisteredPlaces } from '../../common/config/input-location.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { digest } from '../../common/core/ids.ts';
-import { notFound } from '../core/decide-registry.ts';
+import { assetIn } from '../core/decide-registry.ts';
 import type { Registry } from '../core/registry.ts';
-import { assetKey, namedKey, type DataAsset, type DatastoreResource } from '../core/resources.ts';
+import { namedKey, type DatastoreResource } from '../core/resources.ts';
 import type { ArtifactStore } from './artifact-store.ts';
 import { laidOut } from './make-asset.ts';
 
@@ -21,12 +21,7 @@ export interface LocateOptions {
 /** @throws LOCATION_INVALID, RESOURCE_NOT_FOUND, CONFIG_INVALID, ARTIFACT_NOT_FOUND */
 export function locateWith({ registry, artifacts, stateDir, cwd }: LocateOptions): (text: string) => Promise<string> {
   const registered: RegisteredPlaces = {
-    data: (name, version) => {
-      const found =
-        version === null ? registry().versions('data', name)[0] : registry().get(assetKey('data', name, version));
-      if (!found) throw notFound(version === null ? `data:${name}` : assetKey('data', name, version));
-      return (found.resource as DataAsset).path;
-    },
+    data: (name, version) => assetIn(registry(), 'data', name, version).resource.path,
     datastore: (name) =>
       (registry().get(namedKey('datastore', name))?.resource as DatastoreResource | undefined)?.location ?? null,
   };

@@ -12,9 +12,9 @@ import { readMlflowEnvironment } from '../../common/config/mlflow-folder.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Artifact, Deployment, EnvironmentSpec, LocalDeployment } from '../../common/core/deployment.ts';
 import type { AssetKind, AssetRequest } from '../api/registry-backend.ts';
-import { notFound } from '../core/decide-registry.ts';
+import { assetIn } from '../core/decide-registry.ts';
 import type { Registry } from '../core/registry.ts';
-import { assetKey, type Asset, type DataAsset, type EnvironmentAsset, type ModelAsset } from '../core/resources.ts';
+import { type Asset, type DataAsset, type EnvironmentAsset, type ModelAsset } from '../core/resources.ts';
 import type { ArtifactStore } from './artifact-store.ts';
 
 export interface AssetPlaces {
@@ -144,15 +144,10 @@ export async function sealed(artifacts: ArtifactStore, local: LocalDeployment): 
 
 /** Assets as deployments look them up. */
 export function lookupIn(registry: Registry): AssetLookup {
-  const find = <K extends 'model' | 'environment'>(kind: K, name: string, version: string | null) => {
-    const found = version === null ? registry.versions(kind, name)[0] : registry.get(assetKey(kind, name, version));
-    if (!found) throw notFound(version === null ? `${kind}:${name}` : assetKey(kind, name, version));
-    return found.resource;
-  };
   return {
-    model: async (name, version) => Promise.resolve(find('model', name, version) as ModelAsset),
+    model: async (name, version) => Promise.resolve(assetIn(registry, 'model', name, version).resource),
     environment: async (name, version) =>
-      Promise.resolve((find('environment', name, version) as EnvironmentAsset).spec),
+      Promise.resolve(assetIn(registry, 'environment', name, version).resource.spec),
   };
 }
 

@@ -26,7 +26,7 @@ import type {
 } from '../api/registry-backend.ts';
 import type { Secrets } from '../access/secrets.ts';
 import type { Caller } from '../api/caller.ts';
-import { notFound } from '../core/decide-registry.ts';
+import { assetIn, notFound } from '../core/decide-registry.ts';
 import type { Stored } from '../core/registry.ts';
 import {
   assetKey,
@@ -86,9 +86,7 @@ export class RegistryDesk implements RegistryBackend {
   }
 
   asset<K extends AssetKind>(kind: K, name: string, version: string | null): Tagged<AssetViews[K]> {
-    const found =
-      version === null ? this.#registry.versions(kind, name)[0] : this.#registry.get(assetKey(kind, name, version));
-    if (!found) throw notFound(version === null ? `${kind}:${name}` : assetKey(kind, name, version));
+    const found = assetIn(this.#registry, kind, name, version);
     return { view: assetView<K>(found.resource as Asset), tag: found.tag, isNew: false };
   }
 

@@ -6,6 +6,7 @@ import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { compareOutputs, type Comparison } from '../../coordinator/compare/compare-outputs.ts';
 import { whyRow } from '../../coordinator/why/why-row.ts';
+import { cli } from '../helpers/cli-host.ts';
 import { failing } from '../helpers/failing.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
 
@@ -118,5 +119,22 @@ describe('a row', () => {
     await expect(whyRow(dir, 200)).rejects.toThrow(failing('INPUT_NOT_FOUND', 'it has 200, from 0 to 199'));
     rmSync(join(together, '_logs'), { recursive: true });
     await expect(whyRow(together, 20)).rejects.toThrow(failing('COMPARE_UNUSABLE', 'the logs that say how many'));
+  });
+});
+
+describe('the command line', () => {
+  it('answers diff by how far rows agree, and why by where one comes from', async () => {
+    await score('a', {}, ['settings.mini_batch_size=1']);
+    await score('b', { OFF: '1' }, ['settings.mini_batch_size=1']);
+    const run = async (...args: readonly string[]) => await cli(args, { cwd: cluster.dir });
+    const found = await run('job', 'diff', 'a', 'b', '-o', 'json', '--examples', '1', '--min-agreement', '0.9');
+    expect([found.code, JSON.parse(found.stdout)]).toMatchObject([0, { agreement: 0.9, differences: [{ row: 0 }] }]);
+    const less = await run('job', 'diff', 'a', 'b', '--min-agreement', '0.95');
+    expect(less.code).toBe(1);
+    expect(less.stderr).toContain('the rows agree to 90.00 %, less than 95.00 %');
+    expect((await run('job', 'diff', 'a', 'b', '--tolerance', 'much')).code).toBe(2);
+    const why = await run('why', 'a/predictions.csv:0', '--query', 'files[0]', '-o', 'tsv');
+    expect(why).toMatchObject({ code: 0, stdout: '0.txt\n' });
+    expect((await run('why', 'a')).stderr).toContain('wanted OUTPUT:ROW');
   });
 });
