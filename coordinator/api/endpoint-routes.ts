@@ -9,7 +9,7 @@ import { parseDeployment } from './job-request.ts';
 import type { EndpointView, RegistryBackend, Tagged } from './registry-backend.ts';
 import { force, ifMatchOf, removalOf, tagged } from './registry-routes.ts';
 import { deploymentBody, deploymentSchema, descriptionOf, endpointBody, endpointSchema } from './registry-schemas.ts';
-import { about, answers, flag, listOf, typed } from './typed-route.ts';
+import { about, answers, listOf, typed } from './typed-route.ts';
 import { jobSchema } from './view-schemas.ts';
 
 const endpointParams = z.object({ endpoint: z.string() });
