@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { basename, dirname, join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Deployment, DeploymentSettings } from '../../common/core/deployment.ts';
-import { digest, type Digest } from '../../common/core/ids.ts';
+import { digest, jobName, type Digest, type JobName } from '../../common/core/ids.ts';
 import { selectionOf } from '../../common/core/input-selection.ts';
 import type { JobOrigin } from '../../common/core/job-origin.ts';
 import { isUri, locationText, parseLocation } from '../../common/core/location.ts';
@@ -36,6 +36,8 @@ export class Invoker implements Invocations {
   readonly #options: InvokeOptions;
   /** Requests with a key whose jobs are not in the ledger yet. */
   readonly #underWay = new Map<string, UnderWay>();
+  /** Jobs that were begun with a key, those of earlier processes from the first question on; some may be gone. */
+  #jobsByScope: Map<string, JobName> | null = null;
 
   constructor(options: InvokeOptions) {
     this.#options = options;
@@ -44,12 +46,12 @@ export class Invoker implements Invocations {
   async invoke(endpoint: string, body: InvokeBody, caller: Caller, key: string | null): Promise<Invoked> {
     if (key === null) return await this.#begin(endpoint, body, caller, null);
     const of = digestOf(endpoint, body);
-    const known = this.#knownJob(endpoint, caller, key);
+    const scope = scopeOf(endpoint, caller.user, key);
+    const known = this.#knownJob(scope);
     if (known) {
       requireSame(key, of, known.origin.idempotency?.digest);
       return { job: this.#options.jobs.show(known.name), isNew: false };
     }
-    const scope = JSON.stringify([endpoint.toLowerCase(), caller.user, key]);
     const begun = this.#underWay.get(scope);
     if (begun) {
       requireSame(key, of, begun.digest);
@@ -58,7 +60,9 @@ export class Invoker implements Invocations {
     const done = this.#begin(endpoint, body, caller, { key, digest: of });
     this.#underWay.set(scope, { digest: of, done });
     try {
-      return await done;
+      const invoked = await done;
+      this.#byScope.set(scope, jobName(invoked.job.name));
+      return invoked;
     } finally {
       this.#underWay.delete(scope);
     }
@@ -114,14 +118,34 @@ export class Invoker implements Invocations {
     }
   }
 
-  #knownJob(endpoint: string, { user }: Caller, key: string): Job | undefined {
-    for (const job of this.#options.ledger.jobs.values()) {
-      const { origin } = job;
-      const isKey = origin.idempotency?.key === key && origin.owner === user;
-      if (isKey && origin.endpoint?.toLowerCase() === endpoint.toLowerCase()) return job;
-    }
+  #knownJob(scope: string): Job | undefined {
+    const name = this.#byScope.get(scope);
+    const job = name === undefined ? undefined : this.#options.ledger.jobs.get(name);
+    if (job && scopeFrom(job.origin) === scope) return job;
+    // A job that was removed took its key with it, and another one may have its name.
+    this.#byScope.delete(scope);
     return undefined;
   }
+
+  /** Made when it is first asked for: the ledger is whole then. */
+  get #byScope(): Map<string, JobName> {
+    if (this.#jobsByScope) return this.#jobsByScope;
+    const found = new Map<string, JobName>();
+    for (const { name, origin } of this.#options.ledger.jobs.values()) {
+      const scope = scopeFrom(origin);
+      if (scope !== null) found.set(scope, name);
+    }
+    return (this.#jobsByScope = found);
+  }
+}
+
+/** Null of a job that came without a key. */
+function scopeFrom({ endpoint, owner, idempotency }: JobOrigin): string | null {
+  return idempotency && scopeOf(endpoint ?? '', owner, idempotency.key);
+}
+
+function scopeOf(endpoint: string, user: string, key: string): string {
+  return JSON.stringify([endpoint.toLowerCase(), user, key]);
 }
 
 /**

@@ -405,5 +405,8 @@ describe('invoking', () => {
     // A request that was refused leaves its key free.
     expect((await invoke({ input: '/nowhere' }, { 'idempotency-key': 'k-2' })).status).toBe(404);
     expect((await invoke(body, { 'idempotency-key': 'k-2' })).status).toBe(201);
+    // A job that is forgotten takes its key with it.
+    expect((await call('POST', '/v1/jobs/prune', { names: [job['name']], output: true })).status).toBe(200);
+    expect((await invoke(body, key)).status).toBe(201);
   });
 });
