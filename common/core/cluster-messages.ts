@@ -92,6 +92,17 @@ export interface JobSpec {
   readonly outputDir: string | null;
   /** Where the node puts parts of the output by itself, a folder for each attempt; null: everything goes to the coordinator. */
   readonly attemptsLocation: string | null;
+  /** Scores the same files, and its rows are compared with those of the job; absent: there is none. */
+  readonly shadow?: ShadowSpec;
+}
+
+/** A job's shadow as a worker node needs it. */
+export interface ShadowSpec extends Pick<
+  JobSpec,
+  'deployment' | 'scorer' | 'model' | 'code' | 'environment' | 'settings'
+> {
+  /** Numbers that are so close are the same; 0: texts must be equal. */
+  readonly tolerance: number;
 }
 
 /** A lease and all that a node needs to work on it. */

@@ -165,6 +165,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       runSeconds: summary.runSeconds,
       ...(failed.length + missing === 0 ? {} : { circumstances: circumstancesOf(summary) }),
       ...(custom === null ? {} : { custom }),
+      ...(job.shadow && summary.shadow ? { shadow: summary.shadow } : {}),
     },
     ...twinReleases(ledger, job, lease),
   ];
