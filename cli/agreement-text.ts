@@ -54,6 +54,8 @@ function fine(seconds: number): string {
 
 function failuresText({ mini_batches: { failed }, failures }: ShadowView): string | null {
   if (failed === 0) return null;
-  const why = failures.map(({ code, message, mini_batches }) => `${code} (${mini_batches}): ${message.split('\n', 1)[0] ?? ''}`);
+  const why = failures.map(
+    ({ code, message, mini_batches }) => `${code} (${mini_batches}): ${message.split('\n', 1)[0] ?? ''}`,
+  );
   return `${failed} mini-batches: ${why.join('; ')}`;
 }

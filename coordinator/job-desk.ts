@@ -183,7 +183,11 @@ export class JobDesk implements Backend {
     };
     await this.#work.create(record, open);
     const places = { inputPath, selection, outputDir, outputLocation };
-    const from = { ...(since && { since }), ...(request.origin && { origin: request.origin }), ...(shadow && { shadow }) };
+    const from = {
+      ...(since && { since }),
+      ...(request.origin && { origin: request.origin }),
+      ...(shadow && { shadow }),
+    };
     loop.handle({ kind: 'submit', job, deployment, ...places, ...from, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));

@@ -9,6 +9,7 @@ import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
+import type { ShadowOutcome } from '../common/core/shadow.ts';
 import { defaultOutputForm } from '../common/core/output-form.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
@@ -34,8 +35,8 @@ export interface JobArtifacts {
   readonly shadow?: Promise<JobArtifacts>;
 }
 
-/** A result, and whether user code has written files of its own for it. */
-export type Kept = Scored & { readonly hasFiles: boolean };
+/** `hasFiles`: user code has written files of its own for it. `shadow`: what came of the job's shadow; absent: it has none. */
+export type Kept = Scored & { readonly hasFiles: boolean; readonly shadow?: ShadowOutcome };
 
 export interface HostSlotsOptions {
   /** Name of the worker node, as scripts are told it. */
@@ -357,8 +358,7 @@ async function shadowed(
   const kept = { ...outcome, hasFiles: outcome.body.custom.bytes > 0 };
   if (shadow === null) return kept;
   try {
-    const found = await shadow.compare(outcome, files, order);
-    return { ...kept, summary: { ...outcome.summary, shadow: found } };
+    return { ...kept, shadow: await shadow.compare(outcome, files, order) };
   } catch (error) {
     await outcome.body.discard();
     return failedHere(toBatchError(error).toFailure());

@@ -37,12 +37,14 @@ export class ShadowHealth {
 
   notStarted(failure: Failure): void {
     this.#failedStarts += 1;
-    if (this.#failedStarts >= limits.shadowStartsMax) this.#giveUp(failure, `it could not be started ${limits.shadowStartsMax} times in a row`);
+    if (this.#failedStarts >= limits.shadowStartsMax)
+      this.#giveUp(failure, `it could not be started ${limits.shadowStartsMax} times in a row`);
   }
 
   died(failure: Failure): void {
     this.#deaths += 1;
-    if (this.#deaths >= limits.shadowDeathsMax) this.#giveUp(failure, `its host was lost ${limits.shadowDeathsMax} times in a row`);
+    if (this.#deaths >= limits.shadowDeathsMax)
+      this.#giveUp(failure, `its host was lost ${limits.shadowDeathsMax} times in a row`);
   }
 
   #giveUp(failure: Failure, why: string): void {

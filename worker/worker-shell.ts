@@ -368,12 +368,12 @@ export class WorkerShell {
     const { first, token, attempt, columns } = lease;
     const count = lease.files.length;
     const order = { slot, host, work, timeoutMs, first, count, token, attempt, columns };
-    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body, hasFiles }) => {
+    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body, hasFiles, shadow }) => {
       this.#works.keep(work, body);
       const { rows, custom } = body;
       if (hasFiles) this.#customHosts.set(work, host);
       const parts = { bytes: rows.bytes, crc32: rows.crc32, customBytes: custom.bytes, customCrc32: custom.crc32 };
-      const result = { summary, ...parts };
+      const result = { summary, ...parts, ...(shadow && { shadow }) };
       return { kind: 'scored', slot, host, work, result };
     });
   }

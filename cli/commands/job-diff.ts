@@ -18,7 +18,9 @@ export interface DiffFlags {
 /** @returns 0, or 1 when the rows agree less than they are to */
 export async function diffCommand(context: CommandContext, a: string, b: string, flags: DiffFlags): Promise<number> {
   const tolerance = numberFlag('--tolerance', flags.tolerance, Number.MAX_VALUE) ?? 0;
-  const examplesMax = Math.floor(numberFlag('--examples', flags.examples, limits.apiPageMax) ?? limits.differencesShown);
+  const examplesMax = Math.floor(
+    numberFlag('--examples', flags.examples, limits.apiPageMax) ?? limits.differencesShown,
+  );
   const wanted = numberFlag('--min-agreement', flags.minAgreement, 1);
   const found = await compared(context, a, b, { tolerance, examplesMax });
   context.output.page(found, columns, comparisonText(found));

@@ -28,10 +28,7 @@ export function rowTexts(
   return format === 'arrow' ? batchTexts(pieces, schemaMessage) : lineTexts(pieces, format);
 }
 
-async function* lineTexts(
-  pieces: AsyncIterable<Uint8Array>,
-  format: OutputFormat,
-): AsyncGenerator<string, void, void> {
+async function* lineTexts(pieces: AsyncIterable<Uint8Array>, format: OutputFormat): AsyncGenerator<string, void, void> {
   const ends = new RowEnds(format === 'csv');
   let rest: Buffer = Buffer.alloc(0);
   for await (const piece of pieces) {

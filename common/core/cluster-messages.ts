@@ -9,6 +9,7 @@ import type { Artifact, DeploymentSettings, EnvironmentSpec, Scorer } from './de
 import type { Incarnation, JobName, NodeName } from './ids.ts';
 import type { FileRange, InputFile } from './input.ts';
 import type { ResultSummary } from './result.ts';
+import type { ShadowOutcome } from './shadow.ts';
 import type { Token } from './token.ts';
 
 /** A worker node asks for a certificate. */
@@ -145,6 +146,8 @@ export interface ResultReport {
   /** Of the files that user code wrote, which follow the rows' bytes; 0 when there are none. */
   readonly customBytes: number;
   readonly customCrc32: number;
+  /** What came of the job's shadow; absent: it has none. */
+  readonly shadow?: ShadowOutcome;
   readonly isUploaded: boolean;
 }
 

@@ -2,7 +2,6 @@
  * What a scoring host says of a mini-batch that it scored; the rows' bytes travel beside it.
  */
 import type { ErrorCode } from './error-codes.ts';
-import type { ShadowOutcome } from './shadow.ts';
 import { utf8Length } from './utf8.ts';
 
 /** One file that could not be scored although its mini-batch could. */
@@ -57,8 +56,6 @@ export interface ResultSummary {
   readonly runSeconds: number;
   /** Of the scoring host with all that it started; null when unknown, or when every file has a result and nobody asks. */
   readonly peakMemoryBytes: number | null;
-  /** What came of the job's shadow; absent: it has none. */
-  readonly shadow?: ShadowOutcome;
 }
 
 /**

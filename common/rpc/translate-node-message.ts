@@ -134,7 +134,7 @@ function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => U
     peakMemoryBytes: summary.peakMemoryBytes ?? 0,
     inline: result.isUploaded ? new Uint8Array(0) : inlineOf(result),
     uploaded: result.isUploaded,
-    shadow: summary.shadow ? writeShadow(summary.shadow) : null,
+    shadow: result.shadow ? writeShadow(result.shadow) : null,
   };
 }
 
@@ -153,6 +153,7 @@ function readResult(wire: Result__Output): ResultReport {
     crc32: wire.crc32,
     customBytes: wire.customBytes,
     customCrc32: wire.customCrc32,
+    ...(wire.shadow === null ? {} : { shadow: readShadow(wire.shadow) }),
     isUploaded: wire.uploaded,
   };
 }
@@ -167,7 +168,6 @@ function readSummary(wire: Result__Output): ResultSummary {
     schema: wire.schema && readSchema(wire.schema),
     runSeconds: wire.runSeconds,
     peakMemoryBytes: wire.peakMemoryBytes === 0 ? null : wire.peakMemoryBytes,
-    ...(wire.shadow === null ? {} : { shadow: readShadow(wire.shadow) }),
   };
 }
 

@@ -4,7 +4,16 @@
  */
 import { z } from 'zod';
 import { jobStates } from '../../common/core/states.ts';
-import type { ErrorGroupView, JobErrorsView, JobEvent, JobView, NodeView, PrintedView, PrunedView, ShadowView } from './backend.ts';
+import type {
+  ErrorGroupView,
+  JobErrorsView,
+  JobEvent,
+  JobView,
+  NodeView,
+  PrintedView,
+  PrunedView,
+  ShadowView,
+} from './backend.ts';
 import { errorCodeSchema } from './problem.ts';
 
 const text = z.string();

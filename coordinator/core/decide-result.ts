@@ -59,9 +59,14 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
     kind: 'ResultPlaced',
     job: job.name,
     token: lease.token,
-    placed: { ...placed, summary: command.summary, schema },
+    placed: { ...placed, summary: command.summary, ...besideOf(job, command), schema },
   });
   return events;
+}
+
+/** What came of the shadow of a job that has one. */
+function besideOf({ shadow }: Job, told: Pick<Placed, 'shadow'>): Pick<Placed, 'shadow'> {
+  return shadow && told.shadow ? { shadow: told.shadow } : {};
 }
 
 /** The attempt has failed although the node thinks otherwise: it is told, and forgets the result. */
@@ -165,7 +170,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       runSeconds: summary.runSeconds,
       ...(failed.length + missing === 0 ? {} : { circumstances: circumstancesOf(summary) }),
       ...(custom === null ? {} : { custom }),
-      ...(job.shadow && summary.shadow ? { shadow: summary.shadow } : {}),
+      ...besideOf(job, lease.placed),
     },
     ...twinReleases(ledger, job, lease),
   ];

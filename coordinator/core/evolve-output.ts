@@ -53,9 +53,9 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   const { batch, place, custom } = event;
   job.waiting.delete(batch);
   job.avoided.delete(batch);
-  const summary = findLease(ledger, event.node, event.token)?.placed?.summary;
+  const placed = findLease(ledger, event.node, event.token)?.placed;
   // An attempt is under way for both.
-  if (summary) job.runTimes.add((summary.runSeconds + (summary.shadow?.runSeconds ?? 0)) * 1_000);
+  if (placed) job.runTimes.add((placed.summary.runSeconds + (placed.shadow?.runSeconds ?? 0)) * 1_000);
   endLease(ledger, job, event.token.counter, event.token.epoch);
   learnFrom(job, event);
   job.batches.setPlace(batch, place);

@@ -10,7 +10,7 @@ import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
-import type { JobShadow } from '../../common/core/shadow.ts';
+import type { JobShadow, ShadowOutcome } from '../../common/core/shadow.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
@@ -288,6 +288,8 @@ export interface Placed {
   /** Of the files that user code wrote, right behind the rows in the same segment; null without any. */
   readonly custom: Place | null;
   readonly summary: ResultSummary;
+  /** Absent: the job has no shadow. */
+  readonly shadow?: ShadowOutcome;
   readonly schema: number;
 }
 

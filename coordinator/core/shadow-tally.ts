@@ -90,7 +90,10 @@ export class ShadowTally {
   takeBack(batch: number): void {
     if (batch >= this.#batches) return;
     const of = this.#table.subarray(batch * width, (batch + 1) * width);
-    const counts = { ...noShadowCounts, ...Object.fromEntries(shadowCountNames.map((name, place) => [name, of[place]])) };
+    const counts = {
+      ...noShadowCounts,
+      ...Object.fromEntries(shadowCountNames.map((name, place) => [name, of[place]])),
+    };
     this.#count(counts, of[width - 1] ?? fate.none, -1);
     of.fill(0);
   }

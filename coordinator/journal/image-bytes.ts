@@ -126,7 +126,10 @@ function columnsOf({
   shadowCounts,
   fileRows,
   fileBytes,
-}: Pick<JobImage, 'batches' | 'custom' | 'shadowCounts' | 'fileRows' | 'fileBytes'>): readonly (readonly [string, AnyColumn])[] {
+}: Pick<JobImage, 'batches' | 'custom' | 'shadowCounts' | 'fileRows' | 'fileBytes'>): readonly (readonly [
+  string,
+  AnyColumn,
+])[] {
   const named = (prefix: string, columns: object): (readonly [string, AnyColumn])[] =>
     Object.entries(columns).map(([name, column]) => [`${prefix}.${name}`, column as AnyColumn]);
   return [

@@ -1,6 +1,6 @@
 /** A shadow beside a job: two deployments, real scripts in real hosts, two worker nodes; what is compared, and that nothing else changes. */
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { formatAddress } from '../../common/config/address.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
@@ -10,7 +10,9 @@ import { NodeDesk } from '../../coordinator/node-desk.ts';
 import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
 import { InputStager } from '../../worker/staging/input-stager.ts';
 import { cli } from '../helpers/cli-host.ts';
+import { sharedData } from '../helpers/deployment-folder.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
+import { testPython } from '../helpers/python.ts';
 
 /** A row for each file; what a shadow does otherwise is in its environment. */
 const script = `
@@ -36,6 +38,24 @@ export function run(files) {
 }
 `;
 
+/** File and digit, whichever network it is. */
+const digits = `
+import glob, os
+import numpy as np, onnxruntime, pandas as pd
+from PIL import Image
+
+def init():
+    global network
+    network = onnxruntime.InferenceSession(glob.glob(os.environ["AZUREML_MODEL_DIR"] + "/*.onnx")[0])
+
+def run(mini_batch):
+    (image, *_) = network.get_inputs()
+    pixels = np.stack([np.asarray(Image.open(path).convert("L"), dtype=np.float32) for path in mini_batch])
+    shaped = pixels.reshape([len(mini_batch), *image.shape[1:]])
+    scores = network.run([network.get_outputs()[0].name], {image.name: shaped})[0]
+    return pd.DataFrame({"file": [os.path.basename(path) for path in mini_batch], "digit": scores.argmax(axis=1)})
+`;
+
 const names = Array.from({ length: 60 }, (_, n) => `${String(n).padStart(2, '0')}.txt`);
 
 let cluster: LocalCluster;
@@ -56,7 +76,8 @@ afterEach(async () => {
 async function call(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
   const { http } = cluster.coordinator;
   if (!http) throw new Error('the coordinator serves no HTTP');
-  const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+  const sent =
+    body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
   const reply = await fetch(`http://${formatAddress(http)}${path}`, { method, ...sent });
   return (await reply.json()) as Record<string, unknown>;
 }
@@ -75,7 +96,13 @@ async function deploy(name: string, variables: Record<string, string>, settings:
 /** Through the endpoint, to its end. */
 async function scored(name: string, body: object = {}): Promise<JobView> {
   const output = join(cluster.dir, name);
-  const given = { deployment_name: 'own', job_name: name, input: join(cluster.dir, 'in'), output_path: output, ...body };
+  const given = {
+    deployment_name: 'own',
+    job_name: name,
+    input: join(cluster.dir, 'in'),
+    output_path: output,
+    ...body,
+  };
   expect(await call('POST', '/v1/endpoints/digits/jobs', given)).toMatchObject({ name });
   const { jobs } = cluster.coordinator;
   for await (const event of jobs.events(name, 0, new AbortController().signal)) void event;
@@ -146,7 +173,7 @@ describe('a shadow that differs', () => {
 });
 
 describe('a shadow', () => {
-  beforeEach(() => cluster.join('node-1', 2));
+  beforeEach(() => cluster.join('node-1', 2, { python: testPython() }));
 
   it('that fails in whatever way is counted with its reasons, and the job has its rows', async () => {
     await scored('alone');
@@ -220,8 +247,31 @@ describe('a shadow', () => {
     expect(shadowOf(job)).toMatchObject({ rows: { compared: 59 }, mini_batches: { compared: 59, failed: 1 } });
   });
 
+  it('of another network agrees on handwritten digits as far as two jobs do', async () => {
+    const input = sharedData('mnist', 'inputs');
+    const code = join(cluster.dir, 'reader');
+    mkdirSync(code);
+    writeFileSync(join(code, 'digits.py'), digits);
+    const code_configuration = { code, scoring_script: 'digits.py' };
+    for (const path of [sharedData('mnist', 'torch', 'mnist.onnx'), sharedData('mnist', 'keras', 'mnist-keras.onnx')]) {
+      const name = basename(path, '.onnx');
+      const document = { type: 'model', model: { path }, code_configuration, settings: { output: { format: 'csv' } } };
+      expect(await call('PUT', `/v1/endpoints/digits/deployments/${name}`, { document })).toMatchObject({ name });
+    }
+    const beside = shadowOf(await scored('beside', { deployment_name: 'mnist', shadow: 'mnist-keras', input }));
+    await scored('other', { deployment_name: 'mnist-keras', input });
+    const [a, b] = [join(cluster.dir, 'beside'), join(cluster.dir, 'other')];
+    const diff = await compareOutputs({ a, b, tolerance: 0, examplesMax: 200, fileSystem: nodeFileSystem });
+    console.log(`digits: two networks say the same of ${beside.rows.same} of ${beside.rows.compared}`);
+    expect([beside.rows, beside.agreement]).toMatchObject([{ ...diff.rows, compared: 200 }, diff.agreement]);
+    expect(differencesOf('beside')).toEqual(
+      diff.differences.map(({ file, row, ...of }) => ({ file, row, default: of.a, shadow: of.b })),
+    );
+  });
+
   it('is another deployment, of rows that are written', async () => {
-    const refused = async (body: object) => await call('POST', '/v1/endpoints/digits/jobs', { input: cluster.dir, ...body });
+    const refused = async (body: object) =>
+      await call('POST', '/v1/endpoints/digits/jobs', { input: cluster.dir, ...body });
     expect(await refused({ deployment_name: 'own', shadow: 'OWN' })).toMatchObject({
       ...{ code: 'REQUEST_INVALID', detail: expect.stringContaining('cannot be its own shadow') as string },
     });
@@ -243,7 +293,17 @@ describe('a shadow', () => {
     expect(streamed.stdout + streamed.stderr).toContain('next, revision 1: 54 of 60 rows the same, 90.00 %');
     const shown = await run('job', 'show', 'said', '-o', 'table', ...server);
     expect(shown.stdout).toContain('6 rows, in ');
-    const bare = await run('endpoint', 'invoke', '--name', 'digits', '--input', 'in', '--shadow-tolerance', '1', ...server);
+    const bare = await run(
+      'endpoint',
+      'invoke',
+      '--name',
+      'digits',
+      '--input',
+      'in',
+      '--shadow-tolerance',
+      '1',
+      ...server,
+    );
     expect([bare.code, bare.stderr]).toEqual([2, expect.stringContaining('name the deployment with --shadow too')]);
   });
 });

@@ -168,7 +168,8 @@ function groupsOf(a: ResultSummary, b: ResultSummary, files: number): readonly G
 
 /** Null when both have the same, or one of them has none. */
 function otherColumns(a: ResultSchema | null, b: ResultSchema | null): OtherColumns | null {
-  const names = (schema: ResultSchema | null): readonly string[] => (schema?.columns ?? []).map((text) => columnOf(text).name);
+  const names = (schema: ResultSchema | null): readonly string[] =>
+    (schema?.columns ?? []).map((text) => columnOf(text).name);
   const [own, other] = [names(a), names(b)];
   if (own.length === 0 || other.length === 0 || JSON.stringify(own) === JSON.stringify(other)) return null;
   return { default: own, shadow: other };
