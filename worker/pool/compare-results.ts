@@ -2,6 +2,7 @@
  * Two results of the same files beside each other, row by row, as they come from their spools: what a job's shadow would have said
  * otherwise. Bounded memory, whatever their size: a piece of each is held at a time.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { rowTexts } from '../../common/compare/row-texts.ts';
 import { isSameRow, rowForm, shownRow, type RowForm } from '../../common/compare/same-row.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -130,7 +131,7 @@ class Comparison {
 
   #rowsOf({ summary, body }: OneResult): RowReader {
     const { format } = this.#options;
-    return new RowReader(rowTexts(body.rowPieces(), format, prologueBytes(summary.schema ?? undefined)), summary.rows);
+    return new RowReader(rowTexts(inTurns(body.rowPieces()), format, prologueBytes(summary.schema ?? undefined)), summary.rows);
   }
 
   #write(difference: Difference): Promise<void> {
@@ -188,6 +189,14 @@ async function isSameBytes(a: OneResult['body'], b: OneResult['body']): Promise<
     await others.return();
   }
   return true;
+}
+
+/** A result in memory comes without a wait: others on the node have their turn between two pieces. */
+async function* inTurns(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  for await (const piece of pieces) {
+    yield piece;
+    await nextTurn();
+  }
 }
 
 /** Rows in order, as many as the scoring host has counted. */
