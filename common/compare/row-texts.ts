@@ -17,47 +17,60 @@ export async function textsOf(
 }
 
 /**
- * The same of bytes that come in pieces of any size; holds one piece, and the row or record batch that it ends in. `schemaMessage`: of
+ * The same of bytes that come in pieces of any size, as many at a time as end in a piece; holds one piece, and the row or record batch that it ends in. `schemaMessage`: of
  * Arrow, what stands before the first row. @throws OUTPUT_CORRUPT for messages that are none
  */
 export function rowTexts(
   pieces: AsyncIterable<Uint8Array>,
   format: OutputFormat,
   schemaMessage: Uint8Array,
-): AsyncGenerator<string, void, void> {
+): AsyncGenerator<readonly string[], void, void> {
   return format === 'arrow' ? batchTexts(pieces, schemaMessage) : lineTexts(pieces, format);
 }
 
-async function* lineTexts(pieces: AsyncIterable<Uint8Array>, format: OutputFormat): AsyncGenerator<string, void, void> {
+async function* lineTexts(
+  pieces: AsyncIterable<Uint8Array>,
+  format: OutputFormat,
+): AsyncGenerator<readonly string[], void, void> {
   const ends = new RowEnds(format === 'csv');
   let rest: Buffer = Buffer.alloc(0);
   for await (const piece of pieces) {
     const seen = rest.length;
     const bytes = Buffer.concat([rest, piece]);
     let begin = 0;
-    for (const end of ends.ends(bytes, seen)) {
-      yield textOf(bytes.subarray(begin, end));
+    yield ends.ends(bytes, seen).map((end) => {
+      const text = textOf(bytes.subarray(begin, end));
       begin = end;
-    }
+      return text;
+    });
     rest = bytes.subarray(begin);
   }
-  if (rest.length > 0) yield textOf(rest);
+  if (rest.length > 0) yield [textOf(rest)];
 }
 
-async function* batchTexts(pieces: AsyncIterable<Uint8Array>, schema: Uint8Array): AsyncGenerator<string, void, void> {
+async function* batchTexts(
+  pieces: AsyncIterable<Uint8Array>,
+  schema: Uint8Array,
+): AsyncGenerator<readonly string[], void, void> {
   const { messageHead, messagePrefixBytes, metadataBytesOf } = await import('../format/arrow-message.ts');
-  let rest: Buffer = Buffer.alloc(0);
+  let waiting: Uint8Array[] = [];
+  let bytes = 0;
+  let wanted = messagePrefixBytes;
   for await (const piece of pieces) {
-    rest = Buffer.concat([rest, piece]);
-    for (;;) {
-      if (rest.length < messagePrefixBytes) break;
-      const begin = messagePrefixBytes + metadataBytesOf(rest);
-      if (rest.length < begin) break;
-      const head = messageHead(rest.subarray(messagePrefixBytes, begin));
-      const end = begin + (head.kind === 'batch' ? head.bodyBytes : 0);
-      if (rest.length < end) break;
-      yield* await arrowTexts(rest.subarray(0, end), schema);
-      rest = rest.subarray(end);
+    waiting.push(piece);
+    bytes += piece.length;
+    while (bytes >= wanted) {
+      const whole = Buffer.concat(waiting);
+      const begin = messagePrefixBytes + metadataBytesOf(whole);
+      const head = bytes < begin ? null : messageHead(whole.subarray(messagePrefixBytes, begin));
+      const end = begin + (head?.kind === 'batch' ? head.bodyBytes : 0);
+      if (head === null || bytes < end) {
+        [waiting, wanted] = [[whole], end];
+        break;
+      }
+      yield await arrowTexts(whole.subarray(0, end), schema);
+      const rest = whole.subarray(end);
+      [waiting, bytes, wanted] = [[rest], rest.length, messagePrefixBytes];
     }
   }
 }

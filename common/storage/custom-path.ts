@@ -25,6 +25,7 @@ export function customPathDefect(path: string, outputFileName: string | null): s
   }
   const [top = ''] = path.split('/');
   if (top === outputFileName) return 'its name is that of the file of rows; choose another, or set output_file_name';
-  if (reserved.test(top) || top === differencesName || top.endsWith('.partial')) return 'names of this kind are Batchmill’s own';
+  if (reserved.test(top) || top === differencesName || top.endsWith('.partial'))
+    return 'names of this kind are Batchmill’s own';
   return null;
 }

@@ -49,7 +49,7 @@ export interface InvokeBody {
   readonly overwrite: boolean;
   readonly since?: string | null | undefined;
   readonly shadow?: string | null | undefined;
-  readonly shadow_tolerance: number;
+  readonly shadow_tolerance?: number | undefined;
   readonly priority: number;
   readonly compute?: string | null | undefined;
   readonly job_name?: string | null | undefined;
@@ -126,8 +126,8 @@ export const invokeBody: z.ZodType<InvokeBody> = z
     shadow_tolerance: z
       .number()
       .min(0)
-      .default(0)
-      .describe('numbers that are so close are the same: absolutely, or as a part of the larger one'),
+      .optional()
+      .describe('default 0; numbers that are so close are the same: absolutely, or as a part of the larger one'),
     priority: priority.default(0),
     compute: z.string().min(1).nullish(),
     job_name: jobNameText.nullish(),

@@ -155,7 +155,7 @@ function shadowFor(
   registry: Registry,
   endpoint: EndpointResource,
   chosen: DeploymentResource,
-  { shadow: named, shadow_tolerance: tolerance }: InvokeBody,
+  { shadow: named, shadow_tolerance: tolerance = 0 }: InvokeBody,
 ): JobShadow | null {
   if (named === null || named === undefined) return null;
   const { deployment, name, revision } = deploymentFor(registry, endpoint, named);

@@ -1,5 +1,6 @@
 /** A shadow beside a job: two deployments, real scripts in real hosts, two worker nodes; what is compared, and that nothing else changes. */
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { formatAddress } from '../../common/config/address.ts';
@@ -82,11 +83,16 @@ async function call(method: string, path: string, body?: unknown): Promise<Recor
   return (await reply.json()) as Record<string, unknown>;
 }
 
-async function deploy(name: string, variables: Record<string, string>, settings: object = {}): Promise<void> {
+async function deploy(
+  name: string,
+  variables: Record<string, string>,
+  settings: object = {},
+  code = join(cluster.dir, 'code'),
+): Promise<void> {
   const document = {
     name,
     type: 'model',
-    code_configuration: { code: join(cluster.dir, 'code'), scoring_script: 'rows.mjs' },
+    code_configuration: { code, scoring_script: 'rows.mjs' },
     settings: { environment_variables: variables, mini_batch_size: 3, output: { format: 'csv' }, ...settings },
   };
   const answer = await call('PUT', `/v1/endpoints/digits/deployments/${name}`, { document });
@@ -197,6 +203,27 @@ describe('a shadow', () => {
       ]);
       expect(readdirSync(join(cluster.dir, `by-${mode}`))).not.toContain('_differences.jsonl');
     }
+    // Its code is lost on the coordinator's disk.
+    const lost = join(cluster.dir, 'lost');
+    mkdirSync(lost);
+    writeFileSync(join(lost, 'rows.mjs'), `${script}// of the lost one`);
+    await deploy('lost', {}, {}, lost);
+    const digest = createHash('sha256')
+      .update(readFileSync(join(lost, 'rows.mjs')))
+      .digest('hex');
+    const state = join(cluster.dir, 'state');
+    const stored = readdirSync(state, { recursive: true })
+      .map(String)
+      .filter((path) => path.includes(digest));
+    expect(stored).toHaveLength(1);
+    for (const path of stored) rmSync(join(state, path));
+    const job = await scored('by-lost', { shadow: 'lost', include });
+    expect(rowsOf('by-lost')).toBe(rowsOf('few'));
+    expect(shadowOf(job).failures).toMatchObject([{ code: 'ARTIFACT_NOT_FOUND', mini_batches: 4 }]);
+    // Where each mini-batch is a file, the others have their counterparts.
+    await deploy('next', { MODE: 'one' });
+    const single = await scored('one', { shadow: 'next', overrides: { mini_batch_size: 1 } });
+    expect(shadowOf(single)).toMatchObject({ rows: { compared: 59 }, mini_batches: { compared: 59, failed: 1 } });
     // A few of them have tried; the others are told that it was given up.
     const runs = (mode: string, stream: string): number => {
       const dir = join(cluster.dir, `by-${mode}`, '_logs', 'user', 'shadow', 'node-1', stream);
@@ -241,12 +268,6 @@ describe('a shadow', () => {
     expect(ofManifest.shadow).toMatchObject({ deployment: 'next', agreement: 1, scorer: { kind: 'node' } });
   });
 
-  it('of a file that only one of the two can score is told of', async () => {
-    await deploy('next', { MODE: 'one' });
-    const job = await scored('one', { shadow: 'next', overrides: { mini_batch_size: 1 } });
-    expect(shadowOf(job)).toMatchObject({ rows: { compared: 59 }, mini_batches: { compared: 59, failed: 1 } });
-  });
-
   it('of another network agrees on handwritten digits as far as two jobs do', async () => {
     const input = sharedData('mnist', 'inputs');
     const code = join(cluster.dir, 'reader');
@@ -269,7 +290,7 @@ describe('a shadow', () => {
     );
   });
 
-  it('is another deployment, of rows that are written', async () => {
+  it('is another deployment, of rows that are written; the command line names and shows it', async () => {
     const refused = async (body: object) =>
       await call('POST', '/v1/endpoints/digits/jobs', { input: cluster.dir, ...body });
     expect(await refused({ deployment_name: 'own', shadow: 'OWN' })).toMatchObject({
@@ -280,9 +301,6 @@ describe('a shadow', () => {
     expect(await refused({ deployment_name: 'silent', shadow: 'own' })).toMatchObject({
       ...{ code: 'REQUEST_INVALID', detail: expect.stringContaining('summary_only') as string },
     });
-  });
-
-  it('is said by the command line, and shown', async () => {
     await deploy('next', { MODE: 'off' });
     const run = async (...args: readonly string[]) => await cli(args, { cwd: cluster.dir });
     const { http } = cluster.coordinator;

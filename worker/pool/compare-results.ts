@@ -122,7 +122,9 @@ class Comparison {
   async #compareRows(count: number, which: Which, left: RowReader, right: RowReader): Promise<number> {
     let same = 0;
     for (let row = 0; row < count; row += 1) {
-      const [a, b] = [await left.next(), await right.next()];
+      if (!left.isAtHand) await left.wait();
+      if (!right.isAtHand) await right.wait();
+      const [a, b] = [left.take(), right.take()];
       if (isSameRow(a, b, [this.#form, this.#form], this.#options.tolerance)) same += 1;
       else await this.#write({ ...which, row, default: shownRow(a), shadow: shownRow(b) });
     }
@@ -131,7 +133,10 @@ class Comparison {
 
   #rowsOf({ summary, body }: OneResult): RowReader {
     const { format } = this.#options;
-    return new RowReader(rowTexts(inTurns(body.rowPieces()), format, prologueBytes(summary.schema ?? undefined)), summary.rows);
+    return new RowReader(
+      rowTexts(inTurns(body.rowPieces()), format, prologueBytes(summary.schema ?? undefined)),
+      summary.rows,
+    );
   }
 
   #write(difference: Difference): Promise<void> {
@@ -201,39 +206,61 @@ async function* inTurns(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
 
 /** Rows in order, as many as the scoring host has counted. */
 class RowReader {
-  readonly #rows: AsyncGenerator<string, void, void>;
+  readonly #blocks: AsyncGenerator<readonly string[], void, void>;
   readonly #count: number;
+  #block: readonly string[] = [];
+  #at = 0;
   /** Of the group that is being read. */
   #read = 0;
   #taken = 0;
 
-  constructor(rows: AsyncGenerator<string, void, void>, count: number) {
-    this.#rows = rows;
+  constructor(blocks: AsyncGenerator<readonly string[], void, void>, count: number) {
+    this.#blocks = blocks;
     this.#count = count;
   }
 
-  /** @throws COMPARE_UNUSABLE behind the last one */
-  async next(): Promise<string> {
-    const { value } = await this.#rows.next();
-    if (value === undefined) throw this.#unusable();
-    this.#read += 1;
-    this.#taken += 1;
-    return value;
+  /** False: the next row has to be waited for. */
+  get isAtHand(): boolean {
+    return this.#at < this.#block.length;
   }
 
-  /** Behind the `rows`th row of the group, where the next one begins. */
+  /** @throws COMPARE_UNUSABLE behind the last row */
+  async wait(): Promise<void> {
+    while (!this.isAtHand) if (!(await this.#next())) throw this.#unusable();
+  }
+
+  /** Of a row that is at hand. */
+  take(): string {
+    this.#read += 1;
+    this.#taken += 1;
+    return this.#block[this.#at++] ?? '';
+  }
+
+  /** Behind the `rows`th row of the group, where the next one begins. @throws COMPARE_UNUSABLE */
   async skipTo(rows: number): Promise<void> {
-    while (this.#read < rows) await this.next();
+    while (this.#read < rows) {
+      await this.wait();
+      this.take();
+    }
     this.#read = 0;
   }
 
   /** @throws COMPARE_UNUSABLE when there are more rows than were counted: they are not what they seemed */
   async end(): Promise<void> {
-    if ((await this.#rows.next()).done !== true) throw this.#unusable();
+    while (!this.isAtHand) if (!(await this.#next())) return;
+    throw this.#unusable();
   }
 
   async close(): Promise<void> {
-    await this.#rows.return();
+    await this.#blocks.return();
+  }
+
+  async #next(): Promise<boolean> {
+    const { value, done } = await this.#blocks.next();
+    if (done === true) return false;
+    this.#block = value;
+    this.#at = 0;
+    return true;
   }
 
   #unusable(): BatchError {
