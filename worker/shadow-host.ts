@@ -201,7 +201,9 @@ export function requireSecrets({ settings: { environmentVariables, secrets = {} 
 }
 
 function failedOutcome({ code, message }: Failure, runSeconds: number): ShadowOutcome {
-  return { counts: noShadowCounts, failure: { code, message }, runSeconds, columns: null };
+  // It is journaled with every mini-batch that it costs.
+  const failure = { code, message: message.slice(0, limits.shownRowChars) };
+  return { counts: noShadowCounts, failure, runSeconds, columns: null };
 }
 
 /** Lines that wait until it is known how many bytes they are. */

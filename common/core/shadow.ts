@@ -55,7 +55,7 @@ export interface ShadowOutcome {
   readonly failure: { readonly code: ErrorCode; readonly message: string } | null;
   /** Seconds inside run(); of a shadow without a result, until that was known. */
   readonly runSeconds: number;
-  /** Null: the columns of both have the same names, or one of them has none. */
+  /** Null: the columns of both have the same names, or one of them has none. Without names: as was told of another mini-batch. */
   readonly columns: OtherColumns | null;
 }
 

@@ -64,9 +64,11 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
   return events;
 }
 
-/** What came of the shadow of a job that has one. */
-function besideOf({ shadow }: Job, told: Pick<Placed, 'shadow'>): Pick<Placed, 'shadow'> {
-  return shadow && told.shadow ? { shadow: told.shadow } : {};
+/** What came of the shadow of a job that has one. Names of columns are journaled once: a table may have hundreds. */
+function besideOf({ shadowed }: Job, { shadow }: Pick<Placed, 'shadow'>): Pick<Placed, 'shadow'> {
+  if (!shadowed || !shadow) return {};
+  const isTold = shadow.columns !== null && shadowed.columns !== null;
+  return { shadow: isTold ? { ...shadow, columns: { default: [], shadow: [] } } : shadow };
 }
 
 /** The attempt has failed although the node thinks otherwise: it is told, and forgets the result. */

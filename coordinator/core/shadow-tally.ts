@@ -98,6 +98,11 @@ export class ShadowTally {
     of.fill(0);
   }
 
+  /** Names of columns that are not the same, of the first mini-batch that has such; null: none had. */
+  get columns(): OtherColumns | null {
+    return this.#sums.columns;
+  }
+
   /** Seconds below which this share of the mini-batches stays; null before the first. */
   quantile(of: 'default' | 'shadow', share: number): number | null {
     const ms = this.#times[of].quantileMs(share);

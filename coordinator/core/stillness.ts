@@ -108,10 +108,11 @@ function message(job: Job, { sinceWallMs }: Stillness, leases: readonly Lease[])
     const [first, count] = [job.batches.first(batch), job.batches.files(batch)];
     return `${count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`} on ${node}`;
   });
+  const beside = job.shadow === null ? '' : ' with what its shadow may take for init() and run()';
   const more = leases.length > named.length ? ` and ${leases.length - named.length} more` : '';
   return (
     `no attempt has ended since ${new Date(sinceWallMs).toISOString()}, which is longer than the ${limitMs / 1_000} s of ` +
-    `progress_update_timeout (by default max_retries × timeout + ${limits.progressOverheadMs / 1_000} s); ` +
+    `progress_update_timeout${beside} (by default max_retries × timeout + ${limits.progressOverheadMs / 1_000} s); ` +
     `being scored: ${named.join(', ')}${more}; what they printed is in ${job.outputDir}/_logs ` +
     `(batchmill job logs ${job.name}); raise progress_update_timeout when run() may take so long`
   );

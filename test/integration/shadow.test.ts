@@ -1,6 +1,6 @@
 /** A shadow beside a job: two deployments, real scripts in real hosts, two worker nodes; what is compared, and that nothing else changes. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { formatAddress } from '../../common/config/address.ts';
@@ -27,6 +27,7 @@ export function run(files) {
   console.log('run of ' + (MODE || 'the default'));
   if (MODE === 'raise') throw new Error('cannot ' + basename(files[0]));
   if (MODE === 'crash') process.kill(process.pid, 'SIGKILL');
+  if (process.env.PIDS) appendFileSync(process.env.PIDS, process.pid + '\\n');
   if (MODE === 'hang') for (;;);
   if (MODE === 'one' && basename(files[0]) === '05.txt') throw new Error('not this one');
   if (OWN !== '') appendFileSync(join(process.env.AZUREML_BI_OUTPUT_PATH, OWN), files.length + '\\n');
@@ -119,6 +120,15 @@ async function scored(name: string, body: object = {}): Promise<JobView> {
 function shadowOf({ shadow }: JobView): ShadowView {
   if (shadow === null) throw new Error('the job has no shadow');
   return shadow;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const rowsOf = (name: string): string => readFileSync(join(cluster.dir, name, 'predictions.csv'), 'utf8');
@@ -224,6 +234,16 @@ describe('a shadow', () => {
     await deploy('next', { MODE: 'one' });
     const single = await scored('one', { shadow: 'next', overrides: { mini_batch_size: 1 } });
     expect(shadowOf(single)).toMatchObject({ rows: { compared: 59 }, mini_batches: { compared: 59, failed: 1 } });
+    // A job that is ended while a shadow hangs leaves no process behind.
+    const pids = join(cluster.dir, 'pids');
+    await deploy('stuck', { MODE: 'hang', PIDS: pids }, { retry_settings: { timeout: 3_600 } });
+    const stuck = { deployment_name: 'own', job_name: 'stuck', input: join(cluster.dir, 'in'), shadow: 'stuck' };
+    await call('POST', '/v1/endpoints/digits/jobs', { ...stuck, output_path: join(cluster.dir, 'stuck') });
+    await expect.poll(() => existsSync(pids), { timeout: 20_000 }).toBe(true);
+    await cluster.coordinator.jobs.cancel('stuck', 0);
+    const running = (): boolean => isRunning(Number(readFileSync(pids, 'utf8').split('\n')[0]));
+    await expect.poll(running, { timeout: 20_000 }).toBe(false);
+    expect(cluster.coordinator.jobs.show('stuck')).toMatchObject({ status: 'Canceled', rows: 0 });
     // A few of them have tried; the others are told that it was given up.
     const runs = (mode: string, stream: string): number => {
       const dir = join(cluster.dir, `by-${mode}`, '_logs', 'user', 'shadow', 'node-1', stream);

@@ -168,6 +168,8 @@ describe('the sum of a job', () => {
       mini_batches: { compared: 3, failed: 1, other_columns: 1 },
       failures: [{ code: 'SCORER_CRASHED', message: 'gone', mini_batches: 1 }],
     });
+    const third = h.published.flatMap((event) => (event.kind === 'Committed' ? [event.shadow?.columns] : []))[2];
+    expect(third).toEqual({ default: ['a'], shadow: ['b'] });
     expect(view?.seconds.default.total).toBeCloseTo(0.3);
     expect(view?.seconds.shadow).toMatchObject({ total: expect.closeTo(1.2, 5) as number });
     // To a fifth.
@@ -194,7 +196,13 @@ describe('the sum of a job', () => {
     h.copied();
     h.give({ kind: 'want', node, leases: 1 });
     const [again] = h.grants();
-    h.commit(node, again!, { shadow: outcome({ rowsSame: 1, rowsDifferent: 1, filesSame: 1, filesDifferent: 1 }) });
+    const columns = { default: ['x'], shadow: ['y'] };
+    const counts = { rowsSame: 1, rowsDifferent: 1, filesSame: 1, filesDifferent: 1 };
+    h.commit(node, again!, { shadow: outcome(counts, { columns }) });
+    const last = h.published.findLast(({ kind }) => kind === 'Committed');
+    // Which names they are is told once.
+    expect(last).toMatchObject({ shadow: { columns: { default: [], shadow: [] } } });
+    expect(viewOf(h.job)).toMatchObject({ columns: { default: ['a'] }, mini_batches: { other_columns: 2 } });
     expect(viewOf(h.job)).toMatchObject({
       rows: { compared: 6, same: 5, not_compared: 2 },
       mini_batches: { compared: 3 },
