@@ -83,6 +83,8 @@ function addInvoke(endpoints: Command, perform: Perform): void {
     .option('--input-list-column <name>', 'where the paths stand in a list that is no text (default: path)')
     .option('--overwrite', 'replace results that are already there')
     .option('--since <job>', 'score only what is new or changed; take the other rows from this earlier job')
+    .option('--shadow <name>', 'another deployment that scores the same files; its rows are compared, not written')
+    .option('--shadow-tolerance <number>', 'numbers of both that are so close are the same (default: 0)')
     .option('--priority <number>', 'from -100 to 100; a higher one goes first')
     .option('--compute <name>', 'named set of worker nodes')
     .option('--idempotency-key <key>', 'sent again with the same key, the same job answers')

@@ -7,6 +7,7 @@ import { skippedReasons } from '../common/core/skipped-names.ts';
 import type { JobEvent, JobView, LastFailureView, NodeView } from '../coordinator/api/backend.ts';
 import type { CircumstancesView } from '../coordinator/views/circumstances.ts';
 import { missingText } from '../coordinator/views/job-view.ts';
+import { shadowColumns } from './agreement-text.ts';
 import { environmentText } from './config-text.ts';
 import { durationText, timeLeft, timeLeftText, type Pace } from './pace.ts';
 import type { Column } from './table.ts';
@@ -28,6 +29,7 @@ export const jobSheet: readonly Column<JobView>[] = [
   { title: 'no result', value: (job) => (job.files.missing > 0 ? missingText(job.files.missing) : null) },
   { title: 'last failure', value: (job) => job.last_failure && lastFailureText(job.last_failure) },
   { title: 'since', value: (job) => sinceText(job) },
+  ...shadowColumns,
   { title: 'shared out', value: (job) => job.files.split && splitText(job.files.split) },
   { title: 'skipped', value: (job) => skippedText(job) },
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
@@ -106,6 +108,7 @@ export const summarySheet: readonly Column<JobView>[] = [
   { title: 'files', value: (job) => `${job.files.scored} scored, ${job.files.failed} failed, of ${job.files.total}` },
   { title: 'rows', value: (job) => job.rows },
   { title: 'took', value: (job) => tookText(job) },
+  ...shadowColumns,
   { title: 'mini-batches', value: (job) => `${job.mini_batches.committed} of ${job.mini_batches.total}` },
   { title: 'failed tries', value: (job) => job.mini_batches.failed_tries || null },
   {

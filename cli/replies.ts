@@ -52,6 +52,22 @@ const origin = {
   outputs: z.record(text, place).default({}),
 };
 
+const latency = z.looseObject({ total: count, p50: count.nullable(), p95: count.nullable() });
+const names = z.array(text);
+
+const shadowReply = z.looseObject({
+  ...{ deployment: text, revision: count, tolerance: count, agreement: count.nullable() },
+  rows: z.looseObject({ compared: count, same: count, different: count, not_compared: count }),
+  files: z.looseObject({
+    ...{ same: count, different: count, other_row_counts: count },
+    ...{ failed_only_default: count, failed_only_shadow: count, failed_both: count, taken: count },
+  }),
+  mini_batches: z.looseObject({ compared: count, failed: count, other_columns: count }),
+  columns: z.looseObject({ default: names, shadow: names }).nullable(),
+  seconds: z.looseObject({ default: latency, shadow: latency }),
+  failures: z.array(z.looseObject({ code, message: text, mini_batches: count })),
+});
+
 export const jobReply: z.ZodType<JobView> = z.looseObject({
   name: text,
   status: z.enum(jobStates),
@@ -81,6 +97,7 @@ export const jobReply: z.ZodType<JobView> = z.looseObject({
     split: z.looseObject({ files: count, parts: count }).nullable().default(null),
   }),
   since: z.looseObject({ job: text, output_path: text, reason: text.nullable() }).nullable().default(null),
+  shadow: shadowReply.nullable().default(null),
   mini_batches: z.looseObject({ total: count, committed: count, leased: count, failed_tries: count }),
   rows: count,
   parts: z.looseObject({ total: count, is_listed: z.boolean(), made: count }).nullable().default(null),

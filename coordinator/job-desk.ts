@@ -168,6 +168,7 @@ export class JobDesk implements Backend {
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();
     const deployment = await this.#seal(local);
+    const shadow = request.shadow && { ...request.shadow, deployment: await this.#seal(request.shadow.deployment) };
     const since = await this.#since(request, job, deployment);
     const guard = (dir: string) => this.#work.locks.take(dir);
     const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
@@ -182,7 +183,11 @@ export class JobDesk implements Backend {
     };
     await this.#work.create(record, open);
     const places = { inputPath, selection, outputDir, outputLocation };
-    const from = { ...(since && { since }), ...(request.origin && { origin: request.origin }) };
+    const from = {
+      ...(since && { since }),
+      ...(request.origin && { origin: request.origin }),
+      ...(shadow && { shadow }),
+    };
     loop.handle({ kind: 'submit', job, deployment, ...places, ...from, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));

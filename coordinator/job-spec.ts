@@ -1,6 +1,8 @@
 /** A job as worker nodes are told of it. */
-import type { JobSpec } from '../common/core/cluster-messages.ts';
+import type { JobSpec, ShadowSpec } from '../common/core/cluster-messages.ts';
+import type { Deployment } from '../common/core/deployment.ts';
 import { defaultOutputForm } from '../common/core/output-form.ts';
+import type { JobShadow } from '../common/core/shadow.ts';
 import type { Job, Ledger } from './core/ledger.ts';
 import { outputPlaceOf } from './job-files.ts';
 import { attemptsPlace } from './output/output-place.ts';
@@ -17,17 +19,39 @@ function attemptsLocationOf(ledger: Ledger, { rowsOf }: Job): string | null {
   return outer ? attemptsPlace(outputPlaceOf(outer), outer.name) : null;
 }
 
-/** `secrets`: values of those that its settings refer to. */
+/** Values of secrets by name. */
+type Secrets = Readonly<Record<string, string>>;
+
+/** `secrets`: of those that the settings of a deployment refer to. */
 export function jobSpec(
   ledger: Ledger,
   job: Job,
   inputRoot: string,
-  secrets: Readonly<Record<string, string>>,
+  secrets: (settings: Deployment['settings'], isShadow: boolean) => Secrets,
 ): JobSpec {
-  const { deployment } = job;
+  const { deployment, shadow } = job;
   const { settings } = deployment;
   return {
     name: job.name,
+    ...scoredBy(deployment, secrets(settings, false)),
+    inputRoot,
+    outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
+    attemptsLocation: attemptsLocationOf(ledger, job),
+    ...(shadow && { shadow: shadowSpec(deployment, shadow, secrets(shadow.deployment.settings, true)) }),
+  };
+}
+
+/** Its rows are written as those of the job, so that they can be compared. */
+function shadowSpec({ settings }: Deployment, { deployment, tolerance }: JobShadow, secrets: Secrets): ShadowSpec {
+  const spec = scoredBy(deployment, secrets);
+  const { outputFormat, outputForm = defaultOutputForm, outputAction } = settings;
+  const own = { outputFormat, outputForm, outputAction, customOutput: 'collected', concurrencyMax: null } as const;
+  return { ...spec, settings: { ...spec.settings, ...own }, tolerance };
+}
+
+function scoredBy(deployment: Deployment, secrets: Secrets): Omit<ShadowSpec, 'tolerance'> {
+  const { settings } = deployment;
+  return {
     deployment: deployment.name,
     scorer: deployment.scorer,
     model: deployment.model,
@@ -46,8 +70,5 @@ export function jobSpec(
       memoryBytesMax: settings.memoryBytesMax,
       concurrencyMax: settings.concurrencyPerInstanceMax,
     },
-    inputRoot,
-    outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
-    attemptsLocation: attemptsLocationOf(ledger, job),
   };
 }

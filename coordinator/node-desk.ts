@@ -297,7 +297,16 @@ export class NodeDesk implements ClusterBackend {
 
   /** @throws SECRET_NOT_FOUND */
   #specOf(job: Job, { inputRoot }: JobFiles): JobSpec {
-    return jobSpec(this.#loop.ledger, job, inputRoot, this.#options.secretsOf(job.deployment.settings));
+    const { secretsOf } = this.#options;
+    return jobSpec(this.#loop.ledger, job, inputRoot, (settings, isShadow) => {
+      try {
+        return secretsOf(settings);
+      } catch (error) {
+        // The node finds it missing when it starts the shadow, and says so; the job goes on.
+        if (isShadow && error instanceof BatchError) return {};
+        throw error;
+      }
+    });
   }
 
   /** Undefined too when the segment's disk has failed, which the job's writer tells by itself. */

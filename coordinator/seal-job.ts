@@ -1,6 +1,6 @@
 /** Ends a job's output folder: turns its ledger and catalog into the lines of manifest and errors file. */
 import type { Failure } from '../common/core/batch-error.ts';
-import type { EnvironmentSpec } from '../common/core/deployment.ts';
+import type { Deployment, EnvironmentSpec } from '../common/core/deployment.ts';
 import type { InputFile } from '../common/core/input.ts';
 import { hasParts, rowsFileName, type PartFile } from '../common/core/parts-form.ts';
 import { formatToken } from '../common/core/token.ts';
@@ -102,18 +102,16 @@ function partsSource({ parts }: SealJobOptions): PartsSource | null {
 
 function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): Record<string, unknown> {
   const { deployment } = job;
-  const { files, mini_batches, rows } = jobView(ledger, job);
+  const { files, mini_batches, rows, shadow } = jobView(ledger, job);
   return {
     name: job.name,
     batchmill: release,
-    deployment: {
-      ...{ name: deployment.name, scorer: deployment.scorer, model: deployment.model, code: deployment.code },
-      environment: sealedEnvironment(deployment.environment),
-    },
+    deployment: { name: deployment.name, ...sealedScorer(deployment) },
     settings: { ...deployment.settings, environmentVariables: Object.keys(deployment.settings.environmentVariables) },
     scored_with: scoredWith(deployment),
     columns: columnsOf(job),
     since: job.since && { job: job.since.job, output_path: job.since.dir, reason: job.since.reason },
+    shadow: shadow && job.shadow && { ...shadow, ...sealedScorer(job.shadow.deployment) },
     origin: { endpoint: job.origin.endpoint, revision: job.origin.revision, owner: job.origin.owner },
     input_path: job.inputPath,
     input_selection: job.selection,
@@ -123,6 +121,10 @@ function manifestHeader({ ledger, job, release, endedWallMs }: SealJobOptions): 
     counts: { files, mini_batches: mini_batches.total, rows },
     error: job.error,
   };
+}
+
+function sealedScorer({ scorer, model, code, environment }: Deployment): object {
+  return { scorer, model, code, environment: sealedEnvironment(environment) };
 }
 
 function columnsOf({ schemas, schema }: Job): readonly string[] | null {

@@ -14,6 +14,8 @@ import type { MaskedStream, SecretMask } from './secret-mask.ts';
 export interface HostLogOptions {
   /** Logs of the job on this node. */
   readonly dir: string;
+  /** Of the job's shadow: its logs are told apart, and are none of the job's attempts. Null: of its own scorer. */
+  readonly part?: 'shadow' | null;
   /** Number of the host within its job on this node. */
   readonly process: number;
   /** Of each stream. */
@@ -35,12 +37,16 @@ export class HostLog {
 
   readonly #masked: Readonly<Record<'stdout' | 'stderr', MaskedStream>> | null;
 
-  constructor({ dir, process, bytesMax, mask, log }: HostLogOptions) {
+  constructor({ dir, part = null, process, bytesMax, mask, log }: HostLogOptions) {
     this.#masked = mask && { stdout: mask.stream(), stderr: mask.stream() };
     const name = processName(process);
     const open = (path: string): BoundedFile => new BoundedFile({ path: join(dir, path), bytesMax, log });
-    this.#streams = { stdout: open(`user/stdout/${name}.stdout.txt`), stderr: open(`user/stderr/${name}.stderr.txt`) };
-    this.#errors = open(`user/error/${name}.txt`);
+    const user = part === null ? 'user' : `user/${part}`;
+    this.#streams = {
+      stdout: open(`${user}/stdout/${name}.stdout.txt`),
+      stderr: open(`${user}/stderr/${name}.stderr.txt`),
+    };
+    this.#errors = open(`${user}/error/${name}.txt`);
     this.#records = open(`sys/mini_batches/${name}.jsonl`);
     this.#sheet = open(`sys/node/${name}.txt`);
     this.#process = open(`sys/processes/${name}.json`);

@@ -9,6 +9,7 @@ import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile, HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
+import type { ShadowOutcome } from '../common/core/shadow.ts';
 import { defaultOutputForm } from '../common/core/output-form.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
@@ -22,6 +23,7 @@ import type { NodeFiles } from './node-files.ts';
 import { CustomFolder, type PutFile } from './pool/custom-folder.ts';
 import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
 import { maskedOutcome, SecretMask } from './secret-mask.ts';
+import { requireSecrets, ShadowHealth, ShadowHost, shadowJob } from './shadow-host.ts';
 import type { StoreOutputs } from './staging/store-outputs.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 
@@ -29,7 +31,12 @@ import type { LocalisedArtifact } from './staging/artifact-cache.ts';
 export interface JobArtifacts {
   readonly model: LocalisedArtifact | null;
   readonly code: LocalisedArtifact | null;
+  /** Of the job's shadow; rejects when they cannot be had. Absent: there is none. */
+  readonly shadow?: Promise<JobArtifacts>;
 }
+
+/** `hasFiles`: user code has written files of its own for it. `shadow`: what came of the job's shadow; absent: it has none. */
+export type Kept = Scored & { readonly hasFiles: boolean; readonly shadow?: ShadowOutcome };
 
 export interface HostSlotsOptions {
   /** Name of the worker node, as scripts are told it. */
@@ -61,6 +68,15 @@ export interface AttemptOrder {
   readonly columns: readonly string[] | null;
 }
 
+/** Where a host is: its slot, its number on the node, and (later) its number in the job's log tree. */
+interface HostAt {
+  readonly slot: number;
+  readonly host: number;
+  readonly number: Promise<number>;
+  /** Absent: the job's own scorer. */
+  readonly part?: 'shadow';
+}
+
 interface Started {
   readonly process: HostProcess;
   readonly custom: CustomFolder | null;
@@ -82,6 +98,8 @@ interface Host {
   columns: readonly string[] | null;
   /** The attempt under way has had its outcome told. */
   attempt: Promise<void>;
+  /** Scores the same files after it; null: the job has none. */
+  readonly shadow: ShadowHost | null;
 }
 
 export class HostSlots {
@@ -90,6 +108,7 @@ export class HostSlots {
   readonly #ends = new Map<number, Promise<void>>();
   /** Number of the next host of each job. */
   readonly #processes = new Map<JobName, Promise<number>>();
+  readonly #shadows = new Map<JobName, ShadowHealth>();
   started = 0;
 
   constructor(options: HostSlotsOptions) {
@@ -101,7 +120,8 @@ export class HostSlots {
     const number = this.#nextProcess(spec.name);
     const mask = SecretMask.of(spec.settings.secrets);
     const log = number.then((process) => this.#openLog(spec.name, process, mask));
-    const started = this.#start(slot, host, spec, artifacts, { number, log }, stopping.signal);
+    const place = { slot, host, number };
+    const started = this.#start(place, spec, artifacts, log, stopping.signal);
     const process = started.then((one) => one.process);
     const custom = started.then((one) => one.custom);
     // Its failure is told by `process`.
@@ -109,14 +129,15 @@ export class HostSlots {
     const attempt = Promise.resolve();
     const { name, attemptsLocation } = spec;
     const told = { job: name, attemptsLocation, mask, isStale: false, columns: null };
-    const held = { ...told, stopping, process, custom, log, attempt };
+    const shadow = this.#shadowOf(place, spec, artifacts, stopping.signal);
+    const held = { ...told, stopping, process, custom, log, attempt, shadow };
     this.#hosts.set(host, held);
     this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
   }
 
   /** `keep` gets the rows; they are its to discard. */
-  score(order: AttemptOrder, files: readonly HostFile[], keep: (scored: Scored) => WorkerCommand): void {
+  score(order: AttemptOrder, files: readonly HostFile[], keep: (kept: Kept) => WorkerCommand): void {
     const held = this.#hosts.get(order.host);
     invariant(held !== undefined, `host ${order.host} is not on slot ${order.slot}`);
     held.attempt = this.#score(held, order, files, keep);
@@ -136,7 +157,7 @@ export class HostSlots {
     held.stopping.abort(new Error(`the host on slot ${slot} is not needed any more`));
     void held.process.then(
       async (process) => {
-        await (how === 'stop' ? process.stop() : process.kill());
+        await Promise.all([how === 'stop' ? process.stop() : process.kill(), held.shadow?.stop(how)]);
         // Also of a process that cannot be killed: the slot is not to wait for it.
         this.#options.tell({ kind: 'host-ended', slot, host });
       },
@@ -147,6 +168,7 @@ export class HostSlots {
   /** The job has ended: resolves when no host of it is left. */
   async endOf(job: JobName): Promise<void> {
     this.#processes.delete(job);
+    this.#shadows.delete(job);
     const hosts = [...this.#hosts].filter(([, host]) => host.job === job);
     await Promise.all(hosts.map(([number]) => this.#ends.get(number)));
   }
@@ -156,50 +178,71 @@ export class HostSlots {
     for (const host of this.#hosts.values()) {
       host.stopping.abort(new Error('the worker node ends'));
       void host.process.then(
-        (process) => (how === 'stop' ? process.stop() : process.kill()),
+        (process) => Promise.all([how === 'stop' ? process.stop() : process.kill(), host.shadow?.stop(how)]),
         () => undefined,
       );
     }
     await Promise.all(this.#ends.values());
   }
 
+  /** Null where the job has none. It takes the slot's device, and the number of the host beside it. */
+  #shadowOf(place: HostAt, spec: JobSpec, artifacts: JobArtifacts, signal: AbortSignal): ShadowHost | null {
+    const { shadow } = spec;
+    if (shadow === undefined) return null;
+    const { files, clock } = this.#options;
+    const health = this.#shadows.get(spec.name) ?? new ShadowHealth();
+    this.#shadows.set(spec.name, health);
+    const mask = SecretMask.of(shadow.settings.secrets);
+    const log = place.number.then((process) => this.#openLog(spec.name, process, mask, 'shadow'));
+    const start = async (): Promise<Started> => {
+      requireSecrets(shadow);
+      const own = await (artifacts.shadow ?? { model: null, code: null });
+      return await this.#start({ ...place, part: 'shadow' }, shadowJob(spec, shadow), own, log, signal);
+    };
+    return new ShadowHost({ shadow, mask, health, log, start, spoolDir: files.spoolDir, clock, signal });
+  }
+
   async #start(
-    slot: number,
-    host: number,
+    at: HostAt,
     spec: JobSpec,
     artifacts: JobArtifacts,
-    logs: { readonly number: Promise<number>; readonly log: Promise<HostLog> },
+    openLog: Promise<HostLog>,
     signal: AbortSignal,
   ): Promise<Started> {
     const { files, setup, tell, node } = this.#options;
-    const [number, log] = await Promise.all([logs.number, logs.log]);
+    const { slot, host, part = null } = at;
+    const [number, log] = await Promise.all([at.number, openLog]);
     const { outputDir } = spec;
     const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
     if (isShared) await requireWritable(outputDir, node);
-    const customDir = isShared ? outputDir : await files.makeCustomDir(spec.name, slot);
+    const customDir = isShared ? outputDir : await files.makeCustomDir(spec.name, slot, part);
     const isUserCode = spec.scorer.kind !== 'onnx';
+    const prepares = (text: string): void => {
+      const told = text === '' || part === null ? text : `${part}: ${text}`;
+      tell({ kind: 'preparing', job: spec.name, text: told });
+    };
     const { warnings, ...command } = await setup.command({
       host,
       spec,
       modelDir: artifacts.model?.dir ?? null,
       outputDir: isUserCode ? customDir : null,
       signal,
-      onProgress: (text) => tell({ kind: 'preparing', job: spec.name, text }),
+      onProgress: prepares,
     });
     for (const warning of warnings) log.append('stderr', Buffer.from(`batchmill: ${warning}\n`));
-    const cwd = await files.makeHostDir(spec.name, slot);
+    const cwd = await files.makeHostDir(spec.name, slot, part);
     const process = await HostProcess.start({
       ...command,
       cwd,
       init: initOf(spec, artifacts, {
         customDir,
-        logDir: files.userLogsDir(spec.name),
+        logDir: files.userLogsDir(spec.name, part),
         job: spec.name,
         node: this.#options.node,
         process: number,
       }),
       spoolDir: files.spoolDir,
-      onWait: (text) => tell({ kind: 'preparing', job: spec.name, text }),
+      onWait: prepares,
       memoryBytesMax: spec.settings.memoryBytesMax,
       logSink: (stream, chunk) => log.append(stream, chunk),
       signal,
@@ -229,9 +272,9 @@ export class HostSlots {
     return number;
   }
 
-  #openLog(job: JobName, process: number, mask: SecretMask | null): HostLog {
+  #openLog(job: JobName, process: number, mask: SecretMask | null, part: 'shadow' | null = null): HostLog {
     const { files, log, hostLogBytesMax: bytesMax } = this.#options;
-    return new HostLog({ dir: files.logsDir(job), process, bytesMax, mask, log });
+    return new HostLog({ dir: files.logsDir(job), part, process, bytesMax, mask, log });
   }
 
   /** Tells how a host starts and how it ends; its end comes after the outcome of what it was scoring. */
@@ -248,6 +291,7 @@ export class HostSlots {
       await ready.exited;
       await held.attempt;
     }
+    await held.shadow?.close();
     this.#options.setup.release(host);
     const log = await held.log;
     if (ready instanceof HostProcess) {
@@ -271,7 +315,7 @@ export class HostSlots {
     held: Host,
     order: AttemptOrder,
     files: readonly HostFile[],
-    keep: (scored: Scored) => WorkerCommand,
+    keep: (kept: Kept) => WorkerCommand,
   ): Promise<void> {
     const { tell, clock } = this.#options;
     const { slot, host, work, timeoutMs, first, columns } = order;
@@ -288,7 +332,7 @@ export class HostSlots {
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
-    tell(commandOf(outcome, order, keep));
+    tell(commandOf(await shadowed(outcome, held.shadow, files, { first, columns }), order, keep));
   }
 
   /** Null where everything goes to the coordinator. */
@@ -300,6 +344,24 @@ export class HostSlots {
 
   #time(): string {
     return new Date(this.#options.clock.wall()).toISOString();
+  }
+}
+
+/** With what the shadow makes of the same files, while they are there. */
+async function shadowed(
+  outcome: ScoreOutcome,
+  shadow: ShadowHost | null,
+  files: readonly HostFile[],
+  order: Pick<AttemptOrder, 'first' | 'columns'>,
+): Promise<Kept | ScoreFailed> {
+  if (outcome.kind === 'failed') return outcome;
+  const kept = { ...outcome, hasFiles: outcome.body.custom.bytes > 0 };
+  if (shadow === null) return kept;
+  try {
+    return { ...kept, shadow: await shadow.compare(outcome, files, order) };
+  } catch (error) {
+    await outcome.body.discard();
+    return failedHere(toBatchError(error).toFailure());
   }
 }
 
@@ -317,11 +379,15 @@ async function settleCustom(
     return outcome;
   } catch (error) {
     await outcome.body.discard();
-    const failure = toBatchError(error).toFailure();
-    const known = { peakMemoryBytes: null, hostExit: null };
-    const failed = { kind: 'failed', failure, fileIndex: -1, class: 'error', isHostDead: false, ...known } as const;
+    const failed = failedHere(toBatchError(error).toFailure());
     return (await undone(custom, failed)) ? failed : await abandoned(process, failed);
   }
+}
+
+/** What came of the rows on this node; the host is as good as before. */
+function failedHere(failure: Failure): ScoreFailed {
+  const known = { peakMemoryBytes: null, hostExit: null };
+  return { kind: 'failed', failure, fileIndex: -1, class: 'error', isHostDead: false, ...known };
 }
 
 /** False when host and folder are of no use any more. */
@@ -366,9 +432,9 @@ function rangeText(first: number, count: number): string {
 }
 
 function commandOf(
-  outcome: ScoreOutcome,
+  outcome: Kept | ScoreFailed,
   where: Pick<AttemptOrder, 'slot' | 'host' | 'work'>,
-  keep: (scored: Scored) => WorkerCommand,
+  keep: (kept: Kept) => WorkerCommand,
 ): WorkerCommand {
   if (outcome.kind === 'scored') return keep(outcome);
   const { failure, fileIndex, isHostDead, peakMemoryBytes, hostExit } = outcome;

@@ -43,14 +43,14 @@ export class NodeFiles {
     return join(this.#jobDir(job), formatToken(token));
   }
 
-  /** Made new and empty. */
-  makeHostDir(job: JobName, slot: number): Promise<string> {
-    return makeEmpty(join(this.#jobDir(job), 'hosts', `slot-${slot + 1}`));
+  /** Made new and empty. `part`: of the job's shadow; null: of its own scorer. */
+  makeHostDir(job: JobName, slot: number, part: 'shadow' | null = null): Promise<string> {
+    return makeEmpty(join(this.#jobDir(job), 'hosts', slotName(slot, part)));
   }
 
   /** Made new and empty: what an earlier host has left there is not of any attempt to come. */
-  makeCustomDir(job: JobName, slot: number): Promise<string> {
-    return makeEmpty(join(this.#jobDir(job), 'custom', `slot-${slot + 1}`));
+  makeCustomDir(job: JobName, slot: number, part: 'shadow' | null = null): Promise<string> {
+    return makeEmpty(join(this.#jobDir(job), 'custom', slotName(slot, part)));
   }
 
   /** What the node's part of the job's log tree is made from; stays when the job has ended. */
@@ -59,8 +59,8 @@ export class NodeFiles {
   }
 
   /** Where user code keeps logs by itself (HostInit.logDir). */
-  userLogsDir(job: JobName): string {
-    return join(this.logsDir(job), 'user');
+  userLogsDir(job: JobName, part: 'shadow' | null = null): string {
+    return join(this.logsDir(job), 'user', part ?? '');
   }
 
   /** The first number that no log of the job here bears: an earlier process of this node may have left some. */
@@ -98,6 +98,10 @@ export class NodeFiles {
   #jobDir(job: JobName): string {
     return confine(this.#jobsDir, job);
   }
+}
+
+function slotName(slot: number, part: 'shadow' | null): string {
+  return part === null ? `slot-${slot + 1}` : `slot-${slot + 1}-${part}`;
 }
 
 async function makeEmpty(dir: string): Promise<string> {

@@ -4,7 +4,13 @@
  */
 import type { Artifact } from '../common/core/deployment.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
-import { emptyNodeMessage, type JobSpec, type JoinReply, type JoinRequest } from '../common/core/cluster-messages.ts';
+import {
+  emptyNodeMessage,
+  type JobSpec,
+  type JoinReply,
+  type JoinRequest,
+  type ShadowSpec,
+} from '../common/core/cluster-messages.ts';
 import type { Diagnose } from '../common/core/diagnosis.ts';
 import { nodeName, type JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
@@ -303,11 +309,34 @@ export class WorkerShell {
     try {
       const [localModel, localCode] = await Promise.all([model && hold(model), code && hold(code)]);
       if (!this.#state.jobs.has(name)) return release();
-      this.#jobArtifacts.set(name, { model: localModel, code: localCode, release });
+      const own = { model: localModel, code: localCode, release };
+      const shadow = spec.shadow && this.#localiseShadow(name, spec.shadow, hold);
+      // Told with the mini-batches that it was wanted for.
+      shadow?.catch(() => undefined);
+      this.#jobArtifacts.set(name, shadow === undefined ? own : { ...own, shadow });
       this.#tell({ kind: 'artifacts-localised', job: name });
     } catch (error) {
       release();
       this.#tell({ kind: 'artifacts-failed', job: name, failure: toBatchError(error).toFailure() });
+    }
+  }
+
+  /** While the coordinator is away it is waited for, as the job's own results do. */
+  async #localiseShadow(
+    job: JobName,
+    { model, code }: ShadowSpec,
+    hold: (artifact: Artifact) => Promise<LocalisedArtifact>,
+  ): Promise<JobArtifacts> {
+    for (let failed = 1; ; failed += 1) {
+      try {
+        const [localModel, localCode] = await Promise.all([model && hold(model), code && hold(code)]);
+        return { model: localModel, code: localCode };
+      } catch (error) {
+        if (toBatchError(error).code === 'COORDINATOR_UNREACHABLE') failed = 0;
+        if (failed === limits.shadowStartsMax) throw error;
+        await delay(limits.shadowRetryMs, this.#over.signal);
+        if (!this.#jobArtifacts.has(job) || this.#isOver) throw error;
+      }
     }
   }
 
@@ -339,12 +368,12 @@ export class WorkerShell {
     const { first, token, attempt, columns } = lease;
     const count = lease.files.length;
     const order = { slot, host, work, timeoutMs, first, count, token, attempt, columns };
-    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }) => {
+    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body, hasFiles, shadow }) => {
       this.#works.keep(work, body);
       const { rows, custom } = body;
-      if (custom.bytes > 0) this.#customHosts.set(work, host);
+      if (hasFiles) this.#customHosts.set(work, host);
       const parts = { bytes: rows.bytes, crc32: rows.crc32, customBytes: custom.bytes, customCrc32: custom.crc32 };
-      const result = { summary, ...parts };
+      const result = { summary, ...parts, ...(shadow && { shadow }) };
       return { kind: 'scored', slot, host, work, result };
     });
   }

@@ -12,6 +12,7 @@ import { jobOf } from '../api/jobs.ts';
 import { endpointPath } from '../api/registry.ts';
 import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
+import { numberFlag } from '../number-flag.ts';
 import { priorityOf } from '../priority.ts';
 import { jobSheet } from '../job-text.ts';
 import type { PathFlags } from '../program-parts.ts';
@@ -39,6 +40,8 @@ export interface InvokeFlags extends PathFlags {
   readonly inputListColumn?: string;
   readonly overwrite?: boolean;
   readonly since?: string;
+  readonly shadow?: string;
+  readonly shadowTolerance?: string;
   readonly priority?: string;
   readonly compute?: string;
   readonly idempotencyKey?: string;
@@ -66,11 +69,13 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
     ...(Object.keys(overrides).length === 0 ? {} : { overrides }),
     ...(flags.overwrite ? { overwrite: true } : {}),
     ...(flags.since === undefined ? {} : { since: flags.since }),
+    ...shadowOf(flags),
     ...(flags.priority === undefined ? {} : { priority: priorityOf(flags.priority) }),
   };
   const idempotencyKey = flags.idempotencyKey ?? null;
   const job = jobOf(api, await api.ask('POST', `${endpointPath(endpoint)}/jobs`, { body, idempotencyKey }));
   output.note(`endpoint    ${job.endpoint ?? endpoint}, deployment ${job.deployment}`);
+  if (job.shadow) output.note(`shadow      ${job.shadow.deployment}, revision ${job.shadow.revision}`);
   output.note(`input       ${job.input_path}`);
   output.note(`output      ${(job.output_file ?? job.output_path).replace(/\.partial$/, '')}`);
   output.note(`job         ${job.name}`);
@@ -79,6 +84,16 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   output.note(`next        batchmill job stream -n ${job.name}`);
   output.item(job, jobSheet);
   return 0;
+}
+
+/** @throws USAGE */
+function shadowOf({ shadow, shadowTolerance: text }: InvokeFlags): {
+  readonly shadow?: string;
+  readonly shadow_tolerance?: number;
+} {
+  if (text === undefined) return shadow === undefined ? {} : { shadow };
+  if (shadow === undefined) throw new BatchError('USAGE', '--shadow-tolerance: name the deployment with --shadow too');
+  return { shadow, shadow_tolerance: numberFlag('--shadow-tolerance', text) ?? 0 };
 }
 
 /** The file, `--set`, then the flags, each over what was before. */

@@ -1,11 +1,12 @@
 /** `job diff`: two outputs of one input, row by row; folders here, or jobs of the coordinator. */
 import { resolve } from 'node:path';
 import { kindAt } from '../../common/config/deployment-paths.ts';
-import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { compareOutputs, type Comparison } from '../../coordinator/compare/compare-outputs.ts';
+import { agreementText } from '../agreement-text.ts';
 import type { CommandContext } from '../command-context.ts';
+import { numberFlag } from '../number-flag.ts';
 import type { Column } from '../table.ts';
 
 export interface DiffFlags {
@@ -16,13 +17,15 @@ export interface DiffFlags {
 
 /** @returns 0, or 1 when the rows agree less than they are to */
 export async function diffCommand(context: CommandContext, a: string, b: string, flags: DiffFlags): Promise<number> {
-  const tolerance = numberOf('--tolerance', flags.tolerance, Number.MAX_VALUE) ?? 0;
-  const examplesMax = Math.floor(numberOf('--examples', flags.examples, limits.apiPageMax) ?? limits.differencesShown);
-  const wanted = numberOf('--min-agreement', flags.minAgreement, 1);
+  const tolerance = numberFlag('--tolerance', flags.tolerance, Number.MAX_VALUE) ?? 0;
+  const examplesMax = Math.floor(
+    numberFlag('--examples', flags.examples, limits.apiPageMax) ?? limits.differencesShown,
+  );
+  const wanted = numberFlag('--min-agreement', flags.minAgreement, 1);
   const found = await compared(context, a, b, { tolerance, examplesMax });
   context.output.page(found, columns, comparisonText(found));
   if (wanted === null || (found.agreement ?? 0) >= wanted) return 0;
-  context.output.note(`the rows agree to ${percent(found.agreement)}, less than ${percent(wanted)}`);
+  context.output.note(`the rows agree to ${agreementText(found.agreement)}, less than ${agreementText(wanted)}`);
   return 1;
 }
 
@@ -36,13 +39,6 @@ async function compared(
   const isLocal = (await kindAt(folders[0])) === 'folder' && (await kindAt(folders[1])) === 'folder';
   if (!isLocal) return await (await client()).compare(a, b, asked.tolerance, asked.examplesMax);
   return await compareOutputs({ a: folders[0], b: folders[1], fileSystem: nodeFileSystem, ...asked });
-}
-
-function numberOf(flag: string, text: string | undefined, max: number): number | null {
-  if (text === undefined) return null;
-  const number = Number(text);
-  if (text.trim() !== '' && number >= 0 && number <= max) return number;
-  throw new BatchError('USAGE', `${flag}: wanted a number from 0 to ${max}, found ${text}`);
 }
 
 const columns: readonly Column<Comparison>[] = [
@@ -61,7 +57,7 @@ function comparisonText(found: Comparison): string {
   const lines = [
     one(a, 'a') + one(b, 'b'),
     `files      ${files.same} the same, ${files.different} different${counts}\n`,
-    `rows       ${rows.same} of ${rows.compared} the same: ${percent(found.agreement)}\n`,
+    `rows       ${rows.same} of ${rows.compared} the same: ${agreementText(found.agreement)}\n`,
     ...found.differences.map(
       ({ file, row, a: left, b: right }) =>
         `\n${file}${row === null ? '' : `, row ${row}`}\n  a: ${left ?? 'nothing'}\n  b: ${right ?? 'nothing'}\n`,
@@ -69,8 +65,4 @@ function comparisonText(found: Comparison): string {
   ];
   const hidden = rows.different - found.differences.filter(({ row }) => row !== null).length;
   return lines.join('') + (hidden > 0 ? `\n… and ${hidden} more rows; --examples shows more\n` : '');
-}
-
-function percent(part: number | null): string {
-  return part === null ? 'nothing to compare' : `${(part * 100).toFixed(2)} %`;
 }

@@ -9,6 +9,7 @@ import type { Artifact, DeploymentSettings, EnvironmentSpec, Scorer } from './de
 import type { Incarnation, JobName, NodeName } from './ids.ts';
 import type { FileRange, InputFile } from './input.ts';
 import type { ResultSummary } from './result.ts';
+import type { ShadowOutcome } from './shadow.ts';
 import type { Token } from './token.ts';
 
 /** A worker node asks for a certificate. */
@@ -92,6 +93,17 @@ export interface JobSpec {
   readonly outputDir: string | null;
   /** Where the node puts parts of the output by itself, a folder for each attempt; null: everything goes to the coordinator. */
   readonly attemptsLocation: string | null;
+  /** Scores the same files, and its rows are compared with those of the job; absent: there is none. */
+  readonly shadow?: ShadowSpec;
+}
+
+/** A job's shadow as a worker node needs it. */
+export interface ShadowSpec extends Pick<
+  JobSpec,
+  'deployment' | 'scorer' | 'model' | 'code' | 'environment' | 'settings'
+> {
+  /** Numbers that are so close are the same; 0: texts must be equal. */
+  readonly tolerance: number;
 }
 
 /** A lease and all that a node needs to work on it. */
@@ -134,6 +146,8 @@ export interface ResultReport {
   /** Of the files that user code wrote, which follow the rows' bytes; 0 when there are none. */
   readonly customBytes: number;
   readonly customCrc32: number;
+  /** What came of the job's shadow; absent: it has none. */
+  readonly shadow?: ShadowOutcome;
   readonly isUploaded: boolean;
 }
 

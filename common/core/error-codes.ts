@@ -202,7 +202,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     422,
   ),
   COMPARE_UNUSABLE: caller(
-    'The outputs cannot be laid beside each other: they are of different inputs, have no file of rows, or are not what was sealed.',
+    'The outputs cannot be laid beside each other: they are of different inputs, have no file of rows, have rows that cannot be told from each other, or are not what was sealed.',
     409,
     9,
     6,

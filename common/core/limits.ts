@@ -301,6 +301,13 @@ export const limits = {
 
   /** init() may load gigabytes; a host that says nothing for this long is replaced. */
   hostInitMsMax: 600_000,
+  /** A shadow that cannot be started, or whose host is lost, so many times in a row on a node is not tried there any more. */
+  shadowStartsMax: 3,
+  shadowDeathsMax: 10,
+  /** Until its model and code are fetched again. */
+  shadowRetryMs: 1_000,
+  /** Reasons for which a shadow had no result, one for each code. */
+  shadowReasonsMax: 8,
   /** Between two looks at the memory of scoring hosts at work: at 2 GB/s one gets 200 MB past its limit. */
   memoryLookMs: 100,
   /** Between SIGTERM and SIGKILL. */

@@ -1,6 +1,13 @@
 /** What the coordinator says, to and from the wire. */
 import { BatchError } from '../core/batch-error.ts';
-import type { AdoptedLease, CoordinatorMessage, Grant, JobSpec, RefusalReport } from '../core/cluster-messages.ts';
+import type {
+  AdoptedLease,
+  CoordinatorMessage,
+  Grant,
+  JobSpec,
+  RefusalReport,
+  ShadowSpec,
+} from '../core/cluster-messages.ts';
 import {
   outputFormats,
   type Artifact,
@@ -26,6 +33,7 @@ import type { Job as JobWire, Job__Output } from './generated/batchmill/v1/Job.t
 import type { JobSettings__Output } from './generated/batchmill/v1/JobSettings.ts';
 import type { Refusal as RefusalWire, Refusal__Output } from './generated/batchmill/v1/Refusal.ts';
 import type { Scorer as ScorerWire, Scorer__Output } from './generated/batchmill/v1/Scorer.ts';
+import type { Shadow as ShadowWire, Shadow__Output } from './generated/batchmill/v1/Shadow.ts';
 import { readDiagnose, writeDiagnose } from './translate-diagnosis.ts';
 import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
 
@@ -113,15 +121,28 @@ function readAdoption(wire: Adoption__Output): AdoptedLease[] {
 }
 
 export function writeJob(job: JobSpec): JobWire {
-  const { concurrencyMax, environmentVariables, secrets, memoryBytesMax, outputFileName, outputForm, ...settings } =
-    job.settings;
   return {
     name: job.name,
-    deployment: job.deployment,
-    scorer: writeScorer(job.scorer),
-    model: job.model,
-    code: job.code,
-    environment: writeEnvironment(job.environment),
+    ...writeScored(job),
+    inputRoot: job.inputRoot,
+    outputDir: job.outputDir ?? '',
+    attemptsLocation: job.attemptsLocation ?? '',
+    shadow: job.shadow ? { ...writeScored(job.shadow), tolerance: job.shadow.tolerance } : null,
+  };
+}
+
+/** What a job and its shadow both have. */
+type ScoredWith = Omit<ShadowSpec, 'tolerance'>;
+
+function writeScored(of: ScoredWith): Omit<ShadowWire, 'tolerance'> {
+  const { concurrencyMax, environmentVariables, secrets, memoryBytesMax, outputFileName, outputForm, ...settings } =
+    of.settings;
+  return {
+    deployment: of.deployment,
+    scorer: writeScorer(of.scorer),
+    model: of.model,
+    code: of.code,
+    environment: writeEnvironment(of.environment),
     settings: {
       ...settings,
       environmentVariables: { ...environmentVariables },
@@ -131,27 +152,33 @@ export function writeJob(job: JobSpec): JobWire {
       outputFileName: outputFileName ?? '',
       outputFormJson: outputForm === undefined ? '' : JSON.stringify(outputForm),
     },
-    inputRoot: job.inputRoot,
-    outputDir: job.outputDir ?? '',
-    attemptsLocation: job.attemptsLocation ?? '',
   };
 }
 
 export function readJob(wire: Job__Output): JobSpec {
-  const { scorer, settings, environment } = wire;
-  if (!scorer || !settings || !environment)
-    throw new BatchError('REQUEST_INVALID', `job ${wire.name} comes without scorer, environment or settings`);
+  const { shadow } = wire;
   return {
     name: jobName(wire.name),
+    ...readScored(wire, wire.name),
+    inputRoot: wire.inputRoot,
+    outputDir: wire.outputDir === '' ? null : wire.outputDir,
+    attemptsLocation: wire.attemptsLocation === '' ? null : wire.attemptsLocation,
+    ...(shadow === null ? {} : { shadow: { ...readScored(shadow, wire.name), tolerance: shadow.tolerance } }),
+  };
+}
+
+/** `job`: its name. */
+function readScored(wire: Omit<Shadow__Output, 'tolerance'>, job: string): ScoredWith {
+  const { scorer, settings, environment } = wire;
+  if (!scorer || !settings || !environment)
+    throw new BatchError('REQUEST_INVALID', `job ${job} comes without scorer, environment or settings`);
+  return {
     deployment: wire.deployment,
     scorer: readScorer(scorer),
     model: wire.model && readArtifact(wire.model),
     code: wire.code && readArtifact(wire.code),
     environment: readEnvironment(environment),
     settings: readSettings(settings),
-    inputRoot: wire.inputRoot,
-    outputDir: wire.outputDir === '' ? null : wire.outputDir,
-    attemptsLocation: wire.attemptsLocation === '' ? null : wire.attemptsLocation,
   };
 }
 

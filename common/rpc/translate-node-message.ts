@@ -1,5 +1,5 @@
 /** What a worker node says, to and from the wire. */
-import { BatchError } from '../core/batch-error.ts';
+import { BatchError, type Failure } from '../core/batch-error.ts';
 import type {
   AttemptFailureReport,
   EnrollRequest,
@@ -14,6 +14,7 @@ import type {
 import { incarnation, jobName, nodeName } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import type { FileFailure, ResultSchema, ResultSummary } from '../core/result.ts';
+import type { ShadowOutcome } from '../core/shadow.ts';
 import { binarySchema, prologueBytes } from '../format/prologue.ts';
 import type {
   AttemptFailure as AttemptFailureWire,
@@ -28,6 +29,10 @@ import type { JoinReply as JoinReplyWire, JoinReply__Output } from './generated/
 import type { JoinRequest as JoinRequestWire, JoinRequest__Output } from './generated/batchmill/v1/JoinRequest.ts';
 import type { NodeMessage as NodeMessageWire, NodeMessage__Output } from './generated/batchmill/v1/NodeMessage.ts';
 import type { Result as ResultWire, Result__Output } from './generated/batchmill/v1/Result.ts';
+import type {
+  ShadowOutcome as ShadowOutcomeWire,
+  ShadowOutcome__Output,
+} from './generated/batchmill/v1/ShadowOutcome.ts';
 import type { Schema as SchemaWire, Schema__Output } from './generated/batchmill/v1/Schema.ts';
 import { readDiagnosis, writeDiagnosis } from './translate-diagnosis.ts';
 import { readFailure, readOneOf, readToken, writeFailure, writeToken } from './translate.ts';
@@ -129,6 +134,7 @@ function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => U
     peakMemoryBytes: summary.peakMemoryBytes ?? 0,
     inline: result.isUploaded ? new Uint8Array(0) : inlineOf(result),
     uploaded: result.isUploaded,
+    shadow: result.shadow ? writeShadow(result.shadow) : null,
   };
 }
 
@@ -147,6 +153,7 @@ function readResult(wire: Result__Output): ResultReport {
     crc32: wire.crc32,
     customBytes: wire.customBytes,
     customCrc32: wire.customCrc32,
+    ...(wire.shadow === null ? {} : { shadow: readShadow(wire.shadow) }),
     isUploaded: wire.uploaded,
   };
 }
@@ -162,6 +169,32 @@ function readSummary(wire: Result__Output): ResultSummary {
     runSeconds: wire.runSeconds,
     peakMemoryBytes: wire.peakMemoryBytes === 0 ? null : wire.peakMemoryBytes,
   };
+}
+
+function writeShadow({ counts, failure, runSeconds, columns }: ShadowOutcome): ShadowOutcomeWire {
+  return {
+    ...counts,
+    code: failure?.code ?? '',
+    message: (failure?.message ?? '').slice(0, limits.failureMessageCharsMax),
+    runSeconds,
+    defaultColumns: [...(columns?.default ?? [])],
+    shadowColumns: [...(columns?.shadow ?? [])],
+  };
+}
+
+function readShadow(wire: ShadowOutcome__Output): ShadowOutcome {
+  const { code, message, runSeconds, defaultColumns, shadowColumns, ...counts } = wire;
+  const isOther = defaultColumns.length + shadowColumns.length > 0;
+  return {
+    counts,
+    failure: code === '' ? null : pick(readFailure({ code, message })),
+    runSeconds,
+    columns: isOther ? { default: defaultColumns, shadow: shadowColumns } : null,
+  };
+}
+
+function pick({ code, message }: Failure): NonNullable<ShadowOutcome['failure']> {
+  return { code, message };
 }
 
 function readFileFailure(wire: FileFailure__Output): FileFailure {

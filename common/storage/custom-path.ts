@@ -1,12 +1,18 @@
 /** Names of files that user code writes to AZUREML_BI_OUTPUT_PATH: which of them can stand in an output folder. */
 import { limits } from '../core/limits.ts';
+import { differencesName } from '../core/shadow.ts';
 import { isConfined } from './confine.ts';
 
 /** At the top of an output folder these are Batchmill's, with whatever follows them. */
 const reserved = /^_(SUCCESS|manifest|errors|logs|probe)/;
 
+/** As {@link customPathDefect}, of files that worker nodes bring: to those of user code, the differences of a shadow. */
+export function broughtPathDefect(path: string, outputFileName: string | null): string | null {
+  return path === differencesName ? null : customPathDefect(path, outputFileName);
+}
+
 /**
- * Why a file cannot be published under `path`, relative to the output folder; null when it can.
+ * Why a file of user code cannot be published under `path`, relative to the output folder; null when it can.
  * `outputFileName`: the file of rows, null when the job writes none.
  */
 export function customPathDefect(path: string, outputFileName: string | null): string | null {
@@ -19,6 +25,7 @@ export function customPathDefect(path: string, outputFileName: string | null): s
   }
   const [top = ''] = path.split('/');
   if (top === outputFileName) return 'its name is that of the file of rows; choose another, or set output_file_name';
-  if (reserved.test(top) || top.endsWith('.partial')) return 'names of this kind are Batchmill’s own';
+  if (reserved.test(top) || top === differencesName || top.endsWith('.partial'))
+    return 'names of this kind are Batchmill’s own';
   return null;
 }

@@ -7,6 +7,7 @@ import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
+import type { JobShadow, OtherColumns } from '../../common/core/shadow.ts';
 import type { SplitCount } from '../../common/core/split.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { LocalDeployment, MiniBatchSize } from '../../common/core/deployment.ts';
@@ -27,6 +28,48 @@ export interface JobRequest {
   readonly name: string | null;
   /** Absent: nobody said anything of it. */
   readonly origin?: JobOrigin;
+  /** Scores the same files beside it. */
+  readonly shadow?: JobShadow;
+}
+
+/** Seconds inside run(), a mini-batch at a time; null before the first. */
+export interface LatencyView {
+  readonly total: number;
+  readonly p50: number | null;
+  readonly p95: number | null;
+}
+
+/** What another deployment would have said of the same files, as far as the job is. */
+export interface ShadowView {
+  readonly deployment: string;
+  readonly revision: number;
+  readonly tolerance: number;
+  /** Rows that are the same of those that were compared; null: none was. */
+  readonly agreement: number | null;
+  /** `not_compared`: rows of the job that the shadow has no counterpart of, those that were taken included. */
+  readonly rows: {
+    readonly compared: number;
+    readonly same: number;
+    readonly different: number;
+    readonly not_compared: number;
+  };
+  readonly files: {
+    readonly same: number;
+    readonly different: number;
+    readonly other_row_counts: number;
+    readonly failed_only_default: number;
+    readonly failed_only_shadow: number;
+    readonly failed_both: number;
+    /** Whose rows were taken from an earlier output. */
+    readonly taken: number;
+  };
+  /** `failed`: the shadow has no result. `other_columns`: compared, though the names of the columns are not the same. */
+  readonly mini_batches: { readonly compared: number; readonly failed: number; readonly other_columns: number };
+  readonly columns: OtherColumns | null;
+  /** Of the mini-batches of which both have a result. */
+  readonly seconds: { readonly default: LatencyView; readonly shadow: LatencyView };
+  /** Why the shadow had no result, once for each code. */
+  readonly failures: readonly { readonly code: ErrorCode; readonly message: string; readonly mini_batches: number }[];
 }
 
 /** Where a job comes from, with the names that Azure's `job show` has for it. */
@@ -94,6 +137,8 @@ export interface JobView extends JobOriginView {
   readonly files: JobCounts;
   /** The earlier output from which rows are taken; `reason`: why they are not. */
   readonly since: { readonly job: string; readonly output_path: string; readonly reason: string | null } | null;
+  /** Null: nothing scores beside it. */
+  readonly shadow: ShadowView | null;
   readonly mini_batches: {
     readonly total: number;
     readonly committed: number;

@@ -48,6 +48,8 @@ export interface InvokeBody {
   readonly overrides: Overrides;
   readonly overwrite: boolean;
   readonly since?: string | null | undefined;
+  readonly shadow?: string | null | undefined;
+  readonly shadow_tolerance?: number | undefined;
   readonly priority: number;
   readonly compute?: string | null | undefined;
   readonly job_name?: string | null | undefined;
@@ -116,6 +118,16 @@ export const invokeBody: z.ZodType<InvokeBody> = z
     overrides: overrides.default({}),
     overwrite: z.boolean().default(false),
     since: z.string().min(1).nullish(),
+    shadow: z
+      .string()
+      .min(1)
+      .nullish()
+      .describe('another deployment of the endpoint: scores the same files, and its rows are compared, not written'),
+    shadow_tolerance: z
+      .number()
+      .min(0)
+      .optional()
+      .describe('default 0; numbers that are so close are the same: absolutely, or as a part of the larger one'),
     priority: priority.default(0),
     compute: z.string().min(1).nullish(),
     job_name: jobNameText.nullish(),

@@ -4,7 +4,16 @@
  */
 import { z } from 'zod';
 import { jobStates } from '../../common/core/states.ts';
-import type { ErrorGroupView, JobErrorsView, JobEvent, JobView, NodeView, PrintedView, PrunedView } from './backend.ts';
+import type {
+  ErrorGroupView,
+  JobErrorsView,
+  JobEvent,
+  JobView,
+  NodeView,
+  PrintedView,
+  PrunedView,
+  ShadowView,
+} from './backend.ts';
 import { errorCodeSchema } from './problem.ts';
 
 const text = z.string();
@@ -25,6 +34,55 @@ export const jobStateSchema: z.ZodEnum<{ [S in (typeof jobStates)[number]]: S }>
 const labels = z.record(text, text);
 const place = z.object({ type: text, path: text }).meta({ id: 'Place' });
 const service = z.object({ endpoint: text }).meta({ id: 'Service' });
+
+const latency = z.object({ total: z.number(), p50: z.number().nullable(), p95: z.number().nullable() }).meta({
+  id: 'Latency',
+  description: 'seconds inside run(), a mini-batch at a time; within a fifth',
+});
+
+export const shadow: z.ZodType<ShadowView> = z
+  .object({
+    deployment: text,
+    revision: count,
+    tolerance: z.number().min(0),
+    agreement: z.number().min(0).max(1).nullable().describe('share of the compared rows that are the same'),
+    rows: z
+      .object({
+        compared: count,
+        same: count,
+        different: count,
+        not_compared: count.describe('rows of the job that the shadow has no counterpart of'),
+      })
+      .meta({ id: 'ShadowRows' }),
+    files: z
+      .object({
+        same: count,
+        different: count,
+        other_row_counts: count,
+        failed_only_default: count,
+        failed_only_shadow: count,
+        failed_both: count,
+        taken: count.describe('rows taken from an earlier output, which the shadow does not score'),
+      })
+      .meta({ id: 'ShadowFiles' }),
+    mini_batches: z
+      .object({
+        compared: count,
+        failed: count.describe('the shadow has no result'),
+        other_columns: count.describe('compared, though columns have other names'),
+      })
+      .meta({ id: 'ShadowMiniBatches' }),
+    columns: z
+      .object({ default: z.array(text).readonly(), shadow: z.array(text).readonly() })
+      .meta({ id: 'OtherColumns' })
+      .nullable()
+      .describe('names of the columns of both, where they are not the same'),
+    seconds: z.object({ default: latency, shadow: latency }).meta({ id: 'ShadowSeconds' }),
+    failures: z
+      .array(z.object({ code: errorCodeSchema, message: text, mini_batches: count }).meta({ id: 'ShadowFailure' }))
+      .readonly(),
+  })
+  .meta({ id: 'JobShadow' });
 
 export const jobSchema: z.ZodType<JobView> = z
   .object({
@@ -56,6 +114,7 @@ export const jobSchema: z.ZodType<JobView> = z
       })
       .meta({ id: 'JobFiles' }),
     since: z.object({ job: text, output_path: text, reason: text.nullable() }).meta({ id: 'JobSince' }).nullable(),
+    shadow: shadow.nullable().describe('another deployment that scores the same files; null: none does'),
     mini_batches: z
       .object({ total: count, committed: count, leased: count, failed_tries: count })
       .meta({ id: 'JobMiniBatches' }),

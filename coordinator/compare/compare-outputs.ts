@@ -3,13 +3,12 @@
  * read forward in input order, a segment of each at a time.
  */
 import { join } from 'node:path';
+import { isSameRow, rowForm, shownRow, type RowForm } from '../../common/compare/same-row.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { limits } from '../../common/core/limits.ts';
 import { utf8Compare } from '../../common/core/utf8.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { Manifest } from '../output/manifest-schema.ts';
 import { readManifest } from '../since/earlier-output.ts';
-import { isSameRow, type RowForm } from './same-row.ts';
 import { sealedRows, type FileRows } from './sealed-rows.ts';
 
 export interface CompareOptions {
@@ -108,18 +107,14 @@ async function opened(fileSystem: FileSystem, dir: string): Promise<Opened> {
     seconds: started === null ? null : (Date.parse(ended) - Date.parse(started)) / 1_000,
   };
   const format = manifest.settings.outputFormat ?? 'azure';
-  const form: RowForm = { format, delimiter: delimiterOf(manifest, format) };
+  const { outputForm } = manifest.settings as { readonly outputForm?: { readonly delimiter?: string } };
+  const form = rowForm(format, outputForm?.delimiter);
   return {
     manifest,
     form,
     rows: sealedRows({ fileSystem, dir, manifest, path: join(dir, manifest.output.path) }),
     view,
   };
-}
-
-function delimiterOf(manifest: Manifest, format: string): string {
-  const form = (manifest.settings as { readonly outputForm?: { readonly delimiter?: string } }).outputForm;
-  return format === 'azure' ? ' ' : (form?.delimiter ?? ',');
 }
 
 /** Files of both in the order of their paths; null for what one of them has not. */
@@ -214,7 +209,7 @@ class Tally {
       }
       isSame = false;
       this.#rows.different += 1;
-      this.#show({ file, row, a: shown(text), b: shown(other) });
+      this.#show({ file, row, a: shownRow(text), b: shownRow(other) });
     }
     return isSame ? 'same' : 'different';
   }
@@ -227,8 +222,4 @@ class Tally {
 /** Whether no file behind it has rows that stand together with its own. */
 function isWhole({ group }: FileRows): boolean {
   return group?.isLast ?? true;
-}
-
-function shown(text: string): string {
-  return text.length <= limits.shownRowChars ? text : `${text.slice(0, limits.shownRowChars)}…`;
 }

@@ -1,8 +1,8 @@
 /** The rows of each input file of a sealed output, as texts, in input order. */
 import { crc32 } from 'node:zlib';
+import { textsOf } from '../../common/compare/row-texts.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { outputFormats, type OutputFormat } from '../../common/core/deployment.ts';
-import { rowCutter } from '../../common/format/row-cutter.ts';
+import { outputFormats } from '../../common/core/deployment.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { Manifest } from '../output/manifest-schema.ts';
 import type { SegmentLine } from '../output/sealed-lines.ts';
@@ -86,30 +86,4 @@ async function headOf(options: SealedRowsOptions, place: Parameters<typeof lines
     if (segment) return (await readExactly(options.fileSystem, options.path, 0, segment.offset)) ?? Buffer.alloc(0);
   }
   return Buffer.alloc(0);
-}
-
-/** Null where the rows cannot be told from each other. */
-export async function textsOf(
-  bytes: Buffer,
-  count: number,
-  format: OutputFormat,
-  head: Buffer,
-): Promise<readonly string[] | null> {
-  if (format === 'arrow') return await arrowTexts(bytes, head);
-  const cutter = await rowCutter({ bytes, count, format, head });
-  if (cutter === null) return null;
-  return Array.from({ length: count }, (_, row) =>
-    cutter
-      .cut(row, 1)
-      .toString('utf8')
-      .replace(/\r?\n$/, ''),
-  );
-}
-
-async function arrowTexts(bytes: Buffer, head: Buffer): Promise<readonly string[]> {
-  const { tableFromIPC } = await import('apache-arrow');
-  const asJson = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? Number(value) : value);
-  return tableFromIPC(Buffer.concat([head, bytes]))
-    .toArray()
-    .map((row: unknown) => JSON.stringify(row, asJson));
 }

@@ -4,6 +4,7 @@ import type { Circumstances, HeldLease, NodeLabels } from '../../common/core/clu
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
+import type { JobShadow, ShadowOutcome } from '../../common/core/shadow.ts';
 import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
 import type { SkippedNames } from '../../common/core/skipped-names.ts';
@@ -32,6 +33,8 @@ export type Command =
       readonly rowsOf?: JobName;
       /** Absent: nothing is said of it. */
       readonly origin?: JobOrigin;
+      /** Scores the same files beside it. */
+      readonly shadow?: JobShadow;
       readonly wallMs: number;
     }
   /** A page of the listing is sealed in chunk `chunk`. `sizesBytes` has one entry per file. */
@@ -145,6 +148,8 @@ export type Command =
       /** Of the files that user code wrote, right behind the rows; 0 when there are none. */
       readonly customLength: number;
       readonly customCrc32: number;
+      /** What came of the job's shadow. */
+      readonly shadow?: ShadowOutcome;
     }
   /** Bytes are on disk: of these leases, or of the copy that is under way. */
   | { readonly kind: 'written'; readonly job: JobName; readonly token: Token }

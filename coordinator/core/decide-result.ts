@@ -59,9 +59,16 @@ export function result(ledger: Ledger, command: CommandOf<'result'>, at: number)
     kind: 'ResultPlaced',
     job: job.name,
     token: lease.token,
-    placed: { ...placed, summary: command.summary, schema },
+    placed: { ...placed, summary: command.summary, ...besideOf(job, command), schema },
   });
   return events;
+}
+
+/** What came of the shadow of a job that has one. Names of columns are journaled once: a table may have hundreds. */
+function besideOf({ shadowed }: Job, { shadow }: Pick<Placed, 'shadow'>): Pick<Placed, 'shadow'> {
+  if (!shadowed || !shadow) return {};
+  const isTold = shadow.columns !== null && shadowed.columns !== null;
+  return { shadow: isTold ? { ...shadow, columns: { default: [], shadow: [] } } : shadow };
 }
 
 /** The attempt has failed although the node thinks otherwise: it is told, and forgets the result. */
@@ -165,6 +172,7 @@ export function written(ledger: Ledger, command: CommandOf<'written'>): readonly
       runSeconds: summary.runSeconds,
       ...(failed.length + missing === 0 ? {} : { circumstances: circumstancesOf(summary) }),
       ...(custom === null ? {} : { custom }),
+      ...besideOf(job, lease.placed),
     },
     ...twinReleases(ledger, job, lease),
   ];

@@ -7,6 +7,7 @@ import type { Circumstances, NodeLabels } from '../../common/core/cluster-messag
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
+import type { JobShadow, ShadowOutcome } from '../../common/core/shadow.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
@@ -47,6 +48,8 @@ export type DurableEvent =
       readonly rowsOf?: JobName | null;
       /** Absent: nothing was said of it, as in the records of older releases. */
       readonly origin?: JobOrigin;
+      /** Scores the same files beside it; absent: there is none. */
+      readonly shadow?: JobShadow | null;
       /** Leases up to this one are of a job that had the name before; absent in the records of older releases. */
       readonly after?: Token;
       readonly wallMs: number;
@@ -125,6 +128,8 @@ export type DurableEvent =
       readonly circumstances?: Circumstances;
       /** Where the files that user code wrote are staged; absent when there are none. */
       readonly custom?: Place | undefined;
+      /** What came of the job's shadow; absent: it has none, or the node is of an older release. */
+      readonly shadow?: ShadowOutcome;
     }
   /** Staged results have been copied to the output; `dropped` segments are empty now. */
   | {

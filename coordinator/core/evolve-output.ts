@@ -53,8 +53,9 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   const { batch, place, custom } = event;
   job.waiting.delete(batch);
   job.avoided.delete(batch);
-  const runSeconds = findLease(ledger, event.node, event.token)?.placed?.summary.runSeconds;
-  if (runSeconds !== undefined) job.runTimes.add(runSeconds * 1_000);
+  const placed = findLease(ledger, event.node, event.token)?.placed;
+  // An attempt is under way for both.
+  if (placed) job.runTimes.add((placed.summary.runSeconds + (placed.shadow?.runSeconds ?? 0)) * 1_000);
   endLease(ledger, job, event.token.counter, event.token.epoch);
   learnFrom(job, event);
   job.batches.setPlace(batch, place);
@@ -74,6 +75,7 @@ export function committed(ledger: Ledger, event: EventOf<'Committed'>): void {
   // Whatever failed before, its hosts start.
   job.initFailuresOf.delete(event.node);
   recordFiles(job, event);
+  if (event.shadow) job.shadowed?.add(batch, event.shadow, event.runSeconds ?? 0);
   job.stillness = null;
   job.open -= 1;
   job.committed += 1;
@@ -262,6 +264,7 @@ export function takeBack(job: Job, batch: number, own: readonly FailedFile[]): v
   job.open += 1;
   countDown(job.segments, batches.place(batch).segment);
   releaseCustom(job, batch);
+  job.shadowed?.takeBack(batch);
   batches.setPlace(batch, noPlace);
 }
 

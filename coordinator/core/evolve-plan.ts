@@ -66,9 +66,11 @@ export function cut(job: Job, { batch: run, skipped, files }: EventOf<'Cut'>): v
 }
 
 /** A result tells how long its mini-batch took; one with failed files may have given up early. */
-export function learnFrom(job: Job, { batch, runSeconds, failed }: EventOf<'Committed'>): void {
+export function learnFrom(job: Job, { batch, runSeconds, failed, shadow }: EventOf<'Committed'>): void {
   if (runSeconds === undefined || failed.length > 0) return;
-  const sample = { files: job.batches.files(batch), bytes: job.batches.bytesOf(batch), seconds: runSeconds };
+  // A mini-batch takes the time of both.
+  const seconds = runSeconds + (shadow?.runSeconds ?? 0);
+  const sample = { files: job.batches.files(batch), bytes: job.batches.bytesOf(batch), seconds };
   job.learned = learn(job.learned, sample);
 }
 
@@ -87,7 +89,8 @@ export function recall(ledger: Ledger, deployment: Deployment): Learned {
 
 /** For the next job; of very many deployments, those are forgotten whose last job is longest ago. */
 export function keepLearned(ledger: Ledger, job: Job): void {
-  if (job.learned.results === 0) return;
+  // What a shadow took is not of the deployment.
+  if (job.learned.results === 0 || job.shadow) return;
   const key = deploymentKey(job.deployment);
   ledger.learned.delete(key);
   ledger.learned.set(key, job.learned);

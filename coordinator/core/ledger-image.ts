@@ -20,13 +20,24 @@ import { Pending } from './pending.ts';
 import type { Learned } from './rates.ts';
 import type { RegistryImage } from './registry.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
+import { ShadowTally, type ShadowSums } from './shadow-tally.ts';
 import { countStaged } from './staging-window.ts';
 
 /** `header`: as it is, JSON. `own`: has a form of its own below. `volatile`: ends with the process, or follows from the rest. */
 type Fate = 'header' | 'own' | 'volatile';
 
 type JobOwn =
-  'batches' | 'fileSizes' | 'bases' | 'segments' | 'custom' | 'fileRows' | 'failures' | 'suspicion' | 'health' | 'sick';
+  | 'batches'
+  | 'fileSizes'
+  | 'bases'
+  | 'segments'
+  | 'custom'
+  | 'shadowed'
+  | 'fileRows'
+  | 'failures'
+  | 'suspicion'
+  | 'health'
+  | 'sick';
 type JobVolatile =
   | 'stall'
   | 'shortage'
@@ -86,6 +97,8 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   outputDir: 'header',
   outputLocation: 'header',
   rowsOf: 'header',
+  shadow: 'header',
+  shadowed: 'own',
   origin: 'header',
   isArchived: 'header',
   order: 'volatile',
@@ -224,6 +237,10 @@ export interface JobImage {
   readonly fileRows: Uint32Array<ArrayBuffer>;
   readonly fileBytes: Float32Array<ArrayBuffer>;
   readonly custom: CustomColumns;
+  /** Null without a shadow. */
+  readonly shadowed: ShadowSums | null;
+  /** Of the shadow's counts by mini-batch; empty without one. */
+  readonly shadowCounts: Uint32Array<ArrayBuffer>;
   readonly failures: readonly FailedFile[];
 }
 
@@ -265,8 +282,8 @@ export function columnBytes(image: LedgerImage): number {
   const bytesOf = (columns: object): number =>
     Object.values(columns).reduce((sum: number, column: Uint8Array) => sum + column.byteLength, 0);
   return image.jobs.reduce(
-    (sum, { batches, custom, fileRows, fileBytes }) =>
-      sum + bytesOf(batches.columns) + bytesOf(custom) + fileRows.byteLength + fileBytes.byteLength,
+    (sum, { batches, custom, shadowCounts, fileRows, fileBytes }) =>
+      sum + bytesOf(batches.columns) + bytesOf(custom) + bytesOf({ shadowCounts, fileRows, fileBytes }),
     0,
   );
 }
@@ -297,6 +314,8 @@ function jobImage(job: Job): JobImage {
     fileRows: job.fileRows.slice(0, knownFiles(job.fileRows)),
     fileBytes: job.fileSizes.image(),
     custom: customColumns(job.custom),
+    shadowed: job.shadowed?.sums() ?? null,
+    shadowCounts: job.shadowed?.table() ?? new Uint32Array(0),
     failures: [...job.failures],
   };
 }
@@ -356,6 +375,7 @@ function restoreJob(image: JobImage, number: number): Job {
     bases,
     segments,
     custom: restoreCustom(image.custom),
+    shadowed: image.shadowed ? new ShadowTally(image.shadowed, image.shadowCounts) : fresh.shadowed,
     fileRows: fileRows.length > 0 ? fileRows : fresh.fileRows,
     failures: [...image.failures],
     suspicion: restoreSuspicion(image.suspicion),

@@ -10,6 +10,7 @@ import type { Incarnation, JobName, NodeName } from '../../common/core/ids.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { heartbeatMs, limits } from '../../common/core/limits.ts';
 import type { ResultSchema, ResultSummary } from '../../common/core/result.ts';
+import type { JobShadow, ShadowOutcome } from '../../common/core/shadow.ts';
 import type { JobState } from '../../common/core/states.ts';
 import type { JobOrigin } from '../../common/core/job-origin.ts';
 import type { InputSelection } from '../../common/core/input-selection.ts';
@@ -26,6 +27,7 @@ import type { OpenCut } from './plan.ts';
 import type { Learned } from './rates.ts';
 import { Registry } from './registry.ts';
 import type { RunTimes } from './run-times.ts';
+import type { ShadowTally } from './shadow-tally.ts';
 import type { NodeHealth, SickNode } from './sick-nodes.ts';
 import type { Since } from './since.ts';
 import type { Stillness } from './stillness.ts';
@@ -95,6 +97,10 @@ export interface Job {
   readonly since: Since | null;
   /** It makes the parts of this job's output from its rows; null: it is a job of its own. */
   readonly rowsOf: JobName | null;
+  /** Scores the same files beside it; null: nothing does. Stays when the job goes on under another deployment. */
+  readonly shadow: JobShadow | null;
+  /** What it came to so far; null without one. */
+  readonly shadowed: ShadowTally | null;
   /** Where it comes from and what people say of it. */
   origin: JobOrigin;
   /** Lists leave it out. */
@@ -282,6 +288,8 @@ export interface Placed {
   /** Of the files that user code wrote, right behind the rows in the same segment; null without any. */
   readonly custom: Place | null;
   readonly summary: ResultSummary;
+  /** Absent: the job has no shadow. */
+  readonly shadow?: ShadowOutcome;
   readonly schema: number;
 }
 

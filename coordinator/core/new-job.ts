@@ -11,6 +11,7 @@ import { Pending } from './pending.ts';
 import { emptyCut } from './plan.ts';
 import { nothingLearned } from './rates.ts';
 import { RunTimes } from './run-times.ts';
+import { ShadowTally } from './shadow-tally.ts';
 import { fixedBy, sinceBases, takenSegment } from './since.ts';
 
 export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number: number): Job {
@@ -29,6 +30,8 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
     outputDir: submitted.outputDir,
     outputLocation: submitted.outputLocation ?? null,
     rowsOf: submitted.rowsOf ?? null,
+    shadow: submitted.shadow ?? null,
+    shadowed: submitted.shadow ? new ShadowTally() : null,
     origin: submitted.origin ?? plainOrigin,
     isArchived: false,
     order: 0,

@@ -30,6 +30,7 @@ export function nodeCommands(node: NodeName, message: NodeMessage, wallMs: numbe
 
 /** A result whose bytes are here. */
 export function resultCommand(node: NodeName, report: ResultReport): Command {
-  const { token, summary, bytes, crc32, customBytes, customCrc32 } = report;
-  return { kind: 'result', node, token, summary, length: bytes, crc32, customLength: customBytes, customCrc32 };
+  const { token, summary, bytes: length, crc32, customBytes: customLength, customCrc32, shadow } = report;
+  const beside = shadow ? { shadow } : {};
+  return { kind: 'result', node, token, summary, length, crc32, customLength, customCrc32, ...beside };
 }

@@ -9,6 +9,18 @@ export class RunTimes {
   readonly #counts = new Uint32Array(buckets);
   #total = 0;
 
+  /** `counts`: what {@link counts} gave of others. */
+  constructor(counts: readonly number[] = []) {
+    this.#counts.set(counts.slice(0, buckets));
+    this.#total = this.#counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** By bucket, up to the last one that has some. */
+  counts(): readonly number[] {
+    const last = this.#counts.findLastIndex((count) => count > 0);
+    return [...this.#counts.subarray(0, last + 1)];
+  }
+
   get total(): number {
     return this.#total;
   }
@@ -22,11 +34,16 @@ export class RunTimes {
 
   /** Milliseconds, rounded up to the end of a bucket; null before the first attempt. */
   get medianMs(): number | null {
+    return this.quantileMs(0.5);
+  }
+
+  /** The same of any share, from 0 to 1. */
+  quantileMs(share: number): number | null {
     if (this.#total === 0) return null;
     let seen = 0;
     for (let bucket = 0; bucket < buckets; bucket += 1) {
       seen += this.#counts[bucket] as number;
-      if (2 * seen >= this.#total) return growth ** bucket;
+      if (seen >= share * this.#total) return growth ** bucket;
     }
     return growth ** (buckets - 1);
   }

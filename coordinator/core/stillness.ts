@@ -34,6 +34,12 @@ export function progressTimeoutMs({
   return given ?? triesMax * timeoutMs + limits.progressOverheadMs;
 }
 
+/** A shadow has the time that its init() and its own run() may take, whatever the deployment says of itself. */
+function stillMsMax({ deployment, shadow }: Job): number {
+  const beside = shadow === null ? 0 : shadow.deployment.settings.timeoutMs + limits.hostInitMsMax;
+  return progressTimeoutMs(deployment.settings) + beside;
+}
+
 /** `at`: attended milliseconds. */
 export function checkStillness(ledger: Ledger, at: number, wallMs: number): readonly Event[] {
   const running = runningLeases(ledger);
@@ -44,7 +50,7 @@ export function checkStillness(ledger: Ledger, at: number, wallMs: number): read
     const leases = running.get(job.name) ?? [];
     const stillness = next(ledger, job, { leases, at, wallMs });
     if (stillness !== job.stillness) events.push({ kind: 'StillnessNoted', job: job.name, stillness });
-    if (stillness === null || stillMs(stillness, at) <= progressTimeoutMs(job.deployment.settings)) continue;
+    if (stillness === null || stillMs(stillness, at) <= stillMsMax(job)) continue;
     const error = { code: 'NO_PROGRESS', message: message(job, stillness, leases), detail: '' } as const;
     events.push({ kind: 'JobStateChanged', job: job.name, state: 'Failed', error, wallMs });
   }
@@ -97,15 +103,16 @@ function stillMs({ countedMs, from }: Stillness, at: number): number {
 }
 
 function message(job: Job, { sinceWallMs }: Stillness, leases: readonly Lease[]): string {
-  const limitMs = progressTimeoutMs(job.deployment.settings);
+  const limitMs = stillMsMax(job);
   const named = leases.slice(0, leasesNamed).map(({ batch, node }) => {
     const [first, count] = [job.batches.first(batch), job.batches.files(batch)];
     return `${count === 1 ? `file ${first}` : `files ${first} to ${first + count - 1}`} on ${node}`;
   });
+  const beside = job.shadow === null ? '' : ' with what its shadow may take for init() and run()';
   const more = leases.length > named.length ? ` and ${leases.length - named.length} more` : '';
   return (
     `no attempt has ended since ${new Date(sinceWallMs).toISOString()}, which is longer than the ${limitMs / 1_000} s of ` +
-    `progress_update_timeout (by default max_retries × timeout + ${limits.progressOverheadMs / 1_000} s); ` +
+    `progress_update_timeout${beside} (by default max_retries × timeout + ${limits.progressOverheadMs / 1_000} s); ` +
     `being scored: ${named.join(', ')}${more}; what they printed is in ${job.outputDir}/_logs ` +
     `(batchmill job logs ${job.name}); raise progress_update_timeout when run() may take so long`
   );

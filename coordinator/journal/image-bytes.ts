@@ -47,6 +47,8 @@ interface JobHead {
   /** Both are absent in the snapshots of older releases. */
   readonly health?: JobImage['health'];
   readonly sick?: JobImage['sick'];
+  /** Absent in the snapshots of older releases. */
+  readonly shadowed?: JobImage['shadowed'];
   readonly head: number;
   readonly tail: number;
   /** In the order of the body. */
@@ -118,19 +120,29 @@ export function decodeImage(bytes: Buffer): LedgerImage {
   };
 }
 
-function columnsOf({ batches, custom, fileRows, fileBytes }: JobImage): readonly (readonly [string, AnyColumn])[] {
+function columnsOf({
+  batches,
+  custom,
+  shadowCounts,
+  fileRows,
+  fileBytes,
+}: Pick<JobImage, 'batches' | 'custom' | 'shadowCounts' | 'fileRows' | 'fileBytes'>): readonly (readonly [
+  string,
+  AnyColumn,
+])[] {
   const named = (prefix: string, columns: object): (readonly [string, AnyColumn])[] =>
     Object.entries(columns).map(([name, column]) => [`${prefix}.${name}`, column as AnyColumn]);
   return [
     ...named('batch', batches.columns),
     ...named('custom', custom),
+    ...named('job', shadowCounts.length > 0 ? { shadowCounts } : {}),
     ['fileRows', fileRows],
     ['fileBytes', fileBytes],
   ];
 }
 
 function jobHead(image: JobImage, columns: readonly (readonly [string, AnyColumn])[]): JobHead {
-  const { header, bases, segments, suspicion, health, sick, batches, failures } = image;
+  const { header, bases, segments, suspicion, health, sick, shadowed, batches, failures } = image;
   return {
     job: header,
     bases,
@@ -138,6 +150,7 @@ function jobHead(image: JobImage, columns: readonly (readonly [string, AnyColumn
     suspicion,
     health,
     sick,
+    shadowed,
     head: batches.head,
     tail: batches.tail,
     columns: columns.map(([name, column]) => ({ name, count: column.length })),
@@ -154,6 +167,7 @@ function decodeJob(reader: BlockReader): JobImage {
     suspicion,
     health = [],
     sick = [],
+    shadowed = null,
     head,
     tail,
     columns,
@@ -162,6 +176,7 @@ function decodeJob(reader: BlockReader): JobImage {
   const count = columns.find(({ name }) => name === 'batch.first')?.count ?? 0;
   const customCount = columns.find(({ name }) => name === 'custom.batch')?.count ?? 0;
   const fileRows = new Uint32Array(columns.find(({ name }) => name === 'fileRows')?.count ?? 0);
+  const shadowCounts = new Uint32Array(columns.find(({ name }) => name === 'job.shadowCounts')?.count ?? 0);
   const fileBytes = new Float32Array(columns.find(({ name }) => name === 'fileBytes')?.count ?? 0);
   const batch: BatchColumns = newColumns(count);
   const custom: CustomColumns = {
@@ -171,7 +186,9 @@ function decodeJob(reader: BlockReader): JobImage {
     length: new Float64Array(customCount),
     crc32: new Uint32Array(customCount),
   };
-  const places = new Map(columnsOf({ batches: { columns: batch }, custom, fileRows, fileBytes } as JobImage));
+  const places = new Map(
+    columnsOf({ batches: { head, tail, columns: batch }, custom, shadowCounts, fileRows, fileBytes }),
+  );
   let at = 0;
   for (const column of columns) {
     const target = places.get(column.name);
@@ -196,6 +213,8 @@ function decodeJob(reader: BlockReader): JobImage {
     fileRows,
     fileBytes,
     custom,
+    shadowed,
+    shadowCounts,
     failures: failed,
   };
 }

@@ -31,6 +31,7 @@ user/error/NODE/processNNN.txt         tracebacks of init() and run()
 user/error.txt                         failed attempts of all processes, in order of time
 user/entry_script_log/NODE/            EntryScript().logger
 user/mlflow/, user/mlruns/             what the script gave to mlflow.log_*
+user/shadow/NODE/                      stdout, stderr and tracebacks of the job's shadow, which is no part of the above
 user_logs/std_log_0.txt                the job's own story, as \`job stream\` shows it
 sys/node/NODE/processNNN.txt           each mini-batch that a process had
 sys/mini_batches/NODE/processNNN.jsonl the same for programs, with the bytes of stdout and stderr that belong to it

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
-import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { broughtPathDefect, customPathDefect } from '../../common/storage/custom-path.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
 import { isManifestChunkName, manifestDirName, manifestName } from './output-names.ts';
 
@@ -80,7 +80,7 @@ export async function listedFiles(
       if (file.success) found.push(file.data);
     }
   }
-  return found.filter(({ path }) => customPathDefect(path, null) === null);
+  return found.filter(({ path }) => broughtPathDefect(path, null) === null);
 }
 
 /** The job that a manifest is of, the file of its rows, and its text; null for what is none of ours. */

@@ -21,7 +21,7 @@ import {
   type ListedEntry,
   type StoredFile,
 } from '../../common/storage/custom-archive.ts';
-import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { broughtPathDefect } from '../../common/storage/custom-path.ts';
 import { customTemporaryDirName } from './output-names.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
 import { attemptsPlace } from './output-place.ts';
@@ -168,7 +168,7 @@ async function plan(options: PublishOptions): Promise<Plan> {
     try {
       for await (const entry of listEntries(staged, offset, offset + length)) {
         // Worker nodes have looked; a name that leads elsewhere is not followed whoever sends it.
-        const defect = customPathDefect(entry.path, options.outputFileName);
+        const defect = broughtPathDefect(entry.path, options.outputFileName);
         if (defect) throw corrupt(`${JSON.stringify(entry.path)} (${defect})`);
         const file = files.get(entry.path) ?? { path: entry.path, pieces: [], stored: null, miniBatches: 0 };
         files.set(entry.path, file);

@@ -99,6 +99,8 @@ export interface Manifest extends Omit<SealedOutput, 'segments' | 'totals'> {
   readonly columns?: readonly string[] | null | undefined;
   /** The earlier output from which rows were taken; null: from none. */
   readonly since?: SealedSince | null | undefined;
+  /** What another deployment would have said of the same files; null: none was asked. Absent in older releases. */
+  readonly shadow?: SealedShadow | null | undefined;
   /** Endpoint that was invoked and the deployment's revision under it, null without one; who asked. Absent in older releases. */
   readonly origin?:
     { readonly endpoint: string | null; readonly revision: number | null; readonly owner: string } | undefined;
@@ -133,6 +135,19 @@ export interface SealedSince {
   readonly job: string;
   readonly output_path: string;
   readonly reason: string | null;
+}
+
+/** Counts as `job show` has them; the rows are in `_differences.jsonl`. */
+export interface SealedShadow {
+  readonly deployment: string;
+  readonly revision: number;
+  readonly tolerance: number;
+  readonly agreement: number | null;
+  readonly rows: { readonly compared: number; readonly same: number; readonly different: number };
+  readonly mini_batches: { readonly compared: number; readonly failed: number; readonly other_columns: number };
+  readonly scorer: { readonly kind: string };
+  readonly model: SealedArtifact | null;
+  readonly code: SealedArtifact | null;
 }
 
 interface SealedArtifact {
@@ -170,6 +185,15 @@ export const manifestSchema: z.ZodType<Manifest> = z.looseObject({
   scored_with: sha256.optional(),
   columns: z.array(text).nullable().optional(),
   since: z.looseObject({ job: text, output_path: text, reason: text.nullable() }).nullable().optional(),
+  shadow: z
+    .looseObject({
+      ...{ deployment: text, revision: count, tolerance: z.number().min(0), agreement: z.number().nullable() },
+      rows: z.looseObject({ compared: count, same: count, different: count }),
+      mini_batches: z.looseObject({ compared: count, failed: count, other_columns: count }),
+      ...{ scorer: z.looseObject({ kind: text }), model: artifact, code: artifact },
+    })
+    .nullable()
+    .optional(),
   origin: z.looseObject({ endpoint: text.nullable(), revision: count.nullable(), owner: text }).optional(),
   settings: z.looseObject({
     outputAction: z.enum(['append_row', 'summary_only']),

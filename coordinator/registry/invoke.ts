@@ -6,6 +6,8 @@ import type { Deployment, DeploymentSettings } from '../../common/core/deploymen
 import { digest, jobName, type Digest, type JobName } from '../../common/core/ids.ts';
 import { selectionOf } from '../../common/core/input-selection.ts';
 import type { JobOrigin } from '../../common/core/job-origin.ts';
+import type { JobShadow } from '../../common/core/shadow.ts';
+import { splitRule } from '../../common/core/split.ts';
 import { isUri, locationText, parseLocation } from '../../common/core/location.ts';
 import type { Clock } from '../../common/io/clock.ts';
 import type { Backend, JobRequest } from '../api/backend.ts';
@@ -81,7 +83,8 @@ export class Invoker implements Invocations {
     const output = onlyPlace('output', body.outputs ?? null, body.output_path ?? null);
     const file = output?.type === 'uri_file' ? fileOf(output.path) : null;
     const overrides = file === null ? body.overrides : { ...body.overrides, output_file_name: file.name };
-    const deployment = overridden(chosen.deployment, overrides);
+    const shadow = shadowFor(ledger.registry, endpoint, chosen, body);
+    const deployment = besideShadow(overridden(chosen.deployment, overrides), shadow);
     const input = onlyPlace('input', body.inputs ?? null, body.input ?? null);
     if (input === null) {
       throw new BatchError(
@@ -106,6 +109,7 @@ export class Invoker implements Invocations {
       ...{ deployment, inputPath: input.path, selection: selectionFor(deployment.settings, body), name: job, origin },
       outputDir: file?.folder ?? output?.path ?? join(this.#options.stateDir, 'outputs', job, 'score'),
       ...{ isOverwrite: body.overwrite, since: body.since ?? null },
+      ...(shadow && { shadow }),
     };
     return { job: await jobs.submit(request), isNew: true };
   }
@@ -168,6 +172,32 @@ function deploymentFor(registry: Registry, endpoint: EndpointResource, named: st
     ? `No valid deployments to route to: ${endpoint.name} has ${there} and no default; name one, or set defaults.deployment_name`
     : `No deployment exists for this endpoint: create one under ${endpoint.name} first`;
   throw new BatchError('RESOURCE_NOT_FOUND', message);
+}
+
+/** @throws RESOURCE_NOT_FOUND, REQUEST_INVALID */
+function shadowFor(
+  registry: Registry,
+  endpoint: EndpointResource,
+  chosen: DeploymentResource,
+  { shadow: named, shadow_tolerance: tolerance = 0 }: InvokeBody,
+): JobShadow | null {
+  if (named === null || named === undefined) return null;
+  const { deployment, name, revision } = deploymentFor(registry, endpoint, named);
+  if (name !== chosen.name) return { deployment, revision, tolerance };
+  const message = `${name} serves this invocation and cannot be its own shadow: name another deployment of ${endpoint.name} (two revisions of one are never there at a time; register the new one under a name of its own)`;
+  throw new BatchError('REQUEST_INVALID', message);
+}
+
+/** Both are given the same files: they are shared out only where both read parts of them, and alike. @throws REQUEST_INVALID */
+function besideShadow(deployment: Deployment, shadow: JobShadow | null): Deployment {
+  if (shadow === null) return deployment;
+  const { settings, scorer } = deployment;
+  if (settings.outputAction === 'summary_only') {
+    const message = `deployment ${deployment.name} has output_action: summary_only; there are no rows that a shadow could be compared with`;
+    throw new BatchError('REQUEST_INVALID', message);
+  }
+  if (scorer.kind === shadow.deployment.scorer.kind && splitRule(shadow.deployment) !== null) return deployment;
+  return { ...deployment, settings: { ...settings, splitFiles: { kind: 'off' } } };
 }
 
 /** A model deployment has one input and one output, under whatever name. */

@@ -1,5 +1,5 @@
 /** Parts of the output, and files that user code wrote: each is what was sealed, none is named twice, and the sums hold. */
-import { customPathDefect } from '../../common/storage/custom-path.ts';
+import { broughtPathDefect } from '../../common/storage/custom-path.ts';
 import { customLineSchema, type Manifest } from '../output/manifest-schema.ts';
 import { manifestName } from '../output/output-names.ts';
 import type { CustomFileLine } from '../output/sealed-lines.ts';
@@ -41,7 +41,7 @@ class CustomWalk {
     this.files += 1;
     this.bytes += file.bytes;
     if (file.rows !== undefined) this.rows = (this.rows ?? 0) + file.rows;
-    const defect = customPathDefect(file.path, null);
+    const defect = broughtPathDefect(file.path, null);
     const refuse = (message: string): void =>
       this.#place.findings.add({ code: 'MANIFEST_INVALID', kind: 'inconsistent', path, place: where, message });
     // What leads out of the folder is not followed.

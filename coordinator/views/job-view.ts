@@ -12,6 +12,7 @@ import { partsJobOf } from '../core/parts.ts';
 import { turnOf } from '../core/schedule.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
 import { circumstancesView } from './circumstances.ts';
+import { shadowView } from './shadow-view.ts';
 
 /** What is durable, which the ledger may be ahead of. */
 export interface Settled {
@@ -53,6 +54,7 @@ export function jobView(
       split: job.split,
     },
     since: job.since && { job: job.since.job, output_path: job.since.dir, reason: job.since.reason },
+    shadow: shadowView(job),
     mini_batches: {
       total: job.total,
       committed: settled.committed,

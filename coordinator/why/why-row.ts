@@ -4,12 +4,12 @@
  */
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { textsOf } from '../../common/compare/row-texts.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { outputFormats } from '../../common/core/deployment.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
-import { textsOf } from '../compare/sealed-rows.ts';
 import { batchRecords, type PlacedRecord } from '../logs/batch-records.ts';
 import { logsDirName } from '../logs/log-tree.ts';
 import type { Manifest } from '../output/manifest-schema.ts';

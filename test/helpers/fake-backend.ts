@@ -272,6 +272,7 @@ export function jobView(name: string, status: JobState): JobView {
       split: null,
     },
     since: null,
+    shadow: null,
     mini_batches: { total: 50, committed: 25, leased: 2, failed_tries: 0 },
     parts: null,
     rows: 250,

@@ -6,6 +6,7 @@ import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { incarnation, jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { plainOrigin, type JobOrigin } from '../../common/core/job-origin.ts';
 import type { ResultSummary } from '../../common/core/result.ts';
+import type { ShadowOutcome } from '../../common/core/shadow.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
 import { noBatch } from '../../coordinator/core/batch-table.ts';
@@ -45,6 +46,7 @@ export interface GivenResult {
   readonly customLength?: number;
   readonly columns?: readonly string[];
   readonly summary?: Partial<ResultSummary>;
+  readonly shadow?: ShadowOutcome;
 }
 
 export class Harness {
@@ -99,8 +101,18 @@ export class Harness {
     return this.submitAs(job, given, plainOrigin);
   }
 
+  /** Beside another deployment that is the same in all but its name. */
+  submitWithShadow(given: Partial<DeploymentSettings> = {}): this {
+    return this.submitAs(job, given, plainOrigin, { revision: 3, tolerance: 0 });
+  }
+
   /** A job of any name, with an output of its own. */
-  submitAs(name: string, given: Partial<DeploymentSettings>, origin: JobOrigin): this {
+  submitAs(
+    name: string,
+    given: Partial<DeploymentSettings>,
+    origin: JobOrigin,
+    beside: { readonly revision: number; readonly tolerance: number } | null = null,
+  ): this {
     const outputDir = name === job ? '/out' : `/out-${name}`;
     const deployment = {
       name: 'd',
@@ -110,7 +122,9 @@ export class Harness {
       environment: { kind: 'host', python: null },
       settings: { ...settings, ...given },
     } as const;
-    this.give({ kind: 'submit', job: jobName(name), deployment, inputPath: '/in', outputDir, origin, wallMs: 0 });
+    const shadow = beside && { ...beside, deployment: { ...deployment, name: 's' } };
+    const more = { origin, ...(shadow && { shadow }), wallMs: 0 };
+    this.give({ kind: 'submit', job: jobName(name), deployment, inputPath: '/in', outputDir, ...more });
     return this;
   }
 
@@ -165,7 +179,8 @@ export class Harness {
       peakMemoryBytes: null,
       ...given.summary,
     };
-    this.give({ kind: 'result', node, token, summary, length, crc32: 7, customLength, customCrc32: 9 });
+    const beside = given.shadow ? { shadow: given.shadow } : {};
+    this.give({ kind: 'result', node, token, summary, length, crc32: 7, customLength, customCrc32: 9, ...beside });
   }
 
   written(token: Token): void {

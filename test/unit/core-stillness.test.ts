@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DeploymentSettings } from '../../common/core/deployment.ts';
 import type { NodeName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
 import { progressTimeoutMs } from '../../coordinator/core/stillness.ts';
 import { files, Harness, job } from '../helpers/ledger-harness.ts';
@@ -61,6 +62,21 @@ describe('a job of which no attempt ends', () => {
     expect(h.job.error?.code).toBe('NO_PROGRESS');
     // The settings of a job that an older release has journaled.
     expect(progressTimeoutMs({ triesMax: 3, timeoutMs: 30_000 })).toBe(120_000);
+  });
+});
+
+describe('a job with a shadow', () => {
+  it('is given the time beside that the shadow may take', () => {
+    const settings = { progressTimeoutMs: limitMs, timeoutMs: 20_000 };
+    const h = new Harness().submitWithShadow(settings);
+    h.list(...files(4)).endList();
+    const a = h.node('a', 1);
+    h.give({ kind: 'started', node: a, tokens: h.grants() });
+    live(h, limitMs + 20_000 + limits.hostInitMsMax, a);
+    expect(h.job.state).toBe('Running');
+    live(h, 1_000, a);
+    expect(h.job.error?.code).toBe('NO_PROGRESS');
+    expect(h.job.error?.message).toContain('680 s of progress_update_timeout with what its shadow may take');
   });
 });
 

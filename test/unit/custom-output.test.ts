@@ -189,6 +189,8 @@ it.each([
   ['_SUCCESS', true],
   ['_manifest.json.tmp', true],
   ['_logs/x', true],
+  ['_differences.jsonl', true],
+  ['_differences.csv', false],
   ['x.partial', true],
   ['predictions.csv', true],
   ['a\nb', true],

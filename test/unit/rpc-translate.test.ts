@@ -12,6 +12,7 @@ import {
 } from '../../common/core/cluster-messages.ts';
 import { digest, incarnation, jobName, nodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import { noShadowCounts } from '../../common/core/shadow.ts';
 import { clusterService } from '../../common/rpc/load-cluster.ts';
 import {
   readCoordinatorMessage,
@@ -65,7 +66,7 @@ function sendCoordinator(message: CoordinatorMessage): CoordinatorMessage {
   return readCoordinatorMessage(Work.responseDeserialize(Work.responseSerialize(writeCoordinatorMessage(message))));
 }
 
-const everySetting: JobSpec = {
+const everySettingOfOne: JobSpec = {
   name: jobName('digits-1'),
   deployment: 'digits',
   scorer: { kind: 'onnx', settings: scaledOnnxSettings(1 / 255) },
@@ -90,6 +91,15 @@ const everySetting: JobSpec = {
   inputRoot: '/data/in',
   attemptsLocation: 's3://bucket/out/_attempts/job-1',
   outputDir: '/data/out',
+};
+
+const { deployment, scorer, model, code, environment, settings: settingsOfOne } = everySettingOfOne;
+const everySetting: JobSpec = {
+  ...everySettingOfOne,
+  shadow: {
+    ...{ scorer, code: model, model: code, environment, tolerance: 0.125 },
+    ...{ deployment: `not ${deployment}`, settings: { ...settingsOfOne, secrets: { KEY: 'value' } } },
+  },
 };
 
 describe('what a worker node says', () => {
@@ -131,6 +141,26 @@ describe('what a worker node says', () => {
         crc32: 0,
         customBytes: 0,
         customCrc32: 0,
+        shadow: {
+          counts: {
+            ...{ rowsSame: 1, rowsDifferent: 2, filesSame: 3, filesDifferent: 4, filesOtherRows: 5 },
+            ...{ filesFailedDefault: 6, filesFailedShadow: 7, filesFailedBoth: 8 },
+          },
+          ...{ failure: null, runSeconds: 0.5, columns: { default: ['a'], shadow: ['b', 'c'] } },
+        },
+        isUploaded: true,
+      },
+      {
+        token: token(8),
+        summary: {
+          ...{ rows: 0, attribution: 'range', fileRows: null, failed: [], schema: null, runSeconds: 0 },
+          peakMemoryBytes: null,
+        },
+        ...{ bytes: 0, crc32: 0, customBytes: 0, customCrc32: 0 },
+        shadow: {
+          counts: noShadowCounts,
+          ...{ failure: { code: 'SCORER_TIMEOUT', message: 'too long' }, runSeconds: 30, columns: null },
+        },
         isUploaded: true,
       },
     ],
@@ -163,7 +193,7 @@ describe('what a worker node says', () => {
       ),
     );
     expect(read.message).toEqual(everything);
-    expect(read.inline.map((bytes) => Buffer.from(bytes).toString())).toEqual(['rows', '']);
+    expect(read.inline.map((bytes) => Buffer.from(bytes).toString())).toEqual(['rows', '', '']);
     // Bytes that were uploaded are not asked for again.
     expect(asked).toEqual([token(3)]);
   });

@@ -16,6 +16,7 @@ import type { Circumstances, HostFailureReport, JobSpec } from '../../common/cor
 import type { JobName, MonotonicMs } from '../../common/core/ids.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { FileFailure, ResultSummary } from '../../common/core/result.ts';
+import type { ShadowOutcome } from '../../common/core/shadow.ts';
 import type { Token } from '../../common/core/token.ts';
 
 export interface WorkerConfig {
@@ -135,6 +136,8 @@ export interface HeldResult {
   /** Of the files that user code wrote; they follow the rows' bytes. */
   readonly customBytes: number;
   readonly customCrc32: number;
+  /** What came of the job's shadow; absent: it has none. */
+  readonly shadow?: ShadowOutcome;
 }
 
 export type Upload =

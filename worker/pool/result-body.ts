@@ -67,10 +67,9 @@ export class ResultBody {
     return this.#rows ? { bytes: this.#bytes - this.#rows.bytes, crc32: this.#customCrc32 } : { bytes: 0, crc32: 0 };
   }
 
-  /** The rows are complete; what is appended from here on are files that user code wrote. */
+  /** The rows are complete; what is appended from here on are files beside them. Said again, nothing changes. */
   beginCustom(): void {
-    invariant(this.#rows === null, 'files of user code begin once');
-    this.#rows = { bytes: this.#bytes, crc32: this.#crc32 };
+    this.#rows ??= { bytes: this.#bytes, crc32: this.#crc32 };
   }
 
   get isSpooled(): boolean {
@@ -111,12 +110,21 @@ export class ResultBody {
   }
 
   /** All bytes in pieces of `limits.uploadChunkBytes`, the last one shorter; may be asked for again. */
-  async *pieces(): AsyncGenerator<Uint8Array, void, void> {
+  pieces(): AsyncGenerator<Uint8Array, void, void> {
+    return this.#piecesTo(this.#bytes);
+  }
+
+  /** The same of the rows alone. */
+  rowPieces(): AsyncGenerator<Uint8Array, void, void> {
+    return this.#piecesTo(this.rows.bytes);
+  }
+
+  async *#piecesTo(end: number): AsyncGenerator<Uint8Array, void, void> {
     await this.settled();
     const whole = this.#file === null ? this.#inMemory() : null;
     const file = await this.#file;
-    for (let at = 0; at < this.#bytes; at += limits.uploadChunkBytes) {
-      const length = Math.min(limits.uploadChunkBytes, this.#bytes - at);
+    for (let at = 0; at < end; at += limits.uploadChunkBytes) {
+      const length = Math.min(limits.uploadChunkBytes, end - at);
       yield whole === null ? await readExactly(file as FileHandle, at, length) : whole.subarray(at, at + length);
     }
   }

@@ -1,10 +1,21 @@
 /** Whether two rows say the same, as texts or with numbers that may differ a little. Pure. */
 import { parse } from 'csv-parse/sync';
+import { limits } from '../core/limits.ts';
 
 export interface RowForm {
   /** As settings name it; rows of `arrow` come as JSON. */
   readonly format: string;
   readonly delimiter: string;
+}
+
+/** `delimiter`: of the settings, where they have one. */
+export function rowForm(format: string, delimiter: string | undefined): RowForm {
+  return { format, delimiter: format === 'azure' ? ' ' : (delimiter ?? ',') };
+}
+
+/** A row as it is shown among others. */
+export function shownRow(text: string): string {
+  return text.length <= limits.shownRowChars ? text : `${text.slice(0, limits.shownRowChars)}…`;
 }
 
 /** `tolerance` 0: the texts are equal. */
