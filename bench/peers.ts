@@ -3,7 +3,8 @@
  * finished output (`cold`), then as jobs of what stays up (`warm`, after one job that does not count). Rows must be the same before a time
  * counts. One table on stdout; `bench/results/peers.json` has every figure.
  *
- * `npm run bench -- peers [WORKLOAD…] [--rounds N] [--with NAME,…] [--quick]`. `--with` chooses contenders; Batchmill is always there.
+ * `npm run bench -- peers [WORKLOAD…] [--rounds N] [--with NAME,…] [--quick]`. `--with` chooses peers; Batchmill and the ceiling are
+ * always there.
  * `BENCH_SCALE` is a share of the standard sizes, `BENCH_DIR` the disk. `--quick` runs tiny sizes of Batchmill and the ceiling alone.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -69,7 +70,7 @@ class Judge {
     if (contender.rows === 'none') return;
     const digest = digestOf(output);
     if (this.#agreed.has(digest)) return;
-    const rows = readRows(output, this.#workload.agreement);
+    const rows = readRows(output, this.#workload.agreement, contender.rows !== 'unnumbered');
     this.#reference ??= rows;
     const difference = rows.count === 0 ? 'no rows' : rows.differenceTo(this.#reference);
     if (difference !== null) throw new Error(`${this.#workload.name}, ${contender.name}: ${difference}`);
@@ -78,10 +79,7 @@ class Judge {
 }
 
 async function runWorkload(workload: Workload, dir: string, place: Place): Promise<Line[]> {
-  const wanted = flags.with?.split(',');
-  const contenders = workload.contenders.filter(
-    ({ name }) => name === 'batchmill' || wanted === undefined || wanted.includes(name),
-  );
+  const { contenders } = workload;
   const runners = contenders.map((contender) => new Runner(contender, dir, place.processes));
   const judge = new Judge(workload);
   const series: Series[] = [];
@@ -127,7 +125,8 @@ async function main(): Promise<void> {
     throw new Error(`no workload ${unknown.join(', ')}; there are ${Object.keys(workloads).join(', ')}`);
   const names = positionals.length > 0 ? positionals : isQuick ? quickNames : Object.keys(workloads);
   const scale = Number(process.env['BENCH_SCALE'] ?? (isQuick ? quickScale : 1));
-  const place = placeOf(scale, isQuick, say);
+  const wanted = flags.with?.split(',');
+  const place = placeOf(scale, (peer) => !isQuick && (wanted === undefined || wanted.includes(peer)), say);
   const lines: Line[] = [];
   for (const name of names) {
     const workload = await workloads[name]?.(place);

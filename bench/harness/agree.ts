@@ -6,7 +6,7 @@ import type { Agreement } from '../workloads/workload.ts';
 
 const blockBytes = 8_388_608;
 /** Between float32 of one library and another, and what they print of it. */
-const nearness = 1e-4;
+const nearnessUsual = 1e-4;
 const growth = 1.5;
 
 /** What an output holds, in a form that can be held against another. */
@@ -24,8 +24,11 @@ export function digestOf(output: string): string {
   return hash.digest('hex');
 }
 
-export function readRows(output: string, agreement: Agreement): Rows {
-  return agreement.kind === 'numbers' ? readNumbers(output, agreement.hasRows) : readLines(output);
+/** `isNumbered` is false for an output without the column of row numbers that the others have. */
+export function readRows(output: string, agreement: Agreement, isNumbered = true): Rows {
+  if (agreement.kind === 'lines') return readLines(output);
+  const { hasRows, nearness = nearnessUsual } = agreement;
+  return readNumbers(output, { hasRows: hasRows && isNumbered, isSet: hasRows && !isNumbered, nearness });
 }
 
 /** Makes room. The rest of the folder stays: of a job that has just ended, the last lines of its logs may still be on their way. */
@@ -100,7 +103,14 @@ interface Cells {
   rows: number;
 }
 
-function readNumbers(output: string, hasRows: boolean): Rows {
+interface NumberRows {
+  readonly hasRows: boolean;
+  /** Rows of a file in any order; each is one number. */
+  readonly isSet: boolean;
+  readonly nearness: number;
+}
+
+function readNumbers(output: string, { hasRows, isSet, nearness }: NumberRows): Rows {
   const byFile = new Map<string, Cells>();
   let [count, width] = [0, 0];
   for (const path of tablesOf(output)) {
@@ -110,10 +120,10 @@ function readNumbers(output: string, hasRows: boolean): Rows {
         .replaceAll(/["[\]\r]/g, '')
         .split(',');
       if (file === 'file') continue;
-      const row = hasRows ? Number(rest.shift()) : 0;
-      width = rest.length;
-      const cells = byFile.get(file) ?? { values: new Float64Array(width), rows: 0 };
+      const cells = byFile.get(file) ?? { values: new Float64Array(rest.length), rows: 0 };
       byFile.set(file, cells);
+      const row = hasRows ? Number(rest.shift()) : isSet ? cells.rows : 0;
+      width = rest.length;
       const needed = (row + 1) * width;
       if (needed > cells.values.length) {
         const more = new Float64Array(Math.ceil(needed * growth));
@@ -125,20 +135,28 @@ function readNumbers(output: string, hasRows: boolean): Rows {
       count += 1;
     }
   }
-  return { count, kept: byFile, differenceTo: (other) => differenceOf(byFile, other.kept as typeof byFile, width) };
+  const differenceTo = ({ kept }: Rows): string | null =>
+    differenceOf(byFile, kept as typeof byFile, width, isSet, nearness);
+  return { count, kept: byFile, differenceTo };
 }
 
 function differenceOf(
   rows: ReadonlyMap<string, Cells>,
   others: ReadonlyMap<string, Cells>,
   width: number,
+  isSet: boolean,
+  nearness: number,
 ): string | null {
   if (rows.size !== others.size) return `rows of ${rows.size} files, not of ${others.size}`;
   for (const [file, cells] of rows) {
     const other = others.get(file);
     if (other?.rows !== cells.rows) return `${cells.rows} rows of ${file}, not ${other?.rows ?? 0}`;
-    for (let at = 0; at < cells.rows * width; at += 1) {
-      const [one = Number.NaN, two = Number.NaN] = [cells.values[at], other.values[at]];
+    const [own, theirs] = [cells, other].map(({ values }) => {
+      const whole = values.subarray(0, cells.rows * width);
+      return isSet ? whole.toSorted() : whole;
+    }) as [Float64Array, Float64Array];
+    for (let at = 0; at < own.length; at += 1) {
+      const [one, two] = [own[at] as number, theirs[at] as number];
       if (Math.abs(one - two) <= nearness * Math.max(1, Math.abs(two))) continue;
       return `${file}, row ${Math.floor(at / width)}: ${one}, not ${two}`;
     }

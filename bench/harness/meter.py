@@ -173,15 +173,14 @@ class Meter:
         while time.monotonic() < deadline and any(is_alive(child.pid) for child in self._background):
             time.sleep(0.02)
         while True:
-            left = [process for process in descendants() if not process.is_zombie]
-            if not left:
+            for process in descendants():
+                if not process.is_zombie:
+                    kill(process.pid)
+            try:
+                # What was orphaned is nobody else's to wait for.
+                os.waitpid(-1, 0)
+            except ChildProcessError:
                 return
-            for process in left:
-                try:
-                    os.kill(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.02)
 
     def _measured(self, asked: Dict[str, Any], work: Any) -> Dict[str, Any]:
         labels: Dict[str, str] = asked.get("labels", {})
@@ -233,6 +232,13 @@ class Meter:
         if is_background:
             self._background.append(child)
         return child
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def stream(pipe: Any) -> "IO[bytes]":

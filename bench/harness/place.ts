@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir, userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { invariant } from '../../common/core/invariant.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 import type { Place } from '../workloads/workload.ts';
@@ -13,11 +13,11 @@ export function benchDir(): string {
   return join(process.env['BENCH_DIR'] ?? tmpdir(), `batchmill-bench-${userInfo().username}`);
 }
 
-/** `scale` is a share of the standard sizes. */
-export function placeOf(scale: number, isQuick: boolean, say: (text: string) => void): Place {
+/** `scale` is a share of the standard sizes, `wants` tells the peers that take part. */
+export function placeOf(scale: number, wants: Place['wants'], say: (text: string) => void): Place {
   return {
     scale,
-    isQuick,
+    wants,
     processes: availableParallelism(),
     data: async (name, make) => {
       const dir = join(benchDir(), 'data', name);
@@ -38,7 +38,7 @@ export function placeOf(scale: number, isQuick: boolean, say: (text: string) => 
 function pythonOf(name: string, say: (text: string) => void): string {
   const requirements = packageFile('bench', 'requirements', `${name}.txt`);
   const dir = packageFile('.venv-bench', name);
-  const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex');
+  const digest = createHash('sha256').update(requirementsText(requirements)).digest('hex');
   const mark = join(dir, 'requirements.sha256');
   const python = join(dir, 'bin', 'python');
   if (existsSync(mark) && readFileSync(mark, 'utf8') === digest) return python;
@@ -48,6 +48,13 @@ function pythonOf(name: string, say: (text: string) => void): string {
   execute(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements]);
   writeFileSync(mark, digest);
   return python;
+}
+
+/** With the lines of the files that it names by `-r`. */
+function requirementsText(path: string): string {
+  return readFileSync(path, 'utf8').replace(/^-r (.+)$/gm, (_line, other: string) =>
+    requirementsText(join(dirname(path), other)),
+  );
 }
 
 function execute(command: string, args: readonly string[]): void {

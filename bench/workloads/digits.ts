@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { packageFile } from '../../common/io/package-files.ts';
 import { Random } from '../../test/sim/world.ts';
-import { batchmill, ceiling } from './contenders.ts';
+import { batchmill, ceiling, dataPeers, peers } from './contenders.ts';
 import { sized, type Place, type Workload } from './workload.ts';
 
 const side = 28;
@@ -15,6 +15,7 @@ export async function digits(place: Place): Promise<Workload> {
   const files = sized(place, 20_000, 200);
   const input = await place.data(`digits-${files}`, (dir) => drawDigits(dir, files));
   const model = packageFile('examples', 'digits', 'model', 'digits.onnx');
+  const work = ['--model', model, '--side', String(side), '--channels', '1', '--scores', 'logits'];
   return {
     name: 'digits',
     title: `${files} PNG digits, convolutional ONNX model`,
@@ -24,9 +25,8 @@ export async function digits(place: Place): Promise<Workload> {
     agreement: { kind: 'numbers', hasRows: false },
     contenders: [
       batchmill(model, input),
-      ceiling('onnx-images.mjs', [
-        ...['--input', input, '--model', model, '--side', String(side), '--channels', '1', '--scores', 'logits'],
-      ]),
+      ceiling('onnx-images.mjs', ['--input', input, ...work]),
+      ...(await peers(place, dataPeers, { kind: 'images', input, more: work })),
     ],
   };
 }

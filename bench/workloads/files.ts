@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageFile } from '../../common/io/package-files.ts';
-import { batchmill, ceiling, serving } from './contenders.ts';
+import { batchmill, ceiling, peers, serving } from './contenders.ts';
 import { sized, type Contender, type Place, type Workload } from './workload.ts';
 
 const filesOfFolder = 1_000;
@@ -21,7 +21,12 @@ export async function nothing(place: Place): Promise<Workload> {
     unit: 'mini-batches',
     agreement: { kind: 'lines' },
     // What `run` keeps is not made durable, so that it is no match for what is measured here.
-    contenders: [{ ...ours, cold: null }, nodeCeiling(input, join(script, 'script.mjs'), 1)],
+    contenders: [
+      { ...ours, cold: null },
+      nodeCeiling(input, join(script, 'script.mjs'), 1),
+      ...(await peers(place, ['multiprocessing', 'ray data', 'dask'], { kind: 'nothing', input })),
+      ...(await programRunners(place, input, count)),
+    ],
   };
 }
 
@@ -43,7 +48,15 @@ export async function tiny(place: Place): Promise<Workload> {
     count,
     unit: 'files',
     agreement: { kind: 'lines' },
-    contenders: [batchmill(join(script, 'script.mjs'), input), nodeCeiling(input, join(script, 'script.mjs'), 500)],
+    contenders: [
+      batchmill(join(script, 'script.mjs'), input),
+      nodeCeiling(input, join(script, 'script.mjs'), 500),
+      ...(await peers(place, ['multiprocessing', 'ray data', 'dask'], {
+        kind: 'tiny',
+        input,
+        more: ['--batch', '500'],
+      })),
+    ],
   };
 }
 
@@ -71,6 +84,21 @@ export async function large(place: Place): Promise<Workload> {
     agreement: { kind: 'lines' },
     contenders: [batchmill(join(script, 'script.mjs'), input), nodeCeiling(input, join(script, 'script.mjs'), 1), raw],
   };
+}
+
+/** Peers whose unit of work is a program. */
+async function programRunners(place: Place, input: string, count: number): Promise<Contender[]> {
+  const found: Contender[] = [];
+  if (place.wants('hyperqueue')) {
+    const python = await place.python('hyperqueue');
+    const argv = [python, packageFile('bench', 'peers', 'with_hyperqueue.py'), '--count', String(count)];
+    found.push(serving('hyperqueue', { argv }, 'none'));
+  }
+  if (place.wants('gnu parallel')) {
+    const script = packageFile('bench', 'peers', 'with_gnu_parallel.sh');
+    found.push({ name: 'gnu parallel', cold: (output) => ({ argv: ['sh', script, input, output] }), warm: null });
+  }
+  return found;
 }
 
 function nodeCeiling(input: string, script: string, batch: number): Contender {

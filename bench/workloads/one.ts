@@ -2,8 +2,8 @@
 import { copyFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageFile } from '../../common/io/package-files.ts';
-import { batchmill, ceiling, oneThread } from './contenders.ts';
-import { makePythonTables, scriptCeiling } from './python-tables.ts';
+import { batchmill, ceiling, oneThread, peers } from './contenders.ts';
+import { makePythonTables, scriptCeiling, scriptOf } from './python-tables.ts';
 import type { Contender, Place, Workload } from './workload.ts';
 
 /** One image through a small ONNX model. */
@@ -14,7 +14,7 @@ export async function oneImage(place: Place): Promise<Workload> {
     copyFileSync(join(from, name), join(dir, name));
   });
   const model = packageFile('examples', 'digits', 'model', 'digits.onnx');
-  const sizes = ['--side', '28', '--channels', '1', '--scores', 'logits', '--processes', '1'];
+  const work = ['--model', model, '--side', '28', '--channels', '1', '--scores', 'logits', '--processes', '1'];
   return {
     name: 'one-image',
     title: 'one PNG, ONNX model',
@@ -22,7 +22,7 @@ export async function oneImage(place: Place): Promise<Workload> {
     count: 1,
     unit: 'files',
     agreement: { kind: 'numbers', hasRows: false },
-    contenders: [batchmill(model, input), ceiling('onnx-images.mjs', ['--input', input, '--model', model, ...sizes])],
+    contenders: [batchmill(model, input), ceiling('onnx-images.mjs', ['--input', input, '--model', model, ...work])],
   };
 }
 
@@ -50,6 +50,11 @@ export async function oneTable(place: Place): Promise<Workload> {
       batchmill(join(made.dir, 'deployment.yml'), input, ['--environment', made.python]),
       scriptCeiling(made, ['--processes', '1']),
       imports,
+      ...(await peers(place, ['multiprocessing', 'ray data'], {
+        kind: 'script',
+        input,
+        more: ['--model', scriptOf(made)],
+      })),
     ],
   };
 }

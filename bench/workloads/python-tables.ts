@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { invariant } from '../../common/core/invariant.ts';
 import { packageFile } from '../../common/io/package-files.ts';
-import { batchmill, ceiling } from './contenders.ts';
+import { batchmill, ceiling, dataPeers, peers } from './contenders.ts';
 import { sized, type Contender, type Place, type Workload } from './workload.ts';
 
 const filesOfBatch = 2;
@@ -18,6 +18,7 @@ export async function pythonTables(place: Place): Promise<Workload> {
   const files = sized(place, 200, 8);
   const made = await makePythonTables(place, files);
   const input = join(made.dir, 'inputs');
+  const batch = ['--batch', String(filesOfBatch)];
   return {
     name: 'python',
     title: `${files} CSV files, Python script with pandas and scikit-learn`,
@@ -27,7 +28,8 @@ export async function pythonTables(place: Place): Promise<Workload> {
     agreement: { kind: 'numbers', hasRows: true },
     contenders: [
       batchmill(join(made.dir, 'deployment.yml'), input, ['--environment', made.python]),
-      scriptCeiling(made, ['--batch', String(filesOfBatch)]),
+      scriptCeiling(made, batch),
+      ...(await peers(place, dataPeers, { kind: 'script', input, more: ['--model', scriptOf(made), ...batch] })),
     ],
   };
 }
@@ -43,8 +45,12 @@ export async function makePythonTables(place: Place, files: number): Promise<Pyt
   return { dir, python };
 }
 
+export function scriptOf({ dir }: PythonTables): string {
+  return join(dir, 'code', 'score.py');
+}
+
 /** The script in a bare loop. */
-export function scriptCeiling({ dir, python }: PythonTables, more: readonly string[]): Contender {
-  const args = ['--input', join(dir, 'inputs'), '--script', join(dir, 'code', 'score.py'), ...more];
-  return ceiling('python_script.py', args, python);
+export function scriptCeiling(made: PythonTables, more: readonly string[]): Contender {
+  const args = ['--input', join(made.dir, 'inputs'), '--script', scriptOf(made), ...more];
+  return ceiling('python_script.py', args, made.python);
 }

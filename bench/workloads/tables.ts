@@ -6,7 +6,7 @@ import { makeTable, tableToIPC } from 'apache-arrow';
 import type * as Wasm from 'parquet-wasm';
 import { onnxModel, type ModelNode } from '../../test/helpers/onnx-model.ts';
 import { Random } from '../../test/sim/world.ts';
-import { batchmill, ceiling } from './contenders.ts';
+import { batchmill, ceiling, dataPeers, peers } from './contenders.ts';
 import { sized, type Place, type Workload } from './workload.ts';
 
 const require = createRequire(import.meta.url);
@@ -59,6 +59,7 @@ async function table(place: Place, form: Form): Promise<Workload> {
       ceiling('onnx-table.mjs', [
         ...['--input', input, '--model', model, '--blocks', join(blocks, 'blocks.json'), '--width', String(width)],
       ]),
+      ...(await peers(place, dataPeers, { kind: form, input, more: ['--model', model] })),
     ],
   };
 }

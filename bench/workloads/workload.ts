@@ -14,16 +14,14 @@ export interface Contender {
   /** From nothing to the finished output; null where that is no way to do it. */
   readonly cold: ((output: string) => Command) | null;
   readonly warm: Warm | null;
-  /** `none`: it is measured beside the others and scores nothing. */
-  readonly rows?: 'none';
-  /** Told in the table beside the figures: a peer that does less than the others. */
-  readonly note?: string;
+  /** `none`: it leaves no rows. `unnumbered`: it does not know which row of its file a row is, so that the rows of a file are compared as a set. */
+  readonly rows?: 'none' | 'unnumbered';
 }
 
 /** How rows of different contenders are told to be the same. */
 export type Agreement =
   /** Tables whose rows begin with the file, and the row in it where `hasRows`; the other cells are numbers, near enough to each other. */
-  | { readonly kind: 'numbers'; readonly hasRows: boolean }
+  | { readonly kind: 'numbers'; readonly hasRows: boolean; readonly nearness?: number }
   /** Lines of text, in any order. */
   | { readonly kind: 'lines' };
 
@@ -45,8 +43,8 @@ export interface Workload {
 export interface Place {
   /** Share of the standard size, 1 for all of it. */
   readonly scale: number;
-  /** Only Batchmill and the ceiling, with what the tests have installed anyway. */
-  readonly isQuick: boolean;
+  /** Whether a contender of this name takes part; Batchmill and the ceiling are asked for elsewhere. */
+  readonly wants: (peer: string) => boolean;
   /** Scoring processes of everybody: one a processor. */
   readonly processes: number;
   /** A folder of `name`, made by `make` in a new folder unless it is there whole from an earlier run. */
