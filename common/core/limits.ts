@@ -185,6 +185,8 @@ export const limits = {
   /** Images that are decoded, or being decoded, while the model scores those before them: some for each of sharp's four threads. */
   decodeAheadFilesMax: 16,
   decodeAheadBytesMax: 67_108_864,
+  /** Bytes of pixels of a PNG that is decoded at once, without libvips: above, libvips on threads of its own is as quick. */
+  plainPngBytesMax: 262_144,
   /** Pixels of a BMP, which is decoded whole: what sharp allows for other images. */
   bmpPixelsMax: 268_402_689,
   /** Names of classes of a deployment: they travel with the job, and a request's body is bounded. */
