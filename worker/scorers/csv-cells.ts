@@ -2,7 +2,7 @@
 
 /** Why a walk of lines stands still. */
 export type Standstill =
-  /** The bytes end within a record. */
+  /** Nothing is left to look at. */
   | 'end'
   /** As many cells as are wanted at a time. */
   | 'full'
@@ -12,9 +12,17 @@ export type Standstill =
   | 'quotes';
 
 /** Cells of a table that are told apart at once: their places stay in the processor's cache. */
-const cellsAtOnce = 32_768;
+const cellsAtOnce = 8_192;
 
 const [newline, carriageReturn, quote] = [0x0a, 0x0d, 0x22];
+
+const [plus, minus, point, zero, nine] = [0x2b, 0x2d, 0x2e, 0x30, 0x39];
+/** Doubles hold all of them, and all integers of so many digits: the quotient of two of these is the nearest double there is. */
+const powers = Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
+const exactDigits = 15;
+const nearDigits = 19;
+/** Of a number of up to `nearDigits` digits, what adding them up and dividing may be off, and more. */
+const nearness = 2 ** -48;
 
 /** Cells of records that have as many each. */
 export class CellPlaces {
@@ -27,6 +35,8 @@ export class CellPlaces {
   linesBefore: number;
   /** Begin and end of each cell, record by record. */
   places = new Int32Array(1_024);
+  /** What each cell is as a number; NaN: see {@link decimalAt}, or its text. */
+  numbers = new Float64Array(512);
   /** Number of the line where a record ends, from 1. */
   lines = new Int32Array(64);
   readonly #delimiter: number;
@@ -36,66 +46,96 @@ export class CellPlaces {
     this.linesBefore = linesBefore;
   }
 
-  /** Forgets what it has and takes records from `next` on. `isLast`: the last one may have no end of its line. */
-  walk(bytes: Uint8Array, isLast: boolean): Standstill {
+  /** Forgets what it has and takes records from `next` on. The byte before `end` is a newline: nothing is looked for behind it. */
+  walk(bytes: Uint8Array, end: number): Standstill {
     this.rows = 0;
     this.width = 0;
-    const delimiter = this.#delimiter;
-    // Every byte that means something is below.
-    const highest = Math.max(delimiter, quote);
     let line = this.linesBefore;
-    for (let at = this.next; ;) {
-      const first = at;
-      let begin = at;
-      let slot = this.rows * this.width * 2;
-      let cells = 0;
-      let isQuoted = false;
-      for (; ; at += 1) {
-        const byte = at < bytes.length ? (bytes[at] as number) : isLast && at > first ? newline : -1;
-        if (byte > highest) continue;
-        if (byte < 0) return 'end';
-        const isCell = byte === delimiter;
-        if (!isCell && byte !== newline && byte !== carriageReturn) {
-          if (byte !== quote) continue;
-          if (at !== begin || isQuoted) return 'quotes';
-          const end = quotedEnd(bytes, at + 1);
-          // What follows the quote must end the cell.
-          const next = bytes[end + 1];
-          if (next === undefined && !isLast) return 'end';
-          if (next !== undefined && next !== delimiter && next !== newline && next !== carriageReturn) return 'quotes';
-          if (bytes[end] !== quote) return 'quotes';
-          at = end;
-          isQuoted = true;
-          continue;
-        }
-        if (byte === carriageReturn) {
-          const next = bytes[at + 1];
-          if (next === undefined && !isLast) return 'end';
-          if (next !== undefined && next !== newline) return 'quotes';
-        }
-        if (slot + 2 > this.places.length) this.places = grown(this.places);
-        this.places[slot] = isQuoted ? begin + 1 : begin;
-        this.places[slot + 1] = isQuoted ? at - 1 : at;
-        slot += 2;
-        cells += 1;
-        if (!isCell) break;
-        begin = at + 1;
-        isQuoted = false;
-      }
-      const isEmpty = at === first;
-      at += bytes[at] === carriageReturn ? 2 : 1;
+    for (let at = this.next; at < end;) {
+      const next = this.#record(bytes, at);
+      if (next < 0) return 'quotes';
       line += 1;
-      if (!isEmpty) {
-        if (this.rows > 0 && cells !== this.width) return 'width';
-        this.width = cells;
-        if (this.rows === this.lines.length) this.lines = grown(this.lines);
+      // An empty line is no record.
+      if (this.#cells > 0) {
+        if (this.rows > 0 && this.#cells !== this.width) return 'width';
+        this.width = this.#cells;
+        if (this.rows === this.lines.length) this.lines = longer(this.lines);
         this.lines[this.rows] = line;
         this.rows += 1;
       }
+      at = next;
       this.next = at;
       this.linesBefore = line;
       if ((this.rows + 1) * this.width > cellsAtOnce) return 'full';
     }
+    return 'end';
+  }
+
+  /** Cells of the record that was looked at last. */
+  #cells = 0;
+
+  /** Looks at one record: where the next one begins, −1 where that is not simple. */
+  #record(bytes: Uint8Array, first: number): number {
+    const delimiter = this.#delimiter;
+    // Every byte that means something is below.
+    const highest = Math.max(delimiter, quote);
+    const base = this.rows * this.width;
+    this.#cells = 0;
+    for (let begin = first; ;) {
+      let at = begin;
+      let byte = bytes[at] as number;
+      const isNegative = byte === minus;
+      if (isNegative || byte === plus) byte = bytes[++at] as number;
+      let value = 0;
+      let digits = at;
+      for (; byte >= zero && byte <= nine; byte = bytes[++at] as number) value = value * 10 + byte - zero;
+      digits = at - digits;
+      if (byte === point) {
+        let decimals = at + 1;
+        byte = bytes[++at] as number;
+        for (; byte >= zero && byte <= nine; byte = bytes[++at] as number) value = value * 10 + byte - zero;
+        decimals = at - decimals;
+        digits += decimals;
+        if (decimals > 0) value /= powers[decimals] ?? NaN;
+      }
+      const isNumber = digits > 0 && digits <= exactDigits;
+      let isQuoted = false;
+      while (byte !== delimiter && byte !== newline && byte !== carriageReturn) {
+        value = NaN;
+        if (byte === quote) {
+          if (at !== begin) return -1;
+          at = quotedEnd(bytes, at + 1);
+          byte = bytes[at++] as number;
+          if (byte !== quote) return -1;
+          // What follows must end the cell.
+          byte = bytes[at] as number;
+          if (byte !== delimiter && byte !== newline && byte !== carriageReturn) return -1;
+          isQuoted = true;
+        } else {
+          do byte = bytes[++at] as number;
+          while (byte > highest);
+        }
+      }
+      if (byte === carriageReturn && bytes[at + 1] !== newline) return -1;
+      if (byte !== delimiter && at === first) return at + (byte === newline ? 1 : 2);
+      const cell = base + this.#cells;
+      if (cell === this.numbers.length) this.#grow();
+      this.places[2 * cell] = isQuoted ? begin + 1 : begin;
+      this.places[2 * cell + 1] = isQuoted ? at - 1 : at;
+      this.numbers[cell] = isNumber ? (isNegative ? -value : value) : NaN;
+      this.#cells += 1;
+      begin = at + 1;
+      if (byte === newline) return begin;
+      if (byte === carriageReturn) return begin + 1;
+    }
+  }
+
+  #grow(): void {
+    const [{ places, numbers }, length] = [this, this.numbers.length * 2];
+    this.places = new Int32Array(2 * length);
+    this.places.set(places);
+    this.numbers = new Float64Array(length);
+    this.numbers.set(numbers);
   }
 }
 
@@ -109,19 +149,11 @@ function quotedEnd(bytes: Uint8Array, from: number): number {
   return at;
 }
 
-function grown(values: Int32Array): Int32Array<ArrayBuffer> {
+function longer(values: Int32Array): Int32Array<ArrayBuffer> {
   const more = new Int32Array(values.length * 2);
   more.set(values);
   return more;
 }
-
-const [plus, minus, point, zero] = [0x2b, 0x2d, 0x2e, 0x30];
-/** Doubles hold all of them, and all integers of so many digits: the quotient of two of these is the nearest double there is. */
-const powers = Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
-const exactDigits = 15;
-const nearDigits = 19;
-/** Of a number of up to `nearDigits` digits, what adding them up and dividing may be off, and more. */
-const nearness = 2 ** -48;
 
 /**
  * The number that `Number()` finds in these bytes, when they are digits with an optional sign and point; NaN where that is not sure.

@@ -65,19 +65,20 @@ function takeColumn(
   const range = plainRange(type);
   let row = 0;
   try {
-    if (table.places === null || range === null) {
+    if (table.bytes === null || range === null) {
       for (; row < failures.rows; row += 1) slow(row);
       return;
     }
-    const { bytes, at: ends } = table.places;
+    const { all, places: ends, numbers: found } = table.bytes;
     const isSingle = type === 'float32';
     const isWhole = !type.startsWith('float');
     const { least, most } = range;
     const numbers = cells as Float64Array;
     const isDirect = !Array.isArray(cells) && !isWide(cells) && type !== 'float16';
-    let slot = 2 * (first * table.width + place);
-    for (let at = column; row < failures.rows; row += 1, at += step, slot += 2 * table.width) {
-      const value = decimalAt(bytes, ends[slot] as number, ends[slot + 1] as number, isSingle);
+    let cell = first * table.width + place;
+    for (let at = column; row < failures.rows; row += 1, at += step, cell += table.width) {
+      let value = found[cell] as number;
+      if (Number.isNaN(value)) value = decimalAt(all, ends[2 * cell] as number, ends[2 * cell + 1] as number, isSingle);
       if (!(value >= least && value <= most) || (isWhole && !Number.isInteger(value))) slow(row);
       else if (isDirect) numbers[at] = value;
       else put(at, type === 'float16' ? halfOfFloat(value) : value);

@@ -29,8 +29,8 @@ export interface RecordTable {
   readonly rows: number;
   /** Cells of each. */
   readonly width: number;
-  /** Where the cells lie: begin and end in `bytes` of the first record's first cell, and on; null where they are known as texts alone. */
-  readonly places: { readonly bytes: Uint8Array; readonly at: Int32Array } | null;
+  /** As CellPlaces has the cells; null where they are known as texts alone. */
+  readonly bytes: (Pick<CellPlaces, 'places' | 'numbers'> & { readonly all: Uint8Array }) | null;
   readonly text: (row: number, cell: number) => string;
   /** Number of the line where a record ends, from 1. */
   readonly line: (row: number) => number;
@@ -59,12 +59,14 @@ export async function* readTables(
       if (isFirst && piece !== null && held.length < byteOrderMark.length) continue;
       if (isFirst) held = withoutMark(held);
       isFirst = false;
+      // Behind the last record stands the end of its line, or it is put there.
+      const whole = piece === null && held.length > 0 ? Buffer.concat([held, newline]) : held;
+      const behind = whole.lastIndexOf(0x0a) + 1;
+      const texts = textsOf(whole);
       cells.next = 0;
-      let texts: TextOf | null = null;
       for (let end: Standstill = 'full'; end === 'full' || end === 'width';) {
-        end = cells.walk(held, piece === null);
-        texts ??= textsOf(held);
-        if (cells.rows > 0) yield tableOf(held, cells, texts);
+        end = cells.walk(whole, behind);
+        if (cells.rows > 0) yield tableOf(whole, cells, texts);
         if (end !== 'quotes') continue;
         parser = await openParser(file, delimiter, cells.linesBefore);
         yield* parser.read(held.subarray(cells.next));
@@ -105,6 +107,7 @@ async function* piecesOf(path: string, range: RecordRange): AsyncGenerator<Uint8
   yield null;
 }
 
+const newline = Uint8Array.of(0x0a);
 const byteOrderMark = Buffer.from('\ufeff');
 
 const withoutMark = (bytes: Uint8Array): Uint8Array =>
@@ -122,11 +125,11 @@ function textsOf(bytes: Uint8Array): TextOf {
   };
 }
 
-function tableOf(bytes: Uint8Array, { rows, width, places, lines }: CellPlaces, textOf: TextOf): RecordTable {
+function tableOf(bytes: Uint8Array, { rows, width, places, numbers, lines }: CellPlaces, textOf: TextOf): RecordTable {
   return {
     rows,
     width,
-    places: { bytes, at: places },
+    bytes: { all: bytes, places, numbers },
     text: (row, cell) => {
       const slot = 2 * (row * width + cell);
       return textOf(places[slot] as number, places[slot + 1] as number);
@@ -202,7 +205,7 @@ function tablesOf(records: readonly string[][], lines: readonly number[]): Recor
     tables.push({
       rows: to - from,
       width,
-      places: null,
+      bytes: null,
       text: (row, cell) => (records[first + row] as string[])[cell] as string,
       line: (row) => lines[first + row] as number,
     });
