@@ -193,6 +193,10 @@ export const limits = {
   labelsCharsMax: 524_288,
   /** Rows of a JSON Lines, Parquet or Arrow file that are handed on at once. */
   tableBlockRowsMax: 8_192,
+  /** Numbers of a Parquet row group that are read by parquet-wasm: below, loading it takes longer than it saves. */
+  parquetNumbersMin: 131_072,
+  /** Bytes of columns of a row group that it is given: it holds them three times. */
+  parquetNumbersBytesMax: 134_217_728,
   /** A part of a large table that is shared out: a second or so of scoring, and far more than finding its rows costs. */
   splitPartBytes: 16_777_216,
   /** The same where a mini-batch has several of them. */

@@ -8,7 +8,11 @@ const loopLettersMax = 48;
 /** Digits of a safe integer, and its sign. */
 const integerBytesMax = 17;
 
-const [newline, minus, zero] = [0x0a, 0x2d, 0x30];
+const wordMax = 2 ** 31 - 1;
+
+const newline = 0x0a;
+const minus = 0x2d;
+const zero = 0x30;
 
 export class ByteLines {
   #bytes = Buffer.allocUnsafeSlow(bytesAtFirst);
@@ -43,17 +47,24 @@ export class ByteLines {
   integer(value: number): void {
     this.#makeRoom(integerBytesMax);
     const bytes = this.#bytes;
+    let at = this.#length;
+    if (value < 0) bytes[at++] = minus;
     let left = Math.abs(value);
-    if (value < 0) bytes[this.#length++] = minus;
     let digits = 1;
     for (let power = 10; left >= power; power *= 10) digits += 1;
-    const end = this.#length + digits;
-    for (let at = end - 1; at >= this.#length; at -= 1) {
+    at += digits;
+    this.#length = at;
+    for (; left > wordMax; digits -= 1) {
       const tenth = Math.floor(left / 10);
-      bytes[at] = zero + left - tenth * 10;
+      bytes[(at -= 1)] = zero + left - tenth * 10;
       left = tenth;
     }
-    this.#length = end;
+    // A processor divides integers of 32 bits without going by way of doubles.
+    for (let word = left | 0; digits > 0; digits -= 1) {
+      const tenth = (word / 10) | 0;
+      bytes[(at -= 1)] = zero + word - tenth * 10;
+      word = tenth;
+    }
   }
 
   /** One letter of ASCII. */

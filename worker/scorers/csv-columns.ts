@@ -2,6 +2,7 @@
 import { halfOfFloat } from '../../common/format/half-float.ts';
 import { decimalAt } from './csv-cells.ts';
 import type { RecordTable } from './csv-records.ts';
+import type { FirstFailure } from './table-columns.ts';
 import { cellTypes, isWide, plainRange, setterOf, type Cells } from './tensor-cells.ts';
 
 export type CellValue = number | bigint | string;
@@ -12,27 +13,6 @@ export interface CellTaker {
   readonly places: readonly number[];
   /** For a text that is no value of the type; throws where nothing stands for it. `column`: its place in `places`. */
   readonly insteadOf: (text: string, line: number, column: number) => CellValue;
-}
-
-/** Columns are taken one after the other, and yet what fails is told of the first row that does. */
-export class FirstFailure {
-  /** Rows before the one that failed. */
-  rows: number;
-  #error: unknown = null;
-
-  constructor(rows: number) {
-    this.rows = rows;
-  }
-
-  set(row: number, error: unknown): void {
-    if (row >= this.rows) return;
-    this.rows = row;
-    this.#error = error;
-  }
-
-  check(): void {
-    if (this.#error !== null) throw this.#error;
-  }
 }
 
 /** Cells of the rows from `first` on. */

@@ -1,10 +1,10 @@
 /** CSV files as the cells that a model takes: columns by name, or all that suit side by side. */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
-import { FirstFailure, takeCells, type CellValue } from './csv-columns.ts';
+import { takeCells, type CellValue } from './csv-columns.ts';
 import { readRecords, readTables, type RecordTable } from './csv-records.ts';
 import type { FileRows, InputCells, ReadColumn } from './file-rows.ts';
-import { carriedNames, cellError, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
+import { carriedNames, cellError, FirstFailure, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
 import { cellTypes, isMissingText } from './tensor-cells.ts';
 
 /** Rows of a `.csv` (comma) or `.tsv` (tab) file with a header row. Throws INPUT_… codes that name line, column and text. */
