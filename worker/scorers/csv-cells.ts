@@ -34,11 +34,11 @@ export class CellPlaces {
   /** Lines before that. */
   linesBefore: number;
   /** Begin and end of each cell, record by record. */
-  places = new Int32Array(1_024);
+  places: Int32Array<ArrayBuffer> = new Int32Array(1_024);
   /** What each cell is as a number; NaN: see {@link decimalAt}, or its text. */
-  numbers = new Float64Array(512);
+  numbers: Float64Array<ArrayBuffer> = new Float64Array(512);
   /** Number of the line where a record ends, from 1. */
-  lines = new Int32Array(64);
+  lines: Int32Array<ArrayBuffer> = new Int32Array(64);
   readonly #delimiter: number;
 
   constructor(delimiter: string, linesBefore: number) {

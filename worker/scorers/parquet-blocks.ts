@@ -15,11 +15,10 @@ export async function* readParquetBlocks(file: HostFile, { fed, carried }: Wante
   if (file.part?.kind === 'groups' && file.part.count === 0) return;
   const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
   const handle = await openFile(file);
-  let numbers: ParquetNumbers | null = null;
   try {
     const buffer = await bufferOf(handle);
     const metadata = await decoding(file, () => parquetMetadataAsync(buffer));
-    numbers = new ParquetNumbers(buffer, metadata);
+    const numbers = new ParquetNumbers(buffer, metadata);
     const columns = new Map(parquetSchema(metadata).children.map((child) => [child.element.name, child]));
     const names = [...columns.keys()];
     const kept = names.filter((name) => carried === 'all' || carried.includes(name));
@@ -59,7 +58,6 @@ export async function* readParquetBlocks(file: HostFile, { fed, carried }: Wante
       };
     }
   } finally {
-    numbers?.close();
     await handle.close();
   }
 }
