@@ -185,12 +185,18 @@ export const limits = {
   /** Images that are decoded, or being decoded, while the model scores those before them: some for each of sharp's four threads. */
   decodeAheadFilesMax: 16,
   decodeAheadBytesMax: 67_108_864,
+  /** Bytes of pixels of a PNG that is decoded at once, without libvips: above, libvips on threads of its own is as quick. */
+  plainPngBytesMax: 262_144,
   /** Pixels of a BMP, which is decoded whole: what sharp allows for other images. */
   bmpPixelsMax: 268_402_689,
   /** Names of classes of a deployment: they travel with the job, and a request's body is bounded. */
   labelsCharsMax: 524_288,
   /** Rows of a JSON Lines, Parquet or Arrow file that are handed on at once. */
   tableBlockRowsMax: 8_192,
+  /** Numbers of a Parquet row group that are read by parquet-wasm: below, loading it takes longer than it saves. */
+  parquetNumbersMin: 131_072,
+  /** Bytes of columns of a row group that it is given: it holds them three times. */
+  parquetNumbersBytesMax: 134_217_728,
   /** A part of a large table that is shared out: a second or so of scoring, and far more than finding its rows costs. */
   splitPartBytes: 16_777_216,
   /** The same where a mini-batch has several of them. */

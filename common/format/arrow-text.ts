@@ -11,7 +11,7 @@ import { floatText, jsonInteger } from './number-text.ts';
 import { booleanText, timeJson, timeText, type TextBlock, type TextColumn } from './text-column.ts';
 import { encodeBlocks, type EncodedRows, type EncodeOptions } from './text-encoder.ts';
 
-type Cells = Pick<TextColumn, 'type' | 'isQuotable' | 'cell' | 'json'>;
+type Cells = Pick<TextColumn, 'type' | 'isQuotable' | 'cell' | 'integer' | 'json'>;
 /** The parameters of all types that are read here; each type has those of its own. */
 interface AnyType {
   readonly typeId: number;
@@ -38,8 +38,10 @@ function arrowColumn(name: string, data: Data): TextColumn {
 function cellsOf(name: string, data: Data): Cells {
   const cells = readerOf(name, data);
   if (data.nullCount === 0) return cells;
+  const { type, isQuotable } = cells;
   return {
-    ...cells,
+    type,
+    isQuotable,
     cell: (row) => (data.getValid(row) ? cells.cell(row) : ''),
     json: (row) => (data.getValid(row) ? cells.json(row) : 'null'),
   };
@@ -83,7 +85,8 @@ function intCells(data: Data): Cells {
   const type = String(data.type as DataType).toLowerCase();
   const cell = (row: number): string => String(values[row]);
   const isWide = values instanceof BigInt64Array || values instanceof BigUint64Array;
-  return { type, isQuotable: false, cell, json: isWide ? (row) => jsonInteger(values[row] as bigint) : cell };
+  if (isWide) return { type, isQuotable: false, cell, json: (row) => jsonInteger(values[row] as bigint) };
+  return { type, isQuotable: false, cell, integer: (row) => values[row] as number, json: cell };
 }
 
 function floatCells(data: Data, type: AnyType): Cells {

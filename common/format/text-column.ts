@@ -8,6 +8,8 @@ export interface TextColumn {
   readonly isQuotable: boolean;
   /** Text of a cell in `azure` and `csv`, before quoting; empty when it is missing or not a number. */
   readonly cell: (row: number) => string;
+  /** The same of a column of safe integers without a gap; absent for others. */
+  readonly integer?: (row: number) => number;
   /** The cell as a JSON value; `null` when it is missing or not a finite number. */
   readonly json: (row: number) => string;
 }

@@ -7,6 +7,7 @@ import { unreachable } from '../core/invariant.ts';
 import type { TextFormat } from '../core/deployment.ts';
 import { defaultOutputForm, type OutputForm } from '../core/output-form.ts';
 import type { ResultSchema } from '../core/result.ts';
+import { ByteLines } from './byte-lines.ts';
 import { carriedText, checkCarried, withCarried, type Carried } from './carried-columns.ts';
 import { originColumns, type OriginColumn, type RowOrigin } from './row-origin.ts';
 import type { TextBlock, TextColumn } from './text-column.ts';
@@ -20,6 +21,7 @@ export interface EncodedRows {
 }
 
 type RowText = (row: number) => string;
+type PutRow = (row: number, lines: ByteLines) => void;
 
 /** Beyond the format; where rows come from only matters where the form asks for it. */
 export interface EncodeOptions {
@@ -41,14 +43,14 @@ export function encodeBlocks(
   const blocks = withOrigin(whole, originColumns(form, origin, names));
   const rows = blocks.reduce((sum, block) => sum + block.rows, 0);
   const columns = blocks[0]?.columns ?? [];
-  const parts = blocks.map((block) => ({ rows: block.rows, line: lineOf(block.columns, format, form) }));
+  const parts = blocks.map((block) => ({ rows: block.rows, put: putterOf(block.columns, format, form) }));
   const schema = rows === 0 ? null : schemaOf(columns, format, form, carried !== null);
   return { rows, schema, pieces: piecesOf(parts) };
 }
 
 /** Encodes rows whose lines, without their ends, are known. */
 export function encodeLines(rows: number, line: RowText): EncodedRows {
-  return { rows, schema: null, pieces: piecesOf([{ rows, line }]) };
+  return { rows, schema: null, pieces: piecesOf([{ rows, put: (row, lines) => lines.text(line(row)) }]) };
 }
 
 /** The blocks with columns before their own, whose rows are counted through. */
@@ -110,20 +112,19 @@ export function headerLine(names: readonly string[], { header, delimiter }: Outp
   return header ? `${names.map((name) => quoted(name, isSpecial)).join(delimiter)}\n` : '';
 }
 
-function* piecesOf(parts: readonly { readonly rows: number; readonly line: RowText }[]): Generator<Uint8Array> {
-  let text = '';
-  for (const { rows, line } of parts) {
+function* piecesOf(parts: readonly { readonly rows: number; readonly put: PutRow }[]): Generator<Uint8Array> {
+  const lines = new ByteLines();
+  for (const { rows, put } of parts) {
     for (let row = 0; row < rows; row += 1) {
-      text += line(row) + '\n';
-      if (text.length < limits.frameRowsBytes) continue;
-      yield Buffer.from(text);
-      text = '';
+      put(row, lines);
+      lines.end();
+      if (lines.length >= limits.frameRowsBytes) yield lines.take();
     }
   }
-  if (text !== '') yield Buffer.from(text);
+  if (lines.length > 0) yield lines.take();
 }
 
-function lineOf(columns: readonly TextColumn[], format: TextFormat, form: OutputForm): RowText {
+function putterOf(columns: readonly TextColumn[], format: TextFormat, form: OutputForm): PutRow {
   switch (format) {
     case 'azure':
       return delimitedLine(columns, ' ');
@@ -137,24 +138,37 @@ function lineOf(columns: readonly TextColumn[], format: TextFormat, form: Output
 }
 
 /** One line without its end; a line of one empty field is `""`, as an empty line would be no row. */
-function delimitedLine(columns: readonly TextColumn[], delimiter: string): RowText {
+function delimitedLine(columns: readonly TextColumn[], delimiter: string): PutRow {
   const isSpecial = specialIn(delimiter);
-  const cells = columns.map((column) => (column.isQuotable ? quotedCell(column.cell, isSpecial) : column.cell));
-  const [first] = cells;
-  if (first && cells.length === 1) return (row) => first(row) || '""';
-  return (row) => {
-    let line = '';
-    for (let i = 0; i < cells.length; i += 1) line += (i > 0 ? delimiter : '') + (cells[i] as RowText)(row);
-    return line;
+  const [first] = columns;
+  if (first && columns.length === 1) {
+    const cell = first.isQuotable ? quotedCell(first.cell, isSpecial) : first.cell;
+    return (row, lines) => lines.text(cell(row) || '""');
+  }
+  const code = delimiter.charCodeAt(0);
+  const cells = columns.map((column) => putCell(column, isSpecial));
+  return (row, lines) => {
+    for (let i = 0; i < cells.length; i += 1) {
+      if (i > 0) lines.letter(code);
+      (cells[i] as PutRow)(row, lines);
+    }
   };
 }
 
-function jsonLine(columns: readonly TextColumn[]): RowText {
+function putCell({ cell, integer, isQuotable }: TextColumn, isSpecial: RegExp): PutRow {
+  if (integer) return (row, lines) => lines.integer(integer(row));
+  const text = isQuotable ? quotedCell(cell, isSpecial) : cell;
+  return (row, lines) => lines.text(text(row));
+}
+
+function jsonLine(columns: readonly TextColumn[]): PutRow {
   const keys = columns.map((column, i) => `${i === 0 ? '{' : ','}${JSON.stringify(column.name)}:`);
-  return (row) => {
-    let line = '';
-    for (let i = 0; i < columns.length; i += 1) line += (keys[i] as string) + (columns[i] as TextColumn).json(row);
-    return line + '}';
+  return (row, lines) => {
+    for (let i = 0; i < columns.length; i += 1) {
+      lines.text(keys[i] as string);
+      lines.text((columns[i] as TextColumn).json(row));
+    }
+    lines.text('}');
   };
 }
 
@@ -171,7 +185,14 @@ function quoted(text: string, isSpecial: RegExp): string {
   return isSpecial.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-const quotedCell =
-  (cell: RowText, isSpecial: RegExp): RowText =>
-  (row) =>
-    quoted(cell(row), isSpecial);
+/** Texts of a column are often the same for many rows. */
+function quotedCell(cell: RowText, isSpecial: RegExp): RowText {
+  let last = '';
+  let lastQuoted = '';
+  return (row) => {
+    const text = cell(row);
+    if (text === last) return lastQuoted;
+    last = text;
+    return (lastQuoted = quoted(text, isSpecial));
+  };
+}

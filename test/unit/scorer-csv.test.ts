@@ -88,7 +88,7 @@ describe('records', () => {
     const binary = new Uint8Array(17_000_000).fill(65);
     await expect(records(binary)).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'in.csv, line 1: longer than'));
     const quoted = Buffer.concat([Buffer.from('a\n"'), binary]);
-    await expect(records(quoted)).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'Max Record Size'));
+    await expect(records(quoted)).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'in.csv, line 2: longer than'));
   });
 
   it('of a file that is not there are INPUT_UNREADABLE', async () => {

@@ -1,55 +1,47 @@
 /** CSV files as the cells that a model takes: columns by name, or all that suit side by side. */
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
-import { readRecords } from './csv-records.ts';
+import { takeCells, type CellValue } from './csv-columns.ts';
+import { readRecords, readTables, type RecordTable } from './csv-records.ts';
 import type { FileRows, InputCells, ReadColumn } from './file-rows.ts';
-import { carriedNames, cellError, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
-import { cellsOf, cellTypes, type Cells, isMissingText } from './tensor-cells.ts';
-
-/** Rows that were parsed and not yet taken. */
-interface RowCollector {
-  add(record: readonly string[], line: number): void;
-  take(): FileRows;
-}
-
-/** A column of the file that goes into an input. */
-interface FedColumn {
-  readonly at: number;
-  readonly header: string;
-}
+import { carriedNames, cellError, FirstFailure, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
+import { cellTypes, isMissingText } from './tensor-cells.ts';
 
 /** Rows of a `.csv` (comma) or `.tsv` (tab) file with a header row. Throws INPUT_… codes that name line, column and text. */
 export async function* readCsv(file: HostFile, feed: TableFeed): AsyncGenerator<FileRows> {
-  let headers: readonly string[] | null = null;
-  let collector: RowCollector | null = null;
   const isByName = feed.plan.inputs.every((input) => input.columns !== null);
-  const onRecord = (record: string[], line: number): void => {
-    if (headers === null) {
-      headers = headersOf(file, record);
-      // Columns by name need no row; others are told apart by the first one.
-      if (isByName) collector = openCollector(file, feed, headers, null);
-      return;
-    }
-    if (record.length !== headers.length) throw lengthError(file, line, record.length, headers.length);
-    collector ??= openCollector(file, feed, headers, record);
-    collector.add(record, line);
-  };
   const delimiter = file.name.toLowerCase().endsWith('.tsv') ? '\t' : ',';
-  const { part } = file;
-  if (part?.kind === 'text') {
-    const head = await readHead(file, delimiter, part.head, isByName);
+  const range = file.part?.kind === 'text' ? file.part : undefined;
+  let headers: readonly string[] | null = null;
+  let take: TakeRows | null = null;
+  if (range) {
+    const head = await readHead(file, delimiter, range.head, isByName);
     headers = head.headers && headersOf(file, head.headers);
-    if (headers && (isByName || head.first)) collector = openCollector(file, feed, headers, head.first);
+    if (headers && (isByName || head.first)) take = openRows(file, feed, headers, head.first);
   }
-  const range = part?.kind === 'text' ? part : undefined;
-  for await (const _ of readRecords(file, delimiter, onRecord, range)) {
-    const block = (collector as RowCollector | null)?.take();
-    if (block && block.rows > 0) yield block;
+  for await (const table of readTables(file, delimiter, range)) {
+    let first = 0;
+    if (headers === null) {
+      headers = headersOf(file, recordOf(table, 0));
+      first = 1;
+      // Columns by name need no row; others are told apart by the first one.
+      if (isByName) take = openRows(file, feed, headers, null);
+    }
+    if (first === table.rows) continue;
+    if (table.width !== headers.length) throw lengthError(file, table.line(first), table.width, headers.length);
+    take ??= openRows(file, feed, headers, recordOf(table, first));
+    yield take(table, first);
   }
   if (headers === null) {
     throw new BatchError('INPUT_DECODE_FAILED', `${file.name} is empty: a CSV file begins with a row of column names`);
   }
 }
+
+const recordOf = ({ width, text }: RecordTable, row: number): string[] =>
+  Array.from({ length: width }, (_, cell) => text(row, cell));
+
+/** The rows of a table from `first` on. */
+type TakeRows = (table: RecordTable, first: number) => FileRows;
 
 interface Head {
   readonly headers: readonly string[] | null;
@@ -82,98 +74,38 @@ function lengthError(file: HostFile, line: number, found: number, wanted: number
 }
 
 /** `first` is a row that tells which columns are numbers; null when no input asks for that. A name beside the features is left out. */
-function openCollector(
+function openRows(
   file: HostFile,
   feed: TableFeed,
   headers: readonly string[],
   first: readonly string[] | null,
-): RowCollector {
+): TakeRows {
   const suits = (header: string, type: string): boolean => {
     const text = first?.[headers.indexOf(header)] ?? '';
     return isMissingText(text) || cellTypes[type]?.parse(text) !== null;
   };
   const parts = matchColumns(file, feed.plan, headers, { suits, isList: () => false }).map(({ input, columns }) => {
-    const { name, type, rank } = input;
-    const fed = columns.map((header) => ({ at: headers.indexOf(header), header }));
-    const cells = cellCollector(file, type, fed, feed);
-    const take = (): InputCells => ({ name, type, dims: rank === 1 ? [] : [fed.length], cells: cells.take() });
-    return { add: cells.add, take };
+    const places = columns.map((header) => headers.indexOf(header));
+    const insteadOf = (text: string, line: number, column: number): CellValue => {
+      const place = `${file.name}, line ${line}, column ${columns[column]}`;
+      if (isMissingText(text)) return missingCell(feed.missing, input.type, () => place);
+      throw cellError(place, text, input.type);
+    };
+    return { input, taker: { type: input.type, places, insteadOf } };
   });
-  const texts = carriedNames(file, feed.carried, headers).map((name) => textCollector(name, headers.indexOf(name)));
-  return collectorOf(
-    (record, line) => {
-      parts.forEach((part) => part.add(record, line));
-      for (const text of texts) text.add(record);
-    },
-    () => ({ inputs: parts.map((part) => part.take()), carried: texts.map((text) => text.take()) }),
-  );
-}
-
-interface TextCollector {
-  readonly add: (record: readonly string[]) => void;
-  readonly take: () => ReadColumn;
-}
-
-/** A column as it stands in the file. */
-function textCollector(name: string, at: number): TextCollector {
-  let texts: string[] = [];
-  return {
-    add: (record) => void texts.push(record[at] as string),
-    take: () => {
-      const taken = texts;
-      texts = [];
-      return { name, type: 'text', cell: (row) => taken[row] };
-    },
+  const carried = carriedNames(file, feed.carried, headers).map((name) => ({ name, at: headers.indexOf(name) }));
+  return (table, from) => {
+    const rows = table.rows - from;
+    const failures = new FirstFailure(rows);
+    const inputs = parts.map(({ input: { name, type, rank }, taker }): InputCells => {
+      const dims = rank === 1 ? [] : [taker.places.length];
+      return { name, type, dims, cells: takeCells(table, from, taker, failures) };
+    });
+    failures.check();
+    const texts = carried.map(({ name, at }): ReadColumn => {
+      const values = Array.from({ length: rows }, (_, row) => table.text(from + row, at));
+      return { name, type: 'text', cell: (row) => values[row] };
+    });
+    return { rows, inputs, carried: texts };
   };
-}
-
-function collectorOf(
-  addCells: (record: readonly string[], line: number) => void,
-  takeCells: () => Omit<FileRows, 'rows'>,
-): RowCollector {
-  let rows = 0;
-  return {
-    add: (record, line) => {
-      addCells(record, line);
-      rows += 1;
-    },
-    take: () => {
-      const taken = { rows, ...takeCells() };
-      rows = 0;
-      return taken;
-    },
-  };
-}
-
-interface CellCollector {
-  readonly add: (record: readonly string[], line: number) => void;
-  readonly take: () => Cells;
-}
-
-/** Cells of some columns, row by row, parsed as `type`. */
-function cellCollector(
-  file: HostFile,
-  type: string,
-  columns: readonly FedColumn[],
-  { missing }: TableFeed,
-): CellCollector {
-  const { parse } = cellTypes[type] as (typeof cellTypes)[string];
-  let values: (number | bigint | string)[] = [];
-  const insteadOf = (text: string, line: number, header: string): number | bigint | string => {
-    const place = `${file.name}, line ${line}, column ${header}`;
-    if (isMissingText(text)) return missingCell(missing, type, () => place);
-    throw cellError(place, text, type);
-  };
-  const add = (record: readonly string[], line: number): void => {
-    for (const { at, header } of columns) {
-      const text = record[at] as string;
-      values.push(parse(text) ?? insteadOf(text, line, header));
-    }
-  };
-  const take = (): Cells => {
-    const taken = values;
-    values = [];
-    return cellsOf(type, taken);
-  };
-  return { add, take };
 }

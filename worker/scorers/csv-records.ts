@@ -1,7 +1,8 @@
 /**
- * Records of a CSV file. Lines without quotes are cut by hand, which is several times faster; from the first quote on the
- * rest of the file is csv-parse's.
+ * Records of a CSV file. Lines without quotes, or with quotes around whole cells and no more, are cut by hand, many times faster; from the
+ * first line on that is not so simple, the rest of the file is csv-parse's.
  */
+import { isAscii } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -9,9 +10,7 @@ import type { HostFile } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { linesHeadBytes } from '../core/row-scanner.ts';
-
-/** Takes a record and the number of the line where it ends, from 1. */
-export type OnRecord = (record: string[], line: number) => void;
+import { CellPlaces, type Standstill } from './csv-cells.ts';
 
 /** Bytes of a file that begin with a record. */
 export interface RecordRange {
@@ -25,41 +24,118 @@ export const wholeFile: RecordRange = { begin: 0, end: Infinity, line: 1 };
 /** Of JSON Lines, the first of these tell the columns. */
 const readBytes = linesHeadBytes;
 
+/** Records with as many cells each, one behind the other. What it gives is only good until the next table is asked for. */
+export interface RecordTable {
+  readonly rows: number;
+  /** Cells of each. */
+  readonly width: number;
+  /** As CellPlaces has the cells; null where they are known as texts alone. */
+  readonly bytes: (Pick<CellPlaces, 'places' | 'numbers'> & { readonly all: Uint8Array }) | null;
+  readonly text: (row: number, cell: number) => string;
+  /** Number of the line where a record ends, from 1. */
+  readonly line: (row: number) => number;
+}
+
 /**
- * Calls `onRecord` for each record, the header first; yields after each piece of the file how many there were so far, so that
- * the caller may use what has come before it reads on. Empty lines are skipped, a byte order mark and any line ending are fine. Throws
+ * The records of a file, the header first. Empty lines are skipped, a byte order mark and any line ending are fine. Throws
  * INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
-export async function* readRecords(
+export async function* readTables(
   file: HostFile,
   delimiter: string,
-  onRecord: OnRecord,
   range: RecordRange = wholeFile,
-): AsyncGenerator<number> {
-  let records = 0;
-  const take: OnRecord = (record, line) => {
-    records += 1;
-    onRecord(record, line);
-  };
-  const lines = new LineCutter(file, delimiter, take, range.line - 1);
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: range.begin > 0 });
-  let parser: RecordParser | null = null;
+): AsyncGenerator<RecordTable> {
+  const cells = new CellPlaces(delimiter, range.line - 1);
+  let held: Uint8Array = new Uint8Array(0);
+  let parser: Parser | null = null;
+  let isFirst = range.begin === 0;
   try {
-    for await (const bytes of bytesOf(file.path, range)) {
-      const text = decoder.decode(bytes, { stream: true });
-      if (parser) await parser.write(text);
-      else if (!lines.push(text)) parser = await openParser(file, delimiter, take, lines);
-      yield records;
+    for await (const piece of piecesOf(file.path, range)) {
+      if (parser) {
+        yield* parser.read(piece);
+        continue;
+      }
+      held = piece === null ? held : held.length === 0 ? piece : Buffer.concat([held, piece]);
+      if (isFirst && piece !== null && held.length < byteOrderMark.length) continue;
+      if (isFirst) held = withoutMark(held);
+      isFirst = false;
+      // Behind the last record stands the end of its line, or it is put there.
+      const whole = piece === null && held.length > 0 ? Buffer.concat([held, newline]) : held;
+      const behind = whole.lastIndexOf(0x0a) + 1;
+      const texts = textsOf(whole);
+      cells.next = 0;
+      for (let end: Standstill = 'full'; end === 'full' || end === 'width';) {
+        end = cells.walk(whole, behind);
+        if (cells.rows > 0) yield tableOf(whole, cells, texts);
+        if (end !== 'quotes') continue;
+        parser = await openParser(file, delimiter, cells.linesBefore);
+        yield* parser.read(held.subarray(cells.next));
+        if (piece === null) yield* parser.read(null);
+      }
+      held = held.subarray(cells.next);
+      if (held.length > limits.csvRecordCharsMax && parser === null) checkLength(file, held, cells.linesBefore + 1);
     }
-    const rest = decoder.decode();
-    if (parser) await parser.write(rest);
-    else if (!lines.push(`${rest}\n`)) parser = await openParser(file, delimiter, take, lines);
-    await parser?.end();
-    yield records;
   } catch (error) {
     if (error instanceof BatchError) throw error;
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/** The same, record by record; yields now and then how many there were so far. */
+export async function* readRecords(
+  file: HostFile,
+  delimiter: string,
+  onRecord: (record: string[], line: number) => void,
+  range: RecordRange = wholeFile,
+): AsyncGenerator<number> {
+  let records = 0;
+  for await (const { rows, width, text, line } of readTables(file, delimiter, range)) {
+    for (let row = 0; row < rows; row += 1) {
+      records += 1;
+      onRecord(
+        Array.from({ length: width }, (_, cell) => text(row, cell)),
+        line(row),
+      );
+    }
+    yield records;
+  }
+}
+
+/** Null behind the last one. */
+async function* piecesOf(path: string, range: RecordRange): AsyncGenerator<Uint8Array | null> {
+  yield* bytesOf(path, range);
+  yield null;
+}
+
+const newline = Uint8Array.of(0x0a);
+const byteOrderMark = Buffer.from('\ufeff');
+
+const withoutMark = (bytes: Uint8Array): Uint8Array =>
+  byteOrderMark.equals(bytes.subarray(0, byteOrderMark.length)) ? bytes.subarray(byteOrderMark.length) : bytes;
+
+type TextOf = (begin: number, end: number) => string;
+
+/** Texts within these bytes. Those of plain ASCII become one text, made when it is needed, of which the others are views. */
+function textsOf(bytes: Uint8Array): TextOf {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let whole: string | null | undefined;
+  return (begin, end) => {
+    if (whole === undefined) whole = isAscii(buffer) ? buffer.toString('latin1') : null;
+    return whole === null ? buffer.toString('utf8', begin, end) : whole.slice(begin, end);
+  };
+}
+
+function tableOf(bytes: Uint8Array, { rows, width, places, numbers, lines }: CellPlaces, textOf: TextOf): RecordTable {
+  return {
+    rows,
+    width,
+    bytes: { all: bytes, places, numbers },
+    text: (row, cell) => {
+      const slot = 2 * (row * width + cell);
+      return textOf(places[slot] as number, places[slot + 1] as number);
+    },
+    line: (row) => lines[row] as number,
+  };
 }
 
 /** Pieces of a range; none of an empty one. */
@@ -69,42 +145,8 @@ export function bytesOf(path: string, { begin, end }: Pick<RecordRange, 'begin' 
   return createReadStream(path, { start: begin, end: end - 1, highWaterMark: readBytes });
 }
 
-/** Cuts lines for as long as they are simple. */
-class LineCutter {
-  /** Lines of the file up to where it was cut. */
-  lines: number;
-  /** Text behind the last line that was cut. */
-  rest = '';
-  readonly #file: HostFile;
-  readonly #delimiter: string;
-  readonly #onRecord: OnRecord;
-
-  constructor(file: HostFile, delimiter: string, onRecord: OnRecord, lines: number) {
-    this.lines = lines;
-    this.#file = file;
-    this.#delimiter = delimiter;
-    this.#onRecord = onRecord;
-  }
-
-  /** False when `rest`, which then holds all of `text`, is not simple: it has a quote, or a return that ends no line. */
-  push(text: string): boolean {
-    this.rest += text;
-    // A return at the very end may be half of a line's end.
-    if (text.includes('"') || /\r(?!\n|$)/.test(this.rest)) return false;
-    let from = 0;
-    for (let end = this.rest.indexOf('\n'); end >= 0; end = this.rest.indexOf('\n', from)) {
-      this.#cut(this.rest.slice(from, this.rest[end - 1] === '\r' ? end - 1 : end));
-      from = end + 1;
-    }
-    this.rest = this.rest.slice(from);
-    if (this.rest.length > limits.csvRecordCharsMax) throw tooLong(this.#file, this.lines + 1);
-    return true;
-  }
-
-  #cut(line: string): void {
-    this.lines += 1;
-    if (line !== '') this.#onRecord(line.split(this.#delimiter), this.lines);
-  }
+function checkLength(file: HostFile, held: Uint8Array, line: number): void {
+  if (new TextDecoder().decode(held).length > limits.csvRecordCharsMax) throw tooLong(file, line);
 }
 
 function tooLong(file: HostFile, line: number): BatchError {
@@ -112,20 +154,17 @@ function tooLong(file: HostFile, line: number): BatchError {
   return new BatchError('INPUT_DECODE_FAILED', text);
 }
 
-interface RecordParser {
-  write(text: string): Promise<void>;
-  end(): Promise<void>;
+interface Parser {
+  /** Records that end in these bytes; null stands behind the last ones. */
+  read(bytes: Uint8Array | null): AsyncGenerator<RecordTable>;
 }
 
-/** csv-parse, from what `lines` has left on. */
-async function openParser(
-  file: HostFile,
-  delimiter: string,
-  onRecord: OnRecord,
-  lines: LineCutter,
-): Promise<RecordParser> {
+/** csv-parse, from a record on that begins behind so many lines. */
+async function openParser(file: HostFile, delimiter: string, linesBefore: number): Promise<Parser> {
   const { parse } = await import('csv-parse');
-  const before = lines.lines;
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  let found: string[][] = [];
+  let lines: number[] = [];
   const parser = parse({
     delimiter,
     record_delimiter: ['\r\n', '\n', '\r'],
@@ -133,28 +172,49 @@ async function openParser(
     skip_empty_lines: true,
     max_record_size: limits.csvRecordCharsMax,
     on_record: (record: string[], context: { lines: number }) => {
-      onRecord(record, before + context.lines);
+      found.push(record);
+      lines.push(linesBefore + context.lines);
       return null;
     },
   });
   // Records are taken as they are found, and errors come back with each write.
   parser.on('error', () => undefined);
   parser.resume();
-  const call = (start: (done: (error?: Error | null) => void) => void): Promise<void> =>
-    new Promise((resolve, reject) => {
-      start((error) => (error ? reject(failureOf(file, error, before)) : resolve()));
-    });
-  const opened: RecordParser = {
-    write: (text) => call((done) => parser.write(text, done)),
-    end: () => call((done) => parser.end(done)),
+  const call = (start: (done: (error?: Error | null) => void) => void): Promise<Error | null> =>
+    new Promise((resolve) => start((error) => resolve(error ?? null)));
+  return {
+    async *read(bytes) {
+      const text = bytes === null ? decoder.decode() : decoder.decode(bytes, { stream: true });
+      let error = await call((done) => parser.write(text, done));
+      if (bytes === null) error ??= await call((done) => parser.end(done));
+      const [records, ends] = [found, lines];
+      [found, lines] = [[], []];
+      yield* tablesOf(records, ends);
+      if (error !== null) throw failureOf(file, error, linesBefore);
+    },
   };
-  await opened.write(lines.rest);
-  return opened;
 }
 
-/** What `onRecord` threw as it is; else csv-parse's words with the line as the file has it. */
+/** A table for each run of records with as many cells. */
+function tablesOf(records: readonly string[][], lines: readonly number[]): RecordTable[] {
+  const tables: RecordTable[] = [];
+  for (let from = 0, to = 0; from < records.length; from = to) {
+    const first = from;
+    const width = (records[from] as string[]).length;
+    while (records[to]?.length === width) to += 1;
+    tables.push({
+      rows: to - from,
+      width,
+      bytes: null,
+      text: (row, cell) => (records[first + row] as string[])[cell] as string,
+      line: (row) => lines[first + row] as number,
+    });
+  }
+  return tables;
+}
+
+/** csv-parse's words with the line as the file has it. */
 function failureOf(file: HostFile, error: Error, linesBefore: number): BatchError {
-  if (error instanceof BatchError) return error;
   const line = linesBefore + ((error as { lines?: number }).lines ?? 0);
   const [words] = error.message.split(':');
   return new BatchError('INPUT_DECODE_FAILED', `${file.name}, line ${line}: ${words}`, { cause: error });

@@ -10,17 +10,10 @@ import { halfOfFloat } from '../../common/format/half-float.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import type { ImagePlan } from './onnx-inputs.ts';
+import { decodePlainPng, pngHeaderOf, type Pixels, type PngHeader } from './plain-png.ts';
 import { cellTypes, type Cells } from './tensor-cells.ts';
 
 type SharpFactory = typeof Sharp;
-
-/** 8 bits a channel, interleaved: RGB, or grey alone. */
-interface Pixels {
-  readonly data: Uint8Array;
-  readonly channels: 1 | 3;
-  readonly height: number;
-  readonly width: number;
-}
 
 /**
  * Reads one image per file. Colours are what a script with Pillow gets: 16-bit images, palettes and CMYK become 8-bit RGB, alpha is
@@ -65,20 +58,10 @@ function readBytes(file: HostFile): Buffer {
   }
 }
 
-/** What a PNG says of itself in its first bytes; null for other formats. @source PNG specification, 11.2.2 IHDR */
-interface PngHeader {
-  readonly width: number;
-  readonly height: number;
-  readonly isGrey: boolean;
-}
-
-function pngHeaderOf(bytes: Buffer): PngHeader | null {
-  if (bytes.length < 26 || bytes.readUInt32BE(0) !== 0x89504e47) return null;
-  return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20), isGrey: bytes[25] === 0 };
-}
-
 async function decode(bytes: Buffer, plan: ImagePlan, file: HostFile, sharp: SharpFactory): Promise<Pixels> {
   const header = pngHeaderOf(bytes);
+  const plain = header && isForPlan(header, plan) ? decodePlainPng(bytes, header) : null;
+  if (plain !== null) return plain;
   // Small grey images are many: decoding them as the grey that they are costs a fifth less than by way of RGB.
   const isGrey = plan.channels === 1 && header?.isGrey === true;
   try {
@@ -98,6 +81,14 @@ async function decode(bytes: Buffer, plan: ImagePlan, file: HostFile, sharp: Sha
     const text = `${file.name} is no image that can be decoded: ${reasonOf(error)}`;
     throw new BatchError('INPUT_DECODE_FAILED', text, { cause: error });
   }
+}
+
+/** Small enough to be decoded sooner than another thread hears of it, and nothing to be scaled or made another colour. */
+function isForPlan(header: PngHeader, plan: ImagePlan): boolean {
+  const { width, height, plainChannels } = header;
+  const isSmall = width * height * (plainChannels ?? 0) <= limits.plainPngBytesMax;
+  const isOfColours = plainChannels === 3 || (plainChannels === 1 && plan.channels === 1);
+  return isSmall && isOfColours && isOfSize(header, plan);
 }
 
 function isOfSize(header: PngHeader | null, plan: ImagePlan): boolean {

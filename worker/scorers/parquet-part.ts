@@ -1,6 +1,5 @@
 /** Rows as a Parquet file: record batches go into WebAssembly as they are, and pages come out of it. */
 import { open } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import {
   ReadableStream,
@@ -17,21 +16,8 @@ import { emptyBatchMessage, type BatchMessage } from '../../common/format/arrow-
 import { endOfStream } from '../../common/format/arrow-stream.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { BatchRows } from './batch-rows.ts';
+import { forgetParquetLibrary, parquetLibrary } from './parquet-library.ts';
 import { PartWriter } from './part-writer.ts';
-
-const require = createRequire(import.meta.url);
-let loaded: typeof Wasm | null = null;
-
-function parquet(): typeof Wasm {
-  loaded ??= require('parquet-wasm') as typeof Wasm;
-  return loaded;
-}
-
-/** What a broken file leaves in its memory stays there, and after a panic is not to be trusted: the next has an instance of its own. */
-function forget(): void {
-  loaded = null;
-  delete require.cache[require.resolve('parquet-wasm')];
-}
 
 export interface ParquetPart {
   readonly dir: string;
@@ -60,7 +46,7 @@ async function transform(
   rowsMax: number,
   writer: PartWriter,
 ): Promise<number> {
-  const wasm = parquet();
+  const wasm = parquetLibrary();
   const input = new Input(wasm, rows, rowsMax);
   try {
     const pages = await wasm.transformParquetStream(input.stream as never, properties(wasm, form, metadata));
@@ -73,7 +59,7 @@ async function transform(
   } catch (error) {
     // The transformation takes an error of its input for its end, or makes another one of it.
     const failure = input.failure ?? error;
-    forget();
+    forgetParquetLibrary();
     if (failure instanceof BatchError) throw failure;
     const code = input.failure === null ? 'SCORER_OUTPUT_INVALID' : 'OUTPUT_CORRUPT';
     throw new BatchError(code, `${path}: the rows cannot be written as Parquet: ${reasonOf(failure)}`, {

@@ -109,6 +109,27 @@ function countError(
 /** Where a cell stands, as messages have it: `a.csv, line 3, column age`. */
 export type CellPlace = (row: number, column: string) => string;
 
+/** Columns are taken one after the other, and yet what fails is told of the first row that does. */
+export class FirstFailure {
+  /** Rows before the one that failed. */
+  rows: number;
+  #error: unknown = null;
+
+  constructor(rows: number) {
+    this.rows = rows;
+  }
+
+  set(row: number, error: unknown): void {
+    if (row >= this.rows) return;
+    this.rows = row;
+    this.#error = error;
+  }
+
+  check(): void {
+    if (this.#error !== null) throw this.#error;
+  }
+}
+
 /** The cell that stands for a missing value. Throws INPUT_DECODE_FAILED when the deployment names none that fits. */
 export function missingCell(
   missing: TableFeed['missing'],

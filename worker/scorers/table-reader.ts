@@ -12,13 +12,14 @@ import { readParquetBlocks } from './parquet-blocks.ts';
 import {
   carriedNames,
   cellError,
+  FirstFailure,
   matchColumns,
   missingCell,
   type CellPlace,
   type FedInput,
   type TableFeed,
 } from './table-columns.ts';
-import { cellsOf, cellTypes, isNumericType, type Cells } from './tensor-cells.ts';
+import { cellsOf, cellTypes, isNumericType, isWide, plainRange, setterOf, type Cells } from './tensor-cells.ts';
 
 const blockReaders: Readonly<Record<string, BlockReader>> = {
   '.jsonl': readJsonBlocks,
@@ -116,14 +117,48 @@ function cellsFor(
     const { cells, width } = listCells(input, only as string, block, part, cellOf, place);
     return { name, type, dims: rank === 1 ? [] : [width], cells: cellsOf(type, cells) };
   }
-  const values = columns.map((column) => block.column(column));
-  const cells = new Array<number | bigint | string>(part.rows * columns.length);
-  for (let row = part.first, at = 0; row < part.first + part.rows; row += 1) {
-    for (let i = 0; i < columns.length; i += 1) {
-      cells[at++] = cellOf((values[i] as ArrayLike<unknown>)[row], row, columns[i] as string);
+  const cells = (cellTypes[type] as (typeof cellTypes)[string]).make(part.rows * columns.length);
+  const failures = new FirstFailure(part.rows);
+  columns.forEach((column, at) => {
+    const into = { cells, at, step: columns.length, type };
+    putColumn(block.column(column), part, into, (value, row) => cellOf(value, row, column), failures);
+  });
+  failures.check();
+  return { name, type, dims: rank === 1 ? [] : [columns.length], cells };
+}
+
+/** Where a column goes: from `at` on, and a cell in `step`. */
+interface Place {
+  readonly cells: Cells;
+  readonly at: number;
+  readonly step: number;
+  readonly type: string;
+}
+
+/** Numbers that stand for themselves are written as they are, all others as `cellOf` has them. */
+function putColumn(
+  values: ArrayLike<unknown>,
+  { first }: Part,
+  { cells, at: begin, step, type }: Place,
+  cellOf: (value: unknown, row: number) => number | bigint | string,
+  failures: FirstFailure,
+): void {
+  const set = setterOf(cells);
+  const { least, most } = plainRange(type) ?? { least: Infinity, most: -Infinity };
+  const isFloat = type.startsWith('float');
+  const isDirect = !Array.isArray(cells) && !isWide(cells) && type !== 'float16';
+  const numbers = cells as Float64Array;
+  let row = 0;
+  try {
+    for (let at = begin; row < failures.rows; row += 1, at += step) {
+      const value = values[first + row];
+      const isPlain = typeof value === 'number' && value >= least && value <= most;
+      if (isPlain && isDirect && (isFloat || Number.isInteger(value))) numbers[at] = value;
+      else set(at, cellOf(value, first + row));
     }
+  } catch (error) {
+    failures.set(row, error);
   }
-  return { name, type, dims: rank === 1 ? [] : [columns.length], cells: cellsOf(type, cells) };
 }
 
 /** Typed values of the input's own type without a gap need no conversion. */

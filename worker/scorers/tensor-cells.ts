@@ -24,6 +24,23 @@ interface CellType {
   readonly convert: (value: unknown) => number | bigint | string | null;
 }
 
+interface Range {
+  readonly least: number;
+  readonly most: number;
+}
+
+/** Integers that a double holds. */
+const wholeRanges: Readonly<Record<string, Range>> = {
+  uint8: { least: 0, most: 255 },
+  int8: { least: -128, most: 127 },
+  uint16: { least: 0, most: 65_535 },
+  int16: { least: -32_768, most: 32_767 },
+  uint32: { least: 0, most: 4_294_967_295 },
+  int32: { least: -2_147_483_648, most: 2_147_483_647 },
+  uint64: { least: 0, most: Number.MAX_SAFE_INTEGER },
+  int64: { least: Number.MIN_SAFE_INTEGER, most: Number.MAX_SAFE_INTEGER },
+};
+
 /** Numbers that a type takes; `whole` within its range. */
 const floatOf = (value: unknown): number | null =>
   typeof value === 'number' ? value : typeof value === 'bigint' || typeof value === 'boolean' ? Number(value) : null;
@@ -43,11 +60,10 @@ const wideOf =
     return number !== null && Number.isSafeInteger(number) && number >= least ? number : null;
   };
 
-const integers = (make: (count: number) => Cells, least: number, most: number): CellType => ({
-  make,
-  parse: integerParser(least, most),
-  convert: wholeOf(least, most),
-});
+const integers = (make: (count: number) => Cells, type: keyof typeof wholeRanges): CellType => {
+  const { least, most } = wholeRanges[type] as Range;
+  return { make, parse: integerParser(least, most), convert: wholeOf(least, most) };
+};
 
 const wides = (make: (count: number) => Cells, least: bigint, most: bigint): CellType => ({
   make,
@@ -60,12 +76,12 @@ export const cellTypes: Readonly<Record<string, CellType>> = {
   float32: { make: (count) => new Float32Array(count), parse: parseFloatCell, convert: floatOf },
   float64: { make: (count) => new Float64Array(count), parse: parseFloatCell, convert: floatOf },
   float16: { make: (count) => new Uint16Array(count), parse: parseHalfCell, convert: convertHalf },
-  uint8: integers((count) => new Uint8Array(count), 0, 255),
-  int8: integers((count) => new Int8Array(count), -128, 127),
-  uint16: integers((count) => new Uint16Array(count), 0, 65_535),
-  int16: integers((count) => new Int16Array(count), -32_768, 32_767),
-  uint32: integers((count) => new Uint32Array(count), 0, 4_294_967_295),
-  int32: integers((count) => new Int32Array(count), -2_147_483_648, 2_147_483_647),
+  uint8: integers((count) => new Uint8Array(count), 'uint8'),
+  int8: integers((count) => new Int8Array(count), 'int8'),
+  uint16: integers((count) => new Uint16Array(count), 'uint16'),
+  int16: integers((count) => new Int16Array(count), 'int16'),
+  uint32: integers((count) => new Uint32Array(count), 'uint32'),
+  int32: integers((count) => new Int32Array(count), 'int32'),
   uint64: wides((count) => new BigUint64Array(count), 0n, 2n ** 64n - 1n),
   int64: wides((count) => new BigInt64Array(count), -(2n ** 63n), 2n ** 63n - 1n),
   bool: { make: (count) => new Uint8Array(count), parse: parseBoolCell, convert: convertBool },
@@ -155,23 +171,40 @@ function convertText(value: unknown): string | null {
 export function cellsOf(type: string, values: readonly (number | bigint | string)[]): Cells {
   if (type === 'string') return values as string[];
   const cells = (cellTypes[type] as CellType).make(values.length) as Exclude<Cells, string[]>;
-  if (cells instanceof BigInt64Array || cells instanceof BigUint64Array) setWide(cells, values as (number | bigint)[]);
-  else cells.set(values as number[]);
+  const set = setterOf(cells);
+  if (!isWide(cells)) cells.set(values as number[]);
+  else values.forEach((value, at) => set(at, value));
   return cells;
 }
 
-/** Writes numbers as two words each, the low one first, as on every machine that Node's binaries of the runtime exist for. */
-function setWide(cells: BigInt64Array | BigUint64Array, values: readonly (number | bigint)[]): void {
-  const words = new Int32Array(cells.buffer);
-  for (let i = 0; i < values.length; i += 1) {
-    const value = values[i] as number | bigint;
+/** True for cells of 64-bit integers. */
+export const isWide = (cells: Cells): cells is BigInt64Array | BigUint64Array =>
+  cells instanceof BigInt64Array || cells instanceof BigUint64Array;
+
+/** Writes a number as two words, the low one first, as on every machine that Node's binaries of the runtime exist for. */
+function wideSetter(cells: BigInt64Array | BigUint64Array): (at: number, value: number | bigint) => void {
+  const words = new Int32Array(cells.buffer, cells.byteOffset);
+  return (at, value) => {
     if (typeof value === 'bigint') {
-      cells[i] = value;
+      cells[at] = value;
     } else {
-      words[2 * i] = value;
-      words[2 * i + 1] = Math.floor(value / 2 ** 32);
+      words[2 * at] = value;
+      words[2 * at + 1] = Math.floor(value / 2 ** 32);
     }
-  }
+  };
+}
+
+/** Writes a value that was parsed or converted. */
+export function setterOf(cells: Cells): (at: number, value: number | bigint | string) => void {
+  if (Array.isArray(cells)) return (at, value) => void (cells[at] = value as string);
+  if (isWide(cells)) return wideSetter(cells) as (at: number, value: number | bigint | string) => void;
+  return (at, value) => void (cells[at] = value as number);
+}
+
+/** Bounds of the numbers that stand for themselves, whole ones where the type is one of integers; null where texts are looked at in another way. */
+export function plainRange(type: string): Range | null {
+  if (type.startsWith('float')) return { least: -Infinity, most: Infinity };
+  return wholeRanges[type] ?? null;
 }
 
 /** True for a type whose cells are numbers. */
