@@ -20,6 +20,7 @@ import { ControlLink } from './control-link.ts';
 import { advance, nextWake } from './core/advance.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import type { EventOf, WorkerEvent } from './core/events.ts';
+import { givenLease } from './core/lease-index.ts';
 import { logLine } from './core/log-line.ts';
 import { hasReports } from './core/report.ts';
 import { newWorkerState, type WorkerState } from './core/state.ts';
@@ -198,6 +199,7 @@ export class WorkerShell {
       case 'HostStopping':
         return this.#hosts.stop(event.slot, event.host, event.how);
       case 'AttemptStarted':
+      case 'AttemptQueued':
         return this.#startAttempt(event);
       case 'Scored':
         this.#counts.scored += 1;
@@ -225,6 +227,8 @@ export class WorkerShell {
       case 'HostFailed':
       case 'SlotEmptied':
       case 'AttemptUndone':
+      case 'HandedBack':
+      case 'HostLost':
       case 'Uploaded':
       case 'UploadPutOff':
       case 'PreparationMoved':
@@ -333,19 +337,23 @@ export class WorkerShell {
     this.#logs.watch(spec.name);
   }
 
-  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
+  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted' | 'AttemptQueued'>): void {
     const lease = this.#state.leases.get(work);
     invariant(lease !== undefined, `work ${work} is started but not held`);
     const { first, token, attempt, columns } = lease;
     const count = lease.files.length;
     const order = { slot, host, work, timeoutMs, first, count, token, attempt, columns };
-    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }) => {
-      this.#works.keep(work, body);
+    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body }, isQuiet) => {
       const { rows, custom } = body;
-      if (custom.bytes > 0) this.#customHosts.set(work, host);
+      // What was taken back from the host's queue has been scored all the same, and may be on another slot by now.
+      const isWanted = givenLease(this.#state, slot, host, work) !== undefined;
+      if (isWanted) this.#works.keep(work, body);
+      else this.#works.drop(body);
+      if (custom.bytes > 0 && isWanted) this.#customHosts.set(work, host);
+      else if (custom.bytes > 0) this.#hosts.discredit(host);
       const parts = { bytes: rows.bytes, crc32: rows.crc32, customBytes: custom.bytes, customCrc32: custom.crc32 };
       const result = { summary, ...parts };
-      return { kind: 'scored', slot, host, work, result };
+      return { kind: 'scored', slot, host, work, result, isQuiet };
     });
   }
 

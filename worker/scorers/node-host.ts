@@ -2,12 +2,13 @@
  * The scoring host for the built-in ONNX scorer and for scripts in JavaScript and TypeScript: a process of its own that
  * speaks docs/host-protocol.md. It holds the conversation; what scores is behind HostScorer, loaded only when asked for.
  */
+import { readdirSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { Frame } from '../../common/core/frame.ts';
 import { hostFrame, type HostDone, type HostFailed } from '../../common/core/host-protocol.ts';
-import type { HostInit, HostReady, HostScore } from '../../common/core/host-protocol.ts';
+import type { HostInit, HostReady, HostReturned, HostScore } from '../../common/core/host-protocol.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { FileFailure } from '../../common/core/result.ts';
@@ -24,6 +25,8 @@ interface Doing {
 
 let doing: Doing | null = null;
 let scorer: HostScorer | null = null;
+/** Where user code may leave files; null for scorers that leave none. */
+let customDir: string | null = null;
 let isSummaryOnly = false;
 let isEnding = false;
 /** Messages are handled one after the other, in order of arrival. */
@@ -72,7 +75,8 @@ async function init(message: HostInit): Promise<void> {
     process.exit(1);
   }
   doing = null;
-  const ready: HostReady = { pid: process.pid, initSeconds: systemClock.monotonic() / 1000 };
+  if (message.scorer.kind === 'node') ({ customDir } = message);
+  const ready: HostReady = { pid: process.pid, initSeconds: systemClock.monotonic() / 1000, queues: true };
   await channel.send(hostFrame.ready, ready);
 }
 
@@ -102,7 +106,16 @@ async function openScorer(message: HostInit): Promise<HostScorer> {
   }
 }
 
+/** Files of a mini-batch are collected before the next one may add to them. */
+function isFolderEmpty(): boolean {
+  return customDir === null || readdirSync(customDir).length === 0;
+}
+
 async function score(message: HostScore): Promise<void> {
+  if (message.queued === true && !isFolderEmpty()) {
+    const returned: HostReturned = { sequence: message.sequence };
+    return channel.send(hostFrame.returned, returned);
+  }
   const now: Doing = { sequence: message.sequence, fileIndex: -1 };
   doing = now;
   try {
@@ -137,7 +150,8 @@ async function scored(by: HostScorer, message: HostScore, now: Doing): Promise<H
   const from = systemClock.monotonic();
   const result = await by.score(message.files, port, message.columns ?? null);
   const runSeconds = (systemClock.monotonic() - from - emitMs) / 1000;
-  return { sequence: message.sequence, bytes, ...result, failed: boundMessages(result.failed), runSeconds };
+  const failed = boundMessages(result.failed);
+  return { sequence: message.sequence, bytes, ...result, failed, runSeconds, isFolderEmpty: isFolderEmpty() };
 }
 
 /** Reasons of a hundred thousand files must fit a frame. */
