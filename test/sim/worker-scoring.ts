@@ -180,8 +180,8 @@ export class ScoringHosts {
         this.#hosts.delete(host);
         for (const queued of held.queue.splice(0)) tell(handedBack(queued));
       }
-      tell(failed(attempt, failureCodes[kind] ?? 'SCORER_FAILED', message, fileIndex, isHostDead));
       this.#next(held);
+      tell(failed(attempt, failureCodes[kind] ?? 'SCORER_FAILED', message, fileIndex, isHostDead));
       // Word of a host that is dead for the node already.
       if (kind !== 'late') return;
       const result = this.#resultOf(attempt, this.#bodyOf(attempt), tookMs);
@@ -199,10 +199,11 @@ export class ScoringHosts {
     const body = this.#bodyOf(attempt);
     if (isGiven(slot, host, work)) keep(work, host, body);
     const isQuiet = body.custom.length === 0 && random.chance(0.9);
-    tell(scored(attempt, this.#resultOf(attempt, body, tookMs), isQuiet));
     // What user code leaves is collected before anything queued is begun.
-    if (!isQuiet) for (const queued of held.queue.splice(0)) tell(handedBack(queued));
+    const returned = isQuiet ? [] : held.queue.splice(0);
     this.#next(held);
+    tell(scored(attempt, this.#resultOf(attempt, body, tookMs), isQuiet));
+    for (const queued of returned) tell(handedBack(queued));
     if (held.state !== 'idle') return;
     if (!random.chance(deathRate)) return;
     later(random.between(0, 100), () => {
