@@ -96,6 +96,7 @@ export class WorkTable {
   async close(): Promise<void> {
     for (const number of [...this.#works.keys()]) this.forget(number);
     await Promise.all(this.#removals);
+    await this.#options.stager.close();
   }
 
   async #stage(order: EventOf<'StagingStarted'>, work: Work, ready: Promise<void>): Promise<void> {

@@ -234,11 +234,16 @@ export class HostConnection {
   }
 
   send(type: number, payload: Uint8Array): void {
-    if (this.#outgoing.length === 0) process.nextTick(() => this.#flush());
+    if (this.#outgoing.length === 0) {
+      // A host that is busy need not hear of what waits behind that before others have joined it.
+      if (this.#waiting.length > 1) setImmediate(() => this.#flush());
+      else process.nextTick(() => this.#flush());
+    }
     this.#outgoing.push(frameHeader(type, payload, crc32), payload);
   }
 
   #flush(): void {
+    if (this.#outgoing.length === 0) return;
     const bytes = Buffer.concat(this.#outgoing);
     this.#outgoing = [];
     this.#socket.write(bytes);

@@ -2,8 +2,7 @@
  * Input files of mini-batches on this machine: in place where the node sees the very file that was listed, else fetched
  * into a folder of the attempt's own, which goes when the attempt is over.
  */
-import { constants } from 'node:fs';
-import { access, mkdir, open, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BatchError, isBatchError, toBatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
@@ -14,12 +13,12 @@ import { limits } from '../../common/core/limits.ts';
 import { isUri } from '../../common/core/location.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import type { Delay } from '../../common/io/delay.ts';
-import { errnoOf } from '../../common/io/errno.ts';
 import { confine, isConfined } from '../../common/storage/confine.ts';
 import type { BulkSource } from './bulk-source.ts';
 import { fetchFile, localWrite, writeAll, type FetchedFile } from './fetch-file.ts';
 import { forEachBounded, Gate } from './gate.ts';
 import { fetchedSource, localSource, type Keep, type PartSource } from './part-source.ts';
+import { LocalLooks } from './local-looks.ts';
 import { PartTables, type PartInput } from './part-tables.ts';
 import type { StoreInputs } from './store-inputs.ts';
 
@@ -59,9 +58,14 @@ export class InputStager {
   /** All mini-batches share it: the network is not quicker for being asked more at once. */
   readonly #fetches = new Gate(limits.stagingFetchesMax);
   readonly #tables = new PartTables();
+  readonly #looks = new LocalLooks();
 
   constructor(options: InputStagerOptions) {
     this.#options = options;
+  }
+
+  async close(): Promise<void> {
+    await this.#looks.close();
   }
 
   /**
@@ -76,7 +80,7 @@ export class InputStager {
     try {
       await forEachBounded(request.files, filesAtOnce, async (file, index) => {
         try {
-          const local = await findInPlace(request.inputRoot, file);
+          const local = await findInPlace(request.inputRoot, file, this.#looks);
           hasFetched ||= local === null;
           if (isPart(file)) staged[index] = await this.#stagePart(request, file, index, local);
           else {
@@ -225,29 +229,14 @@ const filesAtOnce = 16;
  * The file under the input root of this machine, when it is the one that was listed: same size, same modification time.
  * An input root that is a file is that file.
  */
-async function findInPlace(inputRoot: string, file: InputFile): Promise<string | null> {
+async function findInPlace(inputRoot: string, file: InputFile, looks: LocalLooks): Promise<string | null> {
   if (!isConfined(file.path))
     throw new BatchError('INPUT_UNREADABLE', `${JSON.stringify(file.path)} is no path of an input`);
   if (isUri(inputRoot)) return null;
   const path = join(inputRoot, file.path);
-  if ((await identityOf(path)) === file.identity) return path;
-  if (basename(inputRoot) === file.path && (await identityOf(inputRoot)) === file.identity) return inputRoot;
+  if ((await looks.identityOf(path)) === file.identity) return path;
+  if (basename(inputRoot) === file.path && (await looks.identityOf(inputRoot)) === file.identity) return inputRoot;
   return null;
-}
-
-const readableByAll = 0o444n;
-
-/** `size-mtimeNs`; null when there is no such file, or none that this process may read: the coordinator's will do. */
-async function identityOf(path: string): Promise<string | null> {
-  try {
-    const { size, mtimeNs, mode } = await stat(path, { bigint: true });
-    // The scoring host opens it as the same user: what it cannot read is as good as not there. What all may read, it can.
-    if ((mode & readableByAll) !== readableByAll) await access(path, constants.R_OK);
-    return `${size}-${mtimeNs}`;
-  } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    return null;
-  }
 }
 
 /** Trouble with one file is told with its result; anything else concerns the whole mini-batch. */
