@@ -289,7 +289,7 @@ export class HostSlots {
     const scored = await process.queue(files, { timeoutMs, first, columns });
     if (scored.kind === 'unbegun') return tell({ kind: 'handed-back', slot, host, work });
     const endedAt = clock.monotonic();
-    const cpu_seconds = process.takeCpuSeconds(endedAt);
+    const cpu_seconds = process.takeCpuSeconds(endedAt, endedAt - began.at);
     const seconds = Math.round(endedAt - began.at) / 1_000;
     if (scored.kind === 'scored') held.columns ??= scored.summary.schema?.columns ?? null;
     const isUntouched = !custom || (scored.kind === 'scored' && scored.isFolderEmpty && custom.isEmpty);

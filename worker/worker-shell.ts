@@ -70,6 +70,7 @@ export class WorkerShell {
   #wake: NodeJS.Timeout | null = null;
   #wakeAt = Infinity;
   #turnEnd: NodeJS.Immediate | null = null;
+  #wakeLook: NodeJS.Immediate | null = null;
   #isOver = false;
   readonly #counts = { scored: 0, failed: 0, joins: 0 };
   readonly #joined = deferred<void>();
@@ -157,6 +158,13 @@ export class WorkerShell {
         this.#tell({ kind: 'turn-ended' });
       });
     }
+    // Once for all that comes in a turn of the event loop: it looks at everything that is held.
+    this.#wakeLook ??= setImmediate(() => this.#setWake());
+  }
+
+  #setWake(): void {
+    this.#wakeLook = null;
+    if (this.#isOver) return;
     const now = this.#options.clock.monotonic();
     const wakeAt = nextWake(this.#state, now) ?? Infinity;
     // A timer that is early costs one look; setting one anew for every command costs more.
@@ -370,6 +378,7 @@ export class WorkerShell {
     this.#isOver = true;
     if (this.#wake) clearTimeout(this.#wake);
     if (this.#turnEnd) clearImmediate(this.#turnEnd);
+    if (this.#wakeLook) clearImmediate(this.#wakeLook);
     this.#over.abort(new Error('the worker node ends'));
     try {
       if (error === null) await this.#control?.end();

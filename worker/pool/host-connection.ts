@@ -131,8 +131,8 @@ export class HostConnection {
   }
 
   /** Processor time since it was asked last; null when unknown. */
-  takeCpuSeconds(at: number): number | null {
-    return this.#memory.takeCpuSeconds(at);
+  takeCpuSeconds(at: number, tookMs: number): number | null {
+    return this.#memory.takeCpuSeconds(at, tookMs);
   }
 
   /** Whether the kernel has killed a process of this machine for want of memory since something was asked. */

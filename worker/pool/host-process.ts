@@ -127,9 +127,9 @@ export class HostProcess {
     return this.#connection.isAlive;
   }
 
-  /** Processor time of the host and its ended children since it was asked last, at first since the start; `at`: monotonic milliseconds. Null when unknown. */
-  takeCpuSeconds(at: number): number | null {
-    return this.#connection.takeCpuSeconds(at);
+  /** Processor time of the host and its ended children since it was asked last, at first since the start; `at`: monotonic milliseconds; `tookMs`: what for. Null when unknown. */
+  takeCpuSeconds(at: number, tookMs: number = Infinity): number | null {
+    return this.#connection.takeCpuSeconds(at, tookMs);
   }
 
   /** Number of the mini-batch under way or last, as the log sink has it; 0 before the first. */

@@ -62,12 +62,12 @@ export class MemoryReading {
   }
 
   /**
-   * Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. Asked again
-   * within those, it says nothing was used and leaves it to the next answer: the system does not know better, and the look costs
-   * more than many a mini-batch.
+   * Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. What
+   * `tookMs` was shorter than those has used nothing, as far as the system knows; it is told with a later one, for the look costs more
+   * than many a mini-batch. `at`: monotonic milliseconds.
    */
-  takeCpuSeconds(at: number): number | null {
-    if (at - this.#cpuLookAt < 1_000 / ticksPerSecond) return 0;
+  takeCpuSeconds(at: number, tookMs: number): number | null {
+    if (tookMs < 1_000 / ticksPerSecond && at - this.#cpuLookAt < cpuLookMs) return 0;
     this.#cpuLookAt = at;
     const now = cpuSeconds(this.host.pid);
     if (now === null) return null;
@@ -159,6 +159,9 @@ function statusBytes(pid: number, key: 'VmRSS' | 'VmHWM'): number {
 
 /** In `/proc/PID/stat`. @source proc(5): USER_HZ, which is 100 on every architecture that Node runs on */
 const ticksPerSecond = 100;
+
+/** Between two looks at the processor time of a host whose mini-batches are short. */
+const cpuLookMs = 200;
 
 /** User and system time of a process and of its children that have ended; null when there is no such process. */
 function cpuSeconds(pid: number): number | null {
