@@ -33,6 +33,8 @@ const measuredMs = Number(process.env['NODES_SECONDS'] ?? 20) * 1_000;
 const isTls = process.env['NODES_TLS'] === '1';
 const forever = new AbortController().signal;
 const rows = Buffer.from('x\n');
+/** Joins and connections that were lost, and tried again. */
+let lost = 0;
 
 /** The coordinator as the program starts it, with a way to ask for its memory. */
 const host = `
@@ -80,7 +82,8 @@ function cpuSeconds(pid: number): number {
 
 /** One lease at a time, a heartbeat in its time, and nothing else. */
 class SimulatedNode {
-  readonly #link: ControlLink;
+  #link: ControlLink;
+  #isClosed = false;
   readonly #leaseMs: number[];
   readonly #ackMs: number[];
   #held: Token[] = [];
@@ -116,27 +119,40 @@ class SimulatedNode {
     };
     let onJoined = (): void => undefined;
     this.joined = new Promise((resolve) => (onJoined = resolve));
-    this.#link = new ControlLink({
-      ...{ address, trust, request, clock: systemClock },
-      onJoined: (reply) => {
-        this.#link.open(reply.session);
-        this.#say({ hello: [], want: 1 });
-        this.#timer = setInterval(() => this.#beat(), reply.heartbeatMs);
-        onJoined();
-      },
-      onLost: (failure) => console.error(name, failure.code, failure.message),
-      onMessage: ({ grants, committed, heartbeatAck }) => {
-        if (heartbeatAck > 0) this.#ackMs.push(systemClock.monotonic() - this.#beatAt);
-        for (const token of committed) this.#held = this.#held.filter(({ counter }) => counter !== token.counter);
-        for (const grant of grants) this.#take(grant, scoreMs);
-      },
-      onWritable: () => undefined,
-      inlineOf: () => rows,
-    });
+    const newLink = (): ControlLink =>
+      new ControlLink({
+        ...{ address, trust, request, clock: systemClock },
+        onJoined: (reply) => {
+          this.#link.open(reply.session);
+          this.#say({ hello: [], want: 1 });
+          this.#timer = setInterval(() => this.#beat(), reply.heartbeatMs);
+          onJoined();
+        },
+        onLost: (failure) => {
+          if (this.#isClosed) return;
+          lost += 1;
+          if (lost === 1) console.error(name, failure.code, failure.message);
+          if (this.#timer) clearInterval(this.#timer);
+          this.#held = [];
+          setTimeout(() => {
+            this.#link = newLink();
+            this.#link.join();
+          }, 1_000);
+        },
+        onMessage: ({ grants, committed, heartbeatAck }) => {
+          if (heartbeatAck > 0) this.#ackMs.push(systemClock.monotonic() - this.#beatAt);
+          for (const token of committed) this.#held = this.#held.filter(({ counter }) => counter !== token.counter);
+          for (const grant of grants) this.#take(grant, scoreMs);
+        },
+        onWritable: () => undefined,
+        inlineOf: () => rows,
+      });
+    this.#link = newLink();
     this.#link.join();
   }
 
   close(): void {
+    this.#isClosed = true;
     if (this.#timer) clearInterval(this.#timer);
     this.#link.close();
   }
@@ -248,6 +264,7 @@ async function measure(dir: string, deployment: string, input: string, nodes: nu
     };
     await until(async () => (await client.show(job.name)).files.scored >= nodes, 'the first results', 120_000);
     await delay(2_000, forever);
+    lost = 0;
     leaseMs.length = 0;
     ackMs.length = 0;
     const scored = (): number => running.reduce((sum, node) => sum + node.scored, 0);
@@ -267,7 +284,7 @@ async function measure(dir: string, deployment: string, input: string, nodes: nu
           ownCpuPercent: rounded((own.user + own.system) / 10_000 / seconds),
           residentMiB: Math.round(memory.rss / 1_048_576),
         },
-        ...{ kibPerNode: rounded(perNode), lease: quantiles(leaseMs), heartbeatAnswer: quantiles(ackMs) },
+        ...{ kibPerNode: rounded(perNode), lost, lease: quantiles(leaseMs), heartbeatAnswer: quantiles(ackMs) },
       }),
     );
   } finally {
