@@ -272,12 +272,7 @@ export class HostSlots {
     else tell({ kind: 'host-failed', slot, host, failure: failureOf(ready) });
   }
 
-  async #score(
-    held: Host,
-    order: AttemptOrder,
-    files: readonly HostFile[],
-    keep: Keep,
-  ): Promise<void> {
+  async #score(held: Host, order: AttemptOrder, files: readonly HostFile[], keep: Keep): Promise<void> {
     const { tell, clock } = this.#options;
     const { slot, host, work, timeoutMs, first, columns } = order;
     const [process, log, custom] = await Promise.all([held.process, held.log, held.custom]);

@@ -223,7 +223,8 @@ export class ScoringHosts {
     const { random, later, tell } = this.#options;
     const [next] = held.queue;
     const kind = next && this.#fateOf(next).kind;
-    if (next === undefined || kind === undefined || !['crash', 'memory'].includes(kind) || !random.chance(0.5)) return false;
+    if (next === undefined || kind === undefined || !['crash', 'memory'].includes(kind) || !random.chance(0.5))
+      return false;
     held.queue.shift();
     this.#hosts.delete(next.host);
     const others = held.queue.splice(0);

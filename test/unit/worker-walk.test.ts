@@ -249,7 +249,9 @@ class Walk {
           : { kind: 'upload-failed', work: uploading, upload, failure: problem };
       }
       default:
-        return random.chance(0.1) ? { kind: random.chance(0.5) ? 'attempt-unstarted' : 'handed-back', slot, host, work } : { kind: 'turn-ended' };
+        return random.chance(0.1)
+          ? { kind: random.chance(0.5) ? 'attempt-unstarted' : 'handed-back', slot, host, work }
+          : { kind: 'turn-ended' };
     }
   }
 

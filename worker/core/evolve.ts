@@ -297,7 +297,10 @@ function queueAttempt(state: WorkerState, { work, slot, host, at }: EventOf<'Att
   const lease = leaseOf(state, work);
   invariant(lease.state.kind === 'ready', `work ${work} is ${lease.state.kind}, not ready`);
   const running = state.slots[slot];
-  invariant(running?.kind === 'running' && running.host === host, `slot ${slot} runs nothing that it could wait behind`);
+  invariant(
+    running?.kind === 'running' && running.host === host,
+    `slot ${slot} runs nothing that it could wait behind`,
+  );
   enter(state, lease, { kind: 'queued', since: at, failed: lease.state.failed, slot });
   running.queue.push(work);
 }

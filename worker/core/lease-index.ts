@@ -92,7 +92,9 @@ export function givenLease(state: WorkerState, slot: number, host: number, work:
   const lease = state.leases.get(work);
   const held = state.slots[slot];
   if (lease?.state.kind !== 'running' && lease?.state.kind !== 'queued') return undefined;
-  return lease.state.slot === slot && held?.kind === 'running' && held.host === host ? (lease as GivenLease) : undefined;
+  return lease.state.slot === slot && held?.kind === 'running' && held.host === host
+    ? (lease as GivenLease)
+    : undefined;
 }
 
 /** The job of that name, which is known. */
