@@ -68,8 +68,8 @@ export class HostLog {
   }
 
   record(record: BatchRecord): void {
-    this.#records.append(Buffer.from(`${JSON.stringify(record)}\n`));
-    this.#sheet.append(Buffer.from(recordText(record)));
+    this.#records.appendLine(`${JSON.stringify(record)}\n`);
+    this.#sheet.appendLine(recordText(record));
   }
 
   /** Once, at its end. */
@@ -117,6 +117,10 @@ class BoundedFile {
   #isLost = false;
   #isClosed = false;
   #droppedBytes = 0;
+  /** Lines that wait for others, so that a short mini-batch does not cost a write of its own. */
+  #lines: string[] = [];
+  #linesChars = 0;
+  #linesTimer: NodeJS.Timeout | null = null;
   bytes = 0;
 
   constructor(options: { readonly path: string; readonly bytesMax: number; readonly log: Log }) {
@@ -138,7 +142,26 @@ class BoundedFile {
     stream.write(kept);
   }
 
+  /** Written with those that come soon after it. */
+  appendLine(text: string): void {
+    this.#lines.push(text);
+    this.#linesChars += text.length;
+    if (this.#linesChars >= limits.logLinesCharsMax) this.#writeLines();
+    else this.#linesTimer ??= setTimeout(() => this.#writeLines(), limits.logLinesMs);
+  }
+
+  #writeLines(): void {
+    if (this.#linesTimer) clearTimeout(this.#linesTimer);
+    this.#linesTimer = null;
+    if (this.#lines.length === 0) return;
+    const text = this.#lines.join('');
+    this.#lines = [];
+    this.#linesChars = 0;
+    this.append(Buffer.from(text));
+  }
+
   close(): Promise<void> {
+    this.#writeLines();
     const stream = this.#stream;
     this.#isClosed = true;
     if (!stream || stream.closed) return Promise.resolve();

@@ -52,6 +52,9 @@ export interface HostSlotsOptions {
   readonly tell: (command: WorkerCommand) => void;
 }
 
+/** Takes the rows. `isQuiet`: user code has left no trace but them, and the host queues. */
+export type Keep = (kept: Kept, isQuiet: boolean) => WorkerCommand;
+
 export interface AttemptOrder {
   readonly slot: number;
   readonly host: number;
@@ -96,7 +99,7 @@ interface Host {
   isStale: boolean;
   /** Of its first rows. */
   columns: readonly string[] | null;
-  /** The attempt under way has had its outcome told. */
+  /** The attempts under way have had their outcome told. */
   attempt: Promise<void>;
   /** Scores the same files after it; null: the job has none. */
   readonly shadow: ShadowHost | null;
@@ -137,10 +140,12 @@ export class HostSlots {
   }
 
   /** `keep` gets the rows; they are its to discard. */
-  score(order: AttemptOrder, files: readonly HostFile[], keep: (kept: Kept) => WorkerCommand): void {
+  score(order: AttemptOrder, files: readonly HostFile[], keep: Keep): void {
     const held = this.#hosts.get(order.host);
     invariant(held !== undefined, `host ${order.host} is not on slot ${order.slot}`);
-    held.attempt = this.#score(held, order, files, keep);
+    const before = held.attempt;
+    const own = this.#score(held, order, files, keep);
+    held.attempt = before.then(() => own);
   }
 
   /** What the host wrote for a result is not published: it is replaced before its next mini-batch. */
@@ -248,7 +253,7 @@ export class HostSlots {
       signal,
     });
     // What init() has used is of no mini-batch.
-    process.takeCpuSeconds();
+    process.takeCpuSeconds(this.#options.clock.monotonic());
     if (isShared || !isUserCode) return { process, custom: null };
     // Parts are large, and nobody comes back to them.
     const filesKept = spec.scorer.kind === 'encode' ? 0 : limits.customFilesKept;
@@ -311,28 +316,32 @@ export class HostSlots {
     else tell({ kind: 'host-failed', slot, host, failure: failureOf(ready) });
   }
 
-  async #score(
-    held: Host,
-    order: AttemptOrder,
-    files: readonly HostFile[],
-    keep: (kept: Kept) => WorkerCommand,
-  ): Promise<void> {
+  async #score(held: Host, order: AttemptOrder, files: readonly HostFile[], keep: Keep): Promise<void> {
     const { tell, clock } = this.#options;
     const { slot, host, work, timeoutMs, first, columns } = order;
     const [process, log, custom] = await Promise.all([held.process, held.log, held.custom]);
+    // What it is at goes on, and it is replaced after that.
+    if (held.isStale && process.isBusy) return tell({ kind: 'handed-back', slot, host, work });
     if (held.isStale) await process.stop();
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
     const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
-    const scored = await process.score(files, { timeoutMs, first, columns });
-    const cpu_seconds = process.takeCpuSeconds();
-    const seconds = Math.round(clock.monotonic() - began.at) / 1_000;
+    const scored = await process.queue(files, { timeoutMs, first, columns });
+    if (scored.kind === 'unbegun') return tell({ kind: 'handed-back', slot, host, work });
+    const endedAt = clock.monotonic();
+    const cpu_seconds = process.takeCpuSeconds(endedAt, endedAt - began.at);
+    const seconds = Math.round(endedAt - began.at) / 1_000;
     if (scored.kind === 'scored') held.columns ??= scored.summary.schema?.columns ?? null;
-    const settled = custom ? await settleCustom(custom, process, scored, this.#storeOf(held, order)) : scored;
+    const isUntouched = !custom || (scored.kind === 'scored' && scored.isFolderEmpty && custom.isEmpty);
+    const settled = isUntouched ? scored : await settleCustom(custom, process, scored, this.#storeOf(held, order));
     const outcome = held.mask ? maskedOutcome(settled, held.mask) : settled;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
-    tell(commandOf(await shadowed(outcome, held.shadow, files, { first, columns }), order, keep));
+    const isSilent = printed.stdout[0] === printed.stdout[1] && printed.stderr[0] === printed.stderr[1];
+    const whole = await shadowed(outcome, held.shadow, files, { first, columns });
+    // A shadow takes one mini-batch at a time, and its host must not be given more meanwhile.
+    const isQuiet = process.ready.queues === true && isUntouched && isSilent && held.shadow === null;
+    tell(commandOf(whole, order, { keep, isQuiet }));
   }
 
   /** Null where everything goes to the coordinator. */
@@ -434,9 +443,9 @@ function rangeText(first: number, count: number): string {
 function commandOf(
   outcome: Kept | ScoreFailed,
   where: Pick<AttemptOrder, 'slot' | 'host' | 'work'>,
-  keep: (kept: Kept) => WorkerCommand,
+  { keep, isQuiet }: { readonly keep: Keep; readonly isQuiet: boolean },
 ): WorkerCommand {
-  if (outcome.kind === 'scored') return keep(outcome);
+  if (outcome.kind === 'scored') return keep(outcome, isQuiet);
   const { failure, fileIndex, isHostDead, peakMemoryBytes, hostExit } = outcome;
   const { slot, host, work } = where;
   const circumstances = { peakMemoryBytes, hostExit };

@@ -20,8 +20,7 @@ export interface WorkTableOptions {
 }
 
 interface Work {
-  /** Ends staging and upload. */
-  readonly over: AbortController;
+  readonly over: Over;
   inputs: StagedInputs | null;
   body: ResultBody | null;
 }
@@ -38,7 +37,7 @@ export class WorkTable {
 
   /** Told as `staged` or `staging-failed`. `ready`: the scratch folder may be written to. */
   stage(order: EventOf<'StagingStarted'>, ready: Promise<void>): void {
-    const work = this.#works.get(order.work) ?? { over: new AbortController(), inputs: null, body: null };
+    const work = this.#works.get(order.work) ?? { over: new Over(), inputs: null, body: null };
     this.#works.set(order.work, work);
     void this.#stage(order, work, ready);
   }
@@ -54,7 +53,7 @@ export class WorkTable {
   releaseInputs(number: number): void {
     const work = this.#works.get(number);
     if (!work?.inputs) return;
-    this.#remove(work.inputs.release());
+    this.#release(work.inputs);
     work.inputs = null;
   }
 
@@ -62,7 +61,12 @@ export class WorkTable {
   keep(number: number, body: ResultBody): void {
     const work = this.#works.get(number);
     if (work) work.body = body;
-    else this.#remove(body.discard());
+    else this.#discard(body);
+  }
+
+  /** Of a result that nobody waits for. */
+  drop(body: ResultBody): void {
+    this.#discard(body);
   }
 
   /** Bytes of a small result; none for one that was made without a host. */
@@ -83,29 +87,32 @@ export class WorkTable {
     const work = this.#works.get(number);
     if (!work) return;
     this.#works.delete(number);
-    work.over.abort(new Error(`work ${number} is over`));
-    if (work.inputs) this.#remove(work.inputs.release());
-    if (work.body) this.#remove(work.body.discard());
+    work.over.end();
+    if (work.inputs) this.#release(work.inputs);
+    if (work.body) this.#discard(work.body);
   }
 
   /** Forgets everything; resolves when nothing of it is left on disk. */
   async close(): Promise<void> {
     for (const number of [...this.#works.keys()]) this.forget(number);
     await Promise.all(this.#removals);
+    await this.#options.stager.close();
   }
 
   async #stage(order: EventOf<'StagingStarted'>, work: Work, ready: Promise<void>): Promise<void> {
     const { stager, files, tell } = this.#options;
-    const { signal } = work.over;
-    const dir = files.inputsDir(order.job, order.token);
+    const { over } = work;
+    const { job, inputRoot, reader, first, files: wanted } = order;
+    const dir = files.inputsDir(job, order.token);
     try {
       await ready;
-      const inputs = await stager.stage({ ...order, dir, signal });
-      if (signal.aborted) return this.#remove(inputs.release());
+      const request = { job, inputRoot, reader, first, files: wanted, dir, signalOf: () => over.signal };
+      const inputs = await stager.stage(request);
+      if (over.isOver) return this.#release(inputs);
       work.inputs = inputs;
       tell({ kind: 'staged', work: order.work, failed: inputs.failed });
     } catch (error) {
-      if (signal.aborted) return;
+      if (over.isOver) return;
       tell({ kind: 'staging-failed', work: order.work, failure: toBatchError(error).toFailure() });
     }
   }
@@ -123,10 +130,37 @@ export class WorkTable {
     }
   }
 
+  #release(inputs: StagedInputs): void {
+    if (inputs.release) this.#remove(inputs.release());
+  }
+
+  #discard(body: ResultBody): void {
+    const removal = body.discard();
+    // What has no file is gone already.
+    if (body.isSpooled) this.#remove(removal);
+  }
+
   #remove(removal: Promise<void>): void {
     const watched = removal
       .catch((error: unknown) => this.#options.log.warn('a file cannot be removed', { reason: reasonOf(error) }))
       .finally(() => this.#removals.delete(watched));
     this.#removals.add(watched);
+  }
+}
+
+/** Ends staging and upload. Its signal is made for whoever waits on something: most mini-batches never do. */
+class Over {
+  isOver = false;
+  #controller: AbortController | null = null;
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.isOver) this.#controller.abort(new Error('the work is over'));
+    return this.#controller.signal;
+  }
+
+  end(): void {
+    this.isOver = true;
+    this.#controller?.abort(new Error('the work is over'));
   }
 }

@@ -26,6 +26,7 @@ import { ControlLink } from './control-link.ts';
 import { advance, nextWake } from './core/advance.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import type { EventOf, WorkerEvent } from './core/events.ts';
+import { givenLease } from './core/lease-index.ts';
 import { logLine } from './core/log-line.ts';
 import { hasReports } from './core/report.ts';
 import { newWorkerState, type WorkerState } from './core/state.ts';
@@ -75,6 +76,7 @@ export class WorkerShell {
   #wake: NodeJS.Timeout | null = null;
   #wakeAt = Infinity;
   #turnEnd: NodeJS.Immediate | null = null;
+  #wakeLook: NodeJS.Immediate | null = null;
   #isOver = false;
   readonly #counts = { scored: 0, failed: 0, joins: 0 };
   readonly #joined = deferred<void>();
@@ -162,6 +164,13 @@ export class WorkerShell {
         this.#tell({ kind: 'turn-ended' });
       });
     }
+    // Once for all that comes in a turn of the event loop: it looks at everything that is held.
+    this.#wakeLook ??= setImmediate(() => this.#setWake());
+  }
+
+  #setWake(): void {
+    this.#wakeLook = null;
+    if (this.#isOver) return;
     const now = this.#options.clock.monotonic();
     const wakeAt = nextWake(this.#state, now) ?? Infinity;
     // A timer that is early costs one look; setting one anew for every command costs more.
@@ -204,6 +213,7 @@ export class WorkerShell {
       case 'HostStopping':
         return this.#hosts.stop(event.slot, event.host, event.how);
       case 'AttemptStarted':
+      case 'AttemptQueued':
         return this.#startAttempt(event);
       case 'Scored':
         this.#counts.scored += 1;
@@ -231,6 +241,8 @@ export class WorkerShell {
       case 'HostFailed':
       case 'SlotEmptied':
       case 'AttemptUndone':
+      case 'HandedBack':
+      case 'HostLost':
       case 'Uploaded':
       case 'UploadPutOff':
       case 'PreparationMoved':
@@ -362,19 +374,23 @@ export class WorkerShell {
     this.#logs.watch(spec.name);
   }
 
-  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
+  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted' | 'AttemptQueued'>): void {
     const lease = this.#state.leases.get(work);
     invariant(lease !== undefined, `work ${work} is started but not held`);
     const { first, token, attempt, columns } = lease;
     const count = lease.files.length;
     const order = { slot, host, work, timeoutMs, first, count, token, attempt, columns };
-    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body, hasFiles, shadow }) => {
-      this.#works.keep(work, body);
+    this.#hosts.score(order, this.#works.inputsOf(work), ({ summary, body, hasFiles, shadow }, isQuiet) => {
       const { rows, custom } = body;
-      if (hasFiles) this.#customHosts.set(work, host);
+      // What was taken back from the host's queue has been scored all the same, and may be on another slot by now.
+      const isWanted = givenLease(this.#state, slot, host, work) !== undefined;
+      if (isWanted) this.#works.keep(work, body);
+      else this.#works.drop(body);
+      if (hasFiles && isWanted) this.#customHosts.set(work, host);
+      else if (hasFiles) this.#hosts.discredit(host);
       const parts = { bytes: rows.bytes, crc32: rows.crc32, customBytes: custom.bytes, customCrc32: custom.crc32 };
       const result = { summary, ...parts, ...(shadow && { shadow }) };
-      return { kind: 'scored', slot, host, work, result };
+      return { kind: 'scored', slot, host, work, result, isQuiet };
     });
   }
 
@@ -391,6 +407,7 @@ export class WorkerShell {
     this.#isOver = true;
     if (this.#wake) clearTimeout(this.#wake);
     if (this.#turnEnd) clearImmediate(this.#turnEnd);
+    if (this.#wakeLook) clearImmediate(this.#wakeLook);
     this.#over.abort(new Error('the worker node ends'));
     try {
       if (error === null) await this.#control?.end();

@@ -15,6 +15,7 @@ export const hostFrame = {
   rows: 66,
   done: 67,
   failed: 68,
+  returned: 69,
 } as const;
 
 /** First frame to the host; answered by `ready` or `failed`. */
@@ -42,9 +43,11 @@ export interface HostReady {
   readonly pid: number;
   /** Seconds from process start to here. */
   readonly initSeconds: number;
+  /** It takes mini-batches before it has answered the last; hosts that do not leave it out. */
+  readonly queues?: boolean | undefined;
 }
 
-/** One mini-batch; answered by any number of `rows` and then `done`, or by `failed`. One at a time. */
+/** One mini-batch; answered by any number of `rows` and then `done`, by `failed`, or by `returned`. One after the other. */
 export interface HostScore {
   /** Drawn by the worker node; returned in the answer and written on the side channel. */
   readonly sequence: number;
@@ -52,6 +55,8 @@ export interface HostScore {
   readonly first: number;
   /** `name:type` of the columns that the rows are to be widened to; left out: as the scorer gives them. */
   readonly columns?: readonly string[];
+  /** Sent before the last one was answered: not to be begun while there are files in `customDir`. */
+  readonly queued?: boolean;
   readonly files: readonly HostFile[];
 }
 
@@ -87,6 +92,13 @@ export interface HostDone extends Omit<ResultSummary, 'peakMemoryBytes'> {
   readonly bytes: number;
   /** Paths within `customDir` of files that were opened for appending since the answer before; hosts that cannot tell leave it out. */
   readonly appended?: readonly string[] | undefined;
+  /** There is no file in `customDir`; hosts that have not looked leave it out. */
+  readonly isFolderEmpty?: boolean | undefined;
+}
+
+/** A queued mini-batch has not been begun, and will not be. */
+export interface HostReturned {
+  readonly sequence: number;
 }
 
 /** init() (sequence 0) or a mini-batch failed; the host lives on and takes the next one unless it exits. */

@@ -15,6 +15,11 @@ export const limits = {
   heartbeatsPerLease: 6,
   /** Work kept ready on a node beyond its free slots, so that a slot never waits for a round trip. */
   workAheadMs: 50,
+  /** Work that waits on a scoring host behind what it is at, so that it need not wait for us between two short mini-batches. */
+  queuedMs: 5,
+  queuedMax: 64,
+  /** After so long behind one mini-batch it is taken back, if another slot is free. */
+  queuedStuckMs: 50,
   workAheadMin: 1,
   workAheadMax: 512,
   /** Grants in one message to one node; keeps a message below the 1 MiB that gRPC streams well. */
@@ -504,6 +509,9 @@ export const limits = {
   sessionsPerNodeMax: 4,
   /** Upload streams of a node, each with its own connection: one alone is limited to 64 KiB per round trip. */
   uploadStreamsMax: 4,
+  /** A line of a mini-batch is written with others that come this soon after it, or that are so many together. */
+  logLinesMs: 100,
+  logLinesCharsMax: 65_536,
   /** Between two looks at what is new in the logs of a job that runs. */
   logShipMs: 1_000,
   /** One message with bytes of a log; one is under way at a time. */

@@ -81,15 +81,14 @@ function refusedResult(ledger: Ledger, lease: Lease, failure: Failure, at: numbe
 function defectOf({ rows, fileRows, failed, attribution }: ResultSummary, files: number): Failure | null {
   const isCount = (count: number): boolean => Number.isInteger(count) && count >= 0;
   const isFile = (index: number): boolean => isCount(index) && index < files;
-  const places = new Set(failed.map(({ index }) => index));
   // Where each row is of a file, the files' rows are all that there are.
   const isSum = attribution !== 'file' || fileRows === null || fileRows.reduce((sum, count) => sum + count, 0) === rows;
   const isSound =
     isCount(rows) &&
     isSum &&
     (fileRows === null || (fileRows.length === files && fileRows.every(isCount))) &&
-    places.size === failed.length &&
-    failed.every(({ index }) => isFile(index));
+    failed.every(({ index }) => isFile(index)) &&
+    (failed.length === 0 || new Set(failed.map(({ index }) => index)).size === failed.length);
   if (isSound) return null;
   const message =
     `the result of a mini-batch of ${files} files counts ${rows} rows in ${fileRows?.length ?? 'no'} files and ` +
@@ -112,8 +111,10 @@ function refusal(command: {
 
 function schemaIndex(job: Job, schema: ResultSchema | null): { readonly schema: number; readonly isNew: boolean } {
   if (!schema) return { schema: -1, isNew: false };
-  const text = JSON.stringify(schema.columns);
-  const known = job.schemas.findIndex((other) => JSON.stringify(other.columns) === text);
+  const { columns } = schema;
+  const isSame = (other: readonly string[]): boolean =>
+    other.length === columns.length && other.every((column, place) => column === columns[place]);
+  const known = job.schemas.findIndex((other) => isSame(other.columns));
   return known >= 0 ? { schema: known, isNew: false } : { schema: job.schemas.length, isNew: true };
 }
 

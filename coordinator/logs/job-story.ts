@@ -80,12 +80,17 @@ export class JobStory {
     const { store } = this.#options;
     const [processes, nodes] = [new ReportSums(), new ReportSums()];
     async function* lines(): AsyncGenerator<string> {
-      yield batchTitles;
+      let text: string = batchTitles;
       for await (const record of batchRecords(outputDir)) {
         processes.add([record.node, record.process], record);
         nodes.add([record.node], record);
-        yield batchLine(record);
+        text += batchLine(record);
+        // Each piece is a write of its own.
+        if (text.length < limits.logLinesCharsMax) continue;
+        yield text;
+        text = '';
       }
+      yield text;
     }
     await store.replace(name, ownLogs.batches, lines());
     await store.replace(name, ownLogs.processes, processes.table(['node', 'process']));

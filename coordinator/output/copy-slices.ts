@@ -7,7 +7,8 @@ import type { StagedSlice } from './operations.ts';
 const blockBytes = 1_048_576;
 
 /**
- * Writes the slices one behind the other from `toOffset` on.
+ * Writes the slices one behind the other from `toOffset` on. Slices are small where mini-batches are: what lies together in a
+ * segment is read at once, and as much as fits a block is written at once.
  * @throws OUTPUT_CORRUPT when a slice is not what was committed; what stands behind `toOffset` is of no worth then
  */
 export async function copySlices(
@@ -17,29 +18,87 @@ export async function copySlices(
   toOffset: number,
 ): Promise<void> {
   let at = toOffset;
-  for (const slice of slices) {
-    const found = await copySlice(slice, await open(slice.segment), output, at);
-    if (found !== slice.crc32) {
-      throw new BatchError(
-        'OUTPUT_CORRUPT',
-        `staging segment ${slice.segment}, bytes ${slice.offset} to ${slice.offset + slice.length}, have checksum ` +
-          `${found ?? 'none (the file is shorter)'}, committed was ${slice.crc32}; the disk has changed them, run the job again`,
-      );
+  for (const run of runsOf(slices)) {
+    const [first] = run;
+    if (run.length === 1 && first && first.length > blockBytes) {
+      await copyLarge(first, await open(first.segment), output, at);
+      at += first.length;
+    } else if (first) {
+      const block = Buffer.allocUnsafe(run.reduce((sum, slice) => sum + slice.length, 0));
+      await readRun(run, open, block);
+      await output.write([block], at);
+      at += block.length;
     }
-    at += slice.length;
   }
 }
 
-/** The checksum of what was copied; null when the file ends before the slice does. */
-async function copySlice(slice: StagedSlice, from: OpenFile, to: OpenFile, toOffset: number): Promise<number | null> {
-  const block = Buffer.allocUnsafe(Math.min(blockBytes, slice.length));
+/** Slices that go in one write: up to a block of them, or one that is larger. */
+function* runsOf(slices: readonly StagedSlice[]): Generator<readonly StagedSlice[]> {
+  let run: StagedSlice[] = [];
+  let bytes = 0;
+  for (const slice of slices) {
+    if (run.length > 0 && bytes + slice.length > blockBytes) {
+      yield run;
+      run = [];
+      bytes = 0;
+    }
+    run.push(slice);
+    bytes += slice.length;
+  }
+  if (run.length > 0) yield run;
+}
+
+/** One read for neighbours in a segment. */
+async function readRun(
+  run: readonly StagedSlice[],
+  open: (segment: number) => Promise<OpenFile>,
+  block: Buffer,
+): Promise<void> {
+  let at = 0;
+  for (let place = 0; place < run.length;) {
+    const first = run[place] as StagedSlice;
+    let end = place + 1;
+    let bytes = first.length;
+    for (let next = run[end]; next && isBehind(next, first, bytes); next = run[end]) {
+      bytes += next.length;
+      end += 1;
+    }
+    const part = block.subarray(at, at + bytes);
+    const found = await (await open(first.segment)).read(part, first.offset);
+    let from = 0;
+    for (const slice of run.slice(place, end)) {
+      const isWhole = from + slice.length <= found;
+      check(slice, isWhole ? crc32(part.subarray(from, from + slice.length)) : null);
+      from += slice.length;
+    }
+    at += bytes;
+    place = end;
+  }
+}
+
+function isBehind(next: StagedSlice, first: StagedSlice, bytes: number): boolean {
+  return next.segment === first.segment && next.offset === first.offset + bytes;
+}
+
+async function copyLarge(slice: StagedSlice, from: OpenFile, to: OpenFile, toOffset: number): Promise<void> {
+  const block = Buffer.allocUnsafe(blockBytes);
   let crc = 0;
   for (let done = 0; done < slice.length;) {
     const part = block.subarray(0, Math.min(block.length, slice.length - done));
-    if ((await from.read(part, slice.offset + done)) < part.length) return null;
+    if ((await from.read(part, slice.offset + done)) < part.length) return check(slice, null);
     crc = crc32(part, crc);
     await to.write([part], toOffset + done);
     done += part.length;
   }
-  return crc;
+  check(slice, crc);
+}
+
+/** `found`: the checksum of what was read; null when the file ends before the slice does. */
+function check(slice: StagedSlice, found: number | null): void {
+  if (found === slice.crc32) return;
+  throw new BatchError(
+    'OUTPUT_CORRUPT',
+    `staging segment ${slice.segment}, bytes ${slice.offset} to ${slice.offset + slice.length}, have checksum ` +
+      `${found ?? 'none (the file is shorter)'}, committed was ${slice.crc32}; the disk has changed them, run the job again`,
+  );
 }

@@ -166,14 +166,14 @@ export class WorkerRig {
   }
 
   /** The mini-batch on `slot` is scored. */
-  score(slot = 0, bytes = 100): readonly WorkerEvent[] {
+  score(slot = 0, bytes = 100, isQuiet = false): readonly WorkerEvent[] {
     const held = this.state.slots[slot];
     if (held?.kind !== 'running') throw new Error(`slot ${slot} is ${held?.kind}, not running`);
     const { host, work } = held;
     const lease = this.state.leases.get(work);
     const failed = lease?.state.kind === 'running' ? lease.state.failed.length : 0;
     const summary = summaryOf((lease?.files.length ?? 0) - failed);
-    return this.tell({ kind: 'scored', slot, host, work, result: resultOf(summary, bytes) });
+    return this.tell({ kind: 'scored', slot, host, work, result: resultOf(summary, bytes), isQuiet });
   }
 
   /** The attempt on `slot` fails. */

@@ -14,6 +14,7 @@ import { formatToken, type Token } from '../../common/core/token.ts';
 import { advance, nextWake } from '../../worker/core/advance.ts';
 import type { WorkerCommand } from '../../worker/core/commands.ts';
 import type { EventOf, WorkerEvent } from '../../worker/core/events.ts';
+import { givenLease } from '../../worker/core/lease-index.ts';
 import { hasReports } from '../../worker/core/report.ts';
 import { newWorkerState, type WorkerState } from '../../worker/core/state.ts';
 import type { ReportMessage } from './cluster-service.ts';
@@ -127,6 +128,8 @@ export class WorkerProcess implements NodeEnd {
       slots: plan.slots,
       joinMsMax: limits.joinMsMax,
       spoolBytesMax: plan.spoolBytesMax,
+      // Simulated mini-batches take too long to be queued otherwise.
+      queuedMs: this.#random.chance(0.5) ? 1_000 : limits.queuedMs,
     });
     this.#world.say(`${this.name} starts`);
     network.nodeStarted(this.name);
@@ -185,6 +188,7 @@ export class WorkerProcess implements NodeEnd {
       isInitialised: (job) => coordinator.isInitialised(job),
       later: (delayMs, what) => this.#process.later(delayMs, what),
       tell: (command) => this.#tell(command),
+      isGiven: (slot, host, work) => this.#state !== null && givenLease(this.#state, slot, host, work) !== undefined,
       keep: (work, host, body) => this.#works.keep(work, host, body),
     });
   }
@@ -247,6 +251,7 @@ export class WorkerProcess implements NodeEnd {
       case 'HostStopping':
         return this.#hosts.stop(event.slot, event.host, event.how);
       case 'AttemptStarted':
+      case 'AttemptQueued':
         return this.#startAttempt(event);
       case 'UploadStarted':
         return this.#works.upload(event);
@@ -350,7 +355,7 @@ export class WorkerProcess implements NodeEnd {
     else this.#works.stage(event);
   }
 
-  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted'>): void {
+  #startAttempt({ slot, host, work, timeoutMs }: EventOf<'AttemptStarted' | 'AttemptQueued'>): void {
     const isAlone = this.#state?.alone.has(work) === true;
     this.#checkAlone(slot, isAlone);
     const { staged, part } = this.#works.stagedOf(work);

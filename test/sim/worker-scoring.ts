@@ -37,6 +37,8 @@ export interface ScoringOptions {
   /** Milliseconds of the node's own clock. */
   readonly later: (delayMs: number, what: () => void) => void;
   readonly tell: (command: WorkerCommand) => void;
+  /** Whether the node still wants the result of a mini-batch from this host. */
+  readonly isGiven: (slot: number, host: number, work: number) => boolean;
   /** The bytes of a result. */
   readonly keep: (work: number, host: number, body: SimBody) => void;
 }
@@ -61,6 +63,8 @@ interface Host {
   isStale: boolean;
   /** What it is scoring. */
   attempt: Attempt | null;
+  /** What waits behind that. */
+  queue: Attempt[];
 }
 
 /** How often an idle host dies by itself. */
@@ -78,7 +82,7 @@ export class ScoringHosts {
 
   start(slot: number, host: number, job: JobName): void {
     const { random, later, tell, isInitialised } = this.#options;
-    const held: Host = { slot, state: 'starting', isStale: false, attempt: null };
+    const held: Host = { slot, state: 'starting', isStale: false, attempt: null, queue: [] };
     this.#hosts.set(host, held);
     later(random.between(20, 200), () => {
       if (this.#hosts.get(host) !== held) return;
@@ -99,8 +103,10 @@ export class ScoringHosts {
     if (!held) return;
     const { random, later, tell } = this.#options;
     const { state, attempt } = held;
+    const queue = held.queue.splice(0);
     this.#hosts.delete(host);
     later(how === 'stop' && state === 'idle' ? random.between(1, 500) : random.between(1, 50), () => {
+      for (const queued of queue) tell(handedBack(queued));
       if (attempt) tell(failed(attempt, 'SCORER_CRASHED', 'the host was killed', -1, true));
       if (state === 'starting') {
         const failure = new BatchError('SCORER_INIT_FAILED', 'the host was stopped while it started').toFailure();
@@ -120,10 +126,19 @@ export class ScoringHosts {
     const { slot, host, work } = attempt;
     const { random, later, tell } = this.#options;
     const held = this.#hosts.get(host);
+    if (held?.isStale === true && held.attempt) {
+      return later(random.between(1, 5), () => tell(handedBack(attempt)));
+    }
     if (!held || held.isStale) {
       this.#hosts.delete(host);
       return later(random.between(1, 50), () => tell({ kind: 'attempt-unstarted', slot, host, work }));
     }
+    if (held.attempt) return void held.queue.push(attempt);
+    this.#begin(held, attempt);
+  }
+
+  #begin(held: Host, attempt: Attempt): void {
+    const { later } = this.#options;
     held.state = 'running';
     held.attempt = attempt;
     const tookMs = this.#duration();
@@ -161,30 +176,63 @@ export class ScoringHosts {
       if (held.attempt !== attempt || this.#hosts.get(host) !== held) return;
       held.attempt = null;
       held.state = 'idle';
-      if (isHostDead) this.#hosts.delete(host);
+      if (isHostDead) {
+        this.#hosts.delete(host);
+        for (const queued of held.queue.splice(0)) tell(handedBack(queued));
+      }
+      this.#next(held);
       tell(failed(attempt, failureCodes[kind] ?? 'SCORER_FAILED', message, fileIndex, isHostDead));
       // Word of a host that is dead for the node already.
       if (kind !== 'late') return;
       const result = this.#resultOf(attempt, this.#bodyOf(attempt), tookMs);
-      later(random.between(1, 5_000), () => tell(scored(attempt, result)));
+      later(random.between(1, 5_000), () => tell(scored(attempt, result, false)));
     });
   }
 
   #finish(held: Host, attempt: Attempt, tookMs: number): void {
-    const { random, later, tell, keep } = this.#options;
+    const { random, later, tell, keep, isGiven } = this.#options;
     const { slot, host, work } = attempt;
     if (held.attempt !== attempt || this.#hosts.get(host) !== held) return;
     held.attempt = null;
     held.state = 'idle';
+    if (this.#diesUnheard(held, attempt)) return;
     const body = this.#bodyOf(attempt);
-    keep(work, host, body);
-    tell(scored(attempt, this.#resultOf(attempt, body, tookMs)));
+    if (isGiven(slot, host, work)) keep(work, host, body);
+    const isQuiet = body.custom.length === 0 && random.chance(0.9);
+    // What user code leaves is collected before anything queued is begun.
+    const returned = isQuiet ? [] : held.queue.splice(0);
+    this.#next(held);
+    tell(scored(attempt, this.#resultOf(attempt, body, tookMs), isQuiet));
+    for (const queued of returned) tell(handedBack(queued));
+    if (held.state !== 'idle') return;
     if (!random.chance(deathRate)) return;
     later(random.between(0, 100), () => {
       if (this.#hosts.get(host) !== held || held.state !== 'idle') return;
       this.#hosts.delete(host);
       later(random.between(0, 20), () => tell({ kind: 'host-ended', slot, host }));
     });
+  }
+
+  #next(held: Host): void {
+    const next = held.queue.shift();
+    if (next) this.#begin(held, next);
+  }
+
+  /** Now and then the next one kills the host before the answer to this one has been heard. */
+  #diesUnheard(held: Host, attempt: Attempt): boolean {
+    const { random, later, tell } = this.#options;
+    const [next] = held.queue;
+    const kind = next && this.#fateOf(next).kind;
+    if (next === undefined || kind === undefined || !['crash', 'memory'].includes(kind) || !random.chance(0.5))
+      return false;
+    held.queue.shift();
+    this.#hosts.delete(next.host);
+    const others = held.queue.splice(0);
+    later(random.between(1, 5), () => {
+      for (const unbegun of [attempt, ...others]) tell(handedBack(unbegun));
+      tell(failed(next, failureCodes[kind] ?? 'SCORER_CRASHED', 'the host died', -1, true));
+    });
+    return true;
   }
 
   #bodyOf({ staged, part }: Attempt): SimBody {
@@ -230,8 +278,12 @@ function summaryOfPart(tookMs: number): ResultSummary {
   };
 }
 
-function scored({ slot, host, work }: Attempt, result: HeldResult): WorkerCommand {
-  return { kind: 'scored', slot, host, work, result };
+function scored({ slot, host, work }: Attempt, result: HeldResult, isQuiet: boolean): WorkerCommand {
+  return { kind: 'scored', slot, host, work, result, isQuiet };
+}
+
+function handedBack({ slot, host, work }: Attempt): WorkerCommand {
+  return { kind: 'handed-back', slot, host, work };
 }
 
 function failed(

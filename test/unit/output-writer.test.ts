@@ -92,6 +92,19 @@ describe('writing', () => {
     await writer.close();
   });
 
+  it('copies a thousand neighbours with one read and one write', async () => {
+    const { disk, writer, done } = await rig();
+    const rows = Array.from({ length: 1_000 }, (_, id) => `r${String(id).padStart(3, '0')}`);
+    for (const [id, row] of rows.entries()) writer.enqueue(stage(id, 1, id * 4, row));
+    await turnsUntil(() => done.length === 1_000, 'all results');
+    const before = { ...disk.counts };
+    writer.enqueue({ kind: 'copy', id: 1_000, from: rows.map((row, id) => slice(1, id * 4, row)), toOffset: 0 });
+    await turnsUntil(() => done.length === 1_001, 'the copy');
+    expect([disk.counts.read - before.read, disk.counts.write - before.write]).toEqual([1, 1]);
+    expect(disk.content(partial)?.toString()).toBe(rows.join(''));
+    await writer.close();
+  });
+
   it('can copy what the same group stages', async () => {
     const { disk, writer, done } = await rig();
     writer.enqueue(stage(1, 1, 0, 'XYZ'));

@@ -122,9 +122,9 @@ describe('end of stderr', () => {
 describe('current file', () => {
   const at = (...chunks: readonly string[]): number => {
     const current = new CurrentFile();
-    current.begin(12);
+    current.expect(12, 12);
     for (const chunk of chunks) current.push(bytes(chunk));
-    return current.index;
+    return current.indexIn(12);
   };
 
   it('is the last one named', () => expect(at('12 0\n12 3\n')).toBe(3));
@@ -139,10 +139,19 @@ describe('current file', () => {
 
   it('forgets with the next mini-batch', () => {
     const current = new CurrentFile();
-    current.begin(1);
+    current.expect(1, 1);
     current.push(bytes('1 5\n'));
-    current.begin(2);
-    expect(current.index).toBe(-1);
+    current.expect(2, 2);
+    expect(current.indexIn(2)).toBe(-1);
+  });
+
+  it('may be of a mini-batch that waits behind the one whose turn it is', () => {
+    const current = new CurrentFile();
+    current.expect(4, 6);
+    current.push(bytes('4 0\n5 2\n7 0\n'));
+    expect([current.sequence, current.indexIn(4), current.indexIn(5)]).toEqual([5, -1, 2]);
+    current.expect(5, 6);
+    expect(current.indexIn(5)).toBe(2);
   });
 });
 

@@ -49,7 +49,7 @@ const whole = (identity: string): InputFile => ({ path: 'sub/big.csv', sizeBytes
 async function stage(stager: InputStager, files: readonly InputFile[], name = 'staged') {
   const signal = new AbortController().signal;
   const request = { job: jobName('j'), inputRoot: join(dir, 'in'), reader: 'onnx' as const, first: 0 };
-  return await stager.stage({ ...request, files, dir: join(dir, name), signal });
+  return await stager.stage({ ...request, files, dir: join(dir, name), signalOf: () => signal });
 }
 
 async function firstCells(file: HostFile): Promise<readonly string[]> {
@@ -106,7 +106,7 @@ it('elsewhere: what lies before a part comes once, nothing behind it, and only i
   const found = [...(await firstCells(one as HostFile)), ...(await firstCells(third.files[0] as HostFile))];
   const from = part.row;
   expect(found).toEqual(all.slice(from, from + found.length));
-  await second.release();
+  await second.release?.();
   expect(existsSync(join(dir, 'second'))).toBe(false);
 });
 

@@ -92,7 +92,7 @@ describe('a lease', () => {
     const events = rig.hear({ revoked: [token(1)] });
     expect(kindsOf(events)).toEqual(['Heard', 'HostStopping', 'Forgotten']);
     const late = { slot: 0, host: 1, work: 1 };
-    expect(rig.tell({ kind: 'scored', ...late, result: resultOf(summaryOf(2), 1) })).toEqual([]);
+    expect(rig.tell({ kind: 'scored', ...late, result: resultOf(summaryOf(2), 1), isQuiet: false })).toEqual([]);
     expect(rig.slotKinds()).toEqual(['stopping']);
     expect(kindsOf(rig.tell({ kind: 'host-ended', slot: 0, host: 1 }))).toEqual(['SlotEmptied']);
     expect(rig.tell({ kind: 'host-ended', slot: 0, host: 1 })).toEqual([]);
@@ -167,7 +167,7 @@ describe('inputs', () => {
       fileRows: [1, 0, 2],
       failed: [{ index: 1, code: 'INPUT_DECODE_FAILED', message: '' }],
     } as const;
-    rig.tell({ kind: 'scored', slot: 0, host: 1, work: 1, result: resultOf(summary, 9) });
+    rig.tell({ kind: 'scored', slot: 0, host: 1, work: 1, result: resultOf(summary, 9), isQuiet: false });
     expect(rig.turn()?.results[0]?.summary).toMatchObject({
       fileRows: [1, 0, 0, 2],
       failed: [failed[0], { index: 2, code: 'INPUT_DECODE_FAILED' }],

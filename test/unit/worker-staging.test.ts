@@ -233,7 +233,7 @@ describe('staging inputs', () => {
       first: 100,
       files,
       dir: join(dir, 'staged'),
-      signal: new AbortController().signal,
+      signalOf: () => new AbortController().signal,
       ...overrides,
     });
 
@@ -258,7 +258,7 @@ describe('staging inputs', () => {
     expect(staged.files).toEqual(files.map(({ path }) => ({ path: join(dir, 'in', path), name: path })));
     expect(staged.failed).toEqual([]);
     expect(source.asked).toEqual([]);
-    await staged.release();
+    await staged.release?.();
     expect(existsSync(join(dir, 'in', 'a.txt'))).toBe(true);
     expect(existsSync(join(dir, 'staged'))).toBe(false);
   });
@@ -286,7 +286,7 @@ describe('staging inputs', () => {
     expect(staged.files.map(({ path }) => readFileSync(path, 'utf8'))).toEqual(['AAAA', 'BBBB', 'older']);
     // Whichever was first has its connection broken.
     expect(source.asked.map((ask) => ask.split('@')[1]).sort()).toEqual(['0', '0', '0', '3']);
-    await staged.release();
+    await staged.release?.();
     expect(existsSync(join(dir, 'staged'))).toBe(false);
   });
 
@@ -298,7 +298,7 @@ describe('staging inputs', () => {
     expect(staged.files.map(({ name }) => name)).toEqual(['a', 'a/b']);
     expect(staged.files.map(({ path }) => readFileSync(path, 'utf8'))).toEqual(['AAAA', 'BBBB']);
     expect(staged.failed).toMatchObject([{ index: 2, code: 'INPUT_UNREADABLE' }]);
-    await staged.release();
+    await staged.release?.();
     expect(existsSync(join(dir, 'staged'))).toBe(false);
   });
 
@@ -354,7 +354,7 @@ describe('staging inputs', () => {
       reader: 'onnx' as const,
       first: 100,
       files,
-      signal: new AbortController().signal,
+      signalOf: () => new AbortController().signal,
     };
     await Promise.all(['s1', 's2'].map((name) => stager.stage({ ...request, dir: join(dir, name) })));
     expect(source.underWayMax).toBe(limits.stagingFetchesMax);
@@ -364,7 +364,7 @@ describe('staging inputs', () => {
     const source = new MemorySource();
     source.inputs.set(100, 'x'.repeat(3_000));
     const over = new AbortController();
-    const staging = stage(source, [elsewhere('a', 'x'.repeat(3_000))], { signal: over.signal });
+    const staging = stage(source, [elsewhere('a', 'x'.repeat(3_000))], { signalOf: () => over.signal });
     over.abort(new Error('not wanted'));
     await expect(staging).rejects.toThrow('not wanted');
     expect(existsSync(join(dir, 'staged'))).toBe(false);

@@ -27,7 +27,8 @@ class Walk {
   /** Hosts alive on each slot, as the orders say. */
   readonly alive = new Map<number, Set<number>>();
   /** Work on each host. */
-  readonly scoring = new Map<number, number>();
+  readonly scoring = new Map<number, number[]>();
+  queued = 0;
   /** Works that are scored and neither committed, refused nor given up. */
   readonly held = new Set<number>();
   /** Every token that is the node's to answer for. */
@@ -90,13 +91,24 @@ class Walk {
     SlotEmptied: ({ slot }) => this.alive.get(slot)?.clear(),
     AttemptStarted: ({ slot, host, work }) => {
       expect(this.alive.get(slot)?.has(host)).toBe(true);
-      expect(this.scoring.has(host), 'a host that scores already').toBe(false);
-      this.scoring.set(host, work);
+      expect(this.scoring.get(host) ?? [], 'a host that scores already').toEqual([]);
+      this.scoring.set(host, [work]);
+    },
+    AttemptQueued: ({ slot, host, work }) => {
+      expect(this.alive.get(slot)?.has(host)).toBe(true);
+      expect(this.scoring.get(host)?.length ?? 0, 'something to wait behind').toBeGreaterThan(0);
+      this.scoring.get(host)?.push(work);
+      this.queued += 1;
+    },
+    HandedBack: ({ work }) => this.#ended(work),
+    HostLost: ({ slot }) => {
+      for (const host of this.alive.get(slot) ?? []) this.scoring.delete(host);
+      this.alive.get(slot)?.clear();
     },
     HostStopping: ({ host }) => this.scoring.delete(host),
     Scored: ({ slot, work }, command) => {
       // Only the word of the host that has the mini-batch counts.
-      if (slot !== null && command.kind === 'scored') expect(this.scoring.get(command.host)).toBe(work);
+      if (slot !== null && command.kind === 'scored') expect(this.scoring.get(command.host)).toContain(work);
       this.#ended(work);
       this.held.add(work);
     },
@@ -142,7 +154,11 @@ class Walk {
   }
 
   #ended(work: number): void {
-    for (const [host, scoring] of this.scoring) if (scoring === work) this.scoring.delete(host);
+    for (const [host, scoring] of this.scoring)
+      this.scoring.set(
+        host,
+        scoring.filter((one) => one !== work),
+      );
   }
 
   #anyToken(): Token {
@@ -209,7 +225,8 @@ class Walk {
       case 19: {
         const files = state.leases.get(work)?.files.length ?? 1;
         const bytes = random.pick([0, 10, limits.inlineResultBytesMax + 1]);
-        return { kind: 'scored', slot, host, work, result: resultOf(summaryOf(files), bytes) };
+        const isQuiet = random.chance(0.8);
+        return { kind: 'scored', slot, host, work, result: resultOf(summaryOf(files), bytes), isQuiet };
       }
       case 20: {
         const isHostDead = random.chance(0.5);
@@ -232,7 +249,9 @@ class Walk {
           : { kind: 'upload-failed', work: uploading, upload, failure: problem };
       }
       default:
-        return random.chance(0.1) ? { kind: 'attempt-unstarted', slot, host, work } : { kind: 'turn-ended' };
+        return random.chance(0.1)
+          ? { kind: random.chance(0.5) ? 'attempt-unstarted' : 'handed-back', slot, host, work }
+          : { kind: 'turn-ended' };
     }
   }
 

@@ -6,7 +6,7 @@ import type { WorkerCommand } from './commands.ts';
 import { decide } from './decide.ts';
 import type { WorkerEvent } from './events.ts';
 import { evolve } from './evolve.ts';
-import { settle } from './settle.ts';
+import { settle, stuckFrom } from './settle.ts';
 import type { LinkUp, WorkerState } from './state.ts';
 
 /**
@@ -57,6 +57,7 @@ function* retryTimes(state: WorkerState): Generator<number, void, void> {
     if (job.artifacts.kind === 'absent') yield job.artifacts.retryAt ?? 0;
     yield job.hostRetryAt ?? 0;
   }
+  if (state.queued.size > 0) for (const slot of state.slots) yield stuckFrom(state, slot) ?? 0;
   for (const work of state.granted) yield retryOf(state, work);
   for (const work of state.uploads) yield retryOf(state, work);
 }

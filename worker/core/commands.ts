@@ -32,6 +32,8 @@ export type WorkerCommand =
       readonly host: number;
       readonly work: number;
       readonly result: HeldResult;
+      /** The host takes mini-batches before it has answered the last, and user code has left no trace but the rows. */
+      readonly isQuiet: boolean;
     }
   /** `fileIndex` is among the staged files; −1 when unknown. */
   | {
@@ -45,6 +47,8 @@ export type WorkerCommand =
       readonly circumstances: Omit<Circumstances, 'runSeconds'>;
       readonly isHostDead: boolean;
     }
+  /** The host has not begun what was queued on it, and will not. */
+  | { readonly kind: 'handed-back'; readonly slot: number; readonly host: number; readonly work: number }
   /** The host was found dead before it was given the mini-batch, which is not to blame. */
   | { readonly kind: 'attempt-unstarted'; readonly slot: number; readonly host: number; readonly work: number }
   | { readonly kind: 'uploaded'; readonly work: number; readonly upload: number }

@@ -14,6 +14,7 @@ import type { CommandOf, WorkerCommand } from './commands.ts';
 import type { ForgetReason, WorkerEvent } from './events.ts';
 import { mergedIndex, mergeFailures, unstagedSummary } from './merge-failures.ts';
 import { buildReport, hasReports } from './report.ts';
+import { givenLease } from './lease-index.ts';
 import type { Lease, Slot, WorkerState } from './state.ts';
 
 type Events = Generator<WorkerEvent, void, void>;
@@ -66,8 +67,14 @@ const deciders: Deciders = {
   },
   scored: decideScored,
   'attempt-failed': decideAttemptFailed,
+  'handed-back': function* (state, { work, slot, host }, now) {
+    if (givenLease(state, slot, host, work)) yield { kind: 'HandedBack', work, slot, at: now };
+  },
   'attempt-unstarted': function* (state, { work, slot, host }, now) {
-    if (runningLease(state, slot, host, work)) yield { kind: 'AttemptUndone', work, slot, at: now };
+    const lease = givenLease(state, slot, host, work);
+    // What the host was at when it died is told by itself.
+    if (lease?.state.kind === 'queued') yield { kind: 'HandedBack', work, slot, at: now };
+    else if (lease) yield { kind: 'AttemptUndone', work, slot, at: now };
     else if (isAt(state, slot, host, 'stopping')) yield { kind: 'SlotEmptied', slot };
   },
   uploaded: function* (state, { work, upload }) {
@@ -233,7 +240,8 @@ function* decideStaged(state: WorkerState, { work, failed }: CommandOf<'staged'>
   if (lease?.state.kind !== 'staging') return;
   yield { kind: 'Staged', work, failed, at: now };
   if (failed.length < lease.files.length) return;
-  yield { kind: 'Scored', work, slot: null, result: { ...noResult, summary: unstagedSummary(failed) }, at: now };
+  const result = { ...noResult, summary: unstagedSummary(failed) };
+  yield { kind: 'Scored', work, slot: null, result, isQuiet: true, at: now };
 }
 
 function* decideStagingFailed(
@@ -279,18 +287,19 @@ function hasWorkingHost(slot: Slot, job: JobName): boolean {
 }
 
 function* decideScored(state: WorkerState, command: CommandOf<'scored'>, now: MonotonicMs): Events {
-  const { work, slot, host, result } = command;
-  const lease = runningLease(state, slot, host, work);
+  const { work, slot, host, result, isQuiet } = command;
+  const lease = givenLease(state, slot, host, work);
   if (!lease) return;
   const summary = mergeFailures(result.summary, lease.state.failed, lease.files.length);
-  yield { kind: 'Scored', work, slot, result: { ...result, summary }, at: now };
+  yield { kind: 'Scored', work, slot, result: { ...result, summary }, isQuiet, at: now };
 }
 
 function* decideAttemptFailed(state: WorkerState, command: CommandOf<'attempt-failed'>, now: MonotonicMs): Events {
   const { work, slot, host, failure, isHostDead } = command;
-  const lease = runningLease(state, slot, host, work);
+  const lease = givenLease(state, slot, host, work);
   if (!lease) {
     if (isHostDead && isAt(state, slot, host, 'stopping')) yield { kind: 'SlotEmptied', slot };
+    if (isHostDead && isAt(state, slot, host, 'running')) yield { kind: 'HostLost', slot, at: now };
     return;
   }
   const fileIndex = mergedIndex(command.fileIndex, lease.state.failed, lease.files.length);
@@ -344,7 +353,8 @@ function* decideClose(state: WorkerState): Events {
 
 function* returnIfUnstarted(state: WorkerState, token: Token): Events {
   const lease = state.leases.get(state.byToken.get(formatToken(token)) ?? 0);
-  if (lease && isUnstarted(lease)) yield* forgetWork(state, lease, 'returned');
+  // Should a host that has it already score it all the same, nobody hears of it.
+  if (lease && (isUnstarted(lease) || lease.state.kind === 'queued')) yield* forgetWork(state, lease, 'returned');
 }
 
 function isUnstarted({ state: { kind } }: Lease): boolean {
@@ -367,15 +377,4 @@ function isUnderway(state: WorkerState, work: number, upload: number): boolean {
   const lease = state.leases.get(work);
   if (lease?.state.kind !== 'scored') return false;
   return lease.state.upload.kind === 'underway' && lease.state.upload.upload === upload;
-}
-
-type RunningLease = Lease & { readonly state: Extract<Lease['state'], { kind: 'running' }> };
-
-/** The lease that this host on this slot is scoring, if word of it still means anything. */
-function runningLease(state: WorkerState, slot: number, host: number, work: number): RunningLease | undefined {
-  const lease = state.leases.get(work);
-  if (lease?.state.kind !== 'running' || lease.state.slot !== slot || !isAt(state, slot, host, 'running')) {
-    return undefined;
-  }
-  return lease as RunningLease;
 }

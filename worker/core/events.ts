@@ -90,14 +90,28 @@ export type WorkerEvent =
       readonly timeoutMs: number;
       readonly at: MonotonicMs;
     }
+  /** ORDER: give the host the staged files behind what it is at; answered like `AttemptStarted`, or with `handed-back`. */
+  | {
+      readonly kind: 'AttemptQueued';
+      readonly work: number;
+      readonly slot: number;
+      readonly host: number;
+      readonly timeoutMs: number;
+      readonly at: MonotonicMs;
+    }
   /** The mini-batch is ready again; its host was dead before it began. */
   | { readonly kind: 'AttemptUndone'; readonly work: number; readonly slot: number; readonly at: MonotonicMs }
+  /** The mini-batch is ready again; its host lives and takes nothing behind what it is at. */
+  | { readonly kind: 'HandedBack'; readonly work: number; readonly slot: number; readonly at: MonotonicMs }
+  /** The host has died of what nobody wants any more. */
+  | { readonly kind: 'HostLost'; readonly slot: number; readonly at: MonotonicMs }
   /** ORDER: the staged inputs may go; the result's bytes stay. `slot` is null when no file could be staged. */
   | {
       readonly kind: 'Scored';
       readonly work: number;
       readonly slot: number | null;
       readonly result: HeldResult;
+      readonly isQuiet: boolean;
       readonly at: MonotonicMs;
     }
   /** ORDER: the staged inputs may go. `slot` is null when the attempt never reached one. */

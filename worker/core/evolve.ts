@@ -104,7 +104,7 @@ const writers: Writers = {
   HostReady: (state, { slot }) => {
     const starting = state.slots[slot];
     invariant(starting?.kind === 'starting', `slot ${slot} starts no host`);
-    state.slots[slot] = { kind: 'idle', host: starting.host, job: starting.job };
+    state.slots[slot] = { kind: 'idle', host: starting.host, job: starting.job, ahead: 0 };
     const job = jobOf(state, starting.job);
     job.initFailures = 0;
     job.hostRetryAt = null;
@@ -119,6 +119,7 @@ const writers: Writers = {
     state.outbox.hostFailures.push({ job: name, failure });
   },
   HostStopping: (state, { slot, host }) => {
+    releaseQueue(state, slot);
     state.slots[slot] = { kind: 'stopping', host };
   },
   SlotEmptied: (state, { slot }) => {
@@ -127,10 +128,16 @@ const writers: Writers = {
   AttemptStarted: startAttempt,
   AttemptUndone: (state, { work, slot, at }) => {
     const lease = leaseOf(state, work);
-    const failed = lease.state.kind === 'running' ? lease.state.failed : [];
     endAttempt(state, lease, slot, true, at);
-    state.outbox.started.delete(work);
-    enter(state, lease, { kind: 'ready', since: at, failed });
+    becomeReady(state, lease, at);
+  },
+  AttemptQueued: queueAttempt,
+  HandedBack: handBack,
+  HostLost: (state, { slot, at }) => {
+    const held = state.slots[slot];
+    releaseQueue(state, slot);
+    if (held?.kind === 'running') becomeReady(state, leaseOf(state, held.work), at);
+    state.slots[slot] = { kind: 'empty' };
   },
   Scored: holdResult,
   AttemptFailed: failAttempt,
@@ -281,15 +288,60 @@ function startAttempt(state: WorkerState, { work, slot, host, at }: EventOf<'Att
   const idle = state.slots[slot];
   invariant(idle?.kind === 'idle' && idle.host === host && idle.job === lease.job, `slot ${slot} has no host for it`);
   enter(state, lease, { kind: 'running', since: at, failed: lease.state.failed, slot });
-  state.slots[slot] = { kind: 'running', host, job: lease.job, work };
+  state.slots[slot] = { kind: 'running', host, job: lease.job, ahead: idle.ahead, work, queue: [] };
   jobOf(state, lease.job).servedAt = at;
   state.outbox.started.add(work);
 }
 
-function holdResult(state: WorkerState, { work, slot, result, at }: EventOf<'Scored'>): void {
+function queueAttempt(state: WorkerState, { work, slot, host, at }: EventOf<'AttemptQueued'>): void {
+  const lease = leaseOf(state, work);
+  invariant(lease.state.kind === 'ready', `work ${work} is ${lease.state.kind}, not ready`);
+  const running = state.slots[slot];
+  invariant(
+    running?.kind === 'running' && running.host === host,
+    `slot ${slot} runs nothing that it could wait behind`,
+  );
+  enter(state, lease, { kind: 'queued', since: at, failed: lease.state.failed, slot });
+  running.queue.push(work);
+}
+
+function handBack(state: WorkerState, { work, slot, at }: EventOf<'HandedBack'>): void {
+  const held = state.slots[slot];
+  invariant(held?.kind === 'running', `slot ${slot} has nothing to hand back`);
+  if (held.work === work) endAttempt(state, leaseOf(state, work), slot, false, at);
+  else held.queue.splice(held.queue.indexOf(work), 1);
+  const now = state.slots[slot];
+  if (now?.kind === 'running' || now?.kind === 'idle') state.slots[slot] = { ...now, ahead: 0 };
+  becomeReady(state, leaseOf(state, work), at);
+}
+
+/** What waits on the host of a slot that is lost. */
+function releaseQueue(state: WorkerState, slot: number): void {
+  const held = state.slots[slot];
+  if (held?.kind !== 'running') return;
+  for (const work of held.queue.splice(0)) {
+    const lease = leaseOf(state, work);
+    if (lease.state.kind === 'queued') becomeReady(state, lease, lease.state.since);
+  }
+}
+
+function becomeReady(state: WorkerState, lease: Lease, at: MonotonicMs): void {
+  const { kind } = lease.state;
+  const failed = kind === 'running' || kind === 'queued' ? lease.state.failed : [];
+  state.outbox.started.delete(lease.work);
+  enter(state, lease, { kind: 'ready', since: at, failed });
+}
+
+function holdResult(state: WorkerState, { work, slot, result, isQuiet, at }: EventOf<'Scored'>): void {
   const lease = leaseOf(state, work);
   if (lease.state.kind === 'running') state.runSeconds = averaged(state.runSeconds, (at - lease.state.since) / 1_000);
-  if (slot !== null) endAttempt(state, lease, slot, false, at);
+  if (slot !== null) {
+    endAttempt(state, lease, slot, false, at);
+    const held = state.slots[slot];
+    if (held?.kind === 'running' || held?.kind === 'idle') {
+      state.slots[slot] = { ...held, ahead: isQuiet ? Math.min(limits.queuedMax, 2 * held.ahead + 1) : 0 };
+    }
+  }
   state.outbox.started.delete(work);
   const isInline = result.bytes + result.customBytes <= limits.inlineResultBytesMax;
   const upload: Upload = isInline ? { kind: 'inline' } : { kind: 'wanted', tries: 0, retryAt: null };
@@ -306,16 +358,44 @@ function failAttempt(state: WorkerState, event: EventOf<'AttemptFailed'>): void 
   state.outbox.failures.add(work);
 }
 
+/** What its host was at, or what waited there: a host that dies may have answered without being heard. */
 function endAttempt(state: WorkerState, lease: Lease, slot: number, isHostDead: boolean, at: MonotonicMs): void {
   const running = state.slots[slot];
-  invariant(running?.kind === 'running' && running.work === lease.work, `slot ${slot} does not run work ${lease.work}`);
-  state.slots[slot] = isHostDead ? { kind: 'empty' } : { kind: 'idle', host: running.host, job: running.job };
+  invariant(running?.kind === 'running', `slot ${slot} runs nothing`);
+  const { host, job, ahead, work, queue } = running;
   jobOf(state, lease.job).servedAt = at;
+  if (work !== lease.work) {
+    const place = queue.indexOf(lease.work);
+    invariant(place >= 0, `slot ${slot} does not run work ${lease.work}`);
+    queue.splice(place, 1);
+  }
+  if (isHostDead) {
+    releaseQueue(state, slot);
+    if (work !== lease.work) becomeReady(state, leaseOf(state, work), at);
+    state.slots[slot] = { kind: 'empty' };
+    return;
+  }
+  if (work !== lease.work) return;
+  const next = queue.shift();
+  if (next === undefined) {
+    state.slots[slot] = { kind: 'idle', host, job, ahead };
+    return;
+  }
+  const waiting = leaseOf(state, next);
+  invariant(waiting.state.kind === 'queued', `work ${next} is ${waiting.state.kind}, not queued`);
+  enter(state, waiting, { kind: 'running', since: at, failed: waiting.state.failed, slot });
+  state.outbox.started.add(next);
+  state.slots[slot] = { kind: 'running', host, job, ahead, work: next, queue };
 }
 
 function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): void {
   const lease = leaseOf(state, work);
   const { outbox } = state;
+  if (lease.state.kind === 'queued') {
+    // The host may score it all the same; nobody listens.
+    const held = state.slots[lease.state.slot];
+    if (held?.kind === 'running') held.queue.splice(held.queue.indexOf(work), 1);
+  }
   unindex(state, lease);
   state.leases.delete(work);
   state.alone.delete(work);

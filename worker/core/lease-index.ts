@@ -35,6 +35,7 @@ export function index(state: WorkerState, lease: Lease): void {
       if (lease.state.upload.kind === 'wanted' || lease.state.upload.kind === 'underway') state.uploads.add(work);
       return;
     case 'running':
+    case 'queued':
     case 'failed':
       state[lease.state.kind].add(work);
       return;
@@ -63,6 +64,7 @@ export function unindex(state: WorkerState, lease: Lease): void {
       state.uploads.delete(work);
       return;
     case 'running':
+    case 'queued':
     case 'failed':
       state[lease.state.kind].delete(work);
       return;
@@ -81,6 +83,18 @@ export function leaseOf(state: WorkerState, work: number): Lease {
   const lease = state.leases.get(work);
   invariant(lease !== undefined, `work ${work} is not held`);
   return lease;
+}
+
+export type GivenLease = Lease & { readonly state: Extract<Lease['state'], { kind: 'running' | 'queued' }> };
+
+/** The lease that this host on this slot has been given, if word of it still means anything. */
+export function givenLease(state: WorkerState, slot: number, host: number, work: number): GivenLease | undefined {
+  const lease = state.leases.get(work);
+  const held = state.slots[slot];
+  if (lease?.state.kind !== 'running' && lease?.state.kind !== 'queued') return undefined;
+  return lease.state.slot === slot && held?.kind === 'running' && held.host === host
+    ? (lease as GivenLease)
+    : undefined;
 }
 
 /** The job of that name, which is known. */

@@ -7,7 +7,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { WorkerEvent } from './events.ts';
 import { isHeldForAlone, nextAlone } from './alone.ts';
 import { hasReports } from './report.ts';
-import type { Job, Lease, WorkerState } from './state.ts';
+import type { Job, Lease, Slot, WorkerState } from './state.ts';
 import { isFull } from './want.ts';
 
 type Rule = (state: WorkerState, now: MonotonicMs) => WorkerEvent | null;
@@ -75,6 +75,56 @@ const startAttempts: Rule = (state, now) => {
   }
   return null;
 };
+
+/**
+ * A host that answers at once and leaves no trace but rows gets the next mini-batches before it has answered: some milliseconds of
+ * them, so that little is held up by one that takes unexpectedly long. Not while another job waits for the slot to be free.
+ */
+const queueAttempts: Rule = (state, now) => {
+  const { runSeconds, config } = state;
+  if (state.ready === 0 || runSeconds === null || isFull(state) || isHeldForAlone(state)) return null;
+  const { queuedMs = limits.queuedMs } = config;
+  const most = Math.floor(queuedMs / 1_000 / Math.max(runSeconds, 1e-6));
+  let shortest: { readonly slot: number; readonly held: Extract<Slot, { kind: 'running' }> } | null = null;
+  for (let slot = 0; slot < state.slots.length; slot += 1) {
+    const held = state.slots[slot];
+    if (held?.kind !== 'running' || held.queue.length >= Math.min(held.ahead, most)) continue;
+    if ((state.jobs.get(held.job)?.ready.length ?? 0) === 0) continue;
+    if (shortest === null || held.queue.length < shortest.held.queue.length) shortest = { slot, held };
+  }
+  if (shortest === null) return null;
+  const { slot, held } = shortest;
+  const job = state.jobs.get(held.job) as Job;
+  const work = job.ready.find((ready) => !state.alone.has(ready));
+  if (work === undefined) return null;
+  for (const other of state.jobs.values()) if (other !== job && isOverdue(state, other, now)) return null;
+  return { kind: 'AttemptQueued', work, slot, host: held.host, timeoutMs: job.spec.settings.timeoutMs, at: now };
+};
+
+/** What waits behind a mini-batch that takes long is taken back for a slot that has nothing to do; should its host score it too, nobody hears of it. */
+const takeBack: Rule = (state, now) => {
+  if (state.queued.size === 0 || state.ready > 0) return null;
+  for (let slot = 0; slot < state.slots.length; slot += 1) {
+    const held = state.slots[slot];
+    if (held?.kind !== 'running' || !isStuck(state, held, now)) continue;
+    const work = held.queue.at(-1);
+    if (work !== undefined) return { kind: 'HandedBack', work, slot, at: now };
+  }
+  return null;
+};
+
+function isStuck(state: WorkerState, held: Extract<Slot, { kind: 'running' }>, now: MonotonicMs): boolean {
+  const stuckAt = stuckFrom(state, held);
+  return stuckAt !== null && now >= stuckAt;
+}
+
+/** From when on what waits on the slot is wanted elsewhere; null when nobody has use for it. */
+export function stuckFrom(state: WorkerState, held: Slot): number | null {
+  if (held.kind !== 'running' || held.queue.length === 0) return null;
+  if (!state.slots.some((other) => other.kind === 'idle' && other.job === held.job)) return null;
+  const lease = state.leases.get(held.work);
+  return lease?.state.kind === 'running' ? lease.state.since + limits.queuedStuckMs : null;
+}
 
 /** Once every slot is at rest, the mini-batch that must have the node for itself. */
 function startAlone(state: WorkerState, now: MonotonicMs): WorkerEvent | null {
@@ -157,6 +207,8 @@ const workingRules: readonly Rule[] = [
   startAttempts,
   startHosts,
   replaceHosts,
+  queueAttempts,
+  takeBack,
   startUploads,
 ];
 const leavingRules: readonly Rule[] = [startUploads, stopIdleHosts, leave];

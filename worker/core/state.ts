@@ -2,7 +2,8 @@
  * What a worker node knows. Only `evolve` writes it.
  *
  *   link    down ─► joining ─► up ─► down …                    any ─► closed (left, or gave up)
- *   lease   granted ─► staging ─► ready ─► running ─► scored | failed ─► forgotten
+ *   lease   granted ─► staging ─► ready ─► [queued ─►] running ─► scored | failed ─► forgotten
+ *           queued ─► ready (handed back)
  *           staging ─► granted (tried again later)             any ─► forgotten (revoked, returned, not adopted)
  *   upload  wanted ─► underway ─► done                         underway ─► wanted (tried again later)
  *   slot    empty ─► starting ─► idle ⇄ running                any ─► stopping ─► empty
@@ -25,6 +26,8 @@ export interface WorkerConfig {
   readonly joinMsMax: number;
   /** Results that may wait for their commit. */
   readonly spoolBytesMax: number;
+  /** Work that may wait on a scoring host; by default as `limits` has it. */
+  readonly queuedMs?: number;
 }
 
 export interface WorkerState {
@@ -45,6 +48,7 @@ export interface WorkerState {
   readonly granted: Set<number>;
   readonly staging: Set<number>;
   readonly running: Set<number>;
+  readonly queued: Set<number>;
   readonly scored: Set<number>;
   readonly failed: Set<number>;
   ready: number;
@@ -119,6 +123,13 @@ export type LeaseState =
       readonly failed: readonly FileFailure[];
       readonly slot: number;
     }
+  /** The host has it already and is at another one. */
+  | {
+      readonly kind: 'queued';
+      readonly since: MonotonicMs;
+      readonly failed: readonly FileFailure[];
+      readonly slot: number;
+    }
   | { readonly kind: 'scored'; readonly result: HeldResult; readonly upload: Upload }
   | {
       readonly kind: 'failed';
@@ -154,7 +165,7 @@ export interface Job {
   readonly leases: Set<number>;
   /** Ready works, lowest first ordinal first. */
   readonly ready: number[];
-  /** Leases that no slot has begun. */
+  /** Leases that no host has been given. */
   unstarted: number;
   /** Failures of init() since it last went well, and when a host may be started again. */
   initFailures: number;
@@ -173,8 +184,17 @@ export type Artifacts =
 export type Slot =
   | { readonly kind: 'empty' }
   | { readonly kind: 'starting'; readonly host: number; readonly job: JobName }
-  | { readonly kind: 'idle'; readonly host: number; readonly job: JobName }
-  | { readonly kind: 'running'; readonly host: number; readonly job: JobName; readonly work: number }
+  /** `ahead`: how many mini-batches may wait on the host behind the one that it is at. */
+  | { readonly kind: 'idle'; readonly host: number; readonly job: JobName; readonly ahead: number }
+  /** `queue`: what waits there, in order. */
+  | {
+      readonly kind: 'running';
+      readonly host: number;
+      readonly job: JobName;
+      readonly ahead: number;
+      readonly work: number;
+      readonly queue: number[];
+    }
   | { readonly kind: 'stopping'; readonly host: number };
 
 /** What the next report says. */
@@ -202,6 +222,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
     granted: new Set(),
     staging: new Set(),
     running: new Set(),
+    queued: new Set(),
     scored: new Set(),
     failed: new Set(),
     ready: 0,

@@ -25,7 +25,7 @@ export function wantedLeases(state: WorkerState): number {
   // What is asked for now could not begin for long; other nodes may have it.
   if (isHeldForAlone(state)) return 0;
   const free = slots.length - state.running.size;
-  const unstarted = state.granted.size + state.staging.size + state.ready;
+  const unstarted = state.granted.size + state.staging.size + state.ready + state.queued.size;
   return Math.max(0, free + leasesAhead(state) - unstarted - link.asked);
 }
 

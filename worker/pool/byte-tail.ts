@@ -8,6 +8,10 @@ export class ByteTail {
     this.#bytesMax = bytesMax;
   }
 
+  get isEmpty(): boolean {
+    return this.#bytes === 0;
+  }
+
   push(piece: Uint8Array): void {
     // Copied, because a small end must not keep a large buffer alive.
     const kept = piece.slice(Math.max(0, piece.length - this.#bytesMax));

@@ -1,13 +1,16 @@
-/** Reads the side channel of a scoring host, `<sequence> <file index>\n`: which file it has in hand. */
+/** Reads the side channel of a scoring host, `<sequence> <file index>\n`: which file of which mini-batch it has in hand. */
 export class CurrentFile {
   #sequence = 0;
   #index = -1;
   #rest = '';
+  #first = 0;
+  #last = 0;
 
-  /** From here on only lines of this mini-batch count. */
-  begin(sequence: number): void {
-    this.#sequence = sequence;
-    this.#index = -1;
+  /** From here on only lines of these mini-batches count: what the host is at, and what waits behind it. */
+  expect(first: number, last: number): void {
+    this.#first = first;
+    this.#last = last;
+    if (this.#sequence < first) this.#index = -1;
   }
 
   push(chunk: Uint8Array): void {
@@ -16,14 +19,21 @@ export class CurrentFile {
     this.#rest = (lines.pop() ?? '').slice(0, 40);
     for (let place = lines.length - 1; place >= 0; place -= 1) {
       const match = /^(\d{1,15}) (\d{1,9})$/.exec(lines[place] as string);
-      if (match === null || Number(match[1]) !== this.#sequence) continue;
+      const sequence = Number(match?.[1]);
+      if (match === null || sequence < this.#first || sequence > this.#last) continue;
+      this.#sequence = sequence;
       this.#index = Number(match[2]);
       return;
     }
   }
 
-  /** Place within the mini-batch; −1 when the host has named none. */
-  get index(): number {
-    return this.#index;
+  /** Of the mini-batch that was named last; 0 when none was. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** Place within the mini-batch; −1 when none of its files was named last. */
+  indexIn(sequence: number): number {
+    return sequence === this.#sequence ? this.#index : -1;
   }
 }

@@ -53,6 +53,11 @@ export class CustomFolder {
     this.#outputFileName = outputFileName;
   }
 
+  /** Nothing is known to be there. */
+  get isEmpty(): boolean {
+    return this.#known.size === 0;
+  }
+
   /** Once, after init() and before the first attempt. @throws CUSTOM_OUTPUT_INVALID, STATE_UNWRITABLE, DISK_FULL */
   async begin(): Promise<void> {
     await this.#told(async () => {

@@ -38,6 +38,9 @@ export interface Question {
   readonly payload: Uint8Array;
   /** Takes `rows`; null where none may come. */
   readonly body: ResultBody | null;
+  /** From {@link HostConnection.nextSequence}; 0 for init. */
+  readonly sequence: number;
+  /** From when its turn has come. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -50,12 +53,14 @@ export type Answer =
   | { readonly kind: 'memory'; readonly usedBytes: number }
   /** The stream of frames is of no use any more; the host has been killed. */
   | { readonly kind: 'corrupt'; readonly error: BatchError }
-  | { readonly kind: 'aborted'; readonly reason: unknown };
+  | { readonly kind: 'aborted'; readonly reason: unknown }
+  /** The host is lost by another one. */
+  | { readonly kind: 'unbegun' };
 
 interface Waiting {
-  readonly body: ResultBody | null;
-  readonly settle: (answer: Answer) => void;
-  readonly restartTimer: () => void;
+  readonly question: Question;
+  readonly resolve: (answer: Answer) => void;
+  readonly onAbort: () => void;
 }
 
 /** Time for the last words of a dead host to arrive: a grandchild that left its group may hold the pipes open. */
@@ -71,8 +76,13 @@ export class HostConnection {
   readonly #frames = new FrameReader(crc32);
   readonly #memory: MemoryReading;
   #stderr = new ByteTail(limits.stderrTailBytes);
-  #waiting: Waiting | null = null;
+  /** What the host is at, then what it has been sent behind that. */
+  readonly #waiting: Waiting[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  /** Frames of this turn, which go in one write. */
+  #outgoing: Uint8Array[] = [];
   #sequence = 0;
+  #sequences = 0;
   #exit: HostExit | null = null;
   #corruption: BatchError | null = null;
 
@@ -102,7 +112,7 @@ export class HostConnection {
   }
 
   get isBusy(): boolean {
-    return this.#waiting !== null;
+    return this.#waiting.length > 0;
   }
 
   /** How the process has ended; null while it lives. */
@@ -121,8 +131,8 @@ export class HostConnection {
   }
 
   /** Processor time since it was asked last; null when unknown. */
-  takeCpuSeconds(): number | null {
-    return this.#memory.takeCpuSeconds();
+  takeCpuSeconds(at: number, tookMs: number): number | null {
+    return this.#memory.takeCpuSeconds(at, tookMs);
   }
 
   /** Whether the kernel has killed a process of this machine for want of memory since something was asked. */
@@ -140,51 +150,103 @@ export class HostConnection {
     return this.#stderr.text();
   }
 
-  /** From here on output and current file belong to the next mini-batch; its number. */
-  beginMiniBatch(): number {
-    this.#sequence += 1;
-    this.#stderr = new ByteTail(limits.stderrTailBytes);
-    this.current.begin(this.#sequence);
-    return this.#sequence;
+  /** The number of the next mini-batch. */
+  nextSequence(): number {
+    this.#sequences += 1;
+    return this.#sequences;
   }
 
-  /** Asks one thing; the timer begins anew whenever the host sends a frame. Never rejects. */
+  /**
+   * Asks one thing; what is asked before the last answer came waits on the host, which takes one after the other. The timer is that
+   * of the one whose turn it is, and begins anew whenever the host sends a frame. A host that is lost has lost one: the one that it
+   * named on the side channel, else the one whose turn it was; the others hear `unbegun`. Never rejects.
+   */
   ask(question: Question): Promise<Answer> {
-    invariant(this.#waiting === null, 'a scoring host is asked one thing at a time');
     return new Promise((resolve) => {
-      const settle = (answer: Answer): void => {
-        if (this.#waiting?.settle !== settle) return;
-        clearTimeout(timer);
-        question.signal?.removeEventListener('abort', onAbort);
-        this.#waiting = null;
-        this.#memory.end();
-        // One turn of the loop later, what user code printed before the answer has reached the log as well: nothing says
-        // in which order one turn serves the channels.
-        setImmediate(resolve, answer);
-      };
-      // When this process was held up itself, the answer may lie here unread: it comes first.
-      const expire = (): void => {
-        // A host whose rows have no room on the disk cannot go on, which is no fault of its mini-batch.
-        if (question.body?.isWaiting === true) timer.refresh();
-        else settle({ kind: 'timeout' });
-      };
-      const timer = setTimeout(() => setImmediate(expire), question.timeoutMs);
-      const onAbort = (): void => settle({ kind: 'aborted', reason: question.signal?.reason });
-      question.signal?.addEventListener('abort', onAbort);
-      this.#memory.begin();
-      this.#waiting = { body: question.body, settle, restartTimer: () => timer.refresh() };
-      if (question.signal?.aborted === true) onAbort();
-      else if (this.#exit !== null) settle({ kind: 'exit', exit: this.#exit });
-      else if (this.#corruption !== null) settle({ kind: 'corrupt', error: this.#corruption });
+      const { signal } = question;
+      const onAbort = (): void => this.#lose({ kind: 'aborted', reason: signal?.reason });
+      signal?.addEventListener('abort', onAbort);
+      this.#waiting.push({ question, resolve, onAbort });
+      if (this.#waiting.length === 1) {
+        this.#memory.begin();
+        this.#beginTurn();
+      } else this.#expectFiles();
+      if (signal?.aborted === true) onAbort();
+      else if (this.#exit !== null && this.#waiting.length === 1) this.#lose({ kind: 'exit', exit: this.#exit });
+      else if (this.#corruption !== null) this.#lose({ kind: 'corrupt', error: this.#corruption });
       else this.send(question.type, question.payload);
     });
   }
 
+  /** From here on output and current file belong to the first that waits. */
+  #beginTurn(): void {
+    const [first] = this.#waiting;
+    if (!first) return;
+    const { sequence, timeoutMs } = first.question;
+    this.#sequence = sequence;
+    if (!this.#stderr.isEmpty) this.#stderr = new ByteTail(limits.stderrTailBytes);
+    this.#expectFiles();
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => setImmediate(() => this.#expire(first)), timeoutMs);
+  }
+
+  #expectFiles(): void {
+    this.current.expect(this.#waiting[0]?.question.sequence ?? 0, this.#sequences);
+  }
+
+  /** When this process was held up itself, the answer may have lain here unread: it has come first then. */
+  #expire(waiting: Waiting): void {
+    if (this.#waiting[0] !== waiting) return;
+    // A host whose rows have no room on the disk cannot go on, which is no fault of its mini-batch.
+    if (waiting.question.body?.isWaiting === true) this.#timer?.refresh();
+    else this.#lose({ kind: 'timeout' });
+  }
+
+  /** The host has answered the one whose turn it was. */
+  #answer(frame: Frame): void {
+    const waiting = this.#waiting.shift();
+    if (!waiting) return;
+    this.#give(waiting, { kind: 'frame', frame });
+    if (this.#waiting.length > 0) this.#beginTurn();
+    else this.#rest();
+  }
+
+  /** Nothing more is heard of what was asked. */
+  #lose(answer: Answer): void {
+    const { sequence } = this.current;
+    const named = this.#waiting.find(({ question }) => question.sequence > 0 && question.sequence === sequence);
+    const blamed = named ?? this.#waiting[0];
+    for (const waiting of this.#waiting.splice(0))
+      this.#give(waiting, waiting === blamed ? answer : { kind: 'unbegun' });
+    this.#rest();
+  }
+
+  /** One turn of the loop later, what user code printed before the answer has reached the log as well: nothing says in which order one turn serves the channels. */
+  #give({ question, resolve, onAbort }: Waiting, answer: Answer): void {
+    question.signal?.removeEventListener('abort', onAbort);
+    setImmediate(resolve, answer);
+  }
+
+  #rest(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#memory.end();
+  }
+
   send(type: number, payload: Uint8Array): void {
-    this.#socket.cork();
-    this.#socket.write(frameHeader(type, payload, crc32));
-    this.#socket.write(payload);
-    this.#socket.uncork();
+    if (this.#outgoing.length === 0) {
+      // A host that is busy need not hear of what waits behind that before others have joined it.
+      if (this.#waiting.length > 1) setImmediate(() => this.#flush());
+      else process.nextTick(() => this.#flush());
+    }
+    this.#outgoing.push(frameHeader(type, payload, crc32), payload);
+  }
+
+  #flush(): void {
+    if (this.#outgoing.length === 0) return;
+    const bytes = Buffer.concat(this.#outgoing);
+    this.#outgoing = [];
+    this.#socket.write(bytes);
   }
 
   /** Kills the host and all processes that it started. Resolves when it is gone. */
@@ -224,7 +286,7 @@ export class HostConnection {
 
   #onMemoryExceeded(usedBytes: number): void {
     this.signalGroup('SIGKILL');
-    this.#waiting?.settle({ kind: 'memory', usedBytes });
+    this.#lose({ kind: 'memory', usedBytes });
   }
 
   #receive(chunk: Uint8Array): void {
@@ -233,19 +295,19 @@ export class HostConnection {
       for (const frame of this.#frames.push(chunk)) this.#onFrame(frame);
     } catch (error) {
       this.#corruption = toBatchError(error);
-      this.#waiting?.settle({ kind: 'corrupt', error: this.#corruption });
+      this.#lose({ kind: 'corrupt', error: this.#corruption });
       this.signalGroup('SIGKILL');
     }
   }
 
   #onFrame(frame: Frame): void {
-    const waiting = this.#waiting;
-    if (waiting === null) throw unexpectedFrame(frame.type);
-    waiting.restartTimer();
-    if (frame.type !== hostFrame.rows) return waiting.settle({ kind: 'frame', frame });
-    if (waiting.body === null) throw unexpectedFrame(frame.type);
-    waiting.body.append(frame.payload);
-    if (waiting.body.isBehind && !this.#socket.isPaused()) this.#waitForDisk(waiting.body);
+    const body = this.#waiting[0]?.question.body;
+    if (body === undefined) throw unexpectedFrame(frame.type);
+    this.#timer?.refresh();
+    if (frame.type !== hostFrame.rows) return this.#answer(frame);
+    if (body === null) throw unexpectedFrame(frame.type);
+    body.append(frame.payload);
+    if (body.isBehind && !this.#socket.isPaused()) this.#waitForDisk(body);
   }
 
   #waitForDisk(body: ResultBody): void {
@@ -270,7 +332,7 @@ export class HostConnection {
         signalProcessGroup(this.pid, 'SIGKILL');
         const finish = (): void => {
           clearTimeout(timer);
-          this.#waiting?.settle({ kind: 'exit', exit });
+          this.#lose({ kind: 'exit', exit });
           resolve(exit);
         };
         const timer = setTimeout(finish, lastWordsMs);

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
-import type { HostDone, HostFailed, HostReady } from '../../common/core/host-protocol.ts';
+import type { HostDone, HostFailed, HostReady, HostReturned } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
 
@@ -12,7 +12,8 @@ const message = z.string().transform((text) => text.slice(0, limits.failureMessa
 
 const detail = z.string().transform((text) => text.slice(-limits.failureDetailCharsMax));
 
-const readyShape = z.object({ pid: count, initSeconds: z.number().nonnegative() });
+const readyShape = z.object({ pid: count, initSeconds: z.number().nonnegative(), queues: z.boolean().optional() });
+const returnedShape = z.object({ sequence: count });
 
 const schema = z
   .object({ columns: z.array(z.string()), prologue: z.string(), prologueForm: z.literal('base64').optional() })
@@ -37,6 +38,7 @@ const doneShape = z.object({
   schema: schema.nullable(),
   runSeconds: z.number().nonnegative(),
   appended: z.array(z.string()).optional(),
+  isFolderEmpty: z.boolean().optional(),
 });
 
 const failedShape = z.object({
@@ -50,6 +52,11 @@ const failedShape = z.object({
 /** Throws FRAME_CORRUPT. */
 export function parseReady(payload: Uint8Array): HostReady {
   return parse(readyShape, 'ready', payload);
+}
+
+/** Throws FRAME_CORRUPT. */
+export function parseReturned(payload: Uint8Array): HostReturned {
+  return parse(returnedShape, 'returned', payload);
 }
 
 /** Throws FRAME_CORRUPT. */

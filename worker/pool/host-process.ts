@@ -5,12 +5,13 @@
 import { BatchError, toBatchError, type Failure } from '../../common/core/batch-error.ts';
 import type { Frame } from '../../common/core/frame.ts';
 import { hostFrame, type HostFile, type HostInit, type HostReady } from '../../common/core/host-protocol.ts';
+import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { failedFiles, type ResultSummary } from '../../common/core/result.ts';
 import { HostConnection, type Answer, type HostConnectionOptions } from './host-connection.ts';
 import { briefExit, describeExit, type HostExit } from './host-exit.ts';
 import * as failures from './host-failures.ts';
-import { parseDone, parseFailed, parseReady } from './host-messages.ts';
+import { parseDone, parseFailed, parseReady, parseReturned } from './host-messages.ts';
 import { ResultBody } from './result-body.ts';
 
 export interface HostProcessOptions extends HostConnectionOptions {
@@ -43,6 +44,8 @@ export interface Scored {
   readonly body: ResultBody;
   /** Paths in the host's custom folder that were opened for appending, as far as it can tell. */
   readonly appended: readonly string[];
+  /** The host says that user code has left no file in its custom folder. */
+  readonly isFolderEmpty: boolean;
 }
 
 export interface ScoreFailed {
@@ -58,6 +61,11 @@ export interface ScoreFailed {
   readonly hostExit: string | null;
   /** True when the host is of no use any more; it is gone then. */
   readonly isHostDead: boolean;
+}
+
+/** The host has not begun it and will not: it was queued, and is nobody's fault. */
+export interface Unbegun {
+  readonly kind: 'unbegun';
 }
 
 export type ScoreOutcome = Scored | ScoreFailed;
@@ -90,7 +98,7 @@ export class HostProcess {
     try {
       const timeoutMs = options.initTimeoutMs ?? limits.hostInitMsMax;
       const payload = Buffer.from(JSON.stringify(options.init));
-      const question = { type: hostFrame.init, payload, body: null, timeoutMs, signal: options.signal };
+      const question = { type: hostFrame.init, payload, body: null, sequence: 0, timeoutMs, signal: options.signal };
       const { memoryBytesMax } = options;
       const ready = readyOf(await connection.ask(question), timeoutMs, connection, memoryBytesMax ?? 0);
       return new HostProcess(connection, ready, options);
@@ -109,14 +117,19 @@ export class HostProcess {
     return this.#connection.exited;
   }
 
+  /** It has been asked something that it has not answered. */
+  get isBusy(): boolean {
+    return this.#connection.isBusy;
+  }
+
   /** False as soon as it is known that the process has ended or speaks no protocol any more. */
   get isAlive(): boolean {
     return this.#connection.isAlive;
   }
 
-  /** Processor time of the host and its ended children since it was asked last, at first since the start; null when unknown. */
-  takeCpuSeconds(): number | null {
-    return this.#connection.takeCpuSeconds();
+  /** Processor time of the host and its ended children since it was asked last, at first since the start; `at`: monotonic milliseconds; `tookMs`: what for. Null when unknown. */
+  takeCpuSeconds(at: number, tookMs: number = Infinity): number | null {
+    return this.#connection.takeCpuSeconds(at, tookMs);
   }
 
   /** Number of the mini-batch under way or last, as the log sink has it; 0 before the first. */
@@ -129,12 +142,21 @@ export class HostProcess {
    * not {@link isAlive} the mini-batch would be blamed for a death that is not its own.
    */
   async score(files: readonly HostFile[], options: ScoreOptions): Promise<ScoreOutcome> {
+    const outcome = await this.queue(files, options);
+    invariant(outcome.kind !== 'unbegun', 'what is not queued is begun');
+    return outcome;
+  }
+
+  /** The same behind what is under way, on a host that says it {@link HostReady.queues}. */
+  async queue(files: readonly HostFile[], options: ScoreOptions): Promise<ScoreOutcome | Unbegun> {
     options.signal?.throwIfAborted();
+    const sequence = this.#connection.nextSequence();
     const payload = Buffer.from(
       JSON.stringify({
-        sequence: this.#connection.beginMiniBatch(),
+        sequence,
         first: options.first,
         ...(options.columns ? { columns: options.columns } : {}),
+        ...(this.#connection.isBusy ? { queued: true } : {}),
         files,
       }),
     );
@@ -144,11 +166,12 @@ export class HostProcess {
     const body = new ResultBody(this.#spoolDir, this.#onWait);
     const giveUp = (): void => body.giveUp();
     options.signal?.addEventListener('abort', giveUp);
-    let outcome: ScoreOutcome | null = null;
+    let outcome: ScoreOutcome | Unbegun | null = null;
     try {
       const { timeoutMs, signal } = options;
-      const answer = await this.#connection.ask({ type: hostFrame.score, payload, body, timeoutMs, signal });
-      outcome = await this.#outcome(answer, files, body, timeoutMs);
+      const question = { type: hostFrame.score, payload, body, sequence, timeoutMs, signal };
+      const answer = await this.#connection.ask(question);
+      outcome = await this.#outcome(answer, { files, body, sequence, timeoutMs });
       return outcome;
     } finally {
       options.signal?.removeEventListener('abort', giveUp);
@@ -180,31 +203,29 @@ export class HostProcess {
     await this.#connection.kill();
   }
 
-  async #outcome(
-    answer: Answer,
-    files: readonly HostFile[],
-    body: ResultBody,
-    timeoutMs: number,
-  ): Promise<ScoreOutcome> {
+  async #outcome(answer: Answer, asked: Asked): Promise<ScoreOutcome | Unbegun> {
+    const { files, sequence, timeoutMs } = asked;
+    if (answer.kind === 'unbegun') return answer;
     if (answer.kind === 'frame') {
       try {
-        return await this.#outcomeOfFrame(answer.frame, files, body);
+        return await this.#outcomeOfFrame(answer.frame, asked);
       } catch (error) {
-        return this.#lost(toBatchError(error), 'crash', files);
+        return this.#lost(toBatchError(error), 'crash', asked);
       }
     }
     // Only when it is gone are its last words here, and the device is free for the next one.
     await this.#connection.kill();
     if (answer.kind === 'aborted') throw answer.reason;
-    if (answer.kind === 'corrupt') return this.#lost(answer.error, 'crash', files);
-    const lost = { fileName: files[this.#connection.current.index]?.name ?? null, stderr: this.#connection.stderrTail };
+    if (answer.kind === 'corrupt') return this.#lost(answer.error, 'crash', asked);
+    const index = this.#connection.current.indexIn(sequence);
+    const lost = { fileName: files[index]?.name ?? null, stderr: this.#connection.stderrTail };
     switch (answer.kind) {
       case 'timeout':
-        return this.#lost(failures.timeout(timeoutMs, lost), 'timeout', files);
+        return this.#lost(failures.timeout(timeoutMs, lost), 'timeout', asked);
       case 'memory':
-        return this.#lost(failures.memoryExceeded(answer.usedBytes, this.#memoryBytesMax, lost), 'crash', files);
+        return this.#lost(failures.memoryExceeded(answer.usedBytes, this.#memoryBytesMax, lost), 'crash', asked);
       case 'exit':
-        return this.#lost(this.#exitError(answer.exit, lost), 'crash', files);
+        return this.#lost(this.#exitError(answer.exit, lost), 'crash', asked);
     }
   }
 
@@ -218,19 +239,24 @@ export class HostProcess {
     return failures.crash(exit, lost);
   }
 
-  async #outcomeOfFrame(frame: Frame, files: readonly HostFile[], body: ResultBody): Promise<ScoreOutcome> {
+  async #outcomeOfFrame(frame: Frame, { files, body, sequence: wanted }: Asked): Promise<ScoreOutcome | Unbegun> {
     if (frame.type === hostFrame.failed) {
       const { sequence, fileIndex, ...said } = parseFailed(frame.payload);
       const failure = failures.withMemoryCode(said);
       // Last words: what it says before it ends, of no mini-batch or of the one that it could not hold any longer.
-      if (sequence !== this.sequence || failure.code === 'SCORER_CRASHED') throw BatchError.fromFailure(failure);
+      if (sequence !== wanted || failure.code === 'SCORER_CRASHED') throw BatchError.fromFailure(failure);
       const { peakMemoryBytes } = this.#connection;
       const place = placeWithin(files, fileIndex);
       return { ...failed(BatchError.fromFailure(failure), 'error'), fileIndex: place, peakMemoryBytes };
     }
+    if (frame.type === hostFrame.returned) {
+      const { sequence } = parseReturned(frame.payload);
+      if (sequence !== wanted) throw failures.wrongSequence(sequence, wanted);
+      return { kind: 'unbegun' };
+    }
     if (frame.type !== hostFrame.done) throw failures.unexpectedFrame(frame.type);
-    const { sequence, bytes, appended, ...counts } = parseDone(frame.payload, files.length);
-    if (sequence !== this.sequence) throw failures.wrongSequence(sequence, this.sequence);
+    const { sequence, bytes, appended, isFolderEmpty, ...counts } = parseDone(frame.payload, files.length);
+    if (sequence !== wanted) throw failures.wrongSequence(sequence, wanted);
     if (bytes !== body.bytes) throw failures.wrongBytes(bytes, body.bytes);
     try {
       await body.settled();
@@ -240,16 +266,23 @@ export class HostProcess {
     }
     const isWhole = failedFiles(counts, files.length) === 0;
     const summary = { ...counts, peakMemoryBytes: isWhole ? null : this.#connection.peakMemoryBytes };
-    return { kind: 'scored', summary, body, appended: appended ?? [] };
+    return { kind: 'scored', summary, body, appended: appended ?? [], isFolderEmpty: isFolderEmpty === true };
   }
 
-  async #lost(error: BatchError, failureClass: ScoreFailed['class'], files: readonly HostFile[]): Promise<ScoreFailed> {
+  async #lost(error: BatchError, failureClass: ScoreFailed['class'], { files, sequence }: Asked): Promise<ScoreFailed> {
     await this.#connection.kill();
-    const fileIndex = placeWithin(files, this.#connection.current.index);
+    const fileIndex = placeWithin(files, this.#connection.current.indexIn(sequence));
     const { peakMemoryBytes, exit } = this.#connection;
     const hostExit = exit && briefExit(exit);
     return { ...failed(error, failureClass), fileIndex, peakMemoryBytes, hostExit, isHostDead: true };
   }
+}
+
+interface Asked {
+  readonly files: readonly HostFile[];
+  readonly body: ResultBody;
+  readonly sequence: number;
+  readonly timeoutMs: number;
 }
 
 /** What the host said to init; throws what {@link HostProcess.start} throws. */
@@ -269,6 +302,8 @@ function readyOf(answer: Answer, timeoutMs: number, connection: HostConnection, 
       throw answer.error;
     case 'aborted':
       throw answer.reason;
+    case 'unbegun':
+      throw new BatchError('INTERNAL', 'init() waits for nobody');
   }
 }
 

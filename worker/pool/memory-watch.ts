@@ -25,6 +25,7 @@ export class MemoryReading {
   #everBytes: number | null = null;
   #oomKills: number | null = null;
   #cpuSeconds = 0;
+  #cpuLookAt = -Infinity;
 
   constructor(host: WatchedHost) {
     this.host = host;
@@ -60,8 +61,14 @@ export class MemoryReading {
     return own > 0 ? Math.max(own, this.#everBytes ?? 0) : this.#everBytes;
   }
 
-  /** Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. */
-  takeCpuSeconds(): number | null {
+  /**
+   * Processor time since it was asked last (at first: since the host began), to 10 ms; null when the host has ended. What
+   * `tookMs` was shorter than those has used nothing, as far as the system knows; it is told with a later one, for the look costs more
+   * than many a mini-batch. `at`: monotonic milliseconds.
+   */
+  takeCpuSeconds(at: number, tookMs: number): number | null {
+    if (tookMs < 1_000 / ticksPerSecond && at - this.#cpuLookAt < cpuLookMs) return 0;
+    this.#cpuLookAt = at;
     const now = cpuSeconds(this.host.pid);
     if (now === null) return null;
     const spent = now - this.#cpuSeconds;
@@ -152,6 +159,9 @@ function statusBytes(pid: number, key: 'VmRSS' | 'VmHWM'): number {
 
 /** In `/proc/PID/stat`. @source proc(5): USER_HZ, which is 100 on every architecture that Node runs on */
 const ticksPerSecond = 100;
+
+/** Between two looks at the processor time of a host whose mini-batches are short. */
+const cpuLookMs = 200;
 
 /** User and system time of a process and of its children that have ended; null when there is no such process. */
 function cpuSeconds(pid: number): number | null {

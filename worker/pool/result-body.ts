@@ -25,8 +25,9 @@ export interface BodyPart {
 export class ResultBody {
   readonly #spoolDir: string;
   readonly #onWait: (reason: string) => void;
-  /** Ends the wait for room. */
-  readonly #over = new AbortController();
+  /** Ends the wait for room; made when there is something to wait for, which few results have. */
+  #over: AbortController | null = null;
+  #isGivenUp = false;
   #isWaiting = false;
   #spooledBytes = 0;
   #pieces: Uint8Array[] = [];
@@ -131,7 +132,8 @@ export class ResultBody {
 
   /** A full disk is not waited for any longer. */
   giveUp(): void {
-    this.#over.abort();
+    this.#isGivenUp = true;
+    this.#over?.abort();
   }
 
   /** Lets go of memory and disk. May be called at any time and again. */
@@ -175,9 +177,15 @@ export class ResultBody {
     this.#written.catch(() => undefined);
   }
 
+  #newOver(): AbortController {
+    const over = new AbortController();
+    if (this.#isGivenUp) over.abort();
+    return over;
+  }
+
   /** Repeats `write`, which must be idempotent, until it is not refused for want of room, or given up. */
   async #whenRoom<T>(write: () => Promise<T>): Promise<T> {
-    const { signal } = this.#over;
+    const { signal } = (this.#over ??= this.#newOver());
     try {
       for (;;) {
         try {

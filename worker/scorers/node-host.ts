@@ -2,12 +2,13 @@
  * The scoring host for the built-in ONNX scorer and for scripts in JavaScript and TypeScript: a process of its own that
  * speaks docs/host-protocol.md. It holds the conversation; what scores is behind HostScorer, loaded only when asked for.
  */
+import { readdirSync, statSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { Frame } from '../../common/core/frame.ts';
 import { hostFrame, type HostDone, type HostFailed } from '../../common/core/host-protocol.ts';
-import type { HostInit, HostReady, HostScore } from '../../common/core/host-protocol.ts';
+import type { HostInit, HostReady, HostReturned, HostScore } from '../../common/core/host-protocol.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { FileFailure } from '../../common/core/result.ts';
@@ -24,6 +25,10 @@ interface Doing {
 
 let doing: Doing | null = null;
 let scorer: HostScorer | null = null;
+/** Where user code may leave files; null for scorers that leave none. */
+let customDir: string | null = null;
+/** After the last mini-batch. */
+let hasFiles = false;
 let isSummaryOnly = false;
 let isEnding = false;
 /** Messages are handled one after the other, in order of arrival. */
@@ -72,7 +77,8 @@ async function init(message: HostInit): Promise<void> {
     process.exit(1);
   }
   doing = null;
-  const ready: HostReady = { pid: process.pid, initSeconds: systemClock.monotonic() / 1000 };
+  if (message.scorer.kind === 'node') ({ customDir } = message);
+  const ready: HostReady = { pid: process.pid, initSeconds: systemClock.monotonic() / 1000, queues: true };
   await channel.send(hostFrame.ready, ready);
 }
 
@@ -102,7 +108,28 @@ async function openScorer(message: HostInit): Promise<HostScorer> {
   }
 }
 
+/** When the folder was last changed, as it was when it was last found empty; null when it was changed too shortly before to tell. */
+let emptySinceMs: number | null = null;
+
+/** A file that is made, moved or removed in it changes the folder's own time: reading that is cheaper than listing it. */
+function isFolderEmpty(): boolean {
+  if (customDir === null) return true;
+  const { mtimeMs } = statSync(customDir);
+  if (mtimeMs === emptySinceMs) return true;
+  const isEmpty = readdirSync(customDir).length === 0;
+  emptySinceMs = isEmpty && systemClock.wall() - mtimeMs > clockTickMs ? mtimeMs : null;
+  return isEmpty;
+}
+
+/** Far above the steps in which file systems of this machine tell time. */
+const clockTickMs = 100;
+
 async function score(message: HostScore): Promise<void> {
+  // Files of a mini-batch are collected before the next one may add to them.
+  if (message.queued === true && hasFiles) {
+    const returned: HostReturned = { sequence: message.sequence };
+    return channel.send(hostFrame.returned, returned);
+  }
   const now: Doing = { sequence: message.sequence, fileIndex: -1 };
   doing = now;
   try {
@@ -110,6 +137,7 @@ async function score(message: HostScore): Promise<void> {
     const done = await scored(scorer, message, now);
     if (!isEnding) await channel.send(hostFrame.done, done);
   } catch (error) {
+    hasFiles = !isFolderEmpty();
     if (!isEnding) await sendFailed(now, failureOf(error, 'SCORER_FAILED'));
   }
   doing = null;
@@ -137,7 +165,9 @@ async function scored(by: HostScorer, message: HostScore, now: Doing): Promise<H
   const from = systemClock.monotonic();
   const result = await by.score(message.files, port, message.columns ?? null);
   const runSeconds = (systemClock.monotonic() - from - emitMs) / 1000;
-  return { sequence: message.sequence, bytes, ...result, failed: boundMessages(result.failed), runSeconds };
+  const failed = boundMessages(result.failed);
+  hasFiles = !isFolderEmpty();
+  return { sequence: message.sequence, bytes, ...result, failed, runSeconds, isFolderEmpty: !hasFiles };
 }
 
 /** Reasons of a hundred thousand files must fit a frame. */

@@ -2,8 +2,7 @@
  * Input files of mini-batches on this machine: in place where the node sees the very file that was listed, else fetched
  * into a folder of the attempt's own, which goes when the attempt is over.
  */
-import { constants } from 'node:fs';
-import { access, mkdir, open, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BatchError, isBatchError, toBatchError } from '../../common/core/batch-error.ts';
 import type { Scorer } from '../../common/core/deployment.ts';
@@ -14,12 +13,12 @@ import { limits } from '../../common/core/limits.ts';
 import { isUri } from '../../common/core/location.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import type { Delay } from '../../common/io/delay.ts';
-import { errnoOf } from '../../common/io/errno.ts';
 import { confine, isConfined } from '../../common/storage/confine.ts';
 import type { BulkSource } from './bulk-source.ts';
 import { fetchFile, localWrite, writeAll, type FetchedFile } from './fetch-file.ts';
 import { forEachBounded, Gate } from './gate.ts';
 import { fetchedSource, localSource, type Keep, type PartSource } from './part-source.ts';
+import { LocalLooks } from './local-looks.ts';
 import { PartTables, type PartInput } from './part-tables.ts';
 import type { StoreInputs } from './store-inputs.ts';
 
@@ -41,7 +40,8 @@ export interface StageRequest {
   readonly files: readonly InputFile[];
   /** Absolute; for files that have to be fetched, made when needed. */
   readonly dir: string;
-  readonly signal: AbortSignal;
+  /** Ends fetches; asked for only where there is something to fetch. */
+  readonly signalOf: () => AbortSignal;
 }
 
 export interface StagedInputs {
@@ -49,8 +49,8 @@ export interface StagedInputs {
   readonly files: readonly HostFile[];
   /** By place in the mini-batch. */
   readonly failed: readonly FileFailure[];
-  /** Removes what was fetched. */
-  readonly release: () => Promise<void>;
+  /** Removes what was fetched; null when nothing was. */
+  readonly release: (() => Promise<void>) | null;
 }
 
 export class InputStager {
@@ -58,29 +58,33 @@ export class InputStager {
   /** All mini-batches share it: the network is not quicker for being asked more at once. */
   readonly #fetches = new Gate(limits.stagingFetchesMax);
   readonly #tables = new PartTables();
+  readonly #looks = new LocalLooks();
 
   constructor(options: InputStagerOptions) {
     this.#options = options;
   }
 
+  async close(): Promise<void> {
+    await this.#looks.close();
+  }
+
   /**
    * Files that cannot be had are told in `failed`. Throws what has nothing to do with a single file:
-   * COORDINATOR_UNREACHABLE, SESSION_UNKNOWN, DISK_FULL, STATE_UNWRITABLE, and the signal's reason.
+   * COORDINATOR_UNREACHABLE, SESSION_UNKNOWN, DISK_FULL, STATE_UNWRITABLE, and the reason of the signal.
    */
   async stage(request: StageRequest): Promise<StagedInputs> {
     const staged = new Array<HostFile | null>(request.files.length).fill(null);
     const failed: FileFailure[] = [];
     const release = (): Promise<void> => rm(request.dir, { recursive: true, force: true });
     let hasFetched = false;
-    const folders = foldersOf(request.files);
     try {
       await forEachBounded(request.files, filesAtOnce, async (file, index) => {
         try {
-          const local = await findInPlace(request.inputRoot, file);
+          const local = await findInPlace(request.inputRoot, file, this.#looks);
           hasFetched ||= local === null;
           if (isPart(file)) staged[index] = await this.#stagePart(request, file, index, local);
           else {
-            const path = local ?? (await this.#fetch(request, file, index, folders.has(file.path)));
+            const path = local ?? (await this.#fetch(request, file, index, foldersOf(request.files).has(file.path)));
             staged[index] = { path, name: file.path };
           }
         } catch (error) {
@@ -94,11 +98,12 @@ export class InputStager {
     }
     failed.sort((a, b) => a.index - b.index);
     const files = staged.filter((file) => file !== null);
-    return { files, failed, release: hasFetched ? release : async () => undefined };
+    return { files, failed, release: hasFetched ? release : null };
   }
 
   #fetch(request: StageRequest, file: InputFile, index: number, isFolderToo: boolean): Promise<string> {
-    const { job, first, signal } = request;
+    const { job, first } = request;
+    const signal = request.signalOf();
     checkNames(file.path);
     const dir = isFolderToo ? join(request.dir, `.file-${index}`) : request.dir;
     const path = confine(dir, file.path);
@@ -121,7 +126,8 @@ export class InputStager {
 
   /** Finds the rows of a part. Where the file has to be fetched, only what they need is stored here, each byte at its place in the file. */
   async #stagePart(request: StageRequest, file: PartInput, index: number, local: string | null): Promise<HostFile> {
-    const { job, reader, signal } = request;
+    const { job, reader } = request;
+    const signal = request.signalOf();
     const { fileBytes } = file.part;
     if (local !== null) {
       const source = localSource(local, file.path, fileBytes, signal);
@@ -150,7 +156,8 @@ export class InputStager {
 
   /** From the store where this node reads it by itself; otherwise, and from where the store has failed on, from the coordinator. */
   #partSource(request: StageRequest, file: PartInput, index: number): PartSource {
-    const { job, inputRoot, first, signal } = request;
+    const { job, inputRoot, first } = request;
+    const signal = request.signalOf();
     const { source, stores, delay } = this.#options;
     const wanted = { job, ordinal: first + index, identity: file.identity };
     async function* open(begin: number, end: number): AsyncGenerator<Uint8Array, void, void> {
@@ -176,7 +183,8 @@ export class InputStager {
   /** Null when the coordinator has to give the file, or to say what is wrong with it. */
   async #fromStore(request: StageRequest, file: InputFile, path: string): Promise<FetchedFile | null> {
     const { stores, delay } = this.#options;
-    const { job, inputRoot, signal } = request;
+    const { job, inputRoot } = request;
+    const signal = request.signalOf();
     const root = (await stores?.route(job, inputRoot, file, signal)) ?? null;
     if (!stores || root === null) return null;
     const open = (offset: number): AsyncIterable<Uint8Array> =>
@@ -221,27 +229,14 @@ const filesAtOnce = 16;
  * The file under the input root of this machine, when it is the one that was listed: same size, same modification time.
  * An input root that is a file is that file.
  */
-async function findInPlace(inputRoot: string, file: InputFile): Promise<string | null> {
+async function findInPlace(inputRoot: string, file: InputFile, looks: LocalLooks): Promise<string | null> {
   if (!isConfined(file.path))
     throw new BatchError('INPUT_UNREADABLE', `${JSON.stringify(file.path)} is no path of an input`);
   if (isUri(inputRoot)) return null;
   const path = join(inputRoot, file.path);
-  if ((await identityOf(path)) === file.identity) return path;
-  if (basename(inputRoot) === file.path && (await identityOf(inputRoot)) === file.identity) return inputRoot;
+  if ((await looks.identityOf(path)) === file.identity) return path;
+  if (basename(inputRoot) === file.path && (await looks.identityOf(inputRoot)) === file.identity) return inputRoot;
   return null;
-}
-
-/** `size-mtimeNs`; null when there is no such file, or none that this process may read: the coordinator's will do. */
-async function identityOf(path: string): Promise<string | null> {
-  try {
-    const { size, mtimeNs } = await stat(path, { bigint: true });
-    // The scoring host opens it as the same user: what it cannot read is as good as not there.
-    await access(path, constants.R_OK);
-    return `${size}-${mtimeNs}`;
-  } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    return null;
-  }
 }
 
 /** Trouble with one file is told with its result; anything else concerns the whole mini-batch. */
