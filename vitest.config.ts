@@ -5,6 +5,7 @@ const alone = [
   'test/integration/cluster.test.ts',
   'test/integration/host-memory.test.ts',
   'test/integration/slow-disk.test.ts',
+  'test/e2e/bench.test.ts',
   'test/e2e/heartbeat.test.ts',
   'test/e2e/poison.test.ts',
   'test/e2e/start.test.ts',

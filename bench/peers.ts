@@ -1,14 +1,16 @@
 /**
  * Batchmill beside the ceiling and beside its peers, in one run on the same files, taking turns: A B C A B C …, first from nothing to the
  * finished output (`cold`), then as jobs of what stays up (`warm`, after one job that does not count). Rows must be the same before a time
- * counts. One table on stdout; `bench/results/peers.json` has every figure.
+ * counts. One table on stdout; `peers.json` and `peers.svg` in `bench/results` (`--results DIR`)
+ * have every figure.
  *
- * `npm run bench -- peers [WORKLOAD…] [--rounds N] [--with NAME,…] [--quick]`. `--with` chooses peers; Batchmill and the ceiling are
+ * `npm run bench -- peers [WORKLOAD…] [--rounds N] [--with NAME,…] [--start cold|warm] [--quick]`. `--with` chooses peers; Batchmill and the ceiling are
  * always there.
- * `BENCH_SCALE` is a share of the standard sizes, `BENCH_DIR` the disk. `--quick` runs tiny sizes of Batchmill and the ceiling alone.
+ * `BENCH_SCALE` is a share of the standard sizes, `BENCH_DIR` the disk. `--quick` runs tiny sizes of Batchmill and the
+ * ceiling alone, once each, from nothing where that is possible.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageFile } from '../common/io/package-files.ts';
@@ -16,16 +18,19 @@ import { digestOf, readRows, removeRows, type Rows } from './harness/agree.ts';
 import type { Cost } from './harness/meter.ts';
 import { placeOf } from './harness/place.ts';
 import { linesOf, tableOf, type Line, type Series } from './harness/report.ts';
+import { plotOf } from './harness/plot.ts';
 import { Runner, type Temperature } from './harness/runner.ts';
 import { digits } from './workloads/digits.ts';
 import { large, nothing, tiny } from './workloads/files.ts';
 import { oneImage, oneTable } from './workloads/one.ts';
+import { photos } from './workloads/photos.ts';
 import { pythonTables } from './workloads/python-tables.ts';
 import { tableCsv, tableParquet } from './workloads/tables.ts';
 import type { Contender, Place, Workload } from './workloads/workload.ts';
 
 const workloads: Readonly<Record<string, (place: Place) => Promise<Workload>>> = {
   digits,
+  photos,
   'table-csv': tableCsv,
   'table-parquet': tableParquet,
   python: pythonTables,
@@ -36,8 +41,8 @@ const workloads: Readonly<Record<string, (place: Place) => Promise<Workload>>> =
   'one-table': oneTable,
 };
 
-/** They need no package that the tests do not have. */
-const quickNames = ['digits', 'table-csv', 'table-parquet', 'nothing', 'tiny', 'large'];
+/** One of each kind that needs no package that the tests do not have. */
+const quickNames = ['digits', 'table-csv', 'nothing', 'large'];
 const quickScale = 0.000_1;
 
 const { values: flags, positionals } = parseArgs({
@@ -46,13 +51,14 @@ const { values: flags, positionals } = parseArgs({
     rounds: { type: 'string' },
     with: { type: 'string' },
     start: { type: 'string' },
+    results: { type: 'string' },
     quick: { type: 'boolean', default: false },
   },
 });
 
 const isQuick = flags.quick;
 const rounds = Number(flags.rounds ?? (isQuick ? 1 : 3));
-const temperatures = (flags.start?.split(',') ?? (isQuick ? ['warm'] : ['cold', 'warm'])) as Temperature[];
+const temperatures = (flags.start?.split(',') ?? ['cold', 'warm']) as Temperature[];
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
 /** Rows of the outputs so far: the first one is what all others are held against. */
@@ -88,8 +94,9 @@ async function runWorkload(workload: Workload, dir: string, place: Place): Promi
     for (const temperature of temperatures) {
       const costs = new Map<Runner, Cost[]>(runners.map((runner) => [runner, []]));
       // What stays up has had one job before it is measured.
-      for (let round = temperature === 'warm' ? -1 : 0; round < rounds; round += 1) {
+      for (let round = temperature === 'warm' && !isQuick ? -1 : 0; round < rounds; round += 1) {
         for (const runner of runners) {
+          if (isQuick && temperature === 'warm' && runner.contender.cold !== null) continue;
           const output = join(dir, `output-${runner.contender.name.replaceAll(' ', '-')}-${temperature}-${round}`);
           const cost = await runner.run(temperature, output);
           if (cost === null) continue;
@@ -119,6 +126,11 @@ function readAll(dir: string): void {
   }
 }
 
+function machine(): Readonly<Record<string, unknown>> {
+  const [processor] = cpus();
+  return { processors: cpus().length, model: processor?.model, memoryBytes: totalmem(), node: process.version };
+}
+
 async function main(): Promise<void> {
   const unknown = positionals.filter((name) => !(name in workloads));
   if (unknown.length > 0)
@@ -140,8 +152,10 @@ async function main(): Promise<void> {
     }
   }
   console.log(tableOf(lines));
-  mkdirSync(packageFile('bench', 'results'), { recursive: true });
-  writeFileSync(packageFile('bench', 'results', 'peers.json'), `${JSON.stringify(lines, null, 2)}\n`);
+  const results = flags.results ?? packageFile('bench', 'results');
+  mkdirSync(results, { recursive: true });
+  writeFileSync(join(results, 'peers.json'), `${JSON.stringify({ machine: machine(), lines }, null, 2)}\n`);
+  writeFileSync(join(results, 'peers.svg'), plotOf(lines));
 }
 
 await main();

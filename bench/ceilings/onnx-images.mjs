@@ -12,7 +12,7 @@ await ceiling({
     channels: { type: 'string' },
     scale: { type: 'string', default: '1' },
     batch: { type: 'string', default: '64' },
-    /** The output of scores; the others are written as they are. */
+    /** The output whose largest place is the label; none: there is no label. */
     scores: { type: 'string' },
   },
   plan: ({ input, batch }) => inChunks(filesBelow(input), Number(batch)),
@@ -39,12 +39,12 @@ await ceiling({
       const tensor = new ort.Tensor('float32', cells, [paths.length, channels, side, side]);
       const outputs = await session.run({ [name]: tensor });
       const columns = session.outputNames.map((output) => outputs[output].data);
-      const classes = outputs[scores].data;
+      const classes = scores === undefined ? [] : outputs[scores].data;
       const widths = columns.map((data) => data.length / paths.length);
       const width = classes.length / paths.length;
       let text = '';
       for (let row = 0; row < paths.length; row += 1) {
-        text += `${paths[row]},${largest(classes, row * width, width)}`;
+        text += width === 0 ? paths[row] : `${paths[row]},${largest(classes, row * width, width)}`;
         for (let column = 0; column < columns.length; column += 1) {
           const [data, count] = [columns[column], widths[column]];
           const isList = count > 32;

@@ -4,17 +4,17 @@ machine; it chooses by itself whether the class runs in processes."""
 import os
 from typing import Any, List
 
-import common
+import scoring
 import daft
 import numpy as np
 from daft import DataType, Series, col
 from daft.functions import decode_image, download
 
-given = common.options()
+given = scoring.options()
 
 
 def score_images(output: str) -> None:
-    model = common.Images(given)
+    model = scoring.Images(given)
     probe = model.columns(["x"], [np.zeros((given.side, given.side, given.channels), dtype=np.uint8)])
     names = [name for name in probe if name != "file"]
     result = DataType.struct({name: DataType.int64() if name == "label" else DataType.float32() for name in names})
@@ -22,7 +22,7 @@ def score_images(output: str) -> None:
     @daft.cls(max_concurrency=given.processes)
     class Score:
         def __init__(self) -> None:
-            self._images = common.Images(given)
+            self._images = scoring.Images(given)
 
         @daft.method.batch(return_dtype=result, batch_size=given.batch)
         def rows(self, images: Series) -> List[Any]:
@@ -47,7 +47,7 @@ def score_tables(output: str) -> None:
     @daft.cls(max_concurrency=given.processes)
     class Score:
         def __init__(self) -> None:
-            self._tables = common.Tables(given.model)
+            self._tables = scoring.Tables(given.model)
 
         @daft.method.batch(return_dtype=DataType.float32())
         def scores(self, *cells: Series) -> np.ndarray:
@@ -65,7 +65,7 @@ def score_script(output: str) -> None:
     @daft.cls(max_concurrency=given.processes)
     class Score:
         def __init__(self) -> None:
-            self._script = common.script(given.model)
+            self._script = scoring.script(given.model)
 
         @daft.method.batch(return_dtype=DataType.list(DataType.float64()), batch_size=given.batch)
         def rows(self, paths: Series) -> List[Any]:
@@ -78,7 +78,7 @@ def score_script(output: str) -> None:
 
 def main() -> None:
     ways = {"images": score_images, "csv": score_tables, "parquet": score_tables, "script": score_script}
-    common.serve(given, ways[given.kind])
+    scoring.serve(given, ways[given.kind])
 
 
 if __name__ == "__main__":

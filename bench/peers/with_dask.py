@@ -6,16 +6,16 @@ import functools
 import os
 from typing import Any, List
 
-import common
+import scoring
 import pandas as pd
 from dask.distributed import Client, LocalCluster
 
-given = common.options()
+given = scoring.options()
 
 
 @functools.lru_cache(maxsize=1)
-def images(_model: str, options: "Options") -> common.Images:
-    return common.Images(options.given)
+def images(_model: str, options: "Options") -> scoring.Images:
+    return scoring.Images(options.given)
 
 
 class Options:
@@ -32,18 +32,18 @@ class Options:
 
 
 @functools.lru_cache(maxsize=1)
-def tables(model: str) -> common.Tables:
-    return common.Tables(model)
+def tables(model: str) -> scoring.Tables:
+    return scoring.Tables(model)
 
 
 @functools.lru_cache(maxsize=1)
 def script(path: str) -> Any:
-    return common.script(path)
+    return scoring.script(path)
 
 
 def score_images(paths: List[str], options: Options) -> pd.DataFrame:
     names = [os.path.relpath(path, options.given.input) for path in paths]
-    decoded = [common.decode(path, options.given) for path in paths]
+    decoded = [scoring.decode(path, options.given) for path in paths]
     return pd.DataFrame(images(options.given.model, options).columns(names, decoded))
 
 
@@ -70,24 +70,24 @@ def nothing(path: str) -> str:
 
 
 def sums(paths: List[str], folder: str) -> List[str]:
-    return [common.sum_of(os.path.relpath(path, folder), path) for path in paths]
+    return [scoring.sum_of(os.path.relpath(path, folder), path) for path in paths]
 
 
 def score(client: Client, output: str) -> None:
     if given.kind in ("csv", "parquet"):
         score_tables(output)
         return
-    paths = common.files_below(given.input)
+    paths = scoring.files_below(given.input)
     if given.kind in ("nothing", "tiny"):
         if given.kind == "nothing":
             lines = client.gather(client.map(nothing, paths, pure=False))
         else:
-            batches = common.in_batches(paths, given.batch)
+            batches = scoring.in_batches(paths, given.batch)
             lines = [line for batch in client.gather(client.map(sums, batches, folder=given.input, pure=False)) for line in batch]
         with open(os.path.join(output, "part-0.csv"), "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
         return
-    batches = common.in_batches(paths, given.batch)
+    batches = scoring.in_batches(paths, given.batch)
     parts = [os.path.join(output, f"part-{number:05d}.csv") for number in range(len(batches))]
     client.gather(client.map(score_and_write, batches, [Options(given)] * len(batches), parts, pure=False))
 
@@ -95,7 +95,7 @@ def score(client: Client, output: str) -> None:
 def score_tables(output: str) -> None:
     import dask.dataframe as dd
 
-    paths = common.files_below(given.input)
+    paths = scoring.files_below(given.input)
     if given.kind == "csv":
         read = dd.read_csv(paths, blocksize="32MB", include_path_column=True)
     else:
@@ -110,7 +110,7 @@ def score_tables(output: str) -> None:
 def main() -> None:
     with LocalCluster(n_workers=given.processes, threads_per_worker=1, dashboard_address=None) as cluster:
         with Client(cluster) as client:
-            common.serve(given, lambda output: score(client, output))
+            scoring.serve(given, lambda output: score(client, output))
 
 
 if __name__ == "__main__":

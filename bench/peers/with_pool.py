@@ -5,7 +5,7 @@ import multiprocessing
 import os
 from typing import Any, List, Optional, Sequence, Tuple
 
-import common
+import scoring
 
 given: argparse.Namespace
 scorer: Any = None
@@ -15,11 +15,11 @@ def begin(options: argparse.Namespace) -> None:
     global given, scorer
     given = options
     if given.kind == "images":
-        scorer = common.Images(given)
+        scorer = scoring.Images(given)
     elif given.kind in ("csv", "parquet"):
-        scorer = common.Tables(given.model)
+        scorer = scoring.Tables(given.model)
     elif given.kind == "script":
-        scorer = common.script(given.model)
+        scorer = scoring.script(given.model)
 
 
 def score(task: Tuple[int, Any, str]) -> None:
@@ -29,7 +29,7 @@ def score(task: Tuple[int, Any, str]) -> None:
         if given.kind == "images":
             import pandas
 
-            images = [common.decode(path, given) for path in chunk]
+            images = [scoring.decode(path, given) for path in chunk]
             rows = pandas.DataFrame(scorer.columns([name_of(path) for path in chunk], images))
             rows.to_csv(file, header=False, index=False)
         elif given.kind == "script":
@@ -37,7 +37,7 @@ def score(task: Tuple[int, Any, str]) -> None:
         elif given.kind == "nothing":
             file.write("x\n" * len(chunk))
         elif given.kind == "tiny":
-            file.write("".join(f"{common.sum_of(name_of(path), path)}\n" for path in chunk))
+            file.write("".join(f"{scoring.sum_of(name_of(path), path)}\n" for path in chunk))
         else:
             score_table(chunk, file)
 
@@ -97,18 +97,18 @@ def name_of(path: str) -> str:
 
 
 def chunks() -> Sequence[Any]:
-    paths = common.files_below(given.input)
+    paths = scoring.files_below(given.input)
     if given.kind == "csv":
         # A file is a task: nobody tells a pool how to cut one. The largest are first, so that none is last.
         return [(path, 0, 0) for path in sorted(paths, key=os.path.getsize, reverse=True)]
     if given.kind == "parquet":
         return [(path, group, rows) for path in paths for group, rows in enumerate(groups_of(path))]
-    return common.in_batches(paths, 1 if given.kind == "nothing" else given.batch)
+    return scoring.in_batches(paths, 1 if given.kind == "nothing" else given.batch)
 
 
 def main() -> None:
     global given
-    given = common.options()
+    given = scoring.options()
     with multiprocessing.Pool(given.processes, initializer=begin, initargs=(given,)) as pool:
 
         def run(output: str) -> None:
@@ -116,7 +116,7 @@ def main() -> None:
             for _ in pool.imap_unordered(score, tasks):
                 pass
 
-        common.serve(given, run)
+        scoring.serve(given, run)
 
 
 if __name__ == "__main__":

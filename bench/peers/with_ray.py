@@ -8,17 +8,17 @@ import argparse
 import os
 from typing import Any, Dict
 
-import common
+import scoring
 import numpy as np
 import pandas as pd
 import ray
 
-given = common.options()
+given = scoring.options()
 
 
 class ScoreImages:
     def __init__(self, options: argparse.Namespace) -> None:
-        self._images = common.Images(options)
+        self._images = scoring.Images(options)
         self._input = options.input
 
     def __call__(self, batch: Dict[str, np.ndarray]) -> Dict[str, Any]:
@@ -29,7 +29,7 @@ class ScoreImages:
 
 class ScoreTables:
     def __init__(self, options: argparse.Namespace) -> None:
-        self._tables = common.Tables(options.model)
+        self._tables = scoring.Tables(options.model)
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         paths = batch.pop("path")
@@ -39,7 +39,7 @@ class ScoreTables:
 
 class ScoreScript:
     def __init__(self, options: argparse.Namespace) -> None:
-        self._script = common.script(options.model)
+        self._script = scoring.script(options.model)
 
     def __call__(self, batch: Dict[str, np.ndarray]) -> pd.DataFrame:
         return self._script.run(list(batch["item"]))
@@ -52,7 +52,7 @@ def nothing(path: str) -> str:
 
 @ray.remote
 def sums(paths: "list[str]", folder: str) -> "list[str]":
-    return [common.sum_of(os.path.relpath(path, folder), path) for path in paths]
+    return [scoring.sum_of(os.path.relpath(path, folder), path) for path in paths]
 
 
 def data() -> Any:
@@ -66,7 +66,7 @@ def data() -> Any:
         return ray.data.read_csv(given.input, include_paths=True), ScoreTables, "pandas", 16_384
     if given.kind == "parquet":
         return ray.data.read_parquet(given.input, include_paths=True), ScoreTables, "pandas", 16_384
-    return ray.data.from_items(common.files_below(given.input)), ScoreScript, "numpy", given.batch
+    return ray.data.from_items(scoring.files_below(given.input)), ScoreScript, "numpy", given.batch
 
 
 def score(output: str) -> None:
@@ -85,23 +85,21 @@ def score(output: str) -> None:
 
 
 def score_tasks(output: str) -> None:
-    paths = common.files_below(given.input)
+    paths = scoring.files_below(given.input)
     if given.kind == "nothing":
         lines = ray.get([nothing.remote(path) for path in paths])
     else:
-        batches = [sums.remote(batch, given.input) for batch in common.in_batches(paths, given.batch)]
+        batches = [sums.remote(batch, given.input) for batch in scoring.in_batches(paths, given.batch)]
         lines = [line for batch in ray.get(batches) for line in batch]
     with open(os.path.join(output, "part-0.csv"), "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
 
 
 def main() -> None:
-    folder = os.path.dirname(os.path.abspath(__file__))
-    environment = {"env_vars": {"PYTHONPATH": folder}}
-    ray.init(num_cpus=given.processes, runtime_env=environment, include_dashboard=False, logging_level="warning")
+    ray.init(num_cpus=given.processes, include_dashboard=False, logging_level="warning")
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
-        common.serve(given, score)
+        scoring.serve(given, score)
     finally:
         ray.shutdown()
 

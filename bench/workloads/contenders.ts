@@ -37,7 +37,7 @@ export function ceiling(script: string, args: readonly string[], python?: string
 /** A process scores on one processor; libraries that would start a thread for each are told so. */
 export const oneThread: Readonly<Record<string, string>> = { OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' };
 
-/** What a peer scores, as `bench/peers/common.py` takes it. */
+/** What a peer scores, as `bench/peers/scoring.py` takes it. */
 export interface PeerWork {
   readonly kind: 'images' | 'csv' | 'parquet' | 'script' | 'nothing' | 'tiny';
   readonly input: string;
@@ -55,7 +55,8 @@ export async function peers(place: Place, names: readonly PeerName[], work: Peer
     const path = packageFile('bench', 'peers', script);
     const argv = [python, path, work.kind, '--input', work.input, ...(work.more ?? [])];
     const isNumbered = numbered.includes(work.kind) || numberedByAll.includes(work.kind);
-    found.push(serving(name, { argv, env: oneThread }, isNumbered ? undefined : 'unnumbered'));
+    const env = { ...oneThread, PYTHONPATH: packageFile('bench', 'peers') };
+    found.push(serving(name, { argv, env }, isNumbered ? undefined : 'unnumbered'));
   }
   return found;
 }

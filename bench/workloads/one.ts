@@ -22,7 +22,7 @@ export async function oneImage(place: Place): Promise<Workload> {
     count: 1,
     unit: 'files',
     agreement: { kind: 'numbers', hasRows: false },
-    contenders: [batchmill(model, input), ceiling('onnx-images.mjs', ['--input', input, '--model', model, ...work])],
+    contenders: [batchmill(model, input), ceiling('onnx-images.mjs', ['--input', input, ...work])],
   };
 }
 

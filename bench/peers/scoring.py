@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--side", type=int, help="pixels of an image")
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--scores", help="the output that the label is taken from")
+    parser.add_argument("--scores", help="the output that the label is taken from; none: there is no label")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--output")
@@ -69,7 +69,7 @@ class Images:
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._given = given
 
-    def columns(self, names: Sequence[str], images: Sequence[np.ndarray]) -> "dict[str, Any]":
+    def columns(self, names: Sequence[str], images: Sequence[np.ndarray]) -> Dict[str, Any]:
         pixels = np.stack(images)
         if pixels.ndim == 3:
             pixels = pixels[:, None]
@@ -79,7 +79,9 @@ class Images:
             pixels = pixels.transpose(0, 3, 1, 2)
         cells = np.ascontiguousarray(pixels, dtype=np.float32) * np.float32(self._given.scale)
         outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: cells})))
-        rows = {"file": list(names), "label": outputs[self._given.scores].argmax(axis=1)}
+        rows: Dict[str, Any] = {"file": list(names)}
+        if self._given.scores is not None:
+            rows["label"] = outputs[self._given.scores].argmax(axis=1)
         for name, values in outputs.items():
             for column, cell in enumerate(values.reshape(len(names), -1).T):
                 rows[f"{name}_{column}"] = cell
