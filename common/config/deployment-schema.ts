@@ -3,7 +3,7 @@
  * and flat (no `type`, knobs at the root).
  * @source Azure ML batch deployment YAML schema, CLI v2
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { DeploymentSettings, MiniBatchSize, SplitFiles } from '../core/deployment.ts';
 import {
   environmentInline,

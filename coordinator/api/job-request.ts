@@ -3,7 +3,7 @@
  * side, or the absolute path of a deployment file on the coordinator's machine, which is easier by hand.
  */
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { isInputText } from '../../common/config/input-location.ts';
 import { patternProblem } from '../../common/config/input-pattern.ts';
