@@ -90,7 +90,8 @@ export class Front {
     };
     let api: ApiHandle | null = null;
     const registry = http && (await this.#registry(() => ({ nodes: server.address, http: addressText(api) })));
-    api = http && metrics && (await startApi({ backend: jobs, registry, metrics, onDefect: onFatal, ...guard, ...http }));
+    api =
+      http && metrics && (await startApi({ backend: jobs, registry, metrics, onDefect: onFatal, ...guard, ...http }));
     if (api) this.#closers.push(() => api.close());
     if (!access) return { http: api?.address ?? null, joinToken: null };
     access.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));

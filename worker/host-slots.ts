@@ -2,7 +2,7 @@
  * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
  * core; what to make of it is decided there.
  */
-import { access, constants } from 'node:fs/promises';
+import { access, constants, rm } from 'node:fs/promises';
 import { BatchError, toBatchError, type Failure } from '../common/core/batch-error.ts';
 import { statusOf, type BatchRecord } from '../common/core/batch-record.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
@@ -13,17 +13,19 @@ import { defaultOutputForm } from '../common/core/output-form.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { deferred, type Deferred } from '../common/io/deferred.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import { HostLog, spansBetween } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
-import type { NodeFiles } from './node-files.ts';
+import type { HostHome, NodeFiles } from './node-files.ts';
 import { CustomFolder, type PutFile } from './pool/custom-folder.ts';
 import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
 import { maskedOutcome, SecretMask } from './secret-mask.ts';
 import type { StoreOutputs } from './staging/store-outputs.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
+import { warmKey, WarmHosts, type Served, type WarmHost } from './warm-hosts.ts';
 
 /** Model and code of a job on this machine. */
 export interface JobArtifacts {
@@ -40,6 +42,11 @@ export interface HostSlotsOptions {
   readonly outputs: Pick<StoreOutputs, 'put' | 'finish'>;
   /** Of stdout and stderr of each host. */
   readonly hostLogBytesMax: number;
+  /** Keeps model and code of a job on this machine until what it returns is called. */
+  readonly holdArtifacts: (spec: JobSpec) => () => void;
+  /** Hosts that wait for their next job; default: as many as there are slots. */
+  readonly warm?: WarmHosts;
+  readonly slots: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly tell: (command: WorkerCommand) => void;
@@ -64,9 +71,16 @@ export interface AttemptOrder {
 interface Started {
   readonly process: HostProcess;
   readonly custom: CustomFolder | null;
+  /** With which it may wait for another job; null: it ends with this one. */
+  readonly afterwards: Omit<WarmHost, 'release' | 'onGone'> | null;
+  /** Number under which it holds its device. */
+  readonly deviceHost: number;
+  /** It has served another job before. */
+  readonly isWarm: boolean;
 }
 
 interface Host {
+  readonly spec: JobSpec;
   readonly job: JobName;
   readonly attemptsLocation: string | null;
   readonly stopping: AbortController;
@@ -74,10 +88,15 @@ interface Host {
   readonly process: Promise<HostProcess>;
   /** Null where nothing is collected. */
   readonly custom: Promise<CustomFolder | null>;
+  readonly started: Promise<Started>;
+  /** Resolves when its process waits for another job. */
+  readonly kept: Deferred<void>;
   readonly log: Promise<HostLog>;
   readonly mask: SecretMask | null;
   /** Its folder holds what is not published any more, so that it takes no further mini-batch. */
   isStale: boolean;
+  /** What an attempt that failed has left behind in it is nobody's to meet. */
+  hasFailed: boolean;
   /** Of its first rows. */
   columns: readonly string[] | null;
   /** The attempt under way has had its outcome told. */
@@ -90,10 +109,13 @@ export class HostSlots {
   readonly #ends = new Map<number, Promise<void>>();
   /** Number of the next host of each job. */
   readonly #processes = new Map<JobName, Promise<number>>();
+  readonly #warm: WarmHosts;
+  /** Processes. */
   started = 0;
 
   constructor(options: HostSlotsOptions) {
     this.#options = options;
+    this.#warm = options.warm ?? new WarmHosts({ countMax: options.slots });
   }
 
   start(slot: number, host: number, spec: JobSpec, artifacts: JobArtifacts): void {
@@ -108,10 +130,9 @@ export class HostSlots {
     custom.catch(() => undefined);
     const attempt = Promise.resolve();
     const { name, attemptsLocation } = spec;
-    const told = { job: name, attemptsLocation, mask, isStale: false, columns: null };
-    const held = { ...told, stopping, process, custom, log, attempt };
+    const told = { spec, job: name, attemptsLocation, mask, isStale: false, hasFailed: false, columns: null };
+    const held = { ...told, stopping, process, custom, started, kept: deferred<void>(), log, attempt };
     this.#hosts.set(host, held);
-    this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
   }
 
@@ -136,6 +157,7 @@ export class HostSlots {
     held.stopping.abort(new Error(`the host on slot ${slot} is not needed any more`));
     void held.process.then(
       async (process) => {
+        if (how === 'stop' && (await this.#keep(held))) return held.kept.resolve();
         await (how === 'stop' ? process.stop() : process.kill());
         // Also of a process that cannot be killed: the slot is not to wait for it.
         this.#options.tell({ kind: 'host-ended', slot, host });
@@ -161,6 +183,24 @@ export class HostSlots {
       );
     }
     await Promise.all(this.#ends.values());
+    this.#warm.dropWhere(() => true);
+    await this.#warm.settled();
+  }
+
+  /** Whether the process waits for another job from here on, rather than to end with this one. */
+  async #keep(held: Host): Promise<boolean> {
+    const { afterwards, process, deviceHost } = await held.started;
+    await held.attempt;
+    if (!afterwards || held.isStale || held.hasFailed || !process.isAlive) return false;
+    const { setup, holdArtifacts } = this.#options;
+    const release = holdArtifacts(held.spec);
+    const onGone = (): void => {
+      release();
+      setup.release(deviceHost);
+      void rm(afterwards.home.dir, { recursive: true, force: true }).catch(() => undefined);
+    };
+    this.#warm.keep({ ...afterwards, release, onGone });
+    return true;
   }
 
   async #start(
@@ -173,10 +213,21 @@ export class HostSlots {
   ): Promise<Started> {
     const { files, setup, tell, node } = this.#options;
     const [number, log] = await Promise.all([logs.number, logs.log]);
+    const key = warmKey(spec);
+    const warm = key === null ? null : this.#warm.take(key);
+    if (warm) return await this.#startAgain(warm, spec, log);
+    // What waits gives way: to who needs a device, and where memory is short.
+    if (setup.usesDevice(spec)) this.#warm.dropWhere(({ deviceHost }) => setup.hasDevice(deviceHost));
+    this.#warm.dropIfShort();
+    await this.#warm.settled();
+    this.started += 1;
     const { outputDir } = spec;
     const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
     if (isShared) await requireWritable(outputDir, node);
-    const customDir = isShared ? outputDir : await files.makeCustomDir(spec.name, slot);
+    const home = key === null ? null : await files.makeHostHome(host);
+    if (home) await files.prepareHostHome(home, spec.name);
+    const ownDir = home?.customDir ?? (isShared ? null : await files.makeCustomDir(spec.name, slot));
+    const customDir = ownDir ?? outputDir ?? '';
     const isUserCode = spec.scorer.kind !== 'onnx';
     const { warnings, ...command } = await setup.command({
       host,
@@ -187,36 +238,69 @@ export class HostSlots {
       onProgress: (text) => tell({ kind: 'preparing', job: spec.name, text }),
     });
     for (const warning of warnings) log.append('stderr', Buffer.from(`batchmill: ${warning}\n`));
-    const cwd = await files.makeHostDir(spec.name, slot);
+    const cwd = home?.workDir ?? (await files.makeHostDir(spec.name, slot));
+    const served = this.#servedOf(spec, log);
     const process = await HostProcess.start({
       ...command,
       cwd,
       init: initOf(spec, artifacts, {
         customDir,
-        logDir: files.userLogsDir(spec.name),
+        logDir: home?.logLink ?? files.userLogsDir(spec.name),
         job: spec.name,
         node: this.#options.node,
         process: number,
       }),
       spoolDir: files.spoolDir,
-      onWait: (text) => tell({ kind: 'preparing', job: spec.name, text }),
+      onWait: (text) => served.wait(text),
       memoryBytesMax: spec.settings.memoryBytesMax,
-      logSink: (stream, chunk) => log.append(stream, chunk),
+      logSink: (stream, chunk) => served.print(stream, chunk),
       signal,
     });
     // What init() has used is of no mini-batch.
     process.takeCpuSeconds();
-    if (isShared || !isUserCode) return { process, custom: null };
+    const afterwards = key !== null && home ? { key, process, home, served, deviceHost: host } : null;
+    const custom = isShared ? null : await this.#customOf(spec, customDir, process);
+    return { process, custom, afterwards, deviceHost: host, isWarm: false };
+  }
+
+  /** The process has served another job, of which it finds nothing outside of its own memory. */
+  async #startAgain(warm: WarmHost, spec: JobSpec, log: HostLog): Promise<Started> {
+    const { key, process, home, served, deviceHost, onGone } = warm;
+    try {
+      await this.#options.files.prepareHostHome(home, spec.name);
+      Object.assign(served, this.#servedOf(spec, log));
+      process.takeCpuSeconds();
+      const custom = await this.#customOf(spec, home.customDir, process);
+      // The job that it serves from here on holds them itself.
+      warm.release();
+      return { process, custom, afterwards: { key, process, home, served, deviceHost }, deviceHost, isWarm: true };
+    } catch (error) {
+      await process.kill();
+      onGone();
+      throw error;
+    }
+  }
+
+  #servedOf({ name: job }: JobSpec, log: HostLog): Served {
+    const { tell } = this.#options;
+    return {
+      print: (stream, chunk) => log.append(stream, chunk),
+      wait: (text) => tell({ kind: 'preparing', job, text }),
+    };
+  }
+
+  async #customOf({ scorer, settings }: JobSpec, dir: string, process: HostProcess): Promise<CustomFolder | null> {
+    if (scorer.kind === 'onnx') return null;
     // Parts are large, and nobody comes back to them.
-    const filesKept = spec.scorer.kind === 'encode' ? 0 : limits.customFilesKept;
-    const custom = new CustomFolder(customDir, spec.settings.outputFileName, filesKept);
+    const filesKept = scorer.kind === 'encode' ? 0 : limits.customFilesKept;
+    const custom = new CustomFolder(dir, settings.outputFileName, filesKept);
     try {
       await custom.begin();
     } catch (error) {
       await process.kill();
       throw error;
     }
-    return { process, custom };
+    return custom;
   }
 
   /** One after the other, so that a replacement is a process of its own in the log tree, as on Azure. */
@@ -245,13 +329,16 @@ export class HostSlots {
     const failureOf = (error: BatchError): Failure => mask?.failure(error.toFailure()) ?? error.toFailure();
     if (ready instanceof HostProcess) {
       tell({ kind: 'host-ready', slot, host });
-      await ready.exited;
+      const isKept = await Promise.race([ready.exited.then(() => false), held.kept.promise.then(() => true)]);
       await held.attempt;
+      const { deviceHost, afterwards } = await held.started;
+      if (!isKept) await this.#removeTraces(deviceHost, afterwards?.home ?? null);
+    } else {
+      await this.#removeTraces(host, null);
     }
-    this.#options.setup.release(host);
     const log = await held.log;
     if (ready instanceof HostProcess) {
-      const { initSeconds: init_seconds } = ready.ready;
+      const init_seconds = (await held.started).isWarm ? 0 : ready.ready.initSeconds;
       log.ended({ init_seconds, peak_memory_bytes: ready.peakBytes, columns: held.columns });
     }
     // A host that was stopped while it started has not failed.
@@ -287,8 +374,15 @@ export class HostSlots {
     const outcome = held.mask ? maskedOutcome(settled, held.mask) : settled;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
+    held.hasFailed ||= outcome.kind === 'failed';
+    if (outcome.kind === 'failed' && outcome.failure.code === 'SCORER_OUT_OF_MEMORY') this.#warm.dropWhere(() => true);
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
     tell(commandOf(outcome, order, keep));
+  }
+
+  async #removeTraces(deviceHost: number, home: HostHome | null): Promise<void> {
+    this.#options.setup.release(deviceHost);
+    if (home) await rm(home.dir, { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** Null where everything goes to the coordinator. */

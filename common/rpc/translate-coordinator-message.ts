@@ -134,6 +134,7 @@ export function writeJob(job: JobSpec): JobWire {
     inputRoot: job.inputRoot,
     outputDir: job.outputDir ?? '',
     attemptsLocation: job.attemptsLocation ?? '',
+    owner: job.owner,
   };
 }
 
@@ -152,6 +153,7 @@ export function readJob(wire: Job__Output): JobSpec {
     inputRoot: wire.inputRoot,
     outputDir: wire.outputDir === '' ? null : wire.outputDir,
     attemptsLocation: wire.attemptsLocation === '' ? null : wire.attemptsLocation,
+    owner: wire.owner,
   };
 }
 
@@ -168,6 +170,7 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     memoryBytesMax: wire.memoryBytesMax === 0 ? null : wire.memoryBytesMax,
     outputFileName: wire.outputFileName === '' ? null : wire.outputFileName,
     customOutput: readOneOf(['collected', 'shared'], wire.customOutput, 'the custom output of a job'),
+    ...(wire.keepWarm ? { keepWarm: true } : {}),
   };
 }
 

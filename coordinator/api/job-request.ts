@@ -193,6 +193,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   incremental: z.boolean().default(false),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
+  keepWarm: z.boolean().nullable().default(null),
   speculation: z.enum(['auto', 'off']).default('auto'),
   progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
 });
