@@ -12,13 +12,24 @@ export interface ModelNode {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly domain?: string;
-  readonly attributes?: Readonly<Record<string, number | readonly number[] | readonly string[]>>;
+  readonly attributes?: Readonly<Record<string, Attribute>>;
+}
+
+/** A Float32Array is a list of floats, other numbers are integers. */
+type Attribute = number | string | Float32Array | readonly number[] | readonly string[];
+
+/** Values that the model brings along. */
+export interface ModelWeights {
+  readonly name: string;
+  readonly dims: readonly number[];
+  readonly values: Float32Array;
 }
 
 export interface OnnxModel {
   readonly inputs: readonly ModelTensor[];
   readonly outputs: readonly (ModelTensor | { readonly name: string; readonly type: 'maps' })[];
   readonly nodes: readonly ModelNode[];
+  readonly weights?: readonly ModelWeights[];
 }
 
 const elementTypes = {
@@ -33,10 +44,11 @@ const elementTypes = {
 } as const;
 
 /** The bytes of an `.onnx` file. @source onnx.proto: field numbers of ModelProto and the messages in it */
-export function onnxModel({ inputs, outputs, nodes }: OnnxModel): Buffer {
+export function onnxModel({ inputs, outputs, nodes, weights = [] }: OnnxModel): Buffer {
   const graph = Buffer.concat([
     ...nodes.map((node) => message(1, nodeProto(node))),
     text(2, 'test'),
+    ...weights.map((tensor) => message(5, tensorProto(tensor))),
     ...inputs.map((input) => message(11, valueInfo(input.name, tensorType(input)))),
     ...outputs.map((output) =>
       message(12, valueInfo(output.name, output.type === 'maps' ? mapsType() : tensorType(output))),
@@ -60,9 +72,18 @@ function nodeProto({ op, inputs, outputs, domain, attributes }: ModelNode): Buff
   ]);
 }
 
-/** Types of attributes: 2 an integer, 7 integers, 8 texts. */
-function attribute(name: string, value: number | readonly number[] | readonly string[]): Buffer {
+function tensorProto({ name, dims, values }: ModelWeights): Buffer {
+  const sizes = dims.map((dim) => number(1, dim));
+  return Buffer.concat([...sizes, number(2, elementTypes.float32), text(8, name), message(9, bytesOf(values))]);
+}
+
+/** Types of attributes: 2 an integer, 3 a text, 6 floats, 7 integers, 8 texts. */
+function attribute(name: string, value: Attribute): Buffer {
   if (typeof value === 'number') return Buffer.concat([text(1, name), number(3, value), number(20, 2)]);
+  if (typeof value === 'string') return Buffer.concat([text(1, name), text(4, value), number(20, 3)]);
+  if (value instanceof Float32Array) {
+    return Buffer.concat([text(1, name), message(7, bytesOf(value)), number(20, 6)]);
+  }
   const items = value.map((item) => (typeof item === 'number' ? number(8, item) : text(9, item)));
   return Buffer.concat([text(1, name), ...items, number(20, typeof value[0] === 'number' ? 7 : 8)]);
 }
@@ -81,6 +102,8 @@ function mapsType(): Buffer {
   return message(4, message(1, map));
 }
 
+/** As protobuf packs them: little-endian, one after the other. */
+const bytesOf = (values: Float32Array): Buffer => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 const number = (field: number, value: number): Buffer => Buffer.from([...varint(field << 3), ...varint(value)]);
 const text = (field: number, value: string): Buffer => message(field, Buffer.from(value));
 const message = (field: number, body: Buffer): Buffer =>

@@ -1,0 +1,103 @@
+/** One contender's runs: from nothing, or as jobs of what stays up. */
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { invariant } from '../../common/core/invariant.ts';
+import { program } from '../workloads/contenders.ts';
+import type { Contender } from '../workloads/workload.ts';
+import { Meter, type Cost } from './meter.ts';
+
+export type Temperature = 'cold' | 'warm';
+
+/** Roles of Batchmill's processes, by their command lines. */
+const labels = {
+  coordinator: 'coordinator start',
+  'worker node': 'worker join',
+  command: 'main.js (job|run) ',
+};
+
+const isInsecure = process.env['BENCH_INSECURE'] === '1';
+
+/** What stays up, and how it is given a job. */
+interface Up {
+  readonly meter: Meter;
+  readonly go: (output: string, first: string) => Promise<Cost>;
+}
+
+/** What a contender has running between its warm runs. */
+export class Runner {
+  readonly contender: Contender;
+  readonly #dir: string;
+  readonly #processes: number;
+  #warm: Up | null = null;
+
+  constructor(contender: Contender, dir: string, processes: number) {
+    this.contender = contender;
+    this.#dir = join(dir, contender.name.replaceAll(' ', '-'));
+    this.#processes = processes;
+    mkdirSync(this.#dir, { recursive: true });
+  }
+
+  /** Scores into a new folder `output`; null when there is no such way. */
+  async run(temperature: Temperature, output: string): Promise<Cost | null> {
+    const first = join(output, 'predictions.csv.partial');
+    if (temperature === 'warm') {
+      if (this.contender.warm === null) return null;
+      this.#warm ??= await this.#open();
+      return await this.#warm.go(output, first);
+    }
+    if (this.contender.cold === null) return null;
+    const meter = this.#meter();
+    try {
+      return await meter.run(this.contender.cold(output), first);
+    } finally {
+      await meter.close();
+    }
+  }
+
+  /** Ends what stayed up. */
+  async close(): Promise<void> {
+    await this.#warm?.meter.close();
+    this.#warm = null;
+    rmSync(join(this.#dir, 'state'), { recursive: true, force: true });
+    rmSync(join(this.#dir, 'scratch'), { recursive: true, force: true });
+  }
+
+  #meter(): Meter {
+    return new Meter({ log: join(this.#dir, 'log.txt'), cwd: this.#dir, labels });
+  }
+
+  async #open(): Promise<Up> {
+    const { warm } = this.contender;
+    invariant(warm !== null, `${this.contender.name} has nothing that stays up`);
+    const meter = this.#meter();
+    try {
+      if (warm.kind === 'serves') {
+        await meter.serve(warm.command);
+        return { meter, go: (output) => meter.line(output) };
+      }
+      await this.#startCluster(meter);
+      return {
+        meter,
+        go: (output, first) => meter.run({ ...program(warm.invoke(output)), env: this.#environment }, first),
+      };
+    } catch (error) {
+      await meter.close();
+      throw error;
+    }
+  }
+
+  /** Contexts of whoever runs the bench are left alone. */
+  get #environment(): Readonly<Record<string, string>> {
+    return { XDG_CONFIG_HOME: join(this.#dir, 'config'), BATCHMILL_CONTEXT: 'local' };
+  }
+
+  async #startCluster(meter: Meter): Promise<void> {
+    const env = this.#environment;
+    const start = ['coordinator', 'start', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+    const more = ['--state-dir', join(this.#dir, 'state'), ...(isInsecure ? ['--insecure'] : [])];
+    const says = '"join": "batchmill worker join ([^"]+)"';
+    const [join_ = ''] = await meter.start({ ...program([...start, ...more, '-o', 'json']), env }, says);
+    const words = ['worker', 'join', ...join_.split(' '), '--slots', String(this.#processes)];
+    await meter.start({ ...program([...words, '--scratch-dir', join(this.#dir, 'scratch')]), env }, 'joined .* slots');
+  }
+}
