@@ -5,6 +5,8 @@ import type { OpenFile } from '../../common/ports/file-system.ts';
 import type { StagedSlice } from './operations.ts';
 
 const blockBytes = 1_048_576;
+/** Kept from one copy to the next: a new one for each megabyte makes the collector run more often than anything else here. */
+let spare: Buffer | null = null;
 
 /**
  * Writes the slices one behind the other from `toOffset` on.
@@ -17,8 +19,12 @@ export async function copySlices(
   toOffset: number,
 ): Promise<void> {
   let at = toOffset;
+  const largest = slices.reduce((bytes, { length }) => Math.max(bytes, length), 0);
+  const block = largest < blockBytes ? Buffer.allocUnsafe(largest) : (spare ?? Buffer.allocUnsafe(blockBytes));
+  // Another copy meanwhile has one of its own.
+  spare = null;
   for (const slice of slices) {
-    const found = await copySlice(slice, await open(slice.segment), output, at);
+    const found = await copySlice(slice, await open(slice.segment), output, at, block);
     if (found !== slice.crc32) {
       throw new BatchError(
         'OUTPUT_CORRUPT',
@@ -28,11 +34,17 @@ export async function copySlices(
     }
     at += slice.length;
   }
+  if (block.length === blockBytes) spare = block;
 }
 
 /** The checksum of what was copied; null when the file ends before the slice does. */
-async function copySlice(slice: StagedSlice, from: OpenFile, to: OpenFile, toOffset: number): Promise<number | null> {
-  const block = Buffer.allocUnsafe(Math.min(blockBytes, slice.length));
+async function copySlice(
+  slice: StagedSlice,
+  from: OpenFile,
+  to: OpenFile,
+  toOffset: number,
+  block: Buffer,
+): Promise<number | null> {
   let crc = 0;
   for (let done = 0; done < slice.length;) {
     const part = block.subarray(0, Math.min(block.length, slice.length - done));

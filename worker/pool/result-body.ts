@@ -14,6 +14,9 @@ import { isDiskFull, reasonOf } from '../../common/io/errno.ts';
 /** Bytes that may wait for the disk before the scoring host has to wait too. */
 const behindBytesMax = 4_194_304;
 
+/** On average, of pieces that are sent one by one. */
+const unjoinedBytesMin = 65_536;
+
 let spooled = 0;
 
 export interface BodyPart {
@@ -110,14 +113,21 @@ export class ResultBody {
     return this.#bytes <= limits.inlineResultBytesMax ? this.#inMemory() : null;
   }
 
-  /** All bytes in pieces of `limits.uploadChunkBytes`, the last one shorter; may be asked for again. */
+  /** All bytes in pieces of at most `limits.uploadChunkBytes`; may be asked for again. */
   async *pieces(): AsyncGenerator<Uint8Array, void, void> {
     await this.settled();
-    const whole = this.#file === null ? this.#inMemory() : null;
+    const chunkBytes = limits.uploadChunkBytes;
     const file = await this.#file;
-    for (let at = 0; at < this.#bytes; at += limits.uploadChunkBytes) {
-      const length = Math.min(limits.uploadChunkBytes, this.#bytes - at);
-      yield whole === null ? await readExactly(file as FileHandle, at, length) : whole.subarray(at, at + length);
+    if (file === null) {
+      // As they came: what is joined first is copied once more. Small ones cost more as messages.
+      const isFine = this.#bytes >= this.#pieces.length * unjoinedBytesMin;
+      for (const piece of isFine ? this.#pieces : [this.#inMemory()]) {
+        for (let at = 0; at < piece.length; at += chunkBytes) yield piece.subarray(at, at + chunkBytes);
+      }
+      return;
+    }
+    for (let at = 0; at < this.#bytes; at += chunkBytes) {
+      yield await readExactly(file, at, Math.min(chunkBytes, this.#bytes - at));
     }
   }
 
