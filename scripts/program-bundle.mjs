@@ -49,7 +49,8 @@ export async function bundleProgram({ dist = join(root, 'dist'), plugins = [] } 
   for (const { entryPoint = '', exports } of Object.values(metafile.outputs)) {
     // The names of a module in CommonJS are known to who imports it statically alone.
     const isNameless = entryPoint.includes('node_modules/') && exports.join() === 'default';
-    if (isNameless) throw new Error(`import(…) of ${entryPoint} has no names in a bundle: load a module that imports it`);
+    if (isNameless)
+      throw new Error(`import(…) of ${entryPoint} has no names in a bundle: load a module that imports it`);
   }
   const chunks = join(dist, 'chunks');
   const made = new Set(Object.keys(metafile.outputs).map((path) => join(root, path)));

@@ -80,7 +80,11 @@ describe('result body', () => {
 
   it('cuts pieces to what a message may hold', async () => {
     const body = new ResultBody(dir);
-    const parts = [patterned(limits.uploadChunkBytes - 1, 1), patterned(3, 2), patterned(limits.uploadChunkBytes + 1, 3)];
+    const parts = [
+      patterned(limits.uploadChunkBytes - 1, 1),
+      patterned(3, 2),
+      patterned(limits.uploadChunkBytes + 1, 3),
+    ];
     for (const part of parts) body.append(part);
     const { lengths, bytes } = await gathered(body);
     expect(lengths).toEqual([limits.uploadChunkBytes - 1, 3, limits.uploadChunkBytes, 1]);
