@@ -2,7 +2,6 @@
 import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
-import { coordinatorName } from '../common/security/server-identity.ts';
 import { problemReply } from './replies.ts';
 
 /** Which coordinator, and who asks; a context of the user's is one. */
@@ -47,14 +46,9 @@ export function openConnection(connection: Connection): OpenConnection {
   };
 }
 
-/** The fetch of this process knows no authorities but the system's. Loaded when it is needed. */
 function secureFetch({ ca }: Connection): typeof fetch {
   let loaded: Promise<typeof fetch> | null = null;
-  const load = async (): Promise<typeof fetch> => {
-    const { Agent, fetch: ask } = await import('undici');
-    const dispatcher = new Agent({ connect: ca === null ? {} : { ca, servername: coordinatorName } });
-    return ((url: string, init: object) => ask(url, { ...init, dispatcher })) as unknown as typeof fetch;
-  };
+  const load = async (): Promise<typeof fetch> => (await import('./secure-fetch.ts')).makeSecureFetch(ca);
   return async (url, init) => await (await (loaded ??= load()))(url, init);
 }
 

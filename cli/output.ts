@@ -57,7 +57,7 @@ export interface OutputOptions {
 /** Loads what the format needs. */
 export async function createOutput(options: OutputOptions): Promise<Output> {
   const format = options.format ?? (options.stdout.isTerminal ? 'table' : 'json');
-  const toYaml = format === 'yaml' || format === 'yamlc' ? (await import('yaml')).stringify : String;
+  const toYaml = format === 'yaml' || format === 'yamlc' ? (await import('./yaml-text.ts')).yamlText : String;
   return new TextOutput(options, format, toYaml);
 }
 

@@ -1,5 +1,5 @@
 /** Shapes of what the coordinator answers. Fields that a newer coordinator adds pass through unseen. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorRules, type ErrorCode } from '../common/core/error-codes.ts';
 import { jobStates } from '../common/core/states.ts';
 import type {

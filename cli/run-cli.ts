@@ -1,6 +1,6 @@
 /** From arguments to an exit code: the only place where errors end. */
 import { CommanderError, type Command } from 'commander';
-import { connectionSetting, type Context } from '../common/config/contexts.ts';
+import type { Context } from '../common/config/contexts.ts';
 import { isColorWanted } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { normaliseArguments } from './arguments.ts';
@@ -45,7 +45,10 @@ async function outputFor(host: CliHost, flags: AnswerFlags, isDebug: boolean): P
 }
 
 function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {
-  const connection = async (): Promise<Context> => await connectionSetting(flags, host.environment);
+  const connection = async (): Promise<Context> => {
+    const { connectionSetting } = await import('../common/config/contexts.ts');
+    return await connectionSetting(flags, host.environment);
+  };
   const client: CommandContext['client'] = async () => (await import('./client.ts')).createClient(await connection());
   const transport: CommandContext['transport'] = async () => {
     const { createTransport } = await import('./api/transport.ts');

@@ -1,49 +1,35 @@
 /** The coordinator's process: opens the state directory, replays, and serves worker nodes and callers through the engine. */
-import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
-import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { toBatchError, type BatchError } from '../common/core/batch-error.ts';
 import { localUser } from '../common/core/job-origin.ts';
 import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
-import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
-import { makeFolder } from '../common/io/make-folder.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
-import { expiresMsOf } from '../common/security/authority.ts';
-import { AccessRecords } from './access/access-records.ts';
-import { Access } from './access/access.ts';
-import { AuditLog } from './access/audit-log.ts';
-import { openAuthority } from './access/authority-files.ts';
+import type { Access } from './access/access.ts';
 import { Secrets } from './access/secrets.ts';
-import { Metrics } from './api/metrics.ts';
-import { startApi, type ApiHandle } from './api/server.ts';
+import type { Metrics } from './api/metrics.ts';
 import type { Event } from './core/events.ts';
-import { DoctorDesk, type DoctorDoors, type LastWrite } from './doctor-desk.ts';
+import type { LastWrite } from './doctor-desk.ts';
 import { openEngine, type Engine, type EngineViews } from './engine.ts';
-import { ExplainDesk } from './explain-desk.ts';
+import type { Front, SecurityOptions } from './front.ts';
 import { JobDesk } from './job-desk.ts';
-import { catalogOf } from './job-logs.ts';
 import { JobStory } from './logs/job-story.ts';
 import { LogStore } from './logs/log-store.ts';
 import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import { thisMachine } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
-import { Invoker } from './registry/invoke.ts';
-import { ScheduleClock, startSchedules } from './schedules/schedule-clock.ts';
-import { ScheduleDesk } from './schedules/schedule-desk.ts';
 import { locateWith } from './registry/locate.ts';
-import { instancePath, RegistryDesk } from './registry/registry-desk.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
-import type { Loop } from './loop.ts';
+import { makeStateDir, randomText, readOwnText } from './state-dir.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
-import { ledgerFigures } from './views/ledger-figures.ts';
+import { ledgerFigures, type LedgerFigures } from './views/ledger-figures.ts';
 import { Tallies } from './views/tallies.ts';
 
 export interface CoordinatorOptions {
@@ -67,12 +53,6 @@ export interface CoordinatorOptions {
   readonly signer?: ManifestSigner | null;
   /** TLS, tokens and certificates; absent: everybody who reaches the ports may do everything. */
   readonly security?: SecurityOptions | null;
-}
-
-export interface SecurityOptions {
-  /** How long the join token of this start passes. */
-  readonly joinTokenMs: number;
-  readonly nodeCertificateMs?: number;
 }
 
 export interface Coordinator {
@@ -139,7 +119,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const release = packageRelease();
   // With certificates nobody joins with the token of the state directory.
   await makeStateDir(stateDir);
-  const joinToken = options.security ? newJoinToken() : await readJoinToken(stateDir);
+  const joinToken = options.security ? randomText() : await readOwnText(stateDir, join(stateDir, 'join-token'));
   const secrets = await Secrets.open(stateDir);
   const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
@@ -148,6 +128,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
+  // Only what serves people and programs, or certificates: a `run` has none of it, and does not load it.
+  const { http, security } = options;
+  const MetricsOf = http ? (await import('./api/metrics.ts')).Metrics : null;
+  const FrontOf = http || security ? (await import('./front.ts')).Front : null;
   let lastWrite: LastWrite | null = null;
   const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
@@ -155,7 +139,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
       const tallies = new Tallies(ledger);
-      const metrics = new Metrics({ release, tallies, figures: () => ledgerFigures(ledger) });
+      const figures = (): LedgerFigures => ledgerFigures(ledger);
+      const metrics = MetricsOf && new MetricsOf({ release, tallies, figures });
       const publish = (event: Event): void => {
         story.publish(event);
         feeds.publish(event);
@@ -164,7 +149,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       return { story, logs, feeds, metrics, publish };
     },
     onJournalWritten: (written): void => {
-      metrics.journalWrote(written);
+      metrics?.journalWrote(written);
       lastWrite = { atMs: clock.monotonic(), seconds: written.seconds };
     },
   });
@@ -173,11 +158,6 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
-  const invocations = new Invoker({ ledger, jobs, stateDir, clock, random });
-  const registryDesk = async (): Promise<RegistryDesk> => {
-    const instance = await readInstance(stateDir);
-    return new RegistryDesk({ loop, artifacts, secrets, stateDir, instance, release, clock, locate });
-  };
   const closers: Close[] = [() => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
@@ -201,51 +181,31 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
-    const audit = new AuditLog({ stateDir, clock, log });
-    closers.push(() => audit.settled());
-    const access = options.security ? await openAccess(options, options.security, { loop, audit, secrets }) : null;
+    const settings = { ...options, security: security ?? null, release, metrics, onFatal, lastWrite: () => lastWrite };
+    const front: Front | null = FrontOf
+      ? await FrontOf.make({ ...settings, engine, jobs, artifacts, secrets, locate })
+      : null;
+    closers.push(async () => front?.settled());
+    const access = front?.access ?? null;
     const tls = access && { certificate: access.certificate, gate: access.gate };
     const server = await startClusterServer({ address: options.listen, backend: nodes, tls, log });
     closers.push(async () => {
       nodes.close();
       await server.close();
     });
-    const scheduled = startSchedules(new ScheduleClock({ loop, invocations, clock, log }), onFatal);
-    closers.push(() => scheduled.close());
-    const schedules = new ScheduleDesk(loop, clock);
-    const explain = new ExplainDesk({
-      ...{ ledger, clock, jobs },
-      catalogOf: async (job) => work.filesOf(job.name)?.catalog ?? (await catalogOf(stateDir, job)),
-    });
-    const doctor = new DoctorDesk({
-      ...{ ledger, nodes, clock, release, stateDir, lastWrite: () => lastWrite },
-      certificateEndsMs: () => access && expiresMsOf(access.certificate.cert),
-      doors: (): DoctorDoors => ({ nodes: server.address, http: formatAddress(api?.address ?? { host: '', port: 0 }) }),
-    });
-    const registry = options.http ? { backend: await registryDesk(), invocations, schedules, explain, doctor } : null;
-    const guard = access && { tls: access.certificate, access: { tokens: access.tokens, audit, backend: access } };
-    const doors = { backend: jobs, registry, metrics, onDefect: onFatal, ...guard };
-    const api: ApiHandle | null = options.http ? await startApi({ ...doors, ...options.http }) : null;
-    if (api) closers.push(() => api.close());
-    access?.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
-    if (access) {
-      const renewal = keepCertificate(access, onFatal, (certificate) => {
-        server.renew(certificate);
-        api?.renew(certificate);
-      });
-      closers.push(renewal);
-    }
+    closers.push(async () => front?.close());
+    const opened = (await front?.open(server)) ?? { http: null, joinToken: null };
     log.info('coordinator serves', {
       nodes: server.address,
-      http: api ? formatAddress(api.address) : null,
+      http: opened.http && formatAddress(opened.http),
       state: stateDir,
       epoch: ledger.epoch,
       jobs: ledger.jobs.size,
     });
     return {
       listen: server.address,
-      http: api?.address ?? null,
-      joinToken: access ? await joinTokenOf(access, options.security?.joinTokenMs ?? 0) : joinToken,
+      http: opened.http,
+      joinToken: opened.joinToken ?? joinToken,
       access,
       jobs,
       closed: ending.closed,
@@ -257,42 +217,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   }
 }
 
-function openAccess(
-  { stateDir, listen, http, clock, log }: CoordinatorOptions,
-  { nodeCertificateMs }: SecurityOptions,
-  { loop, audit, secrets }: { readonly loop: Loop; readonly audit: AuditLog; readonly secrets: Secrets },
-): Promise<Access> {
-  const hosts = [parseAddress(listen, 'the address for worker nodes').host, ...(http ? [http.host] : [])];
-  return openAuthority(stateDir, clock.wall()).then((authority) =>
-    Access.open({
-      ...{ authority, audit, secrets, hosts, log, records: new AccessRecords({ loop, clock }) },
-      ...(nodeCertificateMs === undefined ? {} : { nodeCertificateMs }),
-    }),
-  );
-}
-
-async function joinTokenOf(access: Access, ttlMs: number): Promise<string> {
-  const wanted = { user: localUser, role: 'join', ttlMs, uses: null, createdBy: localUser } as const;
-  return (await access.makeToken(wanted)).secret;
-}
-
-/** Looks now and then whether the server's certificate is to be made anew. Returns what ends it. */
-function keepCertificate(
-  access: Access,
-  onFatal: (error: unknown) => void,
-  renew: (certificate: Access['certificate']) => void,
-): Close {
-  const timer = setInterval(() => {
-    access.renewIfDue().then((isNew) => isNew && renew(access.certificate), onFatal);
-  }, limits.certificateLookMs);
-  return () => {
-    clearInterval(timer);
-    return Promise.resolve();
-  };
-}
-
 interface Views extends EngineViews {
-  readonly metrics: Metrics;
+  /** Null: nobody can ask for them. */
+  readonly metrics: Metrics | null;
   readonly feeds: JobFeeds;
 }
 
@@ -345,43 +272,4 @@ class Ending {
       () => this.#reject(fatal),
     );
   }
-}
-
-function newJoinToken(): string {
-  return randomBytes(24).toString('base64url');
-}
-
-/** @throws STATE_UNWRITABLE */
-async function makeStateDir(stateDir: string): Promise<void> {
-  try {
-    await makeFolder(stateDir, 0o700);
-  } catch (error) {
-    throw unusable(stateDir, error);
-  }
-}
-
-/** @throws STATE_UNWRITABLE */
-function readJoinToken(stateDir: string): Promise<string> {
-  return readOwnText(stateDir, join(stateDir, 'join-token'));
-}
-
-/** @throws STATE_UNWRITABLE */
-function readInstance(stateDir: string): Promise<string> {
-  return readOwnText(stateDir, instancePath(stateDir));
-}
-
-/** Random, made at the first start; readable by its owner only. @throws STATE_UNWRITABLE */
-async function readOwnText(stateDir: string, path: string): Promise<string> {
-  try {
-    await writeFile(path, newJoinToken(), { flag: 'wx', mode: 0o600 });
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw unusable(stateDir, error);
-  }
-  return (await readFile(path, 'utf8')).trim();
-}
-
-function unusable(stateDir: string, error: unknown): unknown {
-  if (errnoOf(error) === '') return error;
-  const message = `the state directory ${stateDir} cannot be used: ${reasonOf(error)}`;
-  return new BatchError('STATE_UNWRITABLE', message, { cause: error });
 }

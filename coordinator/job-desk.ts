@@ -55,7 +55,7 @@ import { manifestDirName, partialName } from './output/output-names.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
-import { sealed } from './registry/make-asset.ts';
+import { sealed } from './registry/stored.ts';
 import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import { jobPage } from './views/job-page.ts';

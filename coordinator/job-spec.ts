@@ -34,6 +34,7 @@ export function jobSpec(
   return {
     name: job.name,
     ...scoredBy(deployment, secrets(settings, false)),
+    owner: job.origin.owner,
     inputRoot,
     outputDir: settings.customOutput === 'shared' ? job.outputDir : null,
     attemptsLocation: attemptsLocationOf(ledger, job),
@@ -69,6 +70,7 @@ function scoredBy(deployment: Deployment, secrets: Secrets): Omit<ShadowSpec, 't
       outputFileName: settings.outputAction === 'append_row' ? settings.outputFileName : null,
       memoryBytesMax: settings.memoryBytesMax,
       concurrencyMax: settings.concurrencyPerInstanceMax,
+      keepWarm: settings.keepWarm ?? deployment.scorer.kind === 'onnx',
     },
   };
 }

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../common/core/batch-error.ts';
 import { inputListColumnDefault, type InputSelection } from '../common/core/input-selection.ts';
 import { errnoOf } from '../common/io/errno.ts';

@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, realpathSync, symlinkSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from './bundle.mjs';
+import { bundleProgram } from './program-bundle.mjs';
 
 /** By name: what is replaced, file by file of dist/. Every text must be found exactly once. */
 export const mutations = new Map(
@@ -114,20 +115,23 @@ export const mutations = new Map(
 );
 
 /** A program with that defect: its folder, and the path of `bundled`, a bundle within dist/, in it. */
-export function makeMutant(name, bundled) {
+export async function makeMutant(name, bundled) {
   // macOS and others link their folder for temporary files.
   const dir = mkdtempSync(join(realpathSync(tmpdir()), `batchmill-mutant-${name}-`));
   for (const path of ['package.json', 'dist']) cpSync(root + path, join(dir, path), { recursive: true });
   for (const path of ['node_modules', 'proto', 'worker', 'test']) symlinkSync(root + path, join(dir, path));
+  const changed = new Map();
   for (const { file, from, to } of mutations.get(name)) {
     const path = join(dir, 'dist', file);
     const text = readFileSync(path, 'utf8');
     const places = text.split(from).length - 1;
     if (places !== 1) throw new Error(`mutation ${name}: dist/${file} has ${places} times ${from}`);
-    writeFileSync(
-      path,
-      text.replace(from, () => to),
-    );
+    const contents = text.replace(from, () => to);
+    writeFileSync(path, contents);
+    changed.set(root + file.replace(/\.js$/, '.ts'), { contents, loader: 'js' });
   }
+  // What is run is the bundle.
+  const setup = ({ onLoad }) => onLoad({ filter: /\.ts$/ }, ({ path }) => changed.get(path));
+  await bundleProgram({ dist: join(dir, 'dist'), plugins: [{ name: 'mutate', setup }] });
   return { dir, main: join(dir, bundled.slice(root.length)) };
 }

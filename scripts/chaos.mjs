@@ -17,7 +17,7 @@ if (at >= 0 && !mutations.has(mutation)) {
 }
 buildProgram();
 const bundled = await bundle('test/chaos/main.ts');
-const mutant = mutation === null ? null : makeMutant(mutation, bundled);
+const mutant = mutation === null ? null : await makeMutant(mutation, bundled);
 const main = mutant?.main ?? bundled;
 if (mutant) args.push('--stop-at-defect');
 

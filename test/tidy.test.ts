@@ -35,6 +35,29 @@ function sourcesBelow(folders: readonly string[]): readonly Source[] {
 const program = sourcesBelow(['common', 'coordinator', 'worker', 'cli']);
 const tests = sourcesBelow(['test', 'bench']);
 
+/** Modules and packages that are loaded with `entries`, whatever happens then. */
+function loadedWith(entries: readonly string[]): ReadonlySet<string> {
+  const texts = new Map(program.map(({ path, text }) => [path, text]));
+  const loaded = new Set(entries);
+  for (const path of loaded) {
+    const text = texts.get(path)?.replaceAll(/^(?:import|export) type [^;]*;/gms, '') ?? '';
+    for (const [, from = ''] of text.matchAll(/^(?:import|export)\b(?:[^;']*? from)? '([^']+)';/gm)) {
+      if (!from.startsWith('node:')) loaded.add(from.startsWith('.') ? join(path, '..', from) : from);
+    }
+  }
+  return loaded;
+}
+
+test('run and scoring hosts load few packages before they do anything', () => {
+  const packagesOf = (...entries: readonly string[]): readonly string[] =>
+    [...loadedWith(entries)].filter((one) => !one.endsWith('.ts')).sort();
+  const shared = ['minimatch', 'yaml', 'zod'];
+  expect(packagesOf('cli/main.ts')).toEqual(['commander', 'minimatch', 'zod']);
+  expect(packagesOf('cli/main.ts', 'cli/commands/run.ts')).toEqual(['commander', ...shared]);
+  expect(packagesOf('cli/embedded.ts')).toEqual(['@grpc/grpc-js', '@grpc/proto-loader', ...shared]);
+  expect(packagesOf('worker/scorers/node-host.ts', 'worker/scorers/onnx-scorer.ts')).toEqual([]);
+});
+
 test('the sources are there to be looked at', () => {
   for (const folder of ['common/core/', 'coordinator/core/', 'worker/core/', 'cli/']) {
     expect([folder, program.filter(({ path }) => path.startsWith(folder)).length]).not.toEqual([folder, 0]);

@@ -53,6 +53,7 @@ export class HostSetup {
   readonly environments: Environments;
   readonly #options: HostSetupOptions;
   #devices: Promise<Devices> | null = null;
+  #found: Devices | null = null;
   #python: Promise<string> | null = null;
 
   constructor(options: HostSetupOptions) {
@@ -110,6 +111,20 @@ export class HostSetup {
     return this.#ownPython();
   }
 
+  /** Whether its hosts are given a GPU as long as there is one. */
+  usesDevice({ scorer, settings }: JobSpec): boolean {
+    const isForGpu =
+      scorer.kind === 'onnx'
+        ? scorer.settings.providers.some((provider) => provider !== 'cpu')
+        : scorer.kind !== 'encode';
+    // Who names devices in the deployment wants those.
+    return isForGpu && settings.environmentVariables['CUDA_VISIBLE_DEVICES'] === undefined;
+  }
+
+  hasDevice(host: number): boolean {
+    return this.#found?.holds(host) ?? false;
+  }
+
   /** The host is gone. */
   release(host: number): void {
     void this.#devices?.then((devices) => devices.release(host));
@@ -117,23 +132,18 @@ export class HostSetup {
 
   async #devicesOf(
     host: number,
-    { scorer, settings }: JobSpec,
+    spec: JobSpec,
   ): Promise<{ readonly chosen: Readonly<Record<string, string>>; readonly device: string | null }> {
     const devices = await this.#allDevices();
     const count = { AZ_BATCHAI_GPU_COUNT_FOUND: String(devices.count) };
-    const usesGpu =
-      scorer.kind === 'onnx'
-        ? scorer.settings.providers.some((provider) => provider !== 'cpu')
-        : scorer.kind !== 'encode';
-    // Who names devices in the deployment wants those.
-    const isNamed = settings.environmentVariables['CUDA_VISIBLE_DEVICES'] !== undefined;
-    const device = usesGpu && !isNamed ? devices.take(host) : null;
+    const device = this.usesDevice(spec) ? devices.take(host) : null;
     // Without one the host sees what the node itself sees, never more.
     return { chosen: device === null ? count : { ...count, CUDA_VISIBLE_DEVICES: device }, device };
   }
 
   #allDevices(): Promise<Devices> {
-    return (this.#devices ??= Devices.find(this.#options.environment));
+    this.#devices ??= Devices.find(this.#options.environment).then((found) => (this.#found = found));
+    return this.#devices;
   }
 
   async #pythonOf(named: string | null, prepared: Prepared | null): Promise<string | null> {

@@ -2,7 +2,7 @@
  * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
  * core; what to make of it is decided there.
  */
-import { access, constants } from 'node:fs/promises';
+import { access, constants, rm } from 'node:fs/promises';
 import { BatchError, toBatchError, type Failure } from '../common/core/batch-error.ts';
 import { statusOf, type BatchRecord } from '../common/core/batch-record.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
@@ -14,18 +14,20 @@ import { defaultOutputForm } from '../common/core/output-form.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { deferred, type Deferred } from '../common/io/deferred.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import { HostLog, spansBetween } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
-import type { NodeFiles } from './node-files.ts';
+import type { HostHome, NodeFiles } from './node-files.ts';
 import { CustomFolder, type PutFile } from './pool/custom-folder.ts';
 import { HostProcess, type Scored, type ScoreFailed, type ScoreOutcome } from './pool/host-process.ts';
 import { maskedOutcome, SecretMask } from './secret-mask.ts';
 import { requireSecrets, ShadowHealth, ShadowHost, shadowJob } from './shadow-host.ts';
 import type { StoreOutputs } from './staging/store-outputs.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
+import { warmKey, WarmHosts, type Served, type WarmHost } from './warm-hosts.ts';
 
 /** Model and code of a job on this machine. */
 export interface JobArtifacts {
@@ -47,6 +49,11 @@ export interface HostSlotsOptions {
   readonly outputs: Pick<StoreOutputs, 'put' | 'finish'>;
   /** Of stdout and stderr of each host. */
   readonly hostLogBytesMax: number;
+  /** Keeps model and code of a job on this machine until what it returns is called. */
+  readonly holdArtifacts: (spec: JobSpec) => () => void;
+  /** Hosts that wait for their next job; default: as many as there are slots. */
+  readonly warm?: WarmHosts;
+  readonly slots: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly tell: (command: WorkerCommand) => void;
@@ -83,9 +90,16 @@ interface HostAt {
 interface Started {
   readonly process: HostProcess;
   readonly custom: CustomFolder | null;
+  /** With which it may wait for another job; null: it ends with this one. */
+  readonly afterwards: Omit<WarmHost, 'release' | 'onGone'> | null;
+  /** Number under which it holds its device. */
+  readonly deviceHost: number;
+  /** It has served another job before. */
+  readonly isWarm: boolean;
 }
 
 interface Host {
+  readonly spec: JobSpec;
   readonly job: JobName;
   readonly attemptsLocation: string | null;
   readonly stopping: AbortController;
@@ -93,10 +107,15 @@ interface Host {
   readonly process: Promise<HostProcess>;
   /** Null where nothing is collected. */
   readonly custom: Promise<CustomFolder | null>;
+  readonly started: Promise<Started>;
+  /** Resolves when its process waits for another job. */
+  readonly kept: Deferred<void>;
   readonly log: Promise<HostLog>;
   readonly mask: SecretMask | null;
   /** Its folder holds what is not published any more, so that it takes no further mini-batch. */
   isStale: boolean;
+  /** What an attempt that failed has left behind in it is nobody's to meet. */
+  hasFailed: boolean;
   /** Of its first rows. */
   columns: readonly string[] | null;
   /** The attempts under way have had their outcome told. */
@@ -112,10 +131,13 @@ export class HostSlots {
   /** Number of the next host of each job. */
   readonly #processes = new Map<JobName, Promise<number>>();
   readonly #shadows = new Map<JobName, ShadowHealth>();
+  readonly #warm: WarmHosts;
+  /** Processes. */
   started = 0;
 
   constructor(options: HostSlotsOptions) {
     this.#options = options;
+    this.#warm = options.warm ?? new WarmHosts({ countMax: options.slots });
   }
 
   start(slot: number, host: number, spec: JobSpec, artifacts: JobArtifacts): void {
@@ -131,11 +153,10 @@ export class HostSlots {
     custom.catch(() => undefined);
     const attempt = Promise.resolve();
     const { name, attemptsLocation } = spec;
-    const told = { job: name, attemptsLocation, mask, isStale: false, columns: null };
+    const told = { spec, job: name, attemptsLocation, mask, isStale: false, hasFailed: false, columns: null };
     const shadow = this.#shadowOf(place, spec, artifacts, stopping.signal);
-    const held = { ...told, stopping, process, custom, log, attempt, shadow };
+    const held = { ...told, stopping, process, custom, started, kept: deferred<void>(), log, attempt, shadow };
     this.#hosts.set(host, held);
-    this.started += 1;
     this.#ends.set(host, this.#watch(slot, host, held));
   }
 
@@ -162,7 +183,12 @@ export class HostSlots {
     held.stopping.abort(new Error(`the host on slot ${slot} is not needed any more`));
     void held.process.then(
       async (process) => {
-        await Promise.all([how === 'stop' ? process.stop() : process.kill(), held.shadow?.stop(how)]);
+        const shadowEnd = held.shadow?.stop(how);
+        if (how === 'stop' && (await this.#keep(held))) {
+          await shadowEnd;
+          return held.kept.resolve();
+        }
+        await Promise.all([how === 'stop' ? process.stop() : process.kill(), shadowEnd]);
         // Also of a process that cannot be killed: the slot is not to wait for it.
         this.#options.tell({ kind: 'host-ended', slot, host });
       },
@@ -188,6 +214,24 @@ export class HostSlots {
       );
     }
     await Promise.all(this.#ends.values());
+    this.#warm.dropWhere(() => true);
+    await this.#warm.settled();
+  }
+
+  /** Whether the process waits for another job from here on, rather than to end with this one. */
+  async #keep(held: Host): Promise<boolean> {
+    const { afterwards, process, deviceHost } = await held.started;
+    await held.attempt;
+    if (!afterwards || held.isStale || held.hasFailed || !process.isAlive) return false;
+    const { setup, holdArtifacts } = this.#options;
+    const release = holdArtifacts(held.spec);
+    const onGone = (): void => {
+      release();
+      setup.release(deviceHost);
+      void rm(afterwards.home.dir, { recursive: true, force: true }).catch(() => undefined);
+    };
+    this.#warm.keep({ ...afterwards, release, onGone });
+    return true;
   }
 
   /** Null where the job has none. It takes the slot's device, and the number of the host beside it. */
@@ -214,57 +258,99 @@ export class HostSlots {
     openLog: Promise<HostLog>,
     signal: AbortSignal,
   ): Promise<Started> {
-    const { files, setup, tell, node } = this.#options;
+    const { files, setup, node } = this.#options;
     const { slot, host, part = null } = at;
     const [number, log] = await Promise.all([at.number, openLog]);
+    // A shadow is of one job.
+    const key = part === null ? warmKey(spec) : null;
+    const warm = key === null ? null : this.#warm.take(key);
+    if (warm) return await this.#startAgain(warm, spec, log);
+    // What waits gives way: to who needs a device, and where memory is short.
+    if (setup.usesDevice(spec)) this.#warm.dropWhere(({ deviceHost }) => setup.hasDevice(deviceHost));
+    this.#warm.dropIfShort();
+    await this.#warm.settled();
+    this.started += 1;
     const { outputDir } = spec;
     const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
     if (isShared) await requireWritable(outputDir, node);
-    const customDir = isShared ? outputDir : await files.makeCustomDir(spec.name, slot, part);
+    const home = key === null ? null : await files.makeHostHome(host);
+    if (home) await files.prepareHostHome(home, spec.name);
+    const ownDir = home?.customDir ?? (isShared ? null : await files.makeCustomDir(spec.name, slot, part));
+    const customDir = ownDir ?? outputDir ?? '';
     const isUserCode = spec.scorer.kind !== 'onnx';
-    const prepares = (text: string): void => {
-      const told = text === '' || part === null ? text : `${part}: ${text}`;
-      tell({ kind: 'preparing', job: spec.name, text: told });
-    };
     const { warnings, ...command } = await setup.command({
       host,
       spec,
       modelDir: artifacts.model?.dir ?? null,
       outputDir: isUserCode ? customDir : null,
       signal,
-      onProgress: prepares,
+      onProgress: this.#prepares(spec, part),
     });
     for (const warning of warnings) log.append('stderr', Buffer.from(`batchmill: ${warning}\n`));
-    const cwd = await files.makeHostDir(spec.name, slot, part);
+    const cwd = home?.workDir ?? (await files.makeHostDir(spec.name, slot, part));
+    const served = this.#servedOf(spec, log, part);
     const process = await HostProcess.start({
       ...command,
       cwd,
       init: initOf(spec, artifacts, {
         customDir,
-        logDir: files.userLogsDir(spec.name, part),
+        logDir: home?.logLink ?? files.userLogsDir(spec.name, part),
         job: spec.name,
         node: this.#options.node,
         process: number,
       }),
       spoolDir: files.spoolDir,
-      onWait: prepares,
+      onWait: (text) => served.wait(text),
       memoryBytesMax: spec.settings.memoryBytesMax,
-      logSink: (stream, chunk) => log.append(stream, chunk),
+      logSink: (stream, chunk) => served.print(stream, chunk),
       signal,
     });
     // What init() has used is of no mini-batch.
     process.takeCpuSeconds(this.#options.clock.monotonic());
-    if (isShared || !isUserCode) return { process, custom: null };
+    const afterwards = key !== null && home ? { key, process, home, served, deviceHost: host } : null;
+    const custom = isShared ? null : await this.#customOf(spec, customDir, process);
+    return { process, custom, afterwards, deviceHost: host, isWarm: false };
+  }
+
+  /** The process has served another job, of which it finds nothing outside of its own memory. */
+  async #startAgain(warm: WarmHost, spec: JobSpec, log: HostLog): Promise<Started> {
+    const { key, process, home, served, deviceHost, onGone } = warm;
+    try {
+      await this.#options.files.prepareHostHome(home, spec.name);
+      Object.assign(served, this.#servedOf(spec, log, null));
+      process.takeCpuSeconds(this.#options.clock.monotonic());
+      const custom = await this.#customOf(spec, home.customDir, process);
+      // The job that it serves from here on holds them itself.
+      warm.release();
+      return { process, custom, afterwards: { key, process, home, served, deviceHost }, deviceHost, isWarm: true };
+    } catch (error) {
+      await process.kill();
+      onGone();
+      throw error;
+    }
+  }
+
+  #servedOf(spec: JobSpec, log: HostLog, part: 'shadow' | null): Served {
+    return { print: (stream, chunk) => log.append(stream, chunk), wait: this.#prepares(spec, part) };
+  }
+
+  #prepares({ name: job }: JobSpec, part: 'shadow' | null): (text: string) => void {
+    const prefix = part === null ? '' : `${part}: `;
+    return (text) => this.#options.tell({ kind: 'preparing', job, text: text === '' ? '' : prefix + text });
+  }
+
+  async #customOf({ scorer, settings }: JobSpec, dir: string, process: HostProcess): Promise<CustomFolder | null> {
+    if (scorer.kind === 'onnx') return null;
     // Parts are large, and nobody comes back to them.
-    const filesKept = spec.scorer.kind === 'encode' ? 0 : limits.customFilesKept;
-    const custom = new CustomFolder(customDir, spec.settings.outputFileName, filesKept);
+    const filesKept = scorer.kind === 'encode' ? 0 : limits.customFilesKept;
+    const custom = new CustomFolder(dir, settings.outputFileName, filesKept);
     try {
       await custom.begin();
     } catch (error) {
       await process.kill();
       throw error;
     }
-    return { process, custom };
+    return custom;
   }
 
   /** One after the other, so that a replacement is a process of its own in the log tree, as on Azure. */
@@ -293,14 +379,17 @@ export class HostSlots {
     const failureOf = (error: BatchError): Failure => mask?.failure(error.toFailure()) ?? error.toFailure();
     if (ready instanceof HostProcess) {
       tell({ kind: 'host-ready', slot, host });
-      await ready.exited;
+      const isKept = await Promise.race([ready.exited.then(() => false), held.kept.promise.then(() => true)]);
       await held.attempt;
+      const { deviceHost, afterwards } = await held.started;
+      if (!isKept) await this.#removeTraces(deviceHost, afterwards?.home ?? null);
+    } else {
+      await this.#removeTraces(host, null);
     }
     await held.shadow?.close();
-    this.#options.setup.release(host);
     const log = await held.log;
     if (ready instanceof HostProcess) {
-      const { initSeconds: init_seconds } = ready.ready;
+      const init_seconds = (await held.started).isWarm ? 0 : ready.ready.initSeconds;
       log.ended({ init_seconds, peak_memory_bytes: ready.peakBytes, columns: held.columns });
     }
     // A host that was stopped while it started has not failed.
@@ -336,12 +425,19 @@ export class HostSlots {
     const outcome = held.mask ? maskedOutcome(settled, held.mask) : settled;
     const printed = spansBetween(began.place, log.place);
     log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
+    held.hasFailed ||= outcome.kind === 'failed';
+    if (outcome.kind === 'failed' && outcome.failure.code === 'SCORER_OUT_OF_MEMORY') this.#warm.dropWhere(() => true);
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());
     const isSilent = printed.stdout[0] === printed.stdout[1] && printed.stderr[0] === printed.stderr[1];
     const whole = await shadowed(outcome, held.shadow, files, { first, columns });
     // A shadow takes one mini-batch at a time, and its host must not be given more meanwhile.
     const isQuiet = process.ready.queues === true && isUntouched && isSilent && held.shadow === null;
     tell(commandOf(whole, order, { keep, isQuiet }));
+  }
+
+  async #removeTraces(deviceHost: number, home: HostHome | null): Promise<void> {
+    this.#options.setup.release(deviceHost);
+    if (home) await rm(home.dir, { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** Null where everything goes to the coordinator. */

@@ -5,6 +5,7 @@
  *   environments/…                             built environments, shared in the same way
  *   nodes/<node>/identity/                     the node's key and certificate
  *   nodes/<node>/spool/                        results too large for memory
+ *   nodes/<node>/warm/host-N/                  folders of a scoring host that may serve several jobs, emptied between them
  *   nodes/<node>/jobs/<job>/<token>/           fetched inputs of an attempt
  *   nodes/<node>/jobs/<job>/hosts/slot-N/      working directory of a scoring host
  *   nodes/<node>/jobs/<job>/custom/slot-N/     where user code writes files (AZUREML_BI_OUTPUT_PATH)
@@ -14,7 +15,7 @@
  * A node's name is its own among live ones, so what an earlier process of that name has left is nobody's: it is removed
  * when the node has joined. Logs stay, those of the newest jobs.
  */
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobName, NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
@@ -23,12 +24,22 @@ import { errnoOf } from '../common/io/errno.ts';
 import { makeFolder } from '../common/io/make-folder.ts';
 import { confine } from '../common/storage/confine.ts';
 
+/** Folders of a scoring host that may serve several jobs: their paths stay, what is in them does not. */
+export interface HostHome {
+  readonly dir: string;
+  readonly workDir: string;
+  readonly customDir: string;
+  /** Leads to the logs of the job that it serves. */
+  readonly logLink: string;
+}
+
 export class NodeFiles {
   readonly artifactsDir: string;
   readonly environmentsDir: string;
   readonly spoolDir: string;
   readonly identityDir: string;
   readonly #jobsDir: string;
+  readonly #warmDir: string;
 
   constructor(scratchDir: string, node: NodeName) {
     const nodeDir = confine(join(scratchDir, 'nodes'), node);
@@ -37,6 +48,7 @@ export class NodeFiles {
     this.spoolDir = join(nodeDir, 'spool');
     this.identityDir = join(nodeDir, 'identity');
     this.#jobsDir = join(nodeDir, 'jobs');
+    this.#warmDir = join(nodeDir, 'warm');
   }
 
   inputsDir(job: JobName, token: Token): string {
@@ -51,6 +63,24 @@ export class NodeFiles {
   /** Made new and empty: what an earlier host has left there is not of any attempt to come. */
   makeCustomDir(job: JobName, slot: number, part: 'shadow' | null = null): Promise<string> {
     return makeEmpty(join(this.#jobDir(job), 'custom', slotName(slot, part)));
+  }
+
+  /** Made new and empty, for a scoring host that may outlive its job. */
+  async makeHostHome(host: number): Promise<HostHome> {
+    const dir = await makeEmpty(join(this.#warmDir, `host-${host}`));
+    const home = { dir, workDir: join(dir, 'work'), customDir: join(dir, 'custom'), logLink: join(dir, 'logs') };
+    await makeFolder(home.workDir);
+    await makeFolder(home.customDir);
+    return home;
+  }
+
+  /** What the job before has left there goes; logs that user code keeps by itself go to those of `job` from here on. */
+  async prepareHostHome({ workDir, customDir, logLink }: HostHome, job: JobName): Promise<void> {
+    await removeAllBut(workDir, null);
+    await removeAllBut(customDir, null);
+    await rm(logLink, { force: true });
+    await makeFolder(this.userLogsDir(job));
+    await symlink(this.userLogsDir(job), logLink);
   }
 
   /** What the node's part of the job's log tree is made from; stays when the job has ended. */
@@ -83,6 +113,7 @@ export class NodeFiles {
   /** Everything of all jobs but the logs of the newest ones. */
   async sweep(): Promise<void> {
     await rm(this.spoolDir, { recursive: true, force: true });
+    await rm(this.#warmDir, { recursive: true, force: true });
     const kept: { readonly dir: string; readonly loggedMs: number }[] = [];
     for (const name of await listDir(this.#jobsDir)) {
       const dir = join(this.#jobsDir, name);
@@ -110,7 +141,7 @@ async function makeEmpty(dir: string): Promise<string> {
   return dir;
 }
 
-async function removeAllBut(dir: string, kept: string): Promise<void> {
+async function removeAllBut(dir: string, kept: string | null): Promise<void> {
   for (const name of await listDir(dir)) {
     if (name !== kept) await rm(join(dir, name), { recursive: true, force: true });
   }

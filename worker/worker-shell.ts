@@ -97,7 +97,14 @@ export class WorkerShell {
     const stores = new Stores({ environment, delay, random: options.random });
     this.#outputs = new StoreOutputs({ stores, log });
     const outputs = this.#outputs;
-    this.#hosts = new HostSlots({ node, files: this.#files, setup, outputs, hostLogBytesMax, clock, log, tell });
+    const holdArtifacts = ({ model, code }: JobSpec): (() => void) => {
+      const held = [model, code].filter((artifact) => artifact !== null);
+      held.forEach((artifact) => this.#artifacts.hold(artifact));
+      return () => held.forEach((artifact) => this.#artifacts.release(artifact));
+    };
+    const common = { clock, log, tell };
+    const files = this.#files;
+    this.#hosts = new HostSlots({ ...common, node, slots, files, setup, outputs, hostLogBytesMax, holdArtifacts });
     const source = this.#bulk;
     const logsDir = (job: JobName): string => this.#files.logsDir(job);
     this.#logs = new LogShipper({ logsDir, route: () => source.link, delay, log });

@@ -13,7 +13,7 @@ import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
 import { NodeFiles } from './node-files.ts';
-import { NodeIdentity } from './node-identity.ts';
+import type { NodeIdentity } from './node-identity.ts';
 import { WorkerShell } from './worker-shell.ts';
 
 export interface WorkerOptions {
@@ -102,13 +102,15 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
   };
 }
 
-function openIdentity(
+/** Certificates are loaded only by who has one: `run` joins itself without. */
+async function openIdentity(
   { address, name, token, scratchDir, clock, log }: WorkerOptions,
   fingerprint: string | null,
   joinMsMax: number,
 ): Promise<NodeIdentity> {
   const dir = new NodeFiles(scratchDir, nodeName(name)).identityDir;
-  return NodeIdentity.open({ address, name, dir, token, fingerprint, joinMsMax, clock, log });
+  const { NodeIdentity } = await import('./node-identity.ts');
+  return await NodeIdentity.open({ address, name, dir, token, fingerprint, joinMsMax, clock, log });
 }
 
 function joinRequest({ name, token, security, slots, labels = {} }: WorkerOptions): JoinRequest {

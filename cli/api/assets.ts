@@ -1,5 +1,5 @@
 /** Registered models and environments, as a deployment that is read here looks them up there. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AssetLookup, KnownModel } from '../../common/config/assets.ts';
 import type { EnvironmentSpec } from '../../common/core/deployment.ts';
 import { environmentSchema, sealedArtifact } from '../../coordinator/api/job-request.ts';

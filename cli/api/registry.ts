@@ -1,5 +1,5 @@
 /** What is registered with a coordinator: endpoints, deployments, models, data assets, environments, datastores, computes. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { strangerError } from '../connection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { segment, type Answered, type Transport } from './transport.ts';

@@ -8,7 +8,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { pack } from 'tar-stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Artifact, ArtifactSource, LocalArtifact } from '../../common/core/deployment.ts';
 import { digest, type Digest } from '../../common/core/ids.ts';

@@ -1,5 +1,5 @@
 /** `token`, `secret`, `audit`, and of worker nodes `node token` and `node revoke`. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { asAgeMs, asCount } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { CommandContext } from '../command-context.ts';

@@ -1,6 +1,6 @@
 /** `batch-deployment create`, `show`, `list`, `update`, `delete`, `list-jobs`. */
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ConfigSource } from '../../common/config/config-source.ts';
 import { withSettingsOf } from '../../common/config/deployment-resolve.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';

@@ -1,6 +1,6 @@
 /** `doctor`: what is amiss here, on the coordinator and on its worker nodes, each line with the mend. */
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isLoopback } from '../../common/config/address.ts';
 import { connectionSetting } from '../../common/config/contexts.ts';
 import { BatchError } from '../../common/core/batch-error.ts';

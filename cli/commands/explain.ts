@@ -1,5 +1,5 @@
 /** `explain`: why a job waits, what runs of it, and what has become of one of its files. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { CommandContext } from '../command-context.ts';
 import { ask } from '../operate-client.ts';
 import type { Column } from '../table.ts';

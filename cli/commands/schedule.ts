@@ -1,5 +1,5 @@
 /** `schedule`: created, shown, paused and deleted. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { inputText } from '../../common/config/input-location.ts';
 import type { CommandContext } from '../command-context.ts';
 import { priorityOf } from '../priority.ts';

@@ -1,6 +1,6 @@
 /** `why`: where a row of an output comes from; folders here are read here, jobs by the coordinator. */
 import { dirname, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { kindAt } from '../../common/config/deployment-paths.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { whyRow, type RowOrigin } from '../../coordinator/why/why-row.ts';

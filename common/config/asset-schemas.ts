@@ -3,7 +3,7 @@
  * stand inside of deployments too.
  * @source Azure ML CLI v2 YAML schemas
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   anything,
   assetName,

@@ -6,7 +6,7 @@ import { chmod, open, readFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../core/batch-error.ts';
 import { errnoOf, outsideError, reasonOf } from '../io/errno.ts';
 import { makeFolder } from '../io/make-folder.ts';

@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../core/batch-error.ts';
 import { isUri, locationText, parseLocation } from '../core/location.ts';
 import { errnoOf, reasonOf } from '../io/errno.ts';

@@ -3,7 +3,7 @@
  * and flat (no `type`, knobs at the root).
  * @source Azure ML batch deployment YAML schema, CLI v2
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { DeploymentSettings, MiniBatchSize, SplitFiles } from '../core/deployment.ts';
 import {
   environmentInline,
@@ -97,6 +97,11 @@ const settingsShape = {
 
 const memory = optional(memoryBytes, 'Of one scoring host with all that it started, such as 2GB; no limit by default.');
 
+const keep_warm = optional(
+  yesOrNo,
+  'Whether scoring hosts wait for the next job of the deployment; yes for the built-in ONNX scorer, no for scripts and MLflow models by default.',
+);
+
 const rootShape = {
   $schema: optional(text, 'A hint for editors; it decides nothing.'),
   name: optional(resourceName, '3 to 32 letters, digits and "-"; from the name of the file by default.'),
@@ -125,6 +130,7 @@ const rootShape = {
         instance_type: optional(text, 'Has no effect here.'),
         properties: optional(anything, 'Has no effect here.'),
         memory,
+        keep_warm,
       },
       'a mapping',
     ),
@@ -140,7 +146,10 @@ export const nestedSchema: z.ZodType<RawDeployment & { readonly settings?: Maybe
     ...rootShape,
     settings: optional(
       z.strictObject(
-        { ...settingsShape, resources: optional(z.strictObject({ memory }, 'a mapping'), 'Limits of a scoring host.') },
+        {
+          ...settingsShape,
+          resources: optional(z.strictObject({ memory, keep_warm }, 'a mapping'), 'Limits of a scoring host.'),
+        },
         'a mapping',
       ),
       'The knobs.',
@@ -176,9 +185,9 @@ export interface RawSettings {
   readonly speculation?: Maybe<DeploymentSettings['speculation']>;
 }
 
-/** Under `settings` there is room for memory; in the flat form it stands with the other `resources`. */
+/** Under `settings` there is room for what a scoring host may have; in the flat form it stands with the other `resources`. */
 export interface RawNestedSettings extends RawSettings {
-  readonly resources?: Maybe<{ readonly memory?: Maybe<number> }>;
+  readonly resources?: Maybe<{ readonly memory?: Maybe<number>; readonly keep_warm?: Maybe<boolean> }>;
 }
 
 /** Keys outside of the settings. */
@@ -192,6 +201,7 @@ export interface RawDeployment extends Omit<RawCommon, 'version'> {
     readonly instance_count?: Maybe<number>;
     readonly instance_type?: Maybe<string>;
     readonly memory?: Maybe<number>;
+    readonly keep_warm?: Maybe<boolean>;
   }>;
 }
 

@@ -2,7 +2,7 @@
  * Single values of configuration files: each says in words what it wants and takes the spellings that occur in the
  * wild (numbers as strings, `AppendRow` for `append_row`).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MiniBatchSize, SplitFiles } from '../core/deployment.ts';
 import { limits } from '../core/limits.ts';
 import { patternProblem } from './input-pattern.ts';

@@ -3,7 +3,7 @@
  * deployment that hold for this job only.
  * @source Azure ML CLI v2, `batch-endpoint invoke`
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { anything, nonEmptyText, text, textMap, type Maybe } from './field-types.ts';
 import { optional } from './asset-schemas.ts';
 import type { ConfigProblem, ConfigSource, KeyPath } from './config-source.ts';

@@ -2,7 +2,7 @@
  * The keys of every kind of YAML as JSON Schema, for editors: made from the shapes that the program itself reads with. Numbers as
  * text, words in any case and empty values are let through as they are here; rules between keys are left to `validate`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { computeSchema, dataSchema, endpointSchema, environmentSchema, modelSchema } from './asset-schemas.ts';
 import type { ConfigKind } from './config-kind.ts';
 import { flatSchema, nestedSchema } from './deployment-schema.ts';

@@ -1,7 +1,7 @@
 /** `settings.onnx` of a deployment file: its keys, their spellings, and how they become settings in which nothing is optional. */
 import { readFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { limits } from '../core/limits.ts';
 import {
   defaultOnnxSettings,

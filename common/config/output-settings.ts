@@ -1,5 +1,5 @@
 /** `settings.output` of a deployment: keys, and what they come to. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { DeploymentSettings } from '../core/deployment.ts';
 import { defaultOutputForm, type InputColumns, type OutputForm } from '../core/output-form.ts';
 import { partFormats, type PartFormat } from '../core/parts-form.ts';

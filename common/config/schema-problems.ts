@@ -1,5 +1,5 @@
 /** What a schema of zod finds wrong, as problems that have a place in the file and say what was meant. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { kindOf, type ConfigProblem, type KeyPath } from './config-source.ts';
 import { nearestWord } from './nearest-word.ts';
 

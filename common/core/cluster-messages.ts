@@ -86,7 +86,11 @@ export interface JobSpec {
     readonly outputFileName: string | null;
     /** Slots of one node that may score the job at once; null: all. */
     readonly concurrencyMax: number | null;
+    /** Scoring hosts wait for the next job of the same owner that scores with the same; absent: they do not. */
+    readonly keepWarm?: boolean;
   };
+  /** Who has submitted the job; empty: nobody knows. */
+  readonly owner: string;
   /** Absolute path on the coordinator's machine, or the canonical text of a location. */
   readonly inputRoot: string;
   /** The same of the output folder where user code writes there by itself; null otherwise. */

@@ -323,6 +323,12 @@ export const limits = {
   memoryLookMs: 100,
   /** Between SIGTERM and SIGKILL. */
   hostStopMs: 2_000,
+  /** How long a scoring host waits for the next job of its deployment: jobs that a person or a script starts one after the other. */
+  warmHostMsMax: 300_000,
+  /** Between two looks at the memory of the machine while such hosts wait. */
+  warmHostLookMs: 5_000,
+  /** Share of the machine's memory that must be free for them to wait on. */
+  warmHostFreeShare: 0.2,
 
   /** The folder of a bare scoring script ships as its code; above this it is surely not meant to. */
   bareCodeFilesMax: 1_000,

@@ -2,7 +2,7 @@
  * A lock that is a file which names its holder. It stays behind when the holder is killed; whoever comes next on the same
  * machine sees that the holder is dead and takes it over. What to do about a live holder is for the caller.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { FileSystem } from '../ports/file-system.ts';
 import { errnoOf } from './errno.ts';
 import { lifeOf, ownIdentity, type ProcessIdentity } from './process-identity.ts';

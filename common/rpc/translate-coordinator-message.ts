@@ -127,6 +127,7 @@ export function writeJob(job: JobSpec): JobWire {
     inputRoot: job.inputRoot,
     outputDir: job.outputDir ?? '',
     attemptsLocation: job.attemptsLocation ?? '',
+    owner: job.owner,
     shadow: job.shadow ? { ...writeScored(job.shadow), tolerance: job.shadow.tolerance } : null,
   };
 }
@@ -163,6 +164,7 @@ export function readJob(wire: Job__Output): JobSpec {
     inputRoot: wire.inputRoot,
     outputDir: wire.outputDir === '' ? null : wire.outputDir,
     attemptsLocation: wire.attemptsLocation === '' ? null : wire.attemptsLocation,
+    owner: wire.owner,
     ...(shadow === null ? {} : { shadow: { ...readScored(shadow, wire.name), tolerance: shadow.tolerance } }),
   };
 }
@@ -195,6 +197,7 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     memoryBytesMax: wire.memoryBytesMax === 0 ? null : wire.memoryBytesMax,
     outputFileName: wire.outputFileName === '' ? null : wire.outputFileName,
     customOutput: readOneOf(['collected', 'shared'], wire.customOutput, 'the custom output of a job'),
+    ...(wire.keepWarm ? { keepWarm: true } : {}),
   };
 }
 

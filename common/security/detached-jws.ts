@@ -3,7 +3,7 @@
  * @source RFC 7515 (appendix F), RFC 8037 (Ed25519), RFC 7638 (thumbprints)
  */
 import { createHash, createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 
 export interface PublicJwk {
   readonly kty: 'OKP';

@@ -3,7 +3,7 @@
  * bytes. Its digest is the folder's, so equal folders have equal digests wherever and whenever they are read. Folders without files,
  * owners and times are not part of it; of the permissions only whether a file may be executed.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../core/batch-error.ts';
 import { digest, type Digest } from '../core/ids.ts';
 import { reasonOf } from '../io/errno.ts';

@@ -4,7 +4,7 @@
  * (u32) of header and data, so that each entry can be checked where it is read, and those that nobody needs are passed over.
  */
 import { crc32 } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../core/batch-error.ts';
 import { limits } from '../core/limits.ts';
 import type { OpenFile } from '../ports/file-system.ts';

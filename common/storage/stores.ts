@@ -7,7 +7,6 @@ import { locationText, type StoreLocation } from '../core/location.ts';
 import { machineVendor } from '../io/machine-vendor.ts';
 import type { ObjectStore, ReadableStore } from '../ports/object-store.ts';
 import { Retries, type RetryOptions, type StoreCounts } from './retries.ts';
-import { WebStore } from './web-store.ts';
 
 export interface StoresOptions extends RetryOptions {
   readonly environment: Environment;
@@ -62,7 +61,7 @@ export class Stores {
 
   async #openStore(where: string, location: StoreLocation): Promise<ReadableStore> {
     const retries = this.#retries;
-    if (location.kind === 'web') return new WebStore({ origin: where, retries });
+    if (location.kind === 'web') return new (await import('./web-store.ts')).WebStore({ origin: where, retries });
     const access = storeAccess(location, machineVendor(), this.#options.environment);
     const { openOpendalStore } = await import('./opendal-store.ts');
     return await openOpendalStore({ access, where, retries });

@@ -1,6 +1,6 @@
 /** Tokens, certificates of worker nodes, secrets and the audit log over HTTP. All of it is for admins, see access-rules.ts. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { limits } from '../../common/core/limits.ts';
 import type { AuditLine } from '../access/audit-log.ts';
 import type { SecretView } from '../access/secrets.ts';

@@ -1,6 +1,6 @@
 /** What complete outputs tell of their rows, over HTTP: where one comes from, and how two agree. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { limits } from '../../common/core/limits.ts';
 import { compareOutputs, type Comparison } from '../compare/compare-outputs.ts';
 import { BatchError } from '../../common/core/batch-error.ts';

@@ -1,6 +1,6 @@
 /** What is amiss on the machines of the cluster, over HTTP. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { verdicts, type DoctorLine } from '../core/doctor-checks.ts';

@@ -1,6 +1,6 @@
 /** Endpoints, their deployments, and invoking them, over HTTP. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { resourceName } from '../../common/config/field-types.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { callerOf } from './caller.ts';

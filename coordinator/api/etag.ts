@@ -1,7 +1,7 @@
 /** Entity tags of single things. @source RFC 9110 section 8.8 and 13.1.2 */
 import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Of a GET that answers with {@link sendTagged}. */
 export const tagHeaders: z.ZodObject<{ 'if-none-match': z.ZodOptional<z.ZodString> }> = z.object({

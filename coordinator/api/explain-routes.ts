@@ -1,6 +1,6 @@
 /** Why a job, or a file of it, is where it is, over HTTP. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { jobStates } from '../../common/core/states.ts';
 import type { ExplainView } from '../views/explain-view.ts';
 import { about, answers, named, typed } from './typed-route.ts';

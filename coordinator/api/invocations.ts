@@ -1,5 +1,5 @@
 /** Invoking an endpoint: what may be said, in one form for every door through which it comes. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   miniBatchSize as writtenSize,
   oneOf,

@@ -3,7 +3,7 @@
  * side, or the absolute path of a deployment file on the coordinator's machine, which is easier by hand.
  */
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { isInputText } from '../../common/config/input-location.ts';
 import { patternProblem } from '../../common/config/input-pattern.ts';
@@ -193,6 +193,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   incremental: z.boolean().default(false),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
+  keepWarm: z.boolean().nullable().default(null),
   speculation: z.enum(['auto', 'off']).default('auto'),
   progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
 });

@@ -1,7 +1,7 @@
 /** Jobs and worker nodes over HTTP. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Backend, LabelRequest } from './backend.ts';

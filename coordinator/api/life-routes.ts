@@ -1,6 +1,6 @@
 /** Cancel, pause, resume, retry and prune over HTTP. Every body may be left out. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { limits } from '../../common/core/limits.ts';
 import { jobStates } from '../../common/core/states.ts';
 import type { Backend, PruneRequest, ReopenRequest } from './backend.ts';

@@ -1,7 +1,7 @@
 /** Logs of a job (the list, each one whole, in part or from an offset on) and its errors, counted by kind. */
 import { open } from 'node:fs/promises';
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';

@@ -1,6 +1,6 @@
 /** Errors as HTTP callers see them: RFC 9457 problem details with our code. */
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errorRule, isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
 

@@ -1,7 +1,7 @@
 /** Assets, uploads, and what operators set up, over HTTP. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { callerOf } from './caller.ts';
 import { sealedArtifact } from './job-request.ts';

@@ -1,5 +1,5 @@
 /** Shapes of what is registered: what callers send and what they get. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { assetName, resourceName, textMap, wholeNumber } from '../../common/config/field-types.ts';
 import { isInputText } from '../../common/config/input-location.ts';
 import type { Deployment, EnvironmentSpec } from '../../common/core/deployment.ts';

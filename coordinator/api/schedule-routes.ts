@@ -1,6 +1,6 @@
 /** Schedules over HTTP: an endpoint that is invoked when a cron expression says so. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { requireOwner } from './access-control.ts';
 import { callerOf, type Caller } from './caller.ts';

@@ -4,7 +4,7 @@
  */
 import { Server as TlsServer } from 'node:tls';
 import { fastify, type FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { formatAddress, type Address } from '../../common/config/address.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';

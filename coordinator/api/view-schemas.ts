@@ -2,7 +2,7 @@
  * Shapes of what callers get, for the OpenAPI document and for tests that hold replies against it. Each is typed by the
  * view that it describes, so that neither can have a key that the other has not.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { jobStates } from '../../common/core/states.ts';
 import type {
   ErrorGroupView,

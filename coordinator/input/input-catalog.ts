@@ -6,7 +6,7 @@
  * of one `[path, sizeBytes, identity, begin, end, fileBytes]`.
  */
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { FileRange, InputFile } from '../../common/core/input.ts';
 import { invariant } from '../../common/core/invariant.ts';

@@ -5,7 +5,7 @@
  * `[ordinal, sizeBytes, identity]` for each, and for a part of a file its begin, its end and the bytes of the file behind them.
  */
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { FilePart } from '../../common/core/input.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';

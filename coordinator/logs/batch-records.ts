@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import { errorRules, type ErrorCode } from '../../common/core/error-codes.ts';
 import { listLogs } from './log-store.ts';

@@ -5,6 +5,8 @@ import type { OpenFile } from '../../common/ports/file-system.ts';
 import type { StagedSlice } from './operations.ts';
 
 const blockBytes = 1_048_576;
+/** Kept from one copy to the next: a new one for each megabyte makes the collector run more often than anything else here. */
+let spare: Buffer | null = null;
 
 /**
  * Writes the slices one behind the other from `toOffset` on. Slices are small where mini-batches are: what lies together in a
@@ -18,18 +20,26 @@ export async function copySlices(
   toOffset: number,
 ): Promise<void> {
   let at = toOffset;
+  const total = slices.reduce((bytes, { length }) => bytes + length, 0);
+  const block = total < blockBytes ? Buffer.allocUnsafe(total) : (spare ?? Buffer.allocUnsafe(blockBytes));
+  // Another copy meanwhile has one of its own.
+  spare = null;
   for (const run of runsOf(slices)) {
     const [first] = run;
     if (run.length === 1 && first && first.length > blockBytes) {
-      await copyLarge(first, await open(first.segment), output, at);
+      await copyLarge(first, await open(first.segment), output, at, block);
       at += first.length;
     } else if (first) {
-      const block = Buffer.allocUnsafe(run.reduce((sum, slice) => sum + slice.length, 0));
-      await readRun(run, open, block);
-      await output.write([block], at);
-      at += block.length;
+      const part = block.subarray(
+        0,
+        run.reduce((sum, slice) => sum + slice.length, 0),
+      );
+      await readRun(run, open, part);
+      await output.write([part], at);
+      at += part.length;
     }
   }
+  if (block.length === blockBytes) spare = block;
 }
 
 /** Slices that go in one write: up to a block of them, or one that is larger. */
@@ -80,8 +90,13 @@ function isBehind(next: StagedSlice, first: StagedSlice, bytes: number): boolean
   return next.segment === first.segment && next.offset === first.offset + bytes;
 }
 
-async function copyLarge(slice: StagedSlice, from: OpenFile, to: OpenFile, toOffset: number): Promise<void> {
-  const block = Buffer.allocUnsafe(blockBytes);
+async function copyLarge(
+  slice: StagedSlice,
+  from: OpenFile,
+  to: OpenFile,
+  toOffset: number,
+  block: Buffer,
+): Promise<void> {
   let crc = 0;
   for (let done = 0; done < slice.length;) {
     const part = block.subarray(0, Math.min(block.length, slice.length - done));

@@ -1,6 +1,6 @@
 /** Reads back which files of user code a sealed output folder names, from `_manifest.json` or the chunks beside it. */
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';

@@ -2,7 +2,7 @@
  * Shapes of a sealed output folder for whoever reads one: `_manifest.json`, and the lines of the files beside it. Fields that a
  * newer release adds pass through unseen; those of format 2 are absent in format 1.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { jobStates } from '../../common/core/states.ts';
 import type {

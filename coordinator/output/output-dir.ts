@@ -1,7 +1,7 @@
 /** Makes an output folder ready for a job: never over results that are there, unless the caller says so. */
 import { readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';

@@ -7,7 +7,7 @@ import { assetIn } from '../core/decide-registry.ts';
 import type { Registry } from '../core/registry.ts';
 import { namedKey, type DatastoreResource } from '../core/resources.ts';
 import type { ArtifactStore } from './artifact-store.ts';
-import { laidOut } from './make-asset.ts';
+import { laidOut } from './stored.ts';
 
 export interface LocateOptions {
   readonly registry: () => Registry;

@@ -10,12 +10,13 @@ import { flavorOf, resolveDeployment } from '../../common/config/deployment-reso
 import { resolveEnvironment } from '../../common/config/environment-resolve.ts';
 import { readMlflowEnvironment } from '../../common/config/mlflow-folder.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Artifact, Deployment, EnvironmentSpec, LocalDeployment } from '../../common/core/deployment.ts';
+import type { Artifact, EnvironmentSpec, LocalDeployment } from '../../common/core/deployment.ts';
 import type { AssetKind, AssetRequest } from '../api/registry-backend.ts';
 import { assetIn } from '../core/decide-registry.ts';
 import type { Registry } from '../core/registry.ts';
 import { type Asset, type DataAsset, type EnvironmentAsset, type ModelAsset } from '../core/resources.ts';
 import type { ArtifactStore } from './artifact-store.ts';
+import { laidOut } from './stored.ts';
 
 export interface AssetPlaces {
   readonly artifacts: ArtifactStore;
@@ -105,23 +106,6 @@ async function dataOf(request: AssetRequest, places: AssetPlaces): Promise<Unmad
   return { kind: 'data', ...saidOf(request), type: request.type ?? 'uri_folder', path };
 }
 
-/** Path of uploaded data: a folder with its files, or the file in a folder of its own. */
-export async function laidOut(
-  artifact: Pick<Artifact, 'kind' | 'name' | 'digest'>,
-  { artifacts, stateDir }: Pick<AssetPlaces, 'artifacts' | 'stateDir'>,
-): Promise<string> {
-  const hex = artifact.digest.slice('sha256:'.length);
-  const dir = join(stateDir, 'data', artifact.kind, hex);
-  if (artifact.kind === 'folder') {
-    await artifacts.layOut(artifact, dir);
-    return dir;
-  }
-  // The same bytes may come under several names.
-  const named = join(dir, Buffer.from(artifact.name).toString('hex').slice(0, 200));
-  await artifacts.layOut(artifact, named);
-  return join(named, artifact.name);
-}
-
 async function environmentOf(request: AssetRequest): Promise<Unmade<EnvironmentAsset>> {
   const { name, image, condaFile } = request;
   const given: unknown = typeof condaFile === 'string' ? parseYaml(condaFile) : condaFile;
@@ -134,12 +118,6 @@ async function environmentOf(request: AssetRequest): Promise<Unmade<EnvironmentA
   );
   if (problems.length > 0 || spec === null) throw source.toError(problems);
   return { kind: 'environment', ...saidOf(request), spec };
-}
-
-/** Model and code by digest. */
-export async function sealed(artifacts: ArtifactStore, local: LocalDeployment): Promise<Deployment> {
-  const { model, code } = local;
-  return { ...local, model: model && (await artifacts.keep(model)), code: code && (await artifacts.keep(code)) };
 }
 
 /** Assets as deployments look them up. */

@@ -40,7 +40,8 @@ import {
 import type { Loop } from '../loop.ts';
 import { assetView, computeView, datastoreView, deploymentView, endpointView } from '../views/registry-view.ts';
 import type { ArtifactStore } from './artifact-store.ts';
-import { assetOf, resolveDocument, sealed } from './make-asset.ts';
+import { assetOf, resolveDocument } from './make-asset.ts';
+import { sealed } from './stored.ts';
 import { receiveUpload, type Upload } from './uploads.ts';
 
 export interface RegistryDeskOptions {

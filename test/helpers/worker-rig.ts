@@ -46,6 +46,7 @@ export function jobSpec(name: JobName = jobA, concurrencyMax: number | null = nu
       memoryBytesMax: null,
       concurrencyMax,
     },
+    owner: 'local',
     inputRoot: '/in',
     attemptsLocation: null,
     outputDir: null,

@@ -51,6 +51,8 @@ test('a mini-batch for a host that has just died, and whose end is not told yet,
     setup,
     outputs: { put: () => Promise.resolve(null), finish: () => undefined },
     hostLogBytesMax: limits.hostLogBytesMax,
+    slots: 1,
+    holdArtifacts: () => () => undefined,
     tell: (command) => told.push(command),
   });
   // Between the end of the process and the word of it stand the files of its log.

@@ -17,6 +17,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Grant, JobSpec } from '../../common/core/cluster-messages.ts';
 import { jobName } from '../../common/core/ids.ts';
+import type { Token } from '../../common/core/token.ts';
 import { limits } from '../../common/core/limits.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { createLog } from '../../common/io/log.ts';
@@ -100,6 +101,7 @@ function pythonJob(fake: FakeCoordinator, script: string, overrides: Partial<Job
       memoryBytesMax: null,
       concurrencyMax: null,
     },
+    owner: 'local',
     inputRoot: join(dir, 'in'),
     attemptsLocation: null,
     outputDir: null,
@@ -170,6 +172,64 @@ describe('a worker node', () => {
     );
     expect(fake.messages.filter((message) => message.results.length > 0).length).toBeLessThanOrEqual(2);
     expect(lines.join('')).not.toContain('join-me');
+  });
+
+  it('keeps the host of a job for the next one of the same owner that scores with the same, which finds nothing of the job before', async () => {
+    const fake = await coordinator();
+    const node = await member(fake);
+    const script = `
+import os
+def init():
+    print("init done", flush=True)
+def run(mini_batch):
+    custom = os.environ["AZUREML_BI_OUTPUT_PATH"]
+    found = sorted(os.listdir(custom) + os.listdir("."))
+    for place in (custom, "."):
+        open(os.path.join(place, "mine.txt"), "w").close()
+    text = open(mini_batch[0]).read()
+    print("scoring", text, flush=True)
+    if text == "bad":
+        raise ValueError(text)
+    return ["%d %s" % (os.getpid(), found)]
+`;
+    const base = pythonJob(fake, script);
+    const warm = { ...base, settings: { ...base.settings, keepWarm: true } };
+    let scored = 0;
+    const scoreAs = async (name: string, spec: Partial<JobSpec>, text = name): Promise<string> => {
+      scored += 1;
+      const grant = { ...grantOf(scored, { [`${name}.txt`]: text }), job: jobName(name) };
+      fake.send({ jobs: [{ ...warm, ...spec, name: jobName(name) }], grants: [grant] });
+      const isOf = ({ token }: { readonly token: Token }): boolean => token.counter === grant.token.counter;
+      const told = await fake.until(`the end of ${name}`, () =>
+        [
+          ...fake.results.filter(({ report }) => isOf(report)).map(({ bytes }) => bytes.toString()),
+          ...fake.messages.flatMap(({ failures }) => failures.filter(isOf).map(({ failure }) => failure.code)),
+        ].at(0),
+      );
+      fake.send({ committed: [grant.token], endedJobs: [grant.job] });
+      // What the script wrote to its folder follows the rows.
+      return told.split('\n')[0] ?? '';
+    };
+    const first = await scoreAs('first', {});
+    expect(first).toMatch(/^\d+ \[\]$/);
+    expect(await scoreAs('second', {})).toBe(first);
+    const logsOf = (name: string): string =>
+      readFileSync(join(node.logsDir(name), 'user/stdout/process000.stdout.txt'), 'utf8');
+    expect(node.stats().hostsStarted).toBe(1);
+    // Somebody else's, another environment, and what is not to be kept begin anew.
+    const other = await scoreAs('third', { owner: 'eve' });
+    expect(other).not.toBe(first);
+    await scoreAs('fourth', { settings: { ...warm.settings, environmentVariables: { A: '1' } } });
+    expect(node.stats().hostsStarted).toBe(3);
+    await scoreAs('fifth', { settings: base.settings });
+    expect(node.stats().hostsStarted).toBe(4);
+    // One that has failed an attempt is not kept.
+    expect(await scoreAs('sixth', { owner: 'eve' }, 'bad')).toBe('SCORER_FAILED');
+    await scoreAs('seventh', { owner: 'eve' });
+    expect(logsOf('second')).toBe('scoring second\n');
+    await node.close();
+    expect(() => process.kill(Number(first.split(' ')[0]), 0)).toThrow('ESRCH');
+    expect(existsSync(join(dir, 'scratch', 'nodes', 'node-1', 'warm', 'host-1'))).toBe(false);
   });
 
   it('uploads a large result within its credit, and keeps its heartbeats meanwhile', async () => {

@@ -65,12 +65,29 @@ describe('result body', () => {
     expect(body.inline()).toBeNull();
   });
 
-  it('cuts uneven pieces into even ones', async () => {
+  it('sends large pieces without a copy of them, and joins small ones', async () => {
     const body = new ResultBody(dir);
-    const parts = [patterned(limits.uploadChunkBytes - 1, 1), patterned(3, 2), patterned(limits.uploadChunkBytes, 3)];
+    const large = [patterned(2 * limits.uploadChunkBytes, 1), patterned(limits.uploadChunkBytes, 2)];
+    for (const part of large) body.append(part);
+    const memory = new Set<ArrayBufferLike>();
+    for await (const piece of body.pieces()) memory.add(piece.buffer);
+    expect([...memory]).toEqual(large.map(({ buffer }) => buffer));
+
+    const small = new ResultBody(dir);
+    for (let part = 0; part < 1_000; part += 1) small.append(patterned(1_000, part));
+    expect((await gathered(small)).lengths).toHaveLength(Math.ceil(1_000_000 / limits.uploadChunkBytes));
+  });
+
+  it('cuts pieces to what a message may hold', async () => {
+    const body = new ResultBody(dir);
+    const parts = [
+      patterned(limits.uploadChunkBytes - 1, 1),
+      patterned(3, 2),
+      patterned(limits.uploadChunkBytes + 1, 3),
+    ];
     for (const part of parts) body.append(part);
     const { lengths, bytes } = await gathered(body);
-    expect(lengths).toEqual([limits.uploadChunkBytes, limits.uploadChunkBytes, 2]);
+    expect(lengths).toEqual([limits.uploadChunkBytes - 1, 3, limits.uploadChunkBytes, 1]);
     expect(bytes.equals(Buffer.concat(parts))).toBe(true);
   });
 

@@ -14,7 +14,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { getuid } from 'node:process';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Environment } from '../../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { unreachable } from '../../common/core/invariant.ts';

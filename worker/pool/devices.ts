@@ -5,6 +5,8 @@
  * is released when its worker dies. AZ_BATCHAI_GPU_COUNT_FOUND is the number of GPUs of the node.
  */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Environment } from '../../common/config/process-settings.ts';
 import { passesToHost } from './host-environment.ts';
@@ -62,6 +64,8 @@ export class Devices {
   /** Asks the driver; a node without one has no GPUs. */
   static async find(environment: Environment): Promise<Devices> {
     const visible = environment['CUDA_VISIBLE_DEVICES'];
+    // Starting a program that is not there costs a fork of this process.
+    if (!isOnPath('nvidia-smi', environment)) return new Devices([]);
     try {
       const env = { ...environment };
       const { stdout } = await promisify(execFile)('nvidia-smi', ['-L'], { timeout: listingTimeoutMs, env });
@@ -70,6 +74,10 @@ export class Devices {
       // No such program, or one that finds no driver: the same thing here.
       return new Devices([]);
     }
+  }
+
+  holds(host: number): boolean {
+    return this.#held.has(host);
   }
 
   /** The device for `host`, in its hands until {@link release}; null when all are taken. */
@@ -87,6 +95,10 @@ export class Devices {
     // To the front: a device that was used just now is warm.
     this.#free.unshift(device);
   }
+}
+
+function isOnPath(program: string, { PATH = '' }: Environment): boolean {
+  return PATH.split(delimiter).some((dir) => dir !== '' && existsSync(join(dir, program)));
 }
 
 /** Variables that say how many threads a numeric library starts. */

@@ -1,5 +1,5 @@
 /** The JSON payloads that a scoring host sends, checked: it runs user code, so it is believed nothing. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
 import type { HostDone, HostFailed, HostReady, HostReturned } from '../../common/core/host-protocol.ts';

@@ -59,9 +59,15 @@ export class ArtifactCache {
    * Throws ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, COORDINATOR_UNREACHABLE, DISK_FULL, STATE_UNWRITABLE.
    */
   localise(artifact: Artifact): Promise<LocalisedArtifact> {
+    this.hold(artifact);
+    const key = keyOf(artifact);
+    return this.#underWay.get(key) ?? this.#begin(key, artifact);
+  }
+
+  /** One more use of what is localised. */
+  hold(artifact: Artifact): void {
     const key = keyOf(artifact);
     this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1);
-    return this.#underWay.get(key) ?? this.#begin(key, artifact);
   }
 
   /** A use is over; the artifact may go when there is no room. */

@@ -2,7 +2,7 @@
  * Jobs and errors as Azure's data plane answers them. Pure.
  * @source Azure ML batch endpoints, REST data plane: BatchJobResource; ARM's error envelope
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { BatchError } from '../../../common/core/batch-error.ts';
 import { isFinal, type JobState } from '../../../common/core/states.ts';
 import type { JobView } from '../backend.ts';

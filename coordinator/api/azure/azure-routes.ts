@@ -1,6 +1,6 @@
 /** Azure's data plane beside our own: the same jobs, in the words of Azure's clients. Translates and hands on. */
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import type { Backend } from '../backend.ts';
