@@ -1,6 +1,10 @@
-/** Images through an ONNX model in a bare loop: sharp decodes on threads while onnxruntime has the images before. */
+/**
+ * Images through an ONNX model in a bare loop: sharp decodes on threads while onnxruntime has the images before. For a small PNG what
+ * a library does around each image is more than the image, so that plain grey ones are inflated and unfiltered right here.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inflateSync } from 'node:zlib';
 import * as ort from 'onnxruntime-node';
 import sharp from 'sharp';
 import { ceiling, filesBelow, floatText, inChunks } from './pool.mjs';
@@ -25,7 +29,9 @@ await ceiling({
     const size = side * side * channels;
     const name = session.inputNames[0];
     const decode = (path) => {
-      const image = sharp(readFileSync(join(input, path)));
+      const bytes = readFileSync(join(input, path));
+      if (isPlainGrey(bytes, side)) return unfilter(inflateSync(dataOf(bytes)), side);
+      const image = sharp(bytes);
       if (channels === 3) image.removeAlpha().resize({ width: side, height: side, fit: 'fill' });
       return image
         .toColourspace(channels === 1 ? 'b-w' : 'srgb')
@@ -60,6 +66,53 @@ await ceiling({
     };
   },
 });
+
+/** Eight bits of grey, not interlaced, of the model's own size. @source PNG specification, 11.2.2 IHDR */
+function isPlainGrey(bytes, side) {
+  if (bytes.readUInt32BE(0) !== 0x89504e47) return false;
+  const isOfSize = bytes.readUInt32BE(16) === side && bytes.readUInt32BE(20) === side;
+  return isOfSize && bytes[24] === 8 && bytes[25] === 0 && bytes[28] === 0;
+}
+
+/** What the IDAT chunks hold, put together. */
+function dataOf(bytes) {
+  const parts = [];
+  for (let at = 8; at < bytes.length;) {
+    const length = bytes.readUInt32BE(at);
+    if (bytes.readUInt32BE(at + 4) === 0x49444154) parts.push(bytes.subarray(at + 8, at + 8 + length));
+    at += 12 + length;
+  }
+  return parts.length === 1 ? parts[0] : Buffer.concat(parts);
+}
+
+/** Rows of one byte a pixel, each behind the number of its filter. @source PNG specification, 9.2 Filter types for filter method 0 */
+function unfilter(raw, side) {
+  const pixels = new Uint8Array(side * side);
+  for (let row = 0, from = 0, to = 0; row < side; row += 1) {
+    const filter = raw[from++];
+    for (let column = 0; column < side; column += 1, from += 1, to += 1) {
+      const left = column > 0 ? pixels[to - 1] : 0;
+      const above = row > 0 ? pixels[to - side] : 0;
+      const corner = row > 0 && column > 0 ? pixels[to - side - 1] : 0;
+      pixels[to] = raw[from] + foretold(filter, left, above, corner);
+    }
+  }
+  return pixels;
+}
+
+function foretold(filter, left, above, corner) {
+  if (filter === 0) return 0;
+  if (filter === 1) return left;
+  if (filter === 2) return above;
+  if (filter === 3) return (left + above) >> 1;
+  const [toLeft, toAbove, toCorner] = [
+    Math.abs(above - corner),
+    Math.abs(left - corner),
+    Math.abs(left + above - 2 * corner),
+  ];
+  if (toLeft <= toAbove && toLeft <= toCorner) return left;
+  return toAbove <= toCorner ? above : corner;
+}
 
 /** The pixels of an image, channel after channel. */
 function fill(cells, begin, pixels, channels, levels) {
