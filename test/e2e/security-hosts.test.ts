@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { askAs } from '../helpers/http-peer.ts';
 import { writeDeployment, writeInputs } from '../helpers/job-folder.ts';
@@ -36,12 +36,14 @@ function deploymentOf(name: string, secret: string): string {
   return writeDeployment(dir, name, { script: 'nosy.py', environment, more: ['retry_settings:', '  max_retries: 1'] });
 }
 
-/** Files below a folder that hold the value, relative. */
-function filesWith(root: string, text: string): readonly string[] {
-  return readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => {
-    const stats = statSync(join(root, path), { throwIfNoEntry: false });
-    return stats?.isFile() === true && readFileSync(join(root, path), 'latin1').includes(text);
-  });
+/** Files below a folder that hold the value, relative; looked for anew when a node removes some meanwhile. */
+async function filesWith(root: string, text: string): Promise<readonly string[]> {
+  return await vi.waitFor(() =>
+    readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => {
+      const stats = statSync(join(root, path), { throwIfNoEntry: false });
+      return stats?.isFile() === true && readFileSync(join(root, path), 'latin1').includes(text);
+    }),
+  );
 }
 
 function targetOf(link: string): string {
@@ -101,9 +103,9 @@ test('a script sees its deployment’s variables, and no token, certificate, des
 });
 
 test('the value of a secret is in its own file, and in no other file, listing or answer', async () => {
-  expect(filesWith(dir, value)).toEqual([join('state', 'secrets', 'service-key')]);
+  expect(await filesWith(dir, value)).toEqual([join('state', 'secrets', 'service-key')]);
   expect((statSync(join(cluster.stateDir, 'secrets', 'service-key')).mode & 0o777).toString(8)).toBe('600');
-  expect(filesWith(join(dir, 'state', 'journal'), '${secret:service-key}')).not.toEqual([]);
+  expect(await filesWith(join(dir, 'state', 'journal'), '${secret:service-key}')).not.toEqual([]);
   for (const path of ['/v1/jobs', '/v1/jobs/last', '/v1/jobs/last/errors', '/v1/secrets', '/v1/audit', '/v1/nodes']) {
     const { status, body } = await askAs(cluster.context, 'GET', path);
     expect([path, status, JSON.stringify(body).includes(value)]).toEqual([path, 200, false]);
