@@ -400,7 +400,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   JOURNAL_STREAM_UNFIT: operator(
     'A NATS server or stream that may lose what it has acknowledged, or cannot do what the journal needs; the message says what to change. --accept-lossy-journal takes it all the same.',
   ),
-  JOURNAL_STREAM_UNREACHABLE: transient('No NATS server answers. Check the addresses and that the servers run with JetStream.'),
+  JOURNAL_STREAM_UNREACHABLE: transient(
+    'No NATS server answers. Check the addresses and that the servers run with JetStream.',
+  ),
   OUTPUT_CORRUPT: operator(
     'Committed bytes of a job’s output or of its staging folder are missing or changed on the disk. Run the job again.',
   ),

@@ -14,13 +14,17 @@ import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { LockIdentity } from '../../common/io/lock-file.ts';
 import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
+import type { JournalStream } from '../../common/ports/journal-stream.ts';
 import { GroupQueue, type Group } from './group-queue.ts';
 import { systemClock, type Clock } from '../../common/io/clock.ts';
-import { replay, type Recovered, type Recovery } from './recovery.ts';
+import { emptyState, replay, type Recovered, type Recovery } from './recovery.ts';
 import { Reserve } from './reserve.ts';
 import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
 import { Snapshots, type JournalImage, type SnapshotTaken } from './snapshots.ts';
 import { StateLock } from './state-lock.ts';
+import { align } from './stream/align.ts';
+import { caughtUp } from './stream/catch-up.ts';
+import type { StreamWriter } from './stream/stream-writer.ts';
 
 export interface JournalOptions {
   /** The state directory: the lock lies in it, the segments in its folder `journal`. */
@@ -45,6 +49,10 @@ export interface JournalOptions {
   readonly sizes?: JournalSizes;
   /** Who holds the lock. */
   readonly identity?: LockIdentity;
+  /** Where the records are kept as well, off this machine; nothing is acknowledged before it is there too. */
+  readonly stream?: JournalStream | null;
+  /** The stream takes nothing (JOURNAL_STREAM_STALLED), or (null) does again. */
+  readonly onStreamStall?: (failure: Failure | null) => void;
   /** For durations that are told. */
   readonly clock?: Clock;
 }
@@ -84,6 +92,8 @@ export class Journal {
   readonly #queue: GroupQueue;
   readonly #segments: SegmentFiles;
   readonly #snapshots: Snapshots | null;
+  /** Null: this disk is the only copy. */
+  readonly #writer: StreamWriter | null;
   #durableWaiters: DurableWaiter[] = [];
   readonly #stop = new AbortController();
   #syncedSequence: number;
@@ -94,8 +104,15 @@ export class Journal {
   #isDead = false;
   #hasFailed = false;
 
-  private constructor(options: Required<JournalOptions>, lock: StateLock, reserve: Reserve, recovered: Recovered) {
-    const { fileSystem, sizes } = options;
+  private constructor(
+    options: Required<JournalOptions>,
+    lock: StateLock,
+    reserve: Reserve,
+    recovered: Recovered,
+    segments: SegmentFiles,
+    writer: StreamWriter | null,
+  ) {
+    const { sizes } = options;
     this.#options = options;
     this.#journalDir = join(options.dir, 'journal');
     this.#lock = lock;
@@ -103,7 +120,8 @@ export class Journal {
     this.recovery = recovered.recovery;
     this.#syncedSequence = recovered.state.sequence;
     this.#queue = new GroupQueue(sizes.groupBytesMax, recovered.state);
-    this.#segments = new SegmentFiles(fileSystem, this.#journalDir, sizes.segmentBytes, recovered);
+    this.#segments = segments;
+    this.#writer = writer;
     this.#snapshots = this.#openSnapshots(recovered);
   }
 
@@ -149,25 +167,35 @@ export class Journal {
     const ignore = (): void => undefined;
     const identity = given.identity ?? { self: ownIdentity(), lifeOf };
     const clock = systemClock;
-    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, clock };
+    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, stream: null, clock };
     const options = {
       ...defaults,
       onSnapshot: ignore,
       onSnapshotRefused: ignore,
       onWritten: ignore,
+      onStreamStall: ignore,
       ...given,
       identity,
     };
     const journalDir = join(options.dir, 'journal');
     const lock = await lockDir(options, journalDir);
     try {
-      const recovered = await replay({
+      const { stream, sizes } = options;
+      const aligned = stream && {
+        ...{ stream, groupBytesMax: sizes.groupBytesMax, onStall: options.onStreamStall },
+        aligned: await align({ ...options, stream, dir: journalDir, base: emptyState }),
+      };
+      const replayed = await replay({
         ...options,
         dir: journalDir,
         onImage: options.image && ((content) => options.image?.load(content)),
       });
+      const segments = new SegmentFiles(options.fileSystem, journalDir, options.sizes.segmentBytes, replayed);
+      const [recovered, writer] = aligned
+        ? await caughtUp({ ...options, ...aligned, dir: journalDir, segments, replayed })
+        : [replayed, null];
       const reserve = new Reserve(options.fileSystem, join(journalDir, 'reserve'), options.sizes.reserveBytes);
-      const journal = new Journal(options, lock, reserve, recovered);
+      const journal = new Journal(options, lock, reserve, recovered, segments, writer);
       if (!(await reserve.take())) journal.#kick();
       return journal;
     } catch (error) {
@@ -229,7 +257,11 @@ export class Journal {
     if (!this.#reserve.isHeld) await this.#stall();
     for (let group = this.#queue.take(); group; group = this.#queue.take()) {
       const begin = this.#options.clock.monotonic();
-      if (!(await this.#write(group)) || this.#hasFailed) return;
+      const both = [this.#write(group), this.#publish(group)] as const;
+      // One that fails leaves the other under way.
+      await Promise.allSettled(both);
+      const [isWritten, isPublished] = await Promise.all(both);
+      if (!isWritten || !isPublished || this.#hasFailed) return;
       this.#options.onWritten?.({
         seconds: (this.#options.clock.monotonic() - begin) / 1_000,
         bytes: group.usedBytes,
@@ -258,6 +290,12 @@ export class Journal {
       else if (this.#stop.signal.aborted) return this.#abandon();
       else await this.#options.delay(limits.diskFullRetryMs, this.#stop.signal);
     }
+  }
+
+  async #publish(group: Group): Promise<boolean> {
+    if (this.#writer === null) return true;
+    const isThere = await this.#writer.append(group.buffer.subarray(0, group.usedBytes), this.#stop.signal);
+    return isThere || this.#abandon();
   }
 
   #abandon(): false {
@@ -295,7 +333,7 @@ export class Journal {
     this.#hasFailed = true;
     this.#isDead = true;
     this.#tellDurable(true);
-    if (!(error instanceof SyncFailure) && errnoOf(error) === '') throw error;
+    if (!(error instanceof SyncFailure || error instanceof BatchError) && errnoOf(error) === '') throw error;
     this.#stop.abort();
     this.#options.onFatal(journalFailure(this.#journalDir, error));
   }

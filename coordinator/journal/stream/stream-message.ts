@@ -19,6 +19,10 @@ export function* messagesOf(group: Uint8Array): Generator<Uint8Array, void, void
   }
 }
 
+export function beginsGroup(message: Uint8Array): boolean {
+  return message[0] === begins;
+}
+
 /** Puts the frames of messages that follow each other together again. */
 export class MessageReader {
   /** Of a frame that is not whole yet. */
@@ -33,10 +37,5 @@ export class MessageReader {
 
   take(bytes: number): void {
     this.#rest = this.#rest.subarray(bytes);
-  }
-
-  /** Whether what came last ends with a whole frame. */
-  get isWhole(): boolean {
-    return this.#rest.length === 0;
   }
 }

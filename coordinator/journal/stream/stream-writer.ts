@@ -48,20 +48,14 @@ export class StreamWriter {
   async #append(bytes: Uint8Array, signal: AbortSignal): Promise<boolean> {
     const { stream } = this.#options;
     const begin = this.#options.clock.monotonic();
-    while (!signal.aborted) {
+    for (;;) {
       const published = await stream.publish(bytes, this.#place);
       if (published.kind === 'stored') return this.#stored(published.place);
-      if (published.kind === 'unknown') await this.#wait(begin, published.reason, signal);
-      else {
-        const settled = await this.#settle(bytes).catch((error: unknown) => {
-          if (!(error instanceof BatchError) || error.code !== 'JOURNAL_STREAM_UNREACHABLE') throw error;
-          return error.message;
-        });
-        if (settled === true) return this.#stored(this.#place + 1);
-        await this.#wait(begin, settled, signal);
-      }
+      const settled = published.kind === 'unknown' ? published.reason : await this.#settled(bytes);
+      if (settled === null) return this.#stored(this.#place + 1);
+      if (signal.aborted) return false;
+      await this.#wait(begin, settled, signal);
     }
-    return false;
   }
 
   #stored(place: number): true {
@@ -71,8 +65,18 @@ export class StreamWriter {
     return true;
   }
 
-  /** The stream ends elsewhere: true when that is because this very group came through before. */
-  async #settle(bytes: Uint8Array): Promise<true> {
+  /** The stream ends elsewhere. Null when that is because this very message came through before; a reason when nobody can tell yet. */
+  async #settled(bytes: Uint8Array): Promise<string | null> {
+    try {
+      await this.#requireOwn(bytes);
+      return null;
+    } catch (error) {
+      if (!(error instanceof BatchError) || error.code !== 'JOURNAL_STREAM_UNREACHABLE') throw error;
+      return error.message;
+    }
+  }
+
+  async #requireOwn(bytes: Uint8Array): Promise<void> {
     const { stream } = this.#options;
     const { last } = await stream.ends();
     if (last <= this.#place) {
@@ -82,7 +86,7 @@ export class StreamWriter {
       );
     }
     const there = await stream.get(this.#place + 1);
-    if (there !== null && Buffer.compare(there, bytes) === 0) return true;
+    if (there !== null && Buffer.compare(there, bytes) === 0) return;
     throw new BatchError(
       'JOURNAL_FENCED',
       `message ${this.#place + 1} of the stream is another coordinator's: it leads now, and this one must end`,

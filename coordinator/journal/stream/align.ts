@@ -1,0 +1,146 @@
+/**
+ * Holds the journal on this disk against its stream, before it is replayed. The stream is the point of commitment: a record that is
+ * not in it was never acknowledged. So records beyond its end are adopted when it has not moved on without them, and cut off
+ * when it has. As one group is appended at a time, more than one that is in the disk's journal only says that the stream has lost records.
+ */
+import { join } from 'node:path';
+import { BatchError } from '../../../common/core/batch-error.ts';
+import type { FileSystem } from '../../../common/ports/file-system.ts';
+import type { JournalStream } from '../../../common/ports/journal-stream.ts';
+import type { ChainState } from '../frame-format.ts';
+import { decodeSegmentHeader, segmentHeaderBytes } from '../frame-format.ts';
+import { readHeaders } from '../recovery.ts';
+import { segmentName, synced } from '../segment-files.ts';
+import { readSegment } from '../segment-reader.ts';
+import { streamFrames } from './stream-frames.ts';
+
+export interface Alignment {
+  /** Message with the first frame that only the stream has; one more than its last when there is none. */
+  readonly place: number;
+  /** Of the last message. */
+  readonly last: number;
+  /** Records that were cut off here. */
+  readonly cut: number;
+  /** From here on the disk's records are to be published; null: the stream has all of them. */
+  readonly unpublished: DiskPlace | null;
+}
+
+export interface DiskPlace {
+  /** Number of the segment. */
+  readonly segment: number;
+  readonly offset: number;
+}
+
+export interface AlignOptions {
+  readonly stream: JournalStream;
+  readonly fileSystem: FileSystem;
+  /** Of the segments. */
+  readonly dir: string;
+  /** Of the snapshot that the stream begins behind; sequence 0 where it begins at the first record. */
+  readonly base: ChainState;
+}
+
+/**
+ * @throws JOURNAL_STREAM_LOST when they tell different stories, JOURNAL_STREAM_UNREACHABLE, and what reading the segments throws
+ */
+export async function align({ stream, fileSystem, dir, base }: AlignOptions): Promise<Alignment> {
+  const local = await readLocal(fileSystem, dir);
+  const { first, last } = await stream.ends();
+  let state = base;
+  for await (const frame of streamFrames(stream, { first, last }, base)) {
+    const there = local.crcOf(frame.sequence);
+    if (there === null && frame.sequence > local.last) return { place: frame.place, last, cut: 0, unpublished: null };
+    if (there !== null && there !== frame.crc) {
+      const cut = await cutOff(fileSystem, dir, local, frame.sequence);
+      return { place: frame.place, last, cut, unpublished: null };
+    }
+    state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
+  }
+  const unpublished = local.last > state.sequence ? local.placeOf(state.sequence + 1) : null;
+  return { place: last + 1, last, cut: 0, unpublished };
+}
+
+async function cutOff(fileSystem: FileSystem, dir: string, local: LocalFrames, sequence: number): Promise<number> {
+  const records = local.last - sequence + 1;
+  if (local.groupsFrom(sequence) > 1) {
+    throw new BatchError(
+      'JOURNAL_STREAM_LOST',
+      `from record ${sequence} on the journal in ${dir} and its stream hold different records, and ${records} of them here, in ` +
+        'more than one group, were acknowledged. Nothing was changed; `batchmill journal verify` shows either, and setting ' +
+        'the folder or the stream aside chooses the other',
+    );
+  }
+  const { segment, offset } = local.placeOf(sequence);
+  const file = await fileSystem.open(join(dir, segmentName(segment)), 'update');
+  try {
+    await file.truncate(offset);
+    await synced(() => file.datasync());
+  } finally {
+    await file.close();
+  }
+  return records;
+}
+
+/** Of the frames on the disk: checksum, place, and whether they begin a group. */
+class LocalFrames {
+  /** Sequence of the first one; 0 without any. */
+  first = 0;
+  readonly #crcs: number[] = [];
+  readonly #offsets: number[] = [];
+  readonly #begins: boolean[] = [];
+  /** Segments with the index of their first frame. */
+  readonly #segments: { readonly number: number; readonly index: number }[] = [];
+
+  get last(): number {
+    return this.first + this.#crcs.length - 1;
+  }
+
+  beginSegment(number: number): void {
+    this.#segments.push({ number, index: this.#crcs.length });
+  }
+
+  add(sequence: number, crc: number, offset: number, startsGroup: boolean): void {
+    if (this.#crcs.length === 0) this.first = sequence;
+    this.#crcs.push(crc);
+    this.#offsets.push(offset);
+    this.#begins.push(startsGroup);
+  }
+
+  crcOf(sequence: number): number | null {
+    return this.#crcs[sequence - this.first] ?? null;
+  }
+
+  /** Groups that have records from `sequence` on. */
+  groupsFrom(sequence: number): number {
+    const begun = this.#begins.slice(sequence - this.first + 1).filter((begins) => begins).length;
+    return begun + 1;
+  }
+
+  placeOf(sequence: number): DiskPlace {
+    const index = sequence - this.first;
+    const segment = this.#segments.findLast((one) => one.index <= index);
+    return { segment: segment?.number ?? 0, offset: this.#offsets[index] ?? segmentHeaderBytes };
+  }
+}
+
+/** As far as the frames follow each other; damage is told by the replay. */
+async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFrames> {
+  const frames = new LocalFrames();
+  for (const { number, firstSequence } of await readHeaders(fileSystem, dir)) {
+    if (firstSequence === 0) break;
+    const path = join(dir, segmentName(number));
+    const file = await fileSystem.open(path, 'read');
+    try {
+      const bytes = Buffer.alloc(segmentHeaderBytes);
+      await file.read(bytes, 0);
+      const chain = decodeSegmentHeader(bytes, path)?.chainStart ?? 0;
+      frames.beginSegment(number);
+      await readSegment(file, { sequence: firstSequence - 1, epoch: 0, chain }, (_record, sequence, _epoch, place) =>
+        frames.add(sequence, place.crc, place.offset, place.startsGroup),
+      );
+    } finally {
+      await file.close();
+    }
+  }
+  return frames;
+}

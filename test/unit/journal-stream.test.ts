@@ -1,0 +1,182 @@
+/** A journal that is kept in a stream as well: what was acknowledged is in both, whoever leads and wherever a process was killed. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { BatchError, Failure } from '../../common/core/batch-error.ts';
+import { Journal, type JournalOptions } from '../../coordinator/journal/journal.ts';
+import { failing } from '../helpers/failing.ts';
+import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
+import { MemoryStream, type MemoryMessages } from '../helpers/memory-stream.ts';
+import { quietTurns, turnsUntil } from '../helpers/turns.ts';
+
+const sizes = { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 0 };
+
+interface Life {
+  readonly journal: Journal;
+  readonly records: unknown[];
+  synced: number;
+  readonly stalls: (Failure | null)[];
+  readonly fatal: BatchError[];
+}
+
+async function begin(disk: MemoryFileSystem, stream: MemoryStream, more: Partial<JournalOptions> = {}): Promise<Life> {
+  const life = { records: [] as unknown[], synced: 0, stalls: [] as (Failure | null)[], fatal: [] as BatchError[] };
+  const journal = await Journal.open({
+    ...{ dir: '/state', fileSystem: disk, sizes, stream },
+    delay: () => new Promise<void>((resolve) => setImmediate(resolve)),
+    onRecord: (record) => life.records.push(record),
+    onSynced: (sequence) => void (living.synced = sequence),
+    onStall: () => undefined,
+    onStreamStall: (failure) => void life.stalls.push(failure),
+    onFatal: (error) => life.fatal.push(error),
+    ...more,
+  });
+  const living: Life = { ...life, journal };
+  living.synced = journal.syncedSequence;
+  return living;
+}
+
+describe('a journal with a stream', () => {
+  it('acknowledges what is on the disk and in the stream, and nothing before', async () => {
+    const stream = new MemoryStream();
+    let isAway = true;
+    stream.fault = () => (isAway ? 'away' : 'none');
+    let now = 0;
+    const clock = { monotonic: () => (now += 1_000), wall: () => 0 } as unknown as NonNullable<JournalOptions['clock']>;
+    const life = await begin(new MemoryFileSystem(), stream, { clock });
+    life.journal.append('a');
+    await turnsUntil(() => life.stalls.length === 1, 'the stall');
+    expect([life.stalls[0]?.code, life.synced]).toEqual(['JOURNAL_STREAM_STALLED', 0]);
+    isAway = false;
+    await turnsUntil(() => life.synced === 1, 'the record');
+    expect(life.stalls.at(-1)).toBeNull();
+    await life.journal.close();
+  });
+
+  it('is whole on a disk that has nothing of it, or only its beginning', async () => {
+    const stream = new MemoryStream();
+    const [first, empty] = [new MemoryFileSystem(), new MemoryFileSystem()];
+    const records = Array.from({ length: 100 }, (_, index) => ({ index, text: 'x'.repeat(index * 3) }));
+    for (const [at, disk] of [first, empty, first].entries()) {
+      const life = await begin(disk, stream);
+      expect(life.records).toEqual(records.slice(0, at * 30));
+      for (const record of records.slice(at * 30, at * 30 + 30)) life.journal.append(record);
+      await turnsUntil(() => life.synced === at * 30 + 30, 'the records');
+      await life.journal.close();
+    }
+  });
+
+  it('ends when another coordinator has appended, and follows it at its next start', async () => {
+    const stream = new MemoryStream();
+    const [disk, other] = [new MemoryFileSystem(), new MemoryFileSystem()];
+    const old = await begin(disk, stream);
+    old.journal.append('one');
+    await turnsUntil(() => old.synced === 1, 'the first record');
+    const next = await begin(other, stream);
+    next.journal.beginEpoch();
+    next.journal.append('two');
+    await turnsUntil(() => next.synced === 2, 'the other record');
+    old.journal.append('lost');
+    await turnsUntil(() => old.fatal.length === 1, 'the end');
+    expect([old.fatal[0]?.code, old.synced]).toEqual(['JOURNAL_FENCED', 1]);
+    await old.journal.close();
+    const again = await begin(disk, stream);
+    expect(again.records).toEqual(['one', 'two']);
+    await again.journal.close();
+    await next.journal.close();
+  });
+
+  it('takes what only the disk has to the stream, when nobody has gone on there', async () => {
+    const content: MemoryMessages = { first: 1, messages: [] };
+    const disk = new MemoryFileSystem();
+    const life = await begin(disk, new MemoryStream(content));
+    for (const record of ['a', 'b', 'c']) {
+      life.journal.append(record);
+      await quietTurns();
+    }
+    await life.journal.close();
+    content.messages.splice(1);
+    const again = await begin(disk, new MemoryStream(content));
+    expect(again.records).toEqual(['a', 'b', 'c']);
+    await again.journal.close();
+    const copy = await begin(new MemoryFileSystem(), new MemoryStream(content));
+    expect(copy.records).toEqual(['a', 'b', 'c']);
+    await copy.journal.close();
+  });
+
+  it('does not begin when stream and disk hold other records that were acknowledged', async () => {
+    const content: MemoryMessages = { first: 1, messages: [] };
+    const disk = new MemoryFileSystem();
+    const life = await begin(disk, new MemoryStream(content));
+    for (const record of ['a', 'b', 'c']) {
+      life.journal.append(record);
+      await quietTurns();
+    }
+    await life.journal.close();
+    // A server that acknowledged before it had synced, and a coordinator that went on without knowing.
+    content.messages.splice(1);
+    const other = await begin(new MemoryFileSystem(), new MemoryStream(content));
+    other.journal.append('other');
+    await turnsUntil(() => other.synced === 2, 'the other record');
+    await other.journal.close();
+    await expect(begin(disk, new MemoryStream(content))).rejects.toThrow(
+      failing('JOURNAL_STREAM_LOST', 'from record 2 on'),
+    );
+  });
+});
+
+describe('whatever happens to coordinators that take turns', () => {
+  const step = fc.record({
+    who: fc.nat(1),
+    records: fc.nat(6),
+    /** Which message's answer is lost, which never leaves, and after how many changes of the disk the power goes. */
+    lost: fc.nat(4),
+    away: fc.nat(8),
+    changes: fc.nat(40),
+  });
+
+  it('every record that was acknowledged is there once, in its place', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
+        const content: MemoryMessages = { first: 1, messages: [] };
+        const disks = [new MemoryFileSystem(), new MemoryFileSystem()];
+        const told: unknown[] = [];
+        let number = 0;
+        for (const { who, records, lost, away, changes } of steps) {
+          const disk = disks[who] as MemoryFileSystem;
+          const stream = new MemoryStream(content);
+          const life = await begin(disk, stream);
+          expect(life.records.slice(0, told.length)).toEqual(told);
+          // What came after it may be there as well: nobody was told, and nobody may count on it.
+          told.splice(0, told.length, ...life.records);
+          life.journal.beginEpoch();
+          let publishes = 0;
+          stream.fault = () => {
+            publishes += 1;
+            return publishes > away ? 'away' : publishes === lost ? 'lost' : 'none';
+          };
+          let left = changes;
+          disk.fail = (operation, path) => (operation === 'read' || (left -= 1) >= 0 ? null : systemError('EIO', path));
+          const appended: unknown[] = [];
+          for (let index = 0; index < records; index += 1) {
+            appended.push(`${(number += 1)}`);
+            life.journal.append(appended.at(-1));
+            await quietTurns();
+          }
+          told.push(...appended.slice(0, Math.max(0, life.synced - told.length)));
+          left = 0;
+          stream.fault = () => 'away';
+          await life.journal.close().catch(() => undefined);
+          disk.fail = () => null;
+          disk.powerCut();
+        }
+        for (const disk of disks) {
+          const life = await begin(disk, new MemoryStream(content));
+          expect(life.records.slice(0, told.length)).toEqual(told);
+          expect(new Set(life.records).size).toBe(life.records.length);
+          await life.journal.close();
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
