@@ -21,6 +21,16 @@ export interface StreamEnds {
   readonly last: number;
 }
 
+/** A snapshot of the journal that is kept beside the stream. */
+export interface StreamSnapshot {
+  /** Of the last record that it holds, with that record's epoch and checksum. */
+  readonly sequence: number;
+  readonly epoch: number;
+  readonly chain: number;
+  /** Message with the record behind it. */
+  readonly place: number;
+}
+
 /** Every call but {@link publish} rejects with JOURNAL_STREAM_UNREACHABLE when there is no answer. */
 export interface JournalStream {
   /** As whoever leads the stream has it, never an older view. */
@@ -33,5 +43,12 @@ export interface JournalStream {
   follow(place: number, signal: AbortSignal): AsyncIterable<StreamMessage>;
   /** Removes the messages below `place`. */
   trim(place: number): Promise<void>;
+  /** Those that are there whole, the newest first. */
+  snapshots(): Promise<readonly StreamSnapshot[]>;
+  /** Resolves when the snapshot's file is there and was read back. */
+  putSnapshot(snapshot: StreamSnapshot, file: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Rejects with JOURNAL_STREAM_LOST at its end when it is not what was put. */
+  readSnapshot(snapshot: StreamSnapshot): AsyncIterable<Uint8Array>;
+  removeSnapshot(snapshot: StreamSnapshot): Promise<void>;
   close(): Promise<void>;
 }

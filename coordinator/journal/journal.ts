@@ -15,15 +15,17 @@ import type { LockIdentity } from '../../common/io/lock-file.ts';
 import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { JournalStream } from '../../common/ports/journal-stream.ts';
+import type { ChainState } from './frame-format.ts';
 import { GroupQueue, type Group } from './group-queue.ts';
 import { systemClock, type Clock } from '../../common/io/clock.ts';
-import { emptyState, replay, type Recovered, type Recovery } from './recovery.ts';
+import { replay, type Recovered, type Recovery } from './recovery.ts';
 import { Reserve } from './reserve.ts';
 import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
 import { Snapshots, type JournalImage, type SnapshotTaken } from './snapshots.ts';
 import { StateLock } from './state-lock.ts';
 import { align } from './stream/align.ts';
 import { caughtUp } from './stream/catch-up.ts';
+import { SnapshotMirror } from './stream/mirror-snapshots.ts';
 import type { StreamWriter } from './stream/stream-writer.ts';
 
 export interface JournalOptions {
@@ -94,6 +96,9 @@ export class Journal {
   readonly #snapshots: Snapshots | null;
   /** Null: this disk is the only copy. */
   readonly #writer: StreamWriter | null;
+  readonly #mirror: SnapshotMirror | null;
+  /** Message behind each record that a snapshot ends with. */
+  readonly #places = new Map<number, number>();
   #durableWaiters: DurableWaiter[] = [];
   readonly #stop = new AbortController();
   #syncedSequence: number;
@@ -122,6 +127,7 @@ export class Journal {
     this.#queue = new GroupQueue(sizes.groupBytesMax, recovered.state);
     this.#segments = segments;
     this.#writer = writer;
+    this.#mirror = this.#openMirror();
     this.#snapshots = this.#openSnapshots(recovered);
   }
 
@@ -139,11 +145,21 @@ export class Journal {
       cut: () => this.#queue.cut(),
       durable: (sequence: number) => this.#durable(sequence),
       removeSegments: (sequence: number) => this.#segments.removeUpTo(sequence),
-      onTaken: onSnapshot,
+      onTaken: (taken: SnapshotTaken, state: ChainState) => {
+        onSnapshot(taken);
+        const { place = 0 } = this.#writer ?? {};
+        this.#mirror?.add(state, this.#places.get(state.sequence) ?? place + 1);
+        this.#places.clear();
+      },
       onRefused: onSnapshotRefused,
       onFatal: (error: unknown) => this.#die(error),
     };
     return new Snapshots(options, recovered.replayedBytes);
+  }
+
+  #openMirror(): SnapshotMirror | null {
+    const { stream, fileSystem, onSnapshotRefused } = this.#options;
+    return stream && new SnapshotMirror({ stream, fileSystem, dir: this.#journalDir, onRefused: onSnapshotRefused });
   }
 
   #durable(sequence: number): Promise<boolean> {
@@ -183,7 +199,7 @@ export class Journal {
       const { stream, sizes } = options;
       const aligned = stream && {
         ...{ stream, groupBytesMax: sizes.groupBytesMax, onStall: options.onStreamStall },
-        aligned: await align({ ...options, stream, dir: journalDir, base: emptyState }),
+        aligned: await align({ ...options, stream, dir: journalDir }),
       };
       const replayed = await replay({
         ...options,
@@ -237,6 +253,7 @@ export class Journal {
     while (this.#draining !== null) await this.#draining;
     this.#tellDurable(true);
     await this.#snapshots?.close();
+    await this.#mirror?.close();
     await this.#segments.close();
     await this.#lock.close();
   }
@@ -294,6 +311,7 @@ export class Journal {
 
   async #publish(group: Group): Promise<boolean> {
     if (this.#writer === null) return true;
+    if (group.startsSegment) this.#places.set(group.firstSequence - 1, this.#writer.place + 1);
     const isThere = await this.#writer.append(group.buffer.subarray(0, group.usedBytes), this.#stop.signal);
     return isThere || this.#abandon();
   }

@@ -1,10 +1,21 @@
 /** A journal's stream in memory that loses answers, stands still, and may forget what it had acknowledged. */
-import type { JournalStream, Published, StreamEnds, StreamMessage } from '../../common/ports/journal-stream.ts';
+import type {
+  JournalStream,
+  Published,
+  StreamEnds,
+  StreamMessage,
+  StreamSnapshot,
+} from '../../common/ports/journal-stream.ts';
 
 export interface MemoryMessages {
   /** Of the first of `messages`. */
   first: number;
   messages: Uint8Array[];
+  readonly snapshots: Map<number, { readonly at: StreamSnapshot; readonly file: Buffer }>;
+}
+
+export function noMessages(): MemoryMessages {
+  return { first: 1, messages: [], snapshots: new Map() };
 }
 
 export class MemoryStream implements JournalStream {
@@ -12,7 +23,7 @@ export class MemoryStream implements JournalStream {
   /** Asked before each message is stored: `lost`: stored, and nobody hears; `away`: neither. */
   fault: () => 'none' | 'lost' | 'away' = () => 'none';
 
-  constructor(content: MemoryMessages = { first: 1, messages: [] }) {
+  constructor(content: MemoryMessages = noMessages()) {
     this.#content = content;
   }
 
@@ -48,6 +59,26 @@ export class MemoryStream implements JournalStream {
   trim(place: number): Promise<void> {
     this.#content.messages.splice(0, place - this.#content.first);
     this.#content.first = place;
+    return Promise.resolve();
+  }
+
+  snapshots(): Promise<readonly StreamSnapshot[]> {
+    const all = [...this.#content.snapshots.values()].map(({ at }) => at);
+    return Promise.resolve(all.sort((a, b) => b.sequence - a.sequence));
+  }
+
+  async putSnapshot(at: StreamSnapshot, file: AsyncIterable<Uint8Array>): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of file) pieces.push(piece);
+    this.#content.snapshots.set(at.sequence, { at, file: Buffer.concat(pieces) });
+  }
+
+  async *readSnapshot({ sequence }: StreamSnapshot): AsyncGenerator<Uint8Array, void, void> {
+    yield await Promise.resolve(this.#content.snapshots.get(sequence)?.file ?? Buffer.of());
+  }
+
+  removeSnapshot({ sequence }: StreamSnapshot): Promise<void> {
+    this.#content.snapshots.delete(sequence);
     return Promise.resolve();
   }
 

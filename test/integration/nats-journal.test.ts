@@ -1,5 +1,5 @@
 /** The journal's stream on a real NATS server: who appends, what a lost answer leaves, what a server does that dies. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '@nats-io/transport-node';
@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Failure } from '../../common/core/batch-error.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
+import { Journal } from '../../coordinator/journal/journal.ts';
 import { NatsStream } from '../../coordinator/journal/stream/nats-stream.ts';
 import { StreamWriter } from '../../coordinator/journal/stream/stream-writer.ts';
 import { failing } from '../helpers/failing.ts';
@@ -118,6 +119,44 @@ describe('a stream', () => {
       failing('JOURNAL_STREAM_LOST', 'ends at message 0'),
     );
   });
+});
+
+it('a journal on an empty disk has all records of the one before, out of a snapshot and the messages behind it', async () => {
+  const open = async (name: string) => {
+    const records: string[] = [];
+    const dirOf = join(dir, name);
+    mkdirSync(dirOf);
+    const journal = await Journal.open({
+      ...{ dir: dirOf, stream: await opened(), onRecord: (record) => void records.push(record as string) },
+      ...{ onSynced: () => undefined, onStall: () => undefined },
+      onFatal: (error) => {
+        throw error;
+      },
+      sizes: { segmentBytes: 1e6, groupBytesMax: 524_288, reserveBytes: 0, snapshotBytes: 100_000 },
+      image: {
+        take: () => {
+          const bytes = Buffer.from(JSON.stringify(records));
+          return { bytes: bytes.length, pieces: [bytes] };
+        },
+        load: (content) => void records.push(...(JSON.parse(content.toString()) as string[])),
+      },
+    });
+    closers.push(() => journal.close());
+    return { journal, records };
+  };
+  const first = await open('first');
+  for (let index = 0; index < 60; index += 1) {
+    const record = `${index} ${'x'.repeat(10_000)}`;
+    first.records.push(record);
+    const sequence = first.journal.append(record);
+    await vi.waitFor(() => expect(first.journal.syncedSequence).toBe(sequence), 20_000);
+  }
+  const stream = await opened();
+  await vi.waitFor(async () => expect((await stream.ends()).first).toBeGreaterThan(1), 10_000);
+  expect((await stream.snapshots()).length).toBe(2);
+  const second = await open('second');
+  expect(second.records).toEqual(first.records);
+  expect(second.journal.recovery.snapshot).toBeGreaterThan(0);
 });
 
 it('an append waits for a server that stands still or is gone, and says so', async () => {

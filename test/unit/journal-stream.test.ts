@@ -5,10 +5,10 @@ import type { BatchError, Failure } from '../../common/core/batch-error.ts';
 import { Journal, type JournalOptions } from '../../coordinator/journal/journal.ts';
 import { failing } from '../helpers/failing.ts';
 import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
-import { MemoryStream, type MemoryMessages } from '../helpers/memory-stream.ts';
+import { MemoryStream, noMessages } from '../helpers/memory-stream.ts';
 import { quietTurns, turnsUntil } from '../helpers/turns.ts';
 
-const sizes = { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 0 };
+const sizes = { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 0, snapshotBytes: 300 };
 
 interface Life {
   readonly journal: Journal;
@@ -16,6 +16,8 @@ interface Life {
   synced: number;
   readonly stalls: (Failure | null)[];
   readonly fatal: BatchError[];
+  /** As a coordinator does: what it knows first, then the journal. */
+  append(record: unknown): void;
 }
 
 async function begin(disk: MemoryFileSystem, stream: MemoryStream, more: Partial<JournalOptions> = {}): Promise<Life> {
@@ -24,14 +26,26 @@ async function begin(disk: MemoryFileSystem, stream: MemoryStream, more: Partial
     ...{ dir: '/state', fileSystem: disk, sizes, stream },
     delay: () => new Promise<void>((resolve) => setImmediate(resolve)),
     onRecord: (record) => life.records.push(record),
+    image: {
+      take: () => {
+        const bytes = Buffer.from(JSON.stringify(life.records));
+        return { bytes: bytes.length, pieces: [bytes] };
+      },
+      load: (content) => void life.records.push(...(JSON.parse(content.toString()) as unknown[])),
+    },
     onSynced: (sequence) => void (living.synced = sequence),
     onStall: () => undefined,
     onStreamStall: (failure) => void life.stalls.push(failure),
     onFatal: (error) => life.fatal.push(error),
     ...more,
   });
-  const living: Life = { ...life, journal };
-  living.synced = journal.syncedSequence;
+  const living: Life = {
+    ...{ ...life, journal, synced: journal.syncedSequence },
+    append: (record) => {
+      life.records.push(record);
+      journal.append(record);
+    },
+  };
   return living;
 }
 
@@ -43,7 +57,7 @@ describe('a journal with a stream', () => {
     let now = 0;
     const clock = { monotonic: () => (now += 1_000), wall: () => 0 } as unknown as NonNullable<JournalOptions['clock']>;
     const life = await begin(new MemoryFileSystem(), stream, { clock });
-    life.journal.append('a');
+    life.append('a');
     await turnsUntil(() => life.stalls.length === 1, 'the stall');
     expect([life.stalls[0]?.code, life.synced]).toEqual(['JOURNAL_STREAM_STALLED', 0]);
     isAway = false;
@@ -56,26 +70,32 @@ describe('a journal with a stream', () => {
     const stream = new MemoryStream();
     const [first, empty] = [new MemoryFileSystem(), new MemoryFileSystem()];
     const records = Array.from({ length: 100 }, (_, index) => ({ index, text: 'x'.repeat(index * 3) }));
-    for (const [at, disk] of [first, empty, first].entries()) {
+    for (const [at, disk] of [first, empty, first, new MemoryFileSystem()].entries()) {
       const life = await begin(disk, stream);
-      expect(life.records).toEqual(records.slice(0, at * 30));
-      for (const record of records.slice(at * 30, at * 30 + 30)) life.journal.append(record);
-      await turnsUntil(() => life.synced === at * 30 + 30, 'the records');
+      expect(life.records).toEqual(records.slice(0, at * 25));
+      for (const record of records.slice(at * 25, at * 25 + 25)) life.append(record);
+      await turnsUntil(() => life.synced === at * 25 + 25, 'the records');
+      await quietTurns();
       await life.journal.close();
     }
+    // Two snapshots are beside the stream, and what they cover is gone from it.
+    expect([(await stream.snapshots()).length, (await stream.ends()).first]).toEqual([
+      2,
+      expect.toSatisfy((at) => at > 1),
+    ]);
   });
 
   it('ends when another coordinator has appended, and follows it at its next start', async () => {
     const stream = new MemoryStream();
     const [disk, other] = [new MemoryFileSystem(), new MemoryFileSystem()];
     const old = await begin(disk, stream);
-    old.journal.append('one');
+    old.append('one');
     await turnsUntil(() => old.synced === 1, 'the first record');
     const next = await begin(other, stream);
     next.journal.beginEpoch();
-    next.journal.append('two');
+    next.append('two');
     await turnsUntil(() => next.synced === 2, 'the other record');
-    old.journal.append('lost');
+    old.append('lost');
     await turnsUntil(() => old.fatal.length === 1, 'the end');
     expect([old.fatal[0]?.code, old.synced]).toEqual(['JOURNAL_FENCED', 1]);
     await old.journal.close();
@@ -86,11 +106,11 @@ describe('a journal with a stream', () => {
   });
 
   it('takes what only the disk has to the stream, when nobody has gone on there', async () => {
-    const content: MemoryMessages = { first: 1, messages: [] };
+    const content = noMessages();
     const disk = new MemoryFileSystem();
     const life = await begin(disk, new MemoryStream(content));
     for (const record of ['a', 'b', 'c']) {
-      life.journal.append(record);
+      life.append(record);
       await quietTurns();
     }
     await life.journal.close();
@@ -104,18 +124,18 @@ describe('a journal with a stream', () => {
   });
 
   it('does not begin when stream and disk hold other records that were acknowledged', async () => {
-    const content: MemoryMessages = { first: 1, messages: [] };
+    const content = noMessages();
     const disk = new MemoryFileSystem();
     const life = await begin(disk, new MemoryStream(content));
     for (const record of ['a', 'b', 'c']) {
-      life.journal.append(record);
+      life.append(record);
       await quietTurns();
     }
     await life.journal.close();
     // A server that acknowledged before it had synced, and a coordinator that went on without knowing.
     content.messages.splice(1);
     const other = await begin(new MemoryFileSystem(), new MemoryStream(content));
-    other.journal.append('other');
+    other.append('other');
     await turnsUntil(() => other.synced === 2, 'the other record');
     await other.journal.close();
     await expect(begin(disk, new MemoryStream(content))).rejects.toThrow(
@@ -137,7 +157,7 @@ describe('whatever happens to coordinators that take turns', () => {
   it('every record that was acknowledged is there once, in its place', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
-        const content: MemoryMessages = { first: 1, messages: [] };
+        const content = noMessages();
         const disks = [new MemoryFileSystem(), new MemoryFileSystem()];
         const told: unknown[] = [];
         let number = 0;
@@ -159,7 +179,7 @@ describe('whatever happens to coordinators that take turns', () => {
           const appended: unknown[] = [];
           for (let index = 0; index < records; index += 1) {
             appended.push(`${(number += 1)}`);
-            life.journal.append(appended.at(-1));
+            life.append(appended.at(-1));
             await quietTurns();
           }
           told.push(...appended.slice(0, Math.max(0, life.synced - told.length)));

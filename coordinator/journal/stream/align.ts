@@ -6,12 +6,13 @@
 import { join } from 'node:path';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import type { FileSystem } from '../../../common/ports/file-system.ts';
-import type { JournalStream } from '../../../common/ports/journal-stream.ts';
+import type { JournalStream, StreamSnapshot } from '../../../common/ports/journal-stream.ts';
 import type { ChainState } from '../frame-format.ts';
 import { decodeSegmentHeader, segmentHeaderBytes } from '../frame-format.ts';
-import { readHeaders } from '../recovery.ts';
+import { emptyState, readHeaders } from '../recovery.ts';
 import { segmentName, synced } from '../segment-files.ts';
 import { readSegment } from '../segment-reader.ts';
+import { snapshotName } from '../snapshot-file.ts';
 import { streamFrames } from './stream-frames.ts';
 
 export interface Alignment {
@@ -36,21 +37,30 @@ export interface AlignOptions {
   readonly fileSystem: FileSystem;
   /** Of the segments. */
   readonly dir: string;
-  /** Of the snapshot that the stream begins behind; sequence 0 where it begins at the first record. */
-  readonly base: ChainState;
 }
 
 /**
  * @throws JOURNAL_STREAM_LOST when they tell different stories, JOURNAL_STREAM_UNREACHABLE, and what reading the segments throws
  */
-export async function align({ stream, fileSystem, dir, base }: AlignOptions): Promise<Alignment> {
+export async function align({ stream, fileSystem, dir }: AlignOptions): Promise<Alignment> {
   const local = await readLocal(fileSystem, dir);
   const { first, last } = await stream.ends();
-  let state = base;
-  for await (const frame of streamFrames(stream, { first, last }, base)) {
+  const snapshots = await stream.snapshots();
+  const known = snapshots.find(({ sequence, chain }) => local.crcOf(sequence) === chain);
+  const newest = snapshots[0];
+  const begin = known ?? (first === 1 ? beginning : null);
+  if (begin === null) {
+    if (newest === undefined || local.last >= newest.sequence) throw different(dir, local, newest?.sequence ?? 1);
+    await install(stream, newest, fileSystem, dir);
+    return { place: newest.place, last, cut: 0, unpublished: null };
+  }
+  let state: ChainState = begin;
+  for await (const frame of streamFrames(stream, { first: begin.place, last }, begin)) {
     const there = local.crcOf(frame.sequence);
-    if (there === null && frame.sequence > local.last) return { place: frame.place, last, cut: 0, unpublished: null };
-    if (there !== null && there !== frame.crc) {
+    // Covered by a snapshot of this disk: what follows is chained to it.
+    if (frame.sequence < local.first) continue;
+    if (there === null) return { place: frame.place, last, cut: 0, unpublished: null };
+    if (there !== frame.crc) {
       const cut = await cutOff(fileSystem, dir, local, frame.sequence);
       return { place: frame.place, last, cut, unpublished: null };
     }
@@ -60,16 +70,42 @@ export async function align({ stream, fileSystem, dir, base }: AlignOptions): Pr
   return { place: last + 1, last, cut: 0, unpublished };
 }
 
+const beginning: StreamSnapshot = { ...emptyState, place: 1 };
+
+/** The snapshot on this disk is one of the stream's; what stands before it here is covered by it. */
+async function install(
+  stream: JournalStream,
+  snapshot: StreamSnapshot,
+  fileSystem: FileSystem,
+  dir: string,
+): Promise<void> {
+  const path = join(dir, snapshotName(snapshot.sequence));
+  const file = await fileSystem.open(`${path}.tmp`, 'replace');
+  try {
+    let at = 0;
+    for await (const piece of stream.readSnapshot(snapshot)) {
+      await file.write([piece], at);
+      at += piece.length;
+    }
+    await synced(() => file.datasync());
+  } finally {
+    await file.close();
+  }
+  await fileSystem.rename(`${path}.tmp`, path);
+  await synced(() => fileSystem.syncDir(dir));
+}
+
+function different(dir: string, local: LocalFrames, sequence: number): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `from record ${sequence} on the journal in ${dir} and its stream hold different records, and those here up to ${local.last} were ` +
+      'acknowledged. Nothing was changed; `batchmill journal verify` shows either, and setting the folder or the stream aside chooses the other',
+  );
+}
+
 async function cutOff(fileSystem: FileSystem, dir: string, local: LocalFrames, sequence: number): Promise<number> {
   const records = local.last - sequence + 1;
-  if (local.groupsFrom(sequence) > 1) {
-    throw new BatchError(
-      'JOURNAL_STREAM_LOST',
-      `from record ${sequence} on the journal in ${dir} and its stream hold different records, and ${records} of them here, in ` +
-        'more than one group, were acknowledged. Nothing was changed; `batchmill journal verify` shows either, and setting ' +
-        'the folder or the stream aside chooses the other',
-    );
-  }
+  if (local.groupsFrom(sequence) > 1) throw different(dir, local, sequence);
   const { segment, offset } = local.placeOf(sequence);
   const file = await fileSystem.open(join(dir, segmentName(segment)), 'update');
   try {
@@ -85,6 +121,8 @@ async function cutOff(fileSystem: FileSystem, dir: string, local: LocalFrames, s
 class LocalFrames {
   /** Sequence of the first one; 0 without any. */
   first = 0;
+  /** Checksum of the record before the first one. */
+  chainStart: number | null = null;
   readonly #crcs: number[] = [];
   readonly #offsets: number[] = [];
   readonly #begins: boolean[] = [];
@@ -106,7 +144,9 @@ class LocalFrames {
     this.#begins.push(startsGroup);
   }
 
+  /** Null: the record is not here. */
   crcOf(sequence: number): number | null {
+    if (sequence === this.first - 1) return this.chainStart;
     return this.#crcs[sequence - this.first] ?? null;
   }
 
@@ -134,6 +174,7 @@ async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFram
       const bytes = Buffer.alloc(segmentHeaderBytes);
       await file.read(bytes, 0);
       const chain = decodeSegmentHeader(bytes, path)?.chainStart ?? 0;
+      if (frames.first === 0) frames.chainStart = chain;
       frames.beginSegment(number);
       await readSegment(file, { sequence: firstSequence - 1, epoch: 0, chain }, (_record, sequence, _epoch, place) =>
         frames.add(sequence, place.crc, place.offset, place.startsGroup),

@@ -1,4 +1,5 @@
 /** The journal's stream on NATS JetStream: one message after the other, each stored only where the last one is as expected. */
+import { Readable } from 'node:stream';
 import {
   DiscardPolicy,
   jetstream,
@@ -11,11 +12,18 @@ import {
   type JetStreamManager,
   type StreamConfig,
 } from '@nats-io/jetstream';
+import { Objm, type ObjectStore } from '@nats-io/obj';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import { reasonOf } from '../../../common/io/errno.ts';
-import type { JournalStream, Published, StreamEnds, StreamMessage } from '../../../common/ports/journal-stream.ts';
+import type {
+  JournalStream,
+  Published,
+  StreamEnds,
+  StreamMessage,
+  StreamSnapshot,
+} from '../../../common/ports/journal-stream.ts';
 
 export interface NatsStreamOptions {
   /** `host:port` of the servers; any that answers will do. */
@@ -41,9 +49,11 @@ export class NatsStream implements JournalStream {
   readonly #manager: JetStreamManager;
   readonly #stream: string;
   readonly #subject: string;
+  readonly #bucket: ObjectStore;
 
-  private constructor(connection: NatsConnection, manager: JetStreamManager, names: StreamNames) {
+  private constructor(connection: NatsConnection, manager: JetStreamManager, names: StreamNames, bucket: ObjectStore) {
     this.#connection = connection;
+    this.#bucket = bucket;
     this.#client = jetstream(connection, { timeout: limits.journalStreamTryMs });
     this.#manager = manager;
     this.#stream = names.stream;
@@ -63,7 +73,11 @@ export class NatsStream implements JournalStream {
       const names = { stream: `BATCHMILL_${options.name}_JOURNAL`, subject: `batchmill.${options.name}.journal` };
       const config = await reached(options.servers, () => streamOf(manager, names, options.replicas));
       requireFit(config, names.stream);
-      return new NatsStream(connection, manager, names);
+      const kept = { storage: StorageType.File, replicas: config.num_replicas };
+      const bucket = await reached(options.servers, () =>
+        new Objm(connection).create(`BATCHMILL_${options.name}_SNAPSHOTS`, kept),
+      );
+      return new NatsStream(connection, manager, names, bucket);
     } catch (error) {
       await connection.close();
       throw error;
@@ -110,6 +124,33 @@ export class NatsStream implements JournalStream {
     await this.#reached(() => this.#manager.streams.purge(this.#stream, { seq: place }));
   }
 
+  async snapshots(): Promise<readonly StreamSnapshot[]> {
+    const objects = await this.#reached(() => this.#bucket.list());
+    const found = objects.flatMap(({ metadata }) => snapshotFrom(metadata));
+    return found.sort((a, b) => b.sequence - a.sequence);
+  }
+
+  async putSnapshot(snapshot: StreamSnapshot, file: AsyncIterable<Uint8Array>): Promise<void> {
+    const { sequence, epoch, chain, place } = snapshot;
+    const metadata = { sequence: `${sequence}`, epoch: `${epoch}`, chain: `${chain}`, place: `${place}` };
+    const name = nameOf(snapshot);
+    await this.#reached(() => this.#bucket.put({ name, metadata }, Readable.toWeb(Readable.from(file))));
+    for await (const _piece of this.readSnapshot(snapshot));
+  }
+
+  async *readSnapshot(snapshot: StreamSnapshot): AsyncGenerator<Uint8Array, void, void> {
+    const name = nameOf(snapshot);
+    const found = await this.#reached(() => this.#bucket.get(name));
+    if (found === null) throw lostSnapshot(name, 'it is gone');
+    yield* found.data as AsyncIterable<Uint8Array>;
+    const error = await found.error;
+    if (error) throw lostSnapshot(name, reasonOf(error));
+  }
+
+  async removeSnapshot(snapshot: StreamSnapshot): Promise<void> {
+    await this.#reached(() => this.#bucket.delete(nameOf(snapshot)));
+  }
+
   async close(): Promise<void> {
     await this.#connection.close();
   }
@@ -117,6 +158,20 @@ export class NatsStream implements JournalStream {
   #reached<T>(ask: () => Promise<T>): Promise<T> {
     return reached([this.#connection.getServer()], ask);
   }
+}
+
+function nameOf({ sequence }: StreamSnapshot): string {
+  return `snapshot-${String(sequence).padStart(15, '0')}`;
+}
+
+function snapshotFrom(metadata: Readonly<Record<string, string>> | undefined): readonly StreamSnapshot[] {
+  if (metadata?.['place'] === undefined) return [];
+  const number = (key: string): number => Number(metadata[key]);
+  return [{ sequence: number('sequence'), epoch: number('epoch'), chain: number('chain'), place: number('place') }];
+}
+
+function lostSnapshot(name: string, why: string): BatchError {
+  return new BatchError('JOURNAL_STREAM_LOST', `${name} beside the journal’s stream cannot be read: ${why}`);
 }
 
 interface StreamNames {
