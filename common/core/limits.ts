@@ -230,6 +230,10 @@ export const limits = {
   /** One try to append a message to the stream, or to ask it. */
   journalStreamTryMs: 5_000,
   journalStreamRetryMs: 250,
+  /** The leading coordinator's lease on the cluster, how often it renews it, and how often the others try for it. */
+  leaderLeaseMs: 5_000,
+  leaderRenewMs: 1_500,
+  leaderTryMs: 500,
   /** An append that takes so long stops the granting of leases. */
   journalStreamStallMs: 10_000,
   /** One record; a length above it in a frame's header is damage, not a reason to read gigabytes. */

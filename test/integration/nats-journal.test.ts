@@ -188,3 +188,21 @@ it('a stream that could lose records is refused by what is wrong with it, and so
   await server.kill();
   await expect(opened()).rejects.toThrow(failing('JOURNAL_STREAM_UNREACHABLE', address));
 });
+
+it('one of several leads; when it does not renew its lease another does, at once when it resigns', async () => {
+  const stream = await opened();
+  const [a, b] = [await stream.election('a', delay), await (await opened()).election('b', delay)];
+  const [endA, endB] = [new AbortController(), new AbortController()];
+  expect(await a.won(never)).toBe(true);
+  const next = b.won(endB.signal);
+  const held = a.held(endA.signal);
+  expect([await b.leader(), await a.leader()]).toEqual(['a', 'a']);
+  // It stands still for longer than its lease, and finds another when it goes on.
+  endA.abort();
+  expect(await held).toBeNull();
+  expect(await next).toBe(true);
+  expect(await a.held(never)).toBe('b');
+  await b.resign();
+  expect(await a.leader()).toBeNull();
+  expect(await a.won(never)).toBe(true);
+});

@@ -17,6 +17,7 @@ import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import { reasonOf } from '../../../common/io/errno.ts';
+import type { Delay } from '../../../common/io/delay.ts';
 import type {
   JournalStream,
   Published,
@@ -24,6 +25,7 @@ import type {
   StreamMessage,
   StreamSnapshot,
 } from '../../../common/ports/journal-stream.ts';
+import { NatsElection } from './nats-election.ts';
 
 export interface NatsStreamOptions {
   /** `host:port` of the servers; any that answers will do. */
@@ -47,6 +49,7 @@ export class NatsStream implements JournalStream {
   readonly #connection: NatsConnection;
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
+  readonly #name: string;
   readonly #stream: string;
   readonly #subject: string;
   readonly #bucket: ObjectStore;
@@ -56,6 +59,7 @@ export class NatsStream implements JournalStream {
     this.#bucket = bucket;
     this.#client = jetstream(connection, { timeout: limits.journalStreamTryMs });
     this.#manager = manager;
+    this.#name = names.name;
     this.#stream = names.stream;
     this.#subject = names.subject;
   }
@@ -70,7 +74,11 @@ export class NatsStream implements JournalStream {
       const manager = await reached(options.servers, () =>
         jetstreamManager(connection, { timeout: limits.journalStreamTryMs }),
       );
-      const names = { stream: `BATCHMILL_${options.name}_JOURNAL`, subject: `batchmill.${options.name}.journal` };
+      const names = {
+        name: options.name,
+        stream: `BATCHMILL_${options.name}_JOURNAL`,
+        subject: `batchmill.${options.name}.journal`,
+      };
       const config = await reached(options.servers, () => streamOf(manager, names, options.replicas));
       requireFit(config, names.stream);
       const kept = { storage: StorageType.File, replicas: config.num_replicas };
@@ -151,6 +159,13 @@ export class NatsStream implements JournalStream {
     await this.#reached(() => this.#bucket.delete(nameOf(snapshot)));
   }
 
+  /** `self`: who tries. @throws JOURNAL_STREAM_UNREACHABLE */
+  async election(self: string, delay: Delay): Promise<NatsElection> {
+    const { config } = await this.#reached(() => this.#manager.streams.info(this.#stream));
+    const cluster = { connection: this.#connection, name: this.#name, replicas: config.num_replicas };
+    return await this.#reached(() => NatsElection.open({ ...cluster, self, delay }));
+  }
+
   async close(): Promise<void> {
     await this.#connection.close();
   }
@@ -175,6 +190,8 @@ function lostSnapshot(name: string, why: string): BatchError {
 }
 
 interface StreamNames {
+  /** Of the cluster. */
+  readonly name: string;
   readonly stream: string;
   readonly subject: string;
 }
