@@ -53,6 +53,8 @@ export interface JournalOptions {
   readonly identity?: LockIdentity;
   /** Where the records are kept as well, off this machine; nothing is acknowledged before it is there too. */
   readonly stream?: JournalStream | null;
+  /** With a stream: resolves when this process is to lead; until then it follows. Absent: it is. */
+  readonly untilLeading?: (() => Promise<void>) | null;
   /** The stream takes nothing (JOURNAL_STREAM_STALLED), or (null) does again. */
   readonly onStreamStall?: (failure: Failure | null) => void;
   /** For durations that are told. */
@@ -183,7 +185,15 @@ export class Journal {
     const ignore = (): void => undefined;
     const identity = given.identity ?? { self: ownIdentity(), lifeOf };
     const clock = systemClock;
-    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, stream: null, clock };
+    const defaults = {
+      fileSystem: nodeFileSystem,
+      delay,
+      sizes: defaultSizes,
+      image: null,
+      stream: null,
+      untilLeading: null,
+      clock,
+    };
     const options = {
       ...defaults,
       onSnapshot: ignore,
@@ -199,7 +209,7 @@ export class Journal {
       const { stream, sizes } = options;
       const aligned = stream && {
         ...{ stream, groupBytesMax: sizes.groupBytesMax, onStall: options.onStreamStall },
-        aligned: await align({ ...options, stream, dir: journalDir }),
+        aligned: await align({ ...options, stream, dir: journalDir, isLeading: options.untilLeading === null }),
       };
       const replayed = await replay({
         ...options,

@@ -105,6 +105,32 @@ describe('a journal with a stream', () => {
     await next.journal.close();
   });
 
+  it('follows the one that leads, and goes on where it ended', async () => {
+    const stream = new MemoryStream();
+    const old = await begin(new MemoryFileSystem(), stream);
+    let lead = (): void => undefined;
+    const turn = new Promise<void>((resolve) => (lead = resolve));
+    const seen: unknown[] = [];
+    const following = begin(new MemoryFileSystem(), stream, {
+      untilLeading: () => turn,
+      onRecord: (record) => void seen.push(record),
+    });
+    for (const record of ['a', 'b', 'c']) old.append(record);
+    await turnsUntil(() => seen.length === 3, 'the records while it follows');
+    old.append('d');
+    await turnsUntil(() => old.synced === 4, 'the last record');
+    lead();
+    const next = await following;
+    expect(seen).toEqual(['a', 'b', 'c', 'd']);
+    next.journal.beginEpoch();
+    next.append('e');
+    await turnsUntil(() => next.synced === 5, 'its own record');
+    old.append('f');
+    await turnsUntil(() => old.fatal.length === 1, 'the end of the old one');
+    expect(old.fatal[0]?.code).toBe('JOURNAL_FENCED');
+    await Promise.all([old.journal.close(), next.journal.close()]);
+  });
+
   it('takes what only the disk has to the stream, when nobody has gone on there', async () => {
     const content = noMessages();
     const disk = new MemoryFileSystem();
@@ -121,6 +147,27 @@ describe('a journal with a stream', () => {
     const copy = await begin(new MemoryFileSystem(), new MemoryStream(content));
     expect(copy.records).toEqual(['a', 'b', 'c']);
     await copy.journal.close();
+  });
+
+  it('leaves what only the disk has, when it follows', async () => {
+    const content = noMessages();
+    const disk = new MemoryFileSystem();
+    const stream = new MemoryStream(content);
+    const life = await begin(disk, stream);
+    life.append('a');
+    await turnsUntil(() => life.synced === 1, 'the first record');
+    stream.fault = () => 'away';
+    life.append('never told');
+    await quietTurns();
+    const closing = life.journal.close();
+    await closing;
+    const again = await begin(disk, new MemoryStream(content), { untilLeading: () => Promise.resolve() });
+    expect(again.records).toEqual(['a']);
+    await again.journal.close();
+    content.messages.splice(0);
+    await expect(begin(disk, new MemoryStream(content), { untilLeading: () => Promise.resolve() })).rejects.toThrow(
+      failing('JOURNAL_STREAM_LOST', 'start once without --standby'),
+    );
   });
 
   it('does not begin when stream and disk hold other records that were acknowledged', async () => {

@@ -16,7 +16,7 @@ import { snapshotName } from '../snapshot-file.ts';
 import { streamFrames } from './stream-frames.ts';
 
 export interface Alignment {
-  /** Message with the first frame that only the stream has; one more than its last when there is none. */
+  /** Message of the first group with a record that only the stream has; of its last group when there is none. */
   readonly place: number;
   /** Of the last message. */
   readonly last: number;
@@ -37,12 +37,14 @@ export interface AlignOptions {
   readonly fileSystem: FileSystem;
   /** Of the segments. */
   readonly dir: string;
+  /** Whether this process is about to append: then records that only the disk has go to the stream. One that follows leaves them. */
+  readonly isLeading: boolean;
 }
 
 /**
  * @throws JOURNAL_STREAM_LOST when they tell different stories, JOURNAL_STREAM_UNREACHABLE, and what reading the segments throws
  */
-export async function align({ stream, fileSystem, dir }: AlignOptions): Promise<Alignment> {
+export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions): Promise<Alignment> {
   const local = await readLocal(fileSystem, dir);
   const { first, last } = await stream.ends();
   const snapshots = await stream.snapshots();
@@ -55,6 +57,7 @@ export async function align({ stream, fileSystem, dir }: AlignOptions): Promise<
     return { place: newest.place, last, cut: 0, unpublished: null };
   }
   let state: ChainState = begin;
+  let { place } = begin;
   for await (const frame of streamFrames(stream, { first: begin.place, last }, begin)) {
     const there = local.crcOf(frame.sequence);
     // Covered by a snapshot of this disk: what follows is chained to it.
@@ -65,9 +68,14 @@ export async function align({ stream, fileSystem, dir }: AlignOptions): Promise<
       return { place: frame.place, last, cut, unpublished: null };
     }
     state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
+    ({ place } = frame);
   }
-  const unpublished = local.last > state.sequence ? local.placeOf(state.sequence + 1) : null;
-  return { place: last + 1, last, cut: 0, unpublished };
+  const isAhead = local.last > state.sequence;
+  if (isAhead && !isLeading) {
+    if (last === 0) throw unseeded(dir);
+    return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null };
+  }
+  return { place, last, cut: 0, unpublished: isAhead ? local.placeOf(state.sequence + 1) : null };
 }
 
 const beginning: StreamSnapshot = { ...emptyState, place: 1 };
@@ -93,6 +101,13 @@ async function install(
   }
   await fileSystem.rename(`${path}.tmp`, path);
   await synced(() => fileSystem.syncDir(dir));
+}
+
+function unseeded(dir: string): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `the journal in ${dir} has records, and its stream has none; start once without --standby, which brings them there`,
+  );
 }
 
 function different(dir: string, local: LocalFrames, sequence: number): BatchError {

@@ -9,7 +9,7 @@ import { frameHeaderBytes, segmentHeaderBytes, type ChainState } from '../frame-
 import type { Recovered } from '../recovery.ts';
 import { listSegments, segmentName, type SegmentFiles } from '../segment-files.ts';
 import type { Alignment, DiskPlace } from './align.ts';
-import { streamFrames, type StreamFrame } from './stream-frames.ts';
+import { framesOf, streamFrames, type StreamFrame } from './stream-frames.ts';
 import { StreamWriter } from './stream-writer.ts';
 
 export interface CatchUpOptions {
@@ -23,32 +23,67 @@ export interface CatchUpOptions {
   readonly groupBytesMax: number;
   readonly onRecord: (record: unknown, sequence: number) => void;
   readonly onStall: (failure: Failure | null) => void;
+  /** Resolves when it is this process's turn to append; until then it follows the stream. Null: it is. */
+  readonly untilLeading: (() => Promise<void>) | null;
   readonly clock: Clock;
   readonly delay: Delay;
 }
 
 /** Where the journal stands then, and the way to append to the stream. @throws JOURNAL_STREAM_LOST, JOURNAL_FENCED, JOURNAL_STREAM_UNREACHABLE */
 export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recovered, StreamWriter]> {
-  const { stream, aligned, replayed, clock, delay, onStall } = options;
-  const state = await takeOver(options);
+  const { stream, aligned, replayed, clock, delay, onStall, untilLeading } = options;
+  const follower = new Follower(options);
+  await follower.upTo(aligned.last);
+  let { last } = aligned;
+  if (untilLeading) {
+    await follower.until(untilLeading());
+    ({ last } = await stream.ends());
+    await follower.upTo(last);
+  }
+  const { state } = follower;
   const records = replayed.recovery.records + state.sequence - replayed.state.sequence;
-  const writer = new StreamWriter({ stream, place: aligned.last, clock, delay, onStall });
-  if (aligned.unpublished) await publish(options, aligned.unpublished, writer);
+  const writer = new StreamWriter({ stream, place: last, clock, delay, onStall });
+  // Whoever leads meanwhile has gone on without them: the next append would say so.
+  if (aligned.unpublished && last === aligned.last) await publish(options, aligned.unpublished, writer);
   return [{ ...replayed, state, recovery: { ...replayed.recovery, records } }, writer];
 }
 
-/** Records of the stream behind those of the disk. */
-async function takeOver(options: CatchUpOptions): Promise<ChainState> {
-  const { stream, aligned, replayed, onRecord, groupBytesMax } = options;
-  let { state } = replayed;
-  const gathered = new Gathered(options.segments, state);
-  for await (const frame of streamFrames(stream, { first: aligned.place, last: aligned.last }, state)) {
-    onRecord(JSON.parse(frame.bytes.toString('utf8', frameHeaderBytes)), frame.sequence);
-    state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
-    await gathered.add(frame, groupBytesMax);
+/** Takes the records of the stream behind those of the disk. */
+class Follower {
+  readonly #options: CatchUpOptions;
+  readonly #gathered: Gathered;
+  state: ChainState;
+  /** Message of the group in which `state` lies. */
+  #place: number;
+
+  constructor(options: CatchUpOptions) {
+    this.#options = options;
+    this.state = options.replayed.state;
+    this.#place = options.aligned.place;
+    this.#gathered = new Gathered(options.segments, this.state);
   }
-  await gathered.write();
-  return state;
+
+  async upTo(last: number): Promise<void> {
+    await this.#take(streamFrames(this.#options.stream, { first: this.#place, last }, this.state));
+  }
+
+  async until(turn: Promise<void>): Promise<void> {
+    const over = new AbortController();
+    // A turn that will never come ends the following too.
+    const ended = turn.finally(() => over.abort());
+    await Promise.all([ended, this.#take(framesOf(this.#options.stream.follow(this.#place, over.signal), this.state))]);
+  }
+
+  async #take(frames: AsyncIterable<StreamFrame>): Promise<void> {
+    const { onRecord, groupBytesMax } = this.#options;
+    for await (const frame of frames) {
+      onRecord(JSON.parse(frame.bytes.toString('utf8', frameHeaderBytes)), frame.sequence);
+      this.state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
+      this.#place = frame.place;
+      await this.#gathered.add(frame, groupBytesMax);
+    }
+    await this.#gathered.write();
+  }
 }
 
 /** Frames on their way into the segments, many with one sync. */
