@@ -143,6 +143,11 @@ export type ErrorCode =
   | 'STATE_UNWRITABLE'
   | 'JOURNAL_CORRUPT'
   | 'JOURNAL_VERSION'
+  | 'JOURNAL_FENCED'
+  | 'JOURNAL_STREAM_LOST'
+  | 'JOURNAL_STREAM_STALLED'
+  | 'JOURNAL_STREAM_UNFIT'
+  | 'JOURNAL_STREAM_UNREACHABLE'
   | 'OUTPUT_CORRUPT'
   | 'OUTPUT_INCOMPLETE'
   | 'MANIFEST_INVALID'
@@ -383,6 +388,21 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The journal is damaged before its end; nothing was changed. `batchmill journal verify DIR` says where, `batchmill journal repair DIR` which records and jobs a repair loses; or restore the state directory from a copy.',
   ),
   JOURNAL_VERSION: operator('The journal was written by a newer release.'),
+  JOURNAL_FENCED: operator(
+    'Another coordinator has appended to the journal’s stream and leads the cluster. This one ends; start it with --standby, so that it follows.',
+  ),
+  JOURNAL_STREAM_LOST: operator(
+    'The NATS servers have lost messages that they had acknowledged, or were given another stream of the same name. Nothing was changed; `batchmill journal verify` shows both copies of the journal.',
+  ),
+  JOURNAL_STREAM_STALLED: operator(
+    'The NATS servers do not acknowledge: too few of them run, or the network is down. Work under way goes on, and new work is handed out as soon as they answer.',
+  ),
+  JOURNAL_STREAM_UNFIT: operator(
+    'A NATS server or stream that may lose what it has acknowledged, or cannot do what the journal needs; the message says what to change. --accept-lossy-journal takes it all the same.',
+  ),
+  JOURNAL_STREAM_UNREACHABLE: transient(
+    'No NATS server answers. Check the addresses and that the servers run with JetStream.',
+  ),
   OUTPUT_CORRUPT: operator(
     'Committed bytes of a job’s output or of its staging folder are missing or changed on the disk. Run the job again.',
   ),

@@ -236,6 +236,17 @@ export const limits = {
 
   journalSegmentBytes: 67_108_864,
   journalGroupBytesMax: 524_288,
+  /** Of one message of a journal's stream: NATS servers take 1 MiB unless told otherwise. */
+  journalMessageBytesMax: 786_432,
+  /** One try to append a message to the stream, or to ask it. */
+  journalStreamTryMs: 5_000,
+  journalStreamRetryMs: 250,
+  /** The leading coordinator's lease on the cluster, how often it renews it, and how often the others try for it. */
+  leaderLeaseMs: 5_000,
+  leaderRenewMs: 1_500,
+  leaderTryMs: 500,
+  /** An append that takes so long stops the granting of leases. */
+  journalStreamStallMs: 10_000,
   /** One record; a length above it in a frame's header is damage, not a reason to read gigabytes. */
   journalRecordBytesMax: 16_777_216,
   /** Kept aside so that a full disk can still be recorded. */

@@ -14,6 +14,8 @@ import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { LockIdentity } from '../../common/io/lock-file.ts';
 import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
+import type { JournalStream } from '../../common/ports/journal-stream.ts';
+import type { ChainState } from './frame-format.ts';
 import { GroupQueue, type Group } from './group-queue.ts';
 import { systemClock, type Clock } from '../../common/io/clock.ts';
 import { replay, type Recovered, type Recovery } from './recovery.ts';
@@ -21,6 +23,10 @@ import { Reserve } from './reserve.ts';
 import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
 import { Snapshots, type JournalImage, type SnapshotTaken } from './snapshots.ts';
 import { StateLock } from './state-lock.ts';
+import { align } from './stream/align.ts';
+import { caughtUp } from './stream/catch-up.ts';
+import { SnapshotMirror } from './stream/mirror-snapshots.ts';
+import type { StreamWriter } from './stream/stream-writer.ts';
 
 export interface JournalOptions {
   /** The state directory: the lock lies in it, the segments in its folder `journal`. */
@@ -45,6 +51,12 @@ export interface JournalOptions {
   readonly sizes?: JournalSizes;
   /** Who holds the lock. */
   readonly identity?: LockIdentity;
+  /** Where the records are kept as well, off this machine; nothing is acknowledged before it is there too. */
+  readonly stream?: JournalStream | null;
+  /** With a stream: resolves when this process is to lead; until then it follows. Absent: it is. */
+  readonly untilLeading?: (() => Promise<void>) | null;
+  /** The stream takes nothing (JOURNAL_STREAM_STALLED), or (null) does again. */
+  readonly onStreamStall?: (failure: Failure | null) => void;
   /** For durations that are told. */
   readonly clock?: Clock;
 }
@@ -84,6 +96,11 @@ export class Journal {
   readonly #queue: GroupQueue;
   readonly #segments: SegmentFiles;
   readonly #snapshots: Snapshots | null;
+  /** Null: this disk is the only copy. */
+  readonly #writer: StreamWriter | null;
+  readonly #mirror: SnapshotMirror | null;
+  /** Message behind each record that a snapshot ends with. */
+  readonly #places = new Map<number, number>();
   #durableWaiters: DurableWaiter[] = [];
   readonly #stop = new AbortController();
   #syncedSequence: number;
@@ -94,8 +111,15 @@ export class Journal {
   #isDead = false;
   #hasFailed = false;
 
-  private constructor(options: Required<JournalOptions>, lock: StateLock, reserve: Reserve, recovered: Recovered) {
-    const { fileSystem, sizes } = options;
+  private constructor(
+    options: Required<JournalOptions>,
+    lock: StateLock,
+    reserve: Reserve,
+    recovered: Recovered,
+    segments: SegmentFiles,
+    writer: StreamWriter | null,
+  ) {
+    const { sizes } = options;
     this.#options = options;
     this.#journalDir = join(options.dir, 'journal');
     this.#lock = lock;
@@ -103,7 +127,9 @@ export class Journal {
     this.recovery = recovered.recovery;
     this.#syncedSequence = recovered.state.sequence;
     this.#queue = new GroupQueue(sizes.groupBytesMax, recovered.state);
-    this.#segments = new SegmentFiles(fileSystem, this.#journalDir, sizes.segmentBytes, recovered);
+    this.#segments = segments;
+    this.#writer = writer;
+    this.#mirror = this.#openMirror();
     this.#snapshots = this.#openSnapshots(recovered);
   }
 
@@ -121,11 +147,21 @@ export class Journal {
       cut: () => this.#queue.cut(),
       durable: (sequence: number) => this.#durable(sequence),
       removeSegments: (sequence: number) => this.#segments.removeUpTo(sequence),
-      onTaken: onSnapshot,
+      onTaken: (taken: SnapshotTaken, state: ChainState) => {
+        onSnapshot(taken);
+        const { place = 0 } = this.#writer ?? {};
+        this.#mirror?.add(state, this.#places.get(state.sequence) ?? place + 1);
+        this.#places.clear();
+      },
       onRefused: onSnapshotRefused,
       onFatal: (error: unknown) => this.#die(error),
     };
     return new Snapshots(options, recovered.replayedBytes);
+  }
+
+  #openMirror(): SnapshotMirror | null {
+    const { stream, fileSystem, onSnapshotRefused } = this.#options;
+    return stream && new SnapshotMirror({ stream, fileSystem, dir: this.#journalDir, onRefused: onSnapshotRefused });
   }
 
   #durable(sequence: number): Promise<boolean> {
@@ -149,25 +185,43 @@ export class Journal {
     const ignore = (): void => undefined;
     const identity = given.identity ?? { self: ownIdentity(), lifeOf };
     const clock = systemClock;
-    const defaults = { fileSystem: nodeFileSystem, delay, sizes: defaultSizes, image: null, clock };
+    const defaults = {
+      fileSystem: nodeFileSystem,
+      delay,
+      sizes: defaultSizes,
+      image: null,
+      stream: null,
+      untilLeading: null,
+      clock,
+    };
     const options = {
       ...defaults,
       onSnapshot: ignore,
       onSnapshotRefused: ignore,
       onWritten: ignore,
+      onStreamStall: ignore,
       ...given,
       identity,
     };
     const journalDir = join(options.dir, 'journal');
     const lock = await lockDir(options, journalDir);
     try {
-      const recovered = await replay({
+      const { stream, sizes } = options;
+      const aligned = stream && {
+        ...{ stream, groupBytesMax: sizes.groupBytesMax, onStall: options.onStreamStall },
+        aligned: await align({ ...options, stream, dir: journalDir, isLeading: options.untilLeading === null }),
+      };
+      const replayed = await replay({
         ...options,
         dir: journalDir,
         onImage: options.image && ((content) => options.image?.load(content)),
       });
+      const segments = new SegmentFiles(options.fileSystem, journalDir, options.sizes.segmentBytes, replayed);
+      const [recovered, writer] = aligned
+        ? await caughtUp({ ...options, ...aligned, dir: journalDir, segments, replayed })
+        : [replayed, null];
       const reserve = new Reserve(options.fileSystem, join(journalDir, 'reserve'), options.sizes.reserveBytes);
-      const journal = new Journal(options, lock, reserve, recovered);
+      const journal = new Journal(options, lock, reserve, recovered, segments, writer);
       if (!(await reserve.take())) journal.#kick();
       return journal;
     } catch (error) {
@@ -209,6 +263,7 @@ export class Journal {
     while (this.#draining !== null) await this.#draining;
     this.#tellDurable(true);
     await this.#snapshots?.close();
+    await this.#mirror?.close();
     await this.#segments.close();
     await this.#lock.close();
   }
@@ -229,7 +284,11 @@ export class Journal {
     if (!this.#reserve.isHeld) await this.#stall();
     for (let group = this.#queue.take(); group; group = this.#queue.take()) {
       const begin = this.#options.clock.monotonic();
-      if (!(await this.#write(group)) || this.#hasFailed) return;
+      const both = [this.#write(group), this.#publish(group)] as const;
+      // One that fails leaves the other under way.
+      await Promise.allSettled(both);
+      const [isWritten, isPublished] = await Promise.all(both);
+      if (!isWritten || !isPublished || this.#hasFailed) return;
       this.#options.onWritten?.({
         seconds: (this.#options.clock.monotonic() - begin) / 1_000,
         bytes: group.usedBytes,
@@ -258,6 +317,13 @@ export class Journal {
       else if (this.#stop.signal.aborted) return this.#abandon();
       else await this.#options.delay(limits.diskFullRetryMs, this.#stop.signal);
     }
+  }
+
+  async #publish(group: Group): Promise<boolean> {
+    if (this.#writer === null) return true;
+    if (group.startsSegment) this.#places.set(group.firstSequence - 1, this.#writer.place + 1);
+    const isThere = await this.#writer.append(group.buffer.subarray(0, group.usedBytes), this.#stop.signal);
+    return isThere || this.#abandon();
   }
 
   #abandon(): false {
@@ -295,7 +361,7 @@ export class Journal {
     this.#hasFailed = true;
     this.#isDead = true;
     this.#tellDurable(true);
-    if (!(error instanceof SyncFailure) && errnoOf(error) === '') throw error;
+    if (!(error instanceof SyncFailure || error instanceof BatchError) && errnoOf(error) === '') throw error;
     this.#stop.abort();
     this.#options.onFatal(journalFailure(this.#journalDir, error));
   }

@@ -10,6 +10,7 @@ import {
   isNextFrame,
   segmentHeaderBytes,
   type ChainState,
+  type FrameHeader,
 } from './frame-format.ts';
 
 const readBytes = 1_048_576;
@@ -26,11 +27,14 @@ export interface SegmentEnd {
 
 type Take = { readonly kind: 'frame'; readonly end: number } | { readonly kind: 'short' } | { readonly kind: 'bad' };
 
+/** Where a frame stands: its header, and its offset in the segment. */
+export type FramePlace = Pick<FrameHeader, 'crc' | 'startsGroup'> & { readonly offset: number };
+
 /** Calls `onFrame` with each good payload, in order, until the end or the first frame that is not good. */
 export async function readSegment(
   file: OpenFile,
   start: ChainState,
-  onFrame: (record: unknown, sequence: number, epoch: number) => void,
+  onFrame: (record: unknown, sequence: number, epoch: number, place: FramePlace) => void,
 ): Promise<SegmentEnd> {
   const sizeBytes = await file.sizeBytes();
   let state = start;
@@ -43,7 +47,9 @@ export async function readSegment(
     let take = takeFrame(bytes, at, state);
     for (; take.kind === 'frame'; take = takeFrame(bytes, at, state)) {
       const header = decodeFrameHeader(bytes, at);
-      onFrame(JSON.parse(bytes.toString('utf8', at + frameHeaderBytes, take.end)), header.sequence, header.epoch);
+      const place = { crc: header.crc, startsGroup: header.startsGroup, offset: offset + at };
+      const record: unknown = JSON.parse(bytes.toString('utf8', at + frameHeaderBytes, take.end));
+      onFrame(record, header.sequence, header.epoch, place);
       if (header.startsGroup) groupOffset = offset + at;
       state = { sequence: header.sequence, epoch: header.epoch, chain: header.crc };
       at = take.end;

@@ -44,7 +44,8 @@ export interface SnapshotsOptions {
   /** Resolves when everything up to `sequence` is on the disk; false when it never will be. */
   readonly durable: (sequence: number) => Promise<boolean>;
   readonly removeSegments: (sequence: number) => Promise<number>;
-  readonly onTaken: (taken: SnapshotTaken) => void;
+  /** `state`: where the journal stood. */
+  readonly onTaken: (taken: SnapshotTaken, state: ChainState) => void;
   /** There was no room (DISK_FULL); it is tried again. */
   readonly onRefused: (failure: Failure) => void;
   /** What is on the disk is unknown. */
@@ -103,7 +104,7 @@ export class Snapshots {
       this.#wantedBytes = Math.max(this.#options.intervalBytes, bytes / 2);
       const segmentsRemoved = await this.#prune(state.sequence);
       const totalMs = monotonic() - begin;
-      this.#options.onTaken({ sequence: state.sequence, bytes, copyMs, totalMs, segmentsRemoved });
+      this.#options.onTaken({ sequence: state.sequence, bytes, copyMs, totalMs, segmentsRemoved }, state);
     } catch (error) {
       await this.#dropTemporary(state);
       if (error instanceof SyncFailure || !isDiskFull(error)) throw error;

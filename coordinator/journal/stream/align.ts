@@ -1,0 +1,202 @@
+/**
+ * Holds the journal on this disk against its stream, before it is replayed. The stream is the point of commitment: a record that is
+ * not in it was never acknowledged. So records beyond its end are adopted when it has not moved on without them, and cut off
+ * when it has. As one group is appended at a time, more than one that is in the disk's journal only says that the stream has lost records.
+ */
+import { join } from 'node:path';
+import { BatchError } from '../../../common/core/batch-error.ts';
+import type { FileSystem } from '../../../common/ports/file-system.ts';
+import type { JournalStream, StreamSnapshot } from '../../../common/ports/journal-stream.ts';
+import type { ChainState } from '../frame-format.ts';
+import { decodeSegmentHeader, segmentHeaderBytes } from '../frame-format.ts';
+import { emptyState, readHeaders } from '../recovery.ts';
+import { segmentName, synced } from '../segment-files.ts';
+import { readSegment } from '../segment-reader.ts';
+import { snapshotName } from '../snapshot-file.ts';
+import { streamFrames } from './stream-frames.ts';
+
+export interface Alignment {
+  /** Message of the first group with a record that only the stream has; of its last group when there is none. */
+  readonly place: number;
+  /** Of the last message. */
+  readonly last: number;
+  /** Records that were cut off here. */
+  readonly cut: number;
+  /** From here on the disk's records are to be published; null: the stream has all of them. */
+  readonly unpublished: DiskPlace | null;
+}
+
+export interface DiskPlace {
+  /** Number of the segment. */
+  readonly segment: number;
+  readonly offset: number;
+}
+
+export interface AlignOptions {
+  readonly stream: JournalStream;
+  readonly fileSystem: FileSystem;
+  /** Of the segments. */
+  readonly dir: string;
+  /** Whether this process is about to append: then records that only the disk has go to the stream. One that follows leaves them. */
+  readonly isLeading: boolean;
+}
+
+/**
+ * @throws JOURNAL_STREAM_LOST when they tell different stories, JOURNAL_STREAM_UNREACHABLE, and what reading the segments throws
+ */
+export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions): Promise<Alignment> {
+  const local = await readLocal(fileSystem, dir);
+  const { first, last } = await stream.ends();
+  const snapshots = await stream.snapshots();
+  const known = snapshots.find(({ sequence, chain }) => local.crcOf(sequence) === chain);
+  const newest = snapshots[0];
+  const begin = known ?? (first === 1 ? beginning : null);
+  if (begin === null) {
+    if (newest === undefined || local.last >= newest.sequence) throw different(dir, local, newest?.sequence ?? 1);
+    await install(stream, newest, fileSystem, dir);
+    return { place: newest.place, last, cut: 0, unpublished: null };
+  }
+  let state: ChainState = begin;
+  let { place } = begin;
+  for await (const frame of streamFrames(stream, { first: begin.place, last }, begin)) {
+    const there = local.crcOf(frame.sequence);
+    // Covered by a snapshot of this disk: what follows is chained to it.
+    if (frame.sequence < local.first) continue;
+    if (there === null) return { place: frame.place, last, cut: 0, unpublished: null };
+    if (there !== frame.crc) {
+      const cut = await cutOff(fileSystem, dir, local, frame.sequence);
+      return { place: frame.place, last, cut, unpublished: null };
+    }
+    state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
+    ({ place } = frame);
+  }
+  const isAhead = local.last > state.sequence;
+  if (isAhead && !isLeading) {
+    if (last === 0) throw unseeded(dir);
+    return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null };
+  }
+  return { place, last, cut: 0, unpublished: isAhead ? local.placeOf(state.sequence + 1) : null };
+}
+
+const beginning: StreamSnapshot = { ...emptyState, place: 1 };
+
+/** The snapshot on this disk is one of the stream's; what stands before it here is covered by it. */
+async function install(
+  stream: JournalStream,
+  snapshot: StreamSnapshot,
+  fileSystem: FileSystem,
+  dir: string,
+): Promise<void> {
+  const path = join(dir, snapshotName(snapshot.sequence));
+  const file = await fileSystem.open(`${path}.tmp`, 'replace');
+  try {
+    let at = 0;
+    for await (const piece of stream.readSnapshot(snapshot)) {
+      await file.write([piece], at);
+      at += piece.length;
+    }
+    await synced(() => file.datasync());
+  } finally {
+    await file.close();
+  }
+  await fileSystem.rename(`${path}.tmp`, path);
+  await synced(() => fileSystem.syncDir(dir));
+}
+
+function unseeded(dir: string): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `the journal in ${dir} has records, and its stream has none; start once without --standby, which brings them there`,
+  );
+}
+
+function different(dir: string, local: LocalFrames, sequence: number): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `from record ${sequence} on the journal in ${dir} and its stream hold different records, and those here up to ${local.last} were ` +
+      'acknowledged. Nothing was changed; `batchmill journal verify` shows either, and setting the folder or the stream aside chooses the other',
+  );
+}
+
+async function cutOff(fileSystem: FileSystem, dir: string, local: LocalFrames, sequence: number): Promise<number> {
+  const records = local.last - sequence + 1;
+  if (local.groupsFrom(sequence) > 1) throw different(dir, local, sequence);
+  const { segment, offset } = local.placeOf(sequence);
+  const file = await fileSystem.open(join(dir, segmentName(segment)), 'update');
+  try {
+    await file.truncate(offset);
+    await synced(() => file.datasync());
+  } finally {
+    await file.close();
+  }
+  return records;
+}
+
+/** Of the frames on the disk: checksum, place, and whether they begin a group. */
+class LocalFrames {
+  /** Sequence of the first one; 0 without any. */
+  first = 0;
+  /** Checksum of the record before the first one. */
+  chainStart: number | null = null;
+  readonly #crcs: number[] = [];
+  readonly #offsets: number[] = [];
+  readonly #begins: boolean[] = [];
+  /** Segments with the index of their first frame. */
+  readonly #segments: { readonly number: number; readonly index: number }[] = [];
+
+  get last(): number {
+    return this.first + this.#crcs.length - 1;
+  }
+
+  beginSegment(number: number): void {
+    this.#segments.push({ number, index: this.#crcs.length });
+  }
+
+  add(sequence: number, crc: number, offset: number, startsGroup: boolean): void {
+    if (this.#crcs.length === 0) this.first = sequence;
+    this.#crcs.push(crc);
+    this.#offsets.push(offset);
+    this.#begins.push(startsGroup);
+  }
+
+  /** Null: the record is not here. */
+  crcOf(sequence: number): number | null {
+    if (sequence === this.first - 1) return this.chainStart;
+    return this.#crcs[sequence - this.first] ?? null;
+  }
+
+  /** Groups that have records from `sequence` on. */
+  groupsFrom(sequence: number): number {
+    const begun = this.#begins.slice(sequence - this.first + 1).filter((begins) => begins).length;
+    return begun + 1;
+  }
+
+  placeOf(sequence: number): DiskPlace {
+    const index = sequence - this.first;
+    const segment = this.#segments.findLast((one) => one.index <= index);
+    return { segment: segment?.number ?? 0, offset: this.#offsets[index] ?? segmentHeaderBytes };
+  }
+}
+
+/** As far as the frames follow each other; damage is told by the replay. */
+async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFrames> {
+  const frames = new LocalFrames();
+  for (const { number, firstSequence } of await readHeaders(fileSystem, dir)) {
+    if (firstSequence === 0) break;
+    const path = join(dir, segmentName(number));
+    const file = await fileSystem.open(path, 'read');
+    try {
+      const bytes = Buffer.alloc(segmentHeaderBytes);
+      await file.read(bytes, 0);
+      const chain = decodeSegmentHeader(bytes, path)?.chainStart ?? 0;
+      if (frames.first === 0) frames.chainStart = chain;
+      frames.beginSegment(number);
+      await readSegment(file, { sequence: firstSequence - 1, epoch: 0, chain }, (_record, sequence, _epoch, place) =>
+        frames.add(sequence, place.crc, place.offset, place.startsGroup),
+      );
+    } finally {
+      await file.close();
+    }
+  }
+  return frames;
+}

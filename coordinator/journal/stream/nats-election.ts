@@ -1,0 +1,96 @@
+/**
+ * Who tries to lead: a key that expires unless its holder renews it. It only spares the others the trying; that two who both think they
+ * lead do no harm is the stream's doing, which takes the records of one of them alone.
+ */
+import { JetStreamApiError } from '@nats-io/jetstream';
+import { Kvm, type KV } from '@nats-io/kv';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { limits } from '../../../common/core/limits.ts';
+import type { Delay } from '../../../common/io/delay.ts';
+
+export interface ElectionOptions {
+  readonly connection: NatsConnection;
+  /** Of the cluster. */
+  readonly name: string;
+  readonly replicas: number;
+  /** Who this process is, for people; different for each. */
+  readonly self: string;
+  readonly delay: Delay;
+}
+
+const key = 'leader';
+
+export class NatsElection {
+  readonly #bucket: KV;
+  readonly #self: string;
+  readonly #delay: Delay;
+  /** Of the entry that is ours; null: it is not. */
+  #revision: number | null = null;
+
+  private constructor(bucket: KV, { self, delay }: ElectionOptions) {
+    this.#bucket = bucket;
+    this.#self = self;
+    this.#delay = delay;
+  }
+
+  static async open(options: ElectionOptions): Promise<NatsElection> {
+    const { connection, name, replicas } = options;
+    const settings = { ttl: limits.leaderLeaseMs, history: 1, replicas };
+    return new NatsElection(await new Kvm(connection).create(`BATCHMILL_${name}_LEADER`, settings), options);
+  }
+
+  /** Who leads now; null: nobody, or nobody knows. */
+  async leader(): Promise<string | null> {
+    const entry = await this.#bucket.get(key).catch(() => null);
+    return entry?.operation === 'PUT' ? entry.string() : null;
+  }
+
+  /** Resolves when this process holds the lease; false when the signal came first. An expired key is no event, so that it is looked for. */
+  async won(signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      if (await this.#take()) return true;
+      await this.#delay(limits.leaderTryMs, signal);
+    }
+    return false;
+  }
+
+  /** Renews the lease until the signal is given. Resolves with whoever else holds it now, and with null at the signal. */
+  async held(signal: AbortSignal): Promise<string | null> {
+    for (;;) {
+      await this.#delay(limits.leaderRenewMs, signal);
+      if (signal.aborted) return null;
+      if (await this.#renew()) continue;
+      const leader = await this.leader();
+      if (leader !== null && leader !== this.#self) return leader;
+    }
+  }
+
+  /** The next one need not wait until it expires. */
+  async resign(): Promise<void> {
+    const revision = this.#revision;
+    this.#revision = null;
+    if (revision !== null) await this.#bucket.delete(key, { previousSeq: revision }).catch(() => undefined);
+  }
+
+  /** Also when it has expired and nobody took it: a server that was away for a moment is no reason to step down. */
+  async #renew(): Promise<boolean> {
+    if (this.#revision === null) return await this.#take();
+    try {
+      this.#revision = await this.#bucket.update(key, this.#self, this.#revision);
+      return true;
+    } catch (error) {
+      if (error instanceof JetStreamApiError) this.#revision = null;
+      return false;
+    }
+  }
+
+  async #take(): Promise<boolean> {
+    try {
+      this.#revision = await this.#bucket.create(key, this.#self);
+      return true;
+    } catch {
+      // Somebody has it, or no server answers: either way it is tried again.
+      return false;
+    }
+  }
+}

@@ -1,0 +1,62 @@
+/** A real NATS server with JetStream on a free port of loopback, ended by the process id that it was started as. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { packageFile } from '../../common/io/package-files.ts';
+
+export class NatsServer {
+  readonly #dir: string;
+  #child: ChildProcess | null = null;
+  #port = -1;
+
+  /** `dir`: for its files; begun again over them, it has what it had. */
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.#port}`;
+  }
+
+  /** On the port that it had, if it had one. */
+  async start(): Promise<this> {
+    const program = packageFile('.venv-stores', 'bin', 'nats-server');
+    if (!existsSync(program))
+      throw new Error(`${program} does not exist: \`npm test\` makes it, or: node scripts/test-servers.mjs`);
+    const ports = join(this.#dir, 'ports');
+    mkdirSync(ports, { recursive: true });
+    const config = join(this.#dir, 'nats.conf');
+    writeFileSync(
+      config,
+      `host: 127.0.0.1\nport: ${this.#port}\nports_file_dir: ${JSON.stringify(ports)}\n` +
+        `jetstream { store_dir: ${JSON.stringify(join(this.#dir, 'store'))}, sync_interval: always }\n`,
+    );
+    const child = spawn(program, ['-c', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#child = child;
+    let said = '';
+    child.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()));
+    const file = `nats-server_${child.pid}.ports`;
+    while (!readdirSync(ports).includes(file) || readFileSync(join(ports, file), 'utf8') === '') {
+      if (child.exitCode !== null) throw new Error(`nats-server ended with ${child.exitCode}: ${said}`);
+      await pause(10);
+    }
+    const { nats } = JSON.parse(readFileSync(join(ports, file), 'utf8')) as { readonly nats: readonly [string] };
+    this.#port = Number(new URL(nats[0]).port);
+    return this;
+  }
+
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#child?.kill(signal);
+  }
+
+  /** As by a crash. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    this.#child = null;
+    if (!child || child.exitCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await ended;
+  }
+}

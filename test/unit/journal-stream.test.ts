@@ -1,0 +1,249 @@
+/** A journal that is kept in a stream as well: what was acknowledged is in both, whoever leads and wherever a process was killed. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { BatchError, Failure } from '../../common/core/batch-error.ts';
+import { Journal, type JournalOptions } from '../../coordinator/journal/journal.ts';
+import { failing } from '../helpers/failing.ts';
+import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
+import { MemoryStream, noMessages } from '../helpers/memory-stream.ts';
+import { quietTurns, turnsUntil } from '../helpers/turns.ts';
+
+const sizes = { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 0, snapshotBytes: 300 };
+
+interface Life {
+  readonly journal: Journal;
+  readonly records: unknown[];
+  synced: number;
+  readonly stalls: (Failure | null)[];
+  readonly fatal: BatchError[];
+  /** As a coordinator does: what it knows first, then the journal. */
+  append(record: unknown): void;
+}
+
+async function begin(disk: MemoryFileSystem, stream: MemoryStream, more: Partial<JournalOptions> = {}): Promise<Life> {
+  const life = { records: [] as unknown[], synced: 0, stalls: [] as (Failure | null)[], fatal: [] as BatchError[] };
+  const journal = await Journal.open({
+    ...{ dir: '/state', fileSystem: disk, sizes, stream },
+    delay: () => new Promise<void>((resolve) => setImmediate(resolve)),
+    onRecord: (record) => life.records.push(record),
+    image: {
+      take: () => {
+        const bytes = Buffer.from(JSON.stringify(life.records));
+        return { bytes: bytes.length, pieces: [bytes] };
+      },
+      load: (content) => void life.records.push(...(JSON.parse(content.toString()) as unknown[])),
+    },
+    onSynced: (sequence) => void (living.synced = sequence),
+    onStall: () => undefined,
+    onStreamStall: (failure) => void life.stalls.push(failure),
+    onFatal: (error) => life.fatal.push(error),
+    ...more,
+  });
+  const living: Life = {
+    ...{ ...life, journal, synced: journal.syncedSequence },
+    append: (record) => {
+      life.records.push(record);
+      journal.append(record);
+    },
+  };
+  return living;
+}
+
+describe('a journal with a stream', () => {
+  it('acknowledges what is on the disk and in the stream, and nothing before', async () => {
+    const stream = new MemoryStream();
+    let isAway = true;
+    stream.fault = () => (isAway ? 'away' : 'none');
+    let now = 0;
+    const clock = { monotonic: () => (now += 1_000), wall: () => 0 } as unknown as NonNullable<JournalOptions['clock']>;
+    const life = await begin(new MemoryFileSystem(), stream, { clock });
+    life.append('a');
+    await turnsUntil(() => life.stalls.length === 1, 'the stall');
+    expect([life.stalls[0]?.code, life.synced]).toEqual(['JOURNAL_STREAM_STALLED', 0]);
+    isAway = false;
+    await turnsUntil(() => life.synced === 1, 'the record');
+    expect(life.stalls.at(-1)).toBeNull();
+    await life.journal.close();
+  });
+
+  it('is whole on a disk that has nothing of it, or only its beginning', async () => {
+    const stream = new MemoryStream();
+    const [first, empty] = [new MemoryFileSystem(), new MemoryFileSystem()];
+    const records = Array.from({ length: 100 }, (_, index) => ({ index, text: 'x'.repeat(index * 3) }));
+    for (const [at, disk] of [first, empty, first, new MemoryFileSystem()].entries()) {
+      const life = await begin(disk, stream);
+      expect(life.records).toEqual(records.slice(0, at * 25));
+      for (const record of records.slice(at * 25, at * 25 + 25)) life.append(record);
+      await turnsUntil(() => life.synced === at * 25 + 25, 'the records');
+      await quietTurns();
+      await life.journal.close();
+    }
+    // Two snapshots are beside the stream, and what they cover is gone from it.
+    expect([(await stream.snapshots()).length, (await stream.ends()).first]).toEqual([
+      2,
+      expect.toSatisfy((at) => at > 1),
+    ]);
+  });
+
+  it('ends when another coordinator has appended, and follows it at its next start', async () => {
+    const stream = new MemoryStream();
+    const [disk, other] = [new MemoryFileSystem(), new MemoryFileSystem()];
+    const old = await begin(disk, stream);
+    old.append('one');
+    await turnsUntil(() => old.synced === 1, 'the first record');
+    const next = await begin(other, stream);
+    next.journal.beginEpoch();
+    next.append('two');
+    await turnsUntil(() => next.synced === 2, 'the other record');
+    old.append('lost');
+    await turnsUntil(() => old.fatal.length === 1, 'the end');
+    expect([old.fatal[0]?.code, old.synced]).toEqual(['JOURNAL_FENCED', 1]);
+    await old.journal.close();
+    const again = await begin(disk, stream);
+    expect(again.records).toEqual(['one', 'two']);
+    await again.journal.close();
+    await next.journal.close();
+  });
+
+  it('follows the one that leads, and goes on where it ended', async () => {
+    const stream = new MemoryStream();
+    const old = await begin(new MemoryFileSystem(), stream);
+    let lead = (): void => undefined;
+    const turn = new Promise<void>((resolve) => (lead = resolve));
+    const seen: unknown[] = [];
+    const following = begin(new MemoryFileSystem(), stream, {
+      untilLeading: () => turn,
+      onRecord: (record) => void seen.push(record),
+    });
+    for (const record of ['a', 'b', 'c']) old.append(record);
+    await turnsUntil(() => seen.length === 3, 'the records while it follows');
+    old.append('d');
+    await turnsUntil(() => old.synced === 4, 'the last record');
+    lead();
+    const next = await following;
+    expect(seen).toEqual(['a', 'b', 'c', 'd']);
+    next.journal.beginEpoch();
+    next.append('e');
+    await turnsUntil(() => next.synced === 5, 'its own record');
+    old.append('f');
+    await turnsUntil(() => old.fatal.length === 1, 'the end of the old one');
+    expect(old.fatal[0]?.code).toBe('JOURNAL_FENCED');
+    await Promise.all([old.journal.close(), next.journal.close()]);
+  });
+
+  it('takes what only the disk has to the stream, when nobody has gone on there', async () => {
+    const content = noMessages();
+    const disk = new MemoryFileSystem();
+    const life = await begin(disk, new MemoryStream(content));
+    for (const record of ['a', 'b', 'c']) {
+      life.append(record);
+      await quietTurns();
+    }
+    await life.journal.close();
+    content.messages.splice(1);
+    const again = await begin(disk, new MemoryStream(content));
+    expect(again.records).toEqual(['a', 'b', 'c']);
+    await again.journal.close();
+    const copy = await begin(new MemoryFileSystem(), new MemoryStream(content));
+    expect(copy.records).toEqual(['a', 'b', 'c']);
+    await copy.journal.close();
+  });
+
+  it('leaves what only the disk has, when it follows', async () => {
+    const content = noMessages();
+    const disk = new MemoryFileSystem();
+    const stream = new MemoryStream(content);
+    const life = await begin(disk, stream);
+    life.append('a');
+    await turnsUntil(() => life.synced === 1, 'the first record');
+    stream.fault = () => 'away';
+    life.append('never told');
+    await quietTurns();
+    const closing = life.journal.close();
+    await closing;
+    const again = await begin(disk, new MemoryStream(content), { untilLeading: () => Promise.resolve() });
+    expect(again.records).toEqual(['a']);
+    await again.journal.close();
+    content.messages.splice(0);
+    await expect(begin(disk, new MemoryStream(content), { untilLeading: () => Promise.resolve() })).rejects.toThrow(
+      failing('JOURNAL_STREAM_LOST', 'start once without --standby'),
+    );
+  });
+
+  it('does not begin when stream and disk hold other records that were acknowledged', async () => {
+    const content = noMessages();
+    const disk = new MemoryFileSystem();
+    const life = await begin(disk, new MemoryStream(content));
+    for (const record of ['a', 'b', 'c']) {
+      life.append(record);
+      await quietTurns();
+    }
+    await life.journal.close();
+    // A server that acknowledged before it had synced, and a coordinator that went on without knowing.
+    content.messages.splice(1);
+    const other = await begin(new MemoryFileSystem(), new MemoryStream(content));
+    other.append('other');
+    await turnsUntil(() => other.synced === 2, 'the other record');
+    await other.journal.close();
+    await expect(begin(disk, new MemoryStream(content))).rejects.toThrow(
+      failing('JOURNAL_STREAM_LOST', 'from record 2 on'),
+    );
+  });
+});
+
+describe('whatever happens to coordinators that take turns', () => {
+  const step = fc.record({
+    who: fc.nat(1),
+    records: fc.nat(6),
+    /** Which message's answer is lost, which never leaves, and after how many changes of the disk the power goes. */
+    lost: fc.nat(4),
+    away: fc.nat(8),
+    changes: fc.nat(40),
+  });
+
+  it('every record that was acknowledged is there once, in its place', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
+        const content = noMessages();
+        const disks = [new MemoryFileSystem(), new MemoryFileSystem()];
+        const told: unknown[] = [];
+        let number = 0;
+        for (const { who, records, lost, away, changes } of steps) {
+          const disk = disks[who] as MemoryFileSystem;
+          const stream = new MemoryStream(content);
+          const life = await begin(disk, stream);
+          expect(life.records.slice(0, told.length)).toEqual(told);
+          // What came after it may be there as well: nobody was told, and nobody may count on it.
+          told.splice(0, told.length, ...life.records);
+          life.journal.beginEpoch();
+          let publishes = 0;
+          stream.fault = () => {
+            publishes += 1;
+            return publishes > away ? 'away' : publishes === lost ? 'lost' : 'none';
+          };
+          let left = changes;
+          disk.fail = (operation, path) => (operation === 'read' || (left -= 1) >= 0 ? null : systemError('EIO', path));
+          const appended: unknown[] = [];
+          for (let index = 0; index < records; index += 1) {
+            appended.push(`${(number += 1)}`);
+            life.append(appended.at(-1));
+            await quietTurns();
+          }
+          told.push(...appended.slice(0, Math.max(0, life.synced - told.length)));
+          left = 0;
+          stream.fault = () => 'away';
+          await life.journal.close().catch(() => undefined);
+          disk.fail = () => null;
+          disk.powerCut();
+        }
+        for (const disk of disks) {
+          const life = await begin(disk, new MemoryStream(content));
+          expect(life.records.slice(0, told.length)).toEqual(told);
+          expect(new Set(life.records).size).toBe(life.records.length);
+          await life.journal.close();
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
