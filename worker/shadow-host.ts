@@ -188,7 +188,8 @@ export class ShadowHost {
 /** The shadow as if it were the job: rows in the job's own form, files of its own nowhere. */
 export function shadowJob(spec: JobSpec, shadow: ShadowSpec): JobSpec {
   const { deployment, scorer, model, code, environment, settings } = shadow;
-  const places = { name: spec.name, inputRoot: spec.inputRoot, outputDir: null, attemptsLocation: null };
+  const { name, inputRoot, owner } = spec;
+  const places = { name, inputRoot, owner, outputDir: null, attemptsLocation: null };
   return { ...places, deployment, scorer, model, code, environment, settings };
 }
 
