@@ -4,9 +4,9 @@ One JSON object a line on stdin asks, one on stdout answers. This process is the
 process gets out of sight: seconds of the processors are exact also for daemons and for grandchildren that nobody waited for.
 
 ``start``: ``argv`` in the background; answered when its log matches ``says``, with the groups of the match.
-``serve``: ``argv`` in the background with pipes; answered when it prints a line.
+``serve``: ``argv`` in the background with pipes; answered when it prints the line ``ready``.
 ``run``: ``argv`` to its end, measured.
-``ask``: writes ``line`` to the program that serves and waits for a line in answer, measured.
+``ask``: writes ``line`` to the program that serves and waits for the line ``done``, measured.
 ``end``: ends what runs, and this process.
 """
 
@@ -151,7 +151,7 @@ class Meter:
 
     def serve(self, asked: Dict[str, Any]) -> Dict[str, Any]:
         self._served = self._spawn(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        return self._answer(asked)
+        return self._answer(asked, "ready")
 
     def run(self, asked: Dict[str, Any]) -> Dict[str, Any]:
         return self._measured(asked, lambda: self._to_its_end(asked))
@@ -161,7 +161,7 @@ class Meter:
             pipe = stream(self._served and self._served.stdin)
             pipe.write(asked["line"].encode() + b"\n")
             pipe.flush()
-            return self._answer(asked)
+            return self._answer(asked, "done")
 
         return self._measured(asked, put)
 
@@ -214,11 +214,12 @@ class Meter:
             raise RuntimeError(f"{' '.join(asked['argv'])} ended with {code}:\n{read(asked['log'])[-4000:]}")
         return {}
 
-    def _answer(self, asked: Dict[str, Any]) -> Dict[str, Any]:
-        line = stream(self._served and self._served.stdout).readline()
-        if not line:
-            raise RuntimeError(f"what serves has ended:\n{read(asked['log'])[-4000:]}")
-        return {"said": line.decode().strip()}
+    def _answer(self, asked: Dict[str, Any], wanted: str) -> Dict[str, Any]:
+        # What libraries print beside it is passed over.
+        for line in stream(self._served and self._served.stdout):
+            if line.decode(errors="replace").strip() == wanted:
+                return {}
+        raise RuntimeError(f"what serves has ended:\n{read(asked['log'])[-4000:]}")
 
     def _spawn(self, asked: Dict[str, Any], is_background: bool = True, **pipes: Any) -> "subprocess.Popen[bytes]":
         with open(asked["log"], "ab") as log:

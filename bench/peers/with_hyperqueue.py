@@ -29,12 +29,10 @@ def main() -> None:
         if not given.serve:
             run()
             return
-        answers = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)
-        print("ready", file=answers, flush=True)
+        print("ready", flush=True)
         for _ in sys.stdin:
             run()
-            print("done", file=answers, flush=True)
+            print("done", flush=True)
 
 
 if __name__ == "__main__":
