@@ -13,7 +13,6 @@ import { differencesName, noShadowCounts, type ShadowOutcome } from '../common/c
 import type { Clock } from '../common/io/clock.ts';
 import { entryHead, entryTrailer } from '../common/storage/custom-archive.ts';
 import type { HostLog } from './host-log.ts';
-import { compareResults } from './pool/compare-results.ts';
 import type { CustomFolder } from './pool/custom-folder.ts';
 import type { HostProcess, Scored, ScoreOptions, ScoreOutcome } from './pool/host-process.ts';
 import { ResultBody } from './pool/result-body.ts';
@@ -120,6 +119,8 @@ export class ShadowHost {
       if (outcome.kind === 'failed') return failedOutcome(outcome.failure, runSeconds);
       ({ body } = outcome);
       ({ runSeconds } = outcome.summary);
+      // Few jobs have a shadow, and all nodes begin.
+      const { compareResults } = await import('./pool/compare-results.ts');
       const compared = await compareResults(own, outcome, {
         ...{ files, format, delimiter: outputForm?.delimiter, tolerance: shadow.tolerance },
         write: (line) => differences.add(line),
