@@ -77,7 +77,7 @@ async function init(message: HostInit): Promise<void> {
     process.exit(1);
   }
   doing = null;
-  if (message.scorer.kind === 'node') ({ customDir } = message);
+  if (message.scorer.kind !== 'onnx') ({ customDir } = message);
   const ready: HostReady = { pid: process.pid, initSeconds: systemClock.monotonic() / 1000, queues: true };
   await channel.send(hostFrame.ready, ready);
 }
