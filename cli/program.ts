@@ -136,6 +136,7 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--keep-finished-jobs <time>', 'prune jobs that ended longer ago, such as 30d (default: always kept)')
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
+    .option('--journal <nats://host:port/name>', 'keep the journal on NATS as well, where it outlives this disk')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/start.ts')).startCoordinatorCommand(context, flags),

@@ -1,6 +1,7 @@
 /** The coordinator's process: opens the state directory, replays, and serves worker nodes and callers through the engine. */
 import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
+import type { JournalLocation } from '../common/config/journal-location.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
 import { toBatchError, type BatchError } from '../common/core/batch-error.ts';
 import { localUser } from '../common/core/job-origin.ts';
@@ -10,6 +11,7 @@ import { stderrLog, type Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { Access } from './access/access.ts';
+import type { JournalStream } from '../common/ports/journal-stream.ts';
 import { Secrets } from './access/secrets.ts';
 import type { Metrics } from './api/metrics.ts';
 import type { Event } from './core/events.ts';
@@ -45,6 +47,8 @@ export interface CoordinatorOptions {
   readonly keepFinishedMs: number | null;
   /** Results that may wait for their turn; by default as `limits` has it. */
   readonly stagingBytesMax?: number;
+  /** Of a second copy of the journal; absent: there is none. */
+  readonly journal?: JournalLocation | null;
   readonly log: Log;
   readonly clock: Clock;
   /** From 0 to below 1. */
@@ -113,7 +117,10 @@ function operatorAccess(access: Access): OperatorAccess {
   };
 }
 
-/** @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
+/**
+ * @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION, and with a stream JOURNAL_STREAM_LOST,
+ * JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT
+ */
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
   const release = packageRelease();
@@ -132,9 +139,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { http, security } = options;
   const MetricsOf = http ? (await import('./api/metrics.ts')).Metrics : null;
   const FrontOf = http || security ? (await import('./front.ts')).Front : null;
+  const stream = options.journal ? await openStream(options.journal) : null;
   let lastWrite: LastWrite | null = null;
   const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
+    stream,
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
@@ -152,13 +161,16 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       metrics?.journalWrote(written);
       lastWrite = { atMs: clock.monotonic(), seconds: written.seconds };
     },
+  }).catch(async (error: unknown) => {
+    await stream?.close();
+    throw error;
   });
   const { metrics } = engine.views;
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
-  const closers: Close[] = [() => engine.journal.close()];
+  const closers: Close[] = [async () => stream?.close(), () => engine.journal.close()];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
     const failures: unknown[] = [];
@@ -215,6 +227,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await closeAll();
     throw error;
   }
+}
+
+/** @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
+async function openStream(location: JournalLocation): Promise<JournalStream> {
+  return await (await import('./journal/stream/nats-stream.ts')).NatsStream.open(location);
 }
 
 interface Views extends EngineViews {

@@ -3,9 +3,10 @@
  * The way of a command: caller → loop → `core/` → journal and effects → {@link carryOut}. Whoever opens it (the process with gRPC
  * and HTTP, a simulation) gives it its disk, clock and views.
  */
-import { BatchError } from '../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
+import type { JournalStream } from '../common/ports/journal-stream.ts';
 import { carryOut, openUpload } from './carry-out.ts';
 import { isDurable, type Event } from './core/events.ts';
 import { evolve } from './core/evolve.ts';
@@ -43,6 +44,8 @@ export interface EngineOptions<Views extends EngineViews> {
   /** Results that may wait for their turn; by default as `limits` has it. */
   readonly stagingBytesMax?: number;
   readonly signer: ManifestSigner | null;
+  /** A second copy of the journal; absent: there is none. */
+  readonly stream?: JournalStream | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly outside: Outside;
@@ -73,16 +76,21 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   const { fileSystem, delay, identity } = outside;
   const startedAt = clock.monotonic();
   const ledger = newLedger(options);
+  const stalls: { disk: Failure | null; stream: Failure | null } = { disk: null, stream: null };
+  const stall = (of: keyof typeof stalls, failure: Failure | null): void => {
+    stalls[of] = failure;
+    if (failure) log.warn(`the journal waits for its ${of}`, { code: failure.code, message: failure.message });
+    loop.handle({ kind: 'stall', job: null, failure: stalls.disk ?? stalls.stream });
+  };
   const journal: Journal = await Journal.open({
     ...{ dir: options.stateDir, fileSystem, delay, identity, clock, onFatal },
     ...(journalSizes ? { sizes: journalSizes } : {}),
     ...(options.onJournalWritten ? { onWritten: options.onJournalWritten } : {}),
     onRecord: (record, sequence) => evolve(ledger, parseRecord(record, sequence)),
     onSynced: (sequence) => loop.synced(sequence),
-    onStall: (failure) => {
-      if (failure) log.warn('the journal waits for room', { code: failure.code, message: failure.message });
-      loop.handle({ kind: 'stall', job: null, failure });
-    },
+    stream: options.stream ?? null,
+    onStall: (failure) => stall('disk', failure),
+    onStreamStall: (failure) => stall('stream', failure),
     image: {
       take: () => {
         const image = imageOf(ledger);

@@ -11,6 +11,7 @@ import { limits } from '../core/limits.ts';
 import { parseFingerprint } from '../security/fingerprint.ts';
 import { parseAddress, type Address } from './address.ts';
 import { memoryBytes } from './field-types.ts';
+import { parseJournalLocation, type JournalLocation } from './journal-location.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -32,6 +33,8 @@ export interface CoordinatorSettings {
   readonly keepFinishedMs: number | null;
   /** Results that may wait for their turn on the coordinator's disk. */
   readonly stagingBytesMax: number;
+  /** Of a second copy of the journal; null: the state directory has the only one. */
+  readonly journal: JournalLocation | null;
 }
 
 /** What `worker join` runs with. */
@@ -67,6 +70,7 @@ export interface CoordinatorFlags {
   readonly heartbeatInterval?: string | undefined;
   readonly keepFinishedJobs?: string | undefined;
   readonly stagingBytes?: string | undefined;
+  readonly journal?: string | undefined;
 }
 
 export interface WorkerFlags {
@@ -102,6 +106,9 @@ export function coordinatorSettings(
       text === 'always' ? null : asAgeMs(text, what),
     ),
     stagingBytesMax: pick('--staging-bytes', flags.stagingBytes, String(limits.stagingBytesMax), asBytes),
+    journal: pick('--journal', flags.journal, '', (text, what) =>
+      text === '' ? null : parseJournalLocation(text, what),
+    ),
   };
 }
 

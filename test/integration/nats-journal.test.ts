@@ -1,10 +1,11 @@
 /** The journal's stream on a real NATS server: who appends, what a lost answer leaves, what a server does that dies. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '@nats-io/transport-node';
 import { jetstreamManager, StorageType } from '@nats-io/jetstream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { loadDeployment } from '../../common/config/deployment-file.ts';
 import type { Failure } from '../../common/core/batch-error.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
@@ -12,6 +13,8 @@ import { Journal } from '../../coordinator/journal/journal.ts';
 import { NatsStream } from '../../coordinator/journal/stream/nats-stream.ts';
 import { StreamWriter } from '../../coordinator/journal/stream/stream-writer.ts';
 import { failing } from '../helpers/failing.ts';
+import { writeInputs } from '../helpers/job-folder.ts';
+import { LocalCluster } from '../helpers/local-cluster.ts';
 import { NatsServer } from '../helpers/nats-server.ts';
 
 let dir: string;
@@ -157,6 +160,40 @@ it('a journal on an empty disk has all records of the one before, out of a snaps
   const second = await open('second');
   expect(second.records).toEqual(first.records);
   expect(second.journal.recovery.snapshot).toBeGreaterThan(0);
+});
+
+it('a coordinator goes on with its jobs when the journal of its disk is gone, and holds nothing back while NATS is', async () => {
+  const cluster = await LocalCluster.start({ journal: { servers: [server.address], name: 'lab', replicas: 1 } });
+  closers.push(() => cluster.close());
+  const input = join(cluster.dir, 'in');
+  writeInputs(
+    input,
+    Array.from({ length: 20 }, (_, index) => [`${String(index).padStart(2, '0')}.txt`, `${index}`] as const),
+  );
+  writeFileSync(
+    join(cluster.dir, 'slow.mjs'),
+    `export const run = async (files) => {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return files.map((file) => file.split('/').at(-1));
+    };`,
+  );
+  const deployment = await loadDeployment(join(cluster.dir, 'slow.mjs'), { set: ['settings.mini_batch_size=1'] });
+  const { jobs } = cluster.coordinator;
+  const outputDir = join(cluster.dir, 'out');
+  await jobs.submit({ deployment, inputPath: input, outputDir, isOverwrite: false, name: 'lasting' });
+  await cluster.join('a', 2);
+  await vi.waitFor(() => expect(jobs.show('lasting').rows).toBeGreaterThan(3), 20_000);
+  await cluster.coordinator.close();
+  rmSync(join(cluster.dir, 'state', 'journal'), { recursive: true });
+  const [, port] = cluster.coordinator.listen.split(':');
+  cluster.coordinator = await cluster.open({
+    ...{ journal: { servers: [server.address], name: 'lab', replicas: 1 }, listen: `127.0.0.1:${port}` },
+  });
+  await server.kill();
+  await server.start();
+  const again = cluster.coordinator.jobs;
+  await vi.waitFor(() => expect(again.show('lasting').status).toBe('Completed'), 30_000);
+  expect(again.show('lasting')).toMatchObject({ rows: 20, files: { scored: 20, failed: 0 } });
 });
 
 it('an append waits for a server that stands still or is gone, and says so', async () => {

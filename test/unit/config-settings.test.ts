@@ -51,6 +51,17 @@ describe('settings of processes', () => {
     expect(worker).toMatchObject({ token: null, fingerprint: null, isInsecure: false, python: 'python3' });
   });
 
+  test('the journal on NATS', () => {
+    const journal = (text: string) => coordinatorSettings({ journal: text }, {}).journal;
+    expect(coordinatorSettings({}, {}).journal).toBeNull();
+    expect(journal('nats://a:4222')).toEqual({ servers: ['a:4222'], name: 'default', replicas: 1 });
+    const three = { servers: ['a:1', '[::1]:2', 'c:3'], name: 'my-lab_1', replicas: 3 };
+    expect(journal('nats://a:1,[::1]:2,c:3/my-lab_1')).toEqual(three);
+    expect(journal('nats://a:1,b:2,c:3/x?replicas=5')).toMatchObject({ replicas: 5 });
+    for (const wrong of ['a:4222', 'nats://', 'nats://a', 'nats://a:1/b c', 'nats://a:1/b?replicas=2', 'http://a:1'])
+      expect(codeOf(() => journal(wrong))).toBe('USAGE');
+  });
+
   test('a flag wins over the environment, which wins over the default; an empty variable is none', () => {
     const environment = { BATCHMILL_STATE_DIR: '/env', BATCHMILL_LISTEN: ':5', BATCHMILL_HTTP: '' };
     expect(coordinatorSettings({ stateDir: '/flag' }, environment)).toMatchObject({

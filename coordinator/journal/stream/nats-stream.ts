@@ -114,9 +114,7 @@ export class NatsStream implements JournalStream {
   }
 
   async *follow(place: number, signal: AbortSignal): AsyncGenerator<StreamMessage, void, void> {
-    const consumer = await this.#reached(() =>
-      this.#client.consumers.get(this.#stream, { opt_start_seq: place, name_prefix: 'standby' }),
-    );
+    const consumer = await this.#reached(() => this.#client.consumers.get(this.#stream, { opt_start_seq: place }));
     const messages = await this.#reached(() => consumer.consume());
     const stop = (): void => messages.stop();
     signal.addEventListener('abort', stop, { once: true });
@@ -125,6 +123,8 @@ export class NatsStream implements JournalStream {
     } finally {
       signal.removeEventListener('abort', stop);
       messages.stop();
+      // Otherwise the server keeps it for minutes.
+      await consumer.delete().catch(() => undefined);
     }
   }
 
