@@ -205,6 +205,7 @@ async function measure(dir: string): Promise<void> {
     const join_ = [
       'worker',
       'join',
+      '--insecure',
       formatAddress(listen),
       '--name',
       `node-${node}`,
