@@ -223,7 +223,7 @@ describe('a simulated worker node', () => {
     expect(messages().some(({ isLeaving }) => isLeaving)).toBe(true);
     const returned = messages().flatMap((message) => message.returned.map(({ counter }) => counter));
     expect(returned).toContain(2);
-    expect(results().map((result) => result.token.counter)).toEqual(how === 'drain' ? [1] : []);
+    expect(new Set(results().map((result) => result.token.counter))).toEqual(new Set(how === 'drain' ? [1] : []));
     commit(token(1));
     await playFor(30_000);
     expect([node.isUp, coordinator.joins.length]).toEqual([true, 2]);

@@ -182,6 +182,16 @@ const startUploads: Rule = (state, now) => {
   return null;
 };
 
+/** Whoever leaves begins nothing: what a host hands back meanwhile is somebody else's. */
+const returnReady: Rule = (state) => {
+  for (const job of state.jobs.values()) {
+    const work = job.ready[0];
+    const lease = work === undefined ? undefined : state.leases.get(work);
+    if (lease) return { kind: 'Forgotten', work: lease.work, token: lease.token, reason: 'returned' };
+  }
+  return null;
+};
+
 /** Whoever leaves needs no host that is not scoring. */
 const stopIdleHosts: Rule = (state) => {
   for (const [slot, held] of state.slots.entries()) {
@@ -211,7 +221,7 @@ const workingRules: readonly Rule[] = [
   takeBack,
   startUploads,
 ];
-const leavingRules: readonly Rule[] = [startUploads, stopIdleHosts, leave];
+const leavingRules: readonly Rule[] = [returnReady, startUploads, stopIdleHosts, leave];
 
 function isDue(at: MonotonicMs | null, now: MonotonicMs): boolean {
   return at === null || now >= at;
