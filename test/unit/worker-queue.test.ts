@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
 import { monotonicMs } from '../../common/core/ids.ts';
+import type { WorkerEvent } from '../../worker/core/events.ts';
 import { eventsOf, grant, jobA, jobB, jobSpec, kindsOf, token, WorkerRig } from '../helpers/worker-rig.ts';
 
 /** A node whose hosts have answered one mini-batch each within `tookMs`, with `leases` in all. */
@@ -84,6 +85,22 @@ describe('the queue of a host', () => {
     expect(kindsOf(events)).toEqual(['HandedBack']);
     expect(rig.state.leases.get(queued)?.state.kind).toBe('ready');
     expect(queueOf(rig)).toEqual([]);
+  });
+
+  it('is given back by a node that leaves when its host hands it back', () => {
+    const rig = quick(20);
+    const running = rig.state.slots[0]?.kind === 'running' ? rig.state.slots[0].work : 0;
+    const returned = (events: readonly WorkerEvent[]): readonly number[] =>
+      eventsOf(events, 'Forgotten').flatMap(({ work, reason }) => (reason === 'returned' ? [work] : []));
+    rig.tell({ kind: 'drain' });
+    // Some milliseconds of work: its host may as well do it.
+    expect([...rig.state.leases.values()].map(({ state }) => state.kind).sort()).toEqual([
+      'queued',
+      'running',
+      'scored',
+    ]);
+    for (const work of [...queueOf(rig), running])
+      expect(returned(rig.tell({ kind: 'handed-back', slot: 0, host: 1, work }))).toEqual([work]);
   });
 
   it('may be revoked or recalled without a word to the host, whose late answer is passed over', () => {
