@@ -21,27 +21,18 @@ export class RowEnds {
   /** Reads on in `bytes` from `from` to their end: the places behind the rows that ended. */
   ends(bytes: Buffer, from: number): readonly number[] {
     const ends: number[] = [];
-    let nextQuote = this.#hasQuotes ? place(bytes, quote, from) : Infinity;
-    for (let at = from; at < bytes.length;) {
-      const nextLine = this.#isQuoted ? Infinity : place(bytes, newline, at);
-      this.#isWithin = true;
-      if (nextQuote < nextLine) {
-        this.#isQuoted = !this.#isQuoted;
-        at = nextQuote + 1;
-        nextQuote = place(bytes, quote, at);
-      } else if (nextLine === Infinity) {
-        break;
-      } else {
-        at = nextLine + 1;
-        ends.push(at);
-        this.#isWithin = false;
-      }
-    }
+    this.#read(bytes, from, Infinity, (end) => ends.push(end));
     return ends;
   }
 
   /** Reads on in `bytes` from `from` to the end of the `rowsMax`th row, or to their own: rows that ended, and the place behind. */
   scan(bytes: Buffer, from: number, rowsMax: number): { readonly rows: number; readonly end: number } {
+    let rows = 0;
+    const end = this.#read(bytes, from, rowsMax, () => (rows += 1));
+    return { rows, end };
+  }
+
+  #read(bytes: Buffer, from: number, rowsMax: number, onEnd: (end: number) => void): number {
     let at = from;
     let rows = 0;
     let nextQuote = this.#hasQuotes ? place(bytes, quote, at) : Infinity;
@@ -58,9 +49,10 @@ export class RowEnds {
         at = nextLine + 1;
         rows += 1;
         this.#isWithin = false;
+        onEnd(at);
       }
     }
-    return { rows, end: at };
+    return at;
   }
 }
 

@@ -5,7 +5,7 @@ import type { BatchError, Failure } from '../../common/core/batch-error.ts';
 import { Journal, type JournalOptions } from '../../coordinator/journal/journal.ts';
 import { failing } from '../helpers/failing.ts';
 import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
-import { MemoryStream, noMessages } from '../helpers/memory-stream.ts';
+import { MemoryStream, noMessages, type MemoryMessages } from '../helpers/memory-stream.ts';
 import { quietTurns, turnsUntil } from '../helpers/turns.ts';
 
 const sizes = { segmentBytes: 4_096, groupBytesMax: 1_024, reserveBytes: 0, snapshotBytes: 300 };
@@ -47,6 +47,20 @@ async function begin(disk: MemoryFileSystem, stream: MemoryStream, more: Partial
     },
   };
   return living;
+}
+
+/** A disk with three records, a group each, and a stream with the first: its server acknowledged before it had synced. */
+async function lossy(): Promise<{ readonly content: MemoryMessages; readonly disk: MemoryFileSystem }> {
+  const content = noMessages();
+  const disk = new MemoryFileSystem();
+  const life = await begin(disk, new MemoryStream(content));
+  for (const record of ['a', 'b', 'c']) {
+    life.append(record);
+    await quietTurns();
+  }
+  await life.journal.close();
+  content.messages.splice(1);
+  return { content, disk };
 }
 
 describe('a journal with a stream', () => {
@@ -132,15 +146,7 @@ describe('a journal with a stream', () => {
   });
 
   it('takes what only the disk has to the stream, when nobody has gone on there', async () => {
-    const content = noMessages();
-    const disk = new MemoryFileSystem();
-    const life = await begin(disk, new MemoryStream(content));
-    for (const record of ['a', 'b', 'c']) {
-      life.append(record);
-      await quietTurns();
-    }
-    await life.journal.close();
-    content.messages.splice(1);
+    const { content, disk } = await lossy();
     const again = await begin(disk, new MemoryStream(content));
     expect(again.records).toEqual(['a', 'b', 'c']);
     await again.journal.close();
@@ -171,16 +177,8 @@ describe('a journal with a stream', () => {
   });
 
   it('does not begin when stream and disk hold other records that were acknowledged', async () => {
-    const content = noMessages();
-    const disk = new MemoryFileSystem();
-    const life = await begin(disk, new MemoryStream(content));
-    for (const record of ['a', 'b', 'c']) {
-      life.append(record);
-      await quietTurns();
-    }
-    await life.journal.close();
-    // A server that acknowledged before it had synced, and a coordinator that went on without knowing.
-    content.messages.splice(1);
+    const { content, disk } = await lossy();
+    // A coordinator that went on without knowing.
     const other = await begin(new MemoryFileSystem(), new MemoryStream(content));
     other.append('other');
     await turnsUntil(() => other.synced === 2, 'the other record');
