@@ -76,11 +76,13 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   const { fileSystem, delay, identity } = outside;
   const startedAt = clock.monotonic();
   const ledger = newLedger(options);
+  let isOpen = false;
   const stalls: { disk: Failure | null; stream: Failure | null } = { disk: null, stream: null };
   const stall = (of: keyof typeof stalls, failure: Failure | null): void => {
     stalls[of] = failure;
     if (failure) log.warn(`the journal waits for its ${of}`, { code: failure.code, message: failure.message });
-    loop.handle({ kind: 'stall', job: null, failure: stalls.disk ?? stalls.stream });
+    // Before the journal is open there is nobody to tell.
+    if (isOpen) loop.handle({ kind: 'stall', job: null, failure: stalls.disk ?? stalls.stream });
   };
   const journal: Journal = await Journal.open({
     ...{ dir: options.stateDir, fileSystem, delay, identity, clock, onFatal },
@@ -123,6 +125,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
       if (event.kind === 'NodeForgotten') nodes.forget(event.node);
     },
   });
+  isOpen = true;
   const work: JobWork = new JobWork({ ...options, loop, story });
   const inner = new InnerJobs({ ...options, loop, work });
   const results = new ResultStore({ openSegment: (token) => openUpload(loop, work, token) });
