@@ -11,8 +11,8 @@ const filesOfFolder = 1_000;
 export async function nothing(place: Place): Promise<Workload> {
   const count = sized(place, Number(process.env['BENCH_MINI_BATCHES'] ?? 20_000), 500);
   const input = await place.data(`empty-${count}`, (dir) => writeFiles(dir, count, () => ''));
-  const script = await place.data('nothing', (dir) => writeScript(dir, 'return context.names.map(() => "x");'));
-  const ours = batchmill(join(script, 'script.mjs'), input, ['--mini-batch-size', '1']);
+  const script = await place.data('nothing-script', (dir) => writeScript(dir, 'return context.names.map(() => "x");'));
+  const ours = batchmill(join(script, 'deployment.yml'), input, ['--mini-batch-size', '1']);
   return {
     name: 'nothing',
     title: `${count} mini-batches without work`,
@@ -40,7 +40,7 @@ export async function tiny(place: Place): Promise<Workload> {
     '  return `${context.names[i]} ${bytes.length} ${crc32(bytes)}`;',
     '});',
   ];
-  const script = await place.data('tiny', (dir) => writeScript(dir, body.join('\n')));
+  const script = await place.data('tiny-script', (dir) => writeScript(dir, body.join('\n')));
   return {
     name: 'tiny',
     title: `${count} tiny files, read and summed`,
@@ -49,7 +49,7 @@ export async function tiny(place: Place): Promise<Workload> {
     unit: 'files',
     agreement: { kind: 'lines' },
     contenders: [
-      batchmill(join(script, 'script.mjs'), input),
+      batchmill(join(script, 'deployment.yml'), input),
       nodeCeiling(input, join(script, 'script.mjs'), 500),
       ...(await peers(place, ['multiprocessing', 'ray data', 'dask'], {
         kind: 'tiny',
@@ -70,7 +70,7 @@ export async function large(place: Place): Promise<Workload> {
     writeFiles(dir, count, (i) => `${i} `.repeat(kilobyte).slice(0, kilobyte)),
   );
   const body = `return paths.map((path) => readFileSync(path, 'latin1').repeat(${megabyte / kilobyte}));`;
-  const script = await place.data('large', (dir) => writeScript(dir, body));
+  const script = await place.data('large-script', (dir) => writeScript(dir, body));
   const stream = packageFile('bench', 'ceilings', 'raw-stream.mjs');
   const raw = serving('raw gRPC', {
     argv: [process.execPath, stream, '--input', input, '--script', join(script, 'script.mjs')],
@@ -82,7 +82,11 @@ export async function large(place: Place): Promise<Workload> {
     count: (count * megabyte) / 1_000_000,
     unit: 'MB',
     agreement: { kind: 'lines' },
-    contenders: [batchmill(join(script, 'script.mjs'), input), nodeCeiling(input, join(script, 'script.mjs'), 1), raw],
+    contenders: [
+      batchmill(join(script, 'deployment.yml'), input),
+      nodeCeiling(input, join(script, 'script.mjs'), 1),
+      raw,
+    ],
   };
 }
 
@@ -113,7 +117,19 @@ function writeFiles(dir: string, count: number, text: (file: number) => string):
   }
 }
 
+/** The peers' processes stay as well, where a start is warm. */
+const warmDeployment = `name: script
+code_configuration:
+  code: .
+  scoring_script: script.mjs
+settings:
+  mini_batch_size: auto
+  resources:
+    keep_warm: true
+`;
+
 function writeScript(dir: string, body: string): void {
   const imports = "import { readFileSync } from 'node:fs';\nimport { crc32 } from 'node:zlib';\n";
   writeFileSync(join(dir, 'script.mjs'), `${imports}\nexport function run(paths, context) {\n${body}\n}\n`);
+  writeFileSync(join(dir, 'deployment.yml'), warmDeployment);
 }

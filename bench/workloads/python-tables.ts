@@ -37,7 +37,7 @@ export async function pythonTables(place: Place): Promise<Workload> {
 /** So many tables, a model trained on others like them, and its deployment. */
 export async function makePythonTables(place: Place, files: number): Promise<PythonTables> {
   const python = await place.python('scoring');
-  const dir = await place.data(`python-${files}`, (unfinished) => {
+  const dir = await place.data(`python-tables-${files}`, (unfinished) => {
     const train = packageFile('bench', 'workloads', 'train.py');
     const { status, stderr } = spawnSync(python, [train, unfinished, String(files)], { encoding: 'utf8' });
     invariant(status === 0, `${train} ended with ${status}: ${stderr}`);

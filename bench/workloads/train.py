@@ -43,6 +43,8 @@ settings:
   mini_batch_size: 2
   output:
     format: csv
+  resources:
+    keep_warm: true
   environment_variables:
     OMP_NUM_THREADS: "1"
     OPENBLAS_NUM_THREADS: "1"
