@@ -18,6 +18,7 @@ import type {
   EnvironmentAsset,
   ModelAsset,
   Resource,
+  NodeResource,
   ScheduleResource,
   Credential,
 } from '../core/resources.ts';
@@ -52,7 +53,7 @@ function saidOf({
   properties,
   createdMs,
   createdBy,
-}: Exclude<Resource, ScheduleResource | Credential>) {
+}: Exclude<Resource, ScheduleResource | NodeResource | Credential>) {
   return { description, tags, properties, created_at: isoTime(createdMs), created_by: createdBy };
 }
 
