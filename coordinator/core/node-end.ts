@@ -32,10 +32,15 @@ function needMs(ledger: Ledger, job: Job, node: Node, work: Work, leftMs: number
   const { timeoutMs } = job.deployment.settings;
   const isFresh = leftMs >= node.staysMs / 2;
   const expected = expectedMs(job, work);
-  // Of a length that nobody knows, its timeout is the longest. Where that is longer than most nodes stay, it must begin early.
-  if (expected === null) return Math.min(timeoutMs, limits.unknownLengthMs, node.staysMs / 2 - limits.leaveReserveMs);
+  if (expected === null) return unknownMs(timeoutMs, node);
   const safety = isFresh ? 1 : limits.endSafety;
   return safety * (Math.min(timeoutMs, expected) + aheadMs(ledger, node) / node.slots);
+}
+
+/** Of a length that nobody knows, its timeout is the longest; where the node never has so much, it begins in the first half. */
+function unknownMs(timeoutMs: number, { staysMs }: Node): number {
+  const longest = Math.min(timeoutMs, limits.unknownLengthMs);
+  return longest <= staysMs - limits.leaveReserveMs ? longest : staysMs / 2 - limits.leaveReserveMs;
 }
 
 /** Null: no result has told yet. */

@@ -63,6 +63,8 @@ export interface ComputeResource extends Described {
   readonly idleSeconds: number;
   readonly size: string | null;
   readonly tier: string | null;
+  /** Of sbatch, with which an allocator submits its nodes; absent: none. */
+  readonly slurmOptions?: readonly string[];
 }
 
 export interface EndpointResource extends Described {
