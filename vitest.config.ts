@@ -72,6 +72,16 @@ export default defineConfig({
         },
       },
       {
+        // A Slurm of its own, which `npm run test:slurm` starts where Debian has installed it; its time limits are minutes.
+        test: {
+          name: 'slurm',
+          include: ['test/slurm/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+      {
         // Real models in the frameworks that they were made with, which `npm run test:frameworks` installs.
         test: {
           name: 'frameworks',

@@ -41,8 +41,6 @@ export interface Client {
   retry(name: string, request: ReopenRequest): Promise<JobView>;
   prune(request: PruneRequest): Promise<readonly PrunedView[]>;
   nodes(): Promise<readonly NodeView[]>;
-  /** The node as it is then, if it is there. */
-  releaseNode(name: string): Promise<readonly NodeView[]>;
   /** Events after `afterSequence` until the job has ended. A connection that breaks ends it with COORDINATOR_UNREACHABLE. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
   outputFiles(name: string): Promise<readonly OutputFile[]>;
@@ -78,10 +76,6 @@ export function createClient(connection: Connection): Client {
     prune: async (request) =>
       (await readReply(await send(`${origin}/v1/jobs/prune`, post(wirePrune(request))), prunedReply)).value,
     nodes: async () => (await get(`${origin}/v1/nodes`, nodesReply)).value,
-    releaseNode: async (name) => {
-      const url = `${origin}/v1/nodes/${encodeURIComponent(name)}/release`;
-      return (await readReply(await send(url, post({})), nodesReply)).value;
-    },
     events: (name, after, signal) => events(send, job(name, `/events?after=${after}`), signal),
     outputFiles: async (name) => (await get(job(name, '/output'), filesReply)).value,
     outputFile: (name, path, offset) => {

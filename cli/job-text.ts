@@ -49,17 +49,33 @@ export const jobSheet: readonly Column<JobView>[] = [
 
 export const nodeColumns: readonly Column<NodeView>[] = [
   { title: 'name', value: (node) => node.name },
-  { title: 'state', value: (node) => node.state },
+  { title: 'state', value: (node) => (node.cordoned ? `${node.state}, cordoned` : node.state) },
   { title: 'slots', value: (node) => node.slots },
   { title: 'leases', value: (node) => node.leases },
   { title: 'host', value: (node) => node.hostname },
   { title: 'pid', value: (node) => node.pid },
   { title: 'joined', value: (node) => node.joined_at },
-  {
-    title: 'quarantined',
-    value: (node) => node.quarantines.map(({ job, reason }) => `${job}: ${reason}`).join('; ') || null,
-  },
+  { title: 'leaves', value: (node) => node.leaves_at },
+  { title: 'quarantined', value: quarantineText },
 ];
+
+/** One worker node. */
+export const nodeSheet: readonly Column<NodeView>[] = [
+  ...nodeColumns,
+  {
+    title: 'labels',
+    value: ({ labels }) =>
+      Object.entries(labels)
+        .map((pair) => pair.join('='))
+        .join(', ') || null,
+  },
+  { title: 'heartbeat gap', value: (node) => `${node.heartbeat_gap_ms_max} ms at most` },
+];
+
+function quarantineText({ quarantine, quarantines }: NodeView): string | null {
+  const own = quarantine === null ? [] : [quarantine];
+  return [...own, ...quarantines.map(({ job, reason }) => `${job}: ${reason}`)].join('; ') || null;
+}
 
 export const eventColumns: readonly Column<JobEvent>[] = [
   { title: 'sequence', value: (event) => event.sequence },

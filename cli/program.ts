@@ -5,7 +5,7 @@
 import { Command, Option } from 'commander';
 import { configKinds } from '../common/config/config-kind.ts';
 import type { CoordinatorFlags, WorkerFlags } from '../common/config/process-settings.ts';
-import { addAccess, addNodeAccess } from './access-program.ts';
+import { addAccess } from './access-program.ts';
 import type { RepairFlags } from './commands/journal.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
@@ -14,9 +14,10 @@ import { addCompletion } from './completion-program.ts';
 import { addContexts } from './context-program.ts';
 import { addEndpoints } from './endpoint-program.ts';
 import { addJobs } from './job-program.ts';
+import { addNodes } from './node-program.ts';
 import { addOperate } from './operate-program.ts';
 import { addRegistry } from './registry-program.ts';
-import { collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { collect, withAnswer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const exitCodes = `
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 canceled, 5 coordinator not reachable,
@@ -33,6 +34,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addRun(program, perform);
   addCoordinator(program, perform);
   addWorker(program, perform);
+  addNodes(program, perform);
   addJobs(program, perform, (command) => withInvocationFlags(command));
   addEndpoints(program, perform);
   addRegistry(program, perform);
@@ -171,6 +173,7 @@ function addWorker(program: Command, perform: Perform): void {
     .option('--name <name>', 'name of this worker node (default: the host name)')
     .option('--python <path>', 'interpreter for Python scripts (default: python3)')
     .option('--scratch-dir <dir>', 'folder for models and prefetched inputs')
+    .option('--until <time>', 'leave in time for it: 50m, or 2026-11-22T15:00:00Z (default: the end of the Slurm job)')
     .option('--spool-bytes <size>', 'results that may wait for the coordinator (default: 2GB)')
     .option('--cache-bytes <size>', 'models and code kept for later jobs (default: 100GB)')
     .action(async (address: string, flags: WorkerFlags) => {
@@ -178,16 +181,6 @@ function addWorker(program: Command, perform: Perform): void {
         (await import('./commands/start.ts')).joinWorkerCommand(context, address, flags),
       );
     });
-  const nodes = program.command('node').description('worker nodes that have joined');
-  addNodeAccess(nodes, perform);
-  withServer(nodes.command('list').description('list worker nodes')).action(async (flags: AnswerFlags) => {
-    await perform(flags, async (context) => await (await import('./commands/job.ts')).nodesCommand(context));
-  });
-  withServer(
-    nodes.command('release').argument('<node>').description('give a quarantined worker node work again'),
-  ).action(async (name: string, flags: AnswerFlags) => {
-    await perform(flags, async (context) => (await import('./commands/job.ts')).releaseNodeCommand(context, name));
-  });
 }
 
 function addJournal(program: Command, perform: Perform): void {

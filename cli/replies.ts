@@ -129,21 +129,23 @@ export const prunedReply: z.ZodType<{ readonly value: readonly PrunedView[] }> =
   ),
 });
 
-export const nodesReply: z.ZodType<{ readonly value: readonly NodeView[] }> = z.object({
-  value: z.array(
-    z.looseObject({
-      name: text,
-      state: z.enum(['ready', 'quarantined', 'suspect', 'lost', 'draining', 'gone']),
-      hostname: text,
-      pid: count,
-      slots: count,
-      leases: count,
-      heartbeat_gap_ms_max: count,
-      joined_at: text,
-      quarantines: z.array(z.looseObject({ job: text, reason: text })).default([]),
-    }),
-  ),
+export const nodeReply: z.ZodType<NodeView> = z.looseObject({
+  name: text,
+  state: z.enum(['ready', 'quarantined', 'suspect', 'lost', 'draining', 'gone']),
+  hostname: text,
+  pid: count,
+  slots: count,
+  leases: count,
+  heartbeat_gap_ms_max: count,
+  joined_at: text.nullable(),
+  quarantines: z.array(z.looseObject({ job: text, reason: text })).default([]),
+  cordoned: z.boolean().default(false),
+  quarantine: text.nullable().default(null),
+  labels: z.record(text, text).default({}),
+  leaves_at: text.nullable().default(null),
 });
+
+export const nodesReply: z.ZodType<{ readonly value: readonly NodeView[] }> = z.object({ value: z.array(nodeReply) });
 
 export const eventReply: z.ZodType<JobEvent> = z.looseObject({
   sequence: count,

@@ -41,6 +41,8 @@ export function carryOut({ loop, nodes, work, results, inner }: Sides, effect: E
       return nodes.tell(effect.node, { recalled: [effect.token] });
     case 'end-job':
       return nodes.endJob(effect.job);
+    case 'drain-node':
+      return nodes.drain(effect);
     case 'drain-job':
       return nodes.drainJob(effect.job, effect.node);
     case 'discard':

@@ -59,7 +59,8 @@ import { sealed } from './registry/stored.ts';
 import { findSince } from './since/find-since.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import { jobPage } from './views/job-page.ts';
-import { nodeView } from './views/job-view.ts';
+import type { NodeOrder } from './core/node-orders.ts';
+import { nodeViews } from './views/node-view.ts';
 
 export interface JobDeskOptions {
   readonly loop: Loop;
@@ -281,14 +282,24 @@ export class JobDesk implements Backend {
   }
 
   nodes(): readonly NodeView[] {
-    const { ledger } = this.#loop;
-    return [...ledger.nodes.values()].map((node) => nodeView(ledger, node));
+    return nodeViews(this.#loop.ledger);
   }
 
-  async releaseNode(name: string): Promise<readonly NodeView[]> {
-    this.#loop.handle({ kind: 'release-node', node: nodeName(name) });
+  node(name: string): NodeView {
+    const found = this.nodes().find((node) => node.name === name);
+    if (found) return found;
+    const message = `no worker node ${name} has joined; \`batchmill node list\` shows those that have`;
+    throw new BatchError('RESOURCE_NOT_FOUND', message);
+  }
+
+  async orderNode(name: string, order: NodeOrder, by: string): Promise<readonly NodeView[]> {
+    this.#loop.handle({ kind: 'order-node', node: nodeName(name), order, by, wallMs: this.wallMs() });
     await this.#loop.durable();
     return this.nodes().filter((node) => node.name === name);
+  }
+
+  wallMs(): number {
+    return this.#options.clock.wall();
   }
 
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent> {

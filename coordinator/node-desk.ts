@@ -84,8 +84,9 @@ export class NodeDesk implements ClusterBackend {
     checkProtocol(request, release);
     if (certified === null) checkToken(request.joinToken, joinToken);
     else checkName(request.name, certified);
-    const { name: node, incarnation, slots, labels, hostname, pid } = request;
-    this.#loop.handle({ kind: 'join', node, incarnation, slots, labels, hostname, pid, wallMs: clock.wall() });
+    const { name: node, incarnation, slots, labels, hostname, pid, leavesInMs = null } = request;
+    const wallMs = clock.wall();
+    this.#loop.handle({ kind: 'join', node, incarnation, slots, labels, hostname, pid, leavesInMs, wallMs });
     this.#adoptions.delete(node);
     const session = randomBytes(18).toString('base64url');
     const { release: nodeRelease, answersDiagnose } = request;
@@ -239,6 +240,12 @@ export class NodeDesk implements ClusterBackend {
     if (!link || !session) return { kind: 'away' };
     if (!session.answersDiagnose) return { kind: 'older', release: session.release };
     return await this.#questions.ask(node, (question) => link.send({ diagnose: [question] }), paths);
+  }
+
+  /** It leaves once what runs on it is scored. */
+  drain({ node, untilWallMs }: EffectOf<'drain-node'>): void {
+    const drainMs = untilWallMs === null ? null : Math.max(1, untilWallMs - this.#options.clock.wall());
+    this.tell(node, { isDrain: true, drainMs });
   }
 
   /** `node` null: all. */

@@ -1,6 +1,7 @@
 // `npm test`: makes whatever the tests need (packages, build, Python environment), runs them all but those with real
 // frameworks, and ends with the line `N passed, N failed`. Arguments go to vitest: `npm test -- --project fast`,
 // `npm test -- test/unit/frame-vectors.test.ts`.
+// `npm run test:slurm` (`--slurm`) runs those with a real Slurm, which are skipped, and say so, where there is none.
 // `npm run test:frameworks` (`--frameworks`) makes the environments of those and runs them alone; `--all` (.ci/run) runs
 // first the one, then the other, and ends with one line for both. What is made already is not made again.
 import { spawn, spawnSync } from 'node:child_process';
@@ -81,7 +82,7 @@ function vitest(args) {
 
 async function ordinaryTests(args) {
   const isChosen = args.some((arg) => arg.startsWith('--project'));
-  return await vitest([...(isChosen ? [] : ['--project=!frameworks']), ...args]);
+  return await vitest([...(isChosen ? [] : ['--project=!frameworks', '--project=!slurm']), ...args]);
 }
 
 /** What cannot be prepared is one failure, with its reason in the output. */
@@ -109,7 +110,8 @@ async function main([mode, ...rest]) {
     const preparing = prepareFrameworks(root, note);
     preparing.catch(() => undefined);
     runs.push(await ordinaryTests(rest), await frameworkTests(rest, preparing));
-  } else if (mode === '--frameworks') runs.push(await frameworkTests(rest, prepareFrameworks(root, note)));
+  } else if (mode === '--slurm') runs.push(await vitest(['--project=slurm', ...rest]));
+  else if (mode === '--frameworks') runs.push(await frameworkTests(rest, prepareFrameworks(root, note)));
   else runs.push(await ordinaryTests(mode === undefined ? [] : [mode, ...rest]));
   const sum = (count) => runs.reduce((total, run) => total + run[count], 0);
   console.log(

@@ -12,7 +12,7 @@ import {
   type ShadowSpec,
 } from '../common/core/cluster-messages.ts';
 import type { Diagnose } from '../common/core/diagnosis.ts';
-import { nodeName, type JobName } from '../common/core/ids.ts';
+import { monotonicMs, nodeName, type JobName } from '../common/core/ids.ts';
 import { invariant } from '../common/core/invariant.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken } from '../common/core/token.ts';
@@ -41,6 +41,9 @@ import { StoreInputs } from './staging/store-inputs.ts';
 import { StoreOutputs } from './staging/store-outputs.ts';
 import { WorkTable } from './work-table.ts';
 import type { WorkerOptions, WorkerStats } from './worker.ts';
+
+/** @source Node.js: longer timers fire at once */
+const timerMsMax = 2_147_483_647;
 
 export interface WorkerShellOptions extends WorkerOptions {
   readonly request: JoinRequest;
@@ -85,8 +88,9 @@ export class WorkerShell {
   constructor(options: WorkerShellOptions) {
     const { clock, log, python, environment, slots, joinMsMax } = options;
     this.#options = options;
-    const { spoolBytesMax = limits.spoolBytesMax } = options;
-    this.#state = newWorkerState({ slots, joinMsMax, spoolBytesMax });
+    const { spoolBytesMax = limits.spoolBytesMax, untilWallMs = null } = options;
+    const endsAt = untilWallMs === null ? null : monotonicMs(clock.monotonic() + untilWallMs - clock.wall());
+    this.#state = newWorkerState({ slots, joinMsMax, spoolBytesMax, endsAt });
     this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
     const tell = (command: WorkerCommand): void => this.#tell(command);
     const { scratchDir, environmentsDir = this.#files.environmentsDir } = options;
@@ -184,7 +188,8 @@ export class WorkerShell {
     if (wakeAt >= this.#wakeAt) return;
     if (this.#wake) clearTimeout(this.#wake);
     this.#wakeAt = wakeAt;
-    this.#wake = setTimeout(() => this.#tick(), Math.max(1, Math.ceil(wakeAt - now)));
+    // A timer takes no more than 24 days; one that is early costs one look.
+    this.#wake = setTimeout(() => this.#tick(), Math.min(timerMsMax, Math.max(1, Math.ceil(wakeAt - now))));
   }
 
   #tick(): void {
@@ -235,6 +240,7 @@ export class WorkerShell {
       case 'Began':
       case 'Heard':
       case 'LeavingBegan':
+      case 'KillSet':
       case 'Adopted':
       case 'AdoptionEnded':
       case 'TokenReturned':
@@ -259,11 +265,12 @@ export class WorkerShell {
   }
 
   #join(): void {
-    const { address, trust, request, clock, random } = this.#options;
+    const { address, trust, clock, random, untilWallMs = null } = this.#options;
+    const leavesInMs = untilWallMs === null ? null : Math.max(1, Math.round(untilWallMs - clock.wall()));
     const link: ControlLink = new ControlLink({
       address,
       trust,
-      request,
+      request: { ...this.#options.request, leavesInMs },
       clock,
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),
       onLost: (failure) => {

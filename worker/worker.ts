@@ -41,6 +41,8 @@ export interface WorkerOptions {
   readonly clock: Clock;
   /** From 0 to below 1. */
   readonly random: () => number;
+  /** When the node will have left, by the wall clock; null: it stays. */
+  readonly untilWallMs?: number | null;
   /** How long the first join is tried; default {@link limits.joinMsMax}. */
   readonly joinTimeoutMs?: number;
   /** Results that may wait for their commit; default {@link limits.spoolBytesMax}. */

@@ -7,7 +7,7 @@ import { priorityOf } from '../priority.ts';
 import { listJobs, showJob, webPage } from '../api/jobs.ts';
 import { uploadedPath } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
-import { jobColumns, jobSheet, nodeColumns } from '../job-text.ts';
+import { jobColumns, jobSheet } from '../job-text.ts';
 import { resolveInvocation, type Invocation, type InvocationFlags } from './deployment-flags.ts';
 import { followCommand } from './job-follow.ts';
 import type { PathFlags } from '../program-parts.ts';
@@ -101,20 +101,5 @@ export async function showCommand(context: CommandContext, name: string, flags: 
     host.openUrl(page);
   }
   output.item(job, jobSheet);
-  return 0;
-}
-
-export async function nodesCommand({ client, output }: CommandContext): Promise<number> {
-  const nodes = await (await client()).nodes();
-  if (nodes.length === 0) output.note('no worker nodes; `batchmill coordinator start` says how one joins');
-  output.list(nodes, nodeColumns);
-  return 0;
-}
-
-/** The operator has mended it: it gets work again of the jobs for which it was quarantined. */
-export async function releaseNodeCommand({ client, output }: CommandContext, name: string): Promise<number> {
-  const nodes = await (await client()).releaseNode(name);
-  if (nodes.length === 0) output.note(`${name} is not connected now; it gets work again when it joins`);
-  output.list(nodes, nodeColumns);
   return 0;
 }

@@ -8,6 +8,7 @@ import { BatchError } from '../core/batch-error.ts';
 import type { NodeLabels } from '../core/cluster-messages.ts';
 import { isNodeName } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
+import { systemClock } from '../io/clock.ts';
 import { parseFingerprint } from '../security/fingerprint.ts';
 import { parseAddress, type Address } from './address.ts';
 import { memoryBytes } from './field-types.ts';
@@ -50,6 +51,8 @@ export interface WorkerSettings {
   /** What computes choose nodes by. */
   readonly labels: NodeLabels;
   readonly name: string;
+  /** When the node will have left, by the wall clock; null: it stays. */
+  readonly untilWallMs: number | null;
   /** Interpreter for Python scoring scripts: a path, or a name to look up on PATH. */
   readonly python: string;
   /** Absolute; for models, code and prefetched inputs. */
@@ -80,6 +83,7 @@ export interface WorkerFlags {
   readonly slots?: string | undefined;
   /** Each `key=value`. */
   readonly label?: readonly string[] | undefined;
+  readonly until?: string | undefined;
   readonly name?: string | undefined;
   readonly python?: string | undefined;
   readonly scratchDir?: string | undefined;
@@ -122,6 +126,7 @@ export function workerSettings(
   coordinator: string,
   flags: WorkerFlags,
   environment: Environment = process.env,
+  nowMs: number = systemClock.wall(),
 ): WorkerSettings {
   const pick = picker(environment);
   return {
@@ -131,14 +136,36 @@ export function workerSettings(
       text === '' ? null : parseFingerprint(text, what),
     ),
     isInsecure: pick('BATCHMILL_INSECURE', flags.insecure ? 'true' : undefined, 'false', asTruth),
-    slots: pick('--slots', flags.slots, String(availableParallelism()), asCount),
+    slots: pick('--slots', flags.slots, environment['SLURM_CPUS_PER_TASK'] || String(availableParallelism()), asCount),
     labels: pick('--label', flags.label?.join(','), '', asLabels),
-    name: pick('--name', flags.name, hostname(), asName),
+    name: pick('--name', flags.name, defaultNodeName(environment), asName),
+    untilWallMs: pick('--until', flags.until, environment['SLURM_JOB_END_TIME'] ?? '', (text, what) =>
+      text === '' ? null : asMoment(text, what, nowMs),
+    ),
     python: pythonSetting(flags.python, environment),
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
     spoolBytesMax: pick('--spool-bytes', flags.spoolBytes, String(limits.spoolBytesMax), asBytes),
     cacheBytesMax: pick('--cache-bytes', flags.cacheBytes, String(limits.artifactCacheBytesMax), asBytes),
   };
+}
+
+/**
+ * Tasks of one Slurm job have names of their own, also where several run on one machine.
+ * @source Slurm: output environment variables of srun
+ */
+function defaultNodeName(environment: Environment): string {
+  const { SLURM_JOB_ID: job, SLURM_STEP_ID: step = 'batch', SLURM_PROCID: task = '0' } = environment;
+  return job ? `slurm-${job}.${step}.${task}` : hostname();
+}
+
+/** A time to come by the wall clock: how long from now, ISO 8601, or seconds since 1970 as Slurm has it. */
+function asMoment(text: string, what: string, nowMs: number): number {
+  const given = text.trim();
+  if (/^\d{1,6}[smhd]$/.test(given)) return nowMs + asAgeMs(given, what);
+  const at = /^\d{9,11}$/.test(given) ? Number(given) * 1_000 : Date.parse(given);
+  if (Number.isFinite(at) && at > nowMs) return at;
+  const found = Number.isFinite(at) ? `${text}, which is past` : JSON.stringify(text);
+  throw new BatchError('USAGE', `${what}: wanted a time to come such as 50m or 2026-11-22T15:00:00Z, found ${found}`);
 }
 
 /** Slots of a worker node: the processors that this process may use, unless said otherwise. @throws USAGE */

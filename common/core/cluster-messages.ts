@@ -46,6 +46,8 @@ export interface JoinRequest {
   readonly labels: NodeLabels;
   /** It understands {@link CoordinatorMessage.diagnose}; older releases do not. */
   readonly answersDiagnose: boolean;
+  /** How long it stays from now; null or absent: nobody says. */
+  readonly leavesInMs?: number | null;
 }
 
 export interface JoinReply {
@@ -230,7 +232,10 @@ export interface CoordinatorMessage {
   readonly diagnose: readonly Diagnose[];
   /** 0: none. */
   readonly heartbeatAck: number;
+  /** It is to score what runs, give the rest back, and leave. */
   readonly isDrain: boolean;
+  /** How long that may take; null or absent: as long as it does. */
+  readonly drainMs?: number | null;
   /** Answer to hello; null in every other message. Held leases that it does not name are over. */
   readonly adoption: readonly AdoptedLease[] | null;
 }

@@ -13,6 +13,22 @@ export const limits = {
   heartbeatMsMin: 5_000,
   /** A lease outlives this many heartbeats: one lost message or one slow collection is no reason to score twice. */
   heartbeatsPerLease: 6,
+  /** A node that leaves at a known time begins nothing in the last part of it, and kills what still runs in the very last. */
+  leaveReserveMs: 10_000,
+  leaveKillMs: 5_000,
+  /** In the second half of such a node's time, a mini-batch is taken to last so many times as long as expected. */
+  endSafety: 2,
+  /** Of a mini-batch of which nobody knows how long it takes, so much time must be left, or its timeout, if that is less. */
+  unknownLengthMs: 600_000,
+  /** Of one worker node; and nodes of which operators may have said something, a hundred bytes each. */
+  nodeLabelsMax: 64,
+  nodeNotesMax: 10_000,
+  /** How long `node drain --deadline` may be. */
+  nodeDrainMsMax: 604_800_000,
+  /** How often `node drain --wait` looks. */
+  drainLookMs: 500,
+  /** Why a node is quarantined by hand. */
+  nodeReasonCharsMax: 500,
   /** Work kept ready on a node beyond its free slots, so that a slot never waits for a round trip. */
   workAheadMs: 50,
   /** Work that waits on a scoring host behind what it is at, so that it need not wait for us between two short mini-batches. */

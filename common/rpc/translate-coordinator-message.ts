@@ -50,6 +50,7 @@ export function writeCoordinatorMessage(message: CoordinatorMessage): Coordinato
     diagnose: message.diagnose.map(writeDiagnose),
     heartbeatAck: message.heartbeatAck,
     drain: message.isDrain,
+    drainMs: message.drainMs ?? 0,
     adoption: message.adoption && {
       oldTokens: message.adoption.map((adopted) => writeToken(adopted.oldToken)),
       newTokens: message.adoption.map((adopted) => writeToken(adopted.newToken)),
@@ -71,6 +72,7 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
     diagnose: wire.diagnose.map(readDiagnose),
     heartbeatAck: wire.heartbeatAck,
     isDrain: wire.drain,
+    ...(wire.drainMs === 0 ? {} : { drainMs: wire.drainMs }),
     adoption: wire.adoption && readAdoption(wire.adoption),
   };
 }

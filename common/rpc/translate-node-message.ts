@@ -44,12 +44,13 @@ export function readEnrollRequest(wire: EnrollRequest__Output): EnrollRequest {
 }
 
 export function writeJoinRequest(request: JoinRequest): JoinRequestWire {
-  return { ...request, labels: { ...request.labels } };
+  return { ...request, labels: { ...request.labels }, leavesInMs: request.leavesInMs ?? 0 };
 }
 
 export function readJoinRequest(wire: JoinRequest__Output): JoinRequest {
   const labels = { ...wire.labels };
-  return { ...wire, name: nodeName(wire.name), incarnation: incarnation(wire.incarnation), labels };
+  const leavesInMs = wire.leavesInMs === 0 ? null : wire.leavesInMs;
+  return { ...wire, name: nodeName(wire.name), incarnation: incarnation(wire.incarnation), labels, leavesInMs };
 }
 
 export function writeJoinReply(reply: JoinReply): JoinReplyWire {

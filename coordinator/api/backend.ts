@@ -2,6 +2,7 @@
  * What the HTTP API asks of the coordinator: the whole of the surface between them. All values are JSON as callers see
  * them, with Azure's names where Azure has one.
  */
+import type { NodeOrder } from '../core/node-orders.ts';
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { JobLabels, JobOrigin } from '../../common/core/job-origin.ts';
@@ -233,9 +234,17 @@ export interface NodeView {
   readonly leases: number;
   /** Longest time between two heartbeats since it joined, milliseconds. */
   readonly heartbeat_gap_ms_max: number;
-  readonly joined_at: string;
+  /** Null: it is not here, and what is said of it holds when it joins. */
+  readonly joined_at: string | null;
   /** Jobs of which it gets no more work, each with the reason. */
   readonly quarantines: readonly { readonly job: string; readonly reason: string }[];
+  /** It gets no work at all; what it holds goes on. */
+  readonly cordoned: boolean;
+  /** Why it was quarantined by hand; null: it was not. */
+  readonly quarantine: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  /** When its time is up; null: it stays. */
+  readonly leaves_at: string | null;
 }
 
 /** One line of `job stream`; `sequence` grows by one within a job. */
@@ -317,8 +326,11 @@ export interface Backend {
   /** Forgets jobs that have ended. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
   prune(request: PruneRequest): Promise<readonly PrunedView[]>;
   nodes(): readonly NodeView[];
-  /** Ends its quarantines; nothing is returned of a node that is not there any more. @throws REQUEST_INVALID when it has none */
-  releaseNode(name: string): Promise<readonly NodeView[]>;
+  /** @throws RESOURCE_NOT_FOUND */
+  node(name: string): NodeView;
+  /** On the word of a user; nothing is returned of a node of which nothing is known any more. @throws what `node-orders.ts` says */
+  orderNode(name: string, order: NodeOrder, by: string): Promise<readonly NodeView[]>;
+  wallMs(): number;
   /** Events after `afterSequence`, first those that are past, then live ones until the job ends or `signal` aborts. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
   /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */

@@ -6,6 +6,7 @@ import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Backend, LabelRequest } from './backend.ts';
 import { callerOf } from './caller.ts';
+import { nodeRoutes } from './node-routes.ts';
 import { notModified, sendTagged, tagHeaders } from './etag.ts';
 import { eventStream } from './event-stream.ts';
 import { jobRequestBody, jobRequestOf } from './job-request.ts';
@@ -16,14 +17,12 @@ import {
   answers,
   bytesAnswer,
   cursorText,
-  emptyBody,
-  listOf,
   named,
   pageOf,
   typed,
   wholeNumber,
 } from './typed-route.ts';
-import { jobSchema, jobStateSchema, nodeSchema } from './view-schemas.ts';
+import { jobSchema, jobStateSchema } from './view-schemas.ts';
 
 export interface JobRoutesOptions {
   readonly backend: Backend;
@@ -130,24 +129,6 @@ function labelRequest(body: z.infer<typeof labelBody>): LabelRequest {
     ...(properties === undefined ? {} : { properties }),
     ...(isArchived === undefined ? {} : { isArchived }),
   };
-}
-
-function nodeRoutes(server: FastifyInstance, backend: Backend): void {
-  const app = typed(server);
-  const response = answers({ 200: listOf(nodeSchema) });
-  app.get('/v1/nodes', { schema: { ...about('listNodes', 'nodes', 'Worker nodes'), response } }, async () => ({
-    value: backend.nodes(),
-  }));
-  app.post(
-    '/v1/nodes/:name/release',
-    {
-      schema: {
-        ...about('releaseNode', 'nodes', 'Ends the quarantines of a worker node'),
-        ...{ params: named, body: emptyBody, response },
-      },
-    },
-    async ({ params }) => ({ value: await backend.releaseNode(params.name) }),
-  );
 }
 
 const eventsQuery = z.strictObject({ after: sequence('after').optional() });

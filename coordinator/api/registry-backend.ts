@@ -1,4 +1,5 @@
 /** What the HTTP API asks of the registry: assets, endpoints, deployments and what operators set up, as callers see them. */
+import type { NodeView } from './backend.ts';
 import type { Artifact, Deployment, EnvironmentSpec, LocalDeployment } from '../../common/core/deployment.ts';
 import type { Upload } from '../registry/uploads.ts';
 import type { Caller } from './caller.ts';
@@ -60,7 +61,38 @@ export interface ComputeView extends MadeView {
   readonly idle_time_before_scale_down: number;
   readonly size: string | null;
   readonly tier: string | null;
+  /** Of sbatch, with which an allocator submits its nodes. */
+  readonly slurm_options: readonly string[];
+  /** What its allocator has said last; null: none has since the coordinator was started. */
+  readonly allocation: AllocationView | null;
   readonly provisioning_state: 'Succeeded';
+}
+
+/** How an allocator fares that starts and ends nodes of a compute. */
+export interface AllocationReport {
+  readonly state: 'active' | 'paused';
+  /** Of Slurm, by their state. */
+  readonly pending: number;
+  readonly running: number;
+  /** How many it wants. */
+  readonly wanted: number;
+  /** Why it is paused, or what went wrong last; null: nothing has. */
+  readonly reason: string | null;
+  readonly paused_until: string | null;
+}
+
+export interface AllocationView extends AllocationReport {
+  /** When it last asked what there is to do. */
+  readonly seen_at: string;
+}
+
+/** What an allocator goes by. */
+export interface DemandView {
+  readonly jobs: number;
+  /** That wait or are under way. */
+  readonly mini_batches: number;
+  /** Its nodes that are connected. */
+  readonly nodes: readonly NodeView[];
 }
 
 export interface EndpointView extends MadeView {
@@ -197,6 +229,10 @@ export interface RegistryBackend {
     caller: Caller,
     ifMatch: number | null,
   ): Promise<Tagged<ComputeView>>;
+  /** @throws RESOURCE_NOT_FOUND */
+  demand(name: string): DemandView;
+  /** @throws RESOURCE_NOT_FOUND */
+  reportAllocation(name: string, report: AllocationReport): ComputeView;
   /** @throws RESOURCE_IN_USE */
   removeSetUp(kind: SetUpKind, name: string, removal: Removal): Promise<void>;
 

@@ -9,8 +9,10 @@ import type { AssetKind, Removal, RegistryBackend, SetUpKind, SetUpViews, Tagged
 import {
   assetBody,
   assetSchemas,
+  allocationBody,
   computeBody,
   computeSchema,
+  demandSchema,
   datastoreBody,
   datastoreSchema,
   serverSchema,
@@ -191,8 +193,34 @@ function setUpRoutes(server: FastifyInstance, registry: RegistryBackend): void {
         `/v1/computes/${request.params.name}`,
       ),
   );
+  allocatorRoutes(server, registry);
   setUpReads(server, registry, 'datastore', datastoreSchema);
   setUpReads(server, registry, 'compute', computeSchema);
+}
+
+/** For `batchmill allocator`, a client like others. */
+function allocatorRoutes(server: FastifyInstance, registry: RegistryBackend): void {
+  const app = typed(server);
+  app.get(
+    '/v1/computes/:name/demand',
+    {
+      schema: {
+        ...about('getDemand', 'admin', 'What there is to do for the nodes of a compute'),
+        ...{ params: named, response: answers({ 200: demandSchema }) },
+      },
+    },
+    async ({ params }) => registry.demand(params.name),
+  );
+  app.put(
+    '/v1/computes/:name/allocation',
+    {
+      schema: {
+        ...about('reportAllocation', 'admin', 'Says how the allocator of a compute fares', 'For people; forgotten by a restart.'),
+        ...{ params: named, body: allocationBody, response: answers({ 200: computeSchema }) },
+      },
+    },
+    async ({ params, body }) => registry.reportAllocation(params.name, body),
+  );
 }
 
 function setUpReads(

@@ -3,7 +3,10 @@ import * as z from 'zod';
 import { assetName, resourceName, textMap, wholeNumber } from '../../common/config/field-types.ts';
 import { isInputText } from '../../common/config/input-location.ts';
 import type { Deployment, EnvironmentSpec } from '../../common/core/deployment.ts';
+import { limits } from '../../common/core/limits.ts';
+import { slurmOptionFault } from '../../common/core/slurm-options.ts';
 import type {
+  AllocationReport,
   AssetKind,
   AssetRequest,
   AssetViews,
@@ -12,6 +15,7 @@ import type {
   DatastoreRequest,
   DatastoreView,
   DataView,
+  DemandView,
   DeploymentView,
   Description,
   EndpointRequest,
@@ -20,6 +24,7 @@ import type {
   ModelView,
   ServerView,
 } from './registry-backend.ts';
+import { nodeSchema } from './view-schemas.ts';
 import { environmentSchema, sealedArtifact } from './job-request.ts';
 
 const text = z.string();
@@ -72,6 +77,25 @@ export const datastoreSchema: z.ZodType<DatastoreView> = z
 
 const state = z.literal('Succeeded');
 
+const allocation = {
+  state: z.enum(['active', 'paused']),
+  pending: z.int().min(0).describe('Slurm jobs that wait'),
+  running: z.int().min(0).describe('Slurm jobs that run'),
+  wanted: z.int().min(0),
+  reason: text.max(limits.nodeReasonCharsMax).nullable().describe('why it is paused, or what went wrong last'),
+  paused_until: time.nullable(),
+};
+
+export const allocationBody: z.ZodType<AllocationReport> = z.strictObject(allocation).meta({ id: 'AllocationReport' });
+
+export const demandSchema: z.ZodType<DemandView> = z
+  .object({
+    jobs: z.int(),
+    mini_batches: z.int().describe('that wait or are under way'),
+    nodes: z.array(nodeSchema).readonly(),
+  })
+  .meta({ id: 'Demand' });
+
 export const computeSchema: z.ZodType<ComputeView> = z
   .object({
     ...made,
@@ -81,6 +105,12 @@ export const computeSchema: z.ZodType<ComputeView> = z
     max_instances: z.int().nullable(),
     idle_time_before_scale_down: z.number().describe('seconds'),
     ...{ size: text.nullable(), tier: text.nullable(), provisioning_state: state },
+    slurm_options: z.array(text).readonly().describe('of sbatch, with which `batchmill allocator slurm` submits its nodes'),
+    allocation: z
+      .object({ ...allocation, seen_at: time.describe('when it last asked what there is to do') })
+      .meta({ id: 'Allocation' })
+      .nullable()
+      .describe('what its allocator said last; null: none has since the coordinator was started'),
   })
   .meta({ id: 'Compute' });
 
@@ -206,6 +236,14 @@ export const computeBody: z.ZodType<ComputeRequest> = z
     max_instances: wholeNumber(1).nullish(),
     idle_time_before_scale_down: z.number().min(0).nullish().describe('seconds'),
     ...{ size: text.nullish(), tier: text.nullish() },
+    slurm_options: z
+      .array(
+        text.max(1_000).refine((one) => slurmOptionFault(one) === null, {
+          error: ({ input }) => slurmOptionFault(String(input)) ?? '',
+        }),
+      )
+      .max(100)
+      .nullish(),
   })
   .meta({ id: 'ComputeRequest' })
   .transform((given) => ({
@@ -213,4 +251,5 @@ export const computeBody: z.ZodType<ComputeRequest> = z
     ...{ type: given.type, labels: given.labels ?? {}, minInstances: given.min_instances ?? 0 },
     ...{ maxInstances: given.max_instances ?? null, idleSeconds: given.idle_time_before_scale_down ?? 120 },
     ...{ size: given.size ?? null, tier: given.tier ?? null },
+    ...(given.slurm_options && given.slurm_options.length > 0 ? { slurmOptions: given.slurm_options } : {}),
   }));

@@ -165,8 +165,15 @@ export const nodeSchema: z.ZodType<NodeView> = z
     slots: count,
     leases: count,
     heartbeat_gap_ms_max: count,
-    joined_at: time,
-    quarantines: z.array(z.object({ job: text, reason: text }).meta({ id: 'NodeQuarantine' })).readonly(),
+    joined_at: time.nullable().describe('null: it is not here, and what is said of it holds when it joins'),
+    quarantines: z
+      .array(z.object({ job: text, reason: text }).meta({ id: 'NodeQuarantine' }))
+      .readonly()
+      .describe('jobs of which it gets no more work'),
+    cordoned: z.boolean().describe('it gets no work; what it holds goes on'),
+    quarantine: text.nullable().describe('why it was quarantined by hand'),
+    labels: z.record(text, text),
+    leaves_at: time.nullable().describe('when its time is up, such as that of its Slurm job; null: it stays'),
   })
   .meta({ id: 'Node' });
 

@@ -11,6 +11,7 @@ import type { SkippedNames } from '../../common/core/skipped-names.ts';
 import type { SplitCount } from '../../common/core/split.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { ReopenScope } from './life-events.ts';
+import type { NodeOrder } from './node-orders.ts';
 import type { Resource } from './resources.ts';
 import type { Since, TakenRun } from './since.ts';
 
@@ -103,6 +104,8 @@ export type Command =
       readonly labels: NodeLabels;
       readonly hostname: string;
       readonly pid: number;
+      /** How long it stays; null or absent: nobody says. */
+      readonly leavesInMs?: number | null;
       readonly wallMs: number;
     }
   /** First message of a stream: all that the node holds. */
@@ -110,8 +113,14 @@ export type Command =
   | { readonly kind: 'disconnected'; readonly node: NodeName }
   | { readonly kind: 'heartbeat'; readonly node: NodeName; readonly held: readonly Token[] }
   | { readonly kind: 'want'; readonly node: NodeName; readonly leases: number }
-  /** An operator has mended it: its quarantines end. */
-  | { readonly kind: 'release-node'; readonly node: NodeName }
+  /** On an operator's word, whose name is `by`. */
+  | {
+      readonly kind: 'order-node';
+      readonly node: NodeName;
+      readonly order: NodeOrder;
+      readonly by: string;
+      readonly wallMs: number;
+    }
   | { readonly kind: 'leaving'; readonly node: NodeName }
   /** run() has begun on these mini-batches. */
   | { readonly kind: 'started'; readonly node: NodeName; readonly tokens: readonly Token[] }

@@ -6,7 +6,7 @@
  */
 import type { NodeName } from '../../common/core/ids.ts';
 import { countDown, countUp } from './counts.ts';
-import type { Job, Ledger, Node } from './ledger.ts';
+import { isAtWork, type Job, type Ledger, type Node } from './ledger.ts';
 import { namedKey, type ComputeResource } from './resources.ts';
 
 /** Undefined: the job is for all nodes. */
@@ -56,7 +56,7 @@ export function wantOfNodes(ledger: Ledger, name: string | null): string | null 
 function readyNodes(ledger: Ledger, { labels }: ComputeResource): number {
   let count = 0;
   for (const node of ledger.nodes.values()) {
-    if (node.isConnected && node.state === 'ready' && hasLabels(node, labels)) count += 1;
+    if (isAtWork(node) && hasLabels(node, labels)) count += 1;
   }
   return count;
 }

@@ -9,7 +9,7 @@ import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Command } from './commands.ts';
 import type { Event } from './events.ts';
-import type { Job, Ledger } from './ledger.ts';
+import { isAtWork, type Job, type Ledger } from './ledger.ts';
 import { quarantineEvents } from './sick-nodes.ts';
 
 type HostFailedCommand = Extract<Command, { kind: 'host-failed' }>;
@@ -43,13 +43,13 @@ function isSickHere(ledger: Ledger, job: Job, node: NodeName): boolean {
   const failures = (job.initFailuresOf.get(node) ?? 0) + 1;
   if (!job.isInitialised || failures < limits.sickNodeInitFailures || job.sick.has(node)) return false;
   const isGood = (name: NodeName): boolean => name !== node && !job.initFailuresOf.has(name) && !job.sick.has(name);
-  return [...ledger.nodes.values()].some((other) => other.isConnected && other.state === 'ready' && isGood(other.name));
+  return [...ledger.nodes.values()].some((other) => isAtWork(other) && isGood(other.name));
 }
 
 /** Counters are those before this failure. */
 function isOver(ledger: Ledger, job: Job, { node, failure, wallMs }: HostFailedCommand): boolean {
   if (hopeless.has(failure.code)) return true;
-  const live = [...ledger.nodes.values()].filter(({ state, isConnected }) => state === 'ready' && isConnected);
+  const live = [...ledger.nodes.values()].filter(isAtWork);
   const hasFailed = (name: typeof node): boolean => name === node || (job.initFailuresOf.get(name) ?? 0) > 0;
   const haveAllFailed = live.every(({ name }) => hasFailed(name));
   // Another node may have the tool, and the operator of this one may never have wanted it to; a second try finds no more.

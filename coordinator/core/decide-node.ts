@@ -197,16 +197,6 @@ export function started(ledger: Ledger, { node, tokens }: CommandOf<'started'>, 
   return live.length === 0 ? [] : [{ kind: 'AttemptsStarted', node, tokens: live, at }];
 }
 
-/** On an operator's word. @throws BatchError REQUEST_INVALID */
-export function releaseNode(ledger: Ledger, { node }: CommandOf<'release-node'>): readonly Event[] {
-  const events = releaseEvents(ledger, node, null);
-  if (events.length > 0) return events;
-  throw new BatchError(
-    'REQUEST_INVALID',
-    `worker node ${node} is not quarantined; \`batchmill node list\` shows those that are`,
-  );
-}
-
 export function leaving(ledger: Ledger, command: CommandOf<'leaving'>): readonly Event[] {
   const node = ledger.nodes.get(command.node);
   if (!node || node.state === 'draining') return [];

@@ -22,12 +22,12 @@ import {
   join,
   leaving,
   preparing,
-  releaseNode,
   returned,
   started,
   tick,
   want,
 } from './decide-node.ts';
+import { orderNode } from './node-orders.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
 import type { Event } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
@@ -38,7 +38,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
 /**
  * Callers who wait for an answer are refused by an error; everything else that is out of place is answered by an event.
- * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit, release-node), and what `decide-life.ts` and `decide-registry.ts` say of their own
+ * @throws BatchError NAME_TAKEN (join), REQUEST_INVALID (submit), and what `decide-life.ts`, `decide-registry.ts` and `node-orders.ts` say of their own
  */
 export function decide(ledger: Ledger, command: Command, now: number): readonly Event[] {
   const at = attended(ledger, now);
@@ -79,8 +79,8 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
       return heartbeat(ledger, command, at, now);
     case 'want':
       return want(ledger, command);
-    case 'release-node':
-      return releaseNode(ledger, command);
+    case 'order-node':
+      return orderNode(ledger, command);
     case 'leaving':
       return leaving(ledger, command);
     case 'started':

@@ -12,7 +12,9 @@ import type { Token } from '../../common/core/token.ts';
 import { outputSegment } from './batch-table.ts';
 import type { Event } from './events.ts';
 import { jobOf, type Job, type Ledger, type Lease } from './ledger.ts';
+import { noteOf } from './node-notes.ts';
 import { needsParts, partsJobOf } from './parts.ts';
+import type { NodeResource } from './resources.ts';
 import { bytesPlace, isInUse } from './staging-window.ts';
 
 /** Bytes of a staged result. */
@@ -43,6 +45,8 @@ export type Effect =
   /** Like `revoke`, but what has begun goes on. */
   | { readonly kind: 'recall'; readonly node: NodeName; readonly token: Token }
   | { readonly kind: 'end-job'; readonly job: JobName }
+  /** It is to leave once what runs is scored; `untilWallMs`: at the latest then. */
+  | { readonly kind: 'drain-node'; readonly node: NodeName; readonly untilWallMs: number | null }
   /** What no slot has begun of the job is to be given back; `node` null: by all. */
   | { readonly kind: 'drain-job'; readonly job: JobName; readonly node: NodeName | null }
   // To the output, strictly in this order within a job
@@ -81,6 +85,7 @@ export function needsSync(effect: Effect): boolean {
     case 'forget':
     case 'end-job':
     case 'drain-job':
+    case 'drain-node':
     case 'drop-segment':
     case 'adopt':
     case 'welcome':
@@ -119,7 +124,13 @@ export function effectsOf(ledger: Ledger, event: Event): readonly Effect[] {
     case 'LeaseAdopted':
       return [{ kind: 'adopt', node: event.node, oldToken: event.oldToken, token: event.token }];
     case 'NodeConnected':
-      return [{ kind: 'welcome', node: event.node, kept: event.kept }, ...drainEffects(ledger, event.node)];
+      return [
+        { kind: 'welcome', node: event.node, kept: event.kept },
+        ...drainEffects(ledger, event.node),
+        ...leaveEffects(ledger, noteOf(ledger, event.node)),
+      ];
+    case 'ResourcePut':
+      return event.resource.kind === 'node' ? leaveEffects(ledger, event.resource) : [];
     case 'LeaseReleased':
       return [...abandon(leaseOf(ledger, event.token)), ...(event.isRevoked ? [revoke(event)] : [])];
     case 'AttemptFailed':
@@ -196,6 +207,13 @@ function endEffects(ledger: Ledger, job: Job): readonly Effect[] {
 function drainEffects(ledger: Ledger, node: NodeName): readonly Effect[] {
   const ending = [...ledger.jobs.values()].filter((job) => job.state === 'CancelRequested');
   return ending.map((job) => ({ kind: 'drain-job', job: job.name, node }));
+}
+
+/** The process that is to leave is told so, again when it comes back. */
+function leaveEffects(ledger: Ledger, note: NodeResource | undefined): readonly Effect[] {
+  const node = note?.drain ? ledger.nodes.get(note.name as NodeName) : undefined;
+  if (!note?.drain || node?.incarnation !== note.drain.incarnation) return [];
+  return [{ kind: 'drain-node', node: node.name, untilWallMs: note.drain.untilWallMs }];
 }
 
 function revoke(event: { readonly node: NodeName; readonly token: Token }): Effect {

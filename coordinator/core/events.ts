@@ -201,6 +201,8 @@ export type VolatileEvent =
       readonly labels: NodeLabels;
       readonly hostname: string;
       readonly pid: number;
+      /** How long it stays; null or absent: nobody says. */
+      readonly leavesInMs?: number | null;
       readonly wallMs: number;
       readonly at: number;
     }

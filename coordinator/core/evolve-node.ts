@@ -1,19 +1,30 @@
 /** What worker nodes do to the ledger: who is there, who was heard, who wants work. Called by `evolve` alone. */
 import type { NodeName } from '../../common/core/ids.ts';
 import type { EventOf } from './events.ts';
-import { nodeOf, type Ledger, type NodeState } from './ledger.ts';
+import { isAtWork, nodeOf, type Ledger, type NodeState } from './ledger.ts';
+import { labelsWith, noteOf } from './node-notes.ts';
 
 export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
   const known = ledger.nodes.get(event.node);
+  const { leavesInMs = null } = event;
+  const endsAt = leavesInMs === null ? null : event.at + ledger.stallMs + leavesInMs;
+  const endsWallMs = leavesInMs === null ? null : event.wallMs + leavesInMs;
   if (known?.incarnation === event.incarnation) {
     known.heardAt = event.at;
+    known.endsAt = endsAt;
+    known.endsWallMs = endsWallMs;
     return;
   }
   ledger.nodes.set(event.node, {
     name: event.node,
     incarnation: event.incarnation,
     slots: event.slots,
+    ownLabels: event.labels,
     labels: event.labels,
+    isHeldBack: false,
+    endsAt,
+    endsWallMs,
+    staysMs: leavesInMs ?? Number.POSITIVE_INFINITY,
     hostname: event.hostname,
     pid: event.pid,
     joinedWallMs: event.wallMs,
@@ -27,6 +38,18 @@ export function nodeJoined(ledger: Ledger, event: EventOf<'NodeJoined'>): void {
     leases: new Set(),
     preparations: new Map(),
   });
+  nodeOrdered(ledger, event.node);
+}
+
+/** What operators say of it is as the registry has it now. */
+export function nodeOrdered(ledger: Ledger, name: string): void {
+  const node = ledger.nodes.get(name as NodeName);
+  if (!node) return;
+  const order = noteOf(ledger, node.name);
+  node.labels = labelsWith(node.ownLabels, order?.labels ?? {});
+  node.isHeldBack = order !== undefined && (order.isCordoned || order.quarantine !== null);
+  countReady(ledger);
+  setCredit(ledger, node.name, node.credit);
 }
 
 export function nodeConnected(ledger: Ledger, event: EventOf<'NodeConnected'>): void {
@@ -78,7 +101,7 @@ export function setNodeState(ledger: Ledger, name: NodeName, state: NodeState): 
 function countReady(ledger: Ledger): void {
   let [nodes, slots] = [0, 0];
   for (const node of ledger.nodes.values()) {
-    if (node.state !== 'ready' || !node.isConnected) continue;
+    if (!isAtWork(node)) continue;
     nodes += 1;
     slots += node.slots;
   }
@@ -90,5 +113,5 @@ export function setCredit(ledger: Ledger, name: NodeName, credit: number): void 
   node.credit = Math.max(0, credit);
   // Taken out and put back at the end: nodes are served in turn.
   ledger.hungry.delete(name);
-  if (node.credit > 0 && node.state === 'ready' && node.isConnected) ledger.hungry.add(name);
+  if (node.credit > 0 && isAtWork(node)) ledger.hungry.add(name);
 }

@@ -25,6 +25,7 @@ import {
   nodeDisconnected,
   nodeHeard,
   nodeJoined,
+  nodeOrdered,
   nodePrepares,
   setCredit,
   setNodeState,
@@ -44,6 +45,7 @@ import {
 import { quarantineNode } from './sick-nodes.ts';
 import { jobOf, leaseOf, nodeOf, type Job, type Ledger } from './ledger.ts';
 import { addJob, newJob } from './new-job.ts';
+import { nodeKey } from './resources.ts';
 import type { FreshStretch } from './plan.ts';
 import { isTakenStretch } from './since.ts';
 
@@ -80,9 +82,11 @@ export function evolve(ledger: Ledger, event: Event): void {
     case 'JobLabelled':
       return jobLabelled(ledger, event);
     case 'ResourcePut':
-      return ledger.registry.put(event.resource);
+      ledger.registry.put(event.resource);
+      return event.resource.kind === 'node' ? nodeOrdered(ledger, event.resource.name) : undefined;
     case 'ResourceRemoved':
-      return ledger.registry.remove(event.key);
+      ledger.registry.remove(event.key);
+      return event.key.startsWith(nodeKey('')) ? nodeOrdered(ledger, event.key.slice(nodeKey('').length)) : undefined;
     case 'SchemaSeen':
       jobOf(ledger, event.job).schemas.push(event.schema);
       return;

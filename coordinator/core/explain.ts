@@ -5,8 +5,9 @@ import { noBatch, noNode } from './batch-table.ts';
 import { computeOf, isOfCompute, wantOfNodes } from './computes.ts';
 import { isHeld } from './decide-known.ts';
 import { wantOfRoom } from './granting.ts';
-import type { FailedFile, Job, Ledger, Lease } from './ledger.ts';
-import { turnOf } from './schedule.ts';
+import { isAtWork, type FailedFile, type Job, type Ledger, type Lease } from './ledger.ts';
+import { endsInTime, leftOf } from './node-end.ts';
+import { isAllowed, turnOf } from './schedule.ts';
 import { isWithinWindow } from './staging-window.ts';
 
 /** What stands against a job's going on. */
@@ -22,6 +23,8 @@ export type Hindrance =
   | { readonly kind: 'restart'; readonly nodes: readonly string[]; readonly leftMs: number }
   | { readonly kind: 'queue'; readonly before: number; readonly first: string; readonly priority: number }
   | { readonly kind: 'window'; readonly stagedBytes: number; readonly stagingBytesMax: number }
+  /** What is next takes longer than the nodes stay that want work; so long they have at most. */
+  | { readonly kind: 'leaving'; readonly nodes: readonly string[]; readonly leftMs: number }
   | { readonly kind: 'instance-count'; readonly max: number }
   | { readonly kind: 'preparing'; readonly node: string; readonly text: string }
   | { readonly kind: 'backoff'; readonly miniBatches: number; readonly nextMs: number }
@@ -49,7 +52,7 @@ export function hindrances(ledger: Ledger, job: Job, at: number): readonly Hindr
 }
 
 function ofNodes(ledger: Ledger, job: Job, at: number): readonly Hindrance[] {
-  const live = [...ledger.nodes.values()].filter(({ isConnected, state }) => isConnected && state === 'ready');
+  const live = [...ledger.nodes.values()].filter(isAtWork);
   const found: Hindrance[] = [];
   if (isHeld(ledger, at)) {
     const nodes = [...(ledger.awaited ?? [])];
@@ -83,8 +86,21 @@ function ofTurn(ledger: Ledger, job: Job, at: number): readonly Hindrance[] {
   if (instanceCountMax !== null && job.nodes.size >= instanceCountMax && ledger.hungry.size > 0) {
     found.push({ kind: 'instance-count', max: instanceCountMax });
   }
+  found.push(...ofEnds(ledger, job, next, at));
   if (ledger.hungry.size === 0 && ledger.ready.slots > 0) found.push({ kind: 'busy', slots: ledger.ready.slots });
   return found;
+}
+
+function ofEnds(ledger: Ledger, job: Job, next: number, at: number): readonly Hindrance[] {
+  const hungry = [...ledger.hungry].flatMap((name) => ledger.nodes.get(name) ?? []);
+  const own = hungry.filter((node) => isAllowed(ledger, job, node));
+  const { batches } = job;
+  const isUncut = batches.state(next) === 'uncut';
+  const files = isUncut ? 1 : batches.files(next);
+  const work = { files, bytes: isUncut ? job.fileSizes.bytes(batches.first(next)) : batches.bytesOf(next) };
+  if (own.length === 0 || own.some((node) => endsInTime(ledger, job, node, work, at))) return [];
+  const leftMs = Math.max(0, ...own.map((node) => leftOf(ledger, node, at)));
+  return [{ kind: 'leaving', nodes: own.map(({ name }) => name), leftMs }];
 }
 
 /** Jobs that are looked at before it when a node wants work. */

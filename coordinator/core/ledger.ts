@@ -299,8 +299,18 @@ export interface Node {
   readonly name: NodeName;
   readonly incarnation: Incarnation;
   readonly slots: number;
-  /** What its operator says of it. */
-  readonly labels: NodeLabels;
+  /** What it joined with. */
+  readonly ownLabels: NodeLabels;
+  /** The same with what operators have changed since. */
+  labels: NodeLabels;
+  /** Operators have cordoned or quarantined it: it is granted nothing. */
+  isHeldBack: boolean;
+  /** When it will have left; null: it stays. Milliseconds of the bare clock, which stalls do not stop. */
+  endsAt: number | null;
+  /** The same by the wall clock, for people. */
+  endsWallMs: number | null;
+  /** From its first join until then. */
+  staysMs: number;
   readonly hostname: string;
   readonly pid: number;
   readonly joinedWallMs: number;
@@ -355,6 +365,11 @@ export function heartbeatIntervalMs(ledger: Ledger): number {
 
 export function leaseMs(ledger: Ledger): number {
   return heartbeatIntervalMs(ledger) * limits.heartbeatsPerLease;
+}
+
+/** Whether it may be granted work at all. */
+export function isAtWork({ isConnected, state, isHeldBack }: Node): boolean {
+  return isConnected && state === 'ready' && !isHeldBack;
 }
 
 /** `now` on the attended clock. */

@@ -6,7 +6,7 @@
 import { wantOfNodes } from './computes.ts';
 import type { Event } from './events.ts';
 import { mayGrant } from './granting.ts';
-import { jobOf, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
+import { isAtWork, jobOf, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
 import { hasOffer, turnOf } from './schedule.ts';
 
 /** `at`: attended milliseconds. */
@@ -18,7 +18,7 @@ export function preemptionEvents(ledger: Ledger, at: number): readonly Event[] {
   const takers = takersOf(ledger, lowest);
   const events: Event[] = [];
   for (const node of ledger.nodes.values()) {
-    if (!node.isConnected || node.state !== 'ready') continue;
+    if (!isAtWork(node)) continue;
     for (const lease of queuedOn(ledger, node)) {
       const { priority } = jobOf(ledger, lease.job).origin;
       const taker = takers.find((one) => one.job.origin.priority > priority && canUse(ledger, one, node, at));

@@ -63,6 +63,8 @@ export interface ComputeResource extends Described {
   readonly idleSeconds: number;
   readonly size: string | null;
   readonly tier: string | null;
+  /** Of sbatch, with which an allocator submits its nodes; absent: none. */
+  readonly slurmOptions?: readonly string[];
 }
 
 export interface EndpointResource extends Described {
@@ -139,11 +141,32 @@ export interface CertificateResource extends Made {
   readonly revokedMs: number | null;
 }
 
+/** What operators say of a worker node, by its name: it holds for whoever joins under it. */
+export interface NodeResource extends Made {
+  readonly kind: 'node';
+  readonly name: string;
+  /** It is granted nothing; what it holds goes on. */
+  readonly isCordoned: boolean;
+  /** Why it is granted nothing and what it held was taken back; null: nobody has quarantined it by hand. */
+  readonly quarantine: string | null;
+  /** Over those that it joins with; null: it does not have this one. */
+  readonly labels: Readonly<Record<string, string | null>>;
+  /** The process that leaves once what runs on it is scored, at the latest at a time of the wall clock; null: none is to. */
+  readonly drain: { readonly incarnation: string; readonly untilWallMs: number | null } | null;
+}
+
 /** What is registered by access control alone. */
 export type Credential = TokenResource | CertificateResource;
 export type Asset = ModelAsset | DataAsset | EnvironmentAsset;
 export type Resource =
-  Asset | DatastoreResource | ComputeResource | EndpointResource | DeploymentResource | ScheduleResource | Credential;
+  | Asset
+  | DatastoreResource
+  | ComputeResource
+  | EndpointResource
+  | DeploymentResource
+  | ScheduleResource
+  | NodeResource
+  | Credential;
 export type ResourceKind = Resource['kind'];
 export type ResourceOf<K extends ResourceKind> = Extract<Resource, { readonly kind: K }>;
 
@@ -156,6 +179,8 @@ export function resourceKey(resource: Resource): string {
       return assetKey(resource.kind, resource.name, resource.version);
     case 'deployment':
       return deploymentKey(resource.endpoint, resource.name);
+    case 'node':
+      return nodeKey(resource.name);
     default:
       return namedKey(resource.kind, resource.name);
   }
@@ -169,7 +194,12 @@ export function deploymentKey(endpoint: string, name: string): string {
   return `deployment:${endpoint.toLowerCase()}/${name.toLowerCase()}`;
 }
 
-export function namedKey(kind: Exclude<ResourceKind, Asset['kind'] | 'deployment'>, name: string): string {
+/** Names of worker nodes are told apart by their case. */
+export function nodeKey(name: string): string {
+  return `node:${name}`;
+}
+
+export function namedKey(kind: Exclude<ResourceKind, Asset['kind'] | 'deployment' | 'node'>, name: string): string {
   return `${kind}:${name.toLowerCase()}`;
 }
 

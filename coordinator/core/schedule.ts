@@ -9,10 +9,11 @@
 import type { NodeName } from '../../common/core/ids.ts';
 import { isOfCompute, isServed } from './computes.ts';
 import type { Turn } from './job-queue.ts';
-import { attended, type Job, type Ledger, type Node } from './ledger.ts';
+import { attended, isAtWork, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
 import { mayGrant } from './granting.ts';
 import { limits } from '../../common/core/limits.ts';
+import { endsInTime } from './node-end.ts';
 import { filesToCut, targetSeconds, type CutMood } from './plan.ts';
 import { lengthOf } from './rates.ts';
 import { isWindowNarrow, isWithinWindow } from './staging-window.ts';
@@ -64,8 +65,26 @@ export function hasOffer(ledger: Ledger, job: Job, node: Node, at: number): bool
 
 function offerOf(ledger: Ledger, job: Job, node: Node, at: number): Choice | undefined {
   if (!isAllowed(ledger, job, node)) return undefined;
-  const choice = choose(ledger, job, node.name, at);
+  const wanted = choose(ledger, job, node.name, at);
+  const choice = wanted && inTime(ledger, job, node, wanted, at);
   return choice !== undefined && isWithinWindow(ledger, job, choice.batch) ? choice : undefined;
+}
+
+/** What the node can end before it leaves: the whole choice, or the first files of what is cut now. */
+function inTime(ledger: Ledger, job: Job, node: Node, choice: Choice, at: number): Choice | undefined {
+  if (node.endsAt === null) return choice;
+  const { batch, skipped } = choice;
+  const { batches, fileSizes } = job;
+  if (choice.files === 0) {
+    const work = { files: batches.files(batch), bytes: batches.bytesOf(batch) };
+    return endsInTime(ledger, job, node, work, at) ? choice : undefined;
+  }
+  for (let { files } = choice; files > 0; files = Math.floor(files / 2)) {
+    let bytes = 0;
+    for (let file = 0; file < files; file += 1) bytes += fileSizes.bytes(batches.first(batch) + skipped + file);
+    if (endsInTime(ledger, job, node, { files, bytes }, at)) return { batch, skipped, files };
+  }
+  return undefined;
 }
 
 function grantEvents(ledger: Ledger, job: Job, node: NodeName, choice: Choice, at: number): readonly Event[] {
@@ -133,7 +152,7 @@ function isAvoided(ledger: Ledger, job: Job, batch: number, name: NodeName, at: 
   const avoided = job.avoided.get(batch);
   if (avoided?.node !== name || at >= avoided.until) return false;
   for (const node of ledger.nodes.values()) {
-    if (node.name !== name && node.isConnected && node.state === 'ready' && isAllowed(ledger, job, node)) return true;
+    if (node.name !== name && isAtWork(node) && isAllowed(ledger, job, node)) return true;
   }
   return false;
 }

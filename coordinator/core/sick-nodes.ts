@@ -15,7 +15,7 @@ import { noBatch } from './batch-table.ts';
 import { isHeld } from './decide-known.ts';
 import type { Event, EventOf, FailureKind } from './events.ts';
 import { isOfNode } from './failure-kind.ts';
-import type { Job, Ledger, Lease, Node } from './ledger.ts';
+import { isAtWork, type Job, type Ledger, type Lease, type Node } from './ledger.ts';
 
 export interface NodeHealth {
   /** Mini-batches that failed there, with how, for as long as they have failed on no other node. */
@@ -140,7 +140,7 @@ export function quarantineEvents(
 
 /** Nodes beside it that may score the job now. */
 function others(ledger: Ledger, job: Job, node: NodeName): readonly Node[] {
-  const isThere = ({ name, isConnected, state }: Node): boolean => name !== node && isConnected && state === 'ready';
+  const isThere = (other: Node): boolean => other.name !== node && isAtWork(other);
   return [...ledger.nodes.values()].filter((other) => isThere(other) && !job.sick.has(other.name));
 }
 

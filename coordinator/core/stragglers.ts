@@ -8,6 +8,7 @@ import type { NodeName } from '../../common/core/ids.ts';
 import type { Event } from './events.ts';
 import { isGranting, mayGrant } from './granting.ts';
 import type { Job, Ledger, Lease, Node } from './ledger.ts';
+import { endsInTime } from './node-end.ts';
 import { isAllowed, turnOf } from './schedule.ts';
 import { isWithinWindow } from './staging-window.ts';
 
@@ -80,7 +81,7 @@ function takeFrom(ledger: Ledger, donors: readonly Load[], taker: Load, at: numb
   for (const donor of [...donors].sort((a, b) => b.excess / b.node.slots - a.excess / a.node.slots)) {
     if (donor.excess <= 0) return undefined;
     const place = donor.queued.findLastIndex(
-      (lease) => at - lease.grantedAt > limits.recallAfterMs && isFor(ledger, lease, taker),
+      (lease) => at - lease.grantedAt > limits.recallAfterMs && isFor(ledger, lease, taker, at),
     );
     if (place < 0) continue;
     donor.excess -= 1;
@@ -95,7 +96,7 @@ function speculations(ledger: Ledger, idle: readonly Load[], at: number): readon
   for (const lease of ledger.leases.values()) {
     if (!isStraggler(ledger, lease, at)) continue;
     const taker = idle.find(
-      (load) => load.idle > 0 && (credits.get(load.node.name) ?? 0) > 0 && isFor(ledger, lease, load),
+      (load) => load.idle > 0 && (credits.get(load.node.name) ?? 0) > 0 && isFor(ledger, lease, load, at),
     );
     if (!taker) continue;
     const { name } = taker.node;
@@ -122,9 +123,12 @@ function isAtTail(job: Job): boolean {
 }
 
 /** Whether the node of an idle slot may be granted it too. */
-function isFor(ledger: Ledger, lease: Lease, { node, held }: Load): boolean {
+function isFor(ledger: Ledger, lease: Lease, { node, held }: Load, at: number): boolean {
   const job = ledger.jobs.get(lease.job);
   if (!job || node.name === lease.node || !isGranting(ledger, job) || !isAllowed(ledger, job, node)) return false;
+  const { batches } = job;
+  const work = { files: batches.files(lease.batch), bytes: batches.bytesOf(lease.batch) };
+  if (!endsInTime(ledger, job, node, work, at)) return false;
   // What comes back and may not be granted again would stand in the way of all else.
   if (!isWithinWindow(ledger, job, lease.batch)) return false;
   const cap = job.deployment.settings.concurrencyPerInstanceMax;

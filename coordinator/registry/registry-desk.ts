@@ -6,6 +6,7 @@ import type { Artifact } from '../../common/core/deployment.ts';
 import { isDigest } from '../../common/storage/artifact-listing.ts';
 import type { Clock } from '../../common/io/clock.ts';
 import type {
+  AllocationReport,
   AssetKind,
   AssetRequest,
   AssetViews,
@@ -13,6 +14,7 @@ import type {
   ComputeView,
   DatastoreRequest,
   DatastoreView,
+  DemandView,
   DeploymentRequest,
   DeploymentView,
   EndpointRequest,
@@ -34,10 +36,13 @@ import {
   namedKey,
   resourceKey,
   type Asset,
+  type ComputeResource,
   type Resource,
   type ResourceOf,
 } from '../core/resources.ts';
 import type { Loop } from '../loop.ts';
+import { demandOf } from '../core/demand.ts';
+import { nodeViews } from '../views/node-view.ts';
 import { assetView, computeView, datastoreView, deploymentView, endpointView } from '../views/registry-view.ts';
 import type { ArtifactStore } from './artifact-store.ts';
 import { assetOf, resolveDocument } from './make-asset.ts';
@@ -60,6 +65,9 @@ export interface RegistryDeskOptions {
 
 export class RegistryDesk implements RegistryBackend {
   readonly #options: RegistryDeskOptions;
+  /** What allocators have said last, and when they last asked, by the name of their compute. A restart forgets it; they say it anew. */
+  readonly #allocations = new Map<string, AllocationReport>();
+  readonly #seenMs = new Map<string, number>();
 
   constructor(options: RegistryDeskOptions) {
     this.#options = options;
@@ -107,12 +115,12 @@ export class RegistryDesk implements RegistryBackend {
   }
 
   setUps<K extends SetUpKind>(kind: K): readonly SetUpViews[K][] {
-    return this.#registry.ofKind(kind).map(({ resource }) => setUpView<K>(resource));
+    return this.#registry.ofKind(kind).map(({ resource }) => this.#setUpView<K>(resource));
   }
 
   setUp<K extends SetUpKind>(kind: K, name: string): Tagged<SetUpViews[K]> {
     const { resource, tag } = this.#find(namedKey(kind, name));
-    return { view: setUpView<K>(resource as ResourceOf<SetUpKind>), tag, isNew: false };
+    return { view: this.#setUpView<K>(resource as ResourceOf<SetUpKind>), tag, isNew: false };
   }
 
   async putDatastore(
@@ -133,7 +141,30 @@ export class RegistryDesk implements RegistryBackend {
     ifMatch: number | null,
   ): Promise<Tagged<ComputeView>> {
     const stored = await this.#put({ kind: 'compute', name, ...request, ...this.#made(caller) }, ifMatch);
-    return { ...stored, view: computeView(stored.resource) };
+    return { ...stored, view: this.#setUpView<'compute'>(stored.resource) };
+  }
+
+  demand(name: string): DemandView {
+    const { resource } = this.#find(namedKey('compute', name));
+    const { ledger } = this.#options.loop;
+    const { jobs, miniBatches, nodes } = demandOf(ledger, resource as ComputeResource);
+    const names = new Set<string>(nodes.map((node) => node.name));
+    this.#seenMs.set(resource.name, this.#options.clock.wall());
+    return { jobs, mini_batches: miniBatches, nodes: nodeViews(ledger).filter((node) => names.has(node.name)) };
+  }
+
+  reportAllocation(name: string, report: AllocationReport): ComputeView {
+    const { resource } = this.#find(namedKey('compute', name));
+    this.#allocations.set(resource.name, report);
+    return this.#setUpView<'compute'>(resource as ComputeResource);
+  }
+
+  #setUpView<K extends SetUpKind>(resource: ResourceOf<SetUpKind>): SetUpViews[K] {
+    if (resource.kind === 'datastore') return datastoreView(resource) as SetUpViews[K];
+    const report = this.#allocations.get(resource.name);
+    const seenMs = this.#seenMs.get(resource.name) ?? this.#options.clock.wall();
+    const allocation = report ? { ...report, seen_at: new Date(seenMs).toISOString() } : null;
+    return computeView(resource, allocation) as SetUpViews[K];
   }
 
   async removeSetUp(kind: SetUpKind, name: string, removal: Removal): Promise<void> {
@@ -256,9 +287,6 @@ export class RegistryDesk implements RegistryBackend {
   }
 }
 
-function setUpView<K extends SetUpKind>(resource: ResourceOf<SetUpKind>): SetUpViews[K] {
-  return (resource.kind === 'datastore' ? datastoreView(resource) : computeView(resource)) as SetUpViews[K];
-}
 
 /** Where the text that tells this coordinator's disk from others stands. */
 export function instancePath(stateDir: string): string {

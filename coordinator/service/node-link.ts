@@ -71,6 +71,7 @@ export class NodeLink {
     pending.diagnose.push(...(part.diagnose ?? []));
     pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
     pending.isDrain ||= part.isDrain ?? false;
+    pending.drainMs = part.drainMs ?? pending.drainMs ?? null;
     if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];
     this.#grantedFiles += files;
     this.#isEmpty = false;

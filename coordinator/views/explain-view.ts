@@ -1,5 +1,6 @@
 /** What `explain` answers: hindrances and attempts in words, each with what to do. */
 import { seconds } from './seconds-text.ts';
+import { noNodesText } from './job-view.ts';
 import type { PrintedView } from '../api/backend.ts';
 import { attemptsNow, fateOf, hindrances, isComputeKnown, type FileFate, type Hindrance } from '../core/explain.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
@@ -78,7 +79,7 @@ function textOf(ledger: Ledger, job: Job, one: Hindrance): string {
     case 'endpoint-limit':
       return `endpoint ${one.endpoint} may run ${one.max} jobs at once (concurrency_max); it begins by priority and order of submission when one has ended`;
     case 'no-nodes':
-      return 'no worker node is connected; start one with `batchmill worker join`';
+      return noNodesText(ledger);
     case 'quarantined':
       return `every worker node for it is quarantined (${one.nodes.join(', ')}); \`batchmill node release NODE\` ends it`;
     case 'restart':
@@ -87,6 +88,8 @@ function textOf(ledger: Ledger, job: Job, one: Hindrance): string {
       return `${one.before === 1 ? '1 job is' : `${one.before} jobs are`} asked before it; the first is ${one.first} (priority ${one.priority}, this one ${job.origin.priority})`;
     case 'window':
       return `${one.stagedBytes} bytes of results wait for their turn, ${one.stagingBytesMax} may: only what they wait for is scored (\`coordinator start --staging-bytes\`)`;
+    case 'leaving':
+      return `the worker nodes that have a slot free leave too soon for its next mini-batch (${one.nodes.join(', ')}; at most ${seconds(one.leftMs)} of work is left); it waits for one that stays longer (\`batchmill node list\` says until when)`;
     case 'instance-count':
       return `it has as many nodes as instance_count allows (${one.max})`;
     case 'preparing':

@@ -2,12 +2,12 @@
 import { join } from 'node:path';
 import { isOneFile, rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal } from '../../common/core/states.ts';
-import type { JobOriginView, JobView, LastFailureView, NodeView } from '../api/backend.ts';
+import type { JobOriginView, JobView, LastFailureView } from '../api/backend.ts';
 import { runningMax } from '../core/admission.ts';
 import { wantOfNodes } from '../core/computes.ts';
 import { partialOutputName } from '../core/generation.ts';
 import { wantOfRoom } from '../core/granting.ts';
-import type { Job, Ledger, Node } from '../core/ledger.ts';
+import { isAtWork, type Job, type Ledger } from '../core/ledger.ts';
 import { partsJobOf } from '../core/parts.ts';
 import { turnOf } from '../core/schedule.ts';
 import { isWithinWindow } from '../core/staging-window.ts';
@@ -136,8 +136,8 @@ export function waitingReason(ledger: Ledger, job: Job): string | null {
   if (job.isPaused) return `paused on request; \`batchmill job resume ${job.rowsOf ?? job.name}\` goes on`;
   const queued = queuedReason(ledger, job);
   if (queued !== null) return queued;
-  const live = [...ledger.nodes.values()].filter((node) => node.isConnected && node.state === 'ready');
-  if (live.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
+  const live = [...ledger.nodes.values()].filter(isAtWork);
+  if (live.length === 0) return noNodesText(ledger);
   if (live.every((node) => job.sick.has(node.name))) {
     const names = live.map((node) => node.name).join(', ');
     return `every worker node that is connected is quarantined (${names}); \`batchmill node release\` ends it`;
@@ -185,6 +185,14 @@ function isHeldBack(ledger: Ledger, job: Job): boolean {
   return next !== undefined && !isWithinWindow(ledger, job, next);
 }
 
+/** Why nothing can be granted to anybody. */
+export function noNodesText(ledger: Ledger): string {
+  const held = [...ledger.nodes.values()].filter((node) => node.isConnected && node.isHeldBack);
+  if (held.length === 0) return 'no worker node is connected; start one with `batchmill worker join`';
+  const names = held.map(({ name }) => name).join(', ');
+  return `every worker node that is connected is cordoned or quarantined (${names}); \`batchmill node uncordon\` or \`node release\` gives it work again`;
+}
+
 /** What all nodes that hold leases of the job are still preparing, in the words of the first; null when one scores. */
 export function preparationOf(ledger: Ledger, job: Job): string | null {
   const nodes = [...job.nodes.keys()].flatMap((name) => ledger.nodes.get(name) ?? []);
@@ -192,26 +200,6 @@ export function preparationOf(ledger: Ledger, job: Job): string | null {
   if (first === undefined || !nodes.every(({ preparations }) => preparations.has(job.name))) return null;
   const more = nodes.length === 1 ? '' : ` (and ${nodes.length - 1} more)`;
   return `${first.name}: ${first.preparations.get(job.name) ?? ''}${more}`;
-}
-
-export function nodeView(ledger: Ledger, node: Node): NodeView {
-  const quarantines: NodeView['quarantines'][number][] = [];
-  for (const { name, sick } of ledger.jobs.values()) {
-    const found = sick.get(node.name);
-    if (found) quarantines.push({ job: name, reason: found.reason.message });
-  }
-  const state = node.isConnected || node.state !== 'ready' ? node.state : 'suspect';
-  return {
-    name: node.name,
-    state: state === 'ready' && quarantines.length > 0 ? 'quarantined' : state,
-    hostname: node.hostname,
-    pid: node.pid,
-    slots: node.slots,
-    leases: node.leases.size,
-    heartbeat_gap_ms_max: Math.round(node.heartbeatGapMsMax),
-    joined_at: isoTime(node.joinedWallMs),
-    quarantines,
-  };
 }
 
 export function isoTime(wallMs: number): string {

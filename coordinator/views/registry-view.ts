@@ -2,6 +2,7 @@
 import type { Artifact, Deployment, DeploymentSettings, EnvironmentSpec } from '../../common/core/deployment.ts';
 import { sizeText, splitText } from '../../common/config/settings-text.ts';
 import type {
+  AllocationView,
   AssetKind,
   AssetViews,
   ComputeView,
@@ -18,6 +19,7 @@ import type {
   EnvironmentAsset,
   ModelAsset,
   Resource,
+  NodeResource,
   ScheduleResource,
   Credential,
 } from '../core/resources.ts';
@@ -52,7 +54,7 @@ function saidOf({
   properties,
   createdMs,
   createdBy,
-}: Exclude<Resource, ScheduleResource | Credential>) {
+}: Exclude<Resource, ScheduleResource | NodeResource | Credential>) {
   return { description, tags, properties, created_at: isoTime(createdMs), created_by: createdBy };
 }
 
@@ -61,11 +63,12 @@ export function datastoreView(datastore: DatastoreResource): DatastoreView {
   return { name, location, ...saidOf(datastore), id: `/v1/datastores/${name}` };
 }
 
-export function computeView(compute: ComputeResource): ComputeView {
+export function computeView(compute: ComputeResource, allocation: AllocationView | null): ComputeView {
   const { name, type, labels, minInstances, maxInstances, idleSeconds, size, tier } = compute;
   return {
     ...{ name, type, labels, min_instances: minInstances, max_instances: maxInstances },
     ...{ idle_time_before_scale_down: idleSeconds, size, tier, provisioning_state: 'Succeeded' },
+    ...{ slurm_options: compute.slurmOptions ?? [], allocation },
     ...saidOf(compute),
     id: `/v1/computes/${name}`,
   };

@@ -110,14 +110,25 @@ export class FakeBackend implements Backend {
         leases: 1,
         heartbeat_gap_ms_max: 5_012,
         joined_at: '2026-11-21T09:30:12.000Z',
+        ...{ cordoned: false, quarantine: null, labels: {}, leaves_at: null },
         quarantines: [{ job: 'digits', reason: '5 different mini-batches failed on it' }],
       },
     ];
   }
 
-  async releaseNode(name: string): Promise<readonly NodeView[]> {
+  node(name: string): NodeView {
+    const [found] = this.nodes();
+    if (found?.name !== name) throw new BatchError('RESOURCE_NOT_FOUND', `no worker node ${name}`);
+    return found;
+  }
+
+  async orderNode(name: string): Promise<readonly NodeView[]> {
     if (name !== 'node-1') throw new BatchError('REQUEST_INVALID', `worker node ${name} is not quarantined`);
     return this.nodes();
+  }
+
+  wallMs(): number {
+    return 0;
   }
 
   async *events(name: string, afterSequence: number, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {

@@ -5,7 +5,8 @@ import type { Token } from '../../common/core/token.ts';
 import { newLedger, type Job } from '../../coordinator/core/ledger.ts';
 import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
 import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
-import { nodeView, waitingReason } from '../../coordinator/views/job-view.ts';
+import { waitingReason } from '../../coordinator/views/job-view.ts';
+import { nodeViews } from '../../coordinator/views/node-view.ts';
 import { ledgerDigest } from '../helpers/ledger-digest.ts';
 import { failing } from '../helpers/failing.ts';
 import { Harness } from '../helpers/ledger-harness.ts';
@@ -56,7 +57,7 @@ describe('a node on which different mini-batches fail that others score', () => 
     h.give({ kind: 'want', node: sick, leases: 5 });
     h.pass(1_000);
     expect(h.takeOf('grant')).toEqual([]);
-    expect(nodeView(h.ledger, h.ledger.nodes.get(sick) as never)).toMatchObject({
+    expect(nodeViews(h.ledger).find(({ name }) => name === sick)).toMatchObject({
       state: 'quarantined',
       quarantines: [{ job: 'job' }],
     });
@@ -121,11 +122,11 @@ describe('a node on which different mini-batches fail that others score', () => 
     sicken(h, sick, well, sickMin + 1);
     h.give({ kind: 'want', node: sick, leases: 1 });
     h.take();
-    h.give({ kind: 'release-node', node: sick });
+    h.give({ kind: 'order-node', node: sick, order: { kind: 'release' }, by: 'ada', wallMs: 0 });
     expect(h.takeOf('grant').map(({ node }) => node)).toEqual([sick]);
-    expect(() => h.give({ kind: 'release-node', node: sick })).toThrowError(
-      failing('REQUEST_INVALID', 'worker node sick is not quarantined'),
-    );
+    expect(() =>
+      h.give({ kind: 'order-node', node: sick, order: { kind: 'release' }, by: 'ada', wallMs: 0 }),
+    ).toThrowError(failing('REQUEST_INVALID', 'worker node sick is not quarantined'));
   });
 
   it.each(['SCORER_TIMEOUT', 'DISK_FULL'] as const)('is found by %s too', (code) => {

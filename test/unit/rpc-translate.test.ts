@@ -290,6 +290,7 @@ describe('what the coordinator says', () => {
     diagnose: [{ id: 7, paths: ['/data', '/data/ü.csv'] }],
     heartbeatAck: 9,
     isDrain: true,
+    drainMs: 90_000,
     adoption: [{ oldToken: { epoch: 2, counter: 8 }, newToken: token(5) }],
   };
 
@@ -355,6 +356,7 @@ describe('joining', () => {
       pid: 12,
       labels: { gpu: 'a100', 'site.rack': 'r7' },
       answersDiagnose: true,
+      leavesInMs: 3_600_000,
     };
     expect(readJoinRequest(Join.requestDeserialize(Join.requestSerialize(writeJoinRequest(request))))).toEqual(request);
     const reply = {

@@ -7,7 +7,7 @@ import { decide } from './decide.ts';
 import type { WorkerEvent } from './events.ts';
 import { evolve } from './evolve.ts';
 import { settle, stuckFrom } from './settle.ts';
-import type { LinkUp, WorkerState } from './state.ts';
+import { leaveAt, type LinkUp, type WorkerState } from './state.ts';
 
 /**
  * Takes one command in and returns what was decided, in order; the orders among it are to be carried out in that order.
@@ -35,9 +35,11 @@ const eventsMax = 4_000_000;
 export function nextWake(state: WorkerState, now: MonotonicMs): MonotonicMs | null {
   const { link } = state;
   if (link.kind === 'closed') return null;
-  let wakeAt = Infinity;
-  if (link.kind === 'down') wakeAt = link.retryAt;
-  if (link.kind === 'up') wakeAt = Math.min(link.heartbeatAt, link.heardAt + link.leaseMs, unannouncedAt(state, link));
+  let wakeAt = leaveAt(state) ?? Infinity;
+  if (state.leaving !== 'close' && state.killAt !== null) wakeAt = Math.min(wakeAt, state.killAt);
+  if (link.kind === 'down') wakeAt = Math.min(wakeAt, link.retryAt);
+  if (link.kind === 'up')
+    wakeAt = Math.min(wakeAt, link.heartbeatAt, link.heardAt + link.leaseMs, unannouncedAt(state, link));
   // What is due already waits for something else than time.
   for (const retryAt of retryTimes(state)) if (retryAt > now && retryAt < wakeAt) wakeAt = retryAt;
   return wakeAt === Infinity ? null : monotonicMs(wakeAt);

@@ -57,8 +57,8 @@ export type WorkerCommand =
   | { readonly kind: 'tick'; readonly rssBytes: number; readonly random: number }
   /** Everything that came at once has been told: time to report. */
   | { readonly kind: 'turn-ended' }
-  /** Finish what is running, return the rest, leave. */
-  | { readonly kind: 'drain' }
+  /** Finish what is running, return the rest, leave. `withinMs`: what still runs then is killed; null or absent: nothing is. */
+  | { readonly kind: 'drain'; readonly withinMs?: number | null }
   /** Leave now: what is running is killed and returned. */
   | { readonly kind: 'close' };
 

@@ -15,7 +15,7 @@ import type { ForgetReason, WorkerEvent } from './events.ts';
 import { mergedIndex, mergeFailures, unstagedSummary } from './merge-failures.ts';
 import { buildReport, hasReports } from './report.ts';
 import { givenLease } from './lease-index.ts';
-import type { Lease, Slot, WorkerState } from './state.ts';
+import { leaveAt, type Lease, type Slot, type WorkerState } from './state.ts';
 
 type Events = Generator<WorkerEvent, void, void>;
 type Deciders = {
@@ -85,11 +85,7 @@ const deciders: Deciders = {
   'turn-ended': function* (state, _command, now) {
     if (hasReports(state)) yield* report(state, null, now);
   },
-  drain: function* (state) {
-    if (state.leaving !== 'none' || state.link.kind === 'closed') return;
-    yield { kind: 'LeavingBegan', how: 'drain' };
-    yield* returnUnstarted(state);
-  },
+  drain: decideDrain,
   close: decideClose,
 };
 
@@ -155,7 +151,7 @@ function* decideMessage(state: WorkerState, { message }: CommandOf<'message'>, n
   for (const token of message.recalled) yield* returnIfUnstarted(state, token);
   for (const job of message.endedJobs) yield* endJob(state, job);
   for (const job of message.drainedJobs) yield* returnUnstarted(state, job);
-  if (message.isDrain) yield* deciders.drain(state, { kind: 'drain' }, now);
+  if (message.isDrain) yield* decideDrain(state, { kind: 'drain', withinMs: message.drainMs ?? null }, now);
 }
 
 /** Held leases that were offered in hello live on under new tokens; those that the answer does not name are over. */
@@ -321,6 +317,8 @@ function* decideUploadFailed(state: WorkerState, command: CommandOf<'upload-fail
 
 function* decideTick(state: WorkerState, { rssBytes, random }: CommandOf<'tick'>, now: MonotonicMs): Events {
   const { link } = state;
+  if (now >= (leaveAt(state) ?? Infinity)) yield* decideDrain(state, { kind: 'drain' }, now);
+  if (now >= (state.killAt ?? Infinity)) yield* decideClose(state);
   if (link.kind === 'down' && now >= link.retryAt) yield { kind: 'JoinStarted', attempt: link.attempt };
   if (link.kind !== 'up') return;
   if (now >= link.heardAt + link.leaseMs) {
@@ -334,6 +332,16 @@ function* decideTick(state: WorkerState, { rssBytes, random }: CommandOf<'tick'>
       if (!job.isAnnounced && job.leases.size === 0) yield* endJob(state, name);
     }
   }
+}
+
+/** Asked again, it may be given less time, never more. */
+function* decideDrain(state: WorkerState, { withinMs = null }: CommandOf<'drain'>, now: MonotonicMs): Events {
+  if (state.leaving === 'close' || state.link.kind === 'closed') return;
+  const killAt = withinMs === null ? null : monotonicMs(now + withinMs);
+  if (killAt !== null && killAt < (state.killAt ?? Infinity)) yield { kind: 'KillSet', at: killAt };
+  if (state.leaving === 'drain') return;
+  yield { kind: 'LeavingBegan', how: 'drain' };
+  yield* returnUnstarted(state);
 }
 
 function* decideClose(state: WorkerState): Events {

@@ -31,6 +31,8 @@ export type WorkerEvent =
   /** ORDER: end the stream in good order, close everything. */
   | { readonly kind: 'Left' }
   | { readonly kind: 'LeavingBegan'; readonly how: 'drain' | 'close' }
+  /** What still runs then is killed. */
+  | { readonly kind: 'KillSet'; readonly at: MonotonicMs }
   /** ORDER: send it on the Work stream. Bytes of results that are not uploaded go with it. */
   | { readonly kind: 'Reported'; readonly message: NodeMessage; readonly at: MonotonicMs }
   /** The coordinator has answered hello. */

@@ -41,6 +41,9 @@ const writers: Writers = {
     state.leaving = how;
     state.outbox.isLeaving = true;
   },
+  KillSet: (state, { at }) => {
+    state.killAt = at;
+  },
   Reported: clearReported,
   AdoptionEnded: endAdoption,
   Adopted: (state, { work, token }) => {

@@ -28,6 +28,7 @@ const lines: Lines = {
   GaveUp: ({ failure }) => line('error', failure.message, { code: failure.code }),
   Left: () => line('info', 'left the coordinator'),
   LeavingBegan: ({ how }) => line('info', how === 'drain' ? 'finishing what is running, then leaving' : 'leaving'),
+  KillSet: () => line('info', 'what still runs when the time is up will be killed and given back'),
   JobAnnounced: ({ spec }) => line('debug', 'a job was announced', { job: spec.name, deployment: spec.deployment }),
   JobEnded: ({ job }) => line('info', 'a job has ended here', { job }),
   ArtifactsWanted: ({ spec }) => line('info', 'fetching model and code of a job', { job: spec.name }),

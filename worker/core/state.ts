@@ -14,7 +14,8 @@
  */
 import type { Failure } from '../../common/core/batch-error.ts';
 import type { Circumstances, HostFailureReport, JobSpec } from '../../common/core/cluster-messages.ts';
-import type { JobName, MonotonicMs } from '../../common/core/ids.ts';
+import { monotonicMs, type JobName, type MonotonicMs } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import type { FileFailure, ResultSummary } from '../../common/core/result.ts';
 import type { ShadowOutcome } from '../../common/core/shadow.ts';
@@ -28,6 +29,8 @@ export interface WorkerConfig {
   readonly spoolBytesMax: number;
   /** Work that may wait on a scoring host; by default as `limits` has it. */
   readonly queuedMs?: number;
+  /** When the node must have left; null or absent: it stays. */
+  readonly endsAt?: MonotonicMs | null;
 }
 
 export interface WorkerState {
@@ -71,6 +74,8 @@ export interface WorkerState {
 
   /** `none`; `drain`: finish what is running, take nothing new; `close`: finish nothing. */
   leaving: 'none' | 'drain' | 'close';
+  /** When what still runs is killed, so that the node is gone in time; null: it may take as long as it does. */
+  killAt: MonotonicMs | null;
   readonly outbox: Outbox;
 }
 
@@ -209,6 +214,11 @@ export interface Outbox {
   isLeaving: boolean;
 }
 
+/** When the node begins to leave, so that what it was granted has time to end; null: not by itself, or it does so already. */
+export function leaveAt({ config: { endsAt = null }, leaving }: WorkerState): MonotonicMs | null {
+  return endsAt === null || leaving !== 'none' ? null : monotonicMs(endsAt - limits.leaveReserveMs);
+}
+
 export function newWorkerState(config: WorkerConfig): WorkerState {
   return {
     config,
@@ -236,6 +246,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
     runSeconds: null,
     stageSeconds: null,
     leaving: 'none',
+    killAt: config.endsAt ? monotonicMs(config.endsAt - limits.leaveKillMs) : null,
     outbox: {
       started: new Set(),
       results: new Set(),
