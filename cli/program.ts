@@ -176,6 +176,7 @@ function addWorker(program: Command, perform: Perform): void {
     .option('--until <time>', 'leave in time for it: 50m, or 2026-11-22T15:00:00Z (default: the end of the Slurm job)')
     .option('--spool-bytes <size>', 'results that may wait for the coordinator (default: 2GB)')
     .option('--cache-bytes <size>', 'models and code kept for later jobs (default: 100GB)')
+    .option('--no-peers', 'fetch models and code from the coordinator alone, and open no port for other worker nodes')
     .action(async (address: string, flags: WorkerFlags) => {
       await perform({}, async (context) =>
         (await import('./commands/start.ts')).joinWorkerCommand(context, address, flags),

@@ -200,7 +200,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     closers.push(async () => front?.settled());
     const access = front?.access ?? null;
     const tls = access && { certificate: access.certificate, gate: access.gate };
-    const server = await startClusterServer({ address: options.listen, backend: nodes, tls, log });
+    const server = await startClusterServer({
+      address: options.listen,
+      backend: nodes,
+      places: nodes.places,
+      tls,
+      log,
+    });
     closers.push(async () => {
       nodes.close();
       await server.close();

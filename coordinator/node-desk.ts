@@ -32,6 +32,7 @@ import type { NodeAnswer } from './core/doctor.ts';
 import { NodeQuestions } from './node-questions.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
+import { ArtifactDesk } from './artifact-desk.ts';
 import type { NodeLink } from './service/node-link.ts';
 import { readInput, type InputRange, type OpenInput } from './service/read-input.ts';
 
@@ -65,6 +66,7 @@ interface Session {
 type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
 
 export class NodeDesk implements ClusterBackend {
+  readonly places: ArtifactDesk;
   readonly #options: NodeDeskOptions;
   readonly #loop: Loop;
   /** The oldest first. */
@@ -77,6 +79,7 @@ export class NodeDesk implements ClusterBackend {
     this.#options = options;
     this.#loop = options.loop;
     this.#questions = new NodeQuestions(options.clock);
+    this.places = new ArtifactDesk(options.clock);
   }
 
   join(request: JoinRequest, certified: NodeName | null): JoinReply {
@@ -265,6 +268,7 @@ export class NodeDesk implements ClusterBackend {
   forget(node: NodeName): void {
     for (const [session, other] of this.#sessions) if (other.node === node) this.#sessions.delete(session);
     this.#adoptions.delete(node);
+    this.places.forget(node);
   }
 
   /**
@@ -273,6 +277,7 @@ export class NodeDesk implements ClusterBackend {
    */
   #dropSessions(node: NodeName, incarnation: Incarnation): void {
     const own = [...this.#sessions].filter(([, other]) => other.node === node);
+    if (own.some(([, other]) => other.incarnation !== incarnation)) this.places.forget(node);
     own.forEach(([session, other], index) => {
       const isOld = index < own.length - limits.sessionsPerNodeMax;
       if (isOld || other.incarnation !== incarnation) this.#sessions.delete(session);

@@ -2,13 +2,17 @@
  * The bulk connections of one session: uploads, artifacts, inputs. They are apart from the control connection, so that a
  * heartbeat is never behind a megabyte.
  */
-import type { ClientReadableStream } from '@grpc/grpc-js';
+import type { CallOptions, ClientReadableStream, Metadata, requestCallback } from '@grpc/grpc-js';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Digest } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Token } from '../common/core/token.ts';
+import { systemClock } from '../common/io/clock.ts';
 import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts';
 import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
+import type { LocateArtifactReply__Output } from '../common/rpc/generated/batchmill/v1/LocateArtifactReply.ts';
+import type { LocateArtifactRequest } from '../common/rpc/generated/batchmill/v1/LocateArtifactRequest.ts';
+import type { OfferArtifactRequest } from '../common/rpc/generated/batchmill/v1/OfferArtifactRequest.ts';
 import type { Piece__Output } from '../common/rpc/generated/batchmill/v1/Piece.ts';
 import { fromGrpcError } from '../common/rpc/grpc-error.ts';
 import { LogLane, type ShippedPiece } from './log-lane.ts';
@@ -39,6 +43,16 @@ export class BulkLink implements BulkSource {
     return this.#pieces(() => this.#client.fetchInput({ ...request, offset }, metadata), signal);
   }
 
+  /** Who has an artifact. @throws BatchError COORDINATOR_UNREACHABLE, PROTOCOL_MISMATCH of an older coordinator */
+  locate(request: LocateArtifactRequest): Promise<LocateArtifactReply__Output> {
+    return this.#unary((metadata, options, done) => this.#client.locateArtifact(request, metadata, options, done));
+  }
+
+  /** An artifact is here for others. Throws as {@link locate} does. */
+  async offer(request: OfferArtifactRequest): Promise<void> {
+    await this.#unary((metadata, options, done) => this.#client.offerArtifact(request, metadata, options, done));
+  }
+
   /** See {@link UploadLane.upload}. Goes over the lane that has least to do. */
   upload(token: Token, body: UploadBody, signal: AbortSignal): Promise<void> {
     let lane = this.#lanes.find((one) => one.load === 0);
@@ -61,6 +75,19 @@ export class BulkLink implements BulkSource {
     for (const lane of this.#lanes) lane.close();
     for (const fetch of this.#fetches) fetch.cancel();
     this.#client.close();
+  }
+
+  #unary<Reply>(
+    call: (metadata: Metadata, options: CallOptions, done: requestCallback<Reply>) => void,
+  ): Promise<Reply> {
+    const { address, session } = this.#options;
+    const deadline = new Date(systemClock.wall() + limits.joinCallMsMax);
+    return new Promise((resolve, reject) => {
+      call(sessionMetadata(session), { deadline }, (error, reply) => {
+        if (error || reply === undefined) reject(fromGrpcError(error, address));
+        else resolve(reply);
+      });
+    });
   }
 
   async *#pieces(

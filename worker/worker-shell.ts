@@ -2,6 +2,7 @@
  * Carries out what the worker node's core decides, and tells the core what came of it. It holds connections, processes,
  * files and bytes; it decides nothing.
  */
+import { isLoopback, parseAddress } from '../common/config/address.ts';
 import type { Artifact } from '../common/core/deployment.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import {
@@ -36,6 +37,7 @@ import { HostSlots, type JobArtifacts } from './host-slots.ts';
 import { LogShipper } from './log-shipper.ts';
 import { NodeFiles } from './node-files.ts';
 import { ArtifactCache, type LocalisedArtifact } from './staging/artifact-cache.ts';
+import { ArtifactPeers } from './peers/artifact-peers.ts';
 import { InputStager } from './staging/input-stager.ts';
 import { StoreInputs } from './staging/store-inputs.ts';
 import { StoreOutputs } from './staging/store-outputs.ts';
@@ -114,7 +116,9 @@ export class WorkerShell {
     this.#logs = new LogShipper({ logsDir, route: () => source.link, delay, log });
     const root = this.#files.artifactsDir;
     const { cacheBytesMax: bytesMax = limits.artifactCacheBytesMax } = options;
-    this.#artifacts = new ArtifactCache({ root, bytesMax, source, clock, delay, signal: this.#over.signal });
+    const { signal } = this.#over;
+    const peers = artifactPeers(options, () => source.link, signal);
+    this.#artifacts = new ArtifactCache({ root, bytesMax, source, peers, log, clock, delay, signal });
     this.#inputs = new StoreInputs({ stores, delay, log });
     const stager = new InputStager({ source, delay, stores: this.#inputs });
     this.#works = new WorkTable({ stager, files: this.#files, log, tell });
@@ -446,4 +450,16 @@ export class WorkerShell {
       this.#closed.reject(error);
     }
   }
+}
+
+/** Null: the node was told to have none, or is of a coordinator that nobody else can reach. */
+function artifactPeers(
+  { address, peers, request, trust, random, log }: WorkerShellOptions,
+  link: () => BulkLink | null,
+  signal: AbortSignal,
+): ArtifactPeers | null {
+  if (peers === false || address.startsWith('unix:')) return null;
+  // Nodes of one machine are found where their coordinator is.
+  const host = isLoopback(parseAddress(address, 'HOST:PORT').host) ? '127.0.0.1' : null;
+  return new ArtifactPeers({ self: request.name, link, trust, host, random, delay, log, signal });
 }

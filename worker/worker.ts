@@ -49,6 +49,8 @@ export interface WorkerOptions {
   readonly spoolBytesMax?: number;
   /** Models and code on this machine; default {@link limits.artifactCacheBytesMax}. */
   readonly cacheBytesMax?: number;
+  /** Models and code are fetched from other worker nodes too, and given to them; default: true. */
+  readonly peers?: boolean;
   /** What is kept of stdout and of stderr of each scoring host; default {@link limits.hostLogBytesMax}. */
   readonly hostLogBytesMax?: number;
 }

@@ -61,6 +61,8 @@ export interface WorkerSettings {
   readonly spoolBytesMax: number;
   /** Models and code on this machine; beyond it what has not been used for longest goes. */
   readonly cacheBytesMax: number;
+  /** Models and code travel between worker nodes too, which this one lets in on a free port. */
+  readonly peers: boolean;
 }
 
 /** Values as commander gives them; `undefined` is "not given". */
@@ -89,6 +91,7 @@ export interface WorkerFlags {
   readonly scratchDir?: string | undefined;
   readonly spoolBytes?: string | undefined;
   readonly cacheBytes?: string | undefined;
+  readonly peers?: boolean | undefined;
 }
 
 /** @throws USAGE for a value of the wrong form */
@@ -146,6 +149,7 @@ export function workerSettings(
     scratchDir: pick('--scratch-dir', flags.scratchDir, join(tmpdir(), 'batchmill'), asPath),
     spoolBytesMax: pick('--spool-bytes', flags.spoolBytes, String(limits.spoolBytesMax), asBytes),
     cacheBytesMax: pick('--cache-bytes', flags.cacheBytes, String(limits.artifactCacheBytesMax), asBytes),
+    peers: pick('BATCHMILL_PEERS', flags.peers === false ? 'false' : undefined, 'true', asTruth),
   };
 }
 

@@ -534,6 +534,29 @@ export const limits = {
   artifactCacheBytesMax: 100_000_000_000,
   /** What was used this recently may be in use by another worker node that shares the cache, and stays. */
   artifactFreshMs: 3_600_000,
+  /** Smaller artifacts come from the coordinator alone: finding another node takes as long as fetching them. */
+  artifactSharedBytesMin: 1_048_576,
+  /** Worker nodes that take one artifact from the coordinator at once; the others wait for one that has it. */
+  artifactSeedsMax: 2,
+  /** Worker nodes that another one serves with one artifact at once: its uplink is theirs together. */
+  artifactServedMax: 4,
+  /** How long a fetch is believed to go on: this, and its bytes at a slow network’s speed (10 MB/s). */
+  artifactSpreadMsMin: 10_000,
+  artifactSpreadBytesPerMs: 10_000,
+  /** Artifacts of which it is known who has them; the ones of a few hundred jobs. */
+  artifactSpreadsMax: 1_000,
+  /** A worker node that so many others could not have an artifact from is sent nobody any more. */
+  artifactPeerFailuresMax: 2,
+  /** After so many nodes in vain, an artifact is fetched from the coordinator: a firewall may be between all of them. */
+  artifactPeersTriedMax: 2,
+  /** While all who have an artifact have enough to do. */
+  artifactAskAgainMs: 250,
+  /** Of the key that tickets are made with; as long as their digest. */
+  artifactKeyBytes: 32,
+  /** Silence of another worker node after which it is left for the next, at the connection and in the midst of bytes. */
+  artifactPeerSilentMs: 3_000,
+  /** Listings of folders that a node keeps in memory for others; one with more files is not offered. */
+  artifactListingsBytesMax: 16_777_216,
   /** One Join call; a machine that is switched off answers nothing at all. */
   joinCallMsMax: 5_000,
   /** How long the end of a control stream waits for the coordinator’s goodbye. */

@@ -22,6 +22,10 @@ import type { EnrollReply as EnrollReplyWire } from '../../common/rpc/generated/
 import type { EnrollRequest__Output } from '../../common/rpc/generated/batchmill/v1/EnrollRequest.ts';
 import type { JoinReply as JoinReplyWire } from '../../common/rpc/generated/batchmill/v1/JoinReply.ts';
 import type { JoinRequest__Output } from '../../common/rpc/generated/batchmill/v1/JoinRequest.ts';
+import type { LocateArtifactReply } from '../../common/rpc/generated/batchmill/v1/LocateArtifactReply.ts';
+import type { LocateArtifactRequest__Output } from '../../common/rpc/generated/batchmill/v1/LocateArtifactRequest.ts';
+import type { OfferArtifactReply } from '../../common/rpc/generated/batchmill/v1/OfferArtifactReply.ts';
+import type { OfferArtifactRequest__Output } from '../../common/rpc/generated/batchmill/v1/OfferArtifactRequest.ts';
 import type { NodeMessage__Output } from '../../common/rpc/generated/batchmill/v1/NodeMessage.ts';
 import type { LogPiece__Output } from '../../common/rpc/generated/batchmill/v1/LogPiece.ts';
 import type { LogReply } from '../../common/rpc/generated/batchmill/v1/LogReply.ts';
@@ -63,6 +67,14 @@ export interface ClusterBackend {
   input(job: JobName, ordinal: number, identity: string, range: InputRange): AsyncIterable<Uint8Array>;
 }
 
+/** See `ArtifactDesk`. */
+export interface ArtifactPlaces {
+  /** @throws BatchError REQUEST_INVALID */
+  locate(node: NodeName, request: LocateArtifactRequest__Output): LocateArtifactReply;
+  /** `peer`: address of the node's connection. @throws BatchError REQUEST_INVALID */
+  offer(node: NodeName, request: OfferArtifactRequest__Output, peer: string): void;
+}
+
 export interface UploadedPiece {
   readonly token: Token;
   readonly offset: number;
@@ -93,6 +105,8 @@ export interface ClusterServerOptions {
   /** `host:port`, or `unix:` and a path. */
   readonly address: string;
   readonly backend: ClusterBackend;
+  /** Who has which artifact. */
+  readonly places: ArtifactPlaces;
   /** Null: in the clear, on a unix socket or where the operator said so. */
   readonly tls: ClusterTls | null;
   readonly log: Log;
@@ -166,7 +180,7 @@ function requireCertified(tls: ClusterTls | null, call: Session): NodeName | nul
   throw new BatchError('TOKEN_INVALID', `${message}; join with a token: \`batchmill node token\` makes one`);
 }
 
-function handlers({ backend, log, tls }: ClusterServerOptions): ClusterHandlers {
+function handlers({ backend, places, log, tls }: ClusterServerOptions): ClusterHandlers {
   const nodeOf = (call: Session): NodeName => {
     const certified = requireCertified(tls, call);
     const node = backend.nodeOfSession(String(call.metadata.get(sessionKey)[0] ?? ''));
@@ -181,12 +195,10 @@ function handlers({ backend, log, tls }: ClusterServerOptions): ClusterHandlers 
       );
     },
     Join: (call: ServerUnaryCall<JoinRequest__Output, JoinReplyWire>, reply: sendUnaryData<JoinReplyWire>) => {
-      try {
+      answer(reply, () => {
         const certified = requireCertified(tls, call);
-        reply(null, writeJoinReply(backend.join(readJoinRequest(understood(call.request)), certified)));
-      } catch (error) {
-        reply(grpcError(error));
-      }
+        return writeJoinReply(backend.join(readJoinRequest(understood(call.request)), certified));
+      });
     },
     Work: (call: ServerDuplexStream<NodeMessage__Output, CoordinatorMessageWire>) => {
       try {
@@ -216,6 +228,15 @@ function handlers({ backend, log, tls }: ClusterServerOptions): ClusterHandlers 
         return backend.artifact(digest, offset);
       });
     },
+    LocateArtifact: (call: ServerUnaryCall<LocateArtifactRequest__Output, LocateArtifactReply>, reply) => {
+      answer(reply, () => places.locate(nodeOf(call), understood(call.request)));
+    },
+    OfferArtifact: (call: ServerUnaryCall<OfferArtifactRequest__Output, OfferArtifactReply>, reply) => {
+      answer(reply, () => {
+        places.offer(nodeOf(call), understood(call.request), call.getPeer());
+        return {};
+      });
+    },
     FetchInput: (call) => {
       void sendPieces(call, () => {
         nodeOf(call);
@@ -224,6 +245,14 @@ function handlers({ backend, log, tls }: ClusterServerOptions): ClusterHandlers 
       });
     },
   };
+}
+
+function answer<Reply>(reply: sendUnaryData<Reply>, work: () => Reply): void {
+  try {
+    reply(null, work());
+  } catch (error) {
+    reply(grpcError(error));
+  }
 }
 
 async function enroll(

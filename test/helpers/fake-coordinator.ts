@@ -3,7 +3,7 @@
  * else is said by the test.
  */
 import { createHash } from 'node:crypto';
-import { Server, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
+import { Server, status, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
 import { BatchError } from '../../common/core/batch-error.ts';
 import {
   emptyCoordinatorMessage,
@@ -158,6 +158,9 @@ export class FakeCoordinator {
       Upload: (call: ServerDuplexStream<UploadPiece__Output, UploadReply>) => {
         if (this.#isKnown(call)) this.#takeUploads(call);
       },
+      // As one of an earlier release, which knows neither.
+      LocateArtifact: (_call, reply) => reply({ code: status.UNIMPLEMENTED, details: '' }),
+      OfferArtifact: (_call, reply) => reply({ code: status.UNIMPLEMENTED, details: '' }),
       FetchArtifact: (call) => {
         const { digest: name, offset } = call.request;
         this.fetches.push(`artifact ${name} ${offset}`);

@@ -357,6 +357,7 @@ describe('processes', () => {
         scratchDir: dir,
         spoolBytesMax: limits.spoolBytesMax,
         cacheBytesMax: limits.artifactCacheBytesMax,
+        peers: true,
       },
     ]);
   });

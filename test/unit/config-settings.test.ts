@@ -83,6 +83,10 @@ describe('settings of processes', () => {
     expect(coordinatorSettings({ insecure: true }, {}).isInsecure).toBe(true);
     expect(coordinatorSettings({}, { BATCHMILL_INSECURE: '1' }).isInsecure).toBe(true);
     expect(workerSettings('a:1', { insecure: true }, {}).isInsecure).toBe(true);
+    expect([
+      workerSettings('a:1', { peers: false }, {}).peers,
+      workerSettings('a:1', {}, { BATCHMILL_PEERS: '0' }).peers,
+    ]).toEqual([false, false]);
   });
 
   test('fingerprints of authorities are taken as tools write them', () => {

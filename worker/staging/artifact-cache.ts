@@ -8,21 +8,22 @@
  * @source Azure ML: AZUREML_MODEL_DIR contains the model under its own basename, and nothing beside it
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Artifact } from '../../common/core/deployment.ts';
 import type { Digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Clock } from '../../common/io/clock.ts';
+import type { Log } from '../../common/io/log.ts';
 import type { Delay } from '../../common/io/delay.ts';
-import { errnoOf } from '../../common/io/errno.ts';
+import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';
-import { parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
-import { confine, isConfined } from '../../common/storage/confine.ts';
+import { isConfined } from '../../common/storage/confine.ts';
+import type { ArtifactPeers } from '../peers/artifact-peers.ts';
 import type { BulkSource } from './bulk-source.ts';
-import { fetchFile, localWrite, type FetchedFile } from './fetch-file.ts';
-import { forEachBounded } from './gate.ts';
+import { fetchArtifact } from './fetch-artifact.ts';
+import { localWrite } from './fetch-file.ts';
 
 export interface ArtifactCacheOptions {
   /** Absolute. */
@@ -30,6 +31,9 @@ export interface ArtifactCacheOptions {
   /** Beyond it what has not been used for longest goes, but never what is in use. */
   readonly bytesMax: number;
   readonly source: BulkSource;
+  /** Other worker nodes, which may have it too; absent: all comes from `source`. */
+  readonly peers?: Pick<ArtifactPeers, 'find' | 'has'> | null;
+  readonly log?: Log;
   readonly clock: Clock;
   readonly delay: Delay;
   /** Ends all fetches. */
@@ -132,62 +136,53 @@ export class ArtifactCache {
     const localised = { dir, path: join(dir, artifact.name) };
     if (await stat(localised.path).catch(ignoreMissing)) {
       await this.#touch(dir);
+      // The listing of a folder is not kept.
+      this.#options.peers?.has(artifact, localised.path, null);
       return localised;
     }
     await this.#makeRoom(artifact.bytes);
     const partial = join(this.#options.root, `.partial-${process.pid}-${randomUUID()}`);
     try {
       await localWrite(partial, () => makeFolder(partial));
-      await this.#fetch(artifact, join(partial, artifact.name));
+      const listing = await this.#fetch(artifact, join(partial, artifact.name));
       await publish(partial, dir);
+      this.#options.peers?.has(artifact, localised.path, listing);
     } finally {
       await rm(partial, { recursive: true, force: true });
     }
     return localised;
   }
 
-  async #fetch(artifact: Artifact, path: string): Promise<void> {
-    if (artifact.kind === 'file') return this.#fetchFile(artifact.digest, artifact.name, path, 0o444);
-    const listingPath = `${path}.listing`;
-    await this.#fetchFile(artifact.digest, `the listing of ${artifact.name}`, listingPath, 0o600);
-    const files = parseListing(await readFile(listingPath));
-    await rm(listingPath);
-    await localWrite(path, () => mkdir(path));
-    for (const dir of new Set(files.map((file) => dirname(confine(path, file.path))))) {
-      await localWrite(dir, () => makeFolder(dir));
+  /** From other nodes as long as the coordinator names one that has it, then from the coordinator. The listing of a folder. */
+  async #fetch(artifact: Artifact, path: string): Promise<Uint8Array | null> {
+    const { peers, source, signal, delay, log } = this.#options;
+    const failed: string[] = [];
+    for (;;) {
+      const peer = (await peers?.find(artifact, failed)) ?? null;
+      if (peer === null) {
+        const open = (file: Digest, offset: number): AsyncIterable<Uint8Array> => source.artifact(file, offset, signal);
+        // Twice, when it comes out wrong: a bad disk, or a file that was just being replaced.
+        return await fetchArtifact(artifact, path, { open, tries: 2, signal, delay });
+      }
+      try {
+        const open = (file: Digest, offset: number): AsyncIterable<Uint8Array> => peer.open(file, offset);
+        return await fetchArtifact(artifact, path, { open, tries: 1, signal, delay });
+      } catch (error) {
+        if (signal.aborted || isLocal(error)) throw error;
+        failed.push(peer.node);
+        const said = { artifact: artifact.name, from: peer.node, reason: reasonOf(error) };
+        log?.info('an artifact cannot be had from another node', said);
+        await rm(path, { recursive: true, force: true });
+      } finally {
+        peer.close();
+      }
     }
-    await forEachBounded(files, limits.stagingFetchesMax, (file) => this.#fetchListed(file, path));
   }
+}
 
-  async #fetchListed(file: ListedFile, root: string): Promise<void> {
-    const mode = (file.mode & 0o111) === 0 ? 0o444 : 0o555;
-    await this.#fetchFile(file.digest, file.path, confine(root, file.path), mode);
-  }
-
-  /** A second time when the first one came out wrong: a bad disk or a file that was just being replaced. */
-  async #fetchFile(digest: Digest, name: string, path: string, mode: number): Promise<void> {
-    let fetched = await this.#fetchOnce(digest, path);
-    if (`sha256:${fetched.sha256}` !== digest) fetched = await this.#fetchOnce(digest, path);
-    if (`sha256:${fetched.sha256}` !== digest) {
-      throw new BatchError(
-        'ARTIFACT_CORRUPT',
-        `wanted ${name} with digest ${digest}, got ${fetched.bytes} bytes with sha256:${fetched.sha256}`,
-      );
-    }
-    // Read-only: a script that writes into its model would change it for all others.
-    await localWrite(path, () => chmod(path, mode));
-  }
-
-  #fetchOnce(digest: Digest, path: string): Promise<FetchedFile> {
-    const { source, signal, delay } = this.#options;
-    return fetchFile({
-      path,
-      open: (offset) => source.artifact(digest, offset, signal),
-      signal,
-      delay,
-      isDurable: true,
-    });
-  }
+/** Of this machine's disk: another place would not help. */
+function isLocal(error: unknown): boolean {
+  return error instanceof BatchError && (error.code === 'DISK_FULL' || error.code === 'STATE_UNWRITABLE');
 }
 
 /** The same bytes under two names are two artifacts here: each folder holds one name. */
