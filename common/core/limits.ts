@@ -451,6 +451,8 @@ export const limits = {
 
   /** A client that waits for a job outlives a coordinator that is away for this long. */
   clientReconnectMsTotal: 60_000,
+  /** A coordinator that says nothing for this long, not even that it is alive, is gone without a word. */
+  clientSilenceMsMax: 300_000,
 
   /** What runs when a job is canceled may end and be committed, unless somebody asks again. */
   cancelGraceMs: 30_000,
