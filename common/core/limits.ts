@@ -77,6 +77,9 @@ export const limits = {
 
   /** Files per sealed manifest chunk: one chunk is about 400 KiB of JSON, and leases start after the first. */
   manifestChunkFiles: 4_096,
+  /** Files of the first page of a listing, a few milliseconds to look at; each page after it has so many times more, up to a chunk. */
+  listedFirstFiles: 512,
+  listedGrowth: 8,
   /** Parsed manifest chunks kept in memory while granting. */
   manifestChunksCached: 16,
   /** A glob pattern for input files, how many of them there may be, and for how many one may stand by its braces. */
