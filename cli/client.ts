@@ -15,7 +15,15 @@ import type {
   ReopenRequest,
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
-import { openConnection, strangerError, unreachableError, type Connection, type Send } from './connection.ts';
+import {
+  openConnection,
+  strangerError,
+  unreachableError,
+  type Answer,
+  type Asked,
+  type Connection,
+  type Send,
+} from './connection.ts';
 import type { OutputFile } from './job-text.ts';
 import type { Comparison } from '../coordinator/compare/compare-outputs.ts';
 import {
@@ -115,7 +123,7 @@ async function everyPage<T>(
   }
 }
 
-function post(body: unknown): RequestInit {
+function post(body: unknown): Asked {
   return { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
 }
 
@@ -160,7 +168,7 @@ function wirePrune(request: PruneRequest): unknown {
   };
 }
 
-async function readReply<T>(reply: Response, schema: z.ZodType<T>): Promise<T> {
+async function readReply<T>(reply: Answer, schema: z.ZodType<T>): Promise<T> {
   const parsed = schema.safeParse(await reply.json().catch(() => null));
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
@@ -195,10 +203,10 @@ async function* bytes(
 }
 
 /** Pieces of the body; what breaks on the way is COORDINATOR_UNREACHABLE. */
-async function* chunksOf(reply: Response, signal: AbortSignal | null): AsyncGenerator<Uint8Array, void, undefined> {
+async function* chunksOf(reply: Answer, signal: AbortSignal | null): AsyncGenerator<Uint8Array, void, undefined> {
   if (reply.body === null) return;
   try {
-    for await (const chunk of reply.body) yield chunk as Uint8Array;
+    yield* reply.body;
   } catch (error) {
     if (!signal?.aborted) throw unreachableError(reply.url, error);
   }

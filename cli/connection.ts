@@ -15,8 +15,32 @@ export interface Connection {
   readonly isInsecure: boolean;
 }
 
+/** What is read of an answer; that of fetch is one. */
+export interface Answer {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly statusText: string;
+  readonly url: string;
+  readonly headers: { get(name: string): string | null };
+  readonly body: AsyncIterable<Uint8Array> | null;
+  text(): Promise<string>;
+  json(): Promise<unknown>;
+}
+
+/** What a request says; `duplex` is for fetch, where the body is a stream. */
+export interface Asked {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | ReadableStream<Uint8Array>;
+  readonly duplex?: 'half';
+  readonly signal?: AbortSignal;
+}
+
+/** Resolves with any answer. */
+export type Ask = (url: string, asked: Asked) => Promise<Answer>;
+
 /** Resolves with an answer that is no refusal; of a HEAD also with what is not there. @throws what {@link createClient} throws */
-export type Send = (url: string, init?: RequestInit) => Promise<Response>;
+export type Send = (url: string, asked?: Asked) => Promise<Answer>;
 
 export interface OpenConnection {
   /** What URLs begin with. */
@@ -26,14 +50,14 @@ export interface OpenConnection {
 
 export function openConnection(connection: Connection): OpenConnection {
   const { server, token, isInsecure } = connection;
-  const ask = isInsecure ? fetch : secureFetch(connection);
+  const ask: Ask = isInsecure ? fetch : secureFetch(connection);
   // In the clear a token would be anybody's.
   const shown: Readonly<Record<string, string>> =
     token === null || isInsecure ? {} : { authorization: `Bearer ${token}` };
   return {
     origin: `${isInsecure ? 'http' : 'https'}://${formatAddress(server)}`,
     send: async (url, init = {}) => {
-      const headers = { ...(init.headers as Readonly<Record<string, string>> | undefined), ...shown };
+      const headers = { ...init.headers, ...shown };
       const reply = await ask(url, { ...init, headers }).catch((error: unknown) => {
         throw init.signal?.aborted ? error : unreachableError(url, error);
       });
@@ -46,9 +70,9 @@ export function openConnection(connection: Connection): OpenConnection {
   };
 }
 
-function secureFetch({ ca }: Connection): typeof fetch {
-  let loaded: Promise<typeof fetch> | null = null;
-  const load = async (): Promise<typeof fetch> => (await import('./secure-fetch.ts')).makeSecureFetch(ca);
+function secureFetch({ ca }: Connection): Ask {
+  let loaded: Promise<Ask> | null = null;
+  const load = async (): Promise<Ask> => (await import('./secure-fetch.ts')).makeSecureFetch(ca);
   return async (url, init) => await (await (loaded ??= load()))(url, init);
 }
 

@@ -1,9 +1,53 @@
-/** A fetch that knows the cluster's authority: that of this process knows none but the system's. Loaded when it is needed. */
-import { Agent, fetch as ask } from 'undici';
+/**
+ * Requests to a coordinator whose certificate the cluster's authority has signed: fetch knows none but the system's. Node's own
+ * HTTPS client, and no fetch behind it: one of those takes longer to load than a short command takes.
+ */
+import type { IncomingMessage } from 'node:http';
+import { Agent, request, type RequestOptions } from 'node:https';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { limits } from '../common/core/limits.ts';
 import { coordinatorName } from '../common/security/server-identity.ts';
+import type { Answer, Ask } from './connection.ts';
 
-/** `ca`: PEM; null: the system's. */
-export function makeSecureFetch(ca: string | null): typeof fetch {
-  const dispatcher = new Agent({ connect: ca === null ? {} : { ca, servername: coordinatorName } });
-  return ((url: string, init: object) => ask(url, { ...init, dispatcher })) as unknown as typeof fetch;
+/** `ca`: PEM; null: the system's. What it gives rejects as Node's HTTPS does; redirections are not followed. */
+export function makeSecureFetch(ca: string | null): Ask {
+  const trust = ca === null ? {} : { ca, servername: coordinatorName };
+  const agent = new Agent({ keepAlive: true, ...trust });
+  return async (url, init) => await ask(url, agent, init);
+}
+
+function ask(url: string, agent: Agent, { method, headers, body, signal }: Parameters<Ask>[1]): Promise<Answer> {
+  // A text of known length goes in one piece with its headers.
+  const length = typeof body === 'string' ? { 'content-length': String(Buffer.byteLength(body)) } : {};
+  const sent = { ...headers, ...length };
+  const options: RequestOptions = { agent, headers: sent, ...(method && { method }), ...(signal && { signal }) };
+  return new Promise((resolve, reject) => {
+    const asked = request(url, options, (answer) => resolve(answerOf(url, answer)));
+    asked.on('error', reject);
+    asked.setTimeout(limits.clientSilenceMsMax, () => asked.destroy(silence()));
+    if (body === undefined || typeof body === 'string') return void asked.end(body);
+    const bytes = Readable.from(body);
+    bytes.on('error', (error) => asked.destroy(error));
+    // Who has answered before the end listens to no more of it.
+    asked.on('close', () => bytes.destroy());
+    bytes.pipe(asked);
+  });
+}
+
+function answerOf(url: string, message: IncomingMessage): Answer {
+  const { statusCode: status = 0, statusMessage: statusText = '', headers } = message;
+  const whole = async (): Promise<string> => await text(message);
+  return {
+    ok: status >= 200 && status < 300,
+    ...{ status, statusText, url },
+    headers: { get: (name) => [headers[name.toLowerCase()] ?? null].flat()[0] ?? null },
+    body: message,
+    text: whole,
+    json: async () => JSON.parse(await whole()) as unknown,
+  };
+}
+
+function silence(): Error {
+  return new Error(`nothing came from it for ${limits.clientSilenceMsMax / 1_000} s`);
 }

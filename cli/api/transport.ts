@@ -1,5 +1,5 @@
 /** Requests to the coordinator's HTTP API whose answers are JSON, for the functions of this folder. */
-import type { Send } from '../connection.ts';
+import type { Answer, Send } from '../connection.ts';
 
 /** An answer and what it is known by. */
 export interface Answered {
@@ -54,7 +54,7 @@ export function createTransport(origin: string, send: Send): Transport {
   };
 }
 
-async function answered(reply: Response): Promise<Answered> {
+async function answered(reply: Answer): Promise<Answered> {
   const text = await reply.text();
   return { value: text === '' ? null : (JSON.parse(text) as unknown), etag: reply.headers.get('etag') };
 }

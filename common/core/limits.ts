@@ -93,6 +93,9 @@ export const limits = {
 
   /** Files per sealed manifest chunk: one chunk is about 400 KiB of JSON, and leases start after the first. */
   manifestChunkFiles: 4_096,
+  /** Files of the first page of a listing, a few milliseconds to look at; each page after it has so many times more, up to a chunk. */
+  listedFirstFiles: 512,
+  listedGrowth: 8,
   /** Parsed manifest chunks kept in memory while granting. */
   manifestChunksCached: 16,
   /** A glob pattern for input files, how many of them there may be, and for how many one may stand by its braces. */
@@ -467,6 +470,8 @@ export const limits = {
 
   /** A client that waits for a job outlives a coordinator that is away for this long. */
   clientReconnectMsTotal: 60_000,
+  /** A coordinator that says nothing for this long, not even that it is alive, is gone without a word. */
+  clientSilenceMsMax: 300_000,
 
   /** What runs when a job is canceled may end and be committed, unless somebody asks again. */
   cancelGraceMs: 30_000,

@@ -4,8 +4,10 @@ import { BatchError } from '../core/batch-error.ts';
 
 /** True for a relative path of plain names: nothing absolute, no `.` or `..`, no empty name, no NUL. */
 export function isConfined(path: string): boolean {
-  return !path.includes('\0') && path.split('/').every((name) => name !== '' && name !== '.' && name !== '..');
+  return !unconfined.test(path);
 }
+
+const unconfined = /(?:^|\/)\.{0,2}(?:\/|$)|\0/;
 
 /** `root`/`path`. Throws REQUEST_INVALID when `path` could lead out of `root`. */
 export function confine(root: string, path: string): string {

@@ -40,7 +40,7 @@ export interface InputListing extends AsyncIterable<readonly InputFile[]> {
 /** Pages being looked up while one is handed out. */
 const pagesAhead = 2;
 /** A thread takes some 30 ms to start: not worth it for less. */
-const pagesBeforeThreads = 3;
+const pagesBeforeThreads = 4;
 
 /** A folder that is being gone through. */
 interface Level {
@@ -91,9 +91,12 @@ async function* pages(root: string, walk: Walk, statFiles: StatFiles | null): As
     }
     const ahead: Promise<readonly InputFile[]>[] = [];
     const found = walk.list === null ? pathPages(base, walk) : listedPages(base, walk.list, walk);
+    let isFirst = true;
     for await (const paths of found) {
       ahead.push(looks.start(paths));
-      if (ahead.length > pagesAhead) yield await (ahead.shift() as Promise<readonly InputFile[]>);
+      // The first one is waited for by whoever submits, and by the scoring hosts.
+      if (isFirst || ahead.length > pagesAhead) yield await (ahead.shift() as Promise<readonly InputFile[]>);
+      isFirst = false;
     }
     for (const page of ahead) yield await page;
   } finally {
@@ -133,18 +136,25 @@ export async function* listedPages(
   list: InputList,
   walk: Pick<Walk, 'filter' | 'skipped' | 'pageFilesMax'>,
 ): AsyncGenerator<string[]> {
-  const { filter, skipped, pageFilesMax } = walk;
+  const { filter, skipped } = walk;
   let page: string[] = [];
+  let pages = 0;
   for await (const paths of listedPaths(base, list)) {
     for (const path of paths) {
       if (filter !== null && !takesBelow(filter, path)) skipped.excluded += 1;
       else page.push(path);
-      if (page.length < pageFilesMax) continue;
+      if (page.length < filesOfPage(pages, walk)) continue;
       yield page;
       page = [];
+      pages += 1;
     }
   }
   if (page.length > 0) yield page;
+}
+
+/** Few files in the first pages: scoring begins with them, while the others are still being looked at. */
+function filesOfPage(page: number, { pageFilesMax }: Pick<Walk, 'pageFilesMax'>): number {
+  return Math.min(pageFilesMax, limits.listedFirstFiles * limits.listedGrowth ** page);
 }
 
 export function noFolder(root: string, list: InputList): BatchError {
@@ -153,9 +163,10 @@ export function noFolder(root: string, list: InputList): BatchError {
 }
 
 async function* pathPages(base: string, walk: Walk): AsyncGenerator<string[]> {
-  const { skipped, pageFilesMax } = walk;
+  const { skipped } = walk;
   const levels: Level[] = [{ path: '', names: await walk.readFolder(base, skipped), next: 0 }];
   let page: string[] = [];
+  let pages = 0;
   for (let level = levels.at(-1); level; level = levels.at(-1)) {
     const key = level.names.keys[level.next++];
     if (key === undefined) levels.pop();
@@ -165,9 +176,10 @@ async function* pathPages(base: string, walk: Walk): AsyncGenerator<string[]> {
     else if (!isEntered(walk, level.path + key)) continue;
     else if (level.names.linkedFolders.has(key) && (await isLoop(base, levels, level.path + key))) skipped.loops += 1;
     else levels.push(await enter(base, level.path + key, walk));
-    if (page.length < pageFilesMax) continue;
+    if (page.length < filesOfPage(pages, walk)) continue;
     yield page;
     page = [];
+    pages += 1;
   }
   if (page.length > 0) yield page;
 }

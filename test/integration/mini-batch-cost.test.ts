@@ -2,16 +2,31 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
+import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { GroupQueue } from '../../coordinator/journal/group-queue.ts';
 import { ControlLink } from '../../worker/control-link.ts';
 import { CustomFolder } from '../../worker/pool/custom-folder.ts';
+import { LocalLooks } from '../../worker/staging/local-looks.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
 
 const files = 400;
 
 afterEach(() => void vi.restoreAllMocks());
+
+interface Wanted {
+  readonly deployment: LocalDeployment;
+  readonly inputPath: string;
+  readonly outputDir: string;
+}
+
+/** Runs it to its end. */
+async function completed({ coordinator: { jobs } }: LocalCluster, wanted: Wanted): Promise<void> {
+  const { name } = await jobs.submit({ ...wanted, isOverwrite: false, name: null });
+  for await (const { job } of jobs.events(name, 0, new AbortController().signal)) if (isFinal(job.status)) break;
+  expect(jobs.show(name)).toMatchObject({ status: 'Completed', files: { scored: files } });
+}
 
 test('a mini-batch is one record, at most one journal write and one message, and no look at a folder', async () => {
   const cluster = await LocalCluster.start();
@@ -32,16 +47,14 @@ test('a mini-batch is one record, at most one journal write and one message, and
     const groups = vi.spyOn(GroupQueue.prototype, 'release');
     const reports = vi.spyOn(ControlLink.prototype, 'send');
     const walks = vi.spyOn(CustomFolder.prototype, 'collect');
+    const looks = vi.spyOn(LocalLooks.prototype, 'identitiesOf');
 
     const request = {
       deployment: await loadDeployment(deployment),
       inputPath: input,
       outputDir: join(cluster.dir, 'out'),
     };
-    const { name } = await cluster.coordinator.jobs.submit({ ...request, isOverwrite: false, name: null });
-    for await (const { job } of cluster.coordinator.jobs.events(name, 0, new AbortController().signal))
-      if (isFinal(job.status)) break;
-    expect(cluster.coordinator.jobs.show(name)).toMatchObject({ status: 'Completed', files: { scored: files } });
+    await completed(cluster, request);
 
     // One record of each, and some of the job.
     expect(records.mock.calls.length).toBeLessThan(files * 1.5 + 30);
@@ -52,6 +65,13 @@ test('a mini-batch is one record, at most one journal write and one message, and
     expect(reports.mock.calls.length).toBeLessThan(files * 1.2 + 30);
     // The host has looked itself.
     expect(walks.mock.calls.length).toBe(0);
+    expect(looks.mock.calls.length).toBe(files);
+
+    // Many files of one mini-batch are one question.
+    looks.mockClear();
+    const large = await loadDeployment(deployment, { cwd: cluster.dir, miniBatchSize: '100' });
+    await completed(cluster, { ...request, deployment: large, outputDir: join(cluster.dir, 'out-large') });
+    expect(looks.mock.calls.map(([paths]) => paths.length)).toEqual(Array.from({ length: files / 100 }, () => 100));
   } finally {
     await cluster.close();
   }

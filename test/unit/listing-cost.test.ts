@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { jobName } from '../../common/core/ids.ts';
+import { limits } from '../../common/core/limits.ts';
 import { delay } from '../../common/io/delay.ts';
 import type { Command } from '../../coordinator/core/commands.ts';
 import { readFolder } from '../../coordinator/input/folder-names.ts';
@@ -95,4 +96,21 @@ it('of a list: no folder at all, each file once', async () => {
     ...{ folders: 0, looks: files, listed: files },
     ...{ syncs: 2 * pages, renames: pages, reads: 0 },
   });
+});
+
+it('before the first page is there: its own files alone, and few of them', async () => {
+  let looks = 0;
+  const open = await openListing(
+    listInput(join(dir, 'in'), {
+      recursive: true,
+      statFiles: async (base, paths) => {
+        looks += paths.length;
+        return await statFiles(base, paths);
+      },
+    }),
+  );
+  expect([open.first?.length, looks]).toEqual([limits.listedFirstFiles, limits.listedFirstFiles]);
+  let rest = 0;
+  for (let page = await open.rest.next(); page.done !== true; page = await open.rest.next()) rest += page.value.length;
+  expect(rest).toBe(files - limits.listedFirstFiles);
 });

@@ -73,18 +73,28 @@ export class InputStager {
    * COORDINATOR_UNREACHABLE, SESSION_UNKNOWN, DISK_FULL, STATE_UNWRITABLE, and the reason of the signal.
    */
   async stage(request: StageRequest): Promise<StagedInputs> {
-    const staged = new Array<HostFile | null>(request.files.length).fill(null);
+    const { files: wanted } = request;
+    const staged = new Array<HostFile | null>(wanted.length).fill(null);
     const failed: FileFailure[] = [];
     const release = (): Promise<void> => rm(request.dir, { recursive: true, force: true });
     let hasFetched = false;
+    const inPlace = await this.#findInPlace(request);
+    const others: number[] = [];
+    for (const [index, file] of wanted.entries()) {
+      const path = inPlace[index] ?? null;
+      if (path === null || isPart(file)) others.push(index);
+      else staged[index] = { path, name: file.path };
+    }
     try {
-      await forEachBounded(request.files, filesAtOnce, async (file, index) => {
+      await forEachBounded(others, filesAtOnce, async (index) => {
+        const file = wanted[index] as InputFile;
+        const local = inPlace[index] ?? null;
         try {
-          const local = await findInPlace(request.inputRoot, file, this.#looks);
+          if (!isConfined(file.path)) throw notConfined(file.path);
           hasFetched ||= local === null;
           if (isPart(file)) staged[index] = await this.#stagePart(request, file, index, local);
           else {
-            const path = local ?? (await this.#fetch(request, file, index, foldersOf(request.files).has(file.path)));
+            const path = await this.#fetch(request, file, index, foldersOf(wanted).has(file.path));
             staged[index] = { path, name: file.path };
           }
         } catch (error) {
@@ -99,6 +109,24 @@ export class InputStager {
     failed.sort((a, b) => a.index - b.index);
     const files = staged.filter((file) => file !== null);
     return { files, failed, release: hasFetched ? release : null };
+  }
+
+  /**
+   * The files under the input root of this machine, where they are those that were listed: same size, same modification time;
+   * null for the others. An input root that is a file is that file.
+   */
+  async #findInPlace({ inputRoot, files }: StageRequest): Promise<readonly (string | null)[]> {
+    if (isUri(inputRoot)) return [];
+    const paths = files.map(({ path }) => (isConfined(path) ? join(inputRoot, path) : ''));
+    const identities = await this.#looks.identitiesOf(paths);
+    const found = paths.map((path, index) => (identities[index] === files[index]?.identity ? path : null));
+    const isRoot = ({ path }: InputFile, index: number): boolean =>
+      found[index] === null && path === basename(inputRoot);
+    if (!files.some(isRoot)) return found;
+    const [root] = await this.#looks.identitiesOf([inputRoot]);
+    return files.map((file, index) =>
+      isRoot(file, index) && file.identity === root ? inputRoot : (found[index] ?? null),
+    );
   }
 
   #fetch(request: StageRequest, file: InputFile, index: number, isFolderToo: boolean): Promise<string> {
@@ -225,18 +253,8 @@ function checkNames(path: string): void {
 /** Enough to keep the system's file threads busy. */
 const filesAtOnce = 16;
 
-/**
- * The file under the input root of this machine, when it is the one that was listed: same size, same modification time.
- * An input root that is a file is that file.
- */
-async function findInPlace(inputRoot: string, file: InputFile, looks: LocalLooks): Promise<string | null> {
-  if (!isConfined(file.path))
-    throw new BatchError('INPUT_UNREADABLE', `${JSON.stringify(file.path)} is no path of an input`);
-  if (isUri(inputRoot)) return null;
-  const path = join(inputRoot, file.path);
-  if ((await looks.identityOf(path)) === file.identity) return path;
-  if (basename(inputRoot) === file.path && (await looks.identityOf(inputRoot)) === file.identity) return inputRoot;
-  return null;
+function notConfined(path: string): BatchError {
+  return new BatchError('INPUT_UNREADABLE', `${JSON.stringify(path)} is no path of an input`);
 }
 
 /** Trouble with one file is told with its result; anything else concerns the whole mini-batch. */

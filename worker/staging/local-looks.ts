@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { compiledFile } from '../../common/io/package-files.ts';
 import { identityOf } from './local-identity.ts';
-import type { LookReply, LookRequest } from './look-worker.ts';
+import { joined, type LookReply, type LookRequest } from './look-message.ts';
 
 /** Where the sources run uncompiled there is no such file, and the thread pool serves. */
 const workerFile = compiledFile('worker', 'staging', 'look-worker.js');
@@ -11,9 +11,12 @@ const workerFile = compiledFile('worker', 'staging', 'look-worker.js');
 /** Fewer in one turn of the event loop are not worth a thread, which takes some megabytes. */
 const togetherMin = 8;
 
+type Identities = readonly (string | null)[];
+
+/** Files of one mini-batch. */
 interface Asked {
-  readonly path: string;
-  readonly resolve: (identity: string | null) => void;
+  readonly paths: readonly string[];
+  readonly resolve: (identities: Identities) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -22,14 +25,15 @@ export class LocalLooks {
   #thread: Worker | null = null;
   #hasThread = existsSync(workerFile);
   readonly #underWay = new Map<number, readonly Asked[]>();
-  #requests = 0;
+  /** Messages to the thread. */
+  requests = 0;
 
-  /** See {@link identityOf}. */
-  identityOf(path: string): Promise<string | null> {
-    if (!this.#hasThread) return identityOf(path);
+  /** See {@link identityOf}; in the order of `paths`. */
+  identitiesOf(paths: readonly string[]): Promise<Identities> {
+    if (!this.#hasThread) return lookEach(paths);
     return new Promise((resolve, reject) => {
       if (this.#asked.length === 0) setImmediate(() => this.#look());
-      this.#asked.push({ path, resolve, reject });
+      this.#asked.push({ paths, resolve, reject });
     });
   }
 
@@ -41,11 +45,12 @@ export class LocalLooks {
   #look(): void {
     const asked = this.#asked;
     this.#asked = [];
-    if (!this.#hasThread || asked.length < togetherMin) return lookEach(asked);
+    const paths = asked.flatMap((one) => one.paths);
+    if (!this.#hasThread || paths.length < togetherMin) return answerEach(asked);
     const thread = (this.#thread ??= this.#start());
-    this.#requests += 1;
-    this.#underWay.set(this.#requests, asked);
-    thread.postMessage({ id: this.#requests, paths: asked.map(({ path }) => path) } satisfies LookRequest);
+    this.requests += 1;
+    this.#underWay.set(this.requests, asked);
+    thread.postMessage({ id: this.requests, paths: joined(paths) } satisfies LookRequest);
   }
 
   #start(): Worker {
@@ -53,12 +58,14 @@ export class LocalLooks {
     thread.on('message', ({ id, identities }: LookReply) => {
       const asked = this.#underWay.get(id) ?? [];
       this.#underWay.delete(id);
-      for (const [place, { resolve }] of asked.entries()) resolve(identities[place] ?? null);
+      const found = identities.split('\0').map((identity) => (identity === '' ? null : identity));
+      let place = 0;
+      for (const { paths, resolve } of asked) resolve(found.slice(place, (place += paths.length)));
     });
     // It has no memory left, or has ended: without it things are slower.
     const giveUp = (): void => {
       this.#hasThread = false;
-      for (const asked of this.#underWay.values()) lookEach(asked);
+      for (const asked of this.#underWay.values()) answerEach(asked);
       this.#underWay.clear();
     };
     thread.on('error', giveUp);
@@ -68,6 +75,10 @@ export class LocalLooks {
   }
 }
 
-function lookEach(asked: readonly Asked[]): void {
-  for (const { path, resolve, reject } of asked) identityOf(path).then(resolve, reject);
+function answerEach(asked: readonly Asked[]): void {
+  for (const { paths, resolve, reject } of asked) lookEach(paths).then(resolve, reject);
+}
+
+function lookEach(paths: readonly string[]): Promise<Identities> {
+  return Promise.all(paths.map(identityOf));
 }

@@ -3,30 +3,21 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { errnoOf } from '../../common/io/errno.ts';
 import { identityOfStats, isReadableByAll } from './local-identity.ts';
+import { joined, type LookReply, type LookRequest } from './look-message.ts';
 
-export interface LookRequest {
-  readonly id: number;
-  /** Absolute. */
-  readonly paths: readonly string[];
-}
-
-export interface LookReply {
-  readonly id: number;
-  readonly identities: readonly (string | null)[];
-}
-
-function look(path: string): string | null {
+/** Empty when there is no such file. */
+function look(path: string): string {
   try {
     const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
-    if (!stats) return null;
+    if (!stats) return '';
     if (!isReadableByAll(stats)) accessSync(path, constants.R_OK);
     return identityOfStats(stats);
   } catch (error) {
     if (errnoOf(error) === '') throw error;
-    return null;
+    return '';
   }
 }
 
 parentPort?.on('message', ({ id, paths }: LookRequest) =>
-  parentPort?.postMessage({ id, identities: paths.map(look) } satisfies LookReply),
+  parentPort?.postMessage({ id, identities: joined(paths.split('\0').map(look)) } satisfies LookReply),
 );
