@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { connect } from '@nats-io/transport-node';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import { coordinatorSettings, workerSettings, type Environment } from '../../common/config/process-settings.ts';
 import { delay } from '../../common/io/delay.ts';
@@ -47,13 +47,17 @@ function found(program: string, stays: string): string | null {
 }
 
 describe('shell scripts', () => {
-  const scripts = spawnSync('git', ['grep', '--untracked', '-lE', '^#!(/usr)?/bin/(env )?(ba)?sh'], { cwd: root, encoding: 'utf8' })
+  const scripts = spawnSync('git', ['grep', '--untracked', '-lE', '^#!(/usr)?/bin/(env )?(ba)?sh'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
     .stdout.split('\n')
     .filter((path) => path !== '');
 
   it('pass shellcheck, all that there are', () => {
     expect(scripts).toEqual(expect.arrayContaining(['.ci/run', 'deploy/nats/certificates.sh']));
-    expect(judge(tool('shellcheck'), scripts)).toEqual({ isGood: true, said: '' });
+    // SC2329 takes functions that a trap calls for unused.
+    expect(judge(tool('shellcheck'), ['--exclude=SC2329', ...scripts])).toEqual({ isGood: true, said: '' });
   });
 
   it('that are careless do not', () => {
@@ -233,9 +237,10 @@ describe('NATS', () => {
     const server = await new NatsServer(dir, 'include "accounts.conf"\nno_auth_user: batchmill').start();
     try {
       await journalLife(server.address);
-      expect(server.log).not.toContain('Violation');
       await expect(NatsStream.open({ servers: [server.address], name: 'other', replicas: 1 })).rejects.toThrow();
-      expect(server.log).toContain('Publish Violation');
+      const refused = await vi.waitFor(() => violations(server.log));
+      // What it was refused before would stand there too.
+      expect(refused.filter((subject) => !subject.includes('BATCHMILL_other'))).toEqual([]);
       const listener = await connect({
         servers: server.address,
         user: 'listener',
@@ -246,11 +251,10 @@ describe('NATS', () => {
       const coordinator = await connect({ servers: server.address });
       coordinator.publish('batchmill.main.jobs.one.completed', '{}');
       for await (const { subject } of events) expect(subject).toBe('batchmill.main.jobs.one.completed');
-      server.log = '';
       listener.publish('batchmill.main.journal', 'forged');
       await listener.flush();
       await Promise.all([listener.close(), coordinator.close()]);
-      expect(server.log).toMatch(/Publish Violation.*"batchmill.main.journal"/);
+      await vi.waitFor(() => expect(violations(server.log)).toContain('batchmill.main.journal'));
     } finally {
       await server.kill();
       for (const name of Object.keys(natsPasswords)) delete process.env[name];
@@ -294,6 +298,13 @@ describe('NATS', () => {
     }
   });
 });
+
+/** Subjects that a server has refused to take, of which there is one at least. */
+function violations(log: string): readonly string[] {
+  const found = [...log.matchAll(/Violation - Subject "([^"]+)"/g)].map(([, subject = '']) => subject);
+  expect(found).not.toEqual([]);
+  return found;
+}
 
 /** All that a coordinator asks of its stream: append, read, follow, snapshots, trimming, election. */
 async function journalLife(address: string): Promise<void> {
