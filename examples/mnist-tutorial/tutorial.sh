@@ -6,6 +6,8 @@
 #   IMAGES                    folder of PNG files
 #   WORK                      where results are put (default: a new folder)
 #   BATCHMILL                 the program (default: batchmill)
+# $WHERE is several words, or none.
+# shellcheck disable=SC2086,SC2139
 set -e
 shopt -s expand_aliases
 alias az="${BATCHMILL:-batchmill}"

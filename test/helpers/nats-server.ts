@@ -7,12 +7,16 @@ import { packageFile } from '../../common/io/package-files.ts';
 
 export class NatsServer {
   readonly #dir: string;
+  readonly #more: string;
   #child: ChildProcess | null = null;
   #port = -1;
+  /** What it has said. */
+  log = '';
 
-  /** `dir`: for its files; begun again over them, it has what it had. */
-  constructor(dir: string) {
+  /** `dir`: for its files; begun again over them, it has what it had. `more`: lines of its configuration. */
+  constructor(dir: string, more = '') {
     this.#dir = dir;
+    this.#more = more;
   }
 
   get address(): string {
@@ -30,15 +34,14 @@ export class NatsServer {
     writeFileSync(
       config,
       `host: 127.0.0.1\nport: ${this.#port}\nports_file_dir: ${JSON.stringify(ports)}\n` +
-        `jetstream { store_dir: ${JSON.stringify(join(this.#dir, 'store'))}, sync_interval: always }\n`,
+        `jetstream { store_dir: ${JSON.stringify(join(this.#dir, 'store'))}, sync_interval: always }\n${this.#more}\n`,
     );
     const child = spawn(program, ['-c', config], { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child = child;
-    let said = '';
-    child.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()));
+    child.stderr.on('data', (bytes: Buffer) => (this.log += bytes.toString()));
     const file = `nats-server_${child.pid}.ports`;
     while (!readdirSync(ports).includes(file) || readFileSync(join(ports, file), 'utf8') === '') {
-      if (child.exitCode !== null) throw new Error(`nats-server ended with ${child.exitCode}: ${said}`);
+      if (child.exitCode !== null) throw new Error(`nats-server ended with ${child.exitCode}: ${this.log}`);
       await pause(10);
     }
     const { nats } = JSON.parse(readFileSync(join(ports, file), 'utf8')) as { readonly nats: readonly [string] };

@@ -18,6 +18,7 @@ const guides = [
   'docs/queue.md',
   'docs/schedules.md',
   'docs/diagnosis.md',
+  'docs/operations.md',
 ];
 const others = [
   'scripts/start.mjs',
