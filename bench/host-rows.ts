@@ -53,7 +53,7 @@ function given(workload: Workload): { argv: readonly string[]; input: string; mo
   const warm = workload.contenders[1]?.warm;
   invariant(warm?.kind === 'serves', `${workload.name} has a bare loop`);
   const { argv } = warm.command;
-  const after = (flag: string): string | undefined => argv.includes(flag) ? argv[argv.indexOf(flag) + 1] : undefined;
+  const after = (flag: string): string | undefined => (argv.includes(flag) ? argv[argv.indexOf(flag) + 1] : undefined);
   const blocks = after('--blocks');
   return {
     argv: [...argv, '--processes', '1'],
@@ -66,7 +66,9 @@ function given(workload: Workload): { argv: readonly string[]; input: string; mo
 function miniBatches(input: string, blocks: string | undefined, files: number): HostFile[][] {
   if (blocks !== undefined) {
     const all = JSON.parse(readFileSync(blocks, 'utf8')) as Block[];
-    return all.map((block) => [{ path: join(input, block.file), name: block.file, part: partOf(join(input, block.file), block) }]);
+    return all.map((block) => [
+      { path: join(input, block.file), name: block.file, part: partOf(join(input, block.file), block) },
+    ]);
   }
   const names = readdirSync(input, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -108,7 +110,11 @@ async function openHost(name: string, model: string): Promise<HostProcess> {
   const own = join(dir, name);
   mkdirSync(join(own, 'custom'), { recursive: true });
   const node = { PATH: '/usr/bin:/bin', OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' };
-  const command = hostCommand({ scorer, python, environment: { node, deployment: {}, modelDir: null, outputDir: null } });
+  const command = hostCommand({
+    scorer,
+    python,
+    environment: { node, deployment: {}, modelDir: null, outputDir: null },
+  });
   const profile = profileDir === undefined || isPython ? [] : ['--cpu-prof', '--cpu-prof-dir', profileDir];
   return await HostProcess.start({
     ...command,
@@ -118,7 +124,12 @@ async function openHost(name: string, model: string): Promise<HostProcess> {
     logSink: () => undefined,
     init: {
       scorer,
-      settings: { outputFormat: 'csv', outputForm: defaultOutputForm, outputAction: 'append_row', loggingLevel: 'warning' },
+      settings: {
+        outputFormat: 'csv',
+        outputForm: defaultOutputForm,
+        outputAction: 'append_row',
+        loggingLevel: 'warning',
+      },
       modelDir: null,
       modelPath: isPython ? null : model,
       codeDir: isPython ? dirname(model) : null,
@@ -163,7 +174,9 @@ async function compare(name: string): Promise<void> {
     for (let round = -1; round < rounds; round += 1) {
       const { cpuSeconds } = await bare.line(join(dir, `${name}-${round}`));
       const own = await hostRound(host, batches);
-      if (round >= 0) (seconds.bare.push(cpuSeconds), seconds.host.push(own));
+      if (round < 0) continue;
+      seconds.bare.push(cpuSeconds);
+      seconds.host.push(own);
     }
     const perUnit = (all: readonly number[]): number => rounded((median(all) / workload.count) * 1e6);
     const shares = seconds.host.map((own, round) => (100 * (seconds.bare[round] as number)) / own);
