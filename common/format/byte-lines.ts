@@ -1,6 +1,8 @@
 /** Lines of text as their bytes, written cell by cell without a text of the whole line, which costs several times as much. */
 
 const bytesAtFirst = 4_096;
+/** A piece of limits.frameRowsBytes, and the row that filled it. */
+const bytesKept = 4_194_304;
 /** A letter of a JavaScript string has so many bytes at most in UTF-8. */
 const letterBytesMax = 3;
 /** Below, a loop is faster than the way out of JavaScript and back. */
@@ -14,9 +16,17 @@ const newline = 0x0a;
 const minus = 0x2d;
 const zero = 0x30;
 
+/** One that nobody writes to, so that the next lines do not have to begin small and grow. */
+let spare: Buffer | null = null;
+
 export class ByteLines {
-  #bytes = Buffer.allocUnsafeSlow(bytesAtFirst);
+  #bytes: Buffer;
   #length = 0;
+
+  constructor() {
+    this.#bytes = spare ?? Buffer.allocUnsafeSlow(bytesAtFirst);
+    spare = null;
+  }
 
   /** Bytes that were written and not taken. */
   get length(): number {
@@ -79,10 +89,16 @@ export class ByteLines {
 
   /** What was written since this was last asked for; the caller's. */
   take(): Uint8Array {
-    const taken = this.#bytes.subarray(0, this.#length);
-    this.#bytes = Buffer.allocUnsafeSlow(Math.max(bytesAtFirst, this.#length));
+    const taken = Buffer.allocUnsafeSlow(this.#length);
+    this.#bytes.copy(taken, 0, 0, this.#length);
     this.#length = 0;
     return taken;
+  }
+
+  /** Nothing is written any more. */
+  close(): void {
+    if (this.#bytes.length <= bytesKept) spare = this.#bytes;
+    this.#bytes = Buffer.alloc(0);
   }
 
   #makeRoom(bytes: number): void {

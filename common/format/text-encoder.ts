@@ -122,6 +122,7 @@ function* piecesOf(parts: readonly { readonly rows: number; readonly put: PutRow
     }
   }
   if (lines.length > 0) yield lines.take();
+  lines.close();
 }
 
 function putterOf(columns: readonly TextColumn[], format: TextFormat, form: OutputForm): PutRow {

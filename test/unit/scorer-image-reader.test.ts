@@ -45,9 +45,9 @@ async function png(kind: Depth, pixels: readonly number[]): Promise<Buffer> {
 async function read(bytes: Uint8Array, changes: Partial<ImagePlan> = {}, scale = 1): Promise<InputCells> {
   const path = join(dir, 'in.png');
   writeFileSync(path, bytes);
-  const reader = await openImageReader({ ...plan, scale, ...changes });
+  const reader = openImageReader({ ...plan, scale, ...changes });
   const found: InputCells[] = [];
-  for await (const { inputs, rows } of reader.read({ path, name: 'a/in.png' })) {
+  for await (const { inputs, rows } of reader.read({ path, name: 'a/in.png' }, () => undefined)) {
     expect(rows).toBe(1);
     found.push(...inputs);
   }
@@ -146,9 +146,11 @@ describe('a file that is no image', () => {
   });
 
   it('is unreadable when it is not there or may not be read', async () => {
-    const reader = await openImageReader(plan);
-    const first = (path: string): Promise<unknown> =>
-      reader.read({ path, name: 'x.png' })[Symbol.asyncIterator]().next();
+    const reader = openImageReader(plan);
+    const first = (path: string): Promise<unknown> => {
+      const rows = reader.read({ path, name: 'x.png' }, () => undefined);
+      return rows[Symbol.asyncIterator]().next();
+    };
     await expect(first(join(dir, 'gone.png'))).rejects.toThrow(
       failing('INPUT_UNREADABLE', 'x.png cannot be read: ENOENT'),
     );

@@ -17,7 +17,7 @@ const seen = (calls: readonly ModelCall[]): unknown =>
   }));
 
 const open = (options: Partial<ConstructorParameters<typeof RowBatch>[0]> = {}): RowBatch =>
-  new RowBatch({ batch: null, rowsMax: 3, bytesMax: 1_000, ...options });
+  new RowBatch({ batch: null, rowsMax: 3, bytesMax: 1_000, cachedBytes: Infinity, rowsMin: 1, ...options });
 
 describe('a call', () => {
   it('has rows of several files, and what is over goes into the next', () => {
@@ -43,6 +43,15 @@ describe('a call', () => {
       { rows: 2, cells: [0, 1, 2, 3], spans: [[0, 0, 2]] },
     ]);
     expect(open({ bytesMax: 1 }).add(0, 0, rowsOf(0, 2, 100))).toHaveLength(2);
+  });
+
+  it('has no more rows than a processor holds beside the model, but some', () => {
+    const limited = { rowsMax: 100, cachedBytes: 80 };
+    expect(seen(open(limited).add(0, 0, rowsOf(0, 10, 2)))).toMatchObject([{ rows: 10 }]);
+    expect(seen(open({ ...limited, rowsMin: 3 }).add(0, 0, rowsOf(0, 3, 50)))).toMatchObject([{ rows: 3 }]);
+    expect(seen(open({ ...limited, rowsMin: 3, bytesMax: 400 }).add(0, 0, rowsOf(0, 2, 50)))).toMatchObject([
+      { rows: 2 },
+    ]);
   });
 
   it('has rows of equal dimensions only', () => {

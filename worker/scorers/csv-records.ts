@@ -3,8 +3,7 @@
  * first line on that is not so simple, the rest of the file is csv-parse's.
  */
 import { isAscii } from 'node:buffer';
-import { createReadStream } from 'node:fs';
-import { Readable } from 'node:stream';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -23,6 +22,7 @@ export interface RecordRange {
 export const wholeFile: RecordRange = { begin: 0, end: Infinity, line: 1 };
 /** Of JSON Lines, the first of these tell the columns. */
 const readBytes = linesHeadBytes;
+const readBytesMin = 4_096;
 
 /** Records with as many cells each, one behind the other. What it gives is only good until the next table is asked for. */
 export interface RecordTable {
@@ -50,7 +50,7 @@ export async function* readTables(
   let parser: Parser | null = null;
   let isFirst = range.begin === 0;
   try {
-    for await (const piece of piecesOf(file.path, range)) {
+    for (const piece of piecesOf(file.path, range)) {
       if (parser) {
         yield* parser.read(piece);
         continue;
@@ -102,7 +102,7 @@ export async function* readRecords(
 }
 
 /** Null behind the last one. */
-async function* piecesOf(path: string, range: RecordRange): AsyncGenerator<Uint8Array | null> {
+function* piecesOf(path: string, range: RecordRange): Generator<Uint8Array | null> {
   yield* bytesOf(path, range);
   yield null;
 }
@@ -138,11 +138,27 @@ function tableOf(bytes: Uint8Array, { rows, width, places, numbers, lines }: Cel
   };
 }
 
-/** Pieces of a range; none of an empty one. */
-export function bytesOf(path: string, { begin, end }: Pick<RecordRange, 'begin' | 'end'>): AsyncIterable<Uint8Array> {
-  // A stream takes an end before its beginning for a mistake.
-  if (begin >= end) return Readable.from([]);
-  return createReadStream(path, { start: begin, end: end - 1, highWaterMark: readBytes });
+/**
+ * Pieces of a range; none of an empty one. Read at once: nothing else waits in this process, and a piece costs less to read than a thread's
+ * way there and back.
+ */
+export function* bytesOf(path: string, { begin, end }: Pick<RecordRange, 'begin' | 'end'>): Generator<Uint8Array> {
+  if (begin >= end) return;
+  const file = openSync(path, 'r');
+  try {
+    const { size } = fstatSync(file);
+    for (let at = begin; at < end;) {
+      // What grows meanwhile, or has no size, is read to its end all the same.
+      const left = Math.min(end, Math.max(size, at + readBytesMin)) - at;
+      const piece = Buffer.allocUnsafeSlow(Math.min(readBytes, left));
+      const count = readSync(file, piece, 0, piece.length, at);
+      if (count === 0) return;
+      at += count;
+      yield piece.subarray(0, count);
+    }
+  } finally {
+    closeSync(file);
+  }
 }
 
 function checkLength(file: HostFile, held: Uint8Array, line: number): void {

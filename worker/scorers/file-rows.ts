@@ -36,6 +36,9 @@ export interface FileReader {
   readonly hasRowNumbers: boolean;
   /** Files that are worth opening before their rows are asked for, the one that is asked for included. */
   readonly filesAheadMax: number;
-  /** Opens a file and gives its rows in order, one walk of them; throws an INPUT_… code for a file that cannot be read to its end. */
-  read(file: HostFile): AsyncIterable<FileRows>;
+  /**
+   * Opens a file and gives its rows in order, one walk of them; throws an INPUT_… code for a file that cannot be read to its end. `risk` is
+   * called before code that may end the process, such as a library's, has the file.
+   */
+  read(file: HostFile, risk: () => void): AsyncIterable<FileRows>;
 }

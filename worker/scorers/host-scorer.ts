@@ -4,8 +4,11 @@ import type { ResultSummary } from '../../common/core/result.ts';
 
 /** Where a mini-batch's doings go while it is scored. */
 export interface ScorePort {
-  /** The file at this place of the mini-batch is begun now: should the process die, this is the one it held. */
-  begin(index: number): void;
+  /**
+   * The file at this place of the mini-batch is begun now: should the process die, this is the one it held. `isSafe`: it is only read, and
+   * looked at by code of ours, which cannot end the process; the worker node hears of such files when one is not, or the model runs.
+   */
+  begin(index: number, isSafe?: boolean): void;
   /** The next rows in order, as they will stand in the file; waits while the worker node is behind. */
   emit(pieces: Iterable<Uint8Array>): Promise<void>;
 }

@@ -14,23 +14,29 @@ import { decodePlainPng, pngHeaderOf, type Pixels, type PngHeader } from './plai
 import { cellTypes, type Cells } from './tensor-cells.ts';
 
 type SharpFactory = typeof Sharp;
+let library: Promise<SharpFactory> | null = null;
+
+/** When it is first needed: libvips takes a tenth of a second to load, which small plain PNGs do without. */
+async function loadLibrary(): Promise<SharpFactory> {
+  const { default: sharp } = await import('sharp');
+  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice.
+  sharp.concurrency(1);
+  sharp.cache(false);
+  return sharp;
+}
 
 /**
  * Reads one image per file. Colours are what a script with Pillow gets: 16-bit images, palettes and CMYK become 8-bit RGB, alpha is
  * dropped (not blended), grey is Pillow's `L`, and an orientation in EXIF is not applied. Of several frames the first counts.
  */
-export async function openImageReader(plan: ImagePlan): Promise<FileReader> {
-  const { default: sharp } = await import('sharp');
-  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice.
-  sharp.concurrency(1);
-  sharp.cache(false);
+export function openImageReader(plan: ImagePlan): FileReader {
   const levels = levelsOf(plan);
   return {
     extensions: ['.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.webp', '.bmp'],
     hasRowNumbers: false,
     filesAheadMax: filesAheadOf(plan),
-    read: (file) => {
-      const pixels = Promise.resolve().then(() => decode(readBytes(file), plan, file, sharp));
+    read: (file, risk) => {
+      const pixels = Promise.resolve().then(() => decode(readBytes(file), plan, file, risk));
       // Decoding begins now; how it ends is told when the rows are asked for, which may be much later.
       pixels.catch(() => undefined);
       return rowOf(pixels, plan, levels);
@@ -58,10 +64,12 @@ function readBytes(file: HostFile): Buffer {
   }
 }
 
-async function decode(bytes: Buffer, plan: ImagePlan, file: HostFile, sharp: SharpFactory): Promise<Pixels> {
+async function decode(bytes: Buffer, plan: ImagePlan, file: HostFile, risk: () => void): Promise<Pixels> {
   const header = pngHeaderOf(bytes);
   const plain = header && isForPlan(header, plan) ? decodePlainPng(bytes, header) : null;
   if (plain !== null) return plain;
+  risk();
+  const sharp = await (library ??= loadLibrary());
   // Small grey images are many: decoding them as the grey that they are costs a fifth less than by way of RGB.
   const isGrey = plan.channels === 1 && header?.isGrey === true;
   try {

@@ -78,7 +78,7 @@ async function* readRange(
     };
   };
   try {
-    for await (const bytes of bytesOf(file.path, range)) {
+    for (const bytes of bytesOf(file.path, range)) {
       rest += decoder.decode(bytes, { stream: true });
       const end = rest.lastIndexOf('\n');
       const block = end < 0 ? null : rowsOf(rest.slice(0, end));

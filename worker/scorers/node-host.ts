@@ -147,9 +147,14 @@ async function score(message: HostScore): Promise<void> {
 async function scored(by: HostScorer, message: HostScore, now: Doing): Promise<HostDone> {
   let bytes = 0;
   let emitMs = 0;
+  /** The file that the worker node knows of. */
+  let told = -1;
   const port: ScorePort = {
-    begin: (index) => {
+    begin: (index, isSafe = false) => {
       now.fileIndex = index;
+      // Of the first one in any case: it says that the mini-batch is begun.
+      if (index === told || (isSafe && told !== -1)) return;
+      told = index;
       writeSideChannel(message.sequence, index);
     },
     emit: async (pieces) => {

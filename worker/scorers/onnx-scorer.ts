@@ -35,6 +35,8 @@ interface Model {
   readonly run: (call: ModelCall) => Promise<Readonly<Record<string, OutputTensor>>>;
   readonly inputs: InputPlan;
   readonly outputs: OutputPlan;
+  /** It runs where a call's tensors are best held by a processor's caches. */
+  readonly isOnProcessor: boolean;
   readonly close: () => Promise<void>;
 }
 
@@ -51,7 +53,7 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   const model = await openModel(findModel(host.modelPath), host, settings, say);
   say(describePlan(model.inputs));
   const form = host.settings.outputForm ?? defaultOutputForm;
-  const reader = await openReader(model.inputs, settings, form);
+  const reader = openReader(model.inputs, settings, form);
   const { batch } = model.inputs;
   const makeTable = await openTableMaker(model.outputs, {
     fileColumn: form.fileColumn ?? 'file',
@@ -87,7 +89,7 @@ async function openModel(
   settings: OnnxSettings,
   say: (text: string) => void,
 ): Promise<Model> {
-  const { ort, session } = await openSession(path, settings.providers, host.settings.loggingLevel, say);
+  const { ort, session, provider } = await openSession(path, settings.providers, host.settings.loggingLevel, say);
   const given = valuesOf(session.outputMetadata);
   const outputs = planOutputs(given, settings);
   for (const value of leftOut(given)) {
@@ -98,6 +100,7 @@ async function openModel(
   return {
     inputs: planInputs(valuesOf(session.inputMetadata), settings),
     outputs,
+    isOnProcessor: provider === 'cpu',
     run: async (call) => {
       const feeds = call.inputs.map((input) => [input.name, tensorOf(input, call.rows)] as const);
       return (await session.run(Object.fromEntries(feeds), outputs.names)) as Record<string, OutputTensor>;
@@ -112,11 +115,7 @@ function valuesOf(metadata: readonly InferenceSession.ValueMetadata[]): ModelVal
   );
 }
 
-function openReader(
-  plan: InputPlan,
-  { missing }: OnnxSettings,
-  { inputColumns: carried }: OutputForm,
-): Promise<FileReader> | FileReader {
+function openReader(plan: InputPlan, { missing }: OnnxSettings, { inputColumns: carried }: OutputForm): FileReader {
   if (plan.kind === 'table') return openTableReader({ plan, missing, ...(carried === undefined ? {} : { carried }) });
   if (carried === undefined) return openImageReader(plan);
   throw new BatchError(
@@ -161,6 +160,8 @@ class Scoring {
   readonly #failed: FileFailure[] = [];
   readonly #fileRows: number[];
   #held: HeldRows[] = [];
+  /** Place of the file that was opened last. */
+  #opened = 0;
   readonly #carried = new Map<number, CarriedFile>();
   /** Of the first file that has any: what those of others are widened to, as long as nobody says. */
   #carriedFirst: readonly CarriedColumn[] | null = null;
@@ -170,11 +171,15 @@ class Scoring {
     this.#options = options;
     this.#fileRows = options.files.map(() => 0);
     const { batchRows } = options.settings;
+    const { inputs, isOnProcessor } = options.model;
+    // Somebody who says how many rows has seen that they fit.
+    const isFree = batchRows === null;
     this.#batch = new RowBatch({
-      batch: options.model.inputs.batch,
+      batch: inputs.batch,
       rowsMax: batchRows ?? limits.modelRunRowsMax,
-      // Somebody who says how many rows has seen that they fit.
-      bytesMax: batchRows === null ? limits.modelRunBytesMax : Infinity,
+      bytesMax: isFree ? limits.modelRunBytesMax : Infinity,
+      cachedBytes: isFree && isOnProcessor ? limits.modelRunCachedBytes : Infinity,
+      rowsMin: limits.modelRunRowsMin,
     });
   }
 
@@ -201,8 +206,10 @@ class Scoring {
   }
 
   #open(index: number): AsyncIterable<FileRows> {
-    this.#options.port.begin(index);
-    return this.#options.reader.read(this.#options.files[index] as HostFile);
+    const { port, reader, files } = this.#options;
+    this.#opened = index;
+    port.begin(index, true);
+    return reader.read(files[index] as HostFile, () => port.begin(index));
   }
 
   /** A file that cannot be read to its end leaves no row, also where some of its rows are through the model already. */
@@ -238,6 +245,7 @@ class Scoring {
 
   async #run(calls: readonly ModelCall[]): Promise<void> {
     for (const call of calls) {
+      this.#options.port.begin(this.#opened);
       const outputs = await this.#options.model.run(call);
       const { spans } = call;
       const named = spans.map((span) => {

@@ -9,6 +9,7 @@ import { reasonOf } from '../../common/io/errno.ts';
 export interface OpenedSession {
   readonly ort: typeof Onnxruntime;
   readonly session: Onnxruntime.InferenceSession;
+  readonly provider: ExecutionProvider;
 }
 
 /**
@@ -34,7 +35,7 @@ export async function openSession(
         logSeverityLevel: level === 'debug' ? 1 : 3,
       });
       say(`execution provider: ${provider}`);
-      return { ort, session };
+      return { ort, session, provider };
     } catch (error) {
       cause = error;
       const words = reasonOf(error).replaceAll(path, basename(path));

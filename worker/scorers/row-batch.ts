@@ -30,6 +30,9 @@ export interface RowBatchOptions {
   readonly batch: number | null;
   readonly rowsMax: number;
   readonly bytesMax: number;
+  /** Rows beyond `rowsMin` end a call that has so many bytes. */
+  readonly cachedBytes: number;
+  readonly rowsMin: number;
 }
 
 /** Gathers rows until a call is full. Only rows of equal dimensions share a call. */
@@ -91,8 +94,13 @@ export class RowBatch {
 /** Rows of a full call of rows like these. */
 function callRowsOf(added: FileRows, options: RowBatchOptions): number {
   if (options.batch !== null) return options.batch;
-  const rowBytes = added.inputs.reduce((sum, input) => sum + strideOf(input) * cellBytesOf(input), 0);
-  return Math.max(1, Math.min(options.rowsMax, Math.floor(options.bytesMax / Math.max(1, rowBytes))));
+  const { rowsMax, rowsMin, bytesMax, cachedBytes } = options;
+  const rowBytes = Math.max(
+    1,
+    added.inputs.reduce((sum, input) => sum + strideOf(input) * cellBytesOf(input), 0),
+  );
+  const cached = Math.max(rowsMin, Math.floor(cachedBytes / rowBytes));
+  return Math.max(1, Math.min(rowsMax, cached, Math.floor(bytesMax / rowBytes)));
 }
 
 /** A text counts as much as the reference to it. */

@@ -37,7 +37,8 @@ export function openTableReader(feed: TableFeed): FileReader {
     extensions: ['.csv', '.tsv', ...Object.keys(blockReaders)],
     hasRowNumbers: true,
     filesAheadMax: 1,
-    read: (file) => {
+    read: (file, risk) => {
+      risk();
       const readBlocks = blockReaders[extname(file.name).toLowerCase()];
       return readBlocks === undefined ? readCsv(file, feed) : readTyped(file, feed, readBlocks);
     },
