@@ -46,6 +46,8 @@ export interface EngineOptions<Views extends EngineViews> {
   readonly signer: ManifestSigner | null;
   /** A second copy of the journal; absent: there is none. */
   readonly stream?: JournalStream | null;
+  /** Resolves when this process is to lead; until then it follows the stream. Absent: it is. */
+  readonly untilLeading?: (() => Promise<void>) | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly outside: Outside;
@@ -91,6 +93,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     onRecord: (record, sequence) => evolve(ledger, parseRecord(record, sequence)),
     onSynced: (sequence) => loop.synced(sequence),
     stream: options.stream ?? null,
+    untilLeading: options.untilLeading ?? null,
     onStall: (failure) => stall('disk', failure),
     onStreamStall: (failure) => stall('stream', failure),
     image: {

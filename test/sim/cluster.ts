@@ -1,5 +1,7 @@
 /** A simulated cluster on which one job of a plan is played to its end, through all its lives, and the verdict on it. */
 
+import type { BatchError } from '../../common/core/batch-error.ts';
+import type { JobName } from '../../common/core/ids.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import type { InputFile } from '../../common/core/input.ts';
 import { rowsFileName } from '../../common/core/parts-form.ts';
@@ -19,6 +21,7 @@ import { Invariants } from './invariants.ts';
 import { SimNetwork } from './network.ts';
 import { sizeOf, type LifePlan, type NodePlan, type Plan, type Wish } from './plan.ts';
 import { rivalFiles, Rivals } from './rivals.ts';
+import { StreamServers } from './stream-servers.ts';
 import { judge } from './verdict.ts';
 import { WorkerProcess } from './worker-process.ts';
 import { Random, World } from './world.ts';
@@ -30,7 +33,7 @@ export interface Outcome {
   /** Up to the last end of the job: the same for two runs that did the same at the same times. */
   readonly fingerprint: string;
   readonly virtualMs: number;
-  readonly state: Job['state'] | 'gone';
+  readonly state: Job['state'] | 'gone' | 'stopped';
   /** Why it failed. */
   readonly code: ErrorCode | null;
   /** Ends of the job. */
@@ -64,9 +67,12 @@ const spoolBytesMax = 2_097_152;
 
 export class Cluster {
   readonly world: World;
+  /** Of outputs; where there is no stream, of the coordinator's state as well. */
   readonly disk: SimDisk;
   readonly network: SimNetwork;
-  readonly coordinator: CoordinatorProcess;
+  readonly coordinators: readonly CoordinatorProcess[];
+  /** Where the journal is kept as well; null: nowhere. */
+  readonly servers: StreamServers | null;
   readonly nodes: WorkerProcess[] = [];
   readonly invariants: Invariants;
   readonly counts = new Map<string, number>();
@@ -78,6 +84,10 @@ export class Cluster {
   readonly #nodeFaults: string[] = [];
   #fullUntil = 0;
   #isFlipped = false;
+  /** Disks of coordinators. */
+  readonly #disks: SimDisk[] = [];
+  /** Why the coordinators rightly do not go on: their stream has lost what it had acknowledged. */
+  #stopped: string | null = null;
   #rowsChecked = 0;
   #lost = 0;
   #doubled = 0;
@@ -90,24 +100,80 @@ export class Cluster {
     const deployment = deploymentOf(plan);
     const { world, disk } = this;
     this.#takable = takable(plan, this.input);
+    this.servers = plan.stream && this.#serve();
+    const { servers } = this;
     this.invariants = new Invariants({
+      onLoss: servers && ((isKnown) => servers.lost > 0 && !isKnown && this.#stop('nobody could know of a loss')),
+      isInStream: servers && ((sequence, epoch) => servers.lost > 0 || servers.holds(sequence, epoch)),
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
       rowsName: rowsFileName(deployment.settings) as string,
       nodes: () => this.nodes,
       waitingSince: (node) => this.coordinator.waitingSince(node),
       attended: () => this.coordinator.attended,
     });
-    this.coordinator = new CoordinatorProcess({
-      ...{ world, disk, plan, deployment, invariants: this.invariants },
-      outside: this.#outside(),
-      since: (fileSystem) => sinceOf({ plan, deployment, input: this.input, inputPath, takenPath }, fileSystem),
-      onDied: (isPower) => this.network.coordinatorDied(isPower),
+    const clocks = [plan.coordinatorClock, ...(plan.stream?.clocks ?? [])];
+    this.coordinators = Array.from({ length: plan.stream?.coordinators ?? 1 }, (_, who) => {
+      const ownDisk = plan.stream && this.newDisk();
+      return new CoordinatorProcess({
+        ...{ world, disk, ownDisk, servers, who, plan, deployment, invariants: this.invariants },
+        isElected: (plan.stream?.coordinators ?? 1) > 1,
+        clock: clocks[who] ?? plan.coordinatorClock,
+        outside: this.#outside(),
+        since: (fileSystem) => sinceOf({ plan, deployment, input: this.input, inputPath, takenPath }, fileSystem),
+        onDied: (isPower) => this.network.coordinatorDied(isPower, who),
+        onRefused: (error, startedAt) => this.#refused(who, error, startedAt),
+      });
     });
-    this.network = new SimNetwork({ world, coordinator: this.coordinator });
-    const { coordinator, input } = this;
+    const [first, ...others] = this.coordinators as [CoordinatorProcess, ...CoordinatorProcess[]];
+    this.network = new SimNetwork({ world, coordinator: first, others });
+    const { input } = this;
+    const coordinator = (): CoordinatorProcess => this.coordinator;
     const mayFail = plan.faults.some(({ kind }) => kind === 'sync-error');
     this.#rivals = new Rivals({ world, disk, coordinator, input, deployment, mayFail, queue: plan.queue });
     for (const one of plan.nodes) this.#addNode(one, one.startsAtMs);
+  }
+
+  #serve(): StreamServers {
+    const { world } = this;
+    return new StreamServers({
+      ...{ world, random: new Random(world.seed ^ 0x57ea) },
+      fault: (text) => this.invariants.fault(text),
+    });
+  }
+
+  newDisk(): SimDisk {
+    const disk = new SimDisk(this.world, new Random(this.world.seed ^ (0xd15d + this.#disks.length)));
+    this.#disks.push(disk);
+    return disk;
+  }
+
+  /** The one that leads, or else led last. */
+  get coordinator(): CoordinatorProcess {
+    const { coordinators } = this;
+    const leading = coordinators.find(({ isLeading }) => isLeading) ?? coordinators.find(({ isUp }) => isUp);
+    return leading ?? (coordinators[0] as CoordinatorProcess);
+  }
+
+  /** What follows is no fault of the program. */
+  #stop(why: string): void {
+    this.#stopped ??= why;
+    this.invariants.isMuted = true;
+  }
+
+  get isLax(): boolean {
+    return this.#plan.stream?.isLax === true;
+  }
+
+  get #starts(): number {
+    return this.coordinators.reduce((sum, { starts }) => sum + starts, 0);
+  }
+
+  /** A stream that has lost nothing is never told to have, unless a server that does not know better has said so. */
+  #refused(who: number, error: BatchError, startedAt: number): void {
+    const { servers, invariants } = this;
+    if (error.code !== 'JOURNAL_STREAM_LOST' || !servers) return;
+    if (servers.lost > 0) this.#stop(error.message);
+    else if (!servers.wasStale(who, startedAt)) invariants.fault(`coordinator ${who}: ${error.message}`);
   }
 
   count(what: FaultKind | string): void {
@@ -143,9 +209,10 @@ export class Cluster {
   }
 
   #addNode({ slots, scoreMs: [least, more], slowMs, clock, sickness }: NodePlan, startsAtMs: number): void {
-    const { world, network, coordinator, input } = this;
+    const { world, network, input } = this;
+    const isInitialised = (job: JobName): boolean => this.coordinator.isInitialised(job);
     const node = new WorkerProcess({
-      ...{ world, network, coordinator, input, faults: this.#nodeFaults },
+      ...{ world, network, coordinator: { isInitialised }, input, faults: this.#nodeFaults },
       plan: {
         ...{ name: `node-${this.nodes.length}`, slots, slowMs, clock, joinToken, spoolBytesMax },
         ...{ scoreMs: [least, least + more], sickness, isRemote: false },
@@ -198,31 +265,37 @@ export class Cluster {
 
   /** Of two snapshots one may be damaged. */
   flipSnapshot(): boolean {
-    const snapshots = this.disk.paths().filter((path) => /\/journal\/snapshot-\d+$/.test(path));
+    const { ownDisk } = this.coordinator;
+    const snapshots = ownDisk.paths().filter((path) => /\/journal\/snapshot-\d+$/.test(path));
     const newest = snapshots.at(-1);
     if (this.#isFlipped || this.coordinator.snapshots < 2 || !newest) return false;
     this.#isFlipped = true;
-    this.world.say(`a bit flips in ${this.disk.flipBit((path) => path === newest)}`);
+    this.world.say(`a bit flips in ${ownDisk.flipBit((path) => path === newest)}`);
     return true;
   }
 
   fillDisk(ms: number): boolean {
     this.world.say(`the disk is full for ${ms} ms`);
     this.#fullUntil = Math.max(this.#fullUntil, this.world.now + ms);
-    this.disk.fill();
-    this.world.after(ms, () => this.world.now >= this.#fullUntil && this.disk.drain());
+    const disks = [this.disk, ...this.#disks];
+    for (const disk of disks) disk.fill();
+    this.world.after(ms, () => {
+      if (this.world.now >= this.#fullUntil) for (const disk of [this.disk, ...this.#disks]) disk.drain();
+    });
     return true;
   }
 
   async play(options: PlayOptions): Promise<Outcome> {
-    const { world, coordinator, invariants } = this;
-    coordinator.start();
-    schedule(this.#plan.faults, this);
+    const { world, invariants } = this;
+    for (const one of this.coordinators) one.start();
+    schedule([...this.#plan.faults, ...(this.#plan.stream?.faults ?? [])], this);
     this.#wish(this.#plan.wishes);
     this.#rivals.begin();
     const faults: string[] = [];
     for (let life = 1; ; life += 1) {
-      const hasEnded = await world.play(world.now + virtualMsMax, () => invariants.lives >= life && this.#isSealed);
+      const isOver = (): boolean => this.#stopped !== null || (invariants.lives >= life && this.#isSealed);
+      const hasEnded = await world.play(world.now + virtualMsMax, isOver);
+      if (this.#stopped !== null) break;
       if (!hasEnded) {
         faults.push(`${world.livelock ?? 'the job has not ended'}: ${this.#describe()}`);
         break;
@@ -233,6 +306,7 @@ export class Cluster {
       if (faults.length > 0 || this.#isFaulty || !next || !this.#goOn(life, next)) break;
     }
     const { fingerprint } = world;
+    if (this.#stopped !== null) return this.#outcome(fingerprint, [...invariants.faults, ...this.#nodeFaults]);
     // A run that is only compared has shown by then what it does.
     if (!options.isJudged) return this.#outcome(fingerprint, [...invariants.faults, ...this.#nodeFaults]);
     if (faults.length === 0 && !this.#isFaulty) {
@@ -292,13 +366,13 @@ export class Cluster {
   }
 
   #wish(wishes: readonly Wish[]): void {
-    const { world, coordinator } = this;
+    const { world } = this;
     for (const { atMs, what, graceMs } of wishes) {
       world.after(atMs, () => {
-        if (what === 'cancel') return coordinator.cancel(graceMs);
-        coordinator.pause(what === 'pause');
+        if (what === 'cancel') return this.coordinator.cancel(graceMs);
+        this.coordinator.pause(what === 'pause');
         // Asked for again and again, since a crash or a stop may lose it.
-        for (let later = 1; later < 8; later += 1) world.after(later * 15_000, () => coordinator.pause(false));
+        for (let later = 1; later < 8; later += 1) world.after(later * 15_000, () => this.coordinator.pause(false));
       });
     }
   }
@@ -319,23 +393,24 @@ export class Cluster {
     }
     const isCut = plan.miniBatchSize !== null && job.deployment.settings.isolation === 'file';
     const settings = { ...(isCut ? { miniBatchSize: plan.miniBatchSize } : {}), ...this.#otherParts(life) };
-    const { invariants, world, coordinator } = this;
+    const { invariants, world } = this;
     // Asked until it has come to be: a crash may take the answer with it.
-    let starts = coordinator.starts;
+    let starts = this.#starts;
     let asked = scope;
     const ask = (): void => {
+      const { coordinator } = this;
       const { job: now } = coordinator;
       // Whoever finds the job as it was may want something else of it now.
-      if (plan.mended === 0 && coordinator.starts !== starts && now && now.state !== 'Completed')
+      if (plan.mended === 0 && this.#starts !== starts && now && now.state !== 'Completed')
         asked = asked === 'rest' ? 'failed' : 'rest';
-      starts = coordinator.starts;
+      starts = this.#starts;
       if (invariants.lives > life || (now && now.reopenings >= life && coordinator.isUp && this.#isDurable)) return;
       if (now?.isSealed === true && now.reopenings === life - 1) coordinator.reopen(asked, settings);
       world.after(askEveryMs, ask);
     };
     if (plan.crashAfter !== null) {
       const fault = { atMs: 0, kind: 'kill-at-change', of: 'any', isPower: life % 2 === 0, downMs: 300 } as const;
-      if (coordinator.crashAtChange({ ...fault, changes: plan.crashAfter })) this.count(fault.kind);
+      if (this.coordinator.crashAtChange({ ...fault, changes: plan.crashAfter })) this.count(fault.kind);
     }
     ask();
     this.#wish(plan.wishes);
@@ -356,12 +431,13 @@ export class Cluster {
 
   /** When the faults have ended too, nobody holds anything of the job any more. */
   async #judgeSilence(): Promise<readonly string[]> {
-    const { world, nodes, coordinator } = this;
+    const { world, nodes } = this;
     await world.play(Math.max(quietAtMs, world.now + 40_000), () => false);
     // A kill that was asked for long ago may have come only now.
-    await world.play(world.now + 60_000, () => coordinator.isUp);
+    await world.play(world.now + 60_000, () => this.coordinator.isUp);
     await world.play(world.now + 40_000, () => nodes.every((node) => node.isUp && node.held === 0));
     if (world.livelock !== null) return [world.livelock];
+    const { coordinator } = this;
     const faults = nodes
       .filter((node) => node.held > 0)
       .map((node) => `${node.name} holds ${node.held} leases at the end`);
@@ -379,19 +455,22 @@ export class Cluster {
 
   /** Forgotten by the process, and by one that replays its journal; nothing of it is left in the state directory. */
   async #judgePrune(): Promise<readonly string[]> {
-    const { world, coordinator, invariants, disk } = this;
+    const { world, invariants, disk } = this;
     const ask = (): void => {
       if (invariants.isPruned) return;
-      coordinator.prune();
+      this.coordinator.prune();
       world.after(askEveryMs, ask);
     };
     ask();
-    const isGone = await world.play(world.now + quietAtMs, () => invariants.isPruned && coordinator.job === undefined);
+    const isGone = await world.play(
+      world.now + quietAtMs,
+      () => invariants.isPruned && this.coordinator.job === undefined,
+    );
     if (!isGone) return ['the job is not forgotten'];
     await world.play(world.now + 5_000, () => false);
-    coordinator.crash({ isPower: true, downMs: 10 });
-    await world.play(world.now + quietAtMs, () => coordinator.isUp);
-    if (coordinator.job) return ['a pruned job came back'];
+    this.coordinator.crash({ isPower: true, downMs: 10 });
+    await world.play(world.now + quietAtMs, () => this.coordinator.isUp);
+    if (this.coordinator.job) return ['a pruned job came back'];
     const left = disk.paths().filter((path) => path.startsWith(`${stateDir}/jobs/${simJob}`));
     return left.length === 0 ? [] : [`a pruned job left ${left.join(', ')}`];
   }
@@ -405,7 +484,9 @@ export class Cluster {
 
   #outcome(fingerprint: string, faults: readonly string[]): Outcome {
     const { world, coordinator, invariants, counts, network, disk } = this;
-    for (const [what, times] of [...network.counts, ...disk.counts]) counts.set(what, (counts.get(what) ?? 0) + times);
+    const counted = [network, disk, ...this.#disks, ...(this.servers ? [this.servers] : [])];
+    for (const [what, times] of counted.flatMap((one) => [...one.counts]))
+      counts.set(what, (counts.get(what) ?? 0) + times);
     const { counts: events } = invariants;
     const met = new Map<string, number>([
       ['nodes lost', events.get('NodeLost') ?? 0],
@@ -414,7 +495,9 @@ export class Cluster {
       ['grants in a full window', invariants.heldBack],
       ['snapshots loaded', invariants.snapshotsLoaded],
       ['files given up', coordinator.job?.failedFiles ?? 0],
-      ['ends by itself', coordinator.refusals.length],
+      ['ends by itself', this.coordinators.reduce((sum, { refusals }) => sum + refusals.length, 0)],
+      ['takeovers from one that is there', invariants.takeovers],
+      ['stops of a stream that lost records', this.#stopped === null ? 0 : 1],
       ['nodes quarantined', events.get('NodeQuarantined') ?? 0],
       ['reopened', events.get('JobReopened') ?? 0],
       ['rows taken', coordinator.job?.takenFiles ?? 0],
@@ -428,11 +511,11 @@ export class Cluster {
       trace: world.trace,
       fingerprint,
       virtualMs: world.now,
-      state: coordinator.job?.state ?? 'gone',
+      state: this.#stopped === null ? (coordinator.job?.state ?? 'gone') : 'stopped',
       code: coordinator.job?.error?.code ?? null,
       lives: invariants.lives,
       ...{ rowsChecked: this.#rowsChecked, lost: this.#lost, doubled: this.#doubled },
-      starts: coordinator.starts,
+      starts: this.#starts,
       ...{ counts, met },
     };
   }

@@ -19,6 +19,8 @@ export interface NodeEnd {
   readonly name: NodeName;
   /** From when on it reads what has come for it, in the world's time. */
   readonly awakeAt: number;
+  /** Of the coordinator that it tries next, in its list of them; absent: there is one. */
+  readonly address?: number;
 }
 
 /** The way between a node and the coordinator, and the machines at its ends. */
@@ -81,6 +83,10 @@ export class Connection {
     this.#node = node;
     this.#onNodeLost = onNodeLost;
     this.#later(limits.keepaliveMs, () => this.#keepAlive());
+  }
+
+  get route(): Route {
+    return this.#route;
   }
 
   get node(): NodeName {

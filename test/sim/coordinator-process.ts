@@ -10,6 +10,7 @@ import { isFinal } from '../../common/core/states.ts';
 import type { Clock } from '../../common/io/clock.ts';
 import type { Delay } from '../../common/io/delay.ts';
 import { errnoOf } from '../../common/io/errno.ts';
+import type { ProcessIdentity } from '../../common/io/process-identity.ts';
 import type { Log } from '../../common/io/log.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { ReopenRequest } from '../../coordinator/api/backend.ts';
@@ -32,11 +33,14 @@ import { jobView } from '../../coordinator/views/job-view.ts';
 import { countChanges, type ChangeCount } from './change-count.ts';
 import type { Fault } from './faults.ts';
 import type { CoordinatorPort } from './coordinator-port.ts';
-import type { SimDisk, SimMount } from './disk.ts';
+import type { Later, SimDisk, SimMount } from './disk.ts';
 import type { Invariants } from './invariants.ts';
 import type { Plan } from './plan.ts';
 import { endpointOf, originOf, type Rival } from './rivals.ts';
-import { SimProcess } from './sim-process.ts';
+import { SimProcess, type ClockPlan } from './sim-process.ts';
+import { StreamClient } from './stream-client.ts';
+import type { StreamServers } from './stream-servers.ts';
+import { twoDisks } from './two-disks.ts';
 import type { World } from './world.ts';
 
 export const simJob = jobName('sim');
@@ -50,8 +54,18 @@ const wallStartMs = Date.UTC(2026, 0, 1);
 
 export interface CoordinatorOptions {
   readonly world: World;
+  /** Which one of them. */
+  readonly who: number;
+  /** Outputs, and what is kept of jobs; where there is no stream, all. */
   readonly disk: SimDisk;
-  readonly plan: Pick<Plan, 'journal' | 'coordinatorClock' | 'stagingBytesMax' | 'queue'>;
+  /** Of its state, where there is a stream. */
+  readonly ownDisk: SimDisk | null;
+  /** Where the journal is kept as well. */
+  readonly servers: StreamServers | null;
+  /** It follows until it has the lease. */
+  readonly isElected: boolean;
+  readonly clock: ClockPlan;
+  readonly plan: Pick<Plan, 'journal' | 'stagingBytesMax' | 'queue'>;
   readonly deployment: Deployment;
   /** The machine around it, but for disk and time. */
   readonly outside: Pick<Outside, 'inspectInput' | 'listInput' | 'statFiles'>;
@@ -60,6 +74,8 @@ export interface CoordinatorOptions {
   readonly since: (fileSystem: FileSystem) => Promise<Since | null>;
   /** Its process has ended: all connections do. */
   readonly onDied: (isPower: boolean) => void;
+  /** It does not go on, and says why. */
+  readonly onRefused: (error: BatchError, startedAt: number) => void;
 }
 
 interface Views extends EngineViews {
@@ -87,6 +103,10 @@ export class CoordinatorProcess implements CoordinatorPort {
   readonly #process: SimProcess;
   #life = 0;
   #mount: SimMount | null = null;
+  #shared: SimMount | null = null;
+  #ownDisk: SimDisk | null;
+  #client: StreamClient | null = null;
+  #startedAt = 0;
   #changes: ChangeCount | null = null;
   #engine: Engine<Views> | null = null;
   #jobLife: JobLife | null = null;
@@ -110,11 +130,27 @@ export class CoordinatorProcess implements CoordinatorPort {
   constructor(options: CoordinatorOptions) {
     this.#options = options;
     this.#world = options.world;
-    this.#process = new SimProcess(options.world, options.plan.coordinatorClock);
+    this.#process = new SimProcess(options.world, options.clock);
+    this.#ownDisk = options.ownDisk;
   }
 
   get isUp(): boolean {
     return this.#isServing;
+  }
+
+  /** A process is there, be it that it only follows. */
+  get isRunning(): boolean {
+    return this.#mount !== null;
+  }
+
+  /** Nobody has gone on from what it had. */
+  get isLeading(): boolean {
+    return this.#engine !== null && this.#options.invariants.leads(this.#engine.loop.ledger);
+  }
+
+  /** Of its state directory. */
+  get ownDisk(): SimDisk {
+    return this.#ownDisk ?? this.#options.disk;
   }
 
   get ledger(): Ledger | undefined {
@@ -138,7 +174,7 @@ export class CoordinatorProcess implements CoordinatorPort {
 
   /** What so many milliseconds of its clock are in the world's. */
   worldMs(ms: number): number {
-    return ms / this.#options.plan.coordinatorClock.rate;
+    return ms / this.#options.clock.rate;
   }
 
   /** The one that makes the parts of the job's output; undefined while there is none. */
@@ -154,10 +190,18 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (this.#mount) return;
     this.#life += 1;
     this.starts += 1;
-    this.#world.say(`coordinator starts`);
-    const mount = this.#options.disk.mount((ms, what) => this.#process.later(ms, what));
-    this.#mount = mount;
-    this.#changes = countChanges(mount, () => this.#changed());
+    this.#startedAt = this.#world.now;
+    this.#say('starts');
+    const later: Later = (ms, what) => this.#process.later(ms, what);
+    const { disk, servers, who } = this.#options;
+    this.#mount = this.ownDisk.mount(later);
+    const shared = this.#ownDisk && disk.mount(later);
+    this.#shared = shared;
+    const files = this.#shared ? twoDisks(this.#mount, this.#shared) : this.#mount;
+    this.#changes = countChanges(files, () => this.#changed());
+    // The storage keeps out whoever has led before.
+    const onFenced = (): void => shared?.release();
+    this.#client = servers && new StreamClient({ world: this.#world, servers, who, later, onFenced });
     const life = this.#life;
     this.#open(this.#changes.fileSystem, life).catch((error: unknown) => this.#fatal(error, life));
     this.#world.touch();
@@ -181,8 +225,10 @@ export class CoordinatorProcess implements CoordinatorPort {
         this.#process.later(ms, done);
       });
     const identity = {
-      self: { pid: life, hostname: 'sim', bootId: '', startTicks: String(life) },
-      lifeOf: ({ pid }: { readonly pid: number }) => (pid === this.#life ? ('alive' as const) : ('dead' as const)),
+      self: { pid: life, hostname: `sim-${this.#options.who}`, bootId: '', startTicks: String(life) },
+      // Whoever leads takes the lock of who has led before.
+      lifeOf: ({ pid, hostname }: ProcessIdentity) =>
+        pid === this.#life && hostname === `sim-${this.#options.who}` ? ('alive' as const) : ('dead' as const),
     };
     // Nodes of a simulation see the input where it is: they ask for rows alone.
     const openInput = (): never => {
@@ -207,13 +253,15 @@ export class CoordinatorProcess implements CoordinatorPort {
     const engine = await openEngine<Views>({
       ...{ stateDir, joinToken, clock, outside, onFatal, release: `sim ${life}`, heartbeatMs: null, signer: null },
       ...{ log: this.#log, stagingBytesMax: plan.stagingBytesMax },
+      stream: this.#client,
+      untilLeading: this.#options.isElected ? () => this.#untilLeading(life) : null,
       journalSizes: { ...plan.journal, reserveBytes: 4_096 },
       artifacts: { open: () => never() },
       views: (ledger) => {
         const feeds = new JobFeeds({ ledger, wall: clock.wall });
         const publish = (event: Event): void => {
           feeds.publish(event);
-          if (life === this.#life) invariants.publish(event);
+          if (life === this.#life) invariants.publish(event, ledger);
         };
         const story = { end: () => Promise.resolve(), report: () => Promise.resolve() };
         return { feeds, publish, story, logs: { take: () => Promise.resolve(0) } };
@@ -221,7 +269,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     });
     if (life !== this.#life) return;
     this.#engine = engine;
-    invariants.opened(engine);
+    invariants.opened(engine, this.#options.who);
     this.#doors = { outside, clock };
     const { loop, work } = engine;
     const jobLife = new JobLife({
@@ -245,7 +293,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     }
     if (life !== this.#life) return;
     this.#isServing = true;
-    this.#world.say(`coordinator serves, epoch ${loop.ledger.epoch}`);
+    this.#say(`serves, epoch ${loop.ledger.epoch}`);
     const ticks = new Ticks(clock);
     this.#tickAt = this.#world.now;
     this.#every(limits.tickMs, () => {
@@ -258,6 +306,38 @@ export class CoordinatorProcess implements CoordinatorPort {
     const onRoom: DiskWatchOnRoom = (job, failure) => work.roomChanged(job, failure);
     const watch = new DiskWatch({ fileSystem, watched, onRoom });
     this.#every(limits.diskLookMs, () => void watch.look().catch(onFatal));
+  }
+
+  /** Resolves when it has the lease; who finds later that somebody else has it is at its end. */
+  async #untilLeading(life: number): Promise<void> {
+    const client = this.#client;
+    while (client && life === this.#life) {
+      if (await client.lead()) break;
+      await this.#sleep(limits.leaderTryMs);
+    }
+    this.#say('has the lease');
+    const renew = async (): Promise<void> => {
+      for (;;) {
+        await this.#sleep(limits.leaderRenewMs);
+        if (life !== this.#life || !client) return;
+        if ((await client.lead()) || !(await client.isLedByOther())) continue;
+        return this.#fatal(new BatchError('JOURNAL_FENCED', 'another coordinator has the lease'), life);
+      }
+    };
+    void renew();
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#process.later(ms, () => {
+        this.#world.touch();
+        resolve();
+      });
+    });
+  }
+
+  #say(text: string): void {
+    this.#world.say(`coordinator ${this.#options.servers ? `${this.#options.who} ` : ''}${text}`);
   }
 
   /** Nothing happens while it is there, or on its way. */
@@ -295,7 +375,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (life !== this.#life) return;
     if (!(error instanceof BatchError)) throw error;
     this.refusals.push(error);
-    this.#world.say(`coordinator ends: ${error.code}`);
+    this.#say(`ends: ${error.code}`);
+    this.#options.onRefused(error, this.#startedAt);
     const downMs = this.#world.random.between(100, 5_000);
     // What it still does on its way out is nobody's.
     this.#world.after(0, () => life === this.#life && this.crash({ isPower: false, downMs }));
@@ -304,12 +385,16 @@ export class CoordinatorProcess implements CoordinatorPort {
   /** kill -9, or its machine loses power; it is back after `downMs`. False when it is down already. */
   crash({ isPower, downMs }: { readonly isPower: boolean; readonly downMs: number }): boolean {
     if (!this.#mount) return false;
-    this.#world.say(isPower ? 'coordinator loses power' : 'coordinator is killed');
-    this.#options.invariants.dies();
+    this.#say(isPower ? 'loses power' : 'is killed');
+    if (this.#engine) this.#options.invariants.dies(this.#engine.loop.ledger);
     this.#life += 1;
     this.#process.end();
     this.#mount.release();
+    this.#shared?.release();
+    this.#client?.release();
+    this.#client = null;
     this.#mount = null;
+    this.#shared = null;
     this.#changes = null;
     this.#crashAt = null;
     this.#engine = null;
@@ -319,9 +404,17 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#isServing = false;
     this.#waiting.clear();
     this.#deafUntil = 0;
-    if (isPower) this.#options.disk.powerCut();
+    if (isPower) this.ownDisk.powerCut();
     this.#options.onDied(isPower);
     this.#world.after(downMs, () => this.start());
+    return true;
+  }
+
+  /** It comes back with an empty disk. */
+  loseDisk(disk: SimDisk, downMs: number): boolean {
+    if (!this.#ownDisk || !this.crash({ isPower: false, downMs })) return false;
+    this.#say('has lost its disk');
+    this.#ownDisk = disk;
     return true;
   }
 
@@ -345,13 +438,14 @@ export class CoordinatorProcess implements CoordinatorPort {
   restart(downMs: number): boolean {
     const engine = this.#engine;
     if (!engine || !this.#isServing) return false;
-    this.#world.say('coordinator ends in order');
+    this.#say('ends in order');
     this.#isServing = false;
     const life = this.#life;
     const close = async (): Promise<void> => {
       engine.nodes.close();
       await engine.work.close();
       await engine.journal.close();
+      await this.#client?.resign();
     };
     close()
       .catch((error: unknown) => this.#options.invariants.fault(`an orderly end: ${String(error)}`))
@@ -368,7 +462,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (!this.#mount) return false;
     this.#process.freeze(ms);
     this.#deafUntil = Math.max(this.#deafUntil, this.#process.awakeAt + deafMs);
-    this.#world.say(`coordinator stalls for ${ms} ms`);
+    this.#say(`stalls for ${ms} ms`);
     return true;
   }
 

@@ -3,43 +3,47 @@ import fc from 'fast-check';
 import type { NodeName } from '../../common/core/ids.ts';
 import type { ChangeKind } from './change-count.ts';
 import type { Cluster } from './cluster.ts';
+import { happenToStream } from './stream-faults.ts';
+import type { StreamFault } from './stream-plan.ts';
 
 /** `node`: which one, modulo their number. */
-export type Fault = { readonly atMs: number } & (
-  | { readonly kind: 'kill-coordinator'; readonly downMs: number }
-  | { readonly kind: 'power-cut'; readonly downMs: number }
-  /** Killed at a certain change of its disk from then on, so that it falls between any two of them. */
-  | {
-      readonly kind: 'kill-at-change';
-      /** Which changes are counted. */
-      readonly of: ChangeKind;
-      readonly changes: number;
-      readonly isPower: boolean;
-      readonly downMs: number;
-    }
-  | { readonly kind: 'restart-coordinator'; readonly downMs: number }
-  | { readonly kind: 'stall-coordinator'; readonly ms: number; readonly deafMs: number }
-  | { readonly kind: 'fill-disk'; readonly ms: number }
-  | { readonly kind: 'sync-error' }
-  /** Of the newest one, while an older one stands beside it; once in a plan. */
-  | { readonly kind: 'flip-snapshot' }
-  | { readonly kind: 'clock-jump'; readonly ms: number }
-  | { readonly kind: 'kill-node'; readonly node: number; readonly isHost: boolean; readonly downMs: number }
-  | { readonly kind: 'freeze-node'; readonly node: number; readonly ms: number }
-  | { readonly kind: 'drain-node'; readonly node: number }
-  | { readonly kind: 'join-node'; readonly node: number }
-  | { readonly kind: 'cut'; readonly node: number }
-  | { readonly kind: 'near-miss'; readonly node: number }
-  | {
-      readonly kind: 'partition';
-      readonly node: number;
-      readonly direction: 'both' | 'to-coordinator' | 'to-node';
-      readonly ms: number;
-    }
-  | { readonly kind: 'half-open'; readonly node: number; readonly side: 'node' | 'coordinator' }
-  | { readonly kind: 'slow'; readonly node: number; readonly ms: number; readonly extraMs: number }
-  | { readonly kind: 'refuse'; readonly node: number; readonly ms: number }
-);
+export type Fault =
+  | StreamFault
+  | ({ readonly atMs: number } & (
+      | { readonly kind: 'kill-coordinator'; readonly downMs: number }
+      | { readonly kind: 'power-cut'; readonly downMs: number }
+      /** Killed at a certain change of its disk from then on, so that it falls between any two of them. */
+      | {
+          readonly kind: 'kill-at-change';
+          /** Which changes are counted. */
+          readonly of: ChangeKind;
+          readonly changes: number;
+          readonly isPower: boolean;
+          readonly downMs: number;
+        }
+      | { readonly kind: 'restart-coordinator'; readonly downMs: number }
+      | { readonly kind: 'stall-coordinator'; readonly ms: number; readonly deafMs: number }
+      | { readonly kind: 'fill-disk'; readonly ms: number }
+      | { readonly kind: 'sync-error' }
+      /** Of the newest one, while an older one stands beside it; once in a plan. */
+      | { readonly kind: 'flip-snapshot' }
+      | { readonly kind: 'clock-jump'; readonly ms: number }
+      | { readonly kind: 'kill-node'; readonly node: number; readonly isHost: boolean; readonly downMs: number }
+      | { readonly kind: 'freeze-node'; readonly node: number; readonly ms: number }
+      | { readonly kind: 'drain-node'; readonly node: number }
+      | { readonly kind: 'join-node'; readonly node: number }
+      | { readonly kind: 'cut'; readonly node: number }
+      | { readonly kind: 'near-miss'; readonly node: number }
+      | {
+          readonly kind: 'partition';
+          readonly node: number;
+          readonly direction: 'both' | 'to-coordinator' | 'to-node';
+          readonly ms: number;
+        }
+      | { readonly kind: 'half-open'; readonly node: number; readonly side: 'node' | 'coordinator' }
+      | { readonly kind: 'slow'; readonly node: number; readonly ms: number; readonly extraMs: number }
+      | { readonly kind: 'refuse'; readonly node: number; readonly ms: number }
+    ));
 
 export type FaultKind = Fault['kind'];
 
@@ -138,7 +142,11 @@ export const faultArbitrary: fc.Arbitrary<Fault> = fc.oneof(
 );
 
 /** What ends the leases of a node: a mini-batch whose nodes vanish too often is taken for one that crashes them, and rightly so. */
-const vanishing: ReadonlySet<FaultKind> = new Set(['kill-node', 'freeze-node', 'partition']);
+const vanishing: ReadonlySet<FaultKind> = new Set([
+  ...(['kill-node', 'freeze-node', 'partition'] as const),
+  // Nodes that stay with the one that led are not with the one that leads.
+  ...(['freeze-coordinator', 'stream-partition'] as const),
+]);
 const vanishingsMax = 3;
 
 /** Has them happen, each at its time. */
@@ -170,6 +178,15 @@ function troubleOf(fault: Fault, { nodes }: Cluster): { readonly node: NodeName 
       return { node: null, forMs: 30_000 };
     case 'kill-node':
       return { node, forMs: fault.downMs + 60_000 };
+    case 'kill-one':
+    case 'lose-disk':
+      return { node: null, forMs: fault.downMs + 90_000 };
+    case 'stream-partition':
+    case 'freeze-coordinator':
+    case 'stream-stall':
+      return { node: null, forMs: fault.ms + 90_000 };
+    case 'stream-leader':
+      return { node: null, forMs: fault.staleMs + 90_000 };
     case 'freeze-node':
     case 'partition':
     case 'refuse':
@@ -185,6 +202,7 @@ function troubleOf(fault: Fault, { nodes }: Cluster): { readonly node: NodeName 
     case 'clock-jump':
     case 'join-node':
     case 'flip-snapshot':
+    case 'lose-tail':
       return { node, forMs: 0 };
   }
 }
@@ -209,7 +227,7 @@ function happen(fault: Fault, cluster: Cluster): boolean {
       return cluster.fillDisk(fault.ms);
     case 'sync-error':
       if (!coordinator.isUp) return false;
-      disk.failNextSync(() => true);
+      (fault.atMs % 2 === 0 ? disk : coordinator.ownDisk).failNextSync(() => true);
       return true;
     case 'flip-snapshot':
       return cluster.flipSnapshot();
@@ -244,5 +262,7 @@ function happen(fault: Fault, cluster: Cluster): boolean {
     case 'refuse':
       network.refuse(one.name, fault.ms);
       return true;
+    default:
+      return happenToStream(fault, cluster);
   }
 }

@@ -44,6 +44,31 @@ export interface InvariantsOptions {
   readonly waitingSince: (node: NodeName) => number;
   /** The coordinator's time, less what it stood still. */
   readonly attended: () => number;
+  /** Whether the journal's stream has the record, written in that epoch; null: there is no stream. */
+  readonly isInStream: ((sequence: number, epoch: number) => boolean) | null;
+  /** A start without records that were acknowledged, from a stream that lost some; `isKnown`: its own disk has had them. */
+  readonly onLoss: ((isKnown: boolean) => void) | null;
+}
+
+/** One process of a coordinator, from its replay on. */
+interface Watch {
+  readonly ledger: Ledger;
+  /** Of whose disk. */
+  readonly identity: number;
+  /** The ledger as it was opened, and what was appended since. */
+  readonly base: Buffer;
+  readonly baseSequence: number;
+  readonly appended: Event[];
+  readonly watermarks: Watermarks;
+  readonly awaited: Set<NodeName>;
+  readonly openedAt: number;
+  /** Up to here the journal has told that it is on the disk. */
+  synced: number;
+  /** What each group of records ended with, as it was told. */
+  readonly groups: number[];
+  isAlive: boolean;
+  /** With what its successor has read of it; Infinity: there is none. */
+  successorAt: number;
 }
 
 /** A result of which somebody was told that it is committed. */
@@ -68,26 +93,25 @@ export class Invariants {
   twins = 0;
   /** Grants while the window of staged results was full. */
   heldBack = 0;
+  /** Processes that came while another one still thought that it leads. */
+  takeovers = 0;
   /** Snapshots that a start was loaded from. */
   snapshotsLoaded = 0;
   /** Ends of the job that are durable. */
   lives = 0;
   isPruned = false;
+  /** What comes now is known to be wrong, and whose fault that is. */
+  isMuted = false;
   readonly parts: PartsCount = new PartsCount();
   readonly turns: TurnCheck = new TurnCheck((text) => this.fault(text));
   readonly #options: InvariantsOptions;
-  #ledger: Ledger | null = null;
-  /** The ledger as it was opened last, and what was appended since. */
-  #base: Buffer | null = null;
-  #baseSequence = 0;
-  #appended: Event[] = [];
-  /** Up to here the journal has told that it is on the disk. */
-  #synced = 0;
+  /** The last process that came so far: the one that leads while it is there. */
+  #watch: Watch | null = null;
+  readonly #others = new Map<Ledger, Watch>();
+  /** Who has granted in an epoch. */
+  readonly #granters = new Map<number, Watch>();
   #promised: Promised[] = [];
-  #watermarks: Watermarks | null = null;
   #final = { generation: 1, bytes: Buffer.alloc(0), length: 0 };
-  #awaited = new Set<NodeName>();
-  #openedAt = 0;
   readonly #troubledUntil = new Map<NodeName | null, number>();
   /** Mini-batches by the tokens under which they were given out. */
   readonly #batches = new Map<string, { readonly job: JobName; readonly batch: number }>();
@@ -102,10 +126,21 @@ export class Invariants {
 
   /** Nothing waits for the journal. */
   get isDurable(): boolean {
-    return this.#synced >= this.#baseSequence + this.#appended.length;
+    const watch = this.#watch;
+    return watch === null || watch.synced >= watch.baseSequence + watch.appended.length;
+  }
+
+  /** Whether nobody has come after the process with this ledger. */
+  leads(ledger: Ledger): boolean {
+    return this.#watch?.ledger === ledger;
+  }
+
+  get #ledger(): Ledger | null {
+    return this.#watch?.isAlive === true ? this.#watch.ledger : null;
   }
 
   fault(text: string): void {
+    if (this.isMuted) return;
     if (this.faults.length < faultsMax && !this.faults.includes(text)) this.faults.push(text);
   }
 
@@ -115,22 +150,27 @@ export class Invariants {
   }
 
   /** A process has replayed its journal and done nothing else. */
-  opened(engine: Engine<EngineViews>): void {
+  opened(engine: Engine<EngineViews>, identity = 0): void {
     const { loop, journal, nodes } = engine;
     const { ledger } = loop;
-    this.#ledger = ledger;
     const sequence = journal.syncedSequence;
     if (journal.recovery.snapshot > 0) this.snapshotsLoaded += 1;
-    this.#checkRecovered(ledger, sequence);
-    this.#base = bytesOf(ledger);
-    this.#baseSequence = sequence;
-    this.#appended = [];
-    this.#synced = sequence;
+    this.#checkRecovered(ledger, sequence, identity);
+    const watch: Watch = {
+      ...{ ledger, base: bytesOf(ledger), baseSequence: sequence, appended: [], synced: sequence },
+      ...{ groups: [], identity },
+      ...{ watermarks: new Watermarks(ledger), awaited: new Set(ledger.known), openedAt: this.#options.world.now },
+      ...{ isAlive: true, successorAt: Infinity },
+    };
+    if (this.#watch) this.#watch.successorAt = sequence;
+    if (this.#watch?.isAlive === true) {
+      this.takeovers += 1;
+      this.#forgetBroken(this.#watch.ledger);
+    }
+    this.#watch = watch;
+    this.#others.set(ledger, watch);
     this.#checkPromised(ledger);
     this.#checkSuccess();
-    this.#watermarks = new Watermarks(ledger);
-    this.#awaited = new Set(ledger.known);
-    this.#openedAt = this.#options.world.now;
     const job = ledger.jobs.get(this.#options.job);
     this.lives = job ? job.reopenings + (job.isSealed ? 1 : 0) : this.lives;
     this.isPruned = !job && this.#hasBeen;
@@ -139,13 +179,14 @@ export class Invariants {
     const { append } = journal;
     journal.append = (record) => {
       const event = record as Event;
-      this.#appended.push(event);
+      watch.appended.push(event);
       // Another incarnation has come in its place, or it is waited for no longer.
-      if (event.kind === 'NodeUnknown') this.#awaited.delete(event.node);
+      if (event.kind === 'NodeUnknown') watch.awaited.delete(event.node);
       return append.call(journal, record);
     };
     const { handle, synced } = loop;
     loop.handle = (command: Command) => {
+      if (watch !== this.#watch) return handle.call(loop, command);
       const isStale = command.kind === 'result' && command.token.epoch !== ledger.epoch;
       const placed = isStale ? [...ledger.leases.values()].map((lease) => lease.placed) : [];
       const present = command.kind === 'tick' ? [...ledger.nodes.values()].filter(isPresent) : [];
@@ -162,14 +203,16 @@ export class Invariants {
       if (command.kind === 'tick') this.turns.ticked(ledger, this.#options.attended());
     };
     loop.synced = (upTo) => {
-      this.#synced = upTo;
+      this.#checkSynced(watch, upTo);
+      watch.synced = upTo;
+      watch.groups.push(upTo);
       synced.call(loop, upTo);
     };
     const { work } = engine;
     const { restore } = work;
     work.restore = async () => {
       await restore.call(work);
-      this.#checkCut();
+      if (watch === this.#watch) this.#checkCut();
     };
     const { grant, adopt, tell, receive } = nodes;
     const remember = (token: Token): void => {
@@ -177,23 +220,26 @@ export class Invariants {
       if (lease) this.#batches.set(formatToken(token), { job: lease.job, batch: lease.batch });
     };
     nodes.grant = (effect) => {
+      this.#checkGranter(watch, effect.token);
+      if (watch !== this.#watch) return grant.call(nodes, effect);
       remember(effect.token);
       this.#checkGrant(effect.token);
       this.turns.granted(ledger, effect.token, this.#options.attended());
       grant.call(nodes, effect);
     };
     nodes.adopt = (effect) => {
+      if (watch !== this.#watch) return adopt.call(nodes, effect);
       remember(effect.token);
       this.#checkHolders(effect.token);
       adopt.call(nodes, effect);
     };
     nodes.tell = (node, part) => {
-      for (const token of part.recalled ?? []) this.#checkRecall(ledger, token);
-      for (const token of part.committed ?? []) this.#promise(formatToken(token));
+      if (watch === this.#watch) for (const token of part.recalled ?? []) this.#checkRecall(ledger, token);
+      for (const token of part.committed ?? []) this.#promise(formatToken(token), watch);
       tell.call(nodes, node, part);
     };
     nodes.receive = (link, message, inline) => {
-      if (message.hello) this.#awaited.delete(link.node);
+      if (message.hello) watch.awaited.delete(link.node);
       receive.call(nodes, link, message, inline);
     };
   }
@@ -211,13 +257,16 @@ export class Invariants {
       this.fault(`an output of ${content.length} bytes was not cut to the ${job.outputCommitted} that are committed`);
   }
 
-  publish(event: Event): void {
+  /** By the process with this ledger. */
+  publish(event: Event, ledger: Ledger): void {
+    if (event.kind === 'Committed') this.#noteCommitted(event);
+    // Whoever has come after it knows it by what it has read.
+    if (!this.leads(ledger)) return;
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     this.#options.world.note(event.kind);
-    this.#watermarks?.publish(event);
+    this.#watch?.watermarks.publish(event);
     this.parts.publish(event);
-    if (event.kind === 'Committed') this.#noteCommitted(event);
-    else if (event.kind === 'LeaseReleased') this.#checkRelease(event);
+    if (event.kind === 'LeaseReleased') this.#checkRelease(event);
     else if (event.kind === 'JobSubmitted') this.#hasBeen ||= event.job === this.#options.job;
     else if (event.kind === 'JobSealed') this.lives += event.job === this.#options.job ? 1 : 0;
     else if (event.kind === 'JobPruned') return this.#forget(event.job);
@@ -236,20 +285,28 @@ export class Invariants {
   }
 
   /** The process is about to be killed. */
-  dies(): void {
-    const ledger = this.#ledger;
-    if (!ledger) return;
-    this.checkReplay();
-    // What was taken back while it ran (results with other columns, a job that is scored again) is no promise any more.
+  dies(ledger: Ledger): void {
+    const watch = this.#others.get(ledger);
+    if (!watch) return;
+    this.#others.delete(ledger);
+    this.#checkReplay(watch);
+    watch.isAlive = false;
+    if (watch === this.#watch) this.#forgetBroken(ledger);
+  }
+
+  /** What was taken back while it ran (results with other columns, a job that is scored again) is no promise any more. */
+  #forgetBroken(ledger: Ledger): void {
     this.#promised = this.#promised.filter((one) => isKept(ledger, one));
-    this.#ledger = null;
   }
 
   /** The journal, with what is not synced yet, gives the ledger that this process has. */
   checkReplay(): void {
-    const ledger = this.#ledger;
-    if (!ledger) return;
-    const replayed = this.#replayed(this.#appended.length);
+    if (this.#watch?.isAlive === true) this.#checkReplay(this.#watch);
+  }
+
+  #checkReplay(watch: Watch): void {
+    const { ledger } = watch;
+    const replayed = this.#replayed(watch, watch.appended.length);
     const withCursor = isQuiet(ledger);
     const text = (one: Ledger): string => JSON.stringify(ledgerDigest(one, { withCursor }));
     const [a, b] = [text(ledger), text(replayed)];
@@ -261,25 +318,49 @@ export class Invariants {
     this.#checkFinal();
   }
 
-  #replayed(events: number): Ledger {
+  #replayed({ base, appended }: Watch, events: number): Ledger {
     const ledger = newLedger({ heartbeatMs: null, stagingBytesMax: this.#options.stagingBytesMax });
-    if (this.#base) restoreImage(ledger, decodeImage(Buffer.from(this.#base)));
-    for (const event of this.#appended.slice(0, events)) evolve(ledger, event);
+    restoreImage(ledger, decodeImage(Buffer.from(base)));
+    for (const event of appended.slice(0, events)) evolve(ledger, event);
     return ledger;
   }
 
   /** A start has all that was synced, nothing that was not appended, and the ledger that these records give. */
-  #checkRecovered(ledger: Ledger, sequence: number): void {
-    if (this.#base === null) return;
-    if (sequence < this.#synced) this.fault(`${this.#synced} records were on the disk, a start found ${sequence}`);
-    const events = sequence - this.#baseSequence;
-    if (events < 0 || events > this.#appended.length) {
-      this.fault(`a start found ${sequence} records, there were ${this.#baseSequence + this.#appended.length}`);
+  #checkRecovered(ledger: Ledger, sequence: number, identity: number): void {
+    const before = this.#watch;
+    if (before === null) return;
+    const { synced, baseSequence, appended } = before;
+    const { onLoss } = this.#options;
+    // One group beyond what the stream has may never have been acknowledged; of more than one the disk tells.
+    if (sequence < synced && onLoss)
+      onLoss(before.identity === identity && before.groups.filter((end) => end > sequence).length > 1);
+    if (sequence < synced) this.fault(`${synced} records were on the disk, a start found ${sequence}`);
+    const events = sequence - baseSequence;
+    if (events < 0 || events > appended.length) {
+      this.fault(`a start found ${sequence} records, there were ${baseSequence + appended.length}`);
       return;
     }
-    const [found, wanted] = [bytesOf(ledger), bytesOf(this.#replayed(events))];
+    const [found, wanted] = [bytesOf(ledger), bytesOf(this.#replayed(before, events))];
     if (!found.equals(wanted))
       this.fault(`a start gives ${difference(found.toString('latin1'), wanted.toString('latin1'))}`);
+  }
+
+  /** It is in the stream, as this process wrote it, and nobody has gone on without it. */
+  #checkSynced(watch: Watch, upTo: number): void {
+    const { isInStream } = this.#options;
+    if (upTo > watch.successorAt)
+      this.fault(
+        `record ${upTo} is acknowledged, and another coordinator has gone on from record ${watch.successorAt}`,
+      );
+    if (isInStream && !isInStream(upTo, watch.ledger.epoch))
+      this.fault(`record ${upTo} is acknowledged and not in the stream`);
+  }
+
+  /** No two processes grant in one epoch: the tokens of one would be taken for the other's. */
+  #checkGranter(watch: Watch, { epoch }: Token): void {
+    const granter = this.#granters.get(epoch) ?? watch;
+    this.#granters.set(epoch, granter);
+    if (granter !== watch) this.fault(`two coordinators grant in epoch ${epoch}`);
   }
 
   #checkPromised(ledger: Ledger): void {
@@ -292,10 +373,13 @@ export class Invariants {
   }
 
   /** A node is told that its result is committed, and forgets it. Of what is scored again since, it may be told all the same. */
-  #promise(token: string): void {
+  #promise(token: string, watch: Watch): void {
     const of = this.#batches.get(token);
     const batches = of && this.#ledger?.jobs.get(of.job)?.batches;
-    if (of && batches?.state(of.batch) === 'committed') this.#promised.push({ ...of, token });
+    if (!of || batches?.state(of.batch) !== 'committed') return;
+    const one = { ...of, token };
+    // Of one that has a successor it may come after that one has taken it back.
+    if (watch === this.#watch || (this.#ledger && isKept(this.#ledger, one))) this.#promised.push(one);
   }
 
   #isWell(node: NodeName): boolean {
@@ -325,11 +409,11 @@ export class Invariants {
   /** Bytes before the watermark are final: it never goes back, and what lies before it never changes. */
   #follow(): void {
     const job = this.#job;
-    if (!job || !this.#watermarks) return;
+    if (!job || !this.#watch) return;
     if (job.generation !== this.#final.generation) {
       this.#final = { generation: job.generation, bytes: Buffer.alloc(0), length: 0 };
     }
-    const mark = this.#watermarks.of(job);
+    const mark = this.#watch.watermarks.of(job);
     const { length } = this.#final;
     if (mark === length) return;
     if (mark < length) return this.fault(`the watermark goes back from ${length} to ${mark}`);
@@ -351,7 +435,7 @@ export class Invariants {
     const job = this.#job;
     const { generation, bytes, length } = this.#final;
     if (!job || job.generation !== generation || length === 0) return;
-    const mark = this.#watermarks?.of(job) ?? 0;
+    const mark = this.#watch?.watermarks.of(job) ?? 0;
     if (mark < length) this.fault(`bytes up to ${length} were told to be final, after a restart ${mark}`);
     const content = this.#output(job);
     if (!content && this.#mayBeGone(job)) return;
@@ -383,8 +467,9 @@ export class Invariants {
 
   #checkGrant(token: Token): void {
     this.#checkGranting('granted', this.#ledger?.leases.get(token.counter)?.job);
-    if (this.#awaited.size > 0 && this.#options.world.now < this.#openedAt + graceMs) {
-      this.fault(`a lease was granted before ${[...this.#awaited].join(', ')} came back`);
+    const { awaited, openedAt } = this.#watch as Watch;
+    if (awaited.size > 0 && this.#options.world.now < openedAt + graceMs) {
+      this.fault(`a lease was granted before ${[...awaited].join(', ')} came back`);
     }
     this.#checkHolders(token);
     this.#checkWindow(token);

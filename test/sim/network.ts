@@ -11,6 +11,8 @@ import { Random, type World } from './world.ts';
 export interface NetworkOptions {
   readonly world: World;
   readonly coordinator: CoordinatorPort;
+  /** Those beside it, at the addresses from 1 on. */
+  readonly others?: readonly CoordinatorPort[];
 }
 
 /** Times are the world's. */
@@ -30,14 +32,21 @@ export class SimNetwork {
   readonly #random: Random;
   readonly #ways = new Map<NodeName, Way>();
   readonly #connections = new Set<Connection>();
-  readonly #route: Route;
-  #isCoordinatorHostDown = false;
+  /** To each address. */
+  readonly #routes: readonly Route[];
+  /** Addresses of machines that are down. */
+  readonly #hostsDown = new Set<number>();
 
-  constructor({ world, coordinator }: NetworkOptions) {
+  constructor({ world, coordinator, others = [] }: NetworkOptions) {
     this.#world = world;
     this.#random = new Random(world.seed ^ 0x6e65_7477);
-    const isHostDown = (): boolean => this.#isCoordinatorHostDown;
-    this.#route = {
+    this.#routes = [coordinator, ...others].map((one, address) => this.#routeTo(one, address));
+  }
+
+  #routeTo(coordinator: CoordinatorPort, address: number): Route {
+    const world = this.#world;
+    const isHostDown = (): boolean => this.#hostsDown.has(address);
+    return {
       world,
       coordinator,
       get isCoordinatorHostDown(): boolean {
@@ -55,15 +64,22 @@ export class SimNetwork {
   /** A new connection of `node`; `onLost` hears once that it could not be made, or has ended without the node's doing. */
   connect(node: NodeEnd, kind: ConnectionKind, onLost: (error: BatchError) => void): Connection {
     for (const one of this.#connections) if (one.isOver) this.#connections.delete(one);
-    const connection = new Connection(this.#route, node, kind, onLost);
+    const connection = new Connection(
+      this.#routes[(node.address ?? 0) % this.#routes.length] as Route,
+      node,
+      kind,
+      onLost,
+    );
     this.#connections.add(connection);
     return connection;
   }
 
   /** The coordinator's process has been killed, or its machine has failed. It is back with the next process. */
-  coordinatorDied(isHostDown: boolean): void {
-    this.#isCoordinatorHostDown = isHostDown;
-    for (const connection of this.#connections) connection.coordinatorDied(isHostDown);
+  coordinatorDied(isHostDown: boolean, address = 0): void {
+    if (isHostDown) this.#hostsDown.add(address);
+    else this.#hostsDown.delete(address);
+    const route = this.#routes[address];
+    for (const connection of this.#connections) if (connection.route === route) connection.coordinatorDied(isHostDown);
   }
 
   nodeDied(node: NodeName, isHostDown: boolean): void {

@@ -9,6 +9,7 @@ import { faultArbitrary, type Fault } from './faults.ts';
 import { queueArbitrary, type QueuePlan } from './queue-plan.ts';
 import type { FileFate } from './sim-input.ts';
 import type { ClockPlan } from './sim-process.ts';
+import { streamArbitrary, type StreamPlan } from './stream-plan.ts';
 
 /** A file that is not like the others. */
 export interface OddFile {
@@ -92,6 +93,8 @@ export interface Plan {
   readonly earlier: EarlierPlan | null;
   /** Other jobs; null: none. New fields come last, so that a seed's others stay as they were. */
   readonly queue: QueuePlan | null;
+  /** A second copy of the journal; null: the coordinator's disk has the only one. */
+  readonly stream: StreamPlan | null;
 }
 
 /** Of a file that is like the others, as the listing gives it. */
@@ -235,6 +238,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
     },
   ),
   queue: queueArbitrary,
+  stream: streamArbitrary,
 });
 
 /** Without a preference for small values in the first plans, so that every seed has its own and shrinks from it. */

@@ -79,7 +79,8 @@ function ordinalsOf({ files }: RivalPlan, index: number): readonly number[] {
 export interface RivalsOptions {
   readonly world: World;
   readonly disk: SimDisk;
-  readonly coordinator: CoordinatorProcess;
+  /** The one that leads. */
+  readonly coordinator: () => CoordinatorProcess;
   readonly queue: QueuePlan | null;
   readonly deployment: Deployment;
   readonly input: SimInput;
@@ -101,7 +102,7 @@ export class Rivals {
     const { world, coordinator, queue } = this.#options;
     for (const [index, rival] of this.#all.entries()) {
       const ask = (): void => {
-        coordinator.submitRival(rival);
+        coordinator().submitRival(rival);
         world.after(askEveryMs, ask);
       };
       world.after(queue?.rivals[index]?.atMs ?? 0, ask);
@@ -109,13 +110,14 @@ export class Rivals {
   }
 
   get areSealed(): boolean {
-    const { coordinator } = this.#options;
+    const coordinator = this.#options.coordinator();
     return this.#all.every(({ name }) => coordinator.isUp && coordinator.ledger?.jobs.get(name)?.isSealed === true);
   }
 
   /** Every row is there once, in order. */
   judge(): readonly string[] {
-    const { coordinator, disk, input, queue, mayFail } = this.#options;
+    const { disk, input, queue, mayFail } = this.#options;
+    const coordinator = this.#options.coordinator();
     const faults: string[] = [];
     for (const [index, { name, outputDir }] of this.#all.entries()) {
       const job = coordinator.ledger?.jobs.get(name);

@@ -22,6 +22,7 @@ const small = {
   copyBytesMax: 8_192,
   outputGroupBytesMax: 8_192,
   sealedSegmentBytes: 4_096,
+  journalMessageBytesMax: 2_048,
   diskReserveBytes: 65_536,
   // Not bytes, but nothing that a simulated second would be too long for.
   diskLookMs: 4_000,

@@ -82,6 +82,8 @@ export class WorkerProcess implements NodeEnd {
   #recent: readonly ReportMessage[] = [];
   /** Messages that it has sent, to tell silence from chatter. */
   sent = 0;
+  /** Whoever is lost is not tried next. */
+  address = 0;
 
   constructor(options: WorkerProcessOptions) {
     const { world, plan } = options;
@@ -283,6 +285,7 @@ export class WorkerProcess implements NodeEnd {
       later: (delayMs, what) => this.#process.later(delayMs, what),
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),
       onLost: (failure) => {
+        this.address += 1;
         const kind = this.#state?.link.kind === 'joining' ? 'join-failed' : 'link-lost';
         this.#tell({ kind, failure, random: this.#random.next() });
       },

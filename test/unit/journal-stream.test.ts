@@ -59,18 +59,20 @@ async function lossy(): Promise<{ readonly content: MemoryMessages; readonly dis
     await quietTurns();
   }
   await life.journal.close();
-  content.messages.splice(1);
+  // Its fence, and the first group.
+  content.messages.splice(2);
   return { content, disk };
 }
 
 describe('a journal with a stream', () => {
   it('acknowledges what is on the disk and in the stream, and nothing before', async () => {
     const stream = new MemoryStream();
-    let isAway = true;
+    let isAway = false;
     stream.fault = () => (isAway ? 'away' : 'none');
     let now = 0;
     const clock = { monotonic: () => (now += 1_000), wall: () => 0 } as unknown as NonNullable<JournalOptions['clock']>;
     const life = await begin(new MemoryFileSystem(), stream, { clock });
+    isAway = true;
     life.append('a');
     await turnsUntil(() => life.stalls.length === 1, 'the stall');
     expect([life.stalls[0]?.code, life.synced]).toEqual(['JOURNAL_STREAM_STALLED', 0]);
@@ -117,6 +119,25 @@ describe('a journal with a stream', () => {
     expect(again.records).toEqual(['one', 'two']);
     await again.journal.close();
     await next.journal.close();
+  });
+
+  it('tells two apart that have read the same and append the same', async () => {
+    const stream = new MemoryStream();
+    const lives = await Promise.allSettled([
+      begin(new MemoryFileSystem(), stream),
+      begin(new MemoryFileSystem(), stream),
+    ]);
+    const begun = lives.flatMap((life) => (life.status === 'fulfilled' ? [life.value] : []));
+    for (const life of begun) {
+      life.journal.beginEpoch();
+      life.append('the same');
+    }
+    await turnsUntil(() => begun.some(({ synced }) => synced === 1), 'the record of one');
+    await quietTurns();
+    expect(begun.filter(({ synced }) => synced === 1).length).toBe(1);
+    const refused = lives.flatMap((life) => (life.status === 'rejected' ? [life.reason as BatchError] : []));
+    expect([...refused, ...begun.flatMap(({ fatal }) => fatal)].map(({ code }) => code)).toEqual(['JOURNAL_FENCED']);
+    for (const { journal } of begun) await journal.close();
   });
 
   it('follows the one that leads, and goes on where it ended', async () => {

@@ -48,7 +48,8 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
   const local = await readLocal(fileSystem, dir);
   const { first, last } = await stream.ends();
   const snapshots = await stream.snapshots();
-  const known = snapshots.find(({ sequence, chain }) => local.crcOf(sequence) === chain);
+  // One that is about to be removed may have lost the messages behind it already.
+  const known = snapshots.find(({ sequence, chain, place }) => place >= first && local.crcOf(sequence) === chain);
   const newest = snapshots[0];
   const begin = known ?? (first === 1 ? beginning : null);
   if (begin === null) {

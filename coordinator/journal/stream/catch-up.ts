@@ -1,8 +1,10 @@
 /** Brings the journal on this disk and its stream to the same end, once the one is replayed: each gets what only the other has. */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { Failure } from '../../../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../../../common/core/batch-error.ts';
 import type { Clock } from '../../../common/io/clock.ts';
 import type { Delay } from '../../../common/io/delay.ts';
+import type { LockIdentity } from '../../../common/io/lock-file.ts';
 import type { FileSystem } from '../../../common/ports/file-system.ts';
 import type { JournalStream } from '../../../common/ports/journal-stream.ts';
 import { frameHeaderBytes, segmentHeaderBytes, type ChainState } from '../frame-format.ts';
@@ -27,6 +29,7 @@ export interface CatchUpOptions {
   readonly untilLeading: (() => Promise<void>) | null;
   readonly clock: Clock;
   readonly delay: Delay;
+  readonly identity: LockIdentity;
 }
 
 /** Where the journal stands then, and the way to append to the stream. @throws JOURNAL_STREAM_LOST, JOURNAL_FENCED, JOURNAL_STREAM_UNREACHABLE */
@@ -38,6 +41,7 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   if (untilLeading) {
     await follower.until(untilLeading());
     ({ last } = await stream.ends());
+    if (last < follower.seen) throw lostTail(last, follower.seen);
     await follower.upTo(last);
   }
   const { state } = follower;
@@ -45,7 +49,22 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   const writer = new StreamWriter({ stream, place: last, clock, delay, onStall });
   // Whoever leads meanwhile has gone on without them: the next append would say so.
   if (aligned.unpublished && last === aligned.last) await publish(options, aligned.unpublished, writer);
+  // What is done to files from here on, by what the records say, nobody else contradicts.
+  await writer.fence(openingId(options), new AbortController().signal);
   return [{ ...replayed, state, recovery: { ...replayed.recovery, records } }, writer];
+}
+
+function lostTail(last: number, seen: number): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `the stream ends at message ${last}, and message ${seen} was read before: its servers have lost what they had taken`,
+  );
+}
+
+/** No other process, and no other life of this one, has it: two that read the same stream at one time would else append the same bytes. */
+function openingId({ identity, clock }: CatchUpOptions): Uint8Array {
+  const text = JSON.stringify([identity.self, clock.wall(), clock.monotonic()]);
+  return createHash('sha256').update(text).digest().subarray(0, 16);
 }
 
 /** Takes the records of the stream behind those of the disk. */
@@ -55,11 +74,14 @@ class Follower {
   state: ChainState;
   /** Message of the group in which `state` lies. */
   #place: number;
+  /** The last message that was there. */
+  seen: number;
 
   constructor(options: CatchUpOptions) {
     this.#options = options;
     this.state = options.replayed.state;
     this.#place = options.aligned.place;
+    this.seen = options.aligned.last;
     this.#gathered = new Gathered(options.segments, this.state);
   }
 
@@ -71,7 +93,10 @@ class Follower {
     const over = new AbortController();
     // A turn that will never come ends the following too.
     const ended = turn.finally(() => over.abort());
-    await Promise.all([ended, this.#take(framesOf(this.#options.stream.follow(this.#place, over.signal), this.state))]);
+    await Promise.all([
+      ended,
+      this.#take(framesOf(this.#options.stream.follow(this.#place, over.signal), this.#place, this.state)),
+    ]);
   }
 
   async #take(frames: AsyncIterable<StreamFrame>): Promise<void> {
@@ -80,6 +105,7 @@ class Follower {
       onRecord(JSON.parse(frame.bytes.toString('utf8', frameHeaderBytes)), frame.sequence);
       this.state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
       this.#place = frame.place;
+      this.seen = Math.max(this.seen, frame.end);
       await this.#gathered.add(frame, groupBytesMax);
     }
     await this.#gathered.write();

@@ -7,6 +7,8 @@ import { beginsGroup, MessageReader } from './stream-message.ts';
 export interface StreamFrame {
   /** Of the message that its group begins with. */
   readonly place: number;
+  /** Message that it ends in. */
+  readonly end: number;
   readonly sequence: number;
   readonly epoch: number;
   readonly crc: number;
@@ -23,7 +25,7 @@ export async function* streamFrames(
   if (first > last) return;
   const over = new AbortController();
   try {
-    yield* framesOf(until(stream.follow(first, over.signal), last), base);
+    yield* framesOf(until(stream.follow(first, over.signal), last), first, base);
   } finally {
     over.abort();
   }
@@ -36,15 +38,23 @@ async function* until(messages: AsyncIterable<StreamMessage>, last: number): Asy
   }
 }
 
-/** Frames at or before `base` are passed over, those of groups that broke off as well. @throws JOURNAL_STREAM_LOST */
+/**
+ * Frames at or before `base` are passed over, those of groups that broke off as well. `first`: message that was asked for.
+ * @throws JOURNAL_STREAM_LOST, and JOURNAL_STREAM_UNREACHABLE when whoever leads has removed meanwhile what was to be read
+ */
 export async function* framesOf(
   messages: AsyncIterable<StreamMessage>,
+  first: number,
   base: ChainState,
 ): AsyncGenerator<StreamFrame, void, void> {
   const reader = new MessageReader();
   let before = base;
   let begun = 0;
+  let due = first;
+  let isTrimmed = false;
   for await (const { place, bytes: message } of messages) {
+    isTrimmed ||= place > due;
+    due = place + 1;
     if (beginsGroup(message)) begun = place;
     const bytes = reader.add(message);
     let at = 0;
@@ -52,18 +62,32 @@ export async function* framesOf(
       const header = decodeFrameHeader(bytes, at);
       const end = at + frameHeaderBytes + header.bytes;
       if (end > bytes.length) break;
+      // Read before, and another one now.
+      if (header.sequence === base.sequence && header.crc !== base.chain) throw lost(place, base.sequence);
       if (header.sequence > base.sequence) {
         if (!isNextFrame(bytes, at, header, before)) {
-          throw new BatchError(
-            'JOURNAL_STREAM_LOST',
-            `message ${place} of the journal’s stream does not follow record ${before.sequence}: messages are missing, or it was changed`,
-          );
+          throw isTrimmed ? trimmed(place) : lost(place, before.sequence);
         }
         before = { sequence: header.sequence, epoch: header.epoch, chain: header.crc };
-        yield { place: begun, ...before, crc: header.crc, bytes: Buffer.from(bytes.subarray(at, end)) };
+        yield { place: begun, end: place, ...before, crc: header.crc, bytes: Buffer.from(bytes.subarray(at, end)) };
       }
       at = end;
     }
     reader.take(at);
   }
+}
+
+function lost(place: number, sequence: number): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `message ${place} of the journal’s stream does not follow record ${sequence}: messages are missing, or it was changed`,
+  );
+}
+
+/** Whoever is away for long, or begins at a bad moment, finds all of it in a snapshot at his next start. */
+function trimmed(place: number): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_UNREACHABLE',
+    `messages before ${place} of the journal’s stream were removed behind a snapshot while they were to be read; start again`,
+  );
 }

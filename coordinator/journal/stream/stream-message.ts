@@ -3,7 +3,9 @@
  * group begins with it, 1 when it goes on with the group of the message before, whose last frame may be cut anywhere. A group that
  * another one follows before its end was never acknowledged, and its last frame is dropped.
  */
+import { invariant } from '../../../common/core/invariant.ts';
 import { limits } from '../../../common/core/limits.ts';
+import { frameHeaderBytes } from '../frame-format.ts';
 
 const begins = 0;
 const goesOn = 1;
@@ -17,6 +19,15 @@ export function* messagesOf(group: Uint8Array): Generator<Uint8Array, void, void
     message.set(piece, 1);
     yield message;
   }
+}
+
+/**
+ * Begins a group that ends before its first frame: whoever stores it behind the last message has all others refused, and no record of
+ * it is ever read. `id`: of no other process, so that nobody takes another one's for his own.
+ */
+export function fenceMessage(id: Uint8Array): Uint8Array {
+  invariant(id.length < frameHeaderBytes, 'a fence is shorter than a frame');
+  return Uint8Array.of(begins, ...id);
 }
 
 export function beginsGroup(message: Uint8Array): boolean {

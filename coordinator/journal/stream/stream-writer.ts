@@ -6,7 +6,7 @@ import { BatchError, type Failure } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import type { Clock } from '../../../common/io/clock.ts';
 import type { Delay } from '../../../common/io/delay.ts';
-import { messagesOf } from './stream-message.ts';
+import { fenceMessage, messagesOf } from './stream-message.ts';
 import type { JournalStream } from '../../../common/ports/journal-stream.ts';
 
 export interface StreamWriterOptions {
@@ -43,6 +43,11 @@ export class StreamWriter {
       if (!(await this.#append(message, signal))) return false;
     }
     return true;
+  }
+
+  /** Resolves when nobody who has read the stream before can append to it any more. `id`: of this process alone. @throws as `append` */
+  async fence(id: Uint8Array, signal: AbortSignal): Promise<boolean> {
+    return await this.#append(fenceMessage(id), signal);
   }
 
   async #append(bytes: Uint8Array, signal: AbortSignal): Promise<boolean> {

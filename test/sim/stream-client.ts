@@ -1,0 +1,169 @@
+/** The journal's stream as one process of a coordinator reaches it: every call may take its time, or get no answer. */
+import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import type {
+  JournalStream,
+  Published,
+  StreamEnds,
+  StreamMessage,
+  StreamSnapshot,
+} from '../../common/ports/journal-stream.ts';
+import type { StreamServers } from './stream-servers.ts';
+import type { World } from './world.ts';
+
+export interface StreamClientOptions {
+  readonly world: World;
+  readonly servers: StreamServers;
+  /** Which coordinator. */
+  readonly who: number;
+  /** In its process. */
+  readonly later: (delayMs: number, what: () => void) => void;
+  /** Another one has appended behind it. */
+  readonly onFenced: () => void;
+}
+
+const followedMax = 16;
+
+export class StreamClient implements JournalStream {
+  readonly #options: StreamClientOptions;
+  #isOver = false;
+
+  constructor(options: StreamClientOptions) {
+    this.#options = options;
+  }
+
+  /** The process is gone: nothing settles any more. */
+  release(): void {
+    this.#isOver = true;
+  }
+
+  async ends(): Promise<StreamEnds> {
+    return await this.#ask((servers, who) => servers.ends(who));
+  }
+
+  async publish(bytes: Uint8Array, after: number): Promise<Published> {
+    try {
+      return await this.#ask((servers) => servers.publish(this.#options, bytes, after));
+    } catch {
+      return { kind: 'unknown', reason: 'no answer' };
+    }
+  }
+
+  async get(place: number): Promise<Uint8Array | null> {
+    const { found } = await this.#ask((servers, who) => ({ found: servers.get(who, place) }));
+    return found;
+  }
+
+  async *follow(place: number, signal: AbortSignal): AsyncGenerator<StreamMessage, void, void> {
+    let at = place;
+    while (!signal.aborted) {
+      for (const message of await this.#next(at, signal)) {
+        yield message;
+        at = message.place + 1;
+        if (signal.aborted) return;
+      }
+    }
+  }
+
+  async trim(place: number): Promise<void> {
+    await this.#ask((servers) => {
+      servers.trim(place);
+      return true;
+    });
+  }
+
+  async snapshots(): Promise<readonly StreamSnapshot[]> {
+    return await this.#ask(({ snapshots }) => {
+      const all = [...snapshots.values()].map(({ at }) => at);
+      return all.sort((a, b) => b.sequence - a.sequence);
+    });
+  }
+
+  async putSnapshot(at: StreamSnapshot, file: AsyncIterable<Uint8Array>): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of file) pieces.push(piece);
+    await this.#ask(({ snapshots }) => snapshots.set(at.sequence, { at, file: Buffer.concat(pieces) }));
+  }
+
+  async *readSnapshot({ sequence }: StreamSnapshot): AsyncGenerator<Uint8Array, void, void> {
+    const { found } = await this.#ask(({ snapshots }) => ({ found: snapshots.get(sequence) }));
+    if (!found) throw new BatchError('JOURNAL_STREAM_LOST', `snapshot ${sequence} cannot be read: it is gone`);
+    yield found.file;
+  }
+
+  async removeSnapshot({ sequence }: StreamSnapshot): Promise<void> {
+    await this.#ask(({ snapshots }) => {
+      snapshots.delete(sequence);
+      return true;
+    });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Takes the lease, or renews it; false when somebody else has it, or nobody answers. */
+  async lead(): Promise<boolean> {
+    return await this.#ask((servers, who) => servers.lead(who)).catch(() => false);
+  }
+
+  /** Whether it is known that somebody else leads. */
+  async isLedByOther(): Promise<boolean> {
+    return await this.#ask(({ leader }, who) => leader !== -1 && leader !== who).catch(() => false);
+  }
+
+  async resign(): Promise<void> {
+    await this.#ask((servers, who) => {
+      servers.resign(who);
+      return true;
+    }).catch(() => undefined);
+  }
+
+  /** Null of `serve`: no answer comes. */
+  #ask<T>(serve: (servers: StreamServers, who: number) => T | null): Promise<T> {
+    const { servers, who, later, world } = this.#options;
+    return new Promise<T>((resolve, reject) => {
+      if (this.#isOver) return;
+      let isSettled = false;
+      const settle = (how: () => void): void => {
+        if (isSettled || this.#isOver) return;
+        isSettled = true;
+        world.touch();
+        how();
+      };
+      later(limits.journalStreamTryMs, () => settle(() => reject(unanswered())));
+      servers.request(who, () => {
+        const answer = serve(servers, who);
+        if (answer !== null) servers.answer(who, () => !this.#isOver && later(0, () => settle(() => resolve(answer))));
+      });
+    });
+  }
+
+  #next(place: number, signal: AbortSignal): Promise<readonly StreamMessage[]> {
+    const { servers, who, later, world } = this.#options;
+    return new Promise((resolve) => {
+      let isOver = false;
+      const settle = (messages: readonly StreamMessage[]): void => {
+        if (isOver || this.#isOver) return;
+        isOver = true;
+        forget();
+        signal.removeEventListener('abort', stop);
+        world.touch();
+        resolve(messages);
+      };
+      const stop = (): void => settle([]);
+      const look = (): void => {
+        if (isOver || this.#isOver) return forget();
+        const messages = servers.isReachable(who) ? servers.from(place, followedMax) : [];
+        if (messages.length > 0) servers.answer(who, () => !this.#isOver && later(0, () => settle(messages)));
+      };
+      const forget = servers.watch(look);
+      signal.addEventListener('abort', stop);
+      look();
+    });
+  }
+}
+
+function unanswered(): BatchError {
+  return new BatchError('JOURNAL_STREAM_UNREACHABLE', 'the stream did not answer');
+}
