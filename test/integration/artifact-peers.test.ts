@@ -22,6 +22,7 @@ import { BulkLink } from '../../worker/bulk-link.ts';
 import { ControlLink } from '../../worker/control-link.ts';
 import { NodeIdentity } from '../../worker/node-identity.ts';
 import { ArtifactPeers } from '../../worker/peers/artifact-peers.ts';
+import { CoordinatorAddresses } from '../../worker/coordinator-addresses.ts';
 import { ArtifactServer } from '../../worker/peers/artifact-server.ts';
 import { PeerSource } from '../../worker/peers/peer-source.ts';
 import { ServedArtifacts } from '../../worker/peers/served-artifacts.ts';
@@ -51,7 +52,13 @@ async function joinNode(name: string): Promise<Node> {
   const dir = join(cluster.dir, name);
   mkdirSync(dir);
   const identity = await NodeIdentity.open({
-    ...{ address, name, dir, token: joinToken, fingerprint: access?.authority.fingerprint ?? null },
+    ...{
+      addresses: new CoordinatorAddresses([address]),
+      name,
+      dir,
+      token: joinToken,
+      fingerprint: access?.authority.fingerprint ?? null,
+    },
     ...{ joinMsMax: 30_000, clock: systemClock, log: silentLog },
   });
   const trust = (): ClusterTrust => identity.trust;

@@ -7,6 +7,7 @@ import { connect } from '@nats-io/transport-node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import { coordinatorSettings, workerSettings, type Environment } from '../../common/config/process-settings.ts';
+import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { packageFile } from '../../common/io/package-files.ts';
 import { NatsStream } from '../../coordinator/journal/stream/nats-stream.ts';
@@ -234,7 +235,7 @@ describe('NATS', () => {
   it('its user may do what the journal does, and no more; a listener hears events', async () => {
     writeAccounts(join(dir, 'accounts.conf'));
     Object.assign(process.env, natsPasswords);
-    const server = await new NatsServer(dir, 'include "accounts.conf"\nno_auth_user: batchmill').start();
+    const server = await new NatsServer(dir, { more: 'include "accounts.conf"\nno_auth_user: batchmill' }).start();
     try {
       await journalLife(server.address);
       await expect(NatsStream.open({ servers: [server.address], name: 'other', replicas: 1 })).rejects.toThrow();
@@ -322,7 +323,7 @@ async function journalLife(address: string): Promise<void> {
     if (oldest) await stream.removeSnapshot(oldest);
     await stream.trim(2);
     expect(await stream.ends()).toEqual({ first: 2, last: 3 });
-    const election = await stream.election('one', delay);
+    const election = await stream.election('one', delay, systemClock);
     expect([await election.won(over.signal), await election.won(new AbortController().signal)]).toEqual([false, true]);
     expect(await election.leader()).toBe('one');
     await election.resign();
