@@ -127,6 +127,11 @@ function addRun(program: Command, perform: Perform): void {
 function addCoordinator(program: Command, perform: Perform): void {
   const group = program.command('coordinator').description('the process that owns jobs and hands out work');
   addCoordinatorKey(group, perform);
+  withServer(group.command('handover').description('let a standby lead; worker nodes score on')).action(
+    async (flags: AnswerFlags) => {
+      await perform(flags, async (context) => (await import('./commands/handover.ts')).handOverCommand(context));
+    },
+  );
   withAnswer(group.command('start').description('start the coordinator; it runs until Ctrl-C'))
     .option('--listen <host:port>', 'address for worker nodes (default: 127.0.0.1:7077)')
     .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
@@ -137,6 +142,7 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
     .option('--journal <nats://host:port/name>', 'keep the journal on NATS as well, where it outlives this disk')
+    .option('--accept-lossy-journal', 'take NATS servers that may lose what they have acknowledged')
     .option('--standby', 'one of several coordinators, of which one leads; needs --journal and --local-dir')
     .option('--local-dir <dir>', 'its own copy of the journal, when --state-dir is shared with other coordinators')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {

@@ -13,7 +13,8 @@ import {
   type StreamConfig,
 } from '@nats-io/jetstream';
 import { Objm, type ObjectStore } from '@nats-io/obj';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { openNats, type NatsSettings } from '../../../common/config/nats-settings.ts';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import { reasonOf } from '../../../common/io/errno.ts';
@@ -26,7 +27,10 @@ import type {
   StreamMessage,
   StreamSnapshot,
 } from '../../../common/ports/journal-stream.ts';
+import type { PeerBus } from '../../../common/ports/peer-bus.ts';
+import { connectNats, syncProblems } from './nats-access.ts';
 import { NatsElection } from './nats-election.ts';
+import { natsPeers } from './nats-peers.ts';
 
 export interface NatsStreamOptions {
   /** `host:port` of the servers; any that answers will do. */
@@ -35,6 +39,10 @@ export interface NatsStreamOptions {
   readonly name: string;
   /** Servers that keep each message. */
   readonly replicas: number;
+  /** Default: nobody in particular, and nothing is looked up. */
+  readonly nats?: NatsSettings;
+  /** Something is not as it should be, and it is taken all the same. */
+  readonly onDoubt?: (what: string) => void;
 }
 
 /** Of `Nats-Expected-Last-Sequence`: there are two, the newer one where the server knows the last sequence. */
@@ -67,11 +75,19 @@ export class NatsStream implements JournalStream {
 
   /** Connects, and makes the stream unless it is there. @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
   static async open(options: NatsStreamOptions): Promise<NatsStream> {
-    const connection = await reached(options.servers, () =>
-      connect({ servers: [...options.servers], maxReconnectAttempts: -1, timeout: limits.journalStreamTryMs }),
-    );
+    const { nats = openNats, onDoubt = () => undefined } = options;
+    const connection = await reached(options.servers, () => connectNats(options.servers, nats));
+    // Refused, unless the operator insists.
+    const doubt = (what: string): void => {
+      if (nats.isLossyAccepted) onDoubt(what);
+      else throw new BatchError('JOURNAL_STREAM_UNFIT', `${what}. --accept-lossy-journal takes it all the same`);
+    };
     try {
-      requireVersion(connection);
+      const tooOld = tooOldVersion(connection);
+      if (tooOld !== null) doubt(tooOld);
+      const lax = await syncProblems(nats.monitoring);
+      if (lax !== null && lax.length > 0) doubt(lax.join('; '));
+      if (lax === null) onDoubt(syncUnknown);
       const manager = await reached(options.servers, () =>
         jetstreamManager(connection, { timeout: limits.journalStreamTryMs }),
       );
@@ -81,7 +97,8 @@ export class NatsStream implements JournalStream {
         subject: `batchmill.${options.name}.journal`,
       };
       const config = await reached(options.servers, () => streamOf(manager, names, options.replicas));
-      requireFit(config, names.stream);
+      const unfit = unfitness(config, names.stream);
+      if (unfit !== null) doubt(unfit);
       const kept = { storage: StorageType.File, replicas: config.num_replicas };
       const bucket = await reached(options.servers, () =>
         new Objm(connection).create(`BATCHMILL_${options.name}_SNAPSHOTS`, kept),
@@ -119,6 +136,8 @@ export class NatsStream implements JournalStream {
     const messages = await this.#reached(() => consumer.consume());
     const stop = (): void => messages.stop();
     signal.addEventListener('abort', stop, { once: true });
+    // It may have been given while the server was asked.
+    if (signal.aborted) stop();
     try {
       for await (const { seq, data } of messages) yield { place: seq, bytes: data };
     } finally {
@@ -167,6 +186,10 @@ export class NatsStream implements JournalStream {
     return await this.#reached(() => NatsElection.open({ ...cluster, self, delay, clock }));
   }
 
+  peers(): PeerBus {
+    return natsPeers(this.#connection, this.#name);
+  }
+
   async close(): Promise<void> {
     await this.#connection.close();
   }
@@ -190,6 +213,10 @@ function lostSnapshot(name: string, why: string): BatchError {
   return new BatchError('JOURNAL_STREAM_LOST', `${name} beside the journal’s stream cannot be read: ${why}`);
 }
 
+const syncUnknown =
+  'whether the NATS servers sync before they acknowledge (sync_interval: always) could not be checked: ' +
+  'BATCHMILL_NATS_MONITORING=http://HOST:8222[,…] says where it can be';
+
 interface StreamNames {
   /** Of the cluster. */
   readonly name: string;
@@ -212,19 +239,18 @@ async function streamOf(manager: JetStreamManager, names: StreamNames, replicas:
   return (await manager.streams.add(wanted)).config;
 }
 
-/** @throws JOURNAL_STREAM_UNFIT */
-function requireVersion(connection: NatsConnection): void {
+/** Null when it is not. */
+function tooOldVersion(connection: NatsConnection): string | null {
   const version = connection.info?.version ?? '0';
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const [oldestMajor, oldestMinor] = serverVersionOldest;
-  if (major > oldestMajor || (major === oldestMajor && minor >= oldestMinor)) return;
+  if (major > oldestMajor || (major === oldestMajor && minor >= oldestMinor)) return null;
   const wanted = serverVersionOldest.join('.');
-  const message = `the NATS server ${connection.getServer()} is of version ${version}; the journal needs ${wanted} or later`;
-  throw new BatchError('JOURNAL_STREAM_UNFIT', message);
+  return `the NATS server ${connection.getServer()} is of version ${version}; the journal needs ${wanted} or later`;
 }
 
-/** A stream that somebody else has made, or changed. @throws JOURNAL_STREAM_UNFIT */
-function requireFit(config: StreamConfig, name: string): void {
+/** Of a stream that somebody else has made, or changed; null: it is as it must be. */
+function unfitness(config: StreamConfig, name: string): string | null {
   const wrong = [
     config.storage === StorageType.File ? [] : ['its storage is memory'],
     config.retention === RetentionPolicy.Limits ? [] : [`its retention is ${config.retention}`],
@@ -233,9 +259,8 @@ function requireFit(config: StreamConfig, name: string): void {
     config.max_msgs_per_subject > 0 ? ['it keeps a number of messages of each subject'] : [],
     config.allow_direct ? ['it allows direct reads, which may be of an older state'] : [],
   ].flat();
-  if (wrong.length === 0) return;
-  const message = `the stream ${name} cannot hold the journal: ${wrong.join(', ')}; change it, or remove it when it is not ours`;
-  throw new BatchError('JOURNAL_STREAM_UNFIT', message);
+  if (wrong.length === 0) return null;
+  return `the stream ${name} cannot hold the journal: ${wrong.join(', ')}; change it, or remove it when it is not ours`;
 }
 
 /** @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
