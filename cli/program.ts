@@ -205,10 +205,12 @@ function addJournal(program: Command, perform: Perform): void {
   const group = program.command('journal').description('the journal of a coordinator that does not run');
   const stateDir = 'state directory of the coordinator (its --state-dir)';
   withAnswer(group.command('verify').description('say what stands in it, and where it is damaged'))
-    .argument('<dir>', stateDir)
+    .argument('<dir>', `${stateDir}, or its --journal: nats://…`)
     .action(async (dir: string, flags: AnswerFlags) => {
       await perform(flags, async (context) =>
-        (await import('./commands/journal.ts')).verifyJournalCommand(context, dir),
+        dir.startsWith('nats://')
+          ? await (await import('./commands/journal-stream.ts')).verifyStreamCommand(context, dir)
+          : await (await import('./commands/journal.ts')).verifyJournalCommand(context, dir),
       );
     });
   withAnswer(group.command('repair').description('cut it at its damage; says first which records and jobs lose by it'))

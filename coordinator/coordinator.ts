@@ -35,6 +35,7 @@ import { makeStateDir, randomText, readOwnText } from './state-dir.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
 import { ledgerFigures, type LedgerFigures } from './views/ledger-figures.ts';
+import { jobEvent, nodeEvent, type OuterEvent } from './views/outer-events.ts';
 import { Tallies } from './views/tallies.ts';
 
 export interface CoordinatorOptions {
@@ -158,6 +159,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const stream = options.journal ? await openStream(options.journal, options) : null;
   const leadership = await leadershipOf(options, stream);
   const outside = { ...thisMachine(), locateInput: locate, ...diskOf(leadership, options) };
+  const tellOutside = (event: OuterEvent | null): void => {
+    if (event) stream?.tell(event.subject, JSON.stringify(event.body));
+  };
   let lastWrite: LastWrite | null = null;
   const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
@@ -166,7 +170,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     untilLeading: leadership && (() => leadership.won()),
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
-      const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
+      const feeds = new JobFeeds({
+        ...{ ledger, wall },
+        onTold: (event) => {
+          story.tell(event);
+          if (stream) tellOutside(jobEvent(event));
+        },
+      });
       const tallies = new Tallies(ledger);
       const figures = (): LedgerFigures => ledgerFigures(ledger);
       const metrics = MetricsOf && new MetricsOf({ release, tallies, figures });
@@ -174,6 +184,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
         story.publish(event);
         feeds.publish(event);
         tallies.publish(event);
+        tellOutside(stream && nodeEvent(event, new Date(wall()).toISOString()));
       };
       return { story, logs, feeds, metrics, publish };
     },
@@ -190,7 +201,19 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
-  const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside, ...requireSeenBy(leadership) });
+  const jobs = new JobDesk({
+    loop,
+    feeds,
+    artifacts,
+    secrets,
+    work,
+    stateDir,
+    clock,
+    random,
+    log,
+    outside,
+    ...requireSeenBy(leadership),
+  });
   const closers: Close[] = [
     async () => stream?.close(),
     async () => leadership?.resign(),

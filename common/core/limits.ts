@@ -246,7 +246,7 @@ export const limits = {
   leaderRenewMs: 1_500,
   leaderTryMs: 250,
   /** A leader that could not renew its lease for so long stops to lead: longer than the servers take to elect a leader of their own, and short of what a takeover may take. */
-  leaderSilentMs: 7_000,
+  leaderSilentMs: 6_000,
   /** Coordinators that stand by, and how long they have to answer a question. */
   standbysMax: 8,
   standbyAnswerMs: 1_000,

@@ -41,6 +41,8 @@ export interface NatsStreamOptions {
   readonly replicas: number;
   /** Default: nobody in particular, and nothing is looked up. */
   readonly nats?: NatsSettings;
+  /** Nothing is made: a stream that is not there is refused. */
+  readonly isToBeThere?: boolean;
   /** Something is not as it should be, and it is taken all the same. */
   readonly onDoubt?: (what: string) => void;
 }
@@ -62,6 +64,8 @@ export class NatsStream implements JournalStream {
   readonly #stream: string;
   readonly #subject: string;
   readonly #bucket: ObjectStore;
+  /** What is told in between would only fill memory. */
+  #isConnected = true;
 
   private constructor(connection: NatsConnection, manager: JetStreamManager, names: StreamNames, bucket: ObjectStore) {
     this.#connection = connection;
@@ -71,6 +75,14 @@ export class NatsStream implements JournalStream {
     this.#name = names.name;
     this.#stream = names.stream;
     this.#subject = names.subject;
+    void this.#watch();
+  }
+
+  async #watch(): Promise<void> {
+    for await (const { type } of this.#connection.status()) {
+      if (type === 'disconnect') this.#isConnected = false;
+      if (type === 'reconnect') this.#isConnected = true;
+    }
   }
 
   /** Connects, and makes the stream unless it is there. @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
@@ -96,7 +108,7 @@ export class NatsStream implements JournalStream {
         stream: `BATCHMILL_${options.name}_JOURNAL`,
         subject: `batchmill.${options.name}.journal`,
       };
-      const config = await reached(options.servers, () => streamOf(manager, names, options.replicas));
+      const config = await reached(options.servers, () => streamOf(manager, names, options));
       const unfit = unfitness(config, names.stream);
       if (unfit !== null) doubt(unfit);
       const kept = { storage: StorageType.File, replicas: config.num_replicas };
@@ -186,6 +198,13 @@ export class NatsStream implements JournalStream {
     return await this.#reached(() => NatsElection.open({ ...cluster, self, delay, clock }));
   }
 
+  /** To whoever listens to `batchmill.NAME.` and `subject`; nobody, while there is no connection. */
+  tell(subject: string, text: string): void {
+    if (this.#isConnected && !this.#connection.isClosed()) {
+      this.#connection.publish(`batchmill.${this.#name}.${subject}`, text);
+    }
+  }
+
   peers(): PeerBus {
     return natsPeers(this.#connection, this.#name);
   }
@@ -224,9 +243,13 @@ interface StreamNames {
   readonly subject: string;
 }
 
-async function streamOf(manager: JetStreamManager, names: StreamNames, replicas: number): Promise<StreamConfig> {
+async function streamOf(
+  manager: JetStreamManager,
+  names: StreamNames,
+  options: NatsStreamOptions,
+): Promise<StreamConfig> {
   const wanted = {
-    ...{ name: names.stream, subjects: [names.subject], storage: StorageType.File, num_replicas: replicas },
+    ...{ name: names.stream, subjects: [names.subject], storage: StorageType.File, num_replicas: options.replicas },
     // Nothing goes by itself: a full stream refuses what is new.
     ...{ retention: RetentionPolicy.Limits, discard: DiscardPolicy.New, max_age: 0, max_msgs: -1, max_bytes: -1 },
     ...{ deny_delete: true, allow_direct: false, duplicate_window: 0 },
@@ -235,6 +258,9 @@ async function streamOf(manager: JetStreamManager, names: StreamNames, replicas:
     return (await manager.streams.info(names.stream)).config;
   } catch (error) {
     if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.StreamNotFound) throw error;
+  }
+  if (options.isToBeThere) {
+    throw new BatchError('JOURNAL_STREAM_UNFIT', `there is no stream ${names.stream} on ${options.servers.join(', ')}`);
   }
   return (await manager.streams.add(wanted)).config;
 }
