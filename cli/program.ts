@@ -129,6 +129,11 @@ function addRun(program: Command, perform: Perform): void {
 function addCoordinator(program: Command, perform: Perform): void {
   const group = program.command('coordinator').description('the process that owns jobs and hands out work');
   addCoordinatorKey(group, perform);
+  withServer(group.command('handover').description('let a standby lead; worker nodes score on')).action(
+    async (flags: AnswerFlags) => {
+      await perform(flags, async (context) => (await import('./commands/handover.ts')).handOverCommand(context));
+    },
+  );
   withAnswer(group.command('start').description('start the coordinator; it runs until Ctrl-C'))
     .option('--listen <host:port>', 'address for worker nodes (default: 127.0.0.1:7077)')
     .option('--http <host:port>', 'address for people and programs (default: 127.0.0.1:7078)')
@@ -139,6 +144,7 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
     .option('--journal <nats://host:port/name>', 'keep the journal on NATS as well, where it outlives this disk')
+    .option('--accept-lossy-journal', 'take NATS servers that may lose what they have acknowledged')
     .option('--standby', 'one of several coordinators, of which one leads; needs --journal and --local-dir')
     .option('--local-dir <dir>', 'its own copy of the journal, when --state-dir is shared with other coordinators')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
@@ -193,10 +199,12 @@ function addJournal(program: Command, perform: Perform): void {
   const group = program.command('journal').description('the journal of a coordinator that does not run');
   const stateDir = 'state directory of the coordinator (its --state-dir)';
   withAnswer(group.command('verify').description('say what stands in it, and where it is damaged'))
-    .argument('<dir>', stateDir)
+    .argument('<dir>', `${stateDir}, or its --journal: nats://…`)
     .action(async (dir: string, flags: AnswerFlags) => {
       await perform(flags, async (context) =>
-        (await import('./commands/journal.ts')).verifyJournalCommand(context, dir),
+        dir.startsWith('nats://')
+          ? await (await import('./commands/journal-stream.ts')).verifyStreamCommand(context, dir)
+          : await (await import('./commands/journal.ts')).verifyJournalCommand(context, dir),
       );
     });
   withAnswer(group.command('repair').description('cut it at its damage; says first which records and jobs lose by it'))

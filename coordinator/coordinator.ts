@@ -2,8 +2,9 @@
 import { join } from 'node:path';
 import { formatAddress, parseAddress, type Address } from '../common/config/address.ts';
 import type { JournalLocation } from '../common/config/journal-location.ts';
+import { openNats, type NatsSettings } from '../common/config/nats-settings.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
-import { toBatchError, type BatchError } from '../common/core/batch-error.ts';
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { localUser } from '../common/core/job-origin.ts';
 import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
@@ -17,13 +18,13 @@ import type { Event } from './core/events.ts';
 import type { LastWrite } from './doctor-desk.ts';
 import { openEngine, type Engine, type EngineViews } from './engine.ts';
 import type { Front, SecurityOptions } from './front.ts';
-import { JobDesk } from './job-desk.ts';
+import { JobDesk, type JobDeskOptions } from './job-desk.ts';
 import { JobStory } from './logs/job-story.ts';
 import type { NatsStream } from './journal/stream/nats-stream.ts';
 import { LogStore } from './logs/log-store.ts';
 import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
-import { thisMachine } from './outside.ts';
+import { thisMachine, type Outside } from './outside.ts';
 import { ArtifactStore } from './registry/artifact-store.ts';
 import { locateWith } from './registry/locate.ts';
 import { openSigningKey } from './signing-key.ts';
@@ -34,6 +35,7 @@ import { makeStateDir, randomText, readOwnText } from './state-dir.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
 import { ledgerFigures, type LedgerFigures } from './views/ledger-figures.ts';
+import { jobEvent, nodeEvent, type OuterEvent } from './views/outer-events.ts';
 import { Tallies } from './views/tallies.ts';
 
 export interface CoordinatorOptions {
@@ -51,6 +53,8 @@ export interface CoordinatorOptions {
   readonly stagingBytesMax?: number;
   /** Of a second copy of the journal; absent: there is none. */
   readonly journal?: JournalLocation | null;
+  /** How NATS is spoken with; by default as anybody. */
+  readonly nats?: NatsSettings;
   readonly log: Log;
   readonly clock: Clock;
   /** From 0 to below 1. */
@@ -146,15 +150,18 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const secrets = Secrets.at(stateDir);
   const artifacts = ArtifactStore.at(join(stateDir, 'artifacts'));
   const locate = locateWith({ registry: () => engine.loop.ledger.registry, artifacts, stateDir, cwd: process.cwd() });
-  const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
   const logs: LogStore = new LogStore({ outputDirOf: (job): string | null => work.logOwner(job), log });
   // Only what serves people and programs, or certificates: a `run` has none of it, and does not load it.
   const { http, security } = options;
   const MetricsOf = http ? (await import('./api/metrics.ts')).Metrics : null;
   const FrontOf = http || security ? (await import('./front.ts')).Front : null;
-  const stream = options.journal ? await openStream(options.journal) : null;
+  const stream = options.journal ? await openStream(options.journal, options) : null;
   const leadership = await leadershipOf(options, stream);
+  const outside = { ...thisMachine(), locateInput: locate, ...diskOf(leadership, options) };
+  const tellOutside = (event: OuterEvent | null): void => {
+    if (event) stream?.tell(event.subject, JSON.stringify(event.body));
+  };
   let lastWrite: LastWrite | null = null;
   const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
@@ -163,7 +170,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     untilLeading: leadership && (() => leadership.won()),
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
-      const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
+      const feeds = new JobFeeds({
+        ...{ ledger, wall },
+        onTold: (event) => {
+          story.tell(event);
+          if (stream) tellOutside(jobEvent(event));
+        },
+      });
       const tallies = new Tallies(ledger);
       const figures = (): LedgerFigures => ledgerFigures(ledger);
       const metrics = MetricsOf && new MetricsOf({ release, tallies, figures });
@@ -171,6 +184,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
         story.publish(event);
         feeds.publish(event);
         tallies.publish(event);
+        tellOutside(stream && nodeEvent(event, new Date(wall()).toISOString()));
       };
       return { story, logs, feeds, metrics, publish };
     },
@@ -187,7 +201,19 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { loop, work, nodes } = engine;
   const { ledger } = loop;
   const { feeds } = engine.views;
-  const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
+  const jobs = new JobDesk({
+    loop,
+    feeds,
+    artifacts,
+    secrets,
+    work,
+    stateDir,
+    clock,
+    random,
+    log,
+    outside,
+    ...requireSeenBy(leadership),
+  });
   const closers: Close[] = [
     async () => stream?.close(),
     async () => leadership?.resign(),
@@ -218,7 +244,14 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
-    const settings = { ...options, security: security ?? null, release, metrics, onFatal, lastWrite: () => lastWrite };
+    const handOver = async (): Promise<string> => {
+      const to = await (leadership ?? alone).successor();
+      // Whoever asked is answered first.
+      setTimeout(() => ending.leave(new BatchError('NOT_LEADING', `handed over to ${to}`)), limits.handOverAfterMs);
+      return to;
+    };
+    const shown = { release, metrics, onFatal, handOver, lastWrite: () => lastWrite };
+    const settings = { ...options, security: security ?? null, ...shown };
     const front: Front | null = FrontOf
       ? await FrontOf.make({ ...settings, engine, jobs, artifacts, secrets, locate })
       : null;
@@ -261,8 +294,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 }
 
 /** @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
-async function openStream(location: JournalLocation): Promise<NatsStream> {
-  return await (await import('./journal/stream/nats-stream.ts')).NatsStream.open(location);
+async function openStream(
+  location: JournalLocation,
+  { nats = openNats, log }: Pick<CoordinatorOptions, 'nats' | 'log'>,
+): Promise<NatsStream> {
+  const { NatsStream } = await import('./journal/stream/nats-stream.ts');
+  const onDoubt = (what: string): void => log.warn('the journal on NATS may not be durable', { reason: what });
+  return await NatsStream.open({ ...location, nats, onDoubt });
 }
 
 /** Null for a coordinator that is the only one. @throws JOURNAL_STREAM_UNREACHABLE, STATE_UNWRITABLE */
@@ -277,6 +315,22 @@ async function leadershipOf(options: CoordinatorOptions, stream: NatsStream | nu
     throw error;
   }
 }
+
+function diskOf(
+  leadership: Leadership | null,
+  { localDir, stateDir }: CoordinatorOptions,
+): Partial<Pick<Outside, 'fileSystem' | 'isShared'>> {
+  return leadership ? leadership.disk(thisMachine().fileSystem, localDir ?? stateDir) : {};
+}
+
+function requireSeenBy(leadership: Leadership | null): Pick<JobDeskOptions, 'requireSeen'> {
+  return leadership ? { requireSeen: (places) => leadership.requireSeen(places) } : {};
+}
+
+const alone: Pick<Leadership, 'successor'> = {
+  successor: () =>
+    Promise.reject(new BatchError('NO_STANDBY', 'this coordinator was started without --standby: it is the only one')),
+};
 
 interface Views extends EngineViews {
   /** Null: nobody can ask for them. */
@@ -319,6 +373,17 @@ class Ending {
       this.#reject(toBatchError(error));
     }
     return this.closed;
+  }
+
+  /** In order, and for a reason that whoever started it hears. */
+  leave(reason: BatchError): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#log.info('the coordinator ends', { code: reason.code, reason: reason.message });
+    this.#close().then(
+      () => this.#reject(reason),
+      (error: unknown) => this.#reject(toBatchError(error)),
+    );
   }
 
   /** What cannot be gone on with: the process ends and a restart replays. */

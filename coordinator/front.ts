@@ -51,6 +51,8 @@ export interface FrontOptions {
   readonly locate: (text: string) => Promise<string>;
   readonly metrics: Metrics | null;
   readonly lastWrite: () => LastWrite | null;
+  /** See {@link CoordinatorBackend}. */
+  readonly handOver: () => Promise<string>;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -127,6 +129,7 @@ export class Front {
     return {
       backend: new RegistryDesk({ loop, artifacts, secrets, stateDir, instance, release, clock, locate }),
       invocations,
+      coordinator: { handOver: this.#options.handOver },
       schedules: new ScheduleDesk(loop, clock),
       explain: new ExplainDesk({
         ...{ ledger, clock, jobs },

@@ -57,6 +57,7 @@ import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import { sealed } from './registry/stored.ts';
 import { findSince } from './since/find-since.ts';
+import type { SeenPlaces } from './standby/peers.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import { jobPage } from './views/job-page.ts';
 import type { NodeOrder } from './core/node-orders.ts';
@@ -74,6 +75,8 @@ export interface JobDeskOptions {
   readonly random: () => number;
   readonly log: Log;
   readonly outside: Outside;
+  /** Whoever would go on with the job sees its input and output. @throws STANDBY_STORAGE */
+  readonly requireSeen?: (places: SeenPlaces) => Promise<void>;
 }
 
 /** Of which it is known where its output goes: an absolute path, or a location. */
@@ -172,6 +175,10 @@ export class JobDesk implements Backend {
     const shadow = request.shadow && { ...request.shadow, deployment: await this.#seal(request.shadow.deployment) };
     const since = await this.#since(request, job, deployment);
     const guard = (dir: string) => this.#work.locks.take(dir);
+    await this.#options.requireSeen?.({
+      folders: [outputDir],
+      inputs: isUri(inputPath) ? [] : [inputPath],
+    });
     const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },

@@ -211,6 +211,7 @@ function openWriter(
     },
     onStall: options.onStall,
     onFatal: options.onFatal,
+    isShared: options.outside.isShared ?? false,
     fileSystem: options.outside.fileSystem,
     delay: options.outside.delay,
   });

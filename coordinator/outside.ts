@@ -16,6 +16,8 @@ import type { OpenInput } from './service/read-input.ts';
 export interface Outside extends Inputs {
   /** Of state directory and outputs. */
   readonly fileSystem: FileSystem;
+  /** Another coordinator may have files of jobs open still: they are replaced by copies before they are written to. Default: none has. */
+  readonly isShared?: boolean;
   readonly delay: Delay;
   /** Who holds the locks of output folders. */
   readonly identity: LockIdentity;

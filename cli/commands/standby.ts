@@ -3,7 +3,7 @@ import type { CoordinatorSettings } from '../../common/config/process-settings.t
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { limits } from '../../common/core/limits.ts';
-import { nameOf, type LeaderCard } from '../../coordinator/standby/leadership.ts';
+import { nameOf, type LeaderCard } from '../../coordinator/standby/leader-card.ts';
 import { interruptible, type CommandContext } from '../command-context.ts';
 import { serve } from './start.ts';
 
@@ -17,6 +17,7 @@ const standsByAfter: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** Ends at an interrupt, or for a reason that waiting does not mend. @returns the exit code */
 export async function standByCommand(context: CommandContext, settings: CoordinatorSettings): Promise<number> {
   const { host, output } = context;
+  let isPatient = false;
   for (let said: string | null = null; ;) {
     const interrupt = interruptible(host, () => output.note('stopping'));
     const { signal } = interrupt;
@@ -24,9 +25,11 @@ export async function standByCommand(context: CommandContext, settings: Coordina
       output.note(leader ? `standing by for ${nameOf(leader)}` : 'standing by; nobody leads yet');
     };
     try {
-      const coordinator = await host.processes.startCoordinator(settings, { signal, onWaiting });
+      const coordinator = await host.processes.startCoordinator(settings, { signal, onWaiting, isPatient });
       interrupt.dispose();
       said = null;
+      // Whoever has led lets another one lead first.
+      isPatient = true;
       return await serve(context, settings, coordinator);
     } catch (error) {
       if (signal.aborted) return 0;

@@ -12,6 +12,7 @@ import { systemClock } from '../io/clock.ts';
 import { parseFingerprint } from '../security/fingerprint.ts';
 import { parseAddress, parseAddresses, type Address } from './address.ts';
 import { memoryBytes } from './field-types.ts';
+import { natsSettings, type NatsSettings } from './nats-settings.ts';
 import { parseJournalLocation, type JournalLocation } from './journal-location.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -38,6 +39,8 @@ export interface CoordinatorSettings {
   readonly journal: JournalLocation | null;
   /** One of several coordinators of a cluster, of which one leads; `stateDir` is then the same folder for all. */
   readonly isStandby: boolean;
+  /** How NATS is spoken with. */
+  readonly nats: NatsSettings;
   /** Absolute; lock and journal of this process alone. Null: they lie in the state directory. */
   readonly localDir: string | null;
 }
@@ -81,6 +84,7 @@ export interface CoordinatorFlags {
   readonly keepFinishedJobs?: string | undefined;
   readonly stagingBytes?: string | undefined;
   readonly journal?: string | undefined;
+  readonly acceptLossyJournal?: boolean | undefined;
   readonly standby?: boolean | undefined;
   readonly localDir?: string | undefined;
 }
@@ -123,6 +127,7 @@ export function coordinatorSettings(
     journal: pick('--journal', flags.journal, '', (text, what) =>
       text === '' ? null : parseJournalLocation(text, what),
     ),
+    nats: natsSettings(environment, flags.acceptLossyJournal ?? false),
     isStandby: pick('BATCHMILL_STANDBY', flags.standby ? 'true' : undefined, 'false', asTruth),
     localDir: pick('--local-dir', flags.localDir, '', (text, what) => (text === '' ? null : asPath(text, what))),
   });

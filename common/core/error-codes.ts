@@ -146,6 +146,7 @@ export type ErrorCode =
   | 'JOURNAL_FENCED'
   | 'NOT_LEADING'
   | 'STANDBY_STORAGE'
+  | 'NO_STANDBY'
   | 'JOURNAL_STREAM_LOST'
   | 'JOURNAL_STREAM_STALLED'
   | 'JOURNAL_STREAM_UNFIT'
@@ -398,6 +399,10 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   ),
   STANDBY_STORAGE: operator(
     'A standby cannot read what it would need to go on with the jobs: the state directory, or the folder of an input or output. Put it on storage that all coordinators have, under the same path.',
+  ),
+  NO_STANDBY: operator(
+    'No other coordinator stands by, so that nobody could lead instead. Start one with `coordinator start --standby`.',
+    409,
   ),
   JOURNAL_STREAM_LOST: operator(
     'The NATS servers have lost messages that they had acknowledged, or were given another stream of the same name. Nothing was changed; `batchmill journal verify` shows both copies of the journal.',

@@ -269,9 +269,14 @@ export const limits = {
   /** The leading coordinator's lease on the cluster, how often it renews it, and how often the others try for it. */
   leaderLeaseMs: 5_000,
   leaderRenewMs: 1_500,
-  leaderTryMs: 500,
+  leaderTryMs: 250,
   /** A leader that could not renew its lease for so long stops to lead: longer than the servers take to elect a leader of their own, and short of what a takeover may take. */
-  leaderSilentMs: 7_000,
+  leaderSilentMs: 6_000,
+  /** Coordinators that stand by, and how long they have to answer a question. */
+  standbysMax: 8,
+  standbyAnswerMs: 1_000,
+  /** Until whoever asked for a handover has been answered. */
+  handOverAfterMs: 100,
   /** How long a client looks for the coordinator that leads. */
   leaderSearchMs: 15_000,
   /** An append that takes so long stops the granting of leases. */

@@ -15,6 +15,7 @@ import { packageRelease } from '../../common/io/package-files.ts';
 import { azureRoutes } from './azure/azure-routes.ts';
 import type { Backend } from './backend.ts';
 import { compareRoutes } from './compare-routes.ts';
+import { coordinatorRoutes, type CoordinatorBackend } from './coordinator-routes.ts';
 import { limitConnections, serverLimits } from './connection-limits.ts';
 import { doctorRoutes, type DoctorBackend } from './doctor-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
@@ -36,6 +37,7 @@ export interface ApiRegistry {
   readonly schedules?: ScheduleBackend;
   readonly explain?: ExplainBackend;
   readonly doctor?: DoctorBackend;
+  readonly coordinator?: CoordinatorBackend;
   readonly backend: RegistryBackend;
   readonly invocations: Invocations;
 }
@@ -88,13 +90,14 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   if (access) accessRoutes(app, access.backend);
   compareRoutes(app, options.backend);
   if (options.registry) {
-    const { backend: registry, invocations, schedules, explain, doctor } = options.registry;
+    const { backend: registry, invocations, schedules, explain, doctor, coordinator } = options.registry;
     registryRoutes(app, registry);
     endpointRoutes(app, registry, invocations);
     azureRoutes(app, { ...options, registry, invocations });
     if (schedules) scheduleRoutes(app, schedules);
     if (explain) explainRoutes(app, explain);
     if (doctor) doctorRoutes(app, doctor);
+    if (coordinator) coordinatorRoutes(app, coordinator);
   }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   await listen(app, options);

@@ -8,7 +8,7 @@ import type { FileSystem } from '../../common/ports/file-system.ts';
 import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
 
 /** Hidden, so that no listing takes it for a file to score. */
-const lockName = '.batchmill-lock';
+export const outputLockName = '.batchmill-lock';
 /** What file systems without hard links answer; there a folder is not guarded. */
 const withoutLinks = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 
@@ -57,7 +57,7 @@ export class OutputLocks {
 
   async #try(dir: string): Promise<LockTry | null> {
     try {
-      return await tryLock(join(dir, lockName), this.#fileSystem, this.#identity);
+      return await tryLock(join(dir, outputLockName), this.#fileSystem, this.#identity);
     } catch (error) {
       if (withoutLinks.includes(errnoOf(error))) return null;
       throw error;
@@ -68,7 +68,7 @@ export class OutputLocks {
 function refusal(found: Exclude<LockTry, { readonly kind: 'taken' }>, dir: string): string {
   if (found.kind === 'contended') return `several jobs begin to write to ${dir} at once; start only one`;
   const { holder, life } = found;
-  const path = join(dir, lockName);
+  const path = join(dir, outputLockName);
   if (holder === null) return `${path} is not a lock of this program; remove it when no job writes to ${dir}`;
   return life === 'alive'
     ? `a job of process ${holder.pid} on this machine is writing to ${dir}; wait for its end, or choose another --output`

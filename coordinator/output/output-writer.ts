@@ -35,6 +35,8 @@ export interface OutputWriterOptions {
   readonly generation?: number;
   /** Earlier outputs that are read as segments are: absolute paths. */
   readonly bases?: ReadonlyMap<number, string>;
+  /** Another process may have the files open still; default: none has. */
+  readonly isShared?: boolean;
   readonly fileSystem?: FileSystem;
   readonly delay?: Delay;
 }
@@ -52,7 +54,7 @@ export class OutputWriter {
   #isDead = false;
 
   constructor(given: OutputWriterOptions) {
-    this.#options = { fileSystem: nodeFileSystem, delay, generation: 1, bases: new Map(), ...given };
+    this.#options = { fileSystem: nodeFileSystem, delay, generation: 1, bases: new Map(), isShared: false, ...given };
     const { fileSystem, onStall } = this.#options;
     const signal = this.#stop.signal;
     this.#stall = new DiskStall({ fileSystem, delay: this.#options.delay, onStall, signal });

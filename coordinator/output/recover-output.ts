@@ -1,9 +1,10 @@
 /** Brings a job's output file and staging folder to what the journal says, whatever a crash had left beyond it. */
 import { join } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { forkFile } from '../../common/io/fork-file.ts';
 import { ifThere } from '../../common/io/if-there.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
-import { partialName } from './output-names.ts';
+import { partialName, temporaryName } from './output-names.ts';
 import { stagingName, stagingNumber } from './staging-files.ts';
 
 export interface OutputRecovery {
@@ -27,6 +28,8 @@ export interface OutputPlaces {
   /** Of the output, from 1. */
   readonly generation: number;
   readonly stagingDir: string;
+  /** Another process may have the files open still: they are replaced by copies. */
+  readonly isShared?: boolean;
 }
 
 /**
@@ -37,6 +40,7 @@ export interface OutputPlaces {
 export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery): Promise<OpenFile | null> {
   await places.fileSystem.makeDir(places.stagingDir);
   await recoverStaging(places, wanted.liveSegments);
+  if (places.isShared) await forkSegments(places, wanted.liveSegments);
   for (const base of wanted.bases ?? []) await findBase(places, base);
   const { fileSystem, outputDir, outputFileName, generation } = places;
   if (
@@ -45,6 +49,9 @@ export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery
   )
     return null;
   const path = join(outputDir, partialName(outputFileName, generation));
+  if (places.isShared && (await sizeOf(fileSystem, path)) !== null) {
+    await forkFile(fileSystem, path, wanted.outputEnd, temporaryName);
+  }
   const file = await fileSystem.open(path, 'create');
   try {
     await recoverFile(places, file, path, wanted);
@@ -69,6 +76,14 @@ async function recoverStaging({ fileSystem, stagingDir }: OutputPlaces, live: Re
       'OUTPUT_CORRUPT',
       `${join(stagingDir, stagingName(number))} holds committed results and is gone; restore it, or run the job again`,
     );
+  }
+}
+
+/** Others are appended to one of them, and which one is not asked: what waits for its turn is little beside the output. */
+async function forkSegments({ fileSystem, stagingDir }: OutputPlaces, live: ReadonlySet<number>): Promise<void> {
+  for (const number of live) {
+    const path = join(stagingDir, stagingName(number));
+    await forkFile(fileSystem, path, (await sizeOf(fileSystem, path)) ?? 0, temporaryName);
   }
 }
 

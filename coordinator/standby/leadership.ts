@@ -4,33 +4,16 @@
  * States: waiting → leading → over. Who is over begins again as a new process would; the journal's stream keeps whoever has not noticed
  * yet from doing harm.
  */
-import { createHash } from 'node:crypto';
-import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Delay } from '../../common/io/delay.ts';
 import type { Log } from '../../common/io/log.ts';
 import type { Election } from '../../common/ports/election.ts';
-
-/** How a coordinator is known to the others of its cluster. */
-export interface LeaderCard {
-  /** Of this process alone. */
-  readonly id: string;
-  readonly host: string;
-  readonly pid: number;
-  /** As it was told to listen. */
-  readonly listen: string;
-  /** Digest of what makes a state directory this one and no other. */
-  readonly state: string;
-}
-
-const cardSchema: z.ZodType<LeaderCard> = z.object({
-  id: z.string(),
-  host: z.string(),
-  pid: z.number(),
-  listen: z.string(),
-  state: z.string(),
-});
+import type { FileSystem } from '../../common/ports/file-system.ts';
+import type { PeerBus } from '../../common/ports/peer-bus.ts';
+import { guardedFileSystem } from './guarded-file-system.ts';
+import { cardOf, nameOf, type LeaderCard } from './leader-card.ts';
+import { answerAsStandby, requireSeen, standbys, type SeenPlaces } from './peers.ts';
 
 export interface LeadershipOptions {
   readonly election: Election;
@@ -41,6 +24,9 @@ export interface LeadershipOptions {
   readonly log: Log;
   /** It waits; `leader`: for whom, null while nobody leads. */
   readonly onWaiting: (leader: LeaderCard | null) => void;
+  /** Another one is to lead first, if there is one. */
+  readonly isPatient: boolean;
+  readonly bus: PeerBus;
   /** Ends the waiting. */
   readonly signal: AbortSignal;
 }
@@ -49,6 +35,7 @@ export class Leadership {
   readonly #options: LeadershipOptions;
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
+  #isLeading = false;
 
   constructor(options: LeadershipOptions) {
     this.#options = options;
@@ -57,13 +44,22 @@ export class Leadership {
 
   /** Resolves when this process is to lead. @throws STANDBY_STORAGE, NOT_LEADING when it was told to wait no more */
   async won(): Promise<void> {
-    const { election, onWaiting, log } = this.#options;
+    const { election, onWaiting, log, isPatient, bus, self } = this.#options;
     const leader = await this.leader();
     if (leader) this.#requireStorage(leader);
     onWaiting(leader);
-    if (!(await election.won(this.#signal)))
-      throw new BatchError('NOT_LEADING', 'this coordinator stood by until it was ended');
+    if (isPatient && leader === null) await this.#someoneLeads();
+    const endAnswers = answerAsStandby(bus, self);
+    const hasWon = await election.won(this.#signal).finally(endAnswers);
+    if (!hasWon) throw new BatchError('NOT_LEADING', 'this coordinator stood by until it was ended');
+    this.#isLeading = true;
     log.info('this coordinator leads now', { before: leader && nameOf(leader) });
+  }
+
+  /** For the files of jobs, which others have had and will have. */
+  disk(fileSystem: FileSystem, localDir: string): { readonly fileSystem: FileSystem; readonly isShared: true } {
+    const isOver = (): boolean => this.#isLeading && this.#options.election.silentMs() > limits.leaderSilentMs;
+    return { fileSystem: guardedFileSystem(fileSystem, localDir, isOver), isShared: true };
   }
 
   /** Resolves when this process may lead no more, with the reason; never before {@link won}, and with null after {@link resign}. */
@@ -87,6 +83,26 @@ export class Leadership {
     await this.#options.election.resign();
   }
 
+  /** @throws NO_STANDBY */
+  async successor(): Promise<string> {
+    const [first] = await standbys(this.#options.bus);
+    if (first) return nameOf(first);
+    throw new BatchError('NO_STANDBY', 'no other coordinator stands by; start one with --standby, then hand over');
+  }
+
+  /** @throws STANDBY_STORAGE when one that stands by could not go on there */
+  async requireSeen(places: SeenPlaces): Promise<void> {
+    await requireSeen(this.#options.bus, places);
+  }
+
+  /** Or nobody does for as long as a lease lasts. */
+  async #someoneLeads(): Promise<void> {
+    for (let waitedMs = 0; waitedMs < limits.leaderLeaseMs; waitedMs += limits.leaderTryMs) {
+      await this.#options.delay(limits.leaderTryMs, this.#signal);
+      if (this.#signal.aborted || (await this.leader()) !== null) return;
+    }
+  }
+
   /** With the milliseconds for which the lease could not be renewed, once they are too many; null at the end. */
   async #silent(): Promise<number | null> {
     const { election, delay } = this.#options;
@@ -106,30 +122,6 @@ export class Leadership {
       `${stateDir} is not the state directory of ${nameOf(leader)}, which leads: a standby reads the files of its jobs from there. ` +
         'Give both the same folder on storage that both have, each with a --local-dir of its own',
     );
-  }
-}
-
-/** What a card says of a state directory: nobody can tell from it what stands there. */
-export function stateMark(instance: string): string {
-  return createHash('sha256').update(instance).digest('hex').slice(0, 32);
-}
-
-/** For people. */
-export function nameOf({ host, pid, listen }: LeaderCard): string {
-  return `the coordinator at ${listen} (process ${pid} on ${host})`;
-}
-
-export function textOfCard(card: LeaderCard): string {
-  return JSON.stringify(card);
-}
-
-/** One that is not understood is of another release: somebody leads, whoever it is. */
-function cardOf(text: string): LeaderCard {
-  const unknown = { id: text, host: 'another machine', pid: 0, listen: 'an unknown address', state: '' };
-  try {
-    return cardSchema.safeParse(JSON.parse(text)).data ?? unknown;
-  } catch {
-    return unknown;
   }
 }
 

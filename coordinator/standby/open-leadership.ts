@@ -7,7 +7,8 @@ import type { Log } from '../../common/io/log.ts';
 import { instancePath } from '../registry/registry-desk.ts';
 import type { NatsStream } from '../journal/stream/nats-stream.ts';
 import { readOwnText } from '../state-dir.ts';
-import { Leadership, stateMark, textOfCard, type LeaderCard } from './leadership.ts';
+import { stateMark, textOfCard, type LeaderCard } from './leader-card.ts';
+import { Leadership } from './leadership.ts';
 
 /** What whoever starts a standby has to say and to hear. */
 export interface StandbyHooks {
@@ -15,6 +16,8 @@ export interface StandbyHooks {
   readonly signal: AbortSignal;
   /** It waits; `leader`: for whom, null while nobody leads. */
   readonly onWaiting: (leader: LeaderCard | null) => void;
+  /** It has just led: another one is to lead first, if there is one. */
+  readonly isPatient: boolean;
 }
 
 export interface OpenLeadershipOptions extends StandbyHooks {
@@ -28,9 +31,9 @@ export interface OpenLeadershipOptions extends StandbyHooks {
 
 /** @throws JOURNAL_STREAM_UNREACHABLE, STATE_UNWRITABLE */
 export async function openLeadership(options: OpenLeadershipOptions): Promise<Leadership> {
-  const { stream, stateDir, listen, clock, log, signal, onWaiting } = options;
+  const { stream, stateDir, listen, clock, log, signal, onWaiting, isPatient } = options;
   const state = stateMark(await readOwnText(stateDir, instancePath(stateDir)));
   const self: LeaderCard = { id: randomUUID(), host: hostname(), pid: process.pid, listen, state };
   const election = await stream.election(textOfCard(self), delay, clock);
-  return new Leadership({ election, self, stateDir, delay, log, onWaiting, signal });
+  return new Leadership({ election, bus: stream.peers(), self, stateDir, delay, log, onWaiting, isPatient, signal });
 }

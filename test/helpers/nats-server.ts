@@ -15,6 +15,8 @@ export interface NatsOptions {
   /** More lines of its configuration; within `{ }` of JetStream. */
   readonly more?: string;
   readonly jetstream?: string;
+  /** By default the one of the test environment. */
+  readonly program?: string;
 }
 
 export class NatsServer {
@@ -38,7 +40,7 @@ export class NatsServer {
 
   /** On the port that it had, if it had one. */
   async start(): Promise<this> {
-    const program = packageFile('.venv-stores', 'bin', 'nats-server');
+    const { program = packageFile('.venv-stores', 'bin', 'nats-server') } = this.#options;
     if (!existsSync(program))
       throw new Error(`${program} does not exist: \`npm test\` makes it, or: node scripts/test-servers.mjs`);
     const ports = join(this.#dir, 'ports');

@@ -11,6 +11,7 @@ import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { Journal } from '../../coordinator/journal/journal.ts';
 import { NatsStream } from '../../coordinator/journal/stream/nats-stream.ts';
+import { verifyStream } from '../../coordinator/journal/stream/verify-stream.ts';
 import { StreamWriter } from '../../coordinator/journal/stream/stream-writer.ts';
 import { failing } from '../helpers/failing.ts';
 import { writeInputs } from '../helpers/job-folder.ts';
@@ -157,12 +158,21 @@ it('a journal on an empty disk has all records of the one before, out of a snaps
   const stream = await opened();
   await vi.waitFor(async () => expect((await stream.ends()).first).toBeGreaterThan(1), 10_000);
   expect((await stream.snapshots()).length).toBe(2);
+  const report = await verifyStream(stream);
+  expect(report).toMatchObject({ last_record: 60, damage: null, snapshots: [{ is_whole: true }, { is_whole: true }] });
   const second = await open('second');
   expect(second.records).toEqual(first.records);
   expect(second.journal.recovery.snapshot).toBeGreaterThan(0);
 });
 
 it('a coordinator goes on with its jobs when the journal of its disk is gone, and holds nothing back while NATS is', async () => {
+  const listener = await connect({ servers: server.address });
+  closers.push(() => listener.close());
+  const heard: { readonly subject: string; readonly body: Record<string, unknown> }[] = [];
+  listener.subscribe('batchmill.lab.*.>', {
+    callback: (_error, message) => void heard.push({ subject: message.subject, body: message.json() }),
+  });
+  await listener.flush();
   const cluster = await LocalCluster.start({ journal: { servers: [server.address], name: 'lab', replicas: 1 } });
   closers.push(() => cluster.close());
   const input = join(cluster.dir, 'in');
@@ -183,6 +193,14 @@ it('a coordinator goes on with its jobs when the journal of its disk is gone, an
   await jobs.submit({ deployment, inputPath: input, outputDir, isOverwrite: false, name: 'lasting' });
   await cluster.join('a', 2);
   await vi.waitFor(() => expect(jobs.show('lasting').rows).toBeGreaterThan(3), 20_000);
+  await vi.waitFor(() => {
+    const subjects = heard.map(({ subject }) => subject);
+    expect(subjects).toEqual(
+      expect.arrayContaining(['batchmill.lab.nodes.a.joined', 'batchmill.lab.jobs.lasting.state']),
+    );
+  });
+  const running = heard.find(({ body }) => body['status'] === 'Running' && body['kind'] === 'state');
+  expect(running?.body).toMatchObject({ version: 1, job: 'lasting', files: { total: 20 } });
   await cluster.coordinator.close();
   rmSync(join(cluster.dir, 'state', 'journal'), { recursive: true });
   const [, port] = cluster.coordinator.listen.split(':');

@@ -115,7 +115,8 @@ function different(dir: string, local: LocalFrames, sequence: number): BatchErro
   return new BatchError(
     'JOURNAL_STREAM_LOST',
     `from record ${sequence} on the journal in ${dir} and its stream hold different records, and those here up to ${local.last} were ` +
-      'acknowledged. Nothing was changed; `batchmill journal verify` shows either, and setting the folder or the stream aside chooses the other',
+      'acknowledged. Nothing was changed; `batchmill journal verify` with the folder and with nats://… shows each. To go on with the stream move the folder journal ' +
+      'away; to go on with the folder remove the stream (`nats stream rm`) and its bucket of snapshots, and start once without --standby',
   );
 }
 

@@ -13,7 +13,8 @@ import {
   type StreamConfig,
 } from '@nats-io/jetstream';
 import { Objm, type ObjectStore } from '@nats-io/obj';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { openNats, type NatsSettings } from '../../../common/config/nats-settings.ts';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import { reasonOf } from '../../../common/io/errno.ts';
@@ -26,7 +27,10 @@ import type {
   StreamMessage,
   StreamSnapshot,
 } from '../../../common/ports/journal-stream.ts';
+import type { PeerBus } from '../../../common/ports/peer-bus.ts';
+import { connectNats, syncProblems } from './nats-access.ts';
 import { NatsElection } from './nats-election.ts';
+import { natsPeers } from './nats-peers.ts';
 
 export interface NatsStreamOptions {
   /** `host:port` of the servers; any that answers will do. */
@@ -35,6 +39,12 @@ export interface NatsStreamOptions {
   readonly name: string;
   /** Servers that keep each message. */
   readonly replicas: number;
+  /** Default: nobody in particular, and nothing is looked up. */
+  readonly nats?: NatsSettings;
+  /** Nothing is made: a stream that is not there is refused. */
+  readonly isToBeThere?: boolean;
+  /** Something is not as it should be, and it is taken all the same. */
+  readonly onDoubt?: (what: string) => void;
 }
 
 /** Of `Nats-Expected-Last-Sequence`: there are two, the newer one where the server knows the last sequence. */
@@ -54,6 +64,8 @@ export class NatsStream implements JournalStream {
   readonly #stream: string;
   readonly #subject: string;
   readonly #bucket: ObjectStore;
+  /** What is told in between would only fill memory. */
+  #isConnected = true;
 
   private constructor(connection: NatsConnection, manager: JetStreamManager, names: StreamNames, bucket: ObjectStore) {
     this.#connection = connection;
@@ -63,15 +75,31 @@ export class NatsStream implements JournalStream {
     this.#name = names.name;
     this.#stream = names.stream;
     this.#subject = names.subject;
+    void this.#watch();
+  }
+
+  async #watch(): Promise<void> {
+    for await (const { type } of this.#connection.status()) {
+      if (type === 'disconnect') this.#isConnected = false;
+      if (type === 'reconnect') this.#isConnected = true;
+    }
   }
 
   /** Connects, and makes the stream unless it is there. @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
   static async open(options: NatsStreamOptions): Promise<NatsStream> {
-    const connection = await reached(options.servers, () =>
-      connect({ servers: [...options.servers], maxReconnectAttempts: -1, timeout: limits.journalStreamTryMs }),
-    );
+    const { nats = openNats, onDoubt = () => undefined } = options;
+    const connection = await reached(options.servers, () => connectNats(options.servers, nats));
+    // Refused, unless the operator insists.
+    const doubt = (what: string): void => {
+      if (nats.isLossyAccepted) onDoubt(what);
+      else throw new BatchError('JOURNAL_STREAM_UNFIT', `${what}. --accept-lossy-journal takes it all the same`);
+    };
     try {
-      requireVersion(connection);
+      const tooOld = tooOldVersion(connection);
+      if (tooOld !== null) doubt(tooOld);
+      const lax = await syncProblems(nats.monitoring);
+      if (lax !== null && lax.length > 0) doubt(lax.join('; '));
+      if (lax === null) onDoubt(syncUnknown);
       const manager = await reached(options.servers, () =>
         jetstreamManager(connection, { timeout: limits.journalStreamTryMs }),
       );
@@ -80,8 +108,9 @@ export class NatsStream implements JournalStream {
         stream: `BATCHMILL_${options.name}_JOURNAL`,
         subject: `batchmill.${options.name}.journal`,
       };
-      const config = await reached(options.servers, () => streamOf(manager, names, options.replicas));
-      requireFit(config, names.stream);
+      const config = await reached(options.servers, () => streamOf(manager, names, options));
+      const unfit = unfitness(config, names.stream);
+      if (unfit !== null) doubt(unfit);
       const kept = { storage: StorageType.File, replicas: config.num_replicas };
       const bucket = await reached(options.servers, () =>
         new Objm(connection).create(`BATCHMILL_${options.name}_SNAPSHOTS`, kept),
@@ -119,6 +148,8 @@ export class NatsStream implements JournalStream {
     const messages = await this.#reached(() => consumer.consume());
     const stop = (): void => messages.stop();
     signal.addEventListener('abort', stop, { once: true });
+    // It may have been given while the server was asked.
+    if (signal.aborted) stop();
     try {
       for await (const { seq, data } of messages) yield { place: seq, bytes: data };
     } finally {
@@ -167,6 +198,17 @@ export class NatsStream implements JournalStream {
     return await this.#reached(() => NatsElection.open({ ...cluster, self, delay, clock }));
   }
 
+  /** To whoever listens to `batchmill.NAME.` and `subject`; nobody, while there is no connection. */
+  tell(subject: string, text: string): void {
+    if (this.#isConnected && !this.#connection.isClosed()) {
+      this.#connection.publish(`batchmill.${this.#name}.${subject}`, text);
+    }
+  }
+
+  peers(): PeerBus {
+    return natsPeers(this.#connection, this.#name);
+  }
+
   async close(): Promise<void> {
     await this.#connection.close();
   }
@@ -190,6 +232,10 @@ function lostSnapshot(name: string, why: string): BatchError {
   return new BatchError('JOURNAL_STREAM_LOST', `${name} beside the journal’s stream cannot be read: ${why}`);
 }
 
+const syncUnknown =
+  'whether the NATS servers sync before they acknowledge (sync_interval: always) could not be checked: ' +
+  'BATCHMILL_NATS_MONITORING=http://HOST:8222[,…] says where it can be';
+
 interface StreamNames {
   /** Of the cluster. */
   readonly name: string;
@@ -197,9 +243,13 @@ interface StreamNames {
   readonly subject: string;
 }
 
-async function streamOf(manager: JetStreamManager, names: StreamNames, replicas: number): Promise<StreamConfig> {
+async function streamOf(
+  manager: JetStreamManager,
+  names: StreamNames,
+  options: NatsStreamOptions,
+): Promise<StreamConfig> {
   const wanted = {
-    ...{ name: names.stream, subjects: [names.subject], storage: StorageType.File, num_replicas: replicas },
+    ...{ name: names.stream, subjects: [names.subject], storage: StorageType.File, num_replicas: options.replicas },
     // Nothing goes by itself: a full stream refuses what is new.
     ...{ retention: RetentionPolicy.Limits, discard: DiscardPolicy.New, max_age: 0, max_msgs: -1, max_bytes: -1 },
     ...{ deny_delete: true, allow_direct: false, duplicate_window: 0 },
@@ -209,22 +259,24 @@ async function streamOf(manager: JetStreamManager, names: StreamNames, replicas:
   } catch (error) {
     if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.StreamNotFound) throw error;
   }
+  if (options.isToBeThere) {
+    throw new BatchError('JOURNAL_STREAM_UNFIT', `there is no stream ${names.stream} on ${options.servers.join(', ')}`);
+  }
   return (await manager.streams.add(wanted)).config;
 }
 
-/** @throws JOURNAL_STREAM_UNFIT */
-function requireVersion(connection: NatsConnection): void {
+/** Null when it is not. */
+function tooOldVersion(connection: NatsConnection): string | null {
   const version = connection.info?.version ?? '0';
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const [oldestMajor, oldestMinor] = serverVersionOldest;
-  if (major > oldestMajor || (major === oldestMajor && minor >= oldestMinor)) return;
+  if (major > oldestMajor || (major === oldestMajor && minor >= oldestMinor)) return null;
   const wanted = serverVersionOldest.join('.');
-  const message = `the NATS server ${connection.getServer()} is of version ${version}; the journal needs ${wanted} or later`;
-  throw new BatchError('JOURNAL_STREAM_UNFIT', message);
+  return `the NATS server ${connection.getServer()} is of version ${version}; the journal needs ${wanted} or later`;
 }
 
-/** A stream that somebody else has made, or changed. @throws JOURNAL_STREAM_UNFIT */
-function requireFit(config: StreamConfig, name: string): void {
+/** Of a stream that somebody else has made, or changed; null: it is as it must be. */
+function unfitness(config: StreamConfig, name: string): string | null {
   const wrong = [
     config.storage === StorageType.File ? [] : ['its storage is memory'],
     config.retention === RetentionPolicy.Limits ? [] : [`its retention is ${config.retention}`],
@@ -233,9 +285,8 @@ function requireFit(config: StreamConfig, name: string): void {
     config.max_msgs_per_subject > 0 ? ['it keeps a number of messages of each subject'] : [],
     config.allow_direct ? ['it allows direct reads, which may be of an older state'] : [],
   ].flat();
-  if (wrong.length === 0) return;
-  const message = `the stream ${name} cannot hold the journal: ${wrong.join(', ')}; change it, or remove it when it is not ours`;
-  throw new BatchError('JOURNAL_STREAM_UNFIT', message);
+  if (wrong.length === 0) return null;
+  return `the stream ${name} cannot hold the journal: ${wrong.join(', ')}; change it, or remove it when it is not ours`;
 }
 
 /** @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
