@@ -24,6 +24,7 @@ import { silentLog } from '../common/io/log.ts';
 import { compiledFile, packageRelease } from '../common/io/package-files.ts';
 import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
 import { ControlLink } from '../worker/control-link.ts';
+import { CoordinatorAddresses } from '../worker/coordinator-addresses.ts';
 import { NodeIdentity } from '../worker/node-identity.ts';
 import { until } from '../test/helpers/programs.ts';
 
@@ -238,7 +239,7 @@ async function measure(dir: string, deployment: string, input: string, nodes: nu
         mkdirSync(dirOf, { recursive: true });
         const times = { joinMsMax: 60_000, clock: systemClock, log: silentLog };
         const identity = await NodeIdentity.open({
-          address,
+          addresses: new CoordinatorAddresses([address]),
           name: own,
           dir: dirOf,
           token: joinToken,

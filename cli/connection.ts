@@ -1,12 +1,18 @@
 /** Requests to a coordinator: HTTPS with its authority and a token, or HTTP where it was started with `--insecure`. */
 import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
+import { systemClock } from '../common/io/clock.ts';
+import { delay } from '../common/io/delay.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
+import { systemRandom } from '../common/io/random.ts';
+import { sendToLeader } from './leader-search.ts';
 import { problemReply } from './replies.ts';
 
 /** Which coordinator, and who asks; a context of the user's is one. */
 export interface Connection {
   readonly server: Address;
+  /** Of coordinators that may lead instead; default: none. */
+  readonly others?: readonly Address[];
   /** Certificate of the authority that signs the server's, PEM; null: those that the system trusts. */
   readonly ca: string | null;
   /** Bearer token; null: none is shown. */
@@ -25,25 +31,26 @@ export interface OpenConnection {
 }
 
 export function openConnection(connection: Connection): OpenConnection {
-  const { server, token, isInsecure } = connection;
+  const { server, others = [], token, isInsecure } = connection;
   const ask = isInsecure ? fetch : secureFetch(connection);
   // In the clear a token would be anybody's.
   const shown: Readonly<Record<string, string>> =
     token === null || isInsecure ? {} : { authorization: `Bearer ${token}` };
-  return {
-    origin: `${isInsecure ? 'http' : 'https'}://${formatAddress(server)}`,
-    send: async (url, init = {}) => {
-      const headers = { ...(init.headers as Readonly<Record<string, string>> | undefined), ...shown };
-      const reply = await ask(url, { ...init, headers }).catch((error: unknown) => {
-        throw init.signal?.aborted ? error : unreachableError(url, error);
-      });
-      if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
-      const problem = problemReply.safeParse(await reply.json().catch(() => null));
-      if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
-      const { code, detail, info } = problem.data;
-      throw BatchError.fromFailure({ code, message: detail, detail: info ?? '' });
-    },
+  const origin = `${isInsecure ? 'http' : 'https'}://${formatAddress(server)}`;
+  const send: Send = async (url, init = {}) => {
+    const headers = { ...(init.headers as Readonly<Record<string, string>> | undefined), ...shown };
+    const reply = await ask(url, { ...init, headers }).catch((error: unknown) => {
+      throw init.signal?.aborted ? error : unreachableError(url, error);
+    });
+    if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
+    const problem = problemReply.safeParse(await reply.json().catch(() => null));
+    if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
+    const { code, detail, info } = problem.data;
+    throw BatchError.fromFailure({ code, message: detail, detail: info ?? '' });
   };
+  if (others.length === 0) return { origin, send };
+  const servers = [server, ...others];
+  return { origin, send: sendToLeader({ servers, origin, send, clock: systemClock, delay, random: systemRandom }) };
 }
 
 function secureFetch({ ca }: Connection): typeof fetch {

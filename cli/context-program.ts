@@ -11,7 +11,10 @@ export function addContexts(program: Command, perform: Perform): void {
     .description('coordinators by names of your own, with address, certificate and token');
   withAnswer(group.command('add').description('add one; the first is used from then on'))
     .argument('<name>')
-    .requiredOption('--server <host:port>', 'HTTP address of the coordinator')
+    .requiredOption(
+      '--server <host:port>',
+      'HTTP address of the coordinator; of several, with commas between, the one that leads',
+    )
     .option('--ca-file <file>', 'certificate of the authority that signs its certificate, PEM')
     .option(
       '--ca-fingerprint <sha256:…>',

@@ -9,10 +9,12 @@ import type { WorkerProcess } from './processes.ts';
 
 /** Has joined when it resolves. @throws COORDINATOR_UNREACHABLE, TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
 export async function joinWorker(settings: WorkerSettings): Promise<WorkerProcess> {
-  const { coordinator, fingerprint, isInsecure, ...rest } = settings;
+  const { coordinators, fingerprint, isInsecure, ...rest } = settings;
+  const [address, ...others] = coordinators.map(formatAddress);
   const worker = await startWorker({
     ...rest,
-    address: formatAddress(coordinator),
+    address: address ?? '',
+    others,
     security: isInsecure ? null : { fingerprint },
     environment: commandEnvironment(),
     log: stderrLog('info'),

@@ -5,6 +5,7 @@
 import { hostname, userInfo } from 'node:os';
 import { formatAddress, isLoopback, type Address } from '../common/config/address.ts';
 import {
+  allPlaces,
   contextsFile,
   readContexts,
   withContext,
@@ -26,7 +27,7 @@ export async function keepLocalContext(
   try {
     const contexts = await readContexts(environment);
     const own = [...contexts.byName].find(([, one]) => one.caFingerprint === access.fingerprint);
-    if (own && formatAddress(own[1].server) === formatAddress(server)) return null;
+    if (own && allPlaces(own[1]).includes(formatAddress(server))) return null;
     if (own) {
       const [name, context] = own;
       await writeContexts(withContext(contexts, name, { ...context, server }), environment);

@@ -6,6 +6,7 @@ import type { Address } from '../common/config/address.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../common/config/process-settings.ts';
 import type { InputSelection } from '../common/core/input-selection.ts';
 import type { LocalDeployment } from '../common/core/deployment.ts';
+import type { StandbyHooks } from '../coordinator/standby/open-leadership.ts';
 import type { JobErrorsView, JobEvent, JobView } from '../coordinator/api/backend.ts';
 
 export interface CoordinatorProcess {
@@ -63,8 +64,8 @@ export interface EmbeddedOptions {
 }
 
 export interface Processes {
-  /** Listens when it resolves. @throws LISTEN_FAILED, STATE_LOCKED, JOURNAL_CORRUPT, … */
-  startCoordinator(settings: CoordinatorSettings): Promise<CoordinatorProcess>;
+  /** Listens when it resolves; a standby when it leads. @throws LISTEN_FAILED, STATE_LOCKED, JOURNAL_CORRUPT, … */
+  startCoordinator(settings: CoordinatorSettings, standby: StandbyHooks | null): Promise<CoordinatorProcess>;
   /** Has joined when it resolves. @throws COORDINATOR_UNREACHABLE, TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
   startWorker(settings: WorkerSettings): Promise<WorkerProcess>;
   /** Resolves with the job in its final state, also when that is Failed or Canceled. @throws what submitting throws */
@@ -73,7 +74,8 @@ export interface Processes {
 
 /** The real ones. */
 export const installedProcesses: Processes = {
-  startCoordinator: async (settings) => (await import('../coordinator/coordinator.ts')).startCoordinator(settings),
+  startCoordinator: async (settings, standby) =>
+    (await import('../coordinator/coordinator.ts')).startCoordinator(settings, standby),
   startWorker: async (settings) => (await import('./join-worker.ts')).joinWorker(settings),
   runEmbedded: async (options) => (await import('./embedded.ts')).runEmbedded(options),
 };

@@ -39,7 +39,10 @@ export function withAnswer(command: Command, name: AnswerName = '--output'): Com
 
 export function withServer(command: Command, name: AnswerName = '--output'): Command {
   return withAnswer(command, name)
-    .option('--server <host:port>', 'HTTP address of the coordinator (default: of the context, or 127.0.0.1:7078)')
+    .option(
+      '--server <host:port>',
+      'HTTP address of the coordinator, or of several (default: of the context, or 127.0.0.1:7078)',
+    )
     .option('--context <name>', 'which coordinator, by its name in `context list`');
 }
 

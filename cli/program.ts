@@ -137,6 +137,8 @@ function addCoordinator(program: Command, perform: Perform): void {
     .option('--heartbeat-interval <time>', 'how often worker nodes report, such as 5s (default: by their number)')
     .option('--staging-bytes <size>', 'results that may wait for their turn on its disk (default: 64GB)')
     .option('--journal <nats://host:port/name>', 'keep the journal on NATS as well, where it outlives this disk')
+    .option('--standby', 'one of several coordinators, of which one leads; needs --journal and --local-dir')
+    .option('--local-dir <dir>', 'its own copy of the journal, when --state-dir is shared with other coordinators')
     .action(async (flags: AnswerFlags & CoordinatorFlags) => {
       await perform(flags, async (context) =>
         (await import('./commands/start.ts')).startCoordinatorCommand(context, flags),
@@ -159,7 +161,10 @@ function addWorker(program: Command, perform: Perform): void {
   workers
     .command('join')
     .description('join a coordinator; it runs until Ctrl-C')
-    .argument('<host:port>', 'address that the coordinator gave with --listen')
+    .argument(
+      '<host:port>',
+      'address that the coordinator gave with --listen; with standbys all of them: A:7077,B:7077',
+    )
     .option('--token <token>', 'join token that the coordinator printed (better: BATCHMILL_TOKEN)')
     .option(
       '--ca-fingerprint <sha256>',

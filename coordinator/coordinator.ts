@@ -11,7 +11,6 @@ import { stderrLog, type Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { Access } from './access/access.ts';
-import type { JournalStream } from '../common/ports/journal-stream.ts';
 import { Secrets } from './access/secrets.ts';
 import type { Metrics } from './api/metrics.ts';
 import type { Event } from './core/events.ts';
@@ -20,6 +19,7 @@ import { openEngine, type Engine, type EngineViews } from './engine.ts';
 import type { Front, SecurityOptions } from './front.ts';
 import { JobDesk } from './job-desk.ts';
 import { JobStory } from './logs/job-story.ts';
+import type { NatsStream } from './journal/stream/nats-stream.ts';
 import { LogStore } from './logs/log-store.ts';
 import { DiskWatch } from './output/disk-watch.ts';
 import type { ManifestSigner } from './output/seal.ts';
@@ -28,6 +28,8 @@ import { ArtifactStore } from './registry/artifact-store.ts';
 import { locateWith } from './registry/locate.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
+import type { Leadership } from './standby/leadership.ts';
+import type { StandbyHooks } from './standby/open-leadership.ts';
 import { makeStateDir, randomText, readOwnText } from './state-dir.ts';
 import { startTimers } from './timers.ts';
 import { JobFeeds } from './views/job-feed.ts';
@@ -53,6 +55,10 @@ export interface CoordinatorOptions {
   readonly clock: Clock;
   /** From 0 to below 1. */
   readonly random: () => number;
+  /** Lock and journal of this process alone, absolute; null: they lie in the state directory. */
+  readonly localDir?: string | null;
+  /** One of several coordinators, which serves when it leads; absent: it is the only one. */
+  readonly standby?: StandbyHooks | null;
   /** Signs manifests; without one they are not signed. */
   readonly signer?: ManifestSigner | null;
   /** TLS, tokens and certificates; absent: everybody who reaches the ports may do everything. */
@@ -74,8 +80,14 @@ export interface Coordinator {
   close(): Promise<void>;
 }
 
-/** As the command line starts it. @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION */
-export async function startCoordinator(settings: CoordinatorSettings): Promise<
+/**
+ * As the command line starts it. One of several coordinators has its turn to lead when this resolves.
+ * @throws what {@link openCoordinator} throws
+ */
+export async function startCoordinator(
+  settings: CoordinatorSettings,
+  hooks: StandbyHooks | null = null,
+): Promise<
   Omit<Coordinator, 'listen' | 'http' | 'access'> & {
     readonly listen: Address;
     readonly http: Address;
@@ -89,6 +101,7 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<
     clock: systemClock,
     random: systemRandom,
     signer: await openSigningKey(settings.stateDir),
+    standby: settings.isStandby ? hooks : null,
     security: settings.isInsecure ? null : { joinTokenMs: settings.joinTokenMs },
   });
   return {
@@ -119,18 +132,19 @@ function operatorAccess(access: Access): OperatorAccess {
 
 /**
  * @throws LISTEN_FAILED, STATE_LOCKED, STATE_UNWRITABLE, JOURNAL_CORRUPT, JOURNAL_VERSION, and with a stream JOURNAL_STREAM_LOST,
- * JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT
+ * JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT; as one of several STANDBY_STORAGE, NOT_LEADING
  */
 export async function openCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { stateDir, log, clock, random } = options;
   const release = packageRelease();
   // With certificates nobody joins with the token of the state directory.
   await makeStateDir(stateDir);
+  if (options.localDir) await makeStateDir(options.localDir);
   const joinToken = options.security ? randomText() : await readOwnText(stateDir, join(stateDir, 'join-token'));
-  const secrets = await Secrets.open(stateDir);
-  const artifacts = await ArtifactStore.open(join(stateDir, 'artifacts'));
   const ending = new Ending(log);
   const onFatal = (error: unknown): void => ending.fail(error);
+  const secrets = Secrets.at(stateDir);
+  const artifacts = ArtifactStore.at(join(stateDir, 'artifacts'));
   const locate = locateWith({ registry: () => engine.loop.ledger.registry, artifacts, stateDir, cwd: process.cwd() });
   const outside = { ...thisMachine(), locateInput: locate };
   const wall = (): number => clock.wall();
@@ -140,10 +154,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const MetricsOf = http ? (await import('./api/metrics.ts')).Metrics : null;
   const FrontOf = http || security ? (await import('./front.ts')).Front : null;
   const stream = options.journal ? await openStream(options.journal) : null;
+  const leadership = await leadershipOf(options, stream);
   let lastWrite: LastWrite | null = null;
   const engine: Engine<Views> = await openEngine({
     ...{ ...options, joinToken, release, signer: options.signer ?? null, outside, artifacts, secrets, onFatal },
     stream,
+    journalDir: options.localDir ?? null,
+    untilLeading: leadership && (() => leadership.won()),
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({ ledger, wall, onTold: (event) => story.tell(event) });
@@ -162,6 +179,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       lastWrite = { atMs: clock.monotonic(), seconds: written.seconds };
     },
   }).catch(async (error: unknown) => {
+    await leadership?.resign();
     await stream?.close();
     throw error;
   });
@@ -170,7 +188,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { ledger } = loop;
   const { feeds } = engine.views;
   const jobs = new JobDesk({ loop, feeds, artifacts, secrets, work, stateDir, clock, random, log, outside });
-  const closers: Close[] = [async () => stream?.close(), () => engine.journal.close()];
+  const closers: Close[] = [
+    async () => stream?.close(),
+    async () => leadership?.resign(),
+    () => engine.journal.close(),
+  ];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
     const failures: unknown[] = [];
@@ -178,7 +200,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     if (failures.length > 0) throw failures[0];
   };
   ending.onEnd(closeAll);
+  void leadership?.lost().then((reason) => reason && ending.fail(reason), onFatal);
   try {
+    // Others may have had the state directory until now.
+    await Promise.all([secrets.read(), artifacts.prepare()]);
     closers.push(async () => {
       await work.close();
       await logs.settled();
@@ -187,7 +212,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     await Promise.race([engine.begin(), ending.closed]);
     const diskWatch = new DiskWatch({
       fileSystem: outside.fileSystem,
-      watched: () => [{ job: null, dir: stateDir }, ...work.outputDirs()],
+      watched: () => [{ job: null, dir: options.localDir ?? stateDir }, ...work.outputDirs()],
       onRoom: (job, failure) => work.roomChanged(job, failure),
     });
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
@@ -230,8 +255,21 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
 }
 
 /** @throws JOURNAL_STREAM_UNREACHABLE, JOURNAL_STREAM_UNFIT */
-async function openStream(location: JournalLocation): Promise<JournalStream> {
+async function openStream(location: JournalLocation): Promise<NatsStream> {
   return await (await import('./journal/stream/nats-stream.ts')).NatsStream.open(location);
+}
+
+/** Null for a coordinator that is the only one. @throws JOURNAL_STREAM_UNREACHABLE, STATE_UNWRITABLE */
+async function leadershipOf(options: CoordinatorOptions, stream: NatsStream | null): Promise<Leadership | null> {
+  const { standby, stateDir, listen, clock, log } = options;
+  if (!standby || !stream) return null;
+  const { openLeadership } = await import('./standby/open-leadership.ts');
+  try {
+    return await openLeadership({ ...standby, stream, stateDir, listen, clock, log });
+  } catch (error) {
+    await stream.close();
+    throw error;
+  }
 }
 
 interface Views extends EngineViews {

@@ -37,6 +37,8 @@ export interface EngineViews {
 export interface EngineOptions<Views extends EngineViews> {
   /** Absolute; exists. */
   readonly stateDir: string;
+  /** Where lock and journal lie; absolute, exists. By default the state directory. */
+  readonly journalDir?: string | null;
   readonly joinToken: string;
   readonly release: string;
   /** Null: grows with the number of worker nodes. */
@@ -46,7 +48,7 @@ export interface EngineOptions<Views extends EngineViews> {
   readonly signer: ManifestSigner | null;
   /** A second copy of the journal; absent: there is none. */
   readonly stream?: JournalStream | null;
-  /** Resolves when this process is to lead; until then it follows the stream. Absent: it is. */
+  /** With a stream: resolves when this process is to lead; until then it follows. Absent: it is. */
   readonly untilLeading?: (() => Promise<void>) | null;
   readonly clock: Clock;
   readonly log: Log;
@@ -87,7 +89,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     if (isOpen) loop.handle({ kind: 'stall', job: null, failure: stalls.disk ?? stalls.stream });
   };
   const journal: Journal = await Journal.open({
-    ...{ dir: options.stateDir, fileSystem, delay, identity, clock, onFatal },
+    ...{ dir: options.journalDir ?? options.stateDir, fileSystem, delay, identity, clock, onFatal },
     ...(journalSizes ? { sizes: journalSizes } : {}),
     ...(options.onJournalWritten ? { onWritten: options.onJournalWritten } : {}),
     onRecord: (record, sequence) => evolve(ledger, parseRecord(record, sequence)),

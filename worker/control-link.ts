@@ -13,6 +13,7 @@ import type {
 } from '../common/core/cluster-messages.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { watchedOptions } from '../common/rpc/channel-options.ts';
 import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts';
 import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
@@ -24,6 +25,8 @@ import { readJoinReply, writeJoinRequest, writeNodeMessage } from '../common/rpc
 
 export interface ControlLinkOptions {
   readonly address: string;
+  /** Coordinators that may lead instead: with any, one that is frozen is noticed sooner. */
+  readonly others?: number;
   readonly trust: () => ClusterTrust;
   readonly request: JoinRequest;
   readonly clock: Clock;
@@ -47,7 +50,7 @@ export class ControlLink {
 
   constructor(options: ControlLinkOptions) {
     this.#options = options;
-    this.#client = connectCluster(options.address, options.trust());
+    this.#client = connectCluster(options.address, options.trust(), (options.others ?? 0) > 0 ? watchedOptions : {});
   }
 
   /** False while the transport wants a pause; heartbeats go all the same. */
@@ -56,8 +59,8 @@ export class ControlLink {
   }
 
   join(): void {
-    const { address, request, onJoined, clock } = this.#options;
-    const deadline = new Date(clock.wall() + limits.joinCallMsMax);
+    const { address, others = 0, request, onJoined, clock } = this.#options;
+    const deadline = new Date(clock.wall() + limits.joinCallMsMax / (others > 0 ? 2 : 1));
     this.#client.join(writeJoinRequest(request), { deadline }, (error, reply) => {
       if (this.#isOver) return;
       if (error || !reply) this.#lose(fromGrpcError(error, address));

@@ -18,11 +18,11 @@ import { fromGrpcError } from '../common/rpc/grpc-error.ts';
 import { expiresMsOf, requestCertificate } from '../common/security/authority.ts';
 import { fetchAuthority } from '../common/security/fetch-authority.ts';
 import { fingerprintOfPem } from '../common/security/fingerprint.ts';
+import type { CoordinatorAddresses } from './coordinator-addresses.ts';
 
 /** What `worker join` was told of the coordinator. */
 export interface IdentityOptions {
-  /** `host:port` */
-  readonly address: string;
+  readonly addresses: CoordinatorAddresses;
   readonly name: string;
   /** Where key and certificates lie. */
   readonly dir: string;
@@ -95,7 +95,7 @@ export class NodeIdentity {
 async function isTaken(options: IdentityOptions, kept: Kept): Promise<boolean> {
   if (options.token === null) return true;
   // With a token at hand, a certificate that was revoked or forgotten is replaced.
-  const { address } = options;
+  const address = options.addresses.current;
   const client = connectCluster(address, trustOf(kept));
   const deadline = new Date(options.clock.wall() + limits.joinCallMsMax);
   try {
@@ -113,7 +113,7 @@ async function isTaken(options: IdentityOptions, kept: Kept): Promise<boolean> {
 }
 
 async function enroll(options: IdentityOptions): Promise<Kept> {
-  const { token, fingerprint, address, dir, clock, joinMsMax } = options;
+  const { token, fingerprint, addresses, dir, clock, joinMsMax } = options;
   const isOther = fingerprint === null ? 'and none is kept' : 'and what is kept is not of this authority';
   if (token === null || fingerprint === null) {
     throw new BatchError(
@@ -125,11 +125,12 @@ async function enroll(options: IdentityOptions): Promise<Kept> {
   const deadline = clock.monotonic() + joinMsMax;
   for (;;) {
     try {
-      const authority = await fetchAuthority(parseAddress(address, 'HOST:PORT'), fingerprint, 'h2');
+      const authority = await fetchAuthority(parseAddress(addresses.current, 'HOST:PORT'), fingerprint, 'h2');
       return await certify(options, { kind: 'tls', authority, identity: null }, token);
     } catch (error) {
       const isAway = error instanceof BatchError && error.code === 'COORDINATOR_UNREACHABLE';
       if (!isAway || clock.monotonic() > deadline) throw error;
+      addresses.next();
       await delay(limits.reconnectMsMin, new AbortController().signal);
     }
   }
@@ -137,7 +138,8 @@ async function enroll(options: IdentityOptions): Promise<Kept> {
 
 /** A new key, and a certificate for it on the word of the token or of the present certificate; kept when it resolves. */
 async function certify(options: IdentityOptions, trust: TlsTrust, joinToken: string): Promise<Kept> {
-  const { address, name, dir, clock } = options;
+  const { addresses, name, dir, clock } = options;
+  const address = addresses.current;
   const { key, request } = await requestCertificate(name);
   const client = connectCluster(address, trust);
   const deadline = new Date(clock.wall() + limits.joinCallMsMax);

@@ -23,6 +23,7 @@ import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import { Stores } from '../common/storage/stores.ts';
 import { BulkLink, CurrentBulkSource } from './bulk-link.ts';
 import { ControlLink } from './control-link.ts';
+import type { CoordinatorAddresses } from './coordinator-addresses.ts';
 import { advance, nextWake } from './core/advance.ts';
 import type { WorkerCommand } from './core/commands.ts';
 import type { EventOf, WorkerEvent } from './core/events.ts';
@@ -43,6 +44,7 @@ import { WorkTable } from './work-table.ts';
 import type { WorkerOptions, WorkerStats } from './worker.ts';
 
 export interface WorkerShellOptions extends WorkerOptions {
+  readonly addresses: CoordinatorAddresses;
   readonly request: JoinRequest;
   /** Of each new connection. */
   readonly trust: () => ClusterTrust;
@@ -259,14 +261,17 @@ export class WorkerShell {
   }
 
   #join(): void {
-    const { address, trust, request, clock, random } = this.#options;
+    const { addresses, trust, request, clock, random } = this.#options;
     const link: ControlLink = new ControlLink({
-      address,
+      address: addresses.current,
+      others: addresses.count - 1,
       trust,
       request,
       clock,
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),
       onLost: (failure) => {
+        // Whoever leads now, it is not the one that has just been lost.
+        addresses.next();
         const kind = this.#state.link.kind === 'joining' ? 'join-failed' : 'link-lost';
         this.#tell({ kind, failure, random: random() });
       },
@@ -282,9 +287,12 @@ export class WorkerShell {
   }
 
   #openLink(reply: JoinReply): void {
-    const { address, trust } = this.#options;
+    const { addresses, trust } = this.#options;
     this.#counts.joins += 1;
-    this.#bulk.link = new BulkLink({ address, trust, session: reply.session, creditBytes: reply.uploadCreditBytes });
+    this.#bulk.link = new BulkLink({
+      ...{ address: addresses.current, trust, session: reply.session },
+      creditBytes: reply.uploadCreditBytes,
+    });
     this.#control?.open(reply.session);
     void this.#sweptOnce();
     this.#joined.resolve();

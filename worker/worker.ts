@@ -12,6 +12,7 @@ import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
+import { CoordinatorAddresses } from './coordinator-addresses.ts';
 import { NodeFiles } from './node-files.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { WorkerShell } from './worker-shell.ts';
@@ -19,6 +20,8 @@ import { WorkerShell } from './worker-shell.ts';
 export interface WorkerOptions {
   /** `host:port`, or `unix:` and a path. */
   readonly address: string;
+  /** The same of other coordinators of the cluster, which take over from that one; default: none. */
+  readonly others?: readonly string[];
   /** Join token; null where the coordinator wants none, or the node has a certificate from before. */
   readonly token: string | null;
   /** TLS, and of which authority: the fingerprint, or null for the one joined before. Absent: in the clear. */
@@ -84,9 +87,11 @@ export interface WorkerHandle {
  */
 export async function startWorker(options: WorkerOptions): Promise<WorkerHandle> {
   const joinMsMax = options.joinTimeoutMs ?? limits.joinMsMax;
-  const identity = options.security ? await openIdentity(options, options.security.fingerprint, joinMsMax) : null;
+  const addresses = new CoordinatorAddresses([options.address, ...(options.others ?? [])]);
+  const { security } = options;
+  const identity = security ? await openIdentity(options, addresses, security.fingerprint, joinMsMax) : null;
   const trust = (): ClusterTrust => identity?.trust ?? plainTrust;
-  const shell = new WorkerShell({ ...options, request: joinRequest(options), trust, joinMsMax });
+  const shell = new WorkerShell({ ...options, addresses, request: joinRequest(options), trust, joinMsMax });
   shell.closed.then(
     () => identity?.close(),
     () => identity?.close(),
@@ -104,13 +109,14 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
 
 /** Certificates are loaded only by who has one: `run` joins itself without. */
 async function openIdentity(
-  { address, name, token, scratchDir, clock, log }: WorkerOptions,
+  { name, token, scratchDir, clock, log }: WorkerOptions,
+  addresses: CoordinatorAddresses,
   fingerprint: string | null,
   joinMsMax: number,
 ): Promise<NodeIdentity> {
   const dir = new NodeFiles(scratchDir, nodeName(name)).identityDir;
   const { NodeIdentity } = await import('./node-identity.ts');
-  return await NodeIdentity.open({ address, name, dir, token, fingerprint, joinMsMax, clock, log });
+  return await NodeIdentity.open({ addresses, name, dir, token, fingerprint, joinMsMax, clock, log });
 }
 
 function joinRequest({ name, token, security, slots, labels = {} }: WorkerOptions): JoinRequest {

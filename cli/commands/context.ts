@@ -1,11 +1,13 @@
 /** `context add`, `use`, `list`, `show`, `remove`. Tokens are never shown. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { formatAddress, parseAddress, type Address } from '../../common/config/address.ts';
+import type { Address } from '../../common/config/address.ts';
 import {
+  allPlaces,
   changeContexts,
   contextNamed,
   contextsFile,
+  placesOf,
   readContexts,
   withContext,
   withoutContext,
@@ -49,7 +51,7 @@ function viewOf(name: string, context: Context, current: string | null): Context
   return {
     name,
     current: name === current,
-    server: formatAddress(context.server),
+    server: allPlaces(context).join(','),
     insecure: context.isInsecure,
     ca_fingerprint: context.caFingerprint,
     has_token: context.token !== null,
@@ -61,12 +63,12 @@ export async function addContextCommand(
   name: string,
   flags: ContextAddFlags,
 ): Promise<number> {
-  const server = parseAddress(flags.server.replace(/^https?:\/\//i, '').replace(/\/$/, ''), '--server');
+  const place = placesOf(flags.server.replace(/^https?:\/\//i, '').replace(/\/$/, ''), '--server');
   const token = flags.token === '-' ? (await host.stdin.all()).trim() : (flags.token ?? null);
   if (token === '') throw new BatchError('USAGE', '--token: wanted a token, found nothing');
-  const authority = await authorityOf(flags, server, host.cwd);
+  const authority = await authorityOf(flags, place.server, host.cwd);
   const context: Context = {
-    server,
+    ...place,
     ca: authority?.pem ?? null,
     caFingerprint: authority?.fingerprint ?? null,
     token,

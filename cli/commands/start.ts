@@ -6,6 +6,7 @@ import {
   coordinatorSettings,
   workerSettings,
   type CoordinatorFlags,
+  type CoordinatorSettings,
   type WorkerFlags,
 } from '../../common/config/process-settings.ts';
 import { interruptible, type CommandContext } from '../command-context.ts';
@@ -27,9 +28,19 @@ const coordinatorSheet: readonly Column<CoordinatorAnswer>[] = [
 
 /** Answers once it listens; ends at an interrupt. @returns the exit code */
 export async function startCoordinatorCommand(context: CommandContext, flags: CoordinatorFlags): Promise<number> {
-  const { host, output } = context;
+  const { host } = context;
   const settings = coordinatorSettings(flags, host.environment);
-  const coordinator = await host.processes.startCoordinator(settings);
+  if (settings.isStandby) return await (await import('./standby.ts')).standByCommand(context, settings);
+  return await serve(context, settings, await host.processes.startCoordinator(settings, null));
+}
+
+/** Says where it is, and resolves at its end. */
+export async function serve(
+  context: CommandContext,
+  settings: CoordinatorSettings,
+  coordinator: CoordinatorProcess,
+): Promise<number> {
+  const { host, output } = context;
   const { access, http } = coordinator;
   // Before the answer: whoever reads it may go on with clients at once.
   const said = access && (await keepLocalContext(http, access, host.environment));
@@ -49,7 +60,7 @@ export async function joinWorkerCommand(
   const { host, output } = context;
   const settings = workerSettings(coordinator, flags, host.environment);
   const worker = await host.processes.startWorker(settings);
-  const where = formatAddress(settings.coordinator);
+  const where = settings.coordinators.map(formatAddress).join(', ');
   output.note(`${worker.name} joined ${where} with ${worker.slots} slots; Ctrl-C leaves`);
   const farewell = 'leaving once what is running is scored; once more to stop at once';
   return await untilStopped(context, worker.closed, async () => await worker.drain(), farewell);

@@ -17,6 +17,12 @@ export function parseAddress(text: string, what: string): Address {
   return { host: bracketed || plain || '127.0.0.1', port };
 }
 
+/** Those of a cluster's coordinators, any of which may lead: `a:7077,b:7077`. At least one. @throws USAGE */
+export function parseAddresses(text: string, what: string): readonly [Address, ...Address[]] {
+  const [first = '', ...others] = text.split(',');
+  return [parseAddress(first, what), ...others.map((one) => parseAddress(one, what))];
+}
+
 /** The inverse of {@link parseAddress}. */
 export function formatAddress(address: Address): string {
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;

@@ -10,7 +10,7 @@ import * as z from 'zod';
 import { BatchError } from '../core/batch-error.ts';
 import { errnoOf, outsideError, reasonOf } from '../io/errno.ts';
 import { makeFolder } from '../io/make-folder.ts';
-import { formatAddress, parseAddress, type Address } from './address.ts';
+import { formatAddress, parseAddresses, type Address } from './address.ts';
 import { ConfigSource } from './config-source.ts';
 import { nearestWord } from './nearest-word.ts';
 import type { Environment } from './process-settings.ts';
@@ -19,6 +19,8 @@ import { problemsOf } from './schema-problems.ts';
 /** One coordinator. */
 export interface Context {
   readonly server: Address;
+  /** Of other coordinators of the same cluster, which take over from that one. */
+  readonly others?: readonly Address[];
   /** Certificate of the authority that signs the server's, PEM; null: those that the system trusts, or none is needed. */
   readonly ca: string | null;
   /** `sha256:` and 64 hex digits over the authority's DER; null where there is no `ca`. */
@@ -44,7 +46,7 @@ const schema = z.strictObject({
     .record(
       z.string().regex(nameForm),
       z.strictObject({
-        server: z.string('HOST:PORT'),
+        server: z.string('HOST:PORT, several with commas between'),
         ca: z.string('a certificate in PEM').nullish(),
         ca_fingerprint: z.string().regex(fingerprintForm).nullish(),
         token: z.string('a token').min(1).nullish(),
@@ -74,7 +76,7 @@ export async function readContexts(environment: Environment = process.env): Prom
     parsed.data.contexts ?? {},
   )) {
     byName.set(name, {
-      server: parseAddress(server, source.locate(['contexts', name, 'server'], 'value')),
+      ...placesOf(server, source.locate(['contexts', name, 'server'], 'value')),
       ca: ca ?? null,
       caFingerprint: print ?? null,
       token: token ?? null,
@@ -178,24 +180,38 @@ export async function connectionSetting(
   return current ?? atAddress(contexts, '127.0.0.1:7078', '--server');
 }
 
-/** `host:7078`, `http://host:7078` or `https://host:7078`. */
+/** `host:7078`, `http://host:7078` or `https://host:7078`, several addresses with commas between. */
 function atAddress(contexts: Contexts, text: string, what: string): Context {
   const [, scheme = '', rest = ''] = /^(?:(https?):\/\/)?(.*?)\/?$/i.exec(text.trim()) ?? [];
-  const server = parseAddress(rest, what);
+  const place = placesOf(rest, what);
   const isInsecure = scheme.toLowerCase() !== 'https';
-  const at = formatAddress(server);
+  const at = formatAddress(place.server);
   const own = contexts.current === null ? [] : [contextNamed(contexts, contexts.current)];
   const known = [...own, ...contexts.byName.values()].find(
-    (one) => formatAddress(one.server) === at && (scheme === '' || one.isInsecure === isInsecure),
+    (one) => allPlaces(one).includes(at) && (scheme === '' || one.isInsecure === isInsecure),
   );
-  return known ?? { server, ca: null, caFingerprint: null, token: null, isInsecure };
+  if (known && !place.others && formatAddress(known.server) === at) return known;
+  // What was said is where it is looked for; the context says who asks.
+  const { ca, caFingerprint, token } = known ?? { ca: null, caFingerprint: null, token: null };
+  return { ...place, ca, caFingerprint, token, isInsecure: known?.isInsecure ?? isInsecure };
+}
+
+/** All addresses of a context's coordinators, as they are written. */
+export function allPlaces({ server, others = [] }: Pick<Context, 'server' | 'others'>): readonly string[] {
+  return [server, ...others].map(formatAddress);
+}
+
+/** `a:7078,b:7078` @throws USAGE */
+export function placesOf(text: string, what: string): Pick<Context, 'server' | 'others'> {
+  const [server, ...others] = parseAddresses(text, what);
+  return others.length === 0 ? { server } : { server, others };
 }
 
 function wireOf({ current, byName }: Contexts): unknown {
   const contexts = [...byName].map(([name, one]) => [
     name,
     {
-      server: formatAddress(one.server),
+      server: allPlaces(one).join(','),
       ...(one.ca === null ? {} : { ca: one.ca }),
       ...(one.caFingerprint === null ? {} : { ca_fingerprint: one.caFingerprint }),
       ...(one.token === null ? {} : { token: one.token }),

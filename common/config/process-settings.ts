@@ -9,7 +9,7 @@ import type { NodeLabels } from '../core/cluster-messages.ts';
 import { isNodeName } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import { parseFingerprint } from '../security/fingerprint.ts';
-import { parseAddress, type Address } from './address.ts';
+import { parseAddress, parseAddresses, type Address } from './address.ts';
 import { memoryBytes } from './field-types.ts';
 import { parseJournalLocation, type JournalLocation } from './journal-location.ts';
 
@@ -35,11 +35,16 @@ export interface CoordinatorSettings {
   readonly stagingBytesMax: number;
   /** Of a second copy of the journal; null: the state directory has the only one. */
   readonly journal: JournalLocation | null;
+  /** One of several coordinators of a cluster, of which one leads; `stateDir` is then the same folder for all. */
+  readonly isStandby: boolean;
+  /** Absolute; lock and journal of this process alone. Null: they lie in the state directory. */
+  readonly localDir: string | null;
 }
 
 /** What `worker join` runs with. */
 export interface WorkerSettings {
-  readonly coordinator: Address;
+  /** Of the coordinators, any of which may lead. */
+  readonly coordinators: readonly [Address, ...Address[]];
   /** Null: the certificate that the node has from before. */
   readonly token: string | null;
   /** Of the cluster's authority, as the join line has it; null: the one that the node has joined before. */
@@ -71,6 +76,8 @@ export interface CoordinatorFlags {
   readonly keepFinishedJobs?: string | undefined;
   readonly stagingBytes?: string | undefined;
   readonly journal?: string | undefined;
+  readonly standby?: boolean | undefined;
+  readonly localDir?: string | undefined;
 }
 
 export interface WorkerFlags {
@@ -93,7 +100,7 @@ export function coordinatorSettings(
   environment: Environment = process.env,
 ): CoordinatorSettings {
   const pick = picker(environment);
-  return {
+  return requireStandby({
     listen: pick('--listen', flags.listen, '127.0.0.1:7077', parseAddress),
     http: pick('--http', flags.http, '127.0.0.1:7078', parseAddress),
     stateDir: stateDirSetting(flags.stateDir, environment),
@@ -109,7 +116,24 @@ export function coordinatorSettings(
     journal: pick('--journal', flags.journal, '', (text, what) =>
       text === '' ? null : parseJournalLocation(text, what),
     ),
-  };
+    isStandby: pick('BATCHMILL_STANDBY', flags.standby ? 'true' : undefined, 'false', asTruth),
+    localDir: pick('--local-dir', flags.localDir, '', (text, what) => (text === '' ? null : asPath(text, what))),
+  });
+}
+
+/** @throws USAGE where a standby has not what it needs */
+function requireStandby(settings: CoordinatorSettings): CoordinatorSettings {
+  const { isStandby, journal, localDir, stateDir } = settings;
+  if (!isStandby) return settings;
+  if (journal === null)
+    throw new BatchError('USAGE', '--standby needs --journal nats://…: a standby follows the journal there');
+  if (localDir === null || localDir === stateDir) {
+    throw new BatchError(
+      'USAGE',
+      '--standby needs --local-dir, a folder of this machine for its own copy of the journal; --state-dir is on storage that all coordinators have',
+    );
+  }
+  return settings;
 }
 
 /** Absolute; of the coordinator of this folder unless said otherwise. */
@@ -117,7 +141,7 @@ export function stateDirSetting(flag: string | undefined, environment: Environme
   return picker(environment)('--state-dir', flag, '.batchmill', asPath);
 }
 
-/** `coordinator` is HOST:PORT as given to `worker join`. @throws USAGE */
+/** `coordinator` is HOST:PORT as given to `worker join`, several with commas between. @throws USAGE */
 export function workerSettings(
   coordinator: string,
   flags: WorkerFlags,
@@ -125,7 +149,7 @@ export function workerSettings(
 ): WorkerSettings {
   const pick = picker(environment);
   return {
-    coordinator: parseAddress(coordinator, 'HOST:PORT'),
+    coordinators: parseAddresses(coordinator, 'HOST:PORT'),
     token: pick('--token', flags.token, '', (text) => (text === '' ? null : text)),
     fingerprint: pick('--ca-fingerprint', flags.caFingerprint, '', (text, what) =>
       text === '' ? null : parseFingerprint(text, what),

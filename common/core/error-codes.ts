@@ -144,6 +144,8 @@ export type ErrorCode =
   | 'JOURNAL_CORRUPT'
   | 'JOURNAL_VERSION'
   | 'JOURNAL_FENCED'
+  | 'NOT_LEADING'
+  | 'STANDBY_STORAGE'
   | 'JOURNAL_STREAM_LOST'
   | 'JOURNAL_STREAM_STALLED'
   | 'JOURNAL_STREAM_UNFIT'
@@ -390,6 +392,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
   JOURNAL_VERSION: operator('The journal was written by a newer release.'),
   JOURNAL_FENCED: operator(
     'Another coordinator has appended to the journal’s stream and leads the cluster. This one ends; start it with --standby, so that it follows.',
+  ),
+  NOT_LEADING: transient(
+    'This coordinator does not lead its cluster, or does not know whether it does: it stands by. Worker nodes and clients that know all addresses find the one that leads.',
+  ),
+  STANDBY_STORAGE: operator(
+    'A standby cannot read what it would need to go on with the jobs: the state directory, or the folder of an input or output. Put it on storage that all coordinators have, under the same path.',
   ),
   JOURNAL_STREAM_LOST: operator(
     'The NATS servers have lost messages that they had acknowledged, or were given another stream of the same name. Nothing was changed; `batchmill journal verify` shows both copies of the journal.',

@@ -245,6 +245,10 @@ export const limits = {
   leaderLeaseMs: 5_000,
   leaderRenewMs: 1_500,
   leaderTryMs: 500,
+  /** A leader that could not renew its lease for so long stops to lead: longer than the servers take to elect a leader of their own, and short of what a takeover may take. */
+  leaderSilentMs: 7_000,
+  /** How long a client looks for the coordinator that leads. */
+  leaderSearchMs: 15_000,
   /** An append that takes so long stops the granting of leases. */
   journalStreamStallMs: 10_000,
   /** One record; a length above it in a frame's header is damage, not a reason to read gigabytes. */
@@ -495,6 +499,8 @@ export const limits = {
   /** Pings on a connection, and how long an answer may take: a frozen peer is noticed after the sum. */
   keepaliveMs: 10_000,
   keepaliveTimeoutMs: 10_000,
+  /** Both of the control connection where a standby may take over: noticed when the leader's lease has ended, not long after. */
+  watchedKeepaliveMs: 3_000,
   /** A grant of the largest mini-batch, or its result with a row count and a reason for every file. */
   messageBytesMax: 67_108_864,
   /** Receive window of a client: what may be under way towards it in one round trip. */

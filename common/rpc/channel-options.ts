@@ -17,6 +17,12 @@ export const serverOptions: ChannelOptions = {
   ...sharedOptions,
 };
 
+/** Of a control connection where another coordinator may have taken over: one that is frozen is noticed in half the time that a lease takes. */
+export const watchedOptions: ChannelOptions = {
+  'grpc.keepalive_time_ms': limits.watchedKeepaliveMs,
+  'grpc.keepalive_timeout_ms': limits.watchedKeepaliveMs,
+};
+
 /** Of a connection that a worker node opens. */
 export const clientOptions: ChannelOptions = {
   ...sharedOptions,

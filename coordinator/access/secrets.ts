@@ -23,27 +23,36 @@ interface Kept {
 
 export class Secrets {
   readonly #dir: string;
-  readonly #values: Map<string, Kept>;
+  readonly #values = new Map<string, Kept>();
 
-  private constructor(dir: string, values: Map<string, Kept>) {
+  private constructor(dir: string) {
     this.#dir = dir;
-    this.#values = values;
   }
 
   /** @throws STATE_UNWRITABLE */
   static async open(stateDir: string): Promise<Secrets> {
-    const dir = join(stateDir, 'secrets');
+    const secrets = Secrets.at(stateDir);
+    await secrets.read();
+    return secrets;
+  }
+
+  /** None are known before {@link read}. */
+  static at(stateDir: string): Secrets {
+    return new Secrets(join(stateDir, 'secrets'));
+  }
+
+  /** @throws STATE_UNWRITABLE */
+  async read(): Promise<void> {
+    const dir = this.#dir;
     try {
       const names = await readdir(dir).catch((error: unknown) => {
         if (errnoOf(error) === 'ENOENT') return [];
         throw error;
       });
-      const values = new Map<string, Kept>();
       for (const name of names.filter(isSecretName)) {
         const path = join(dir, name);
-        values.set(name, { value: await readFile(path, 'utf8'), changedMs: (await stat(path)).mtimeMs });
+        this.#values.set(name, { value: await readFile(path, 'utf8'), changedMs: (await stat(path)).mtimeMs });
       }
-      return new Secrets(dir, values);
     } catch (error) {
       throw outsideError(error, `the secrets in ${dir} cannot be read`) ?? error;
     }

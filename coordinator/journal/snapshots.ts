@@ -78,6 +78,16 @@ export class Snapshots {
       .finally(() => (this.#taking = null));
   }
 
+  /** Sequences of those that are there, the newest first. */
+  get kept(): readonly number[] {
+    return this.#kept;
+  }
+
+  /** Journal bytes since the last one. */
+  get grownBytes(): number {
+    return this.#grownBytes;
+  }
+
   /** Gives up what is under way. */
   async close(): Promise<void> {
     this.#stop.abort();

@@ -33,13 +33,23 @@ export class ArtifactStore {
 
   /** `dir`: of the store alone, in a locked state directory; made when absent. @throws STATE_UNWRITABLE */
   static async open(dir: string): Promise<ArtifactStore> {
-    const store = new ArtifactStore(dir);
-    return translated(dir, async () => {
+    const store = ArtifactStore.at(dir);
+    await store.prepare();
+    return store;
+  }
+
+  /** Nothing is looked at or made before {@link prepare}. */
+  static at(dir: string): ArtifactStore {
+    return new ArtifactStore(dir);
+  }
+
+  /** @throws STATE_UNWRITABLE */
+  async prepare(): Promise<void> {
+    await translated(dirname(this.#dir), async () => {
       // What a crash has left half copied.
-      await rm(store.#temporaryDir, { recursive: true, force: true });
-      await mkdir(store.#temporaryDir, { recursive: true });
-      await mkdir(store.#dir, { recursive: true });
-      return store;
+      await rm(this.#temporaryDir, { recursive: true, force: true });
+      await mkdir(this.#temporaryDir, { recursive: true });
+      await mkdir(this.#dir, { recursive: true });
     });
   }
 

@@ -5,14 +5,29 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { packageFile } from '../../common/io/package-files.ts';
 
+export interface NatsOptions {
+  /** By default a free one. */
+  readonly port?: number;
+  /** One of several: its name, its own port for the others, and those of all. */
+  readonly name?: string;
+  readonly route?: number;
+  readonly routes?: readonly number[];
+  /** More lines of its configuration; within `{ }` of JetStream. */
+  readonly more?: string;
+  readonly jetstream?: string;
+}
+
 export class NatsServer {
   readonly #dir: string;
+  readonly #options: NatsOptions;
   #child: ChildProcess | null = null;
   #port = -1;
 
   /** `dir`: for its files; begun again over them, it has what it had. */
-  constructor(dir: string) {
+  constructor(dir: string, options: NatsOptions = {}) {
     this.#dir = dir;
+    this.#options = options;
+    this.#port = options.port ?? -1;
   }
 
   get address(): string {
@@ -26,11 +41,13 @@ export class NatsServer {
       throw new Error(`${program} does not exist: \`npm test\` makes it, or: node scripts/test-servers.mjs`);
     const ports = join(this.#dir, 'ports');
     mkdirSync(ports, { recursive: true });
+    const { jetstream = 'sync_interval: always', more = '' } = this.#options;
     const config = join(this.#dir, 'nats.conf');
     writeFileSync(
       config,
       `host: 127.0.0.1\nport: ${this.#port}\nports_file_dir: ${JSON.stringify(ports)}\n` +
-        `jetstream { store_dir: ${JSON.stringify(join(this.#dir, 'store'))}, sync_interval: always }\n`,
+        `jetstream { store_dir: ${JSON.stringify(join(this.#dir, 'store'))}, ${jetstream} }\n` +
+        `${this.#cluster()}${more}\n`,
     );
     const child = spawn(program, ['-c', config], { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child = child;
@@ -44,6 +61,14 @@ export class NatsServer {
     const { nats } = JSON.parse(readFileSync(join(ports, file), 'utf8')) as { readonly nats: readonly [string] };
     this.#port = Number(new URL(nats[0]).port);
     return this;
+  }
+
+  /** Clients are told of none but the servers that they know: each has a proxy of its own. */
+  #cluster(): string {
+    const { name, route, routes } = this.#options;
+    if (name === undefined || !routes) return '';
+    const all = routes.map((port) => `nats-route://127.0.0.1:${port}`);
+    return `server_name: ${name}\ncluster { name: test, listen: "127.0.0.1:${route}", no_advertise: true, routes: ${JSON.stringify(all)} }\n`;
   }
 
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {

@@ -228,7 +228,10 @@ it('a stream that could lose records is refused by what is wrong with it, and so
 
 it('one of several leads; when it does not renew its lease another does, at once when it resigns', async () => {
   const stream = await opened();
-  const [a, b] = [await stream.election('a', delay), await (await opened()).election('b', delay)];
+  const [a, b] = [
+    await stream.election('a', delay, systemClock),
+    await (await opened()).election('b', delay, systemClock),
+  ];
   const [endA, endB] = [new AbortController(), new AbortController()];
   expect(await a.won(never)).toBe(true);
   const next = b.won(endB.signal);

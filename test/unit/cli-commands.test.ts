@@ -346,7 +346,7 @@ describe('processes', () => {
     expect(stderr).toContain('error NAME_TAKEN: gpu-1 is taken');
     expect(given).toEqual([
       {
-        coordinator: { host: 'machine', port: 7_077 },
+        coordinators: [{ host: 'machine', port: 7_077 }],
         token: 'from-environment',
         fingerprint: null,
         isInsecure: false,

@@ -96,7 +96,11 @@ const deciders: Deciders = {
 /** Errors that no later try will mend. */
 const finalJoinErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['TOKEN_INVALID', 'PROTOCOL_MISMATCH']);
 /** Errors that say that the coordinator cannot be heard, not that something is wrong with what was asked of it. */
-const linkErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['COORDINATOR_UNREACHABLE', 'SESSION_UNKNOWN']);
+const linkErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'COORDINATOR_UNREACHABLE',
+  'SESSION_UNKNOWN',
+  'NOT_LEADING',
+]);
 /** Refusals of a result that is not needed any more. */
 const staleErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['LEASE_STALE', 'LEASE_EXPIRED', 'JOB_CANCELED']);
 

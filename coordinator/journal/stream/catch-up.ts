@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { BatchError, type Failure } from '../../../common/core/batch-error.ts';
+import { limits } from '../../../common/core/limits.ts';
 import type { Clock } from '../../../common/io/clock.ts';
 import type { Delay } from '../../../common/io/delay.ts';
 import type { LockIdentity } from '../../../common/io/lock-file.ts';
@@ -10,6 +11,7 @@ import type { JournalStream } from '../../../common/ports/journal-stream.ts';
 import { frameHeaderBytes, segmentHeaderBytes, type ChainState } from '../frame-format.ts';
 import type { Recovered } from '../recovery.ts';
 import { listSegments, segmentName, type SegmentFiles } from '../segment-files.ts';
+import { Snapshots, type JournalImage, type SnapshotTaken } from '../snapshots.ts';
 import type { Alignment, DiskPlace } from './align.ts';
 import { framesOf, streamFrames, type StreamFrame } from './stream-frames.ts';
 import { StreamWriter } from './stream-writer.ts';
@@ -30,6 +32,11 @@ export interface CatchUpOptions {
   readonly clock: Clock;
   readonly delay: Delay;
   readonly identity: LockIdentity;
+  readonly sizes: { readonly reserveBytes: number; readonly snapshotBytes?: number };
+  /** See {@link SnapshotsOptions}: whoever follows for weeks keeps no more of the journal than one who leads. */
+  readonly image: JournalImage | null;
+  readonly onSnapshot: (taken: SnapshotTaken) => void;
+  readonly onSnapshotRefused: (failure: Failure) => void;
 }
 
 /** Where the journal stands then, and the way to append to the stream. @throws JOURNAL_STREAM_LOST, JOURNAL_FENCED, JOURNAL_STREAM_UNREACHABLE */
@@ -45,13 +52,14 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
     await follower.upTo(last);
   }
   const { state } = follower;
+  const left = await follower.end();
   const records = replayed.recovery.records + state.sequence - replayed.state.sequence;
   const writer = new StreamWriter({ stream, place: last, clock, delay, onStall });
   // Whoever leads meanwhile has gone on without them: the next append would say so.
   if (aligned.unpublished && last === aligned.last) await publish(options, aligned.unpublished, writer);
   // What is done to files from here on, by what the records say, nobody else contradicts.
   await writer.fence(openingId(options), new AbortController().signal);
-  return [{ ...replayed, state, recovery: { ...replayed.recovery, records } }, writer];
+  return [{ ...replayed, ...left, state, recovery: { ...replayed.recovery, records } }, writer];
 }
 
 function lostTail(last: number, seen: number): BatchError {
@@ -71,6 +79,9 @@ function openingId({ identity, clock }: CatchUpOptions): Uint8Array {
 class Follower {
   readonly #options: CatchUpOptions;
   readonly #gathered: Gathered;
+  readonly #snapshots: Snapshots | null;
+  /** Of a snapshot that could not be written; told at the next step. */
+  #failed: unknown = null;
   state: ChainState;
   /** Message of the group in which `state` lies. */
   #place: number;
@@ -83,6 +94,38 @@ class Follower {
     this.#place = options.aligned.place;
     this.seen = options.aligned.last;
     this.#gathered = new Gathered(options.segments, this.state);
+    this.#snapshots = options.image && this.#openSnapshots(options, options.image);
+  }
+
+  #openSnapshots(options: CatchUpOptions, image: JournalImage): Snapshots {
+    const { fileSystem, dir, sizes, replayed, segments, clock, onSnapshot, onSnapshotRefused } = options;
+    return new Snapshots(
+      {
+        ...{ fileSystem, dir, image, kept: replayed.snapshots, reserveBytes: sizes.reserveBytes },
+        intervalBytes: sizes.snapshotBytes ?? limits.journalSnapshotBytes,
+        monotonic: () => clock.monotonic(),
+        cut: () => this.#gathered.cut(),
+        // It is asked for when all is written.
+        durable: () => Promise.resolve(true),
+        removeSegments: (sequence) => segments.removeUpTo(sequence),
+        onTaken: onSnapshot,
+        onRefused: onSnapshotRefused,
+        onFatal: (error) => (this.#failed = error),
+      },
+      replayed.replayedBytes,
+    );
+  }
+
+  /** What the journal goes on with. */
+  async end(): Promise<Pick<Recovered, 'snapshots' | 'replayedBytes'>> {
+    if (!this.#snapshots) return this.#options.replayed;
+    await this.#snapshots.close();
+    this.#refuseFailed();
+    return { snapshots: this.#snapshots.kept, replayedBytes: this.#snapshots.grownBytes };
+  }
+
+  #refuseFailed(): void {
+    if (this.#failed !== null) throw this.#failed;
   }
 
   async upTo(last: number): Promise<void> {
@@ -102,13 +145,21 @@ class Follower {
   async #take(frames: AsyncIterable<StreamFrame>): Promise<void> {
     const { onRecord, groupBytesMax } = this.#options;
     for await (const frame of frames) {
+      if (this.#gathered.isFull(frame, groupBytesMax)) await this.#write();
       onRecord(JSON.parse(frame.bytes.toString('utf8', frameHeaderBytes)), frame.sequence);
       this.state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
       this.#place = frame.place;
       this.seen = Math.max(this.seen, frame.end);
-      await this.#gathered.add(frame, groupBytesMax);
+      this.#gathered.add(frame);
     }
-    await this.#gathered.write();
+    await this.#write();
+  }
+
+  async #write(): Promise<void> {
+    const bytes = await this.#gathered.write();
+    this.#refuseFailed();
+    // Not before all that the ledger has is on the disk.
+    this.#snapshots?.grown(bytes, false);
   }
 }
 
@@ -118,30 +169,43 @@ class Gathered {
   #frames: StreamFrame[] = [];
   #bytes = 0;
   #before: ChainState;
+  #startsSegment = false;
 
   constructor(segments: SegmentFiles, before: ChainState) {
     this.#segments = segments;
     this.#before = before;
   }
 
-  async add(frame: StreamFrame, bytesMax: number): Promise<void> {
-    if (this.#bytes + frame.bytes.length > bytesMax) await this.write();
+  isFull(frame: StreamFrame, bytesMax: number): boolean {
+    return this.#bytes + frame.bytes.length > bytesMax;
+  }
+
+  add(frame: StreamFrame): void {
     this.#frames.push(frame);
     this.#bytes += frame.bytes.length;
   }
 
-  async write(): Promise<void> {
+  /** Where all that was written ends; what comes next begins a segment. */
+  cut(): ChainState {
+    this.#startsSegment = true;
+    return this.#before;
+  }
+
+  /** Returns the bytes. */
+  async write(): Promise<number> {
     const [first] = this.#frames;
     const last = this.#frames.at(-1);
-    if (!first || !last) return;
+    if (!first || !last) return 0;
     const buffer = Buffer.concat(this.#frames.map(({ bytes }) => bytes));
     await this.#segments.append({
       ...{ buffer, usedBytes: buffer.length, firstSequence: first.sequence, lastSequence: last.sequence },
-      ...{ chainBefore: this.#before.chain, startsSegment: false },
+      ...{ chainBefore: this.#before.chain, startsSegment: this.#startsSegment },
     });
     this.#before = { sequence: last.sequence, epoch: last.epoch, chain: last.crc };
+    this.#startsSegment = false;
     this.#frames = [];
     this.#bytes = 0;
+    return buffer.length;
   }
 }
 

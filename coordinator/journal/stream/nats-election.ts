@@ -6,7 +6,9 @@ import { JetStreamApiError } from '@nats-io/jetstream';
 import { Kvm, type KV } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { limits } from '../../../common/core/limits.ts';
+import type { Clock } from '../../../common/io/clock.ts';
 import type { Delay } from '../../../common/io/delay.ts';
+import type { Election } from '../../../common/ports/election.ts';
 
 export interface ElectionOptions {
   readonly connection: NatsConnection;
@@ -16,21 +18,26 @@ export interface ElectionOptions {
   /** Who this process is, for people; different for each. */
   readonly self: string;
   readonly delay: Delay;
+  readonly clock: Pick<Clock, 'monotonic'>;
 }
 
 const key = 'leader';
 
-export class NatsElection {
+export class NatsElection implements Election {
   readonly #bucket: KV;
   readonly #self: string;
   readonly #delay: Delay;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   /** Of the entry that is ours; null: it is not. */
   #revision: number | null = null;
+  /** When the last renewal that succeeded was asked for. */
+  #heldAt = 0;
 
-  private constructor(bucket: KV, { self, delay }: ElectionOptions) {
+  private constructor(bucket: KV, { self, delay, clock }: ElectionOptions) {
     this.#bucket = bucket;
     this.#self = self;
     this.#delay = delay;
+    this.#clock = clock;
   }
 
   static async open(options: ElectionOptions): Promise<NatsElection> {
@@ -65,6 +72,10 @@ export class NatsElection {
     }
   }
 
+  silentMs(): number {
+    return this.#clock.monotonic() - this.#heldAt;
+  }
+
   /** The next one need not wait until it expires. */
   async resign(): Promise<void> {
     const revision = this.#revision;
@@ -75,8 +86,10 @@ export class NatsElection {
   /** Also when it has expired and nobody took it: a server that was away for a moment is no reason to step down. */
   async #renew(): Promise<boolean> {
     if (this.#revision === null) return await this.#take();
+    const askedAt = this.#clock.monotonic();
     try {
       this.#revision = await this.#bucket.update(key, this.#self, this.#revision);
+      this.#heldAt = askedAt;
       return true;
     } catch (error) {
       if (error instanceof JetStreamApiError) this.#revision = null;
@@ -85,8 +98,10 @@ export class NatsElection {
   }
 
   async #take(): Promise<boolean> {
+    const askedAt = this.#clock.monotonic();
     try {
       this.#revision = await this.#bucket.create(key, this.#self);
+      this.#heldAt = askedAt;
       return true;
     } catch {
       // Somebody has it, or no server answers: either way it is tried again.

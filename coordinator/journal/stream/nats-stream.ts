@@ -17,6 +17,7 @@ import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
 import { reasonOf } from '../../../common/io/errno.ts';
+import type { Clock } from '../../../common/io/clock.ts';
 import type { Delay } from '../../../common/io/delay.ts';
 import type {
   JournalStream,
@@ -160,10 +161,10 @@ export class NatsStream implements JournalStream {
   }
 
   /** `self`: who tries. @throws JOURNAL_STREAM_UNREACHABLE */
-  async election(self: string, delay: Delay): Promise<NatsElection> {
+  async election(self: string, delay: Delay, clock: Pick<Clock, 'monotonic'>): Promise<NatsElection> {
     const { config } = await this.#reached(() => this.#manager.streams.info(this.#stream));
     const cluster = { connection: this.#connection, name: this.#name, replicas: config.num_replicas };
-    return await this.#reached(() => NatsElection.open({ ...cluster, self, delay }));
+    return await this.#reached(() => NatsElection.open({ ...cluster, self, delay, clock }));
   }
 
   async close(): Promise<void> {
