@@ -315,7 +315,9 @@ export class Cluster {
     }
     if (faults.length === 0 && !this.#isFaulty) faults.push(...(await this.#judgeSilence()));
     if (faults.length === 0 && !this.#isFaulty && this.#plan.isPruned) faults.push(...(await this.#judgePrune()));
-    return this.#outcome(fingerprint, [...faults, ...invariants.faults, ...this.#nodeFaults]);
+    // Coordinators that do not go on judge nothing.
+    const judged = this.#stopped === null ? faults : [];
+    return this.#outcome(fingerprint, [...judged, ...invariants.faults, ...this.#nodeFaults]);
   }
 
   get #isFaulty(): boolean {

@@ -320,8 +320,8 @@ export class CoordinatorProcess implements CoordinatorPort {
       for (;;) {
         await this.#sleep(limits.leaderRenewMs);
         if (life !== this.#life || !client) return;
-        if ((await client.lead()) || !(await client.isLedByOther())) continue;
-        return this.#fatal(new BatchError('JOURNAL_FENCED', 'another coordinator has the lease'), life);
+        if (await client.renew()) continue;
+        return this.#fatal(new BatchError('JOURNAL_FENCED', 'another coordinator has taken the lease'), life);
       }
     };
     void renew();

@@ -71,15 +71,15 @@ export const mutations: readonly Mutation[] = [
     name: 'stream-turn',
     what: 'leads from what it had read when it was its turn',
     path: 'coordinator/journal/stream/catch-up.ts',
-    find: 'if (last < follower.seen) throw lostTail(last, follower.seen);\n    await follower.upTo(last);',
+    find: 'last = await endBehind(options, follower.seen);\n    await follower.upTo(last);',
     put: '',
   },
   {
     name: 'stream-tail',
     what: 'goes on behind what the stream has lost',
     path: 'coordinator/journal/stream/catch-up.ts',
-    find: 'if (last < follower.seen) throw lostTail(last, follower.seen);',
-    put: '',
+    find: 'if (last >= seen) return last;',
+    put: 'return last;',
   },
   {
     name: 'stream-cut',

@@ -27,6 +27,8 @@ const followedMax = 16;
 export class StreamClient implements JournalStream {
   readonly #options: StreamClientOptions;
   #isOver = false;
+  /** With the lease; 0: it has had none. */
+  #turn = 0;
 
   constructor(options: StreamClientOptions) {
     this.#options = options;
@@ -102,19 +104,20 @@ export class StreamClient implements JournalStream {
     return Promise.resolve();
   }
 
-  /** Takes the lease, or renews it; false when somebody else has it, or nobody answers. */
+  /** Takes the lease; false when somebody has it, or nobody answers. */
   async lead(): Promise<boolean> {
-    return await this.#ask((servers, who) => servers.lead(who)).catch(() => false);
+    this.#turn = await this.#ask((servers) => servers.lead()).catch(() => 0);
+    return this.#turn > 0;
   }
 
-  /** Whether it is known that somebody else leads. */
-  async isLedByOther(): Promise<boolean> {
-    return await this.#ask(({ leader }, who) => leader !== -1 && leader !== who).catch(() => false);
+  /** Renews it; false when it is known that somebody else has taken it. */
+  async renew(): Promise<boolean> {
+    return await this.#ask((servers) => servers.renew(this.#turn)).catch(() => true);
   }
 
   async resign(): Promise<void> {
-    await this.#ask((servers, who) => {
-      servers.resign(who);
+    await this.#ask((servers) => {
+      servers.resign(this.#turn);
       return true;
     }).catch(() => undefined);
   }

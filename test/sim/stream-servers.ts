@@ -64,7 +64,8 @@ export class StreamServers {
   readonly #blocked = new Map<number, Record<StreamDirection, number>>();
   /** Those who wait for what comes. */
   readonly #waiting = new Set<() => void>();
-  #lease = { holder: -1, until: 0 };
+  /** `turn`: how often it has had another holder. */
+  #lease = { turn: 0, until: 0 };
 
   constructor(options: StreamServersOptions) {
     this.#options = options;
@@ -161,20 +162,22 @@ export class StreamServers {
     if (!covered) this.#options.fault(`messages below ${this.#first} are gone, and no snapshot covers them`);
   }
 
-  /** Takes the lease, or renews it. */
-  lead(who: number): boolean {
+  /** Takes the lease when nobody has it; its turn, or 0. */
+  lead(): number {
     const { now } = this.#options.world;
-    if (this.#lease.holder !== who && this.#lease.until > now) return false;
-    this.#lease = { holder: who, until: now + limits.leaderLeaseMs };
-    return true;
+    if (this.#lease.until > now) return 0;
+    this.#lease = { turn: this.#lease.turn + 1, until: now + limits.leaderLeaseMs };
+    return this.#lease.turn;
   }
 
-  get leader(): number {
-    return this.#lease.until > this.#options.world.now ? this.#lease.holder : -1;
+  /** False when somebody has taken it since, be it that he has it no longer. */
+  renew(turn: number): boolean {
+    if (turn === this.#lease.turn) this.#lease.until = this.#options.world.now + limits.leaderLeaseMs;
+    return turn === this.#lease.turn;
   }
 
-  resign(who: number): void {
-    if (this.#lease.holder === who) this.#lease.until = 0;
+  resign(turn: number): void {
+    if (turn === this.#lease.turn) this.#lease.until = 0;
   }
 
   /** Faults. */

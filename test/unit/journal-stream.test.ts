@@ -166,6 +166,50 @@ describe('a journal with a stream', () => {
     await Promise.all([old.journal.close(), next.journal.close()]);
   });
 
+  it('does not lead when the stream has lost what it has followed', async () => {
+    const content = noMessages();
+    const old = await begin(new MemoryFileSystem(), new MemoryStream(content));
+    let lead = (): void => undefined;
+    const turn = new Promise<void>((resolve) => (lead = resolve));
+    const seen: unknown[] = [];
+    let now = 0;
+    const clock = { monotonic: () => (now += 1_000), wall: () => 0 } as unknown as NonNullable<JournalOptions['clock']>;
+    const following = begin(new MemoryFileSystem(), new MemoryStream(content), {
+      ...{ untilLeading: () => turn, onRecord: (record) => void seen.push(record), clock },
+    });
+    for (const record of ['a', 'b']) {
+      old.append(record);
+      await turnsUntil(() => seen.includes(record), 'the record while it follows');
+    }
+    await old.journal.close();
+    content.messages.pop();
+    lead();
+    await expect(following).rejects.toThrow(failing('JOURNAL_STREAM_LOST', 'was read before'));
+  });
+
+  it('is whole when it took a snapshot while it followed and leads then', async () => {
+    const stream = new MemoryStream();
+    const disk = new MemoryFileSystem();
+    const old = await begin(new MemoryFileSystem(), stream);
+    // More than lies between two snapshots, so that nothing follows the one that is taken.
+    old.append('x'.repeat(400));
+    await turnsUntil(() => old.synced === 1, 'the record');
+    await old.journal.close();
+    let hasSnapshot = false;
+    const next = await begin(disk, stream, {
+      onSnapshot: () => (hasSnapshot = true),
+      untilLeading: () => turnsUntil(() => hasSnapshot, 'the snapshot'),
+    });
+    next.append('its own');
+    await turnsUntil(() => next.synced === 2, 'its own record');
+    next.append('another');
+    await turnsUntil(() => next.synced === 3, 'its next record');
+    await next.journal.close();
+    const again = await begin(disk, stream);
+    expect([again.records.length, again.records.at(-1)]).toEqual([3, 'another']);
+    await again.journal.close();
+  });
+
   it('takes what only the disk has to the stream, when nobody has gone on there', async () => {
     const { content, disk } = await lossy();
     const again = await begin(disk, new MemoryStream(content));

@@ -10,7 +10,7 @@ import type { JournalStream, StreamSnapshot } from '../../../common/ports/journa
 import type { ChainState } from '../frame-format.ts';
 import { decodeSegmentHeader, segmentHeaderBytes } from '../frame-format.ts';
 import { emptyState, readHeaders } from '../recovery.ts';
-import { segmentName, synced } from '../segment-files.ts';
+import { listSegments, segmentName, synced } from '../segment-files.ts';
 import { readSegment } from '../segment-reader.ts';
 import { snapshotName } from '../snapshot-file.ts';
 import { streamFrames } from './stream-frames.ts';
@@ -53,7 +53,8 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
   const newest = snapshots[0];
   const begin = known ?? (first === 1 ? beginning : null);
   if (begin === null) {
-    if (newest === undefined || local.last >= newest.sequence) throw different(dir, local, newest?.sequence ?? 1);
+    if (newest === undefined || local.acknowledged >= newest.sequence)
+      throw different(dir, local, newest?.sequence ?? 1);
     await install(stream, newest, fileSystem, dir);
     return { place: newest.place, last, cut: 0, unpublished: null };
   }
@@ -81,7 +82,7 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
 
 const beginning: StreamSnapshot = { ...emptyState, place: 1 };
 
-/** The snapshot on this disk is one of the stream's; what stands before it here is covered by it. */
+/** The snapshot on this disk is one of the stream's. What segments are here goes: it is covered, or was never acknowledged. */
 async function install(
   stream: JournalStream,
   snapshot: StreamSnapshot,
@@ -101,6 +102,8 @@ async function install(
     await file.close();
   }
   await fileSystem.rename(`${path}.tmp`, path);
+  await synced(() => fileSystem.syncDir(dir));
+  for (const number of await listSegments(fileSystem, dir)) await fileSystem.remove(join(dir, segmentName(number)));
   await synced(() => fileSystem.syncDir(dir));
 }
 
@@ -150,6 +153,11 @@ class LocalFrames {
     return this.first + this.#crcs.length - 1;
   }
 
+  /** Up to here they were acknowledged for certain: all but the last group. */
+  get acknowledged(): number {
+    return this.first + this.#begins.lastIndexOf(true) - 1;
+  }
+
   beginSegment(number: number): void {
     this.#segments.push({ number, index: this.#crcs.length });
   }
@@ -182,9 +190,11 @@ class LocalFrames {
 
 /** As far as the frames follow each other; damage is told by the replay. */
 async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFrames> {
-  const frames = new LocalFrames();
+  let frames = new LocalFrames();
   for (const { number, firstSequence } of await readHeaders(fileSystem, dir)) {
     if (firstSequence === 0) break;
+    // Of those that a snapshot covers a power cut may have brought one back, and not the next.
+    if (frames.first > 0 && firstSequence !== frames.last + 1) frames = new LocalFrames();
     const path = join(dir, segmentName(number));
     const file = await fileSystem.open(path, 'read');
     try {
@@ -193,8 +203,9 @@ async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFram
       const chain = decodeSegmentHeader(bytes, path)?.chainStart ?? 0;
       if (frames.first === 0) frames.chainStart = chain;
       frames.beginSegment(number);
+      const to = frames;
       await readSegment(file, { sequence: firstSequence - 1, epoch: 0, chain }, (_record, sequence, _epoch, place) =>
-        frames.add(sequence, place.crc, place.offset, place.startsGroup),
+        to.add(sequence, place.crc, place.offset, place.startsGroup),
       );
     } finally {
       await file.close();

@@ -47,8 +47,7 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   let { last } = aligned;
   if (untilLeading) {
     await follower.until(untilLeading());
-    ({ last } = await stream.ends());
-    if (last < follower.seen) throw lostTail(last, follower.seen);
+    last = await endBehind(options, follower.seen);
     await follower.upTo(last);
   }
   const { state } = follower;
@@ -60,6 +59,17 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   // What is done to files from here on, by what the records say, nobody else contradicts.
   await writer.fence(openingId(options), new AbortController().signal);
   return [{ ...replayed, ...left, state, recovery: { ...replayed.recovery, records } }, writer];
+}
+
+/** Where the stream ends, which is not before `seen`: a server that was deposed and does not know it yet is asked again. */
+async function endBehind({ stream, clock, delay }: CatchUpOptions, seen: number): Promise<number> {
+  const begin = clock.monotonic();
+  for (;;) {
+    const { last } = await stream.ends();
+    if (last >= seen) return last;
+    if (clock.monotonic() - begin >= limits.journalStreamStallMs) throw lostTail(last, seen);
+    await delay(limits.journalStreamRetryMs, new AbortController().signal);
+  }
 }
 
 function lostTail(last: number, seen: number): BatchError {
@@ -121,6 +131,7 @@ class Follower {
     if (!this.#snapshots) return this.#options.replayed;
     await this.#snapshots.close();
     this.#refuseFailed();
+    await this.#gathered.end();
     return { snapshots: this.#snapshots.kept, replayedBytes: this.#snapshots.grownBytes };
   }
 
@@ -189,6 +200,11 @@ class Gathered {
   cut(): ChainState {
     this.#startsSegment = true;
     return this.#before;
+  }
+
+  /** Behind a snapshot a segment begins, also when somebody else appends to it. */
+  async end(): Promise<void> {
+    if (this.#startsSegment) await this.#segments.close();
   }
 
   /** Returns the bytes. */

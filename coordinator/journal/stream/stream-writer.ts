@@ -56,7 +56,7 @@ export class StreamWriter {
     for (;;) {
       const published = await stream.publish(bytes, this.#place);
       if (published.kind === 'stored') return this.#stored(published.place);
-      const settled = published.kind === 'unknown' ? published.reason : await this.#settled(bytes);
+      const settled = published.kind === 'unknown' ? published.reason : await this.#settled(bytes, begin);
       if (settled === null) return this.#stored(this.#place + 1);
       if (signal.aborted) return false;
       await this.#wait(begin, settled, signal);
@@ -71,12 +71,16 @@ export class StreamWriter {
   }
 
   /** The stream ends elsewhere. Null when that is because this very message came through before; a reason when nobody can tell yet. */
-  async #settled(bytes: Uint8Array): Promise<string | null> {
+  async #settled(bytes: Uint8Array, begin: number): Promise<string | null> {
     try {
       await this.#requireOwn(bytes);
       return null;
     } catch (error) {
-      if (!(error instanceof BatchError) || error.code !== 'JOURNAL_STREAM_UNREACHABLE') throw error;
+      if (!(error instanceof BatchError)) throw error;
+      // A server that was deposed tells of an earlier end for as long as it does not know it.
+      const isEarly = this.#options.clock.monotonic() - begin < limits.journalStreamStallMs;
+      if (error.code !== 'JOURNAL_STREAM_UNREACHABLE' && !(error.code === 'JOURNAL_STREAM_LOST' && isEarly))
+        throw error;
       return error.message;
     }
   }
