@@ -11,7 +11,7 @@ import { floatText, jsonInteger } from './number-text.ts';
 import { booleanText, timeJson, timeText, type TextBlock, type TextColumn } from './text-column.ts';
 import { encodeBlocks, type EncodedRows, type EncodeOptions } from './text-encoder.ts';
 
-type Cells = Pick<TextColumn, 'type' | 'isQuotable' | 'cell' | 'integer' | 'json'>;
+type Cells = Pick<TextColumn, 'type' | 'isQuotable' | 'cell' | 'integer' | 'single' | 'json'>;
 /** The parameters of all types that are read here; each type has those of its own. */
 interface AnyType {
   readonly typeId: number;
@@ -96,6 +96,7 @@ function floatCells(data: Data, type: AnyType): Cells {
   return {
     type: `float${16 << (type.precision ?? 2)}`,
     isQuotable: false,
+    ...(type.precision === 1 ? { single: value } : {}),
     cell: (row) => {
       const number = value(row);
       return Number.isNaN(number) ? '' : floatText(number);

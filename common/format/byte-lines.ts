@@ -1,4 +1,5 @@
 /** Lines of text as their bytes, written cell by cell without a text of the whole line, which costs several times as much. */
+import { putSingle, singleBytesMax } from './float-digits.ts';
 
 const bytesAtFirst = 4_096;
 /** A piece of limits.frameRowsBytes, and the row that filled it. */
@@ -75,6 +76,14 @@ export class ByteLines {
       bytes[(at -= 1)] = zero + word - tenth * 10;
       word = tenth;
     }
+  }
+
+  /** A float32 as `floatText` has it; false: nothing was written, its text has to be. */
+  single(value: number): boolean {
+    this.#makeRoom(singleBytesMax);
+    const end = putSingle(this.#bytes, this.#length, value);
+    if (end >= 0) this.#length = end;
+    return end >= 0;
   }
 
   /** One letter of ASCII. */

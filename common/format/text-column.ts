@@ -10,6 +10,8 @@ export interface TextColumn {
   readonly cell: (row: number) => string;
   /** The same of a column of safe integers without a gap; absent for others. */
   readonly integer?: (row: number) => number;
+  /** The same of a column of float32 without a gap; one that is not a number has no text. */
+  readonly single?: (row: number) => number;
   /** The cell as a JSON value; `null` when it is missing or not a finite number. */
   readonly json: (row: number) => string;
 }

@@ -156,8 +156,13 @@ function delimitedLine(columns: readonly TextColumn[], delimiter: string): PutRo
   };
 }
 
-function putCell({ cell, integer, isQuotable }: TextColumn, isSpecial: RegExp): PutRow {
+function putCell({ cell, integer, single, isQuotable }: TextColumn, isSpecial: RegExp): PutRow {
   if (integer) return (row, lines) => lines.integer(integer(row));
+  if (single) {
+    return (row, lines) => {
+      if (!lines.single(single(row))) lines.text(cell(row));
+    };
+  }
   const text = isQuotable ? quotedCell(cell, isSpecial) : cell;
   return (row, lines) => lines.text(text(row));
 }

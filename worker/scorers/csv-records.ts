@@ -46,6 +46,7 @@ export async function* readTables(
   range: RecordRange = wholeFile,
 ): AsyncGenerator<RecordTable> {
   const cells = new CellPlaces(delimiter, range.line - 1);
+  const joined = new Joined();
   let held: Uint8Array = new Uint8Array(0);
   let parser: Parser | null = null;
   let isFirst = range.begin === 0;
@@ -55,7 +56,7 @@ export async function* readTables(
         yield* parser.read(piece);
         continue;
       }
-      held = piece === null ? held : held.length === 0 ? piece : Buffer.concat([held, piece]);
+      if (piece !== null) held = joined.of(held, piece);
       if (isFirst && piece !== null && held.length < byteOrderMark.length) continue;
       if (isFirst) held = withoutMark(held);
       isFirst = false;
@@ -101,6 +102,23 @@ export async function* readRecords(
   }
 }
 
+/** What is left of the bytes before, and those behind it, by turns in two buffers: one for each piece would be much for the collector. */
+class Joined {
+  #next = Buffer.alloc(0);
+  #last = Buffer.alloc(0);
+
+  /** Good until the call after the next one; `left` may be of the last one. */
+  of(left: Uint8Array, piece: Uint8Array): Uint8Array {
+    const length = left.length + piece.length;
+    const into = this.#next.length < length ? Buffer.allocUnsafeSlow(length + linesHeadBytes / 4) : this.#next;
+    into.set(left);
+    into.set(piece, left.length);
+    this.#next = this.#last;
+    this.#last = into;
+    return into.subarray(0, length);
+  }
+}
+
 /** Null behind the last one. */
 function* piecesOf(path: string, range: RecordRange): Generator<Uint8Array | null> {
   yield* bytesOf(path, range);
@@ -139,7 +157,7 @@ function tableOf(bytes: Uint8Array, { rows, width, places, numbers, lines }: Cel
 }
 
 /**
- * Pieces of a range; none of an empty one. Read at once: nothing else waits in this process, and a piece costs less to read than a thread's
+ * Pieces of a range, each good until the next one is asked for; none of an empty one. Read at once: nothing else waits in this process, and a piece costs less to read than a thread's
  * way there and back.
  */
 export function* bytesOf(path: string, { begin, end }: Pick<RecordRange, 'begin' | 'end'>): Generator<Uint8Array> {
@@ -147,11 +165,12 @@ export function* bytesOf(path: string, { begin, end }: Pick<RecordRange, 'begin'
   const file = openSync(path, 'r');
   try {
     const { size } = fstatSync(file);
+    let piece = Buffer.alloc(0);
     for (let at = begin; at < end;) {
       // What grows meanwhile, or has no size, is read to its end all the same.
-      const left = Math.min(end, Math.max(size, at + readBytesMin)) - at;
-      const piece = Buffer.allocUnsafeSlow(Math.min(readBytes, left));
-      const count = readSync(file, piece, 0, piece.length, at);
+      const left = Math.min(readBytes, end - at, Math.max(size - at, readBytesMin));
+      if (piece.length < left) piece = Buffer.allocUnsafeSlow(left);
+      const count = readSync(file, piece, 0, left, at);
       if (count === 0) return;
       at += count;
       yield piece.subarray(0, count);
