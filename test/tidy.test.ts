@@ -54,7 +54,7 @@ test('run and scoring hosts load few packages before they do anything', () => {
   const shared = ['minimatch', 'yaml', 'zod'];
   expect(packagesOf('cli/main.ts')).toEqual(['commander', 'minimatch', 'zod']);
   expect(packagesOf('cli/main.ts', 'cli/commands/run.ts')).toEqual(['commander', ...shared]);
-  expect(packagesOf('cli/embedded.ts')).toEqual(['@grpc/grpc-js', '@grpc/proto-loader', ...shared]);
+  expect(packagesOf('cli/embedded.ts')).toEqual(['@grpc/grpc-js', 'minimatch', 'protobufjs', 'yaml', 'zod']);
   expect(packagesOf('worker/scorers/node-host.ts', 'worker/scorers/onnx-scorer.ts')).toEqual([]);
 });
 
