@@ -10,6 +10,7 @@ import type { RepairFlags } from './commands/journal.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import type { RunFlags } from './commands/run.ts';
 import type { ValidateFlags } from './commands/validate.ts';
+import { addAllocator } from './allocator-program.ts';
 import { addCompletion } from './completion-program.ts';
 import { addContexts } from './context-program.ts';
 import { addEndpoints } from './endpoint-program.ts';
@@ -35,6 +36,7 @@ export function buildProgram(release: string, perform: Perform): Command {
   addCoordinator(program, perform);
   addWorker(program, perform);
   addNodes(program, perform);
+  addAllocator(program, perform);
   addJobs(program, perform, (command) => withInvocationFlags(command));
   addEndpoints(program, perform);
   addRegistry(program, perform);

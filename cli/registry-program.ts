@@ -100,12 +100,13 @@ function addDatastore(program: Command, perform: Perform): void {
 function addCompute(program: Command, perform: Perform): void {
   const group = program.command('compute').description('named sets of worker nodes');
   withFile(withName(group.command('create').description('create one, or put it as it is said')))
-    .option('-t, --type <type>', 'amlcompute')
+    .option('-t, --type <type>', 'amlcompute or slurm')
     .option('--min-instances <count>', 'worker nodes that stay')
     .option('--max-instances <count>', 'worker nodes at most')
     .option('--idle-time-before-scale-down <seconds>', 'seconds without work until a node goes')
     .option('--size <size>', 'kept for people')
     .option('--tier <tier>', 'dedicated or low_priority; kept for people')
+    .option('--slurm-option <option>', 'of sbatch, such as --slurm-option=--partition=gpu; may be repeated', collect)
     .option('--label <key=value>', 'its nodes are those with this label; may be repeated', collect)
     .option('--description <text>', 'words for people')
     .action(async (flags: AnswerFlags & ComputeFlags) => {

@@ -91,5 +91,10 @@ export const computeColumns: readonly Column<Thing>[] = [
   at('min', 'min_instances'),
   at('max', 'max_instances'),
   at('labels', 'labels'),
+  at('slurm options', 'slurm_options'),
+  at('allocator', 'allocation.state'),
+  at('pending', 'allocation.pending'),
+  at('running', 'allocation.running'),
+  at('reason', 'allocation.reason'),
   description,
 ];

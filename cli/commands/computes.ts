@@ -25,6 +25,7 @@ export interface ComputeFlags extends NamedFlags, FileFlags {
   readonly tier?: string;
   readonly label?: readonly string[];
   readonly description?: string;
+  readonly slurmOption?: readonly string[];
 }
 
 type Kind = 'datastores' | 'computes';
@@ -99,6 +100,7 @@ export async function createCompute(context: CommandContext, flags: ComputeFlags
     ...(file.description === null ? {} : { description: file.description }),
     tags: file.tags,
     labels: file.labels,
+    slurm_options: flags.slurmOption ?? file.slurmOptions,
   };
   const api = await context.transport();
   const made = thingOf(api, await api.ask('PUT', pathOf('computes', file.name), { body }));

@@ -4,6 +4,7 @@
  * @source Azure ML CLI v2 YAML schemas
  */
 import * as z from 'zod';
+import { slurmOptionFault } from '../core/slurm-options.ts';
 import {
   anything,
   assetName,
@@ -26,6 +27,10 @@ export const optional = <S extends z.ZodType>(schema: S, about: string): z.ZodOp
 export function textOr<T>(schema: z.ZodType<T>): z.ZodType<T> {
   return z.preprocess((value) => (typeof value === 'string' ? { path: value } : value), schema) as z.ZodType<T>;
 }
+
+const slurmOption = text.refine((one) => slurmOptionFault(one) === null, {
+  error: ({ input }) => slurmOptionFault(String(input)) ?? '',
+});
 
 /** What every file may have beside its own keys. */
 export interface RawCommon {
@@ -149,18 +154,26 @@ export interface RawCompute extends RawCommon {
   /** Seconds. */
   readonly idle_time_before_scale_down?: Maybe<number>;
   readonly labels?: Maybe<Readonly<Record<string, string>>>;
+  readonly slurm_options?: Maybe<readonly string[]>;
 }
 
 export const computeSchema: z.ZodType<RawCompute> = z.strictObject({
   ...common,
   name: optional(assetName, 'Letters, digits, "_", "-" and ".".'),
-  type: optional(oneOf(computeTypes), 'amlcompute: worker nodes that come and go.'),
+  type: optional(
+    oneOf(computeTypes),
+    'amlcompute: worker nodes that come and go; slurm: those that an allocator submits to Slurm.',
+  ),
   size: optional(text, 'A machine size; kept as it is.'),
   tier: optional(oneOf(['dedicated', 'low_priority']), 'dedicated (default) or low_priority.'),
   min_instances: optional(wholeNumber(0), 'Worker nodes that stay; 0 by default.'),
   max_instances: optional(wholeNumber(1), 'Worker nodes at most; 1 by default.'),
   idle_time_before_scale_down: optional(idleSeconds, 'Seconds without work until a node goes; 120 by default.'),
   labels: optional(textMap, 'Worker nodes that have all of them are its nodes; none: all nodes.'),
+  slurm_options: optional(
+    z.array(slurmOption),
+    'Of sbatch, with which its worker nodes are submitted: --partition=gpu.',
+  ),
   location: optional(text, 'Has no effect here.'),
   ssh_public_access_enabled: optional(yesOrNo, 'Has no effect here.'),
   ssh_settings: optional(anything, 'Has no effect here.'),

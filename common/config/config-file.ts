@@ -77,7 +77,7 @@ export interface EnvironmentFile extends Versioned {
 
 export interface ComputeFile extends Described {
   readonly kind: 'compute';
-  readonly type: 'amlcompute';
+  readonly type: 'amlcompute' | 'slurm';
   readonly size: string | null;
   readonly tier: 'dedicated' | 'low_priority';
   readonly instancesMin: number;
@@ -85,6 +85,8 @@ export interface ComputeFile extends Described {
   readonly idleSeconds: number;
   /** Worker nodes that have all of them are its nodes; none: all nodes. */
   readonly labels: Readonly<Record<string, string>>;
+  /** Of sbatch, with which `batchmill allocator slurm` submits its nodes. */
+  readonly slurmOptions: readonly string[];
 }
 
 export type ConfigFile = EndpointFile | DeploymentFile | ModelFile | DataFile | EnvironmentFile | ComputeFile;
@@ -246,10 +248,10 @@ function computeOf(raw: RawCompute, problems: ConfigProblem[]): ComputeFile | nu
     return null;
   };
   const { type = null, min_instances: least = null, max_instances: most = null } = raw;
-  if (type === null) return fail('type', 'type: wanted amlcompute, found nothing');
-  if (type !== 'amlcompute') {
+  if (type === null) return fail('type', 'type: wanted amlcompute or slurm, found nothing');
+  if (type === 'kubernetes') {
     const how = 'start `batchmill worker join` there yourself, as deploy/ shows';
-    return fail('type', `type: wanted amlcompute; ${type} computes are not started from here yet: ${how}`);
+    return fail('type', `type: wanted amlcompute or slurm; ${type} computes are not started from here yet: ${how}`);
   }
   const [instancesMin, instancesMax] = [least ?? 0, most ?? Math.max(1, least ?? 0)];
   if (instancesMin > instancesMax) {
@@ -270,6 +272,7 @@ function computeOf(raw: RawCompute, problems: ConfigProblem[]): ComputeFile | nu
     instancesMax,
     idleSeconds,
     labels: raw.labels ?? {},
+    slurmOptions: raw.slurm_options ?? [],
   };
 }
 

@@ -151,6 +151,7 @@ export type ErrorCode =
   | 'JOURNAL_STREAM_STALLED'
   | 'JOURNAL_STREAM_UNFIT'
   | 'JOURNAL_STREAM_UNREACHABLE'
+  | 'SLURM_FAILED'
   | 'OUTPUT_CORRUPT'
   | 'OUTPUT_INCOMPLETE'
   | 'MANIFEST_INVALID'
@@ -344,6 +345,9 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     404,
     5,
     3,
+  ),
+  SLURM_FAILED: operator(
+    'A command of Slurm (sbatch, squeue, scancel) failed; the message has its own words. `batchmill allocator slurm` runs where those commands work.',
   ),
   PYTHON_NOT_FOUND: operator(
     'The worker node has no Python interpreter that is new enough for a Python script. Install one, or name it with --python.',

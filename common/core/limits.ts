@@ -27,6 +27,19 @@ export const limits = {
   nodeDrainMsMax: 604_800_000,
   /** How often `node drain --wait` looks. */
   drainLookMs: 500,
+  /** How often an allocator looks; Slurm's controller serves many. */
+  allocatorLookMs: 5_000,
+  /** Slurm jobs submitted at one look, so that a mistake is seen before there are hundreds. */
+  allocatorSubmissionsMax: 10,
+  /** After so many that failed one after the other, nothing is submitted for a minute, two, four, up to half an hour. */
+  allocatorFailuresMax: 3,
+  allocatorPauseMsMin: 60_000,
+  allocatorPauseMsMax: 1_800_000,
+  /** From the start of a Slurm job until its worker node is there: file systems of clusters are slow. */
+  allocatorJoinMsMax: 300_000,
+  /** Of sbatch, squeue, scancel. A busy controller takes its time. */
+  slurmCommandMsMax: 60_000,
+  slurmAnswerBytesMax: 67_108_864,
   /** Why a node is quarantined by hand. */
   nodeReasonCharsMax: 500,
   /** Work kept ready on a node beyond its free slots, so that a slot never waits for a round trip. */

@@ -2,7 +2,19 @@
 
 /** Said by the allocator, or by the script that it submits. */
 const owned: ReadonlySet<string> = new Set([
-  ...['array', 'job-name', 'comment', 'test-only', 'parsable', 'wrap', 'export', 'export-file', 'nodes', 'ntasks', 'output'],
+  ...[
+    'array',
+    'job-name',
+    'comment',
+    'test-only',
+    'parsable',
+    'wrap',
+    'export',
+    'export-file',
+    'nodes',
+    'ntasks',
+    'output',
+  ],
   ...['error', 'requeue', 'no-requeue', 'wait', 'help', 'usage', 'version'],
 ]);
 

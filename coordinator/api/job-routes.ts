@@ -12,16 +12,7 @@ import { eventStream } from './event-stream.ts';
 import { jobRequestBody, jobRequestOf } from './job-request.ts';
 import { lifeRoutes } from './life-routes.ts';
 import { problemOf } from './problem.ts';
-import {
-  about,
-  answers,
-  bytesAnswer,
-  cursorText,
-  named,
-  pageOf,
-  typed,
-  wholeNumber,
-} from './typed-route.ts';
+import { about, answers, bytesAnswer, cursorText, named, pageOf, typed, wholeNumber } from './typed-route.ts';
 import { jobSchema, jobStateSchema } from './view-schemas.ts';
 
 export interface JobRoutesOptions {

@@ -215,7 +215,12 @@ function allocatorRoutes(server: FastifyInstance, registry: RegistryBackend): vo
     '/v1/computes/:name/allocation',
     {
       schema: {
-        ...about('reportAllocation', 'admin', 'Says how the allocator of a compute fares', 'For people; forgotten by a restart.'),
+        ...about(
+          'reportAllocation',
+          'admin',
+          'Says how the allocator of a compute fares',
+          'For people; forgotten by a restart.',
+        ),
         ...{ params: named, body: allocationBody, response: answers({ 200: computeSchema }) },
       },
     },

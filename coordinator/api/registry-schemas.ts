@@ -105,7 +105,10 @@ export const computeSchema: z.ZodType<ComputeView> = z
     max_instances: z.int().nullable(),
     idle_time_before_scale_down: z.number().describe('seconds'),
     ...{ size: text.nullable(), tier: text.nullable(), provisioning_state: state },
-    slurm_options: z.array(text).readonly().describe('of sbatch, with which `batchmill allocator slurm` submits its nodes'),
+    slurm_options: z
+      .array(text)
+      .readonly()
+      .describe('of sbatch, with which `batchmill allocator slurm` submits its nodes'),
     allocation: z
       .object({ ...allocation, seen_at: time.describe('when it last asked what there is to do') })
       .meta({ id: 'Allocation' })

@@ -287,7 +287,6 @@ export class RegistryDesk implements RegistryBackend {
   }
 }
 
-
 /** Where the text that tells this coordinator's disk from others stands. */
 export function instancePath(stateDir: string): string {
   return join(stateDir, 'instance');

@@ -52,7 +52,8 @@ export class SlurmCluster {
     await until(() => existsSync(at('munge.sock')), 'munged');
     this.#run('slurmctld', ['-D', '-c']);
     for (let node = 1; node <= this.#nodes; node += 1) this.#run('slurmd', ['-D', '-N', `n${node}`]);
-    const idle = (): boolean => this.ask('sinfo', ['-h', '-N', '-t', 'idle', '-o', '%N']).split('\n').length === this.#nodes;
+    const idle = (): boolean =>
+      this.ask('sinfo', ['-h', '-N', '-t', 'idle', '-o', '%N']).split('\n').length === this.#nodes;
     await until(idle, 'idle nodes', 60_000).catch((error: unknown) => {
       throw new Error(`${(error as Error).message}\n${this.report()}`, { cause: error });
     });
@@ -61,7 +62,11 @@ export class SlurmCluster {
 
   /** Runs one of Slurm's commands. @throws with what it said when it failed */
   ask(command: string, args: readonly string[], environment: Readonly<Record<string, string>> = {}): string {
-    const options = { cwd: this.dir, env: { ...process.env, ...this.environment, ...environment }, encoding: 'utf8' } as const;
+    const options = {
+      cwd: this.dir,
+      env: { ...process.env, ...this.environment, ...environment },
+      encoding: 'utf8',
+    } as const;
     const { status, stdout, stderr } = spawnSync(command, [...args], options);
     if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr}`);
     return stdout.trim();
@@ -109,7 +114,8 @@ export class SlurmCluster {
 function configuration(dir: string, [controller, ...nodes]: readonly number[]): string {
   const host = hostname().split('.')[0];
   const machines = nodes.map(
-    (port, index) => `NodeName=n${index + 1} NodeAddr=127.0.0.1 NodeHostname=${host} Port=${port} CPUs=8 RealMemory=500`,
+    (port, index) =>
+      `NodeName=n${index + 1} NodeAddr=127.0.0.1 NodeHostname=${host} Port=${port} CPUs=8 RealMemory=500`,
   );
   return `ClusterName=batchmill-test
 SlurmctldHost=${host}(127.0.0.1)

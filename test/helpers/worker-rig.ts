@@ -96,8 +96,10 @@ export class WorkerRig {
   /** Everything that was decided so far. */
   readonly events: WorkerEvent[] = [];
 
-  constructor(slots = 1) {
-    this.state = newWorkerState({ slots, joinMsMax: 10_000, spoolBytesMax: limits.spoolBytesMax });
+  /** `staysMs`: it leaves then; null: it stays. */
+  constructor(slots = 1, staysMs: number | null = null) {
+    const endsAt = staysMs === null ? null : monotonicMs(this.now + staysMs);
+    this.state = newWorkerState({ slots, joinMsMax: 10_000, spoolBytesMax: limits.spoolBytesMax, endsAt });
   }
 
   tell(command: WorkerCommand): readonly WorkerEvent[] {

@@ -215,11 +215,11 @@ export class Cluster {
       ...{ world, network, coordinator: { isInitialised }, input, faults: this.#nodeFaults },
       plan: {
         ...{ name: `node-${this.nodes.length}`, slots, slowMs, clock, joinToken, spoolBytesMax },
-        ...{ scoreMs: [least, least + more], sickness, isRemote: false },
+        ...{ scoreMs: [least, least + more], sickness, isRemote: false, staysMs: this.#plan.staysMs },
       },
     });
     this.nodes.push(node);
-    this.invariants.trouble(node.name, startsAtMs + 2_000);
+    this.invariants.trouble(node.name, this.#plan.staysMs === null ? startsAtMs + 2_000 : Infinity);
     world.after(startsAtMs, () => node.start());
   }
 
@@ -495,6 +495,7 @@ export class Cluster {
       ['second attempts', invariants.twins],
       ['leases recalled', events.get('LeaseRecalled') ?? 0],
       ['grants in a full window', invariants.heldBack],
+      ['grants to nodes that leave at a known time', invariants.endingGrants],
       ['snapshots loaded', invariants.snapshotsLoaded],
       ['files given up', coordinator.job?.failedFiles ?? 0],
       ['ends by itself', this.coordinators.reduce((sum, { refusals }) => sum + refusals.length, 0)],

@@ -91,6 +91,8 @@ export class Invariants {
   readonly counts = new Map<Event['kind'], number>();
   /** Mini-batches that had a second attempt beside the first. */
   twins = 0;
+  /** Grants to nodes that leave at a known time. */
+  endingGrants = 0;
   /** Grants while the window of staged results was full. */
   heldBack = 0;
   /** Processes that came while another one still thought that it leads. */
@@ -474,6 +476,18 @@ export class Invariants {
     this.#checkHolders(token);
     this.#checkWindow(token);
     this.#checkHead(token);
+    this.#checkEnd(token);
+  }
+
+  /** Nothing is begun on a node that is about to leave. */
+  #checkEnd(token: Token): void {
+    const ledger = this.#ledger;
+    const [, lease] = this.#leased(token);
+    const endsAt = (lease && ledger?.nodes.get(lease.node)?.endsAt) ?? null;
+    if (!ledger || !lease || endsAt === null) return;
+    this.endingGrants += 1;
+    const leftMs = endsAt - (lease.grantedAt + ledger.stallMs);
+    if (leftMs <= limits.leaveReserveMs) this.fault(`${lease.node} leaves in ${leftMs} ms and was granted a lease`);
   }
 
   /** What the output waits for is not passed over, unless it is better tried on another node. */

@@ -91,10 +91,12 @@ export interface Plan {
   readonly partRows: number | null;
   /** An output that rows are taken from; null: none. */
   readonly earlier: EarlierPlan | null;
-  /** Other jobs; null: none. New fields come last, so that a seed's others stay as they were. */
+  /** Other jobs; null: none. */
   readonly queue: QueuePlan | null;
   /** A second copy of the journal; null: the coordinator's disk has the only one. */
   readonly stream: StreamPlan | null;
+  /** How long each life of a worker node lasts, as allocations do; null: as it comes. New fields come last, so that a seed's others stay as they were. */
+  readonly staysMs: number | null;
 }
 
 /** Of a file that is like the others, as the listing gives it. */
@@ -239,6 +241,10 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   ),
   queue: queueArbitrary,
   stream: streamArbitrary,
+  staysMs: fc.oneof(
+    { weight: 4, arbitrary: fc.constant(null) },
+    { weight: 1, arbitrary: fc.constantFrom(40_000, 90_000, 300_000) },
+  ),
 });
 
 /** Without a preference for small values in the first plans, so that every seed has its own and shrinks from it. */

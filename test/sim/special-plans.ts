@@ -10,7 +10,7 @@ function nodeOf(given: Partial<NodePlan>): NodePlan {
 
 /** Nothing happens to any node; only the coordinator stands still, again and again, for longer than a lease. */
 export function stallPlan(seed: number): Plan {
-  const plan = { ...planOf(seed), queue: null, stream: null };
+  const plan = { ...planOf(seed), queue: null, stream: null, staysMs: null };
   const faults = [5_000, 50_000, 100_000].flatMap((atMs) => [
     { atMs, kind: 'cut', node: seed } as const,
     { atMs: atMs + 1_000 + (seed % 500), kind: 'stall-coordinator', ms: 40_000, deafMs: 3_000 } as const,
@@ -21,7 +21,7 @@ export function stallPlan(seed: number): Plan {
 
 /** One node fails whatever it gets, and comes when two others have begun; the coordinator may be killed meanwhile. */
 export function sickPlan(seed: number, sickness: Sickness): Plan {
-  const plan = { ...planOf(seed), queue: null, stream: null };
+  const plan = { ...planOf(seed), queue: null, stream: null, staysMs: null };
   // With one try there is nothing to forgive: the first mini-batch that the node fails is given up.
   const settings = {
     ...plan.settings,
@@ -44,7 +44,7 @@ export const hangs = { progressTimeoutMs: 60_000, timeoutMs: 3_600_000 } as cons
 
 /** No file ever comes to its end. */
 export function hangPlan(seed: number): Plan {
-  const plan = { ...planOf(seed), queue: null, stream: null };
+  const plan = { ...planOf(seed), queue: null, stream: null, staysMs: null };
   const files = 1 + (seed % 40);
   const odd = Array.from({ length: files }, (_, at) => ({ at, fate: 'hang' as const, bytes: null, customBytes: 0 }));
   const settings = { ...plan.settings, errorThreshold: -1, isolation: 'file' as const };
@@ -69,7 +69,7 @@ export function slowPlan(seed: number): Plan {
  * somebody asks for the rest alone.
  */
 export function lostRetryPlan(seed: number): Plan {
-  const plan = { ...planOf(seed), queue: null, stream: null };
+  const plan = { ...planOf(seed), queue: null, stream: null, staysMs: null };
   // Nothing else is staged, so that all of it would go with the retry.
   const odd = Array.from({ length: 20 }, (_, index) => ({
     ...{ at: 2 * index + 1, bytes: null, customBytes: 600, fate: 'undecodable' as const },
@@ -93,7 +93,7 @@ export function lostRetryPlan(seed: number): Plan {
  * two changes of its disk.
  */
 export function partsPlan(seed: number): Plan {
-  const plan = { ...planOf(seed), queue: null, stream: null };
+  const plan = { ...planOf(seed), queue: null, stream: null, staysMs: null };
   const settings = {
     ...plan.settings,
     ...{ miniBatchSize: { kind: 'files', files: 2 } as const, isolation: 'file' as const, errorThreshold: -1 },

@@ -8,7 +8,7 @@ import {
   type NodeMessage,
   type ResultReport,
 } from '../../common/core/cluster-messages.ts';
-import { incarnation, nodeName, type NodeName } from '../../common/core/ids.ts';
+import { incarnation, monotonicMs, nodeName, type NodeName, type MonotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import { advance, nextWake } from '../../worker/core/advance.ts';
@@ -46,6 +46,8 @@ export interface WorkerPlan {
   /** Results that may wait for their commit. */
   readonly spoolBytesMax: number;
   readonly joinToken: string;
+  /** How long each life of it lasts; null or absent: as it comes. */
+  readonly staysMs?: number | null;
 }
 
 export interface WorkerProcessOptions {
@@ -67,6 +69,8 @@ export class WorkerProcess implements NodeEnd {
   readonly #random: Random;
   readonly #commands: WorkerCommand[] = [];
   readonly #works: WorkerWorks;
+  /** Of this life, by its own clock. */
+  #endsAt: MonotonicMs | null = null;
   #state: WorkerState | null = null;
   #hosts: ScoringHosts;
   #control: ControlChannel | null = null;
@@ -126,13 +130,16 @@ export class WorkerProcess implements NodeEnd {
     const { network, plan } = this.#options;
     this.#starts += 1;
     this.#isOver = false;
+    this.#endsAt = plan.staysMs ? monotonicMs(this.#process.now + plan.staysMs) : null;
     this.#state = newWorkerState({
       slots: plan.slots,
       joinMsMax: limits.joinMsMax,
       spoolBytesMax: plan.spoolBytesMax,
       // Simulated mini-batches take too long to be queued otherwise.
       queuedMs: this.#random.chance(0.5) ? 1_000 : limits.queuedMs,
+      endsAt: this.#endsAt,
     });
+    if (plan.staysMs) this.#process.later(plan.staysMs, () => this.#checkLeft());
     this.#world.say(`${this.name} starts`);
     network.nodeStarted(this.name);
     this.#tell({ kind: 'begin' });
@@ -164,6 +171,12 @@ export class WorkerProcess implements NodeEnd {
     if (!this.#state) return;
     this.#world.say(`${this.name} freezes for ${ms} ms`);
     this.#process.freeze(ms);
+  }
+
+  /** Its time is up; what it was frozen for it may be late. */
+  #checkLeft(): void {
+    const isLate = this.#endsAt !== null && this.#process.now <= this.#endsAt + 1 && !this.#isOver;
+    if (isLate) this.#options.faults.push(`${this.name} has not left in time`);
   }
 
   #end(): void {
@@ -281,6 +294,7 @@ export class WorkerProcess implements NodeEnd {
         pid: this.#starts,
         labels: {},
         answersDiagnose: true,
+        leavesInMs: this.#endsAt === null ? null : Math.max(1, Math.round(this.#endsAt - this.#process.now)),
       },
       later: (delayMs, what) => this.#process.later(delayMs, what),
       onJoined: (reply) => this.#tell({ kind: 'joined', reply }),

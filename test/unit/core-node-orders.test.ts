@@ -1,6 +1,7 @@
 /** What operators do to worker nodes by name, and that it outlives coordinator and node. */
 import { describe, expect, it } from 'vitest';
 import { nodeName } from '../../common/core/ids.ts';
+import { roleFor } from '../../coordinator/api/access-rules.ts';
 import type { NodeOrder } from '../../coordinator/core/node-orders.ts';
 import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
 import { newLedger } from '../../coordinator/core/ledger.ts';
@@ -11,7 +12,10 @@ const a = nodeName('a');
 const b = nodeName('b');
 
 function harness(...sizes: readonly number[]): Harness {
-  return new Harness().submit({ miniBatchSize: { kind: 'files', files: 1 } }).list(...sizes).endList();
+  return new Harness()
+    .submit({ miniBatchSize: { kind: 'files', files: 1 } })
+    .list(...sizes)
+    .endList();
 }
 
 function order(h: Harness, what: NodeOrder, node = a): void {
@@ -117,5 +121,15 @@ describe('labels by hand', () => {
     order(h, { kind: 'label', labels: { gpu: 'a100', pool: null } });
     expect(h.ledger.nodes.get(a)?.labels).toEqual({ gpu: 'a100', rack: '2' });
     expect(h.ledger.registry.ofKind('node')).toEqual([]);
+  });
+});
+
+describe('over HTTP', () => {
+  it('everybody with a token may look, and admins alone may change', () => {
+    expect(roleFor('GET', '/v1/nodes/:name')).not.toBe('admin');
+    for (const verb of ['cordon', 'uncordon', 'drain', 'quarantine', 'release'])
+      expect([verb, roleFor('POST', `/v1/nodes/:name/${verb}`)]).toEqual([verb, 'admin']);
+    expect(roleFor('PATCH', '/v1/nodes/:name/labels')).toBe('admin');
+    expect(roleFor('PUT', '/v1/computes/:name/allocation')).toBe('admin');
   });
 });

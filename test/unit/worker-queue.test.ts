@@ -117,6 +117,17 @@ describe('the queue of a host', () => {
     expect(eventsOf(rig.events, 'AttemptFailed')).toEqual([]);
   });
 
+  it('may kill its host after it was revoked and the rest is done: another host is started', () => {
+    const rig = quick(3);
+    const [queued = 0] = queueOf(rig);
+    rig.hear({ recalled: [token(queued)] });
+    while (rig.slotKinds()[0] === 'running') rig.score(0, 10, false);
+    expect(rig.slotKinds()).toEqual(['idle']);
+    const events = rig.tell({ ...crash, work: queued, failure, circumstances });
+    expect(kindsOf(events)).toEqual(['SlotEmptied']);
+    expect(rig.slotKinds()).toEqual(['empty']);
+  });
+
   it('is taken back for a slot that is free when the host is at something long', () => {
     const rig = quick(4, { slots: 2 });
     const stuck = queueOf(rig, 0).length > 0 ? 0 : 1;

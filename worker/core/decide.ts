@@ -298,8 +298,10 @@ function* decideAttemptFailed(state: WorkerState, command: CommandOf<'attempt-fa
   const { work, slot, host, failure, isHostDead } = command;
   const lease = givenLease(state, slot, host, work);
   if (!lease) {
-    if (isHostDead && isAt(state, slot, host, 'stopping')) yield { kind: 'SlotEmptied', slot };
-    if (isHostDead && isAt(state, slot, host, 'running')) yield { kind: 'HostLost', slot, at: now };
+    // Of a mini-batch that was taken back from it, it may die when it has nothing else to do.
+    const isAtRest = isAt(state, slot, host, 'stopping') || isAt(state, slot, host, 'idle');
+    if (isHostDead && isAtRest) yield { kind: 'SlotEmptied', slot };
+    else if (isHostDead && isAt(state, slot, host, 'running')) yield { kind: 'HostLost', slot, at: now };
     return;
   }
   const fileIndex = mergedIndex(command.fileIndex, lease.state.failed, lease.files.length);
