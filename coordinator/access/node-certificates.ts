@@ -93,7 +93,7 @@ export class NodeCertificates implements NodeGate {
         `a worker node's name has letters, digits, ".", "_", "-"; found ${found}`,
       );
     }
-    const issued = await authority.issueNode(request.certificateRequest, request.name, createdMs, lifeMs);
+    const issued = authority.issueNode(request.certificateRequest, request.name, createdMs, lifeMs);
     records.sweep();
     const isRenewal = createdBy === `node:${request.name}`;
     const before = records.certificates().filter((one) => one.node === request.name && one.revokedMs === null);

@@ -127,7 +127,7 @@ test('a forged certificate, none, and another node’s name, session and lease a
   const beta = await identityOf('beta');
   const forger = await Authority.of(await Authority.make(systemClock.wall()));
   const { key, request } = await requestCertificate('alpha');
-  const { cert } = await forger.issueNode(request, 'alpha', systemClock.wall(), 60_000);
+  const { cert } = forger.issueNode(request, 'alpha', systemClock.wall(), 60_000);
   const forged = { ...alpha, identity: { key, cert } };
   await expect(joinAs('alpha', forged)).rejects.toThrow(failing('TOKEN_INVALID', 'no certificate of this cluster'));
   const bare = { ...alpha, identity: null };
