@@ -241,7 +241,7 @@ async function measure(dir: string, deployment: string, input: string, nodes: nu
       if (isTls) {
         const dirOf = join(dir, `identity-${nodes}`, own);
         mkdirSync(dirOf, { recursive: true });
-        const times = { joinMsMax: 60_000, clock: systemClock, log: silentLog };
+        const times = { joinMsMax: 300_000, clock: systemClock, log: silentLog };
         const identity = await NodeIdentity.open({
           address,
           name: own,
