@@ -12,6 +12,7 @@ import { createLog, type Log } from '../common/io/log.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { JobView } from '../coordinator/api/backend.ts';
 import { openCoordinator, type Coordinator } from '../coordinator/coordinator.ts';
+import { findDevices } from '../worker/devices/find-devices.ts';
 import { startWorker, type WorkerHandle } from '../worker/worker.ts';
 import type { EmbeddedOptions } from './processes.ts';
 
@@ -83,16 +84,21 @@ async function runJob(
   }
 }
 
-function startNodes(
+async function startNodes(
   options: EmbeddedOptions,
   coordinator: Coordinator,
   home: string,
 ): Promise<readonly WorkerHandle[]> {
   const { nodes, slots, python } = options;
+  const environment = commandEnvironment();
+  // Asking takes time, which few jobs have a use for.
+  const asksForGpu = options.deployment.settings.gpu !== null && options.deployment.settings.gpu !== undefined;
+  const known = asksForGpu ? { devices: await findDevices(environment) } : {};
   const names = Array.from({ length: nodes }, (_, index) => `node-${index + 1}`);
-  return Promise.all(
+  return await Promise.all(
     names.map((name) =>
       startWorker({
+        ...known,
         address: coordinator.listen,
         token: coordinator.joinToken,
         name,
@@ -100,7 +106,7 @@ function startNodes(
         python,
         scratchDir: join(home, name),
         environmentsDir: environmentsDirSetting(),
-        environment: commandEnvironment(),
+        environment,
         log: warnings,
         clock: systemClock,
         random: systemRandom,

@@ -1,7 +1,7 @@
 /** Sends worker nodes that want an artifact to others that have it: places and tickets; who goes where is the core's. */
 import { isIPv4 } from 'node:net';
 import { BatchError } from '../common/core/batch-error.ts';
-import type { digest} from '../common/core/ids.ts';
+import type { digest } from '../common/core/ids.ts';
 import { nodeName, type NodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';

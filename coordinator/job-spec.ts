@@ -70,6 +70,7 @@ function scoredBy(deployment: Deployment, secrets: Secrets): Omit<ShadowSpec, 't
       outputFileName: settings.outputAction === 'append_row' ? settings.outputFileName : null,
       memoryBytesMax: settings.memoryBytesMax,
       concurrencyMax: settings.concurrencyPerInstanceMax,
+      ...(settings.gpu ? { gpu: settings.gpu } : {}),
       keepWarm: settings.keepWarm ?? deployment.scorer.kind === 'onnx',
     },
   };

@@ -12,8 +12,13 @@ import type { Delay } from '../common/io/delay.ts';
 import type { Log } from '../common/io/log.ts';
 import { Environments, type Prepared } from './environments/environments.ts';
 import { findTools } from './environments/node-tools.ts';
+import type { Device, FoundDevices } from './devices/device.ts';
+import { findDevices } from './devices/find-devices.ts';
 import { Devices, threadEnvironment } from './pool/devices.ts';
 import { hostCommand, isPythonScorer, resolvePython, type Container, type HostCommand } from './pool/host-command.ts';
+
+/** Who names devices there wants those. */
+const deviceVariables = ['CUDA_VISIBLE_DEVICES', 'ROCR_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES'] as const;
 
 export interface HostSetupOptions {
   /** Folder of built environments; absolute. */
@@ -23,6 +28,8 @@ export interface HostSetupOptions {
   /** A path or a name; null: whichever is on PATH. */
   readonly python: string | null;
   readonly slots: number;
+  /** GPUs of the machine; absent: found when the first host needs to know. */
+  readonly devices?: FoundDevices;
   /** Of the worker node. */
   readonly environment: Environment;
   readonly clock: Clock;
@@ -52,13 +59,15 @@ export interface PreparedCommand extends HostCommand {
 export class HostSetup {
   readonly environments: Environments;
   readonly #options: HostSetupOptions;
-  #devices: Promise<Devices> | null = null;
-  #found: Devices | null = null;
+  #listed: Promise<FoundDevices> | null = null;
+  #devices: Devices | null = null;
   #python: Promise<string> | null = null;
 
   constructor(options: HostSetupOptions) {
-    const { environmentsDir: root, environment, python, clock, delay, log } = options;
+    const { environmentsDir: root, environment, python, clock, delay, log, devices } = options;
     this.#options = options;
+    if (devices) this.#listed = Promise.resolve(devices);
+    if (devices) this.#devices = new Devices(devices.devices.map(({ name }) => name));
     const tools = { environment, conda: condaSetting(environment), python };
     this.environments = new Environments({
       root,
@@ -81,7 +90,7 @@ export class HostSetup {
     const prepared =
       isPython && wanted.kind !== 'host' ? await this.environments.prepare(wanted, { signal, onProgress }) : null;
     const deployment = withSecrets(settings.environmentVariables, settings.secrets ?? {});
-    const { chosen, device } = await this.#devicesOf(host, spec);
+    const { chosen, gpu } = await this.#devicesOf(host, spec);
     const hosts = Math.min(slots, settings.concurrencyMax ?? slots);
     const threads = threadEnvironment(availableParallelism(), hosts, node, deployment);
     const runner = prepared?.runner ?? null;
@@ -96,14 +105,19 @@ export class HostSetup {
         chosen: { ...threads, ...chosen },
         built: runner === null || runner.kind === 'apptainer' ? null : runner,
       },
-      container: runner?.kind === 'apptainer' ? this.#container(runner, spec, device !== null) : null,
+      container: runner?.kind === 'apptainer' ? this.#container(runner, spec, gpu) : null,
     });
     return { ...command, warnings: prepared?.warnings ?? [] };
   }
 
   /** GPUs that hosts are given one by one. */
   async gpus(): Promise<number> {
-    return (await this.#allDevices()).count;
+    return (await this.devices()).length;
+  }
+
+  /** Those that the node may use. */
+  async devices(): Promise<readonly Device[]> {
+    return (await this.#allDevices()) && (await this.#findOnce()).devices;
   }
 
   /** The node's own interpreter. @throws PYTHON_NOT_FOUND */
@@ -117,33 +131,47 @@ export class HostSetup {
       scorer.kind === 'onnx'
         ? scorer.settings.providers.some((provider) => provider !== 'cpu')
         : scorer.kind !== 'encode';
-    // Who names devices in the deployment wants those.
-    return isForGpu && settings.environmentVariables['CUDA_VISIBLE_DEVICES'] === undefined;
+    return isForGpu && deviceVariables.every((name) => settings.environmentVariables[name] === undefined);
+  }
+
+  /** Slots that may score the job at once, where its hosts are to have a share of a GPU; null: as many as there are. */
+  slotsOf(spec: JobSpec): number | null {
+    const { gpu = null, concurrencyMax } = spec.settings;
+    if (gpu === null || !this.#devices || this.#devices.count === 0 || !this.usesDevice(spec)) return concurrencyMax;
+    return Math.min(concurrencyMax ?? Infinity, this.#devices.hostsOf(gpu));
   }
 
   hasDevice(host: number): boolean {
-    return this.#found?.holds(host) ?? false;
+    return this.#devices?.holds(host) ?? false;
   }
 
   /** The host is gone. */
   release(host: number): void {
-    void this.#devices?.then((devices) => devices.release(host));
+    this.#devices?.release(host);
   }
 
   async #devicesOf(
     host: number,
     spec: JobSpec,
-  ): Promise<{ readonly chosen: Readonly<Record<string, string>>; readonly device: string | null }> {
-    const devices = await this.#allDevices();
+  ): Promise<{ readonly chosen: Readonly<Record<string, string>>; readonly gpu: Container['gpu'] }> {
+    const { devices, variable } = await this.#allDevices();
     const count = { AZ_BATCHAI_GPU_COUNT_FOUND: String(devices.count) };
-    const device = this.usesDevice(spec) ? devices.take(host) : null;
+    const device = this.usesDevice(spec) ? devices.take(host, spec.settings.gpu ?? 1) : null;
     // Without one the host sees what the node itself sees, never more.
-    return { chosen: device === null ? count : { ...count, CUDA_VISIBLE_DEVICES: device }, device };
+    if (device === null) return { chosen: count, gpu: null };
+    const gpu = variable === 'CUDA_VISIBLE_DEVICES' ? 'nvidia' : 'amd';
+    return { chosen: { ...count, [variable]: device }, gpu };
   }
 
-  #allDevices(): Promise<Devices> {
-    this.#devices ??= Devices.find(this.#options.environment).then((found) => (this.#found = found));
-    return this.#devices;
+  #findOnce(): Promise<FoundDevices> {
+    this.#listed ??= findDevices(this.#options.environment);
+    return this.#listed;
+  }
+
+  async #allDevices(): Promise<{ readonly devices: Devices; readonly variable: string }> {
+    const { devices, variable } = await this.#findOnce();
+    this.#devices ??= new Devices(devices.map(({ name }) => name));
+    return { devices: this.#devices, variable };
   }
 
   async #pythonOf(named: string | null, prepared: Prepared | null): Promise<string | null> {
@@ -163,10 +191,10 @@ export class HostSetup {
   #container(
     { apptainer, image }: { readonly apptainer: string; readonly image: string },
     { inputRoot, outputDir }: JobSpec,
-    hasGpu: boolean,
+    gpu: Container['gpu'],
   ): Container {
     const dirs = [this.#options.scratchDir, inputRoot, ...(outputDir === null ? [] : [outputDir])];
     // Inputs that this machine does not see are fetched to the scratch folder.
-    return { apptainer, image, binds: dirs.filter((dir) => existsSync(dir)), hasGpu };
+    return { apptainer, image, binds: dirs.filter((dir) => existsSync(dir)), gpu };
   }
 }

@@ -9,6 +9,7 @@ import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
 import { reasonOf } from '../common/io/errno.ts';
+import { systemRandom } from '../common/io/random.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { readIfThere, writePrivate } from '../common/io/private-file.ts';
@@ -123,7 +124,7 @@ async function enroll(options: IdentityOptions): Promise<Kept> {
     );
   }
   const deadline = clock.monotonic() + joinMsMax;
-  for (;;) {
+  for (let tried = 0; ; tried += 1) {
     try {
       const authority = await fetchAuthority(parseAddress(addresses.current, 'HOST:PORT'), fingerprint, 'h2');
       return await certify(options, { kind: 'tls', authority, identity: null }, token);
@@ -131,7 +132,9 @@ async function enroll(options: IdentityOptions): Promise<Kept> {
       const isAway = error instanceof BatchError && error.code === 'COORDINATOR_UNREACHABLE';
       if (!isAway || clock.monotonic() > deadline) throw error;
       addresses.next();
-      await delay(limits.reconnectMsMin, new AbortController().signal);
+      // Hundreds that were started together must not come again together.
+      const waitMs = Math.min(limits.reconnectMsMax, limits.reconnectMsMin * 2 ** tried);
+      await delay(waitMs * (0.5 + systemRandom()), new AbortController().signal);
     }
   }
 }

@@ -7,6 +7,7 @@ import type { Artifact } from '../common/core/deployment.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import {
   emptyNodeMessage,
+  type CoordinatorMessage,
   type JobSpec,
   type JoinReply,
   type JoinRequest,
@@ -99,7 +100,18 @@ export class WorkerShell {
     this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
     const tell = (command: WorkerCommand): void => this.#tell(command);
     const { scratchDir, environmentsDir = this.#files.environmentsDir } = options;
-    this.#setup = new HostSetup({ environmentsDir, scratchDir, python, slots, environment, clock, delay, log });
+    const known = options.devices && { devices: options.devices };
+    this.#setup = new HostSetup({
+      environmentsDir,
+      scratchDir,
+      python,
+      slots,
+      environment,
+      clock,
+      delay,
+      log,
+      ...known,
+    });
     const hostLogBytesMax = options.hostLogBytesMax ?? limits.hostLogBytesMax;
     const { name: node } = options.request;
     const setup = this.#setup;
@@ -289,13 +301,23 @@ export class WorkerShell {
       },
       onMessage: (message) => {
         for (const question of message.diagnose) void this.#answer(question, link);
-        this.#tell({ kind: 'message', message });
+        this.#tell({ kind: 'message', message: this.#withinDevices(message) });
       },
       onWritable: () => this.#schedule(),
       inlineOf: ({ token }) => this.#works.inlineOf(this.#state.byToken.get(formatToken(token)) ?? 0),
     });
     this.#control = link;
     link.join();
+  }
+
+  /** A job whose hosts are to have a share of a GPU has as many of them as there are shares. */
+  #withinDevices(message: CoordinatorMessage): CoordinatorMessage {
+    if (message.jobs.every(({ settings }) => settings.gpu === undefined)) return message;
+    const jobs = message.jobs.map((spec) => {
+      const settings = { ...spec.settings, concurrencyMax: this.#setup.slotsOf(spec) };
+      return { ...spec, settings };
+    });
+    return { ...message, jobs };
   }
 
   #openLink(reply: JoinReply): void {

@@ -13,6 +13,7 @@ import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
 import { CoordinatorAddresses } from './coordinator-addresses.ts';
+import type { FoundDevices } from './devices/device.ts';
 import { NodeFiles } from './node-files.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { WorkerShell } from './worker-shell.ts';
@@ -32,6 +33,8 @@ export interface WorkerOptions {
   readonly slots: number;
   /** What computes choose nodes by; default: none. */
   readonly labels?: NodeLabels;
+  /** GPUs of the machine, where jobs may ask for a share of them; absent: found when the first host needs to know. */
+  readonly devices?: FoundDevices;
   /** Interpreter for Python scripts: a path or a name; null: whichever is on PATH. */
   readonly python: string | null;
   /** Absolute; may be shared by several nodes of one machine. */

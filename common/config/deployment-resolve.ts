@@ -383,6 +383,7 @@ function resolveSettings(
     exclude: settings.input?.exclude ?? [],
     incremental: settings.input?.incremental ?? false,
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
+    gpu: settings.resources?.gpu ?? root.resources?.gpu ?? null,
     keepWarm: settings.resources?.keep_warm ?? root.resources?.keep_warm ?? null,
     speculation: settings.speculation ?? 'auto',
     progressTimeoutMs: settings.progress_update_timeout ?? null,

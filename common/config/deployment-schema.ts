@@ -18,6 +18,7 @@ import type { ConfigProblem, KeyPath } from './config-source.ts';
 import {
   anything,
   globPatterns,
+  gpuShare,
   memoryBytes,
   miniBatchSize,
   nonEmptyText,
@@ -97,6 +98,11 @@ const settingsShape = {
 
 const memory = optional(memoryBytes, 'Of one scoring host with all that it started, such as 2GB; no limit by default.');
 
+const gpu = optional(
+  gpuShare,
+  'Of one scoring host: a share of a GPU such as 0.5, or so many whole ones; one for each host as far as they go, by default.',
+);
+
 const keep_warm = optional(
   yesOrNo,
   'Whether scoring hosts wait for the next job of the deployment; yes for the built-in ONNX scorer, no for scripts and MLflow models by default.',
@@ -130,11 +136,12 @@ const rootShape = {
         instance_type: optional(text, 'Has no effect here.'),
         properties: optional(anything, 'Has no effect here.'),
         memory,
+        gpu,
         keep_warm,
       },
       'a mapping',
     ),
-    'Worker nodes and memory.',
+    'Worker nodes, memory and GPUs.',
   ),
 };
 
@@ -148,7 +155,7 @@ export const nestedSchema: z.ZodType<RawDeployment & { readonly settings?: Maybe
       z.strictObject(
         {
           ...settingsShape,
-          resources: optional(z.strictObject({ memory, keep_warm }, 'a mapping'), 'Limits of a scoring host.'),
+          resources: optional(z.strictObject({ memory, gpu, keep_warm }, 'a mapping'), 'Limits of a scoring host.'),
         },
         'a mapping',
       ),
@@ -187,7 +194,11 @@ export interface RawSettings {
 
 /** Under `settings` there is room for what a scoring host may have; in the flat form it stands with the other `resources`. */
 export interface RawNestedSettings extends RawSettings {
-  readonly resources?: Maybe<{ readonly memory?: Maybe<number>; readonly keep_warm?: Maybe<boolean> }>;
+  readonly resources?: Maybe<{
+    readonly memory?: Maybe<number>;
+    readonly gpu?: Maybe<number>;
+    readonly keep_warm?: Maybe<boolean>;
+  }>;
 }
 
 /** Keys outside of the settings. */
@@ -201,6 +212,7 @@ export interface RawDeployment extends Omit<RawCommon, 'version'> {
     readonly instance_count?: Maybe<number>;
     readonly instance_type?: Maybe<string>;
     readonly memory?: Maybe<number>;
+    readonly gpu?: Maybe<number>;
     readonly keep_warm?: Maybe<boolean>;
   }>;
 }

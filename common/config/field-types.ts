@@ -64,6 +64,22 @@ export const positiveNumber: z.ZodType<number> = field(
   },
 );
 
+/** Whole GPUs, or a share of one. */
+export const gpuShare: z.ZodType<number> = field(
+  'a whole number of GPUs such as 1 or 2, or a share of one from 0.05 such as 0.5',
+  (value) => {
+    const share = toNumber(value);
+    const isSound = share > 1 ? Number.isInteger(share) && share <= 64 : share >= 0.05;
+    return isSound ? share : undefined;
+  },
+  {
+    anyOf: [
+      { type: 'number', minimum: 0.05, maximum: 64 },
+      { type: 'string', pattern: numberText },
+    ],
+  },
+);
+
 export const yesOrNo: z.ZodType<boolean> = field(
   'true or false',
   (value) => {

@@ -88,6 +88,8 @@ export interface JobSpec {
     readonly outputFileName: string | null;
     /** Slots of one node that may score the job at once; null: all. */
     readonly concurrencyMax: number | null;
+    /** GPUs of one scoring host: a share of one, or whole ones; absent: one for each host as far as they go. */
+    readonly gpu?: number;
     /** Scoring hosts wait for the next job of the same owner that scores with the same; absent: they do not. */
     readonly keepWarm?: boolean;
   };

@@ -136,6 +136,8 @@ export interface DeploymentSettings {
   readonly customOutput: CustomOutput;
   /** Of one scoring host with all that it started; null: no limit. */
   readonly memoryBytesMax: number | null;
+  /** GPUs of one scoring host: a share of one, or whole ones; null or absent: one for each host as far as they go. */
+  readonly gpu?: number | null;
   /** Scoring hosts wait for the next job of the deployment; null or absent: those of the built-in ONNX scorer do, others do not. */
   readonly keepWarm?: boolean | null;
   /** `off`: no second attempt runs beside a straggler, for scripts whose side effects must not overlap. */

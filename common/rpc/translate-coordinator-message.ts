@@ -199,6 +199,7 @@ function readSettings(wire: JobSettings__Output): JobSpec['settings'] {
     memoryBytesMax: wire.memoryBytesMax === 0 ? null : wire.memoryBytesMax,
     outputFileName: wire.outputFileName === '' ? null : wire.outputFileName,
     customOutput: readOneOf(['collected', 'shared'], wire.customOutput, 'the custom output of a job'),
+    ...(wire.gpu > 0 ? { gpu: wire.gpu } : {}),
     ...(wire.keepWarm ? { keepWarm: true } : {}),
   };
 }

@@ -193,6 +193,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   incremental: z.boolean().default(false),
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
+  gpu: z.number().positive().max(64).nullable().default(null),
   keepWarm: z.boolean().nullable().default(null),
   speculation: z.enum(['auto', 'off']).default('auto'),
   progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),

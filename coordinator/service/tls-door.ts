@@ -108,10 +108,13 @@ export class TlsDoor {
 
 /**
  * Serial of the peer's certificate when our authority has issued it; null otherwise. gRPC asks the socket for the
- * certificate at every call, and taking it apart costs as much as a small call: it stays what it is.
+ * certificate at every call, and of all that is in it nobody needs more: taking it apart costs more than a small call.
  */
 function rememberCertificate(socket: TLSSocket): string | null {
-  const certificate = socket.getPeerCertificate(true);
-  socket.getPeerCertificate = () => certificate;
-  return socket.authorized && certificate.serialNumber ? certificate.serialNumber : null;
+  const peer = socket.getPeerX509Certificate();
+  const serialNumber = peer?.serialNumber ?? '';
+  // Without the bytes gRPC takes it for none.
+  const certificate = { serialNumber, raw: peer?.raw } as ReturnType<TLSSocket['getPeerCertificate']>;
+  socket.getPeerCertificate = (() => certificate) as TLSSocket['getPeerCertificate'];
+  return socket.authorized && serialNumber !== '' ? serialNumber : null;
 }

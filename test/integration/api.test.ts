@@ -74,6 +74,7 @@ const deployment: LocalDeployment = {
     recursive: true,
     customOutput: 'collected',
     memoryBytesMax: null,
+    gpu: null,
     keepWarm: null,
     speculation: 'auto',
     progressTimeoutMs: null,

@@ -84,7 +84,7 @@ settings:
   input: {recursive: false, include: ['*.jpg', raw/**], exclude: old/, incremental: true}
   isolation: mini_batch
   speculation: off
-  resources: {memory: 2GB, keep_warm: true}
+  resources: {memory: 2GB, gpu: 0.5, keep_warm: true}
 `);
     expect(deployment).toEqual({
       name: 'heart-torch',
@@ -128,6 +128,7 @@ settings:
         incremental: true,
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
+        gpu: 0.5,
         keepWarm: true,
         speculation: 'off',
         progressTimeoutMs: 900_000,
@@ -168,6 +169,7 @@ settings:
       incremental: false,
       customOutput: 'collected',
       memoryBytesMax: null,
+      gpu: null,
       keepWarm: null,
       speculation: 'auto',
       progressTimeoutMs: null,

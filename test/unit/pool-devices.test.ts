@@ -1,32 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Devices, threadEnvironment, visibleDevices } from '../../worker/pool/devices.ts';
+import { Devices, threadEnvironment } from '../../worker/pool/devices.ts';
 import { hostCommand } from '../../worker/pool/host-command.ts';
 import { hostEnvironment } from '../../worker/pool/host-environment.ts';
 
-const two = `GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-11111111-d268-c3f3-1b07-005d5ae1dc3f)
-`;
-const mig = `GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
-  MIG 3g.20gb     Device  0: (UUID: MIG-aaaa)
-  MIG 3g.20gb     Device  1: (UUID: MIG-bbbb)
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-11111111-d268-c3f3-1b07-005d5ae1dc3f)
-`;
-
 describe('devices of a node', () => {
-  it.each([
-    ['all of the listing', two, undefined, ['0', '1']],
-    ['instances instead of a GPU that is partitioned', mig, undefined, ['MIG-aaaa', 'MIG-bbbb', '1']],
-    ['those that the node may use, in its order', two, '1,0', ['1', '0']],
-    ['by the start of a name', two, 'GPU-1111', ['GPU-1111']],
-    ['instances by name', mig, 'MIG-bbbb', ['MIG-bbbb']],
-    ['none behind one that is not there', two, '1,7,0', ['1']],
-    ['none when the node may use none', two, '', []],
-    ['none when the node hides them', two, '-1', []],
-    ['none without a driver', '', undefined, []],
-  ])('are %s', (_, listing, visible, wanted) => {
-    expect(visibleDevices(listing, visible)).toEqual(wanted);
-  });
-
   it('go to one host each until they are exhausted, and to another when it is gone', () => {
     const devices = new Devices(['0', '1']);
     expect([devices.take(1), devices.take(2), devices.take(3)]).toEqual(['0', '1', null]);
@@ -34,7 +11,40 @@ describe('devices of a node', () => {
     devices.release(3);
     devices.release(1);
     expect([devices.take(4), devices.take(5)]).toEqual(['0', null]);
-    expect(devices.count).toBe(2);
+    expect([devices.count, devices.holds(4), devices.holds(5)]).toEqual([2, true, false]);
+  });
+
+  it('are shared by as many hosts as have room, the emptiest first', () => {
+    const devices = new Devices(['0', '1']);
+    const taken = [1, 2, 3, 4, 5].map((host) => devices.take(host, 0.5));
+    expect(taken).toEqual(['0', '1', '0', '1', null]);
+    devices.release(3);
+    expect([devices.take(6, 1), devices.take(6, 0.5)]).toEqual([null, '0']);
+    const thirds = new Devices(['0']);
+    expect([1, 2, 3, 4].map((host) => thirds.take(host, 0.33))).toEqual(['0', '0', '0', null]);
+  });
+
+  it('go to one host several at a time, and all to one that asks for more than there are', () => {
+    const devices = new Devices(['MIG-a', 'MIG-b', 'MIG-c']);
+    expect([devices.take(1, 2), devices.take(2, 2), devices.take(2, 1)]).toEqual(['MIG-a,MIG-b', null, 'MIG-c']);
+    devices.release(1);
+    expect(devices.take(3, 2)).toBe('MIG-a,MIG-b');
+    expect(new Devices(['0', '1']).take(1, 8)).toBe('0,1');
+    expect(new Devices([]).take(1, 0.5)).toBe(null);
+  });
+
+  it.each([
+    [4, 1, 4],
+    [4, 0.5, 8],
+    [4, 0.33, 12],
+    [4, 2, 2],
+    [3, 2, 1],
+    [1, 2, 1],
+  ])('%i of them with %d for each host are enough for %i hosts', (count, share, hosts) => {
+    const devices = new Devices(Array.from({ length: count }, (_, index) => String(index)));
+    expect(devices.hostsOf(share)).toBe(hosts);
+    const taken = Array.from({ length: hosts + 1 }, (_, host) => devices.take(host, share));
+    expect(taken.filter((name) => name !== null)).toHaveLength(hosts);
   });
 });
 
@@ -90,7 +100,12 @@ describe('a host in a built environment', () => {
       scorer: { kind: 'python', script: 'a.py' },
       python: null,
       environment: { node: { PATH: '/bin' }, deployment: {}, modelDir: null, outputDir: null },
-      container: { apptainer: '/bin/apptainer', image: '/i.sif', binds: ['/scratch', '/in', '/scratch'], hasGpu: true },
+      container: {
+        apptainer: '/bin/apptainer',
+        image: '/i.sif',
+        binds: ['/scratch', '/in', '/scratch'],
+        gpu: 'nvidia',
+      },
     });
     expect(command.command).toBe('/bin/apptainer');
     expect(command.args.slice(0, 7)).toEqual(['exec', '--nv', '--bind', '/scratch', '--bind', '/in', '--bind']);

@@ -87,6 +87,7 @@ const everySettingOfOne: JobSpec = {
     outputFileName: 'rows.jsonl',
     memoryBytesMax: 2 ** 40,
     concurrencyMax: 2,
+    gpu: 0.5,
     keepWarm: true,
   },
   owner: 'ann',

@@ -1,104 +1,79 @@
 /**
- * GPUs of the node, one for each scoring host until they are exhausted.
+ * GPUs of the node, one for each scoring host until they are exhausted, or the share that the deployment asks for.
  *
  * @source Azure ML batch scoring: CUDA_VISIBLE_DEVICES holds one index per worker; later workers get no variable; an index
  * is released when its worker dies. AZ_BATCHAI_GPU_COUNT_FOUND is the number of GPUs of the node.
  */
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Environment } from '../../common/config/process-settings.ts';
 import { passesToHost } from './host-environment.ts';
 
-const listingTimeoutMs = 20_000;
+/** Shares are fractions of people's making: three times 0.33 is a whole. */
+const shareTolerance = 0.011;
 
-/**
- * What may stand in CUDA_VISIBLE_DEVICES of one host each, in order. `listing`: what `nvidia-smi -L` prints, empty without
- * GPUs. `visible`: the same variable of the worker node, which limits and orders them; undefined: all.
- */
-export function visibleDevices(listing: string, visible: string | undefined): readonly string[] {
-  const gpus = readListing(listing);
-  if (visible === undefined) {
-    return gpus.flatMap(({ index, instances }) => (instances.length > 0 ? instances : [String(index)]));
-  }
-  const isThere = (name: string): boolean =>
-    /^\d+$/.test(name)
-      ? gpus.some(({ index }) => index === Number(name))
-      : gpus.some(({ uuid, instances }) => [uuid, ...instances].some((whole) => whole.startsWith(name)));
-  const names = visible.split(',').map((name) => name.trim());
-  // As CUDA reads it: what stands behind a name that is no device does not count.
-  const end = names.findIndex((name) => name === '' || !isThere(name));
-  return end < 0 ? names : names.slice(0, end);
-}
-
-interface Gpu {
-  readonly index: number;
-  readonly uuid: string;
-  /** Of a GPU that is partitioned; programs cannot use it as a whole then. */
-  readonly instances: readonly string[];
-}
-
-function readListing(listing: string): readonly Gpu[] {
-  const gpus: { index: number; uuid: string; instances: string[] }[] = [];
-  for (const line of listing.split('\n')) {
-    const gpu = /^GPU (\d+):.*\(UUID: (GPU-[^)]+)\)/.exec(line);
-    if (gpu) gpus.push({ index: Number(gpu[1]), uuid: gpu[2] as string, instances: [] });
-    const instance = /^\s+MIG .*\(UUID: (MIG-[^)]+)\)/.exec(line)?.[1];
-    if (instance !== undefined) gpus.at(-1)?.instances.push(instance);
-  }
-  return gpus;
+interface Place {
+  readonly device: string;
+  /** Share that nobody holds. */
+  free: number;
 }
 
 export class Devices {
   /** GPUs of the node. */
   readonly count: number;
-  readonly #free: string[];
-  readonly #held = new Map<number, string>();
+  /** The one that was used last first: it is warm. */
+  readonly #places: Place[];
+  readonly #held = new Map<number, { readonly places: readonly Place[]; readonly share: number }>();
 
   constructor(devices: readonly string[]) {
     this.count = devices.length;
-    this.#free = [...devices];
+    this.#places = devices.map((device) => ({ device, free: 1 }));
   }
 
-  /** Asks the driver; a node without one has no GPUs. */
-  static async find(environment: Environment): Promise<Devices> {
-    const visible = environment['CUDA_VISIBLE_DEVICES'];
-    // Starting a program that is not there costs a fork of this process.
-    if (!isOnPath('nvidia-smi', environment)) return new Devices([]);
-    try {
-      const env = { ...environment };
-      const { stdout } = await promisify(execFile)('nvidia-smi', ['-L'], { timeout: listingTimeoutMs, env });
-      return new Devices(visibleDevices(stdout, visible));
-    } catch {
-      // No such program, or one that finds no driver: the same thing here.
-      return new Devices([]);
-    }
+  /** Hosts that have their `share` at once: of one GPU, or so many whole ones. */
+  hostsOf(share: number): number {
+    const wanted = this.#wanted(share);
+    return wanted > 1 ? Math.floor(this.count / wanted) : this.count * Math.floor((1 + shareTolerance) / wanted);
   }
 
   holds(host: number): boolean {
     return this.#held.has(host);
   }
 
-  /** The device for `host`, in its hands until {@link release}; null when all are taken. */
-  take(host: number): string | null {
-    const device = this.#held.get(host) ?? this.#free.shift();
-    if (device === undefined) return null;
-    this.#held.set(host, device);
-    return device;
+  /**
+   * What stands in the variable of `host`, in its hands until {@link release}: a device that has the share left, the one with
+   * most of it, or as many whole ones. Null when there is no such.
+   */
+  take(host: number, share = 1): string | null {
+    const held = this.#held.get(host);
+    if (held) return nameOf(held.places);
+    const wanted = this.#wanted(share);
+    const each = Math.min(1, wanted);
+    const free = this.#places.filter((place) => place.free + shareTolerance >= each);
+    const places = [...free].sort((a, b) => b.free - a.free).slice(0, Math.ceil(wanted));
+    if (places.length < Math.max(1, Math.ceil(wanted))) return null;
+    for (const place of places) place.free -= each;
+    this.#held.set(host, { places, share: each });
+    return nameOf(places);
   }
 
   release(host: number): void {
-    const device = this.#held.get(host);
-    if (device === undefined) return;
+    const held = this.#held.get(host);
+    if (held === undefined) return;
     this.#held.delete(host);
-    // To the front: a device that was used just now is warm.
-    this.#free.unshift(device);
+    for (const place of [...held.places].reverse()) {
+      place.free += held.share;
+      this.#places.splice(this.#places.indexOf(place), 1);
+      this.#places.unshift(place);
+    }
+  }
+
+  /** Who asks for more than there is has all. */
+  #wanted(share: number): number {
+    return Math.min(share, Math.max(1, this.count));
   }
 }
 
-function isOnPath(program: string, { PATH = '' }: Environment): boolean {
-  return PATH.split(delimiter).some((dir) => dir !== '' && existsSync(join(dir, program)));
+function nameOf(places: readonly Place[]): string {
+  return places.map(({ device }) => device).join(',');
 }
 
 /** Variables that say how many threads a numeric library starts. */

@@ -31,8 +31,8 @@ export interface Container {
   readonly image: string;
   /** Absolute folders, at the same places inside. */
   readonly binds: readonly string[];
-  /** The host has a GPU of the node's. */
-  readonly hasGpu: boolean;
+  /** Whose GPU of the node's the host has; null: none. */
+  readonly gpu: 'nvidia' | 'amd' | null;
 }
 
 /** Whether the scorer runs in the Python host. */
@@ -54,15 +54,15 @@ export function hostCommand(options: HostCommandOptions): HostCommand {
 
 /** Apptainer hands on the channels (descriptors 3 and 4) and all variables but PATH, which is the image's own. */
 function inContainer(
-  { apptainer, image, binds, hasGpu }: Container,
+  { apptainer, image, binds, gpu }: Container,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): HostCommand {
   const folders = [...new Set([...binds, packageFile('worker', 'python')])].flatMap((dir) => ['--bind', dir]);
-  const gpu = hasGpu ? ['--nv'] : [];
+  const driver = gpu === null ? [] : [gpu === 'nvidia' ? '--nv' : '--rocm'];
   return {
     command: apptainer,
-    args: ['exec', ...gpu, ...folders, image, 'python3', ...args],
+    args: ['exec', ...driver, ...folders, image, 'python3', ...args],
     env: { ...env, PYTHONNOUSERSITE: '1' },
   };
 }

@@ -61,9 +61,35 @@ export function isHeapExhausted(stderr: string): boolean {
 
 /** A failure that user code was told by Python, numpy or torch as want of memory; any other stays what it is. */
 export function withMemoryCode(failure: Failure): Failure {
-  const isMemory = /^(?:[\w.]+\.)?_?(?:Array)?(?:MemoryError|OutOfMemoryError)(?::|$)/.test(failure.message);
-  return failure.code === 'SCORER_FAILED' && isMemory ? { ...failure, code: 'SCORER_OUT_OF_MEMORY' } : failure;
+  if (failure.code !== 'SCORER_FAILED') return failure;
+  const code = 'SCORER_OUT_OF_MEMORY';
+  if (deviceMemory.test(failure.message)) {
+    return { ...failure, code, message: `the GPU, not the machine, has no memory left: ${failure.message}` };
+  }
+  const isMemory =
+    /^(?:[\w.]+\.)?_?(?:Array)?(?:MemoryError|OutOfMemoryError)(?::|$)/.test(failure.message) ||
+    // ONNX Runtime says so of the machine's memory and of the GPU's.
+    failure.message.includes('Failed to allocate memory for requested buffer');
+  return isMemory ? { ...failure, code } : failure;
 }
+
+/**
+ * What runtimes say when a GPU is full.
+ * @source PyTorch (`torch.cuda.OutOfMemoryError`, `CUDA out of memory`, `HIP out of memory`), the CUDA runtime and its libraries
+ * (`cudaErrorMemoryAllocation`, `…_STATUS_ALLOC_FAILED`), ONNX Runtime (`CUDA failure 2`), CuPy, TensorFlow
+ */
+const deviceMemory = new RegExp(
+  [
+    String.raw`\b(?:CUDA|HIP)(?: error)?: ?out of memory`,
+    String.raw`\b(?:CUDA|HIP) out of memory`,
+    String.raw`\bcuda\.OutOfMemoryError`,
+    String.raw`\bcupy[\w.]*\.OutOfMemoryError`,
+    String.raw`\b(?:cudaErrorMemoryAllocation|hipErrorOutOfMemory|CUDA_ERROR_OUT_OF_MEMORY)\b`,
+    String.raw`\bCU(?:BLAS|DNN|SOLVER|SPARSE|FFT)_STATUS_ALLOC_FAILED\b`,
+    String.raw`\bCUDA failure 2: out of memory`,
+    String.raw`ResourceExhaustedError[^]*\bdevice:GPU`,
+  ].join('|'),
+);
 
 function megabytes(bytes: number): number {
   return Math.round(bytes / 1_048_576);
