@@ -18,7 +18,7 @@ import { addJobs } from './job-program.ts';
 import { addNodes } from './node-program.ts';
 import { addOperate } from './operate-program.ts';
 import { addRegistry } from './registry-program.ts';
-import { collect, withAnswer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const exitCodes = `
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 canceled, 5 coordinator not reachable,

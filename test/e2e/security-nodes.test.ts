@@ -12,6 +12,7 @@ import type { ClusterTrust } from '../../common/rpc/credentials.ts';
 import { fromGrpcError } from '../../common/rpc/grpc-error.ts';
 import { writeJoinRequest } from '../../common/rpc/translate-node-message.ts';
 import { Authority, requestCertificate } from '../../common/security/authority.ts';
+import { CoordinatorAddresses } from '../../worker/coordinator-addresses.ts';
 import { NodeIdentity } from '../../worker/node-identity.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { failing } from '../helpers/failing.ts';
@@ -33,7 +34,8 @@ afterEach(async () => {
 /** Of a node that lives in this process. */
 async function identityOf(name: string): Promise<Extract<ClusterTrust, { kind: 'tls' }>> {
   const identity = await NodeIdentity.open({
-    ...{ address: cluster.listen, name, dir: join(dir, `identity-${name}`), token: cluster.token },
+    addresses: new CoordinatorAddresses([cluster.listen]),
+    ...{ name, dir: join(dir, `identity-${name}`), token: cluster.token },
     ...{ fingerprint: cluster.fingerprint, joinMsMax: 1_000, clock: systemClock, log: silentLog },
   });
   identity.close();

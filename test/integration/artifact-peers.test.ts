@@ -178,7 +178,7 @@ test('a node gives an artifact to whom the coordinator has sent, from any byte o
   await refused(from({}, plainTrust)).toThrow();
   const forger = await Authority.of(await Authority.make(systemClock.wall()));
   const { key: own, request } = await requestCertificate('n1');
-  const { cert } = forger.issueNode(request, 'n1', systemClock.wall(), 60_000);
+  const { cert } = await forger.issueNode(request, 'n1', systemClock.wall(), 60_000);
   await refused(from({}, { ...one, identity: { key: own, cert } } as ClusterTrust)).toThrow();
   // And one that only says that it is n0.
   const believesForger = { kind: 'tls' as const, authority: forger.cert, identity: { key: own, cert } };
