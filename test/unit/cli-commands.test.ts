@@ -353,6 +353,7 @@ describe('processes', () => {
         slots: 4,
         labels: { gpu: 'a100', site: 'bonn' },
         name: 'gpu-1',
+        untilWallMs: null,
         python: 'python3',
         scratchDir: dir,
         spoolBytesMax: limits.spoolBytesMax,

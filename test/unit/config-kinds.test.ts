@@ -215,12 +215,19 @@ describe('compute', () => {
       instancesMax: 1,
       idleSeconds: 120,
       labels: {},
+      slurmOptions: [],
     });
   });
 
   test('other kinds of computes are named, bounds are checked', async () => {
     expect(await failureOf(load('name: k8s\ntype: kubernetes\n'))).toContain('kubernetes computes are not started');
-    expect(await failureOf(load('name: hpc\ntype: slurm\n'))).toContain('slurm computes are not started');
+    expect(await failureOf(load('name: hpc\ntype: kubernetes\n'))).toContain('kubernetes computes are not started');
+    const options = 'slurm_options: [--partition=gpu, --gres=gpu:1]';
+    expect(await load(`name: hpc\ntype: slurm\n${options}\n`)).toMatchObject({
+      ...{ type: 'slurm', slurmOptions: ['--partition=gpu', '--gres=gpu:1'] },
+    });
+    const owned = load('name: hpc\ntype: slurm\nslurm_options: [--wrap=ls]\n');
+    expect(await failureOf(owned)).toContain('--wrap is said by the allocator');
     expect(await failureOf(load('name: c\ntype: amlcompute\nmin_instances: "4"\nmax_instances: 2\n'))).toContain(
       'file.yml:3:16: min_instances: wanted at most max_instances (2), found 4',
     );

@@ -16,6 +16,7 @@ const guides = [
   'docs/manifest.md',
   'docs/cli.md',
   'docs/queue.md',
+  'docs/slurm.md',
   'docs/schedules.md',
   'docs/diagnosis.md',
   'docs/operations.md',
@@ -30,7 +31,7 @@ const read = (path: string): string => readFileSync(packageFile(path), 'utf8');
 /** Command lines of `batchmill` in a text, without the program's name. */
 function commandsIn(text: string): readonly string[] {
   const found = text.matchAll(
-    /(?:npx batchmill|^batchmill|\$\(batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal|schedule|explain|doctor|context|batch-endpoint|batch-deployment|endpoint|model|data) [^\n`|")]+)/gm,
+    /(?:npx batchmill|^batchmill|\$\(batchmill|dist\/cli\/main\.js) ((?:run|plan|validate|coordinator|worker|node|job|journal|schedule|explain|doctor|context|batch-endpoint|batch-deployment|endpoint|model|data|compute|allocator) [^\n`|")]+)/gm,
   );
   return [...found].map(([, command = '']) => command.replaceAll(/\$\{\w+\}/g, 'WORD').trim());
 }
