@@ -18,7 +18,7 @@ export async function forkFile(
   const [from, to] = [await fileSystem.open(path, 'read'), await fileSystem.open(copyPath, 'replace')];
   try {
     const block = Buffer.allocUnsafeSlow(Math.min(blockBytes, Math.max(1, bytes)));
-    for (let at = 0; at < bytes; ) {
+    for (let at = 0; at < bytes;) {
       const read = await from.read(block.subarray(0, Math.min(block.length, bytes - at)), at);
       // What is missing is told by whoever looks for it.
       if (read === 0) break;

@@ -12,7 +12,9 @@ export function coordinatorRoutes(server: FastifyInstance, backend: CoordinatorB
   const reply = z.object({ to: z.string().describe('who stands by, for people') }).meta({ id: 'Handover' });
   typed(server).post(
     '/v1/coordinator/handover',
-    { schema: { ...about('handOver', 'server', 'Let a standby lead', description), response: answers({ 202: reply }) } },
+    {
+      schema: { ...about('handOver', 'server', 'Let a standby lead', description), response: answers({ 202: reply }) },
+    },
     async (_request, response) => response.code(202).send({ to: await backend.handOver() }),
   );
 }

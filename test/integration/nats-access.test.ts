@@ -32,7 +32,11 @@ async function server(options: NatsOptions): Promise<NatsServer> {
 }
 
 /** What was doubted. */
-async function opened({ address }: NatsServer, environment: Record<string, string>, isLossy = false): Promise<string[]> {
+async function opened(
+  { address }: NatsServer,
+  environment: Record<string, string>,
+  isLossy = false,
+): Promise<string[]> {
   const doubts: string[] = [];
   const nats = natsSettings(environment, isLossy);
   const onDoubt = (what: string): void => void doubts.push(what);
@@ -54,7 +58,9 @@ it('shows who it is by a password, a token or a key in a file, and says how when
   await expect(opened(password, {})).rejects.toThrow(refused);
   const user = { BATCHMILL_NATS_USER: 'mill', BATCHMILL_NATS_PASSWORD_FILE: file('password', 'grain and stone\n') };
   await opened(password, user);
-  await expect(opened(password, { ...user, BATCHMILL_NATS_PASSWORD_FILE: file('other', 'chaff') })).rejects.toThrow(refused);
+  await expect(opened(password, { ...user, BATCHMILL_NATS_PASSWORD_FILE: file('other', 'chaff') })).rejects.toThrow(
+    refused,
+  );
   await expect(opened(password, { ...user, BATCHMILL_NATS_PASSWORD_FILE: join(dir, 'none') })).rejects.toThrow(
     failing('CONFIG_INVALID', 'none, for NATS, cannot be read'),
   );
@@ -65,7 +71,9 @@ it('shows who it is by a password, a token or a key in a file, and says how when
   const key = nkeys.createUser();
   const nkey = await server({ more: `authorization { users: [ { nkey: ${key.getPublicKey()} } ] }` });
   await opened(nkey, { BATCHMILL_NATS_NKEY: file('seed', key.getSeed()) });
-  await expect(opened(nkey, { BATCHMILL_NATS_NKEY: file('stranger', nkeys.createUser().getSeed()) })).rejects.toThrow(refused);
+  await expect(opened(nkey, { BATCHMILL_NATS_NKEY: file('stranger', nkeys.createUser().getSeed()) })).rejects.toThrow(
+    refused,
+  );
 });
 
 it('trusts the authority that it is told, and shows a certificate', async () => {
@@ -77,7 +85,9 @@ it('trusts the authority that it is told, and shows a certificate', async () => 
   const secure = await server({ more: tls });
   await opened(secure, { BATCHMILL_NATS_CA: ca });
   const stranger = file('stranger.pem', (await Authority.make(systemClock.wall())).cert);
-  await expect(opened(secure, { BATCHMILL_NATS_CA: stranger })).rejects.toThrow(failing('JOURNAL_STREAM_UNREACHABLE', ''));
+  await expect(opened(secure, { BATCHMILL_NATS_CA: stranger })).rejects.toThrow(
+    failing('JOURNAL_STREAM_UNREACHABLE', ''),
+  );
 });
 
 it('refuses a server that acknowledges before it syncs, unless the operator insists', async () => {

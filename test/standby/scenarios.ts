@@ -40,19 +40,21 @@ export const scenarios = {
     await program.says(/standing by for/, 60_000);
     return { takeoverMs };
   },
-  'the NATS server that leads is killed and comes back': async ({ cluster, job, committed }) => {
+  'the NATS server that leads is killed and comes back': async ({ cluster, job }) => {
     const server = cluster.nats[await cluster.natsLeader()];
     const begin = systemClock.monotonic();
     await server?.kill();
+    const committed = await settled(cluster, job, 0);
     await cluster.job(job, (view) => view.mini_batches.committed > committed + 2, 'commits');
     const takeoverMs = Math.round(systemClock.monotonic() - begin);
     await server?.start();
     return { takeoverMs };
   },
-  'a NATS server is killed for good': async ({ cluster, job, committed }) => {
+  'a NATS server is killed for good': async ({ cluster, job }) => {
     const other = ((await cluster.natsLeader()) + 1) % cluster.nats.length;
     const begin = systemClock.monotonic();
     await cluster.nats[other]?.kill();
+    const committed = await settled(cluster, job, 0);
     await cluster.job(job, (view) => view.mini_batches.committed > committed + 2, 'commits');
     return { takeoverMs: Math.round(systemClock.monotonic() - begin) };
   },

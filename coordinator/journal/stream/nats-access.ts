@@ -25,7 +25,8 @@ export async function connectNats(servers: readonly string[], { login, tls }: Na
     });
   } catch (error) {
     const name = error instanceof Error ? error.name : '';
-    if (!/Authorization|Authentication/.test(name) && !/authorization|authentication/i.test(reasonOf(error))) throw error;
+    if (!/Authorization|Authentication/.test(name) && !/authorization|authentication/i.test(reasonOf(error)))
+      throw error;
     const message =
       `NATS at ${servers.join(', ')} refused who this is: ${reasonOf(error)}. BATCHMILL_NATS_CREDENTIALS, BATCHMILL_NATS_NKEY, ` +
       'BATCHMILL_NATS_TOKEN_FILE, or BATCHMILL_NATS_USER with BATCHMILL_NATS_PASSWORD_FILE say it';

@@ -1,0 +1,60 @@
+/** Files of a job that a coordinator of before may have open still, and what it may still do to them. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { recoverOutput } from '../../coordinator/output/recover-output.ts';
+import { guardedFileSystem } from '../../coordinator/standby/guarded-file-system.ts';
+import { failing } from '../helpers/failing.ts';
+import { TempFolder } from '../helpers/temp-folder.ts';
+
+let folder: TempFolder;
+beforeEach(() => {
+  folder = new TempFolder();
+});
+afterEach(() => folder.remove());
+
+it('a late write of the one before reaches neither the output nor the results that wait', async () => {
+  const outputDir = join(folder.path, 'out');
+  const stagingDir = join(folder.path, 'staging');
+  for (const dir of [outputDir, stagingDir]) await nodeFileSystem.makeDir(dir);
+  const partial = join(outputDir, 'rows.csv.partial');
+  const segment = join(stagingDir, 'segment-000001');
+  writeFileSync(partial, 'committed, and what was not');
+  writeFileSync(segment, 'staged');
+  const [zombie, other] = [await nodeFileSystem.open(partial, 'update'), await nodeFileSystem.open(segment, 'update')];
+  const output = await recoverOutput(
+    { fileSystem: nodeFileSystem, outputDir, outputFileName: 'rows.csv', generation: 1, stagingDir, isShared: true },
+    { outputEnd: 9, prologue: null, liveSegments: new Set([1]) },
+  );
+  await zombie.write([Buffer.from('LATE LATE LATE')], 5);
+  await other.write([Buffer.from('LATE')], 2);
+  await output?.write([Buffer.from(' rows')], 9);
+  await Promise.all([zombie.close(), other.close(), output?.close()]);
+  expect([readFileSync(partial, 'utf8'), readFileSync(segment, 'utf8')]).toEqual(['committed rows', 'staged']);
+  expect([readdirSync(outputDir), readdirSync(stagingDir)]).toEqual([['rows.csv.partial'], ['segment-000001']]);
+});
+
+it('whoever may have been replaced gives no file a name and takes none away, but for its own', async () => {
+  let isOver = false;
+  const own = join(folder.path, 'own');
+  await nodeFileSystem.makeDir(own);
+  const guarded = guardedFileSystem(nodeFileSystem, own, () => isOver);
+  const [a, b] = [join(folder.path, 'a'), join(folder.path, 'b')];
+  await (await guarded.open(a, 'replace')).close();
+  isOver = true;
+  const refusals = [
+    () => guarded.open(a, 'replace'),
+    () => guarded.open(b, 'create'),
+    () => guarded.rename(a, b),
+    () => guarded.link(a, b),
+    () => guarded.remove(a),
+    () => guarded.removeDir(own),
+  ];
+  for (const refused of refusals) await expect(refused()).rejects.toThrow(failing('NOT_LEADING', 'left as it is'));
+  await (await guarded.open(a, 'read')).close();
+  await (await guarded.open(join(own, 'journal'), 'replace')).close();
+  await (await guarded.open(join(folder.path, '.batchmill-lock'), 'replace')).close();
+  await guarded.remove(join(folder.path, '.batchmill-lock'));
+  expect(readdirSync(folder.path).toSorted()).toEqual(['a', 'own']);
+});
