@@ -61,6 +61,13 @@ export const mutations: readonly Mutation[] = [
     put: '',
   },
   {
+    name: 'stream-turn',
+    what: 'leads from what it had read when it was its turn',
+    path: 'coordinator/journal/stream/catch-up.ts',
+    find: 'last = await endBehind(options, follower.seen);\n    await follower.upTo(last);',
+    put: '',
+  },
+  {
     name: 'fencing',
     what: 'takes results whatever the epoch of their token',
     path: 'coordinator/core/ledger.ts',
