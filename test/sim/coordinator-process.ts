@@ -254,7 +254,7 @@ export class CoordinatorProcess implements CoordinatorPort {
       ...{ stateDir, joinToken, clock, outside, onFatal, release: `sim ${life}`, heartbeatMs: null, signer: null },
       ...{ log: this.#log, stagingBytesMax: plan.stagingBytesMax },
       stream: this.#client,
-      untilLeading: this.#options.isElected ? () => this.#untilLeading(life) : null,
+      untilLeading: this.#options.isElected ? () => this.#elected(life) : null,
       journalSizes: { ...plan.journal, reserveBytes: 4_096 },
       artifacts: { open: () => never() },
       views: (ledger) => {
@@ -308,32 +308,11 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#every(limits.diskLookMs, () => void watch.look().catch(onFatal));
   }
 
-  /** Resolves when it has the lease; who finds later that somebody else has it is at its end. */
-  async #untilLeading(life: number): Promise<void> {
-    const client = this.#client;
-    while (client && life === this.#life) {
-      if (await client.lead()) break;
-      await this.#sleep(limits.leaderTryMs);
-    }
+  async #elected(life: number): Promise<void> {
+    await this.#client?.won(() =>
+      this.#fatal(new BatchError('JOURNAL_FENCED', 'another one has taken the lease'), life),
+    );
     this.#say('has the lease');
-    const renew = async (): Promise<void> => {
-      for (;;) {
-        await this.#sleep(limits.leaderRenewMs);
-        if (life !== this.#life || !client) return;
-        if (await client.renew()) continue;
-        return this.#fatal(new BatchError('JOURNAL_FENCED', 'another coordinator has taken the lease'), life);
-      }
-    };
-    void renew();
-  }
-
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#process.later(ms, () => {
-        this.#world.touch();
-        resolve();
-      });
-    });
   }
 
   #say(text: string): void {

@@ -61,31 +61,10 @@ export const mutations: readonly Mutation[] = [
     put: '',
   },
   {
-    name: 'stream-fence-id',
-    what: 'takes the fence of another one for its own',
-    path: 'coordinator/journal/stream/catch-up.ts',
-    find: 'const text = JSON.stringify([identity.self, clock.wall(), clock.monotonic()]);',
-    put: "const text = '';",
-  },
-  {
     name: 'stream-turn',
     what: 'leads from what it had read when it was its turn',
     path: 'coordinator/journal/stream/catch-up.ts',
     find: 'last = await endBehind(options, follower.seen);\n    await follower.upTo(last);',
-    put: '',
-  },
-  {
-    name: 'stream-tail',
-    what: 'goes on behind what the stream has lost',
-    path: 'coordinator/journal/stream/catch-up.ts',
-    find: 'if (last >= seen) return last;',
-    put: 'return last;',
-  },
-  {
-    name: 'stream-cut',
-    what: 'cuts off what its disk has and the stream has lost',
-    path: 'coordinator/journal/stream/align.ts',
-    find: 'if (local.groupsFrom(sequence) > 1) throw different(dir, local, sequence);',
     put: '',
   },
   {

@@ -31,6 +31,16 @@ describe(`${seeds} simulated clusters, each twice`, () => {
       ...['kill-coordinator', 'power-cut', 'kill-at-change', 'restart-coordinator', 'stall-coordinator', 'fill-disk'],
       ...['sync-error', 'flip-snapshot', 'clock-jump', 'kill-node', 'freeze-node', 'drain-node', 'join-node'],
       ...['cut', 'near-miss', 'partition', 'half-open', 'slow', 'refuse'],
+      ...[
+        'stream-partition',
+        'stream-stall',
+        'stream-leader',
+        'freeze-coordinator',
+        'kill-one',
+        'lose-disk',
+        'lose-tail',
+      ],
+      ...['stream: answer lost', 'stream: request late', 'stream: refused', 'stream: trimmed'],
       ...['ENOSPC', 'EIO on sync', 'lost write', 'torn write', 'lost name', 'rename without its folder sync'],
     ]) {
       expect([kind, (faults[kind] ?? 0) > 0]).toEqual([kind, true]);
@@ -49,7 +59,10 @@ describe(`${seeds} simulated clusters, each twice`, () => {
 
 describe('the simulator notices a coordinator that', () => {
   // The others are played by `npm run sim -- --mutations`: these are found within seconds.
-  const quick = ['journal-fsync', 'output-fsync', 'final-name', 'early-drop', 'lost-commit', 'restart-grace'];
+  const quick = [
+    ...['journal-fsync', 'output-fsync', 'final-name', 'early-drop', 'lost-commit', 'restart-grace'],
+    ...['stream-compare', 'stream-acknowledgement', 'stream-epoch'],
+  ];
   it.each(mutations.filter(({ name }) => quick.includes(name)))(
     '$what',
     ({ name }) => {

@@ -104,15 +104,32 @@ export class StreamClient implements JournalStream {
     return Promise.resolve();
   }
 
-  /** Takes the lease; false when somebody has it, or nobody answers. */
-  async lead(): Promise<boolean> {
-    this.#turn = await this.#ask((servers) => servers.lead()).catch(() => 0);
-    return this.#turn > 0;
+  /** Resolves when it has the lease, which it renews from then on. `onLost`: another one has taken it since. */
+  async won(onLost: () => void): Promise<void> {
+    for (;;) {
+      this.#turn = await this.#ask((servers) => servers.lead()).catch(() => 0);
+      if (this.#turn > 0) break;
+      await this.#sleep(limits.leaderTryMs);
+    }
+    void this.#renew(onLost);
   }
 
-  /** Renews it; false when it is known that somebody else has taken it. */
-  async renew(): Promise<boolean> {
-    return await this.#ask((servers) => servers.renew(this.#turn)).catch(() => true);
+  /** Who gets no answer goes on: that its servers are away is no reason to step down. */
+  async #renew(onLost: () => void): Promise<void> {
+    for (;;) {
+      await this.#sleep(limits.leaderRenewMs);
+      if (!(await this.#ask((servers) => servers.renew(this.#turn)).catch(() => true))) return onLost();
+    }
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#options.later(ms, () => {
+        if (this.#isOver) return;
+        this.#options.world.touch();
+        resolve();
+      });
+    });
   }
 
   async resign(): Promise<void> {
