@@ -4,7 +4,7 @@ export interface Election {
   leader(): Promise<string | null>;
   /** Resolves when this process holds the lease; false when the signal came first. */
   won(signal: AbortSignal): Promise<boolean>;
-  /** Renews the lease until the signal is given. Resolves with whoever else holds it now, and with null at the signal. */
+  /** Renews the lease until the signal is given, and then resolves with null; before, with whoever else holds it now, or '' when another one held it meanwhile. */
   held(signal: AbortSignal): Promise<string | null>;
   /** Milliseconds since a renewal was asked for that succeeded. */
   silentMs(): number;

@@ -264,3 +264,17 @@ it('one of several leads; when it does not renew its lease another does, at once
   expect(await a.leader()).toBeNull();
   expect(await a.won(never)).toBe(true);
 });
+
+it('whoever stood still while another one led and went does not lead again as if nothing had been', async () => {
+  const stream = await opened('stood');
+  const [a, b] = [
+    await stream.election('a', delay, systemClock),
+    await (await opened('stood')).election('b', delay, systemClock),
+  ];
+  expect(await a.won(never)).toBe(true);
+  // Not renewed, it expires.
+  expect(await b.won(never)).toBe(true);
+  await b.resign();
+  expect(await a.held(never)).toBe('');
+  expect(await b.won(never)).toBe(true);
+});

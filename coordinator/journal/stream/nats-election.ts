@@ -3,7 +3,7 @@
  * lead do no harm is the stream's doing, which takes the records of one of them alone.
  */
 import { JetStreamApiError } from '@nats-io/jetstream';
-import { Kvm, type KV } from '@nats-io/kv';
+import { Kvm, type KV, type KvEntry } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { limits } from '../../../common/core/limits.ts';
 import type { Clock } from '../../../common/io/clock.ts';
@@ -30,6 +30,8 @@ export class NatsElection implements Election {
   readonly #clock: Pick<Clock, 'monotonic'>;
   /** Of the entry that is ours; null: it is not. */
   #revision: number | null = null;
+  /** Of the last entry that was ours: each entry of whoever else leads is one more. */
+  #last = 0;
   /** When the last renewal that succeeded was asked for. */
   #heldAt = 0;
 
@@ -48,8 +50,12 @@ export class NatsElection implements Election {
 
   /** Who leads now; null: nobody, or nobody knows. */
   async leader(): Promise<string | null> {
+    return (await this.#entry())?.string() ?? null;
+  }
+
+  async #entry(): Promise<KvEntry | null> {
     const entry = await this.#bucket.get(key).catch(() => null);
-    return entry?.operation === 'PUT' ? entry.string() : null;
+    return entry?.operation === 'PUT' ? entry : null;
   }
 
   /** Resolves when this process holds the lease; false when the signal came first. An expired key is no event, so that it is looked for. */
@@ -61,14 +67,22 @@ export class NatsElection implements Election {
     return false;
   }
 
-  /** Renews the lease until the signal is given. Resolves with whoever else holds it now, and with null at the signal. */
   async held(signal: AbortSignal): Promise<string | null> {
     for (;;) {
       await this.#delay(limits.leaderRenewMs, signal);
       if (signal.aborted) return null;
-      if (await this.#renew()) continue;
-      const leader = await this.leader();
-      if (leader !== null && leader !== this.#self) return leader;
+      const before = this.#last;
+      if (await this.#renew()) {
+        if (this.#last === before + 1) continue;
+        await this.resign();
+        return '';
+      }
+      const leader = await this.#entry();
+      if (leader === null) continue;
+      const text = leader.string();
+      if (text !== this.#self) return text;
+      // Stored, though nobody heard of it.
+      [this.#revision, this.#last] = [leader.revision, leader.revision];
     }
   }
 
@@ -88,8 +102,7 @@ export class NatsElection implements Election {
     if (this.#revision === null) return await this.#take();
     const askedAt = this.#clock.monotonic();
     try {
-      this.#revision = await this.#bucket.update(key, this.#self, this.#revision);
-      this.#heldAt = askedAt;
+      this.#holds(await this.#bucket.update(key, this.#self, this.#revision), askedAt);
       return true;
     } catch (error) {
       if (error instanceof JetStreamApiError) this.#revision = null;
@@ -100,12 +113,15 @@ export class NatsElection implements Election {
   async #take(): Promise<boolean> {
     const askedAt = this.#clock.monotonic();
     try {
-      this.#revision = await this.#bucket.create(key, this.#self);
-      this.#heldAt = askedAt;
+      this.#holds(await this.#bucket.create(key, this.#self), askedAt);
       return true;
     } catch {
       // Somebody has it, or no server answers: either way it is tried again.
       return false;
     }
+  }
+
+  #holds(revision: number, askedAt: number): void {
+    [this.#revision, this.#last, this.#heldAt] = [revision, revision, askedAt];
   }
 }
