@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { emptyNodeMessage } from '../../common/core/cluster-messages.ts';
+import { jobName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { eventsOf, failure, grant, jobA, jobB, jobSpec, kindsOf, token, WorkerRig } from '../helpers/worker-rig.ts';
 
@@ -69,6 +70,27 @@ describe('slots', () => {
     rig.stage(grant(10, { job: jobB }));
     rig.hostsReady();
     expect(kindsOf(rig.score())).toEqual(['Scored', 'AttemptStarted']);
+  });
+
+  it('that were given to the job served least recently are not taken back for one that has waited', () => {
+    const jobC = jobName('job-c');
+    const rig = new WorkerRig().ready(jobSpec(jobA), jobSpec(jobB), jobSpec(jobC));
+    rig.stage(grant(1));
+    rig.hostsReady();
+    rig.now = (rig.now + 1) as typeof rig.now;
+    rig.score();
+    rig.stage(grant(2, { job: jobC }));
+    rig.tell({ kind: 'host-ended', slot: 0, host: 1 });
+    rig.hostsReady();
+    rig.stage(grant(3), grant(4, { job: jobB }));
+    rig.now = (rig.now + limits.hostAffinityMs + 1) as typeof rig.now;
+    expect(kindsOf(rig.score())).toEqual(['Scored', 'HostStopping']);
+    const started = eventsOf(rig.tell({ kind: 'host-ended', slot: 0, host: 2 }), 'HostStarted');
+    expect(started[0]?.spec.name).toBe(jobB);
+    rig.hostsReady();
+    expect(rig.slotKinds()).toEqual(['running']);
+    expect(kindsOf(rig.score())).toEqual(['Scored', 'HostStopping']);
+    expect(eventsOf(rig.tell({ kind: 'host-ended', slot: 0, host: 3 }), 'HostStarted')[0]?.spec.name).toBe(jobA);
   });
 
   it('whose idle host dies start another one when there is work again', () => {

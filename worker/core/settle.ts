@@ -55,7 +55,8 @@ const takeTurns: Rule = (state, now) => {
   for (const [slot, held] of state.slots.entries()) {
     if (held.kind !== 'idle') continue;
     for (const job of state.jobs.values()) {
-      if (isOverdue(state, job, now)) return { kind: 'HostStopping', slot, host: held.host, how: 'stop' };
+      if (!isOverdue(state, job, now) || isBefore(state, state.jobs.get(held.job), job)) continue;
+      return { kind: 'HostStopping', slot, host: held.host, how: 'stop' };
     }
   }
   return null;
@@ -138,9 +139,15 @@ function startAlone(state: WorkerState, now: MonotonicMs): WorkerEvent | null {
   return { kind: 'AttemptStarted', work, slot, host: held.host, timeoutMs: job.spec.settings.timeoutMs, at: now };
 }
 
+/** The empty slot would go to `job` again: its host is left to score what it was started for. */
+function isBefore(state: WorkerState, job: Job | undefined, other: Job): boolean {
+  if (!job || job.ready.length === 0 || countSlots(state, job, 'starting', 'idle', 'running') > 1) return false;
+  return (job.servedAt ?? 0) <= (other.servedAt ?? 0);
+}
+
 /**
  * Hosts are started for leases that are still being staged, too: loading a model takes longer than copying files. The
- * job with the fewest comes first, then the one that was served least recently.
+ * job with the fewest comes first, then one of which something is ready, then the one that was served least recently.
  */
 const startHosts: Rule = (state, now) => {
   // init() takes memory as well.
@@ -258,7 +265,9 @@ function needsHost(state: WorkerState, job: Job, now: MonotonicMs): boolean {
 function isNeedier(state: WorkerState, job: Job, other: Job): boolean {
   const hosts = countSlots(state, job, 'starting', 'idle', 'running');
   const otherHosts = countSlots(state, other, 'starting', 'idle', 'running');
-  return hosts < otherHosts || (hosts === otherHosts && (job.servedAt ?? 0) < (other.servedAt ?? 0));
+  if (hosts !== otherHosts) return hosts < otherHosts;
+  const [isReady, isOtherReady] = [job.ready.length > 0, other.ready.length > 0];
+  return isReady === isOtherReady ? (job.servedAt ?? 0) < (other.servedAt ?? 0) : isReady;
 }
 
 /** Counted from when its turn ended, so that jobs that share a slot do not change places after every mini-batch. */
