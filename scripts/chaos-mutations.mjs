@@ -89,8 +89,8 @@ export const mutations = new Map(
       },
       {
         file: 'coordinator/core/effects.js',
-        from: /case 'drain-job':\s+case 'drop-segment':\s+case 'adopt':/,
-        to: "case 'drain-job':\n        case 'adopt':",
+        from: /case 'drain-node':\s+case 'drop-segment':\s+case 'adopt':/,
+        to: "case 'drain-node':\n        case 'adopt':",
       },
       {
         file: 'coordinator/core/effects.js',

@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { incarnation, nodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -108,6 +109,7 @@ test('a wrong token, one that has expired or is used up, and another authorityâ€
   await cluster.startWorker('first', { token });
   const second = cluster.worker('second', { token });
   const brief = await cluster.cli(['node', 'token', '--ttl', '1s', '-o', 'json']);
+  await pause(1_100);
   const expired = cluster.worker('late', { token: (JSON.parse(brief.stdout) as { token: string }).token });
   for (const [program, code, text] of [
     [wrong, 6, 'error TOKEN_INVALID: the token is not known here'],

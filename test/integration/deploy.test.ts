@@ -109,7 +109,7 @@ describe.skipIf(systemd === null)('systemd units', () => {
     });
     const worker = read('worker');
     expect(workerSettings(worker['BATCHMILL_COORDINATOR'] ?? '', {}, worker)).toMatchObject({
-      ...{ coordinator: { host: 'alpha', port: 7077 }, slots: 8, python: '/opt/scoring-venv/bin/python' },
+      ...{ coordinators: [{ host: 'alpha', port: 7077 }], slots: 8, python: '/opt/scoring-venv/bin/python' },
     });
   });
 });

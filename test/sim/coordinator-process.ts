@@ -102,6 +102,8 @@ export class CoordinatorProcess implements CoordinatorPort {
   readonly #world: World;
   readonly #process: SimProcess;
   #life = 0;
+  /** Another one has appended to the stream behind it. */
+  #isOvertaken = false;
   #mount: SimMount | null = null;
   #shared: SimMount | null = null;
   #ownDisk: SimDisk | null;
@@ -200,7 +202,11 @@ export class CoordinatorProcess implements CoordinatorPort {
     const files = this.#shared ? twoDisks(this.#mount, this.#shared) : this.#mount;
     this.#changes = countChanges(files, () => this.#changed());
     // The storage keeps out whoever has led before.
-    const onFenced = (): void => shared?.release();
+    this.#isOvertaken = false;
+    const onFenced = (): void => {
+      this.#isOvertaken = true;
+      shared?.release();
+    };
     this.#client = servers && new StreamClient({ world: this.#world, servers, who, later, onFenced });
     const life = this.#life;
     this.#open(this.#changes.fileSystem, life).catch((error: unknown) => this.#fatal(error, life));
@@ -269,7 +275,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     });
     if (life !== this.#life) return;
     this.#engine = engine;
-    invariants.opened(engine, this.#options.who);
+    // Another one has begun since it fenced the others off: its own first append will tell it so.
+    if (!this.#isOvertaken) invariants.opened(engine, this.#options.who);
     this.#doors = { outside, clock };
     const { loop, work } = engine;
     const jobLife = new JobLife({
@@ -282,7 +289,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#jobLife = jobLife;
     await jobLife.removeOrphans();
     await engine.begin();
-    invariants.restored();
+    if (!this.#isOvertaken) invariants.restored();
     if (plan.queue && !loop.ledger.registry.endpoint('sim'))
       loop.handle({ kind: 'put-resource', resource: endpointOf(plan.queue), ifMatch: null });
     while (!this.job && !invariants.isPruned) {

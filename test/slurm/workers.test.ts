@@ -81,7 +81,9 @@ describe.skipIf(lack !== null)('worker nodes of a real Slurm', () => {
     }
     slurm.ask('scancel', ['--batch', '--signal=TERM', array]);
     await until(() => slurm.queue('%i').length === 0, 'the end of the array', 60_000);
-    expect((await cluster.client.nodes()).every(({ state }) => state === 'gone')).toBe(true);
+    const haveLeft = async (): Promise<boolean> =>
+      (await cluster.client.nodes()).every(({ state }) => state === 'gone');
+    await until(haveLeft, 'the coordinator hears of it', 10_000);
     // Of the jobs' own scratch folders nothing is left.
     expect(existsSync(join(dir, 'scratch')) ? readdirSync(join(dir, 'scratch')) : []).toEqual([]);
   });
