@@ -203,12 +203,12 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#changes = countChanges(files, () => this.#changed());
     // The storage keeps out whoever has led before.
     this.#isOvertaken = false;
+    const life = this.#life;
     const onFenced = (): void => {
-      this.#isOvertaken = true;
+      this.#isOvertaken ||= life === this.#life;
       shared?.release();
     };
     this.#client = servers && new StreamClient({ world: this.#world, servers, who, later, onFenced });
-    const life = this.#life;
     this.#open(this.#changes.fileSystem, life).catch((error: unknown) => this.#fatal(error, life));
     this.#world.touch();
   }
