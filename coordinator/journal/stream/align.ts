@@ -24,6 +24,8 @@ export interface Alignment {
   readonly cut: number;
   /** From here on the disk's records are to be published; null: the stream has all of them. */
   readonly unpublished: DiskPlace | null;
+  /** Snapshots of records that the stream has lost and this disk has: whoever publishes these makes other messages of them. */
+  readonly orphans: readonly StreamSnapshot[];
 }
 
 export interface DiskPlace {
@@ -46,8 +48,15 @@ export interface AlignOptions {
  */
 export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions): Promise<Alignment> {
   const local = await readLocal(fileSystem, dir);
-  const { first, last } = await stream.ends();
-  const snapshots = await stream.snapshots();
+  let { first, last } = await stream.ends();
+  const all = await stream.snapshots();
+  const isOrphan = ({ place }: StreamSnapshot): boolean => place > last + 1;
+  // One that was made since is behind no end.
+  if (all.some(isOrphan)) ({ first, last } = await stream.ends());
+  const orphans = all.filter(isOrphan);
+  const missed = orphans.find(({ sequence, chain }) => local.crcOf(sequence) !== chain);
+  if (missed) throw lostBehind(missed, last);
+  const snapshots = all.filter((one) => !isOrphan(one));
   // One that is about to be removed may have lost the messages behind it already.
   const known = snapshots.find(({ sequence, chain, place }) => place >= first && local.crcOf(sequence) === chain);
   const newest = snapshots[0];
@@ -56,7 +65,7 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
     if (newest === undefined || local.acknowledged >= newest.sequence)
       throw different(dir, local, newest?.sequence ?? 1);
     await install(stream, newest, fileSystem, dir);
-    return { place: newest.place, last, cut: 0, unpublished: null };
+    return { place: newest.place, last, cut: 0, unpublished: null, orphans };
   }
   let state: ChainState = begin;
   let { place } = begin;
@@ -64,10 +73,10 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
     const there = local.crcOf(frame.sequence);
     // Covered by a snapshot of this disk: what follows is chained to it.
     if (frame.sequence < local.first) continue;
-    if (there === null) return { place: frame.place, last, cut: 0, unpublished: null };
+    if (there === null) return { place: frame.place, last, cut: 0, unpublished: null, orphans };
     if (there !== frame.crc) {
       const cut = await cutOff(fileSystem, dir, local, frame.sequence);
-      return { place: frame.place, last, cut, unpublished: null };
+      return { place: frame.place, last, cut, unpublished: null, orphans };
     }
     state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
     ({ place } = frame);
@@ -75,9 +84,10 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
   const isAhead = local.last > state.sequence;
   if (isAhead && !isLeading) {
     if (last === 0) throw unseeded(dir);
-    return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null };
+    return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null, orphans };
   }
-  return { place, last, cut: 0, unpublished: isAhead ? local.placeOf(state.sequence + 1) : null };
+  if (isAhead && local.first > state.sequence + 1) throw different(dir, local, state.sequence + 1);
+  return { place, last, cut: 0, unpublished: isAhead ? local.placeOf(state.sequence + 1) : null, orphans };
 }
 
 const beginning: StreamSnapshot = { ...emptyState, place: 1 };
@@ -105,6 +115,14 @@ async function install(
   await synced(() => fileSystem.syncDir(dir));
   for (const number of await listSegments(fileSystem, dir)) await fileSystem.remove(join(dir, segmentName(number)));
   await synced(() => fileSystem.syncDir(dir));
+}
+
+function lostBehind({ sequence, place }: StreamSnapshot, last: number): BatchError {
+  return new BatchError(
+    'JOURNAL_STREAM_LOST',
+    `the stream ends at message ${last}, and there is a snapshot of record ${sequence}, which stood in message ${place}: its servers have lost ` +
+      'what they had taken, and this disk does not have it. Start the coordinator whose disk has it',
+  );
 }
 
 function unseeded(dir: string): BatchError {

@@ -54,10 +54,11 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   const left = await follower.end();
   const records = replayed.recovery.records + state.sequence - replayed.state.sequence;
   const writer = new StreamWriter({ stream, place: last, clock, delay, onStall });
-  // Whoever leads meanwhile has gone on without them: the next append would say so.
-  if (aligned.unpublished && last === aligned.last) await publish(options, aligned.unpublished, writer);
-  // What is done to files from here on, by what the records say, nobody else contradicts.
+  // What is done from here on nobody else contradicts.
   await writer.fence(openingId(options), new AbortController().signal);
+  for (const orphan of aligned.orphans) await stream.removeSnapshot(orphan);
+  // Otherwise whoever has led meanwhile has gone on without them.
+  if (aligned.unpublished && last === aligned.last) await publish(options, aligned.unpublished, writer);
   return [{ ...replayed, ...left, state, recovery: { ...replayed.recovery, records } }, writer];
 }
 
