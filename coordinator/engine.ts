@@ -83,8 +83,10 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
   let isOpen = false;
   const stalls: { disk: Failure | null; stream: Failure | null } = { disk: null, stream: null };
   const stall = (of: keyof typeof stalls, failure: Failure | null): void => {
+    const wasStalled = stalls[of] !== null;
     stalls[of] = failure;
     if (failure) log.warn(`the journal waits for its ${of}`, { code: failure.code, message: failure.message });
+    else if (wasStalled) log.info(`the ${of} of the journal takes records again`);
     // Before the journal is open there is nobody to tell.
     if (isOpen) loop.handle({ kind: 'stall', job: null, failure: stalls.disk ?? stalls.stream });
   };

@@ -103,8 +103,14 @@ function coordinatorFindings(facts: CoordinatorFacts): readonly Finding[] {
 
 const syncWarnSeconds = 1;
 
+function stallMend(code: string): string {
+  if (code === 'JOURNAL_STREAM_STALLED')
+    return 'look after the NATS servers: more than half of them must run and see each other';
+  return 'make room on the disk of the state directory';
+}
+
 function journalFinding({ journal, stall }: CoordinatorFacts): Finding {
-  if (stall) return fail('journal', stall.message, 'make room on the disk of the state directory');
+  if (stall) return fail('journal', stall.message, stallMend(stall.code));
   if (journal === null) return ok('journal', 'nothing was written since the start');
   const found = `last write ${secondsText(journal.agoMs)} ago, in ${secondsText(journal.seconds * 1_000)}`;
   if (journal.seconds < syncWarnSeconds) return ok('journal', found);

@@ -193,6 +193,12 @@ describe('the cluster', () => {
     expect(amiss({ ...coordinator, journal: { agoMs: 1, seconds: 2 } }, node(answered()))).toEqual([
       'warn coordinator: journal',
     ]);
+    const ofStream = { code: 'JOURNAL_STREAM_STALLED', message: 'no answer', detail: '' } as const;
+    const found = [stall, ofStream].flatMap((one) => doctorLines({ ...coordinator, stall: one }, []));
+    expect(found.filter(({ check }) => check === 'journal').map(({ mend }) => mend)).toEqual([
+      expect.stringContaining('make room'),
+      expect.stringContaining('NATS servers'),
+    ]);
   });
 
   test('what is amiss with a worker node', () => {
