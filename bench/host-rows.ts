@@ -21,7 +21,7 @@ import { placeOf } from './harness/place.ts';
 import { digits } from './workloads/digits.ts';
 import { photos } from './workloads/photos.ts';
 import { pythonTables } from './workloads/python-tables.ts';
-import { tableCsv, tableParquet } from './workloads/tables.ts';
+import { tableCsv, tableParquet, type Block } from './workloads/tables.ts';
 import type { Place, Workload } from './workloads/workload.ts';
 
 /** Of each: files of a mini-batch, where they are whole. */
@@ -39,14 +39,6 @@ const say = (text: string): void => void process.stderr.write(`${text}\n`);
 const place = placeOf(Number(process.env['BENCH_SCALE'] ?? 0.05), () => false, say);
 const dir = mkdtempSync(join(process.env['BENCH_DIR'] ?? tmpdir(), 'batchmill-host-rows-'));
 const ticksPerSecond = 100;
-
-interface Block {
-  readonly file: string;
-  readonly firstRow: number;
-  readonly rows: number;
-  readonly offset: number;
-  readonly bytes: number;
-}
 
 /** What the bare loop is given, which a host is given too. */
 function given(workload: Workload): { argv: readonly string[]; input: string; model: string; blocks?: string } {

@@ -23,7 +23,7 @@ const least = 20_000;
 type Form = 'csv' | 'parquet';
 
 /** A piece of a file, for the ceiling. */
-interface Block {
+export interface Block {
   readonly file: string;
   readonly firstRow: number;
   readonly rows: number;

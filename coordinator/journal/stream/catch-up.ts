@@ -56,7 +56,8 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   const writer = new StreamWriter({ stream, place: last, clock, delay, onStall });
   // What is done from here on nobody else contradicts.
   await writer.fence(openingId(options), new AbortController().signal);
-  for (const orphan of aligned.orphans) await stream.removeSnapshot(orphan);
+  // Of those that were taken for orphans a server may only not have known its own end; the fence has shown where it is.
+  for (const orphan of aligned.orphans) if (orphan.place > last + 1) await stream.removeSnapshot(orphan);
   // Otherwise whoever has led meanwhile has gone on without them.
   if (aligned.unpublished && last === aligned.last) await publish(options, aligned.unpublished, writer);
   return [{ ...replayed, ...left, state, recovery: { ...replayed.recovery, records } }, writer];
