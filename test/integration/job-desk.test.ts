@@ -162,28 +162,27 @@ const all = { names: [], olderThanMs: null, states: null, isDryRun: false, withO
 
 test('one who saw lines before a restart misses none of those after it', async () => {
   await submit('job-s');
+  /** What pauses and resumptions say after `after`, up to `count` of it; a grant between them may say that the job runs. */
   const linesAfter = async (
-    sequence: number,
+    after: number,
     count: number,
   ): Promise<readonly { message: string; sequence: number }[]> => {
     const stop = new AbortController();
     const lines: { message: string; sequence: number }[] = [];
-    for await (const { message, sequence: own } of cluster.coordinator.jobs.events('job-s', sequence, stop.signal)) {
-      lines.push({ message, sequence: own });
+    for await (const { message, sequence } of cluster.coordinator.jobs.events('job-s', after, stop.signal)) {
+      if (/^(paused$|paused:|goes on)/.test(message)) lines.push({ message: message.replace(/:.*/, ''), sequence });
       if (lines.length === count) stop.abort();
     }
     return lines;
   };
   await cluster.coordinator.jobs.pause('job-s');
-  const seen = (await linesAfter(0, 2)).at(-1)?.sequence ?? 0;
+  const seen = (await linesAfter(0, 1)).at(-1)?.sequence ?? 0;
   await cluster.coordinator.close();
   cluster.coordinator = await cluster.open();
   for (let i = 0; i < 2; i += 1) {
     await cluster.coordinator.jobs.resume('job-s', noChange);
     await cluster.coordinator.jobs.pause('job-s');
   }
-  const messages = (await linesAfter(seen, 4)).map(({ message }) => message.replace(/:.*/, ''));
-  expect(messages.filter((message) => message !== 'paused on request; `batchmill job resume job-s` goes on')).toEqual(
-    ['goes on after a pause', 'paused', 'goes on after a pause', 'paused'].slice(0, messages.length),
-  );
+  const messages = (await linesAfter(seen, 4)).map(({ message }) => message);
+  expect(messages).toEqual(['goes on after a pause', 'paused', 'goes on after a pause', 'paused']);
 });
