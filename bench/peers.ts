@@ -146,12 +146,19 @@ async function main(): Promise<void> {
     say(`${name}: ${workload.title}`);
     const dir = mkdtempSync(join(process.env['BENCH_DIR'] ?? tmpdir(), 'batchmill-bench-'));
     try {
-      lines.push(...(await runWorkload(workload, dir, place)));
+      const own = await runWorkload(workload, dir, place);
+      lines.push(...own);
+      say(tableOf(own));
+      keep(lines);
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }
   }
   console.log(tableOf(lines));
+}
+
+/** After each workload, so that one which fails late costs no figures of those before it. */
+function keep(lines: readonly Line[]): void {
   const results = flags.results ?? packageFile('bench', 'results');
   mkdirSync(results, { recursive: true });
   writeFileSync(join(results, 'peers.json'), `${JSON.stringify({ machine: machine(), lines }, null, 2)}\n`);
