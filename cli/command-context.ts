@@ -47,13 +47,25 @@ export interface CommandContext {
 /** Exit code of a command that was interrupted. @source POSIX shells: 128 + SIGINT */
 export const exitInterrupted = 130;
 
-/** Aborts at the first interrupt, after `onFirst`; the second ends the process at once. */
-export function interruptible(host: CliHost, onFirst: () => void): { readonly signal: AbortSignal; dispose(): void } {
+/**
+ * Aborts at the first interrupt, after `onFirst`; the second ends the process at once, or calls `onSecond` where there is a
+ * way to hurry, and then the third does.
+ */
+export function interruptible(
+  host: CliHost,
+  onFirst: () => void,
+  onSecond?: () => void,
+): { readonly signal: AbortSignal; dispose(): void } {
   const controller = new AbortController();
+  let hurry = onSecond;
   const dispose = host.onInterrupt(() => {
-    if (controller.signal.aborted) return host.exit(exitInterrupted);
-    onFirst();
-    controller.abort();
+    if (!controller.signal.aborted) {
+      onFirst();
+      return controller.abort();
+    }
+    if (!hurry) return host.exit(exitInterrupted);
+    hurry();
+    hurry = undefined;
   });
   return { signal: controller.signal, dispose };
 }

@@ -51,7 +51,7 @@ export async function serve(
   return await untilStopped(context, coordinator.closed, async () => await coordinator.close(), 'stopping');
 }
 
-/** Says when it has joined; an interrupt drains it. @returns the exit code */
+/** Says when it has joined; an interrupt drains it, a second one has it leave at once, in order all the same. @returns the exit code */
 export async function joinWorkerCommand(
   context: CommandContext,
   coordinator: string,
@@ -63,7 +63,13 @@ export async function joinWorkerCommand(
   const where = settings.coordinators.map(formatAddress).join(', ');
   output.note(`${worker.name} joined ${where} with ${worker.slots} slots; Ctrl-C leaves`);
   const farewell = 'leaving once what is running is scored; once more to stop at once';
-  return await untilStopped(context, worker.closed, async () => await worker.drain(), farewell);
+  // Whoever is told twice, by a service manager and by hand, still gives back what it holds: nothing waits for a lost lease.
+  const hurry = (): void => {
+    output.note('giving back what is running; once more to end without a word to the coordinator');
+    // What comes of it is told by `closed`.
+    worker.close().catch(() => undefined);
+  };
+  return await untilStopped(context, worker.closed, async () => await worker.drain(), farewell, hurry);
 }
 
 const openWarning =
@@ -81,8 +87,9 @@ async function untilStopped(
   closed: Promise<void>,
   stop: () => Promise<void>,
   farewell: string,
+  hurry?: () => void,
 ): Promise<number> {
-  const interrupt = interruptible(host, () => output.note(farewell));
+  const interrupt = interruptible(host, () => output.note(farewell), hurry);
   const stopped = new Promise<void>((resolve) => {
     interrupt.signal.addEventListener('abort', () => resolve(), { once: true });
   });

@@ -26,7 +26,7 @@ async function node(...args: readonly string[]): Promise<unknown> {
 }
 
 async function submit(name: string, pauseMs: number, files: number): Promise<string> {
-  const environment = { PAUSE_MS: String(pauseMs), FAST_WHEN: join(dir, 'fast') };
+  const environment = { PAUSE_MS: String(pauseMs), FAST_WHEN: join(dir, `fast-${name}`) };
   const deployment = writeDeployment(dir, name, { script: 'hash-rows.mjs', miniBatchSize: 1, environment });
   const input = writeInputs(join(dir, 'in', name), smallFiles(files));
   return await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out', name)]);
@@ -57,10 +57,26 @@ test('a node that is drained ends its process in time, and what it held is score
   const drained = node('drain', 'b', '--deadline', '1s', '--wait');
   expect((await held.endsWithin(30_000)).code).toBe(0);
   expect(await drained).toMatchObject([{ name: 'b', state: 'gone', cordoned: true, leases: 0 }]);
-  writeInputs(dir, [['fast', '']]);
+  writeInputs(dir, [['fast-drained', '']]);
   await node('uncordon', 'a');
   const done = await cluster.job(job, ({ status }) => status === 'Completed', 'the end of the job');
   expect(done.mini_batches).toMatchObject({ committed: 3, failed_tries: 0 });
+});
+
+test('a node whose process is told twice to end gives back what runs, and is gone at once', async () => {
+  const hasty = await cluster.startWorker('hasty', { slots: 1 });
+  await node('cordon', 'a');
+  const job = await submit('hurried', 60_000, 2);
+  await cluster.node('hasty', ({ leases }) => leases > 0, 'leases');
+  hasty.signal('SIGTERM');
+  await hasty.says(/once more to stop at once/);
+  hasty.signal('SIGTERM');
+  expect(await hasty.endsWithin(30_000)).toMatchObject({ code: 0, signal: null });
+  await cluster.node('hasty', ({ state, leases }) => state === 'gone' && leases === 0, 'gone');
+  writeInputs(dir, [['fast-hurried', '']]);
+  await node('uncordon', 'a');
+  const done = await cluster.job(job, ({ status }) => status === 'Completed', 'the end of the job');
+  expect(done.mini_batches).toMatchObject({ committed: 2, failed_tries: 0 });
 });
 
 test('a quarantined node says why; labels go over its own; a stranger is not found', async () => {

@@ -311,6 +311,36 @@ describe('processes', () => {
     expect(host.err).toContain('leaving once what is running is scored');
   });
 
+  test('told again, a worker node leaves at once but in order; told a third time, its process ends', async () => {
+    const { promise: closed, resolve } = deferred<void>();
+    const calls: string[] = [];
+    const host = testHost({
+      processes: {
+        startWorker: async ({ name, slots }): Promise<WorkerProcess> => {
+          setImmediate(() => host.interrupt());
+          const drain = async (): Promise<void> => {
+            calls.push('drain');
+            host.interrupt();
+            await closed;
+          };
+          const close = async (): Promise<void> => {
+            calls.push('close');
+            expect(host.exits).toEqual([]);
+            setImmediate(() => {
+              host.interrupt();
+              resolve();
+            });
+            await closed;
+          };
+          return Promise.resolve({ name, slots, closed, drain, close });
+        },
+      },
+    });
+    expect(await runCli(['worker', 'join', 'machine:7077'], host)).toBe(0);
+    expect([calls, host.exits]).toEqual([['drain', 'close'], [130]]);
+    expect(host.err).toContain('giving back what is running');
+  });
+
   test('a network is served with TLS and tokens unless --insecure says otherwise', async () => {
     const seen: CoordinatorSettings[] = [];
     const startCoordinator = (settings: CoordinatorSettings): Promise<CoordinatorProcess> => {
