@@ -19,11 +19,8 @@ export interface Sides {
   readonly inner: InnerJobs;
 }
 
-export function carryOut({ loop, nodes, work, results, inner }: Sides, effect: Effect): void {
-  const written = (token: Token, job: JobName) => (): void => {
-    results.release(token);
-    loop.handle({ kind: 'written', job, token });
-  };
+export function carryOut(sides: Sides, effect: Effect): void {
+  const { loop, nodes, work, results, inner } = sides;
   switch (effect.kind) {
     case 'grant':
       return nodes.grant(effect);
@@ -62,18 +59,18 @@ export function carryOut({ loop, nodes, work, results, inner }: Sides, effect: E
     case 'append': {
       const { job, offset, token } = effect;
       const pieces = results.pieces(token);
-      return work.filesOf(job)?.enqueue({ kind: 'append', offset, pieces }, written(token, job));
+      return work.filesOf(job)?.enqueue({ kind: 'append', offset, pieces }, written(sides, token, job));
     }
     case 'stage': {
       const { job, segment, offset, token } = effect;
       const pieces = results.pieces(token);
-      return work.filesOf(job)?.enqueue({ kind: 'stage', segment, offset, pieces }, written(token, job));
+      return work.filesOf(job)?.enqueue({ kind: 'stage', segment, offset, pieces }, written(sides, token, job));
     }
     case 'settle': {
       const { job, segment, token } = effect;
       // Without bytes there is nothing to make durable, but the order of commits is kept all the same.
       const operation = segment < 0 ? ({ kind: 'none' } as const) : ({ kind: 'adopt', segment } as const);
-      return work.filesOf(job)?.enqueue(operation, written(token, job));
+      return work.filesOf(job)?.enqueue(operation, written(sides, token, job));
     }
     case 'copy': {
       const { from, toOffset, job } = effect;
@@ -82,6 +79,14 @@ export function carryOut({ loop, nodes, work, results, inner }: Sides, effect: E
     case 'drop-segment':
       return work.filesOf(effect.job)?.enqueue({ kind: 'drop', segment: effect.segment }, () => undefined);
   }
+}
+
+/** The bytes of a result are on the disk. */
+function written({ loop, results }: Sides, token: Token, job: JobName): () => void {
+  return () => {
+    results.release(token);
+    loop.handle({ kind: 'written', job, token });
+  };
 }
 
 /** Where a result that is too large for memory goes, piece by piece. @throws LEASE_STALE */

@@ -20,6 +20,8 @@ export interface JobFilesOptions {
   readonly outside: Outside;
   readonly onStall: (failure: Failure | null) => void;
   readonly onFatal: (error: BatchError) => void;
+  /** Runs what many operations that are done together call back; by default as it is. */
+  readonly together?: (work: () => void) => void;
   /** False: the file of rows may be gone, and nothing more comes to it. By default true. */
   readonly hasRows?: boolean;
 }
@@ -203,11 +205,13 @@ function openWriter(
     bases: basesOf(job),
     stagingDir: stagingDirOf(jobDir),
     onDone: (ids) => {
-      for (const id of ids) {
-        const callback = done.get(id);
-        done.delete(id);
-        callback?.();
-      }
+      (options.together ?? ((work) => work()))(() => {
+        for (const id of ids) {
+          const callback = done.get(id);
+          done.delete(id);
+          callback?.();
+        }
+      });
     },
     onStall: options.onStall,
     onFatal: options.onFatal,

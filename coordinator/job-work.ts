@@ -378,6 +378,7 @@ export class JobWork {
     return {
       stateDir,
       outside,
+      together: (work) => this.#loop.together(work),
       onStall: (failure) => {
         if (failure) log.warn('the job is paused', { job, code: failure.code, message: failure.message });
         else log.info('the job goes on', { job });

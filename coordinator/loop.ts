@@ -31,6 +31,8 @@ export class Loop {
   #waiters: Waiter[] = [];
   #synced = 0;
   #isHandling = false;
+  /** Commands are being handed in {@link together}. */
+  #isGathering = false;
 
   constructor(options: LoopOptions) {
     const { ledger, append, carryOut, publish } = options;
@@ -41,10 +43,33 @@ export class Loop {
 
   /** @throws BatchError when the command is refused, in which case nothing has happened. */
   handle(command: Command): void {
-    invariant(!this.#isHandling, `command ${command.kind} came while another one was being handled`);
+    this.#guarded(command.kind, () => {
+      const now = this.#clock.monotonic();
+      if (this.#isGathering) this.#reactor.take(command, now);
+      else this.#reactor.handle(command, now, this.#clock.wall());
+    });
+  }
+
+  /**
+   * What `work` hands in comes as one: each command sees what the ones before have made of the ledger, and what follows of itself (copies,
+   * ends of jobs, grants) follows once, behind the last one.
+   */
+  together(work: () => void): void {
+    if (this.#isGathering) return work();
+    this.#isGathering = true;
+    try {
+      work();
+    } finally {
+      this.#isGathering = false;
+      this.#guarded('go on', () => this.#reactor.goOn(this.#clock.monotonic(), this.#clock.wall()));
+    }
+  }
+
+  #guarded(what: string, work: () => void): void {
+    invariant(!this.#isHandling, `command ${what} came while another one was being handled`);
     this.#isHandling = true;
     try {
-      this.#reactor.handle(command, this.#clock.monotonic(), this.#clock.wall());
+      work();
     } finally {
       this.#isHandling = false;
     }

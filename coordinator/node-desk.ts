@@ -16,6 +16,7 @@ import {
 } from '../common/core/cluster-messages.ts';
 import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
+import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
@@ -131,10 +132,12 @@ export class NodeDesk implements ClusterBackend {
       if (defect !== null) broken.push({ token: report.token, defect });
       return defect === null;
     });
-    for (const command of nodeCommands(link.node, { ...message, results }, this.#options.clock.wall())) {
-      this.#loop.handle(command);
-    }
-    for (const { token, defect } of broken) this.#refuse(link.node, token, defect);
+    this.#loop.together(() => {
+      for (const command of nodeCommands(link.node, { ...message, results }, this.#options.clock.wall())) {
+        this.#loop.handle(command);
+      }
+      for (const { token, defect } of broken) this.#refuse(link.node, token, defect);
+    });
     for (const report of message.results) {
       if (report.isUploaded) void this.#takeUploaded(link.node, report).catch(this.#options.onFatal);
     }
@@ -186,35 +189,46 @@ export class NodeDesk implements ClusterBackend {
   /** Carries out what concerns worker nodes. */
   grant(effect: EffectOf<'grant'>): void {
     const files = this.#options.filesOf(effect.job);
-    const job = this.#loop.ledger.jobs.get(effect.job);
-    if (!files || !job) return;
+    if (!files) return;
     const { first, count } = effect.range;
+    const known = files.catalog.known(first, count);
+    if (known) return this.#sendGrant(effect, files, known);
     files.catalog
       .files(first, count)
-      .then((inputs) => {
-        const grant = {
-          token: effect.token,
-          job: effect.job,
-          first,
-          files: inputs,
-          attempt: effect.attempt,
-          isAlone: effect.isAlone,
-          ...toldColumns(job),
-        };
-        const link = this.#links.get(effect.node);
-        // While the list was read, the lease or the whole job may have ended.
-        if (!link || !this.#isLeased(effect.node, effect.token)) return;
-        const jobs = link.announced.has(effect.job) ? [] : [this.#specOf(job, files)];
-        link.announced.add(effect.job);
-        // The list was read for a while: what is being canceled comes back at once, unless a slot has begun it.
-        const drainedJobs = job.state === 'CancelRequested' ? [effect.job] : [];
-        link.send({ jobs, grants: [grant], drainedJobs });
-      })
+      .then((inputs) => this.#sendGrant(effect, files, inputs))
       .catch((error: unknown) => {
         const failure = outsideError(error, `the list of inputs of job ${effect.job} cannot be read`);
         if (failure) this.#options.onJobFailed(effect.job, failure);
         else this.#options.onFatal(error);
       });
+  }
+
+  /** Never throws what is the job's own to bear: that fails the job, though not in the midst of an effect. */
+  #sendGrant(effect: EffectOf<'grant'>, files: JobFiles, inputs: readonly InputFile[]): void {
+    const { token, node, attempt, isAlone } = effect;
+    const job = this.#loop.ledger.jobs.get(effect.job);
+    const link = this.#links.get(node);
+    // While the list was read, the lease or the whole job may have ended.
+    if (!job || !link || !this.#isLeased(node, token)) return;
+    if (!link.announced.has(job.name) && !this.#announce(link, job, files)) return;
+    const grant = { token, job: job.name, first: effect.range.first, files: inputs, attempt, isAlone };
+    link.send({ grants: [{ ...grant, ...toldColumns(job) }] });
+    // The list was read for a while: what is being canceled comes back at once, unless a slot has begun it.
+    if (job.state === 'CancelRequested') link.send({ drainedJobs: [job.name] });
+  }
+
+  /** False when the node cannot be told what it would work on. */
+  #announce(link: NodeLink, job: Job, files: JobFiles): boolean {
+    try {
+      link.send({ jobs: [this.#specOf(job, files)] });
+    } catch (error) {
+      if (!(error instanceof BatchError)) throw error;
+      // Not in the midst of an effect.
+      queueMicrotask(() => this.#options.onJobFailed(job.name, error));
+      return false;
+    }
+    link.announced.add(job.name);
+    return true;
   }
 
   adopt(effect: EffectOf<'adopt'>): void {
@@ -379,7 +393,7 @@ function defectOf(
   found: { readonly length: number; readonly crc32: number } | undefined,
 ): string | null {
   const bytes = report.bytes + report.customBytes;
-  const sum = combineCrc32(report.crc32, report.customCrc32, report.customBytes);
+  const sum = report.customBytes === 0 ? report.crc32 : combineCrc32(report.crc32, report.customCrc32, report.customBytes);
   if (!found) return 'its bytes have not arrived, or could not be made durable';
   if (found.length === bytes && found.crc32 === sum) return null;
   return `${found.length} bytes with checksum ${found.crc32} have arrived, ${bytes} with ${sum} were announced`;

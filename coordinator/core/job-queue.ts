@@ -118,10 +118,10 @@ interface Waiting {
 
 /** Mostly the first one has something; only when it does not, the others are sorted. */
 function* ownersInTurn(owners: Level['owners'], turn: Turn): Generator<Owner, void, void> {
+  if (owners.size === 1) return yield* owners.values();
   const first = ownerFirst(owners, turn);
   if (!first) return;
   yield first;
-  if (owners.size === 1) return;
   const waiting: Waiting[] = [];
   for (const owner of owners.values()) {
     const order = owner === first ? Number.POSITIVE_INFINITY : firstOrder(owner, turn);
@@ -152,6 +152,10 @@ function firstOrder({ lanes }: Owner, { isServed }: Turn): number {
 }
 
 function* bySubmission(lanes: Owner['lanes'], { isServed }: Turn): Generator<Job, void, void> {
+  if (lanes.size === 1) {
+    for (const [compute, lane] of lanes) if (isServed(compute)) yield* lane;
+    return;
+  }
   const served = [...lanes].filter(([compute]) => isServed(compute)).map(([, lane]) => ({ lane, place: 0 }));
   for (;;) {
     let next: (typeof served)[number] | undefined;

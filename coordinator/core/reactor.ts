@@ -35,6 +35,8 @@ export class Reactor {
   #synced = 0;
   #held: Held[] = [];
   #isReleasing = false;
+  /** Jobs that something has become of since the last {@link goOn}. */
+  #touched = new Set<JobName>();
 
   constructor(ledger: Ledger, ports: ReactorPorts) {
     this.ledger = ledger;
@@ -48,13 +50,27 @@ export class Reactor {
 
   /** @throws BatchError when the command is refused, in which case nothing has happened. */
   handle(command: Command, now: number, wallMs: number): void {
-    const touched = new Set<JobName>();
-    for (const event of decide(this.ledger, command, now)) this.#apply(event, touched);
-    this.#goOn(touched, wallMs);
+    this.take(command, now);
+    this.goOn(now, wallMs);
+  }
+
+  /**
+   * The command alone; what follows of itself waits for {@link goOn}, once for many commands that come together.
+   * @throws BatchError when the command is refused, in which case nothing has happened.
+   */
+  take(command: Command, now: number): void {
+    for (const event of decide(this.ledger, command, now)) this.#apply(event, this.#touched);
+  }
+
+  /** Jobs go on, waiting ones begin, leases are granted, until nothing more follows from what was taken. */
+  goOn(now: number, wallMs: number): void {
+    const touched = this.#touched;
+    this.#touched = new Set();
+    this.#advance(touched, wallMs);
     for (let next = nextToBegin(this.ledger, wallMs); next.length > 0; next = nextToBegin(this.ledger, wallMs)) {
       const begun = new Set<JobName>();
       for (const event of next) this.#apply(event, begun);
-      this.#goOn(begun, wallMs);
+      this.#advance(begun, wallMs);
     }
     for (let next = nextGrant(this.ledger, now); next.length > 0; next = nextGrant(this.ledger, now)) {
       for (const event of next) this.#apply(event, touched);
@@ -62,7 +78,7 @@ export class Reactor {
   }
 
   /** What jobs do of themselves once something has become of them. */
-  #goOn(touched: Set<JobName>, wallMs: number): void {
+  #advance(touched: Set<JobName>, wallMs: number): void {
     const { ledger } = this;
     for (const name of touched) {
       const job = ledger.jobs.get(name);
@@ -97,11 +113,16 @@ export class Reactor {
     if ('job' in event && event.job !== null) touched.add(event.job);
     // What the process before had still to do of itself (a copy, the end of a job), nobody else will call for.
     if (event.kind === 'EpochBegan') for (const name of this.ledger.jobs.keys()) touched.add(name);
+    // Its view leaves behind the last of its effects, with it where that one waits as well.
+    let last: Effect | null = null;
     for (const effect of effects) {
-      if (needsSync(effect)) this.#hold({ sequence: this.#appended, effect, event: null });
-      else this.#ports.carryOut(effect);
+      if (!needsSync(effect)) this.#ports.carryOut(effect);
+      else {
+        if (last) this.#hold({ sequence: this.#appended, effect: last, event: null });
+        last = effect;
+      }
     }
-    this.#hold({ sequence: this.#appended, effect: null, event });
+    this.#hold({ sequence: this.#appended, effect: last, event });
   }
 
   #hold(held: Held): void {

@@ -46,11 +46,12 @@ export function nextGrant(ledger: Ledger, now: number): readonly Event[] {
 
 /** Who is next, as leases and nodes stand now. */
 export function turnOf(ledger: Ledger): Turn {
-  const served = new Map<string, boolean>();
+  let served: Map<string, boolean> | undefined;
   return {
     held: (owner) => ledger.heldBy.get(owner) ?? 0,
     isServed: (compute) => {
       if (compute === null) return true;
+      served ??= new Map();
       const known = served.get(compute) ?? isServed(ledger, compute);
       served.set(compute, known);
       return known;

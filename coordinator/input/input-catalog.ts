@@ -32,6 +32,12 @@ export interface SealedPage extends FileRange {
   readonly sizes: Float64Array;
 }
 
+interface CachedChunk {
+  readonly loading: Promise<readonly InputFile[]>;
+  /** Null until they are read. */
+  files: readonly InputFile[] | null;
+}
+
 export interface InputCatalogOptions {
   /** The job's folder; chunks lie in its folder `inputs`. */
   readonly jobDir: string;
@@ -45,7 +51,7 @@ export class InputCatalog {
   /** Files that were looked at again when the job was reopened, by ordinal. */
   readonly #changes: Map<number, ChangedFile>;
   /** Least recently used first. */
-  readonly #cache = new Map<number, Promise<readonly InputFile[]>>();
+  readonly #cache = new Map<number, CachedChunk>();
 
   private constructor(fileSystem: FileSystem, dir: string, chunks: FileRange[], changes: Map<number, ChangedFile>) {
     this.#changes = changes;
@@ -90,7 +96,7 @@ export class InputCatalog {
     await translated(this.#dir, () => this.#write(chunk, first, page));
     invariant(this.#chunks.length === chunk, 'pages are appended one after the other');
     this.#chunks.push({ first, count: page.length });
-    this.#remember(chunk, Promise.resolve(page));
+    this.#remember(chunk, { loading: Promise.resolve(page), files: page });
     const sizes = Float64Array.from(page, (file) => file.sizeBytes);
     return { chunk, first, count: page.length, bytes: sizes.reduce((sum, size) => sum + size, 0), sizes };
   }
@@ -128,11 +134,24 @@ export class InputCatalog {
     return files;
   }
 
+  /** The same where it needs no reading; null otherwise. */
+  known(first: number, count: number): readonly InputFile[] | null {
+    invariant(first >= 0 && count >= 1, `a range has a first file and at least one, not ${first} and ${count}`);
+    const chunk = this.#chunkOf(first);
+    const range = this.#chunks[chunk];
+    const cached = this.#cache.get(chunk);
+    if (!cached?.files || !range || first + count > range.first + range.count) return null;
+    this.#remember(chunk, cached);
+    const from = first - range.first;
+    const files = cached.files.slice(from, from + count);
+    return this.#changes.size === 0 ? files : files.map((file, index) => this.#asChanged(file, first + index));
+  }
+
   /** All files in input order, a chunk in memory at a time; leaves alone what the cache holds for granting. */
   async *all(): AsyncGenerator<InputFile> {
     for (let chunk = 0; chunk < this.#chunks.length; chunk += 1) {
       let ordinal = (this.#chunks[chunk] as FileRange).first;
-      for (const file of await (this.#cache.get(chunk) ?? this.#read(chunk))) {
+      for (const file of await (this.#cache.get(chunk)?.loading ?? this.#read(chunk))) {
         yield this.#asChanged(file, ordinal);
         ordinal += 1;
       }
@@ -168,16 +187,24 @@ export class InputCatalog {
   }
 
   #load(chunk: number): Promise<readonly InputFile[]> {
-    const loading = this.#cache.get(chunk) ?? this.#read(chunk);
-    this.#remember(chunk, loading);
-    // What could not be read now may be readable later.
-    loading.catch(() => this.#cache.delete(chunk));
-    return loading;
+    const cached = this.#cache.get(chunk) ?? this.#begin(chunk);
+    this.#remember(chunk, cached);
+    return cached.loading;
   }
 
-  #remember(chunk: number, files: Promise<readonly InputFile[]>): void {
+  #begin(chunk: number): CachedChunk {
+    const cached: CachedChunk = { loading: this.#read(chunk), files: null };
+    cached.loading.then(
+      (files) => (cached.files = files),
+      // What could not be read now may be readable later.
+      () => this.#cache.delete(chunk),
+    );
+    return cached;
+  }
+
+  #remember(chunk: number, cached: CachedChunk): void {
     this.#cache.delete(chunk);
-    this.#cache.set(chunk, files);
+    this.#cache.set(chunk, cached);
     if (this.#cache.size <= limits.manifestChunksCached) return;
     for (const oldest of this.#cache.keys()) {
       this.#cache.delete(oldest);

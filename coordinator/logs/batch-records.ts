@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import type { BatchRecord } from '../../common/core/batch-record.ts';
-import { isErrorCode, type ErrorCode } from '../../common/core/error-codes.ts';
+import { isErrorCode } from '../../common/core/error-codes.ts';
 import { listLogs } from './log-store.ts';
 import { logsDirName } from './log-tree.ts';
 
@@ -15,6 +15,11 @@ export interface PlacedRecord extends BatchRecord {
 
 /** All records of a job, process by process; lines that are not whole yet, or of a newer release, are passed over. */
 export async function* batchRecords(outputDir: string): AsyncGenerator<PlacedRecord> {
+  for await (const records of recordGroups(outputDir)) yield* records;
+}
+
+/** The same in groups that are of one process each: a promise for every record takes longer than the record. */
+export async function* recordGroups(outputDir: string): AsyncGenerator<readonly PlacedRecord[]> {
   for (const { path } of await listLogs(outputDir)) {
     const [, node = '', process = ''] = /^sys\/mini_batches\/([^/]+)\/([^/]+)\.jsonl$/.exec(path) ?? [];
     if (node === '') continue;
@@ -22,13 +27,15 @@ export async function* batchRecords(outputDir: string): AsyncGenerator<PlacedRec
     for await (const text of createReadStream(join(outputDir, logsDirName, path), readOptions)) {
       const lines = (rest + (text as string)).split('\n');
       rest = lines.pop() ?? '';
+      const records: PlacedRecord[] = [];
       for (const line of lines) {
-        const record = recordOf(line);
-        if (record) yield { ...record, node, process };
+        const record = recordOf(line, node, process);
+        if (record) records.push(record);
       }
+      if (records.length > 0) yield records;
     }
-    const last = recordOf(rest);
-    if (last) yield { ...last, node, process };
+    const last = recordOf(rest, node, process);
+    if (last) yield [last];
   }
 }
 
@@ -38,24 +45,36 @@ const readOptions = { encoding: 'utf8', highWaterMark: 262_144 } as const;
  * Null for what is none. A job may have a million lines, which worker nodes have written and nobody else: looked at field by field, as a
  * schema for each takes longer than its reading.
  */
-function recordOf(line: string): BatchRecord | null {
-  const value = jsonOf(line);
-  if (typeof value !== 'object' || value === null) return null;
-  const { cpu_seconds = null, code, message, status, ...told } = value as Readonly<Record<string, unknown>>;
-  const { first, count, token, attempt, start, run_seconds, rows, failed, stdout, stderr } = told;
-  const isWhole =
-    [first, count, attempt, rows, failed].every(isCount) &&
-    [token, start].every((text) => typeof text === 'string') &&
+function recordOf(line: string, node: string, process: string): PlacedRecord | null {
+  const value = jsonOf(line) as Readonly<Record<keyof BatchRecord, unknown>> | null;
+  if (typeof value !== 'object' || value === null || !isRecord(value)) return null;
+  const { first, count, token, attempt, status, start, run_seconds, cpu_seconds, rows, failed } = value;
+  const { stdout, stderr, code, message } = value;
+  return {
+    ...{ first, count, token, attempt, status, start, run_seconds, cpu_seconds: cpu_seconds ?? null, rows, failed },
+    ...{ stdout, stderr, code: code === null || isErrorCode(code) ? code : 'INTERNAL', message, node, process },
+  };
+}
+
+/** But for a code of a newer release, and for what older ones have not noted. */
+function isRecord(value: Readonly<Record<keyof BatchRecord, unknown>>): value is BatchRecord {
+  const { cpu_seconds: cpu, code, message } = value;
+  return (
+    isCount(value.first) &&
+    isCount(value.count) &&
+    isCount(value.attempt) &&
+    isCount(value.rows) &&
+    isCount(value.failed) &&
+    typeof value.token === 'string' &&
+    typeof value.start === 'string' &&
+    typeof value.run_seconds === 'number' &&
+    (cpu === undefined || cpu === null || typeof cpu === 'number') &&
     (message === null || typeof message === 'string') &&
     (code === null || typeof code === 'string') &&
-    (cpu_seconds === null || typeof cpu_seconds === 'number') &&
-    typeof run_seconds === 'number' &&
-    [stdout, stderr].every(isSpan) &&
-    statuses.has(status);
-  if (!isWhole) return null;
-  const known = code === null || isErrorCode(code as string) ? (code as ErrorCode | null) : 'INTERNAL';
-  const what = { first, count, token, attempt, status, start, run_seconds, cpu_seconds, rows, failed };
-  return { ...what, stdout, stderr, code: known, message } as BatchRecord;
+    isSpan(value.stdout) &&
+    isSpan(value.stderr) &&
+    statuses.has(value.status)
+  );
 }
 
 const statuses: ReadonlySet<unknown> = new Set<BatchRecord['status']>([
@@ -70,7 +89,7 @@ function isCount(value: unknown): boolean {
 }
 
 function isSpan(value: unknown): boolean {
-  return Array.isArray(value) && value.length === 2 && value.every(isCount);
+  return Array.isArray(value) && value.length === 2 && isCount(value[0]) && isCount(value[1]);
 }
 
 function jsonOf(line: string): unknown {

@@ -32,15 +32,18 @@ interface Sum {
 export class ReportSums {
   readonly #sums = new Map<string, { readonly names: readonly string[]; readonly sum: Sum }>();
 
-  add(names: readonly string[], record: PlacedRecord): void {
+  /** All of them are of `names`. */
+  add(names: readonly string[], records: readonly PlacedRecord[]): void {
     const key = names.join('/');
     const { sum } = this.#sums.get(key) ?? { sum: { batches: 0, total: 0, failed: 0, seconds: 0, cpuSeconds: 0 } };
     this.#sums.set(key, { names, sum });
-    sum.batches += 1;
-    sum.total += record.count;
-    sum.failed += record.failed;
-    sum.seconds += record.run_seconds;
-    sum.cpuSeconds += record.cpu_seconds ?? 0;
+    for (const record of records) {
+      sum.batches += 1;
+      sum.total += record.count;
+      sum.failed += record.failed;
+      sum.seconds += record.run_seconds;
+      sum.cpuSeconds += record.cpu_seconds ?? 0;
+    }
   }
 
   table(titles: readonly string[]): string {
@@ -63,11 +66,10 @@ export const batchTitles: string = csvLine(batchColumns);
 
 export function batchLine(record: PlacedRecord): string {
   const { first, count, attempt, node, process, start, failed, run_seconds: seconds, status, code, message } = record;
+  const what = `${first},${attempt},${csvCell(`${node}/${process}`)},${csvCell(start)}`;
+  const numbers = `${count},${count - failed},${failed},${seconds},${record.cpu_seconds ?? ''},${seconds}`;
   const category = code === null ? '' : errorRules[code].category;
-  const succeeded = count - failed;
-  const cpu = record.cpu_seconds ?? '';
-  const cells = [first, attempt, `${node}/${process}`, start, count, succeeded, failed, seconds, cpu, seconds, status];
-  return csvLine([...cells, category, message ?? '', code ?? '']);
+  return `${what},${numbers},${status},${category},${csvCell(message ?? '')},${code ?? ''}\n`;
 }
 
 function csvLine(cells: readonly (string | number)[]): string {

@@ -8,7 +8,7 @@ import type { JobErrorsView, JobEvent } from '../api/backend.ts';
 import type { Event } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
 import { isoTime, missingText } from '../views/job-view.ts';
-import { batchRecords } from './batch-records.ts';
+import { recordGroups, type PlacedRecord } from './batch-records.ts';
 import { batchLine, batchTitles, ReportSums } from './job-report.ts';
 import type { LogStore } from './log-store.ts';
 import { logsDirName, ownLogs } from './log-tree.ts';
@@ -80,17 +80,13 @@ export class JobStory {
     const { store } = this.#options;
     const [processes, nodes] = [new ReportSums(), new ReportSums()];
     async function* lines(): AsyncGenerator<string> {
-      let text: string = batchTitles;
-      for await (const record of batchRecords(outputDir)) {
-        processes.add([record.node, record.process], record);
-        nodes.add([record.node], record);
-        text += batchLine(record);
-        // Each piece is a write of its own.
-        if (text.length < limits.logLinesCharsMax) continue;
-        yield text;
-        text = '';
+      yield batchTitles;
+      for await (const records of recordGroups(outputDir)) {
+        const { node, process } = records[0] as PlacedRecord;
+        processes.add([node, process], records);
+        nodes.add([node], records);
+        yield records.map(batchLine).join('');
       }
-      yield text;
     }
     await store.replace(name, ownLogs.batches, lines());
     await store.replace(name, ownLogs.processes, processes.table(['node', 'process']));

@@ -5,6 +5,8 @@ import type { OpenFile } from '../../common/ports/file-system.ts';
 import type { StagedSlice } from './operations.ts';
 
 const blockBytes = 1_048_576;
+/** As many bytes are read sooner than they are passed over by another call. */
+const gapBytesMax = 65_536;
 /** Kept from one copy to the next: a new one for each megabyte makes the collector run more often than anything else here. */
 let spare: Buffer | null = null;
 
@@ -58,7 +60,7 @@ function* runsOf(slices: readonly StagedSlice[]): Generator<readonly StagedSlice
   if (run.length > 0) yield run;
 }
 
-/** One read for neighbours in a segment. */
+/** One read for what lies close together in a segment: two hosts that take turns leave every second result there. */
 async function readRun(
   run: readonly StagedSlice[],
   open: (segment: number) => Promise<OpenFile>,
@@ -66,28 +68,45 @@ async function readRun(
 ): Promise<void> {
   let at = 0;
   for (let place = 0; place < run.length;) {
-    const first = run[place] as StagedSlice;
-    let end = place + 1;
-    let bytes = first.length;
-    for (let next = run[end]; next && isBehind(next, first, bytes); next = run[end]) {
-      bytes += next.length;
-      end += 1;
-    }
+    const { segment, begin, end, bytes, slices } = stretchFrom(run, place);
     const part = block.subarray(at, at + bytes);
-    const found = await (await open(first.segment)).read(part, first.offset);
-    let from = 0;
-    for (const slice of run.slice(place, end)) {
-      const isWhole = from + slice.length <= found;
-      check(slice, isWhole ? crc32(part.subarray(from, from + slice.length)) : null);
-      from += slice.length;
+    const isWithoutGaps = end - begin === bytes && slices.every((slice, index) => isBehind(slices[index - 1], slice));
+    const read = isWithoutGaps ? part : Buffer.allocUnsafe(end - begin);
+    const found = begin + (await (await open(segment)).read(read, begin));
+    for (const slice of slices) {
+      const from = slice.offset - begin;
+      const isWhole = slice.offset + slice.length <= found;
+      check(slice, isWhole ? crc32(read.subarray(from, from + slice.length)) : null);
+      if (!isWithoutGaps) read.copy(block, at, from, from + slice.length);
+      at += slice.length;
     }
-    at += bytes;
-    place = end;
+    place += slices.length;
   }
 }
 
-function isBehind(next: StagedSlice, first: StagedSlice, bytes: number): boolean {
-  return next.segment === first.segment && next.offset === first.offset + bytes;
+function isBehind(before: StagedSlice | undefined, slice: StagedSlice): boolean {
+  return before === undefined || slice.offset === before.offset + before.length;
+}
+
+interface Stretch {
+  readonly segment: number;
+  readonly begin: number;
+  readonly end: number;
+  /** Of the slices, without what is between them. */
+  readonly bytes: number;
+  readonly slices: readonly StagedSlice[];
+}
+
+/** The slices from `place` on whose segment is read at once: at most about as much that nobody wants as somebody does. */
+function stretchFrom(run: readonly StagedSlice[], place: number): Stretch {
+  const { segment, offset, length } = run[place] as StagedSlice;
+  let [begin, end, bytes, next] = [offset, offset + length, length, place + 1];
+  for (let slice = run[next]; slice?.segment === segment; slice = run[next]) {
+    const [from, to] = [Math.min(begin, slice.offset), Math.max(end, slice.offset + slice.length)];
+    if (to - from > 2 * (bytes + slice.length) + gapBytesMax) break;
+    [begin, end, bytes, next] = [from, to, bytes + slice.length, next + 1];
+  }
+  return { segment, begin, end, bytes, slices: run.slice(place, next) };
 }
 
 async function copyLarge(

@@ -52,27 +52,14 @@ export class NodeLink {
   /** Adds to the message of this turn. */
   send(part: Partial<CoordinatorMessage>): void {
     if (this.#isClosed) return;
-    const files = part.grants?.reduce((sum, grant) => sum + grant.files.length, 0) ?? 0;
+    const files = part.grants === undefined ? 0 : filesOf(part.grants);
     const isFull =
       this.#pending.grants.length >= limits.grantsPerMessageMax ||
       this.#grantedFiles + files > limits.grantFilesPerMessageMax;
     // The end of a job is read last in a message, and the job may have begun anew.
     const isAgain = part.jobs?.some(({ name }) => this.#pending.endedJobs.includes(name)) ?? false;
     if (((files > 0 && isFull) || isAgain) && !this.#isEmpty) this.#seal();
-    const pending = this.#pending;
-    pending.jobs.push(...(part.jobs ?? []));
-    pending.grants.push(...(part.grants ?? []));
-    pending.committed.push(...(part.committed ?? []));
-    pending.refused.push(...(part.refused ?? []));
-    pending.revoked.push(...(part.revoked ?? []));
-    pending.recalled.push(...(part.recalled ?? []));
-    pending.endedJobs.push(...(part.endedJobs ?? []));
-    pending.drainedJobs.push(...(part.drainedJobs ?? []));
-    pending.diagnose.push(...(part.diagnose ?? []));
-    pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
-    pending.isDrain ||= part.isDrain ?? false;
-    pending.drainMs = part.drainMs ?? pending.drainMs ?? null;
-    if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];
+    addTo(this.#pending, part);
     this.#grantedFiles += files;
     this.#isEmpty = false;
     this.#schedule();
@@ -114,4 +101,27 @@ export class NodeLink {
       this.#isPaused = !this.#options.write(this.#queue.shift() as CoordinatorMessage);
     }
   }
+}
+
+function filesOf(grants: CoordinatorMessage['grants']): number {
+  let files = 0;
+  for (const grant of grants) files += grant.files.length;
+  return files;
+}
+
+/** Most parts are one commit or one grant, and each mini-batch has both. */
+function addTo(pending: Pending, part: Partial<CoordinatorMessage>): void {
+  if (part.committed) pending.committed.push(...part.committed);
+  if (part.grants) pending.grants.push(...part.grants);
+  if (part.jobs) pending.jobs.push(...part.jobs);
+  if (part.refused) pending.refused.push(...part.refused);
+  if (part.revoked) pending.revoked.push(...part.revoked);
+  if (part.recalled) pending.recalled.push(...part.recalled);
+  if (part.endedJobs) pending.endedJobs.push(...part.endedJobs);
+  if (part.drainedJobs) pending.drainedJobs.push(...part.drainedJobs);
+  if (part.diagnose) pending.diagnose.push(...part.diagnose);
+  pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
+  pending.isDrain ||= part.isDrain ?? false;
+  pending.drainMs = part.drainMs ?? pending.drainMs ?? null;
+  if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];
 }
