@@ -72,6 +72,7 @@ export class NodeLink {
     pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
     pending.isDrain ||= part.isDrain ?? false;
     pending.drainMs = part.drainMs ?? pending.drainMs ?? null;
+    pending.handoverMs = part.handoverMs ?? pending.handoverMs ?? null;
     if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];
     this.#grantedFiles += files;
     this.#isEmpty = false;

@@ -57,6 +57,10 @@ export class StandbyCluster {
     return cluster;
   }
 
+  get dir(): string {
+    return this.#options.dir;
+  }
+
   /** Reaches whichever leads. */
   get client(): Client {
     const [server, ...others] = [...this.#coordinators.values()].map(({ http }) => ({ host: '127.0.0.1', port: http }));
