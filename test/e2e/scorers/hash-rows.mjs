@@ -13,7 +13,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const { PAD_CHARS = '16', PAUSE_MS = '0', FAST_WHEN = '', TRACE = '' } = process.env;
 
 function trace(what, context, paths) {
-  if (TRACE) appendFileSync(TRACE, `${what} ${context.names[0]} ${dirname(paths[0])} ${process.cwd()} ${process.pid} ${Date.now()}\n`);
+  if (TRACE)
+    appendFileSync(
+      TRACE,
+      `${what} ${context.names[0]} ${dirname(paths[0])} ${process.cwd()} ${process.pid} ${Date.now()}\n`,
+    );
 }
 
 export async function run(paths, context) {
