@@ -246,6 +246,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
     const handOver = async (): Promise<string> => {
       const to = await (leadership ?? alone).successor();
+      nodes.announceHandover(limits.handOverMs);
       // Whoever asked is answered first.
       setTimeout(() => ending.leave(new BatchError('NOT_LEADING', `handed over to ${to}`)), limits.handOverAfterMs);
       return to;

@@ -18,6 +18,7 @@ import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
 import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
+import { agreedProtocol, protocolHas, protocolText, spokenHere } from '../common/core/protocol.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
@@ -59,6 +60,7 @@ export interface NodeDeskOptions {
 
 interface Session {
   readonly node: NodeName;
+  readonly protocol: number;
   readonly release: string;
   readonly answersDiagnose: boolean;
   readonly incarnation: Incarnation;
@@ -85,7 +87,7 @@ export class NodeDesk implements ClusterBackend {
 
   join(request: JoinRequest, certified: NodeName | null): JoinReply {
     const { joinToken, release, clock } = this.#options;
-    checkProtocol(request, release);
+    const protocol = sessionProtocol(request, release);
     if (certified === null) checkToken(request.joinToken, joinToken);
     else checkName(request.name, certified);
     const { name: node, incarnation, slots, labels, hostname, pid, leavesInMs = null } = request;
@@ -94,11 +96,11 @@ export class NodeDesk implements ClusterBackend {
     this.#adoptions.delete(node);
     const session = randomBytes(18).toString('base64url');
     const { release: nodeRelease, answersDiagnose } = request;
-    this.#sessions.set(session, { node, incarnation, release: nodeRelease, answersDiagnose });
+    this.#sessions.set(session, { node, protocol, incarnation, release: nodeRelease, answersDiagnose });
     this.#dropSessions(node, incarnation);
     const { ledger } = this.#loop;
     return {
-      protocol: limits.protocolVersion,
+      protocol,
       release,
       session,
       epoch: ledger.epoch,
@@ -253,10 +255,18 @@ export class NodeDesk implements ClusterBackend {
   /** How the node is, and what it sees at the absolute paths. Never rejects. */
   async diagnose(node: NodeName, paths: readonly string[]): Promise<NodeAnswer> {
     const link = this.#links.get(node);
-    const session = [...this.#sessions.values()].findLast((one) => one.node === node);
+    const session = this.#sessionOf(node);
     if (!link || !session) return { kind: 'away' };
     if (!session.answersDiagnose) return { kind: 'older', release: session.release };
     return await this.#questions.ask(node, (question) => link.send({ diagnose: [question] }), paths);
+  }
+
+  /** Another coordinator leads within `withinMs`. Nodes that know what that means ask for work for the time until then. */
+  announceHandover(withinMs: number): void {
+    for (const link of this.#links.values()) {
+      const { protocol = 0 } = this.#sessionOf(link.node) ?? {};
+      if (protocol >= protocolHas.handover) link.send({ handoverMs: withinMs });
+    }
   }
 
   /** It leaves once what runs on it is scored. */
@@ -301,6 +311,10 @@ export class NodeDesk implements ClusterBackend {
   close(): void {
     for (const link of [...this.#links.values()]) link.close();
     this.#links.clear();
+  }
+
+  #sessionOf(node: NodeName): Session | undefined {
+    return [...this.#sessions.values()].findLast((one) => one.node === node);
   }
 
   /** Jobs whose leases the node has kept: it must know on this stream that they go on. */
@@ -399,13 +413,16 @@ function defectOf(
   return `${found.length} bytes with checksum ${found.crc32} have arrived, ${bytes} with ${sum} were announced`;
 }
 
-function checkProtocol(request: JoinRequest, release: string): void {
-  const { protocolVersion, protocolVersionOldest } = limits;
-  if (request.protocol >= protocolVersionOldest && request.protocol <= protocolVersion) return;
+/** @throws PROTOCOL_MISMATCH */
+function sessionProtocol({ name, release, protocol, protocolNewest = 0 }: JoinRequest, ownRelease: string): number {
+  const theirs = { oldest: protocol, newest: Math.max(protocol, protocolNewest) };
+  const agreed = agreedProtocol(theirs, spokenHere);
+  if (agreed !== null) return agreed;
+  const behind = theirs.newest < spokenHere.oldest ? 'the worker node' : 'the coordinator';
   throw new BatchError(
     'PROTOCOL_MISMATCH',
-    `worker node ${request.name} (release ${request.release}) speaks protocol ${request.protocol}, this coordinator ` +
-      `(release ${release}) ${protocolVersionOldest} to ${protocolVersion}; run the same release on both`,
+    `worker node ${name} (release ${release}) speaks protocol ${protocolText(theirs)}, this coordinator ` +
+      `(release ${ownRelease}) ${protocolText(spokenHere)}; upgrade ${behind}`,
   );
 }
 

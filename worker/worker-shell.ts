@@ -258,6 +258,7 @@ export class WorkerShell {
         return this.#forget(event);
       case 'Began':
       case 'Heard':
+      case 'HandoverAnnounced':
       case 'LeavingBegan':
       case 'KillSet':
       case 'Adopted':

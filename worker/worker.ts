@@ -8,6 +8,7 @@ import type { Environment } from '../common/config/process-settings.ts';
 import type { JoinRequest, NodeLabels } from '../common/core/cluster-messages.ts';
 import { incarnation, jobName, nodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
+import { spokenHere } from '../common/core/protocol.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
@@ -128,7 +129,8 @@ async function openIdentity(
 
 function joinRequest({ name, token, security, slots, labels = {} }: WorkerOptions): JoinRequest {
   return {
-    protocol: limits.protocolVersion,
+    protocol: spokenHere.oldest,
+    protocolNewest: spokenHere.newest,
     release: packageRelease(),
     // With certificates it has served its purpose before.
     joinToken: security ? '' : (token ?? ''),

@@ -34,7 +34,10 @@ export type NodeLabels = Readonly<Record<string, string>>;
 
 /** A worker node introduces itself. */
 export interface JoinRequest {
+  /** The oldest that it speaks. */
   readonly protocol: number;
+  /** The newest; absent or 0: no other. */
+  readonly protocolNewest?: number;
   readonly release: string;
   readonly joinToken: string;
   readonly name: NodeName;
@@ -51,6 +54,7 @@ export interface JoinRequest {
 }
 
 export interface JoinReply {
+  /** Of the session. */
   readonly protocol: number;
   readonly release: string;
   /** Sent with every other call. */
@@ -238,6 +242,8 @@ export interface CoordinatorMessage {
   readonly isDrain: boolean;
   /** How long that may take; null or absent: as long as it does. */
   readonly drainMs?: number | null;
+  /** Another coordinator leads within this time, and nobody grants meanwhile; null or absent: nothing of the kind. */
+  readonly handoverMs?: number | null;
   /** Answer to hello; null in every other message. Held leases that it does not name are over. */
   readonly adoption: readonly AdoptedLease[] | null;
 }

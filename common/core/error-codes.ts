@@ -353,7 +353,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     'The worker node has no Python interpreter that is new enough for a Python script. Install one, or name it with --python.',
   ),
   PROTOCOL_MISMATCH: operator(
-    'Worker node and coordinator speak different protocol versions; run the same release on both.',
+    'Worker node and coordinator have no protocol version in common: each speaks the one of its release and the one before. The message says which of them to upgrade.',
     409,
     9,
     6,

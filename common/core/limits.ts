@@ -5,8 +5,8 @@
 import { invariant } from './invariant.ts';
 
 export const limits = {
-  /** N and N−1 are spoken. */
-  protocolVersion: 1,
+  /** N and N−1 are spoken. What each number has added: docs/operations.md. */
+  protocolVersion: 2,
   protocolVersionOldest: 1,
 
   /** Heartbeats of a small cluster; `heartbeatMs` below grows it with the number of nodes. */
@@ -288,8 +288,10 @@ export const limits = {
   /** Coordinators that stand by, and how long they have to answer a question. */
   standbysMax: 8,
   standbyAnswerMs: 1_000,
-  /** Until whoever asked for a handover has been answered. */
-  handOverAfterMs: 100,
+  /** How long nobody grants while another coordinator is let lead: worker nodes take work for this time, and look for who leads without a pause. */
+  handOverMs: 5_000,
+  /** Before it: for the answer to whoever asked for it, and for that work to be granted. */
+  handOverAfterMs: 500,
   /** How long a client looks for the coordinator that leads. */
   leaderSearchMs: 15_000,
   /** An append that takes so long stops the granting of leases. */

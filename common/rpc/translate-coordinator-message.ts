@@ -51,6 +51,7 @@ export function writeCoordinatorMessage(message: CoordinatorMessage): Coordinato
     heartbeatAck: message.heartbeatAck,
     drain: message.isDrain,
     drainMs: message.drainMs ?? 0,
+    handoverMs: message.handoverMs ?? 0,
     adoption: message.adoption && {
       oldTokens: message.adoption.map((adopted) => writeToken(adopted.oldToken)),
       newTokens: message.adoption.map((adopted) => writeToken(adopted.newToken)),
@@ -73,6 +74,7 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
     heartbeatAck: wire.heartbeatAck,
     isDrain: wire.drain,
     ...(wire.drainMs === 0 ? {} : { drainMs: wire.drainMs }),
+    ...(wire.handoverMs === 0 ? {} : { handoverMs: wire.handoverMs }),
     adoption: wire.adoption && readAdoption(wire.adoption),
   };
 }

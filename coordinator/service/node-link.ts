@@ -123,5 +123,6 @@ function addTo(pending: Pending, part: Partial<CoordinatorMessage>): void {
   pending.heartbeatAck = part.heartbeatAck ?? pending.heartbeatAck;
   pending.isDrain ||= part.isDrain ?? false;
   pending.drainMs = part.drainMs ?? pending.drainMs ?? null;
+  pending.handoverMs = part.handoverMs ?? pending.handoverMs ?? null;
   if (part.adoption) pending.adoption = [...(pending.adoption ?? []), ...part.adoption];
 }

@@ -13,6 +13,8 @@ export interface ProgramOptions {
   readonly cwd: string;
   /** In addition to this process's own. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** The program's `main.js`; by default the one that this package was compiled to. */
+  readonly main?: string;
   /** Put before `node main.js …`: another user, another view of the file system. It must `exec` what follows. */
   readonly prefix?: readonly string[];
 }
@@ -36,7 +38,7 @@ export class Program {
   readonly #words: string;
 
   constructor(args: readonly string[], options: ProgramOptions) {
-    const main = compiledFile('cli', 'main.js');
+    const { main = compiledFile('cli', 'main.js') } = options;
     if (!existsSync(main)) throw new Error(`${main} does not exist: run \`npm run build\` first`);
     this.#words = `batchmill ${args.join(' ')}`;
     const [command = '', ...rest] = [...(options.prefix ?? []), process.execPath, main, ...args];

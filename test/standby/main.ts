@@ -9,11 +9,18 @@ import { parseArgs } from 'node:util';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { endPrograms, runProgram, until } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
+import { systemClock } from '../../common/io/clock.ts';
+import { delay } from '../../common/io/delay.ts';
+import { idleness } from './idle-slots.ts';
 import { scenarios, settled, type Scenario } from './scenarios.ts';
 import { StandbyCluster } from './standby-cluster.ts';
 import { existsSync } from 'node:fs';
 
 const files = 6_000;
+/** How long one of ten files takes, where it is not the usual. */
+const miniBatchMs: Partial<Record<string, number>> = { 'the leader hands over': 1_000 };
+/** Slots are watched for so long, before and from the beginning of a scenario. */
+const watchedMs = 10_000;
 
 const { values } = parseArgs({
   options: {
@@ -55,23 +62,31 @@ async function calm(): Promise<string> {
 async function played(name: string, scenario: Scenario, round: number): Promise<string> {
   const dir = mkdtempSync(join(root, `${round}-`));
   const fast = join(dir, 'fast');
+  const trace = join(dir, 'trace');
   const deployment = writeDeployment(dir, 'slow', {
     script: 'hash-rows.mjs',
-    environment: { PAUSE_MS: '200', FAST_WHEN: fast },
+    environment: { PAUSE_MS: String(miniBatchMs[name] ?? 200), FAST_WHEN: fast, TRACE: trace },
     more: ['output:', '  format: csv'],
   });
   const cluster = await StandbyCluster.start({ dir, natsServers, workers: 4 });
   try {
     const job = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out')]);
-    const committed = await settled(cluster, job, 10);
+    await settled(cluster, job, 10);
+    await delay(watchedMs, new AbortController().signal);
+    const committed = await settled(cluster, job, 0);
+    const began = systemClock.wall();
     const { takeoverMs } = await scenario({ cluster, job, committed });
     if (takeoverMs !== null) takeovers.push(takeoverMs);
+    await delay(Math.max(0, began + watchedMs - systemClock.wall()), new AbortController().signal);
+    const before = idleness(trace, { from: began - watchedMs, to: began });
+    const idle = idleness(trace, { from: began, to: began + watchedMs });
     writeFileSync(fast, '');
     await cluster.job(job, ({ status }) => status === 'Completed', 'the end of the job');
     await until(() => existsSync(join(dir, 'out', '_SUCCESS')), 'the end of sealing');
     const found = readOutput(join(dir, 'out')).sha256;
     if (found !== wanted) throw new Error(`the output is ${found}, of a calm run it is ${wanted}`);
-    return `went on after ${takeoverMs} ms; the output is that of a calm run (${found.slice(0, 12)})`;
+    const slots = `${idle.slots} slots had nothing to score for ${idle.seconds} s (longest ${idle.longestMs} ms; before ${before.seconds} s)`;
+    return `went on after ${takeoverMs} ms; ${slots}; the output is that of a calm run (${found.slice(0, 12)})`;
   } finally {
     await endPrograms();
     await cluster.close();

@@ -1,5 +1,6 @@
 /** What may happen to a cluster of coordinators, and what must come of it: the output of a calm run, byte for byte. */
 import { systemClock } from '../../common/io/clock.ts';
+import { runProgram } from '../helpers/programs.ts';
 import type { StandbyCluster } from './standby-cluster.ts';
 
 export interface Happening {
@@ -57,6 +58,13 @@ export const scenarios = {
     const committed = await settled(cluster, job, 0);
     await cluster.job(job, (view) => view.mini_batches.committed > committed + 2, 'commits');
     return { takeoverMs: Math.round(systemClock.monotonic() - begin) };
+  },
+  'the leader hands over': async ({ cluster, job, committed }) => {
+    const asked = await runProgram(['coordinator', 'handover', '--server', cluster.server], { cwd: cluster.dir });
+    if (asked.code !== 0) throw new Error(asked.stderr);
+    const takeoverMs = await cluster.takeover(job, 'b', committed);
+    await cluster.standsBy('a');
+    return { takeoverMs };
   },
 } as const satisfies Readonly<Record<string, Scenario>>;
 

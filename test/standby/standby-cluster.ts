@@ -9,7 +9,7 @@ import type { JobView } from '../../coordinator/api/backend.ts';
 import { FaultProxy } from '../chaos/fault-proxy.ts';
 import { freePorts } from '../helpers/free-ports.ts';
 import { NatsServer } from '../helpers/nats-server.ts';
-import { Program, runProgram, until } from '../helpers/programs.ts';
+import { Program, runProgram, until, type ProgramOptions } from '../helpers/programs.ts';
 
 export interface StandbyOptions {
   /** Exists; the caller removes it. */
@@ -19,6 +19,8 @@ export interface StandbyOptions {
   readonly workers: number;
   /** As `--heartbeat-interval` takes it. */
   readonly heartbeat?: string;
+  /** `main.js` that all begin with; by default the one that this package was compiled to. */
+  readonly main?: string;
 }
 
 export type Name = 'a' | 'b';
@@ -37,6 +39,7 @@ export class StandbyCluster {
   readonly workers: Program[] = [];
   readonly #options: StandbyOptions;
   readonly #coordinators = new Map<Name, Coordinator>();
+  #token = '';
 
   private constructor(options: StandbyOptions, nats: readonly NatsServer[]) {
     this.#options = options;
@@ -51,10 +54,18 @@ export class StandbyCluster {
     await cluster.#open('a');
     await cluster.#open('b');
     await cluster.leads('a');
+    // The join token of coordinators without certificates, which they share.
+    cluster.#token = / --token (\S+)/.exec(cluster.coordinator('a').program.stdout)?.[1] ?? '';
     await cluster.standsBy('b');
-    for (let index = 0; index < workers; index += 1) cluster.workers.push(cluster.#worker(`node-${index}`));
+    for (let index = 0; index < workers; index += 1) {
+      cluster.workers.push(cluster.#worker(`node-${index}`, cluster.#first));
+    }
     await Promise.all(cluster.workers.map((worker) => worker.says(/joined .* with \d+ slot/)));
     return cluster;
+  }
+
+  get dir(): string {
+    return this.#options.dir;
   }
 
   /** Reaches whichever leads. */
@@ -116,10 +127,23 @@ export class StandbyCluster {
     return Math.round(systemClock.monotonic() - begin);
   }
 
-  /** Started anew, as a supervisor would. */
+  /** Started anew, as a supervisor would, with the program that this package was compiled to. */
   restart(name: Name): void {
     const coordinator = this.coordinator(name);
-    coordinator.program = this.#program(name, coordinator);
+    coordinator.program = this.#program(name, coordinator, {});
+  }
+
+  /** The worker node drains and leaves, and comes back with the program that this package was compiled to. */
+  async upgradeWorker(index: number): Promise<Program> {
+    const before = this.workers[index];
+    if (!before) throw new Error(`there is no worker node ${index}`);
+    before.signal('SIGTERM');
+    const { code } = await before.endsWithin(60_000);
+    if (code !== 0) throw new Error(before.report());
+    const worker = this.#worker(`node-${index}`, {});
+    this.workers[index] = worker;
+    await worker.says(/joined .* with \d+ slot/);
+    return worker;
   }
 
   async leads(name: Name): Promise<void> {
@@ -156,29 +180,38 @@ export class StandbyCluster {
       this.nats.map((server) => FaultProxy.open(() => Number(server.address.split(':')[1]))),
     );
     const coordinator = { name, listen, http, proxies };
-    const program = this.#program(name, coordinator);
+    const program = this.#program(name, coordinator, this.#first);
     this.#coordinators.set(name, { ...coordinator, program });
     if (name === 'a') await this.leads('a');
   }
 
-  #program(name: Name, { listen, http, proxies }: Omit<Coordinator, 'program'>): Program {
+  /** Which program all begin with. */
+  get #first(): Pick<ProgramOptions, 'main'> {
+    const { main } = this.#options;
+    return main === undefined ? {} : { main };
+  }
+
+  #program(
+    name: Name,
+    { listen, http, proxies }: Omit<Coordinator, 'program'>,
+    what: Pick<ProgramOptions, 'main'>,
+  ): Program {
     const { dir, heartbeat = '5s' } = this.#options;
     const journal = `nats://${proxies.map(({ address }) => address).join(',')}/lab`;
     const args = ['coordinator', 'start', '--standby', '--insecure', '--journal', journal];
     args.push('--listen', `127.0.0.1:${listen}`, '--http', `127.0.0.1:${http}`, '--heartbeat-interval', heartbeat);
     args.push('--state-dir', join(dir, 'shared'), '--local-dir', join(dir, `local-${name}`), '-o', 'json');
-    return new Program(args, { cwd: dir });
+    return new Program(args, { cwd: dir, ...what });
   }
 
-  #worker(name: string): Program {
+  #worker(name: string, what: Pick<ProgramOptions, 'main'>): Program {
     const { dir } = this.#options;
     const where = [...this.#coordinators.values()].map(({ listen }) => `127.0.0.1:${listen}`).join(',');
     const args = ['worker', 'join', where, '--insecure', '--name', name, '--slots', '1'];
-    // The join token of a coordinator without certificates is in its first line.
-    const token = / --token (\S+)/.exec(this.coordinator('a').program.stdout)?.[1] ?? '';
     return new Program([...args, '--scratch-dir', join(dir, `scratch-${name}`)], {
       cwd: dir,
-      environment: { BATCHMILL_TOKEN: token },
+      environment: { BATCHMILL_TOKEN: this.#token },
+      ...what,
     });
   }
 }

@@ -292,6 +292,7 @@ describe('what the coordinator says', () => {
     heartbeatAck: 9,
     isDrain: true,
     drainMs: 90_000,
+    handoverMs: 5_000,
     adoption: [{ oldToken: { epoch: 2, counter: 8 }, newToken: token(5) }],
   };
 
@@ -348,6 +349,7 @@ describe('joining', () => {
   it('arrives as it was said, both ways', () => {
     const request = {
       protocol: 1,
+      protocolNewest: 2,
       release: '0.1.0',
       joinToken: 't',
       name: nodeName('n'),

@@ -107,12 +107,15 @@ describe('joining', () => {
     expect(kindsOf(rig.tell({ kind: 'join-failed', failure: failure('NAME_TAKEN'), random: 0 }))).toEqual(['LinkLost']);
   });
 
-  it('gives up on a coordinator of another protocol, killing its hosts', () => {
+  it.each([
+    [limits.protocolVersion + 1, 'upgrade this worker node'],
+    [limits.protocolVersionOldest - 1, 'upgrade the coordinator'],
+  ])('gives up on a coordinator of protocol %i, killing its hosts', (protocol, toDo) => {
     const rig = busyNode();
     rig.loseLink();
     rig.after(100);
     const reply = {
-      protocol: 99,
+      protocol,
       release: '9',
       session: 's',
       epoch: 1,
@@ -122,7 +125,10 @@ describe('joining', () => {
     };
     const events = rig.tell({ kind: 'joined', reply });
     expect(eventsOf(events, 'HostStopping').map(({ how }) => how)).toEqual(['kill', 'kill']);
-    expect(eventsOf(events, 'GaveUp')[0]?.failure.code).toBe('PROTOCOL_MISMATCH');
+    expect(eventsOf(events, 'GaveUp')[0]?.failure).toMatchObject({
+      code: 'PROTOCOL_MISMATCH',
+      message: `the coordinator (release 9) speaks protocol ${protocol}, this worker node 1 to 2; ${toDo}`,
+    });
   });
 
   it('passes over word from a try that is over', () => {
@@ -132,6 +138,66 @@ describe('joining', () => {
     rig.loseLink();
     expect(rig.loseLink()).toEqual([]);
     expect(rig.hear({ jobs: [jobSpec()] })).toEqual([]);
+  });
+});
+
+describe('a handover', () => {
+  /** A node of two slots that has scored one mini-batch, of half a second. */
+  function scoringNode(): WorkerRig {
+    const rig = new WorkerRig(2).ready();
+    rig.turn();
+    rig.stage(grant(1), grant(2), grant(3));
+    rig.hostsReady();
+    rig.after(500);
+    rig.score(0);
+    rig.turn();
+    rig.hear({ committed: [token(1)] });
+    return rig;
+  }
+
+  it('has the node ask for the work of the time that it takes, once', () => {
+    const rig = scoringNode();
+    rig.stage(grant(4));
+    expect(rig.turn()).toBeNull();
+    rig.hear({ handoverMs: 3_000 });
+    // Two slots for 3.05 s, half a second each, of which one is held already.
+    expect(rig.turn()?.want).toBe(12);
+    expect(rig.turn()).toBeNull();
+    rig.hear({ handoverMs: 3_000 });
+    expect(rig.turn()).toBeNull();
+  });
+
+  it('has it score on, look for who leads without a pause, and ask for no more than usual afterwards', () => {
+    const rig = scoringNode();
+    rig.hear({ handoverMs: 3_000 });
+    rig.stage(...Array.from({ length: 13 }, (_, place) => grant(10 + place)));
+    rig.loseLink();
+    const delays: number[] = [];
+    for (let tried = 0; tried < 5; tried += 1) {
+      delays.push(rig.wakeInMs ?? NaN);
+      rig.after(rig.wakeInMs ?? NaN);
+      rig.score(0);
+      rig.tell({ kind: 'join-failed', failure: failure('COORDINATOR_UNREACHABLE'), random: 0 });
+    }
+    expect(delays).toEqual([100, 100, 100, 100, 100]);
+    expect(rig.slotKinds()).toEqual(['running', 'running']);
+    rig.after(100);
+    const offered = reported(rig.join(2))[0]?.hello ?? [];
+    rig.hear({ jobs: [jobSpec()], adoption: offered.map((held) => ({ oldToken: held.token, newToken: held.token })) });
+    expect(rig.turn()?.want).toBe(0);
+  });
+
+  it('is given up when nobody leads for longer', () => {
+    const rig = scoringNode();
+    rig.hear({ handoverMs: 150 });
+    rig.loseLink();
+    const delays: number[] = [];
+    for (let tried = 0; tried < 4; tried += 1) {
+      delays.push(rig.wakeInMs ?? NaN);
+      rig.after(rig.wakeInMs ?? NaN);
+      rig.tell({ kind: 'join-failed', failure: failure('COORDINATOR_UNREACHABLE'), random: 0 });
+    }
+    expect(delays).toEqual([100, 100, 400, 800]);
   });
 });
 

@@ -314,6 +314,7 @@ class Walk {
       endedJobs: random.chance(0.03) ? [random.pick([jobA, jobB])] : [],
       drainedJobs: [],
       diagnose: [],
+      ...(random.chance(0.05) ? { handoverMs: 2_000 } : {}),
       adoption: null,
     };
     return { kind: 'message', message };

@@ -8,6 +8,7 @@ import { noCircumstances, type CoordinatorMessage, type Grant } from '../../comm
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { monotonicMs, type JobName, type MonotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import { agreedProtocol, protocolText, spokenHere } from '../../common/core/protocol.ts';
 import { formatToken, isSameToken, type Token } from '../../common/core/token.ts';
 import { reconnectAt, retryAfter } from './backoff.ts';
 import type { CommandOf, WorkerCommand } from './commands.ts';
@@ -102,8 +103,12 @@ const staleErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['LEASE_STALE', '
 
 function* decideJoined(state: WorkerState, { reply }: CommandOf<'joined'>, now: MonotonicMs): Events {
   if (state.link.kind !== 'joining') return;
-  if (reply.protocol < limits.protocolVersionOldest || reply.protocol > limits.protocolVersion) {
-    const message = `the coordinator speaks protocol ${reply.protocol}, this worker node ${limits.protocolVersionOldest} to ${limits.protocolVersion}; run the same release on both`;
+  const { protocol } = reply;
+  if (agreedProtocol({ oldest: protocol, newest: protocol }, spokenHere) === null) {
+    const behind = protocol > spokenHere.newest ? 'this worker node' : 'the coordinator';
+    const message =
+      `the coordinator (release ${reply.release}) speaks protocol ${protocol}, this worker node ` +
+      `${protocolText(spokenHere)}; upgrade ${behind}`;
     yield* giveUp(state, { code: 'PROTOCOL_MISMATCH', message, detail: '' });
     return;
   }
@@ -126,7 +131,9 @@ function* loseLink(state: WorkerState, failure: Failure, random: number, now: Mo
   const { link, joinDeadline } = state;
   if (link.kind !== 'joining' && link.kind !== 'up') return;
   const attempt = link.attempt + 1;
-  const retryAt = reconnectAt(now, attempt, random);
+  // Whoever is about to lead is found as soon as it does.
+  const isHandover = state.handover !== null && now < state.handover.until;
+  const retryAt = reconnectAt(now, isHandover ? 1 : attempt, random);
   const isFirst = joinDeadline !== null;
   const isFinal = finalJoinErrors.has(failure.code) || (isFirst && failure.code === 'NAME_TAKEN');
   if (isFinal || (isFirst && retryAt > joinDeadline)) yield* giveUp(state, failure);
@@ -155,6 +162,8 @@ function* decideMessage(state: WorkerState, { message }: CommandOf<'message'>, n
   for (const token of message.recalled) yield* returnIfUnstarted(state, token);
   for (const job of message.endedJobs) yield* endJob(state, job);
   for (const job of message.drainedJobs) yield* returnUnstarted(state, job);
+  const { handoverMs = null } = message;
+  if (handoverMs !== null) yield { kind: 'HandoverAnnounced', withinMs: handoverMs, at: now };
   if (message.isDrain) yield* decideDrain(state, { kind: 'drain', withinMs: message.drainMs ?? null }, now);
 }
 

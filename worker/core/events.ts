@@ -30,6 +30,8 @@ export type WorkerEvent =
   | { readonly kind: 'GaveUp'; readonly failure: Failure }
   /** ORDER: end the stream in good order, close everything. */
   | { readonly kind: 'Left' }
+  /** Another coordinator leads within that time; until it does nobody grants. */
+  | { readonly kind: 'HandoverAnnounced'; readonly withinMs: number; readonly at: MonotonicMs }
   | { readonly kind: 'LeavingBegan'; readonly how: 'drain' | 'close' }
   /** What still runs then is killed. */
   | { readonly kind: 'KillSet'; readonly at: MonotonicMs }

@@ -37,6 +37,9 @@ const writers: Writers = {
   Left: (state) => {
     state.link = { kind: 'closed', failure: null };
   },
+  HandoverAnnounced: (state, { withinMs, at }) => {
+    state.handover = { withinMs, until: monotonicMs(at + withinMs) };
+  },
   LeavingBegan: (state, { how }) => {
     state.leaving = how;
     state.outbox.isLeaving = true;
@@ -169,6 +172,7 @@ const writers: Writers = {
 function openLink(state: WorkerState, { reply, at }: EventOf<'LinkOpened'>): void {
   const before = state.link;
   state.joinDeadline = null;
+  state.handover = null;
   state.link = {
     kind: 'up',
     attempt: before.kind === 'joining' ? before.attempt : 0,

@@ -18,13 +18,16 @@ export function logLine(event: WorkerEvent): LogLine | null {
 }
 
 const lines: Lines = {
-  LinkOpened: ({ reply }) => line('info', 'joined the coordinator', { epoch: reply.epoch, release: reply.release }),
+  LinkOpened: ({ reply: { epoch, release, protocol } }) =>
+    line('info', 'joined the coordinator', { epoch, release, protocol }),
   LinkLost: ({ attempt, failure }) =>
     // One line when it changes, not one for every try.
     line(attempt <= 1 ? 'warn' : 'debug', 'not connected to the coordinator; trying again until it answers', {
       code: failure.code,
       reason: failure.message,
     }),
+  HandoverAnnounced: ({ withinMs }) =>
+    line('info', 'another coordinator is about to lead; taking work for the time until then', { withinMs }),
   GaveUp: ({ failure }) => line('error', failure.message, { code: failure.code }),
   Left: () => line('info', 'left the coordinator'),
   LeavingBegan: ({ how }) => line('info', how === 'drain' ? 'finishing what is running, then leaving' : 'leaving'),

@@ -38,6 +38,8 @@ export interface WorkerState {
   link: Link;
   /** Until when the first join may be tried again; null once the node has been a member. */
   joinDeadline: MonotonicMs | null;
+  /** Announced by the coordinator of the present link, or of the last one: another one leads by `until`. */
+  handover: { readonly withinMs: number; readonly until: MonotonicMs } | null;
   readonly leases: Map<number, Lease>;
   /** Work by formatted token. */
   readonly byToken: Map<string, number>;
@@ -224,6 +226,7 @@ export function newWorkerState(config: WorkerConfig): WorkerState {
     config,
     link: { kind: 'down', attempt: 0, retryAt: 0 as MonotonicMs },
     joinDeadline: null,
+    handover: null,
     leases: new Map(),
     byToken: new Map(),
     jobs: new Map(),

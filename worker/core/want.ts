@@ -6,14 +6,18 @@ import { limits } from '../../common/core/limits.ts';
 import { isHeldForAlone } from './alone.ts';
 import type { WorkerState } from './state.ts';
 
-/** Leases to keep beyond the free slots: as many as the slots use up while others are granted and staged. */
+/**
+ * Leases to keep beyond the free slots: as many as the slots use up while others are granted and staged, or until another coordinator
+ * grants some.
+ */
 export function leasesAhead({
   runSeconds,
   stageSeconds,
   slots,
-}: Pick<WorkerState, 'runSeconds' | 'stageSeconds' | 'slots'>): number {
+  handover,
+}: Pick<WorkerState, 'runSeconds' | 'stageSeconds' | 'slots'> & Partial<Pick<WorkerState, 'handover'>>): number {
   if (runSeconds === null) return limits.workAheadMin;
-  const aheadSeconds = limits.workAheadMs / 1_000 + (stageSeconds ?? 0);
+  const aheadSeconds = (limits.workAheadMs + (handover?.withinMs ?? 0)) / 1_000 + (stageSeconds ?? 0);
   const used = Math.ceil((slots.length * aheadSeconds) / Math.max(runSeconds, 1e-6));
   return Math.min(limits.workAheadMax, Math.max(limits.workAheadMin, used));
 }
