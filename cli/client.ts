@@ -136,7 +136,11 @@ function wireRequest(request: JobRequest): unknown {
     overwrite: request.isOverwrite,
     since: request.since,
     name: request.name,
-    ...(request.origin && { priority: request.origin.priority, compute: request.origin.compute }),
+    ...(request.origin && {
+      priority: request.origin.priority,
+      compute: request.origin.compute,
+      require: request.origin.require,
+    }),
   };
 }
 

@@ -87,6 +87,7 @@ function addInvoke(endpoints: Command, perform: Perform): void {
     .option('--shadow-tolerance <number>', 'numbers of both that are so close are the same (default: 0)')
     .option('--priority <number>', 'from -100 to 100; a higher one goes first')
     .option('--compute <name>', 'named set of worker nodes')
+    .option('--require <key=value>', 'only worker nodes with this label, such as gpu=a100; may be repeated', collect)
     .option('--idempotency-key <key>', 'sent again with the same key, the same job answers')
     .option('--wait', 'wait for its end')
     .addOption(new Option('--stream', 'show how it goes until its end').conflicts('wait'))

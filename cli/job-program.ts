@@ -24,6 +24,7 @@ export function addJobs(program: Command, perform: Perform, withInvocation: (com
     .option('--name <name>', 'name of the job (default: made from the deployment and the time)')
     .option('--priority <number>', 'from -100 to 100; a higher one goes first')
     .option('--compute <name>', 'named set of worker nodes')
+    .option('--require <key=value>', 'only worker nodes with this label, such as gpu=a100; may be repeated', collect)
     .option('--wait', 'wait for its end')
     .addOption(new Option('--stream', 'show its events until its end').conflicts('wait'))
     .action(async (path: string, flags: AnswerFlags & SubmitFlags) => {

@@ -42,6 +42,7 @@ const origin = {
   owner: text.default(''),
   priority: count.default(0),
   compute: text.nullable().default(null),
+  require: labels,
   description: text.nullable().default(null),
   tags: labels,
   properties: labels,

@@ -5,6 +5,7 @@ import { ConfigSource } from '../../common/config/config-source.ts';
 import { kindAt } from '../../common/config/deployment-paths.ts';
 import { inputText } from '../../common/config/input-location.ts';
 import { readInvocation, type InvocationPlace } from '../../common/config/invocation-file.ts';
+import { asLabels } from '../../common/config/process-settings.ts';
 import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { isUri } from '../../common/core/location.ts';
@@ -44,6 +45,7 @@ export interface InvokeFlags extends PathFlags {
   readonly shadowTolerance?: string;
   readonly priority?: string;
   readonly compute?: string;
+  readonly require?: readonly string[];
   readonly idempotencyKey?: string;
   readonly wait?: boolean;
   readonly stream?: boolean;
@@ -71,6 +73,7 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
     ...(flags.since === undefined ? {} : { since: flags.since }),
     ...shadowOf(flags),
     ...(flags.priority === undefined ? {} : { priority: priorityOf(flags.priority) }),
+    ...(flags.require === undefined ? {} : { require: asLabels(flags.require.join(), '--require') }),
   };
   const idempotencyKey = flags.idempotencyKey ?? null;
   const job = jobOf(api, await api.ask('POST', `${endpointPath(endpoint)}/jobs`, { body, idempotencyKey }));

@@ -1,7 +1,7 @@
 /** `job submit`, `list`, `show`, and `node list`, `release`. */
 import { isAbsolute } from 'node:path';
 import { kindAt } from '../../common/config/deployment-paths.ts';
-import { asCount } from '../../common/config/process-settings.ts';
+import { asCount, asLabels } from '../../common/config/process-settings.ts';
 import { plainOrigin } from '../../common/core/job-origin.ts';
 import { priorityOf } from '../priority.ts';
 import { listJobs, showJob, webPage } from '../api/jobs.ts';
@@ -19,15 +19,17 @@ export interface SubmitFlags extends InvocationFlags, PathFlags {
   readonly stream?: boolean;
   readonly priority?: string;
   readonly compute?: string;
+  readonly require?: readonly string[];
 }
 
 /** Sends the job and, when asked to, follows it. @returns the exit code */
 export async function submitCommand(context: CommandContext, path: string, flags: SubmitFlags): Promise<number> {
   const { output } = context;
+  const require = flags.require && asLabels(flags.require.join(), '--require');
   const invocation = await resolveInvocation(context, path, flags);
   const sent = await sentInvocation(context, invocation, flags);
   const priority = flags.priority === undefined ? 0 : priorityOf(flags.priority);
-  const origin = { ...plainOrigin, priority, compute: flags.compute ?? null };
+  const origin = { ...plainOrigin, priority, compute: flags.compute ?? null, ...(require && { require }) };
   const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null, origin });
   output.note(`job         ${job.name}`);
   if (flags.stream) return await followCommand(context, job.name, 'stream');

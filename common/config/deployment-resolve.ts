@@ -384,10 +384,15 @@ function resolveSettings(
     incremental: settings.input?.incremental ?? false,
     memoryBytesMax: settings.resources?.memory ?? root.resources?.memory ?? null,
     gpu: settings.resources?.gpu ?? root.resources?.gpu ?? null,
+    ...requiredOf(settings.resources?.require ?? root.resources?.require ?? {}),
     keepWarm: settings.resources?.keep_warm ?? root.resources?.keep_warm ?? null,
     speculation: settings.speculation ?? 'auto',
     progressTimeoutMs: settings.progress_update_timeout ?? null,
   };
+}
+
+function requiredOf(require: Readonly<Record<string, string>>): Pick<DeploymentSettings, 'require'> {
+  return Object.keys(require).length === 0 ? {} : { require };
 }
 
 /** Values as they stand in the file: an unquoted 1.10 reaches the script as `1.10`, not as `1.1`. */

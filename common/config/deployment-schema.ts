@@ -108,6 +108,8 @@ const keep_warm = optional(
   'Whether scoring hosts wait for the next job of the deployment; yes for the built-in ONNX scorer, no for scripts and MLflow models by default.',
 );
 
+const require = optional(textMap, 'Labels that worker nodes must have, all of them, such as gpu: a100.');
+
 const rootShape = {
   $schema: optional(text, 'A hint for editors; it decides nothing.'),
   name: optional(resourceName, '3 to 32 letters, digits and "-"; from the name of the file by default.'),
@@ -138,6 +140,7 @@ const rootShape = {
         memory,
         gpu,
         keep_warm,
+        require,
       },
       'a mapping',
     ),
@@ -155,7 +158,10 @@ export const nestedSchema: z.ZodType<RawDeployment & { readonly settings?: Maybe
       z.strictObject(
         {
           ...settingsShape,
-          resources: optional(z.strictObject({ memory, gpu, keep_warm }, 'a mapping'), 'Limits of a scoring host.'),
+          resources: optional(
+            z.strictObject({ memory, gpu, keep_warm, require }, 'a mapping'),
+            'Limits of a scoring host.',
+          ),
         },
         'a mapping',
       ),
@@ -198,6 +204,7 @@ export interface RawNestedSettings extends RawSettings {
     readonly memory?: Maybe<number>;
     readonly gpu?: Maybe<number>;
     readonly keep_warm?: Maybe<boolean>;
+    readonly require?: Maybe<Readonly<Record<string, string>>>;
   }>;
 }
 
@@ -214,6 +221,7 @@ export interface RawDeployment extends Omit<RawCommon, 'version'> {
     readonly memory?: Maybe<number>;
     readonly gpu?: Maybe<number>;
     readonly keep_warm?: Maybe<boolean>;
+    readonly require?: Maybe<Readonly<Record<string, string>>>;
   }>;
 }
 

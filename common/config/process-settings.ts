@@ -273,8 +273,8 @@ function asName(text: string, what: string): string {
   );
 }
 
-/** `key=value`, more than one with commas between. */
-function asLabels(text: string, what: string): NodeLabels {
+/** `key=value`, more than one with commas between. @throws USAGE */
+export function asLabels(text: string, what: string): NodeLabels {
   const labels: Record<string, string> = {};
   for (const part of text.split(',').filter((one) => one !== '')) {
     const [, key, value] = /^([a-z0-9][\w./-]{0,62})=([\w./:@-]{1,63})$/i.exec(part.trim()) ?? [];

@@ -138,6 +138,8 @@ export interface DeploymentSettings {
   readonly memoryBytesMax: number | null;
   /** GPUs of one scoring host: a share of one, or whole ones; null or absent: one for each host as far as they go. */
   readonly gpu?: number | null;
+  /** Labels that worker nodes must have, all of them; absent: any will do. */
+  readonly require?: Readonly<Record<string, string>>;
   /** Scoring hosts wait for the next job of the deployment; null or absent: those of the built-in ONNX scorer do, others do not. */
   readonly keepWarm?: boolean | null;
   /** `off`: no second attempt runs beside a straggler, for scripts whose side effects must not overlap. */

@@ -12,6 +12,8 @@ export interface JobOrigin {
   readonly priority: number;
   /** Named set of worker nodes that may score it; null: all. */
   readonly compute: string | null;
+  /** Labels of the worker nodes that may score it, all of them; absent: any will do. */
+  readonly require?: Readonly<Record<string, string>>;
   /** What a client's retry is known by: the key, and the digest of what was asked under it; null: nothing is. */
   readonly idempotency: { readonly key: string; readonly digest: Digest } | null;
   /** Shown instead of the name; null: the name. */

@@ -85,6 +85,8 @@ export interface JobOriginView {
   readonly owner: string;
   readonly priority: number;
   readonly compute: string | null;
+  /** Labels that its worker nodes must have, all of them. */
+  readonly require: Readonly<Record<string, string>>;
   readonly description: string | null;
   readonly tags: Readonly<Record<string, string>>;
   readonly properties: Readonly<Record<string, string>>;

@@ -13,7 +13,7 @@ import type { MiniBatchSize } from '../../common/core/deployment.ts';
 import { inputListColumnDefault } from '../../common/core/input-selection.ts';
 import type { JobView } from './backend.ts';
 import type { Caller } from './caller.ts';
-import { absolutePath, jobNameText, patterns, priority } from './job-request.ts';
+import { absolutePath, jobNameText, patterns, priority, requiredLabels } from './job-request.ts';
 
 /** Over what the deployment says, for one job. */
 export interface Overrides {
@@ -52,6 +52,7 @@ export interface InvokeBody {
   readonly shadow_tolerance?: number | undefined;
   readonly priority: number;
   readonly compute?: string | null | undefined;
+  readonly require?: Readonly<Record<string, string>> | undefined;
   readonly job_name?: string | null | undefined;
   readonly display_name?: string | null | undefined;
   readonly experiment_name?: string | null | undefined;
@@ -130,6 +131,7 @@ export const invokeBody: z.ZodType<InvokeBody> = z
       .describe('default 0; numbers that are so close are the same: absolutely, or as a part of the larger one'),
     priority: priority.default(0),
     compute: z.string().min(1).nullish(),
+    require: requiredLabels.optional(),
     job_name: jobNameText.nullish(),
     display_name: z.string().max(1_000).nullish(),
     experiment_name: z.string().max(1_000).nullish(),

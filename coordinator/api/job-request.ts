@@ -194,6 +194,7 @@ const settings: z.ZodType<DeploymentSettings> = z.strictObject({
   customOutput: z.enum(['collected', 'shared']),
   memoryBytesMax: count.nullable(),
   gpu: z.number().positive().max(64).nullable().default(null),
+  require: z.exactOptional(z.record(z.string(), z.string())),
   keepWarm: z.boolean().nullable().default(null),
   speculation: z.enum(['auto', 'off']).default('auto'),
   progressTimeoutMs: count.max(limits.timeoutMsMax).nullable(),
@@ -247,6 +248,20 @@ export const jobNameText: z.ZodString = z
   .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'wanted letters, digits, ".", "_" and "-", at most 100')
   .refine((name) => name !== 'last', '"last" stands for the newest job');
 
+/** As `worker join --label` takes them. */
+export const labelKey: z.ZodString = z
+  .string()
+  .regex(/^[a-z0-9][\w./-]{0,62}$/i, 'letters, digits and . _ / -, at most 63');
+export const labelValue: z.ZodString = z
+  .string()
+  .regex(/^[\w./:@-]{1,63}$/, 'letters, digits and . _ / : @ -, at most 63');
+
+/** Of worker nodes. */
+export const requiredLabels: z.ZodType<Readonly<Record<string, string>>> = z
+  .record(labelKey, labelValue)
+  .refine((labels) => Object.keys(labels).length <= limits.nodeLabelsMax, `wanted ${limits.nodeLabelsMax} at most`)
+  .describe('only worker nodes that have all these labels score it');
+
 const setKeys = z.array(z.string()).describe('`key=value`, over what the deployment file says');
 
 export interface JobRequestBody {
@@ -263,6 +278,7 @@ export interface JobRequestBody {
   readonly name?: string | null | undefined;
   readonly priority: number;
   readonly compute?: string | null | undefined;
+  readonly require?: Readonly<Record<string, string>> | undefined;
 }
 
 export const jobRequestBody: z.ZodType<JobRequestBody> = z
@@ -280,6 +296,7 @@ export const jobRequestBody: z.ZodType<JobRequestBody> = z
     name: jobNameText.nullish(),
     priority: priority.default(0),
     compute: z.string().min(1).nullish().describe('named set of worker nodes'),
+    require: requiredLabels.optional(),
   })
   .meta({
     id: 'JobRequest',
@@ -303,7 +320,10 @@ export async function jobRequestOf(request: JobRequestBody, owner: string): Prom
     isOverwrite: request.overwrite,
     since: request.since ?? null,
     name: request.name ?? null,
-    origin: { ...plainOrigin, owner, priority: request.priority, compute: request.compute ?? null },
+    origin: {
+      ...{ ...plainOrigin, owner, priority: request.priority, compute: request.compute ?? null },
+      ...(request.require && { require: request.require }),
+    },
   };
 }
 

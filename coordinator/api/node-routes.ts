@@ -5,6 +5,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { NodeOrder } from '../core/node-orders.ts';
 import type { Backend } from './backend.ts';
 import { callerOf } from './caller.ts';
+import { labelKey, labelValue } from './job-request.ts';
 import { about, answers, emptyBody, listOf, named, typed } from './typed-route.ts';
 import { nodeSchema } from './view-schemas.ts';
 
@@ -21,9 +22,6 @@ const quarantineBody = z.strictObject({
   reason: z.string().min(1).max(limits.nodeReasonCharsMax).default('an operator has said so'),
 });
 
-/** As `worker join --label` takes them. */
-const labelKey = z.string().regex(/^[a-z0-9][\w./-]{0,62}$/i, 'letters, digits and . _ / -, at most 63');
-const labelValue = z.string().regex(/^[\w./:@-]{1,63}$/, 'letters, digits and . _ / : @ -, at most 63');
 const labelBody = z.strictObject({
   labels: z.record(labelKey, labelValue.nullable()).describe('those that change; null takes one away'),
 });

@@ -145,6 +145,7 @@ export const jobSchema: z.ZodType<JobView> = z
     owner: text,
     priority: z.int().min(-100).max(100).describe('a higher one goes first'),
     compute: text.nullable(),
+    require: labels.describe('labels that its worker nodes must have'),
     description: text.nullable(),
     tags: labels,
     properties: labels,

@@ -1,6 +1,6 @@
 /** What there is to do for the nodes of a compute: what an allocator starts and ends them by. */
 import type { ComputeResource } from './resources.ts';
-import { hasLabels } from './computes.ts';
+import { contradict, hasLabels } from './computes.ts';
 import type { Job, Ledger, Node } from './ledger.ts';
 
 export interface Demand {
@@ -25,10 +25,13 @@ export function demandOf(ledger: Ledger, compute: ComputeResource): Demand {
   return { jobs, miniBatches, nodes };
 }
 
-/** One without labels is for jobs that name no compute, too: they may be scored anywhere. */
-function isFor({ origin }: Job, { name, labels }: ComputeResource): boolean {
-  if (origin.compute !== null) return origin.compute.toLowerCase() === name.toLowerCase();
-  return Object.keys(labels).length === 0;
+/**
+ * One without labels is for jobs that name no compute, too: they may be scored anywhere. Of a job that requires labels nobody knows
+ * whether nodes that join will have them (GPUs are found then); where it names the compute, they are expected to.
+ */
+function isFor({ origin: { compute, require = {} } }: Job, { name, labels }: ComputeResource): boolean {
+  if (compute !== null) return compute.toLowerCase() === name.toLowerCase() && !contradict(labels, require);
+  return Object.keys(labels).length === 0 && Object.keys(require).length === 0;
 }
 
 function openOf({ batches, pending, leased, waiting }: Job): number {

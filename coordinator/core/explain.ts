@@ -2,7 +2,7 @@
 import { isFinal } from '../../common/core/states.ts';
 import { runningMax } from './admission.ts';
 import { noBatch, noNode } from './batch-table.ts';
-import { computeOf, isOfCompute, wantOfNodes } from './computes.ts';
+import { computeOf, isOneOf, wantOfNodes, type ForNodes } from './computes.ts';
 import { isHeld } from './decide-known.ts';
 import { wantOfRoom } from './granting.ts';
 import { isAtWork, type FailedFile, type Job, type Ledger, type Lease } from './ledger.ts';
@@ -58,10 +58,10 @@ function ofNodes(ledger: Ledger, job: Job, at: number): readonly Hindrance[] {
     const nodes = [...(ledger.awaited ?? [])];
     found.push({ kind: 'restart', nodes, leftMs: ledger.grantFrom - at });
   }
-  const want = wantOfNodes(ledger, job.origin.compute);
+  const want = wantOfNodes(ledger, job.origin);
   if (want !== null) found.push({ kind: 'compute', message: want });
   else if (live.length === 0) found.push({ kind: 'no-nodes' });
-  const own = live.filter((node) => isOfCompute(ledger, job.origin.compute, node));
+  const own = live.filter((node) => isOneOf(ledger, job.origin, node));
   const sick = own.filter(({ name }) => job.sick.has(name)).map(({ name }) => name);
   if (sick.length > 0 && sick.length === own.length) found.push({ kind: 'quarantined', nodes: sick });
   return found;
@@ -107,7 +107,7 @@ function ofEnds(ledger: Ledger, job: Job, next: number, at: number): readonly Hi
 function turnIn(ledger: Ledger, job: Job): { readonly before: number; readonly first: Job | null } {
   let before = 0;
   let first: Job | null = null;
-  const isServed = (compute: string | null): boolean => wantOfNodes(ledger, compute) === null;
+  const isServed = (nodes: ForNodes): boolean => wantOfNodes(ledger, nodes) === null;
   for (const other of ledger.runnable.inTurn({ ...turnOf(ledger), isServed })) {
     if (other === job) break;
     first ??= other;

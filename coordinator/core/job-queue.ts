@@ -3,15 +3,23 @@
  * first who holds the fewest leases, and of owners who hold as many, the one whose job came first; within an owner as they came.
  * Taking the next one costs owners, never jobs: those that the nodes which want work cannot serve are passed over together.
  */
+import type { ForNodes } from './computes.ts';
 import type { Job } from './ledger.ts';
 
-/** Named set of worker nodes that a job is for; null: all. */
-type Compute = string | null;
+/** Jobs for the same worker nodes are served together; null: those for all. */
+type Lane = string | null;
+
+/** Equal for jobs that are for the same worker nodes. */
+export function laneOf({ compute, require }: ForNodes): Lane {
+  if (!require) return compute;
+  const labels = Object.entries(require).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([compute, labels]);
+}
 
 interface Owner {
   readonly name: string;
   /** Each in order of submission, none empty. */
-  readonly lanes: Map<Compute, Job[]>;
+  readonly lanes: Map<Lane, Job[]>;
 }
 
 interface Level {
@@ -22,7 +30,7 @@ interface Level {
 /** Who holds how many leases, and whose jobs any node that wants work may be granted. */
 export interface Turn {
   readonly held: (owner: string) => number;
-  readonly isServed: (compute: Compute) => boolean;
+  readonly isServed: (nodes: ForNodes) => boolean;
 }
 
 export class JobQueue {
@@ -46,12 +54,13 @@ export class JobQueue {
 
   /** Nothing happens when it is there. */
   add(job: Job): void {
-    const { owner: name, priority, compute } = job.origin;
+    const { owner: name, priority } = job.origin;
+    const key = laneOf(job.origin);
     const level = this.#levelOf(priority);
-    const owner = level.owners.get(name) ?? { name, lanes: new Map<Compute, Job[]>() };
+    const owner = level.owners.get(name) ?? { name, lanes: new Map<Lane, Job[]>() };
     level.owners.set(name, owner);
-    const lane = owner.lanes.get(compute) ?? [];
-    owner.lanes.set(compute, lane);
+    const lane = owner.lanes.get(key) ?? [];
+    owner.lanes.set(key, lane);
     const place = placeOf(lane, job);
     if (lane[place] === job) return;
     lane.splice(place, 0, job);
@@ -60,7 +69,7 @@ export class JobQueue {
 
   /** Nothing happens when it is not there. */
   delete(job: Job): void {
-    const { owner: name, priority, compute } = job.origin;
+    const { owner: name, priority } = job.origin;
     const lane = this.#lane(job);
     const place = lane ? placeOf(lane, job) : 0;
     if (lane?.[place] !== job) return;
@@ -70,7 +79,7 @@ export class JobQueue {
     const index = this.#levels.findIndex((level) => level.priority === priority);
     const { owners } = this.#levels[index] as Level;
     const { lanes } = owners.get(name) as Owner;
-    lanes.delete(compute);
+    lanes.delete(laneOf(job.origin));
     if (lanes.size === 0) owners.delete(name);
     if (owners.size === 0) this.#levels.splice(index, 1);
   }
@@ -83,9 +92,9 @@ export class JobQueue {
     }
   }
 
-  #lane({ origin: { owner, priority, compute } }: Job): Job[] | undefined {
-    const level = this.#levels.find((one) => one.priority === priority);
-    return level?.owners.get(owner)?.lanes.get(compute);
+  #lane({ origin }: Job): Job[] | undefined {
+    const level = this.#levels.find((one) => one.priority === origin.priority);
+    return level?.owners.get(origin.owner)?.lanes.get(laneOf(origin));
   }
 
   #levelOf(priority: number): Level {
@@ -145,18 +154,20 @@ function ownerFirst(owners: Level['owners'], turn: Turn): Owner | undefined {
 
 function firstOrder({ lanes }: Owner, { isServed }: Turn): number {
   let order = Number.POSITIVE_INFINITY;
-  for (const [compute, [first]] of lanes) {
-    if (first && first.order < order && isServed(compute)) order = first.order;
+  for (const [first] of lanes.values()) {
+    if (first && first.order < order && isServed(first.origin)) order = first.order;
   }
   return order;
 }
 
 function* bySubmission(lanes: Owner['lanes'], { isServed }: Turn): Generator<Job, void, void> {
   if (lanes.size === 1) {
-    for (const [compute, lane] of lanes) if (isServed(compute)) yield* lane;
+    for (const lane of lanes.values()) if (lane[0] && isServed(lane[0].origin)) yield* lane;
     return;
   }
-  const served = [...lanes].filter(([compute]) => isServed(compute)).map(([, lane]) => ({ lane, place: 0 }));
+  const served = [...lanes.values()]
+    .filter(([first]) => first && isServed(first.origin))
+    .map((lane) => ({ lane, place: 0 }));
   for (;;) {
     let next: (typeof served)[number] | undefined;
     for (const one of served) {

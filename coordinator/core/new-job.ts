@@ -1,5 +1,5 @@
 /** A job as it is when it was submitted. */
-import { plainOrigin } from '../../common/core/job-origin.ts';
+import { plainOrigin, type JobOrigin } from '../../common/core/job-origin.ts';
 import { selectionOf } from '../../common/core/input-selection.ts';
 import { prologueLength } from '../../common/core/result.ts';
 import { BatchTable, noBatch, outputSegment } from './batch-table.ts';
@@ -32,7 +32,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
     rowsOf: submitted.rowsOf ?? null,
     shadow: submitted.shadow ?? null,
     shadowed: submitted.shadow ? new ShadowTally() : null,
-    origin: submitted.origin ?? plainOrigin,
+    origin: withLabels(submitted.origin ?? plainOrigin, submitted.deployment.settings.require),
     isArchived: false,
     order: 0,
     since,
@@ -107,6 +107,12 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
     runTimes: new RunTimes(),
     stillness: null,
   };
+}
+
+/** What the deployment requires of worker nodes, and over that what the job does. */
+function withLabels(origin: JobOrigin, own: JobOrigin['require'] = {}): JobOrigin {
+  const require = { ...own, ...origin.require };
+  return Object.keys(require).length === 0 ? origin : { ...origin, require };
 }
 
 /** Gives it its place in the order of submission. Written by `evolve` alone. */

@@ -47,7 +47,7 @@ function takersOf(ledger: Ledger, above: number): readonly Taker[] {
   const takers: Taker[] = [];
   // A node that is not hungry may be asked for what its compute serves.
   for (const job of ledger.runnable.inTurn(
-    { ...turnOf(ledger), isServed: (compute) => wantOfNodes(ledger, compute) === null },
+    { ...turnOf(ledger), isServed: (nodes) => wantOfNodes(ledger, nodes) === null },
     above,
   )) {
     const pending = pendingOf(job);

@@ -7,8 +7,8 @@
  * results that wait for their turn have taken half of their room.
  */
 import type { NodeName } from '../../common/core/ids.ts';
-import { isOfCompute, isServed } from './computes.ts';
-import type { Turn } from './job-queue.ts';
+import { isOneOf, isServed } from './computes.ts';
+import { laneOf, type Turn } from './job-queue.ts';
 import { attended, isAtWork, type Job, type Ledger, type Node } from './ledger.ts';
 import type { Event } from './events.ts';
 import { mayGrant } from './granting.ts';
@@ -46,14 +46,15 @@ export function nextGrant(ledger: Ledger, now: number): readonly Event[] {
 
 /** Who is next, as leases and nodes stand now. */
 export function turnOf(ledger: Ledger): Turn {
-  let served: Map<string, boolean> | undefined;
+  let served: Map<string | null, boolean> | undefined;
   return {
     held: (owner) => ledger.heldBy.get(owner) ?? 0,
-    isServed: (compute) => {
-      if (compute === null) return true;
+    isServed: (nodes) => {
+      if (nodes.compute === null && !nodes.require) return true;
+      const lane = laneOf(nodes);
       served ??= new Map();
-      const known = served.get(compute) ?? isServed(ledger, compute);
-      served.set(compute, known);
+      const known = served.get(lane) ?? isServed(ledger, nodes);
+      served.set(lane, known);
       return known;
     },
   };
@@ -160,7 +161,7 @@ function isAvoided(ledger: Ledger, job: Job, batch: number, name: NodeName, at: 
 
 /** @source Azure ML batch: instance_count is a cap on the nodes of a job */
 export function isAllowed(ledger: Ledger, job: Job, node: Node): boolean {
-  if (job.sick.has(node.name) || !isOfCompute(ledger, job.origin.compute, node)) return false;
+  if (job.sick.has(node.name) || !isOneOf(ledger, job.origin, node)) return false;
   const cap = job.deployment.settings.instanceCountMax;
   return cap === null || job.nodes.has(node.name) || job.nodes.size < cap;
 }

@@ -104,6 +104,7 @@ export class Invoker implements Invocations {
       ...{ compute: body.compute ?? chosen.compute, displayName: body.display_name ?? null },
       ...{ experimentName: body.experiment_name ?? null, description: body.description ?? null },
       ...{ tags: body.tags, properties: body.properties },
+      ...(body.require && { require: body.require }),
     };
     const request: JobRequest = {
       ...{ deployment, inputPath: input.path, selection: selectionFor(deployment.settings, body), name: job, origin },

@@ -4,7 +4,7 @@ import { isOneFile, rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobOriginView, JobView, LastFailureView } from '../api/backend.ts';
 import { runningMax } from '../core/admission.ts';
-import { wantOfNodes } from '../core/computes.ts';
+import { wantOfNodes, type ForNodes } from '../core/computes.ts';
 import { partialOutputName } from '../core/generation.ts';
 import { wantOfRoom } from '../core/granting.ts';
 import { isAtWork, type Job, type Ledger } from '../core/ledger.ts';
@@ -86,6 +86,7 @@ function originView(job: Job): JobOriginView {
     owner: origin.owner,
     priority: origin.priority,
     compute: origin.compute,
+    require: origin.require ?? {},
     description: origin.description,
     tags: origin.tags,
     properties: origin.properties,
@@ -168,14 +169,14 @@ function queuedReason(ledger: Ledger, job: Job): string | null {
     const jobs = max === 1 ? '1 job' : `${max} jobs`;
     return `endpoint ${job.origin.endpoint} runs ${jobs}, as many as it may at once; this one begins when one of them has ended`;
   }
-  return wantOfNodes(ledger, job.origin.compute);
+  return wantOfNodes(ledger, job.origin);
 }
 
 /** The job of a higher priority that has something to lease before this one; null when there is none. */
 export function goesFirst(ledger: Ledger, job: Job): Job | null {
   const { priority } = job.origin;
   if (job.pending.isEmpty || ledger.runnable.priorityMax <= priority) return null;
-  const isServed = (compute: string | null): boolean => wantOfNodes(ledger, compute) === null;
+  const isServed = (nodes: ForNodes): boolean => wantOfNodes(ledger, nodes) === null;
   const next = ledger.runnable.inTurn({ ...turnOf(ledger), isServed }, priority).next();
   return next.done === true ? null : next.value;
 }

@@ -25,11 +25,11 @@ async function node(...args: readonly string[]): Promise<unknown> {
   return JSON.parse(stdout) as unknown;
 }
 
-async function submit(name: string, pauseMs: number, files: number): Promise<string> {
+async function submit(name: string, pauseMs: number, files: number, ...more: readonly string[]): Promise<string> {
   const environment = { PAUSE_MS: String(pauseMs), FAST_WHEN: join(dir, `fast-${name}`) };
   const deployment = writeDeployment(dir, name, { script: 'hash-rows.mjs', miniBatchSize: 1, environment });
   const input = writeInputs(join(dir, 'in', name), smallFiles(files));
-  return await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out', name)]);
+  return await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out', name), ...more]);
 }
 
 test('a cordoned node gets nothing, also after a restart of the coordinator and of itself, until it is uncordoned', async () => {
@@ -94,4 +94,16 @@ test('a quarantined node says why; labels go over its own; a stranger is not fou
   const audit = (await cluster.cli(['audit', '-o', 'json'])).stdout;
   expect(audit).toContain('/v1/nodes/a/quarantine');
   expect(readFileSync(join(dir, 'out', 'drained', 'predictions.csv'), 'utf8').split('\n').length).toBeGreaterThan(3);
+});
+
+test('a job that requires a label waits for a node that has it, and says so', async () => {
+  const job = await submit('picky', 0, 2, '--require', 'gpu=h100,rack=7');
+  const lack = 'no worker node that is connected has the labels that this job requires (gpu=h100, rack=7)';
+  const waits = await cluster.job(job, ({ waiting }) => waiting?.startsWith(lack) === true, 'why it waits');
+  expect(waits).toMatchObject({ require: { gpu: 'h100', rack: '7' }, mini_batches: { leased: 0 } });
+  expect((await cluster.cli(['explain', job])).stdout).toContain(lack);
+  await node('label', 'a', 'gpu=h100', 'rack=7');
+  await cluster.job(job, ({ status }) => status === 'Completed', 'the end of the job');
+  const wrong = await cluster.cli(['job', 'submit', 'x', '--input', 'i', '--output', 'o', '--require', 'gpu']);
+  expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('wanted labels such as gpu=a100') as string]);
 });

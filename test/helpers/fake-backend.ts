@@ -301,6 +301,7 @@ export function jobView(name: string, status: JobState): JobView {
     owner: 'local',
     priority: 0,
     compute: null,
+    require: {},
     description: null,
     tags: {},
     properties: {},

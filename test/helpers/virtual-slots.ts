@@ -14,8 +14,8 @@ import { Harness, type EffectOf } from './ledger-harness.ts';
 export interface VirtualJob {
   /** Of each input file, in input order. */
   readonly sizesBytes: readonly number[];
-  /** Inside run(), for the files of one mini-batch by ordinal. */
-  readonly seconds: (files: readonly number[]) => number;
+  /** Inside run(), for the files of one mini-batch by ordinal, on the node of that place. */
+  readonly seconds: (files: readonly number[], node: number) => number;
   readonly settings: Partial<DeploymentSettings>;
   /** Slots of each node. */
   readonly nodes: readonly number[];
@@ -35,12 +35,16 @@ export interface VirtualRun {
   readonly miniBatches: number;
   /** Files of each mini-batch in the order of their grants, with the first one's ordinal. */
   readonly grants: readonly { readonly first: number; readonly count: number }[];
+  /** Mini-batches that each node has scored. */
+  readonly scoredBy: readonly number[];
   /** Most bytes of results that waited for their turn. */
   readonly stagedBytesMax: number;
   readonly job: Job;
 }
 
 interface VirtualNode {
+  readonly index: number;
+  scored: number;
   readonly name: NodeName;
   readonly slots: Slot[];
   readonly queue: EffectOf<'grant'>[];
@@ -69,7 +73,7 @@ export class VirtualSlots {
         name: given.node(`node-${index}`, 0, { slots }),
         slots: Array.from({ length: slots }, (): Slot => ({ kind: 'empty' })),
       },
-      ...{ queue: [], free: slots, asked: 0, runSeconds: null },
+      ...{ index, scored: 0, queue: [], free: slots, asked: 0, runSeconds: null },
     }));
   }
 
@@ -104,7 +108,7 @@ export class VirtualSlots {
     const { job: done } = h;
     return {
       ...{ makespanMs: endedAt - begin, miniBatches: done.total, grants: this.#grants },
-      ...{ stagedBytesMax: this.#stagedBytesMax, job: done },
+      ...{ stagedBytesMax: this.#stagedBytesMax, job: done, scoredBy: this.#nodes.map(({ scored }) => scored) },
     };
   }
 
@@ -172,10 +176,12 @@ export class VirtualSlots {
       if (!grant) break;
       node.free -= 1;
       const { token, range } = grant;
-      const runSeconds = seconds(Array.from({ length: range.count }, (_, index) => range.first + index));
+      const files = Array.from({ length: range.count }, (_, index) => range.first + index);
+      const runSeconds = seconds(files, node.index);
       this.#after(latencyMs, () => this.#h.give({ kind: 'started', node: node.name, tokens: [token] }));
       this.#after(overheadMs + runSeconds * 1_000, () => {
         node.free += 1;
+        node.scored += 1;
         node.runSeconds = node.runSeconds === null ? runSeconds : 0.8 * node.runSeconds + 0.2 * runSeconds;
         this.#after(latencyMs, () => {
           const length = rowBytes * range.count;
@@ -191,7 +197,7 @@ export class VirtualSlots {
 /** What no plan can beat: all work shared out evenly, and not less than the longest file. */
 export function lowerBoundMs({ sizesBytes, seconds, nodes }: VirtualJob): number {
   const slots = nodes.reduce((sum, one) => sum + one, 0);
-  const each = sizesBytes.map((_, file) => seconds([file]));
+  const each = sizesBytes.map((_, file) => seconds([file], 0));
   const longest = each.reduce((most, one) => Math.max(most, one), 0);
   return 1_000 * Math.max(each.reduce((sum, one) => sum + one, 0) / slots, longest);
 }

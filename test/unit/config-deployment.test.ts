@@ -84,7 +84,7 @@ settings:
   input: {recursive: false, include: ['*.jpg', raw/**], exclude: old/, incremental: true}
   isolation: mini_batch
   speculation: off
-  resources: {memory: 2GB, gpu: 0.5, keep_warm: true}
+  resources: {memory: 2GB, gpu: 0.5, keep_warm: true, require: {gpu: a100, rack: 7}}
 `);
     expect(deployment).toEqual({
       name: 'heart-torch',
@@ -129,6 +129,7 @@ settings:
         customOutput: 'shared',
         memoryBytesMax: 2_147_483_648,
         gpu: 0.5,
+        require: { gpu: 'a100', rack: '7' },
         keepWarm: true,
         speculation: 'off',
         progressTimeoutMs: 900_000,

@@ -6,6 +6,7 @@ import { jobName, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { plainOrigin, type JobOrigin } from '../../common/core/job-origin.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { demandOf } from '../../coordinator/core/demand.ts';
 import { attemptsNow, fateOf, hindrances } from '../../coordinator/core/explain.ts';
 import type { Job } from '../../coordinator/core/ledger.ts';
 import type { Resource } from '../../coordinator/core/resources.ts';
@@ -18,7 +19,7 @@ beforeEach(() => {
   h = new Harness();
 });
 
-interface Given extends Partial<Pick<JobOrigin, 'owner' | 'priority' | 'endpoint' | 'compute'>> {
+interface Given extends Partial<Pick<JobOrigin, 'owner' | 'priority' | 'endpoint' | 'compute' | 'require'>> {
   readonly files?: number;
   readonly settings?: Partial<DeploymentSettings>;
 }
@@ -374,6 +375,56 @@ describe('a compute', () => {
     submit('x', { compute: 'azure-cluster' });
     h.node('a', 1);
     expect(granted()).toEqual(['x']);
+  });
+});
+
+describe('labels that a job requires', () => {
+  const a100 = { gpu: 'a100' };
+
+  function labelled(name: string, labels: Readonly<Record<string, string>>): NodeName {
+    h.join(name, `${name}/1`, 2, labels);
+    h.give({ kind: 'hello', node: nodeName(name), held: [] });
+    return nodeName(name);
+  }
+
+  it('keep it from other nodes, which go on with what comes after it, and it says what is missing', () => {
+    submit('picky', { require: a100 });
+    submit('any');
+    want(labelled('old', { gpu: 'v100' }), 2);
+    expect(granted()).toEqual(['any', 'any']);
+    const lack = 'no worker node that is connected has the labels that this job requires (gpu=a100)';
+    expect(waiting('picky')).toContain(lack);
+    expect(hindrances(h.ledger, h.ledger.jobs.get(jobName('picky')) as Job, 0)[0]).toEqual({
+      kind: 'compute',
+      message: expect.stringContaining(lack) as string,
+    });
+    want(labelled('new', a100), 2);
+    expect(granted()).toEqual(['picky', 'picky']);
+    expect(waiting('picky')).toBe(null);
+  });
+
+  it('are those of its deployment, and over them its own, within its compute', () => {
+    compute('bonn', { site: 'bonn' });
+    submit('x', { compute: 'bonn', require: a100, settings: { require: { gpu: 'v100', disk: 'nvme' } } });
+    for (const labels of [a100, { ...a100, disk: 'nvme' }, { site: 'bonn', gpu: 'v100', disk: 'nvme' }]) {
+      want(labelled(`no-${Object.values(labels).join('-')}`, labels), 1);
+    }
+    expect(granted()).toEqual([]);
+    expect(waiting('x')).toContain('no worker node of compute bonn that is connected has the labels');
+    want(labelled('yes', { ...a100, site: 'bonn', disk: 'nvme' }), 1);
+    expect(granted()).toEqual(['x']);
+  });
+
+  it('that contradict those of its compute are of no node, and call for none', () => {
+    compute('old', { gpu: 'v100' });
+    submit('x', { compute: 'old', require: a100 });
+    want(labelled('v', { gpu: 'v100' }), 1);
+    want(labelled('a', a100), 1);
+    expect(granted()).toEqual([]);
+    expect(waiting('x')).toContain('no worker node of compute old that is connected has the labels');
+    const old = h.ledger.registry.ofKind('compute')[0];
+    if (!old) throw new Error('there is no compute');
+    expect(demandOf(h.ledger, old.resource)).toMatchObject({ jobs: 0, miniBatches: 0 });
   });
 });
 
