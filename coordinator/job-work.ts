@@ -66,8 +66,8 @@ export class JobWork {
   readonly #stop = new AbortController();
   /** Of each job one at a time, since they write the same files. */
   readonly #seals = new Turns<JobName>((work) => this.run(work));
-  /** Jobs whose report is to be written again. */
-  readonly #reports = new Set<JobName>();
+  /** Jobs whose report is to be written again, and whether more has come for it since somebody last looked. */
+  readonly #reports = new Map<JobName, boolean>();
   /** Listings and seals under way. */
   readonly #running = new Set<Promise<void>>();
 
@@ -126,11 +126,16 @@ export class JobWork {
   /** The report of a job that has ended counts what nodes tell of it afterwards. */
   logGrew(name: JobName, path: string): void {
     const job = this.#loop.ledger.jobs.get(name);
-    if (!job?.isSealed || !path.startsWith('sys/mini_batches/') || this.#reports.has(name)) return;
-    this.#reports.add(name);
+    if (!job?.isSealed || !path.startsWith('sys/mini_batches/')) return;
+    const isDue = this.#reports.has(name);
+    this.#reports.set(name, true);
+    if (isDue) return;
     void this.run(async () => {
-      // More will come right behind it.
-      await this.#options.outside.delay(limits.logShipMs, this.#stop.signal);
+      // More will come right behind it, and each writing reads all that is there.
+      while (this.#reports.get(name) === true) {
+        this.#reports.set(name, false);
+        await this.#options.outside.delay(limits.logShipMs, this.#stop.signal);
+      }
       this.#reports.delete(name);
       await this.#options.story.report(job);
     });

@@ -202,43 +202,52 @@ async function* fileLines(
   job: Job,
   catalog: InputCatalog,
   failures: ReadonlyMap<number, FailedFile>,
-): AsyncGenerator<FileLine> {
+): AsyncGenerator<readonly FileLine[]> {
   const { batches } = job;
   let batch = batches.head;
   let ordinal = 0;
-  for await (const file of catalog.all()) {
-    // A page that was listed while the job ended is not of it.
-    if (ordinal >= job.files) return;
-    while (
-      batch !== noBatch &&
-      (batches.state(batch) === 'split' || batches.first(batch) + batches.files(batch) <= ordinal)
-    ) {
-      batch = batches.next(batch);
+  for await (const page of catalog.pages()) {
+    const lines: FileLine[] = [];
+    for (const file of page) {
+      // A page that was listed while the job ended is not of it.
+      if (ordinal >= job.files) break;
+      while (
+        batch !== noBatch &&
+        (batches.state(batch) === 'split' || batches.first(batch) + batches.files(batch) <= ordinal)
+      ) {
+        batch = batches.next(batch);
+      }
+      lines.push(fileLine(job, file, ordinal, batch, failures.get(ordinal)));
+      ordinal += 1;
     }
-    // Results that still waited for their turn when the job ended are not in its output.
-    const isCommitted =
-      batch !== noBatch && batches.state(batch) === 'committed' && batches.place(batch).segment <= outputSegment;
-    const isTaken = isCommitted && batches.isTaken(batch);
-    const isScored = isCommitted && !isTaken;
-    const failed = failures.get(ordinal);
-    const rows = job.fileRows[ordinal] ?? unknownRows;
-    yield {
-      ordinal,
-      path: file.path,
-      size_bytes: file.sizeBytes,
-      ...partOf(file),
-      identity: file.identity,
-      status: failed ? 'failed' : isCommitted ? 'scored' : 'unscored',
-      ...(isTaken ? { taken: true } : {}),
-      rows: isCommitted && rows !== unknownRows ? rows : null,
-      mini_batch: batch === noBatch ? null : [batches.first(batch), batches.files(batch)],
-      attempt: isScored ? formatToken(batches.token(batch)) : null,
-      attempts: batch === noBatch ? 0 : batches.failures(batch) + batches.lostLeases(batch) + (isScored ? 1 : 0),
-      node: (isScored ? job.nodeNames[batches.node(batch)] : failed?.node) ?? null,
-      code: failed?.failure.code ?? null,
-    };
-    ordinal += 1;
+    yield lines;
   }
+}
+
+/** `batch`: the mini-batch that the file is in. */
+function fileLine(job: Job, file: InputFile, ordinal: number, batch: number, failed: FailedFile | undefined): FileLine {
+  const { batches } = job;
+  // Results that still waited for their turn when the job ended are not in its output.
+  const isCommitted =
+    batch !== noBatch && batches.state(batch) === 'committed' && batches.place(batch).segment <= outputSegment;
+  const isTaken = isCommitted && batches.isTaken(batch);
+  const isScored = isCommitted && !isTaken;
+  const rows = job.fileRows[ordinal] ?? unknownRows;
+  return {
+    ordinal,
+    path: file.path,
+    size_bytes: file.sizeBytes,
+    ...partOf(file),
+    identity: file.identity,
+    status: failed ? 'failed' : isCommitted ? 'scored' : 'unscored',
+    ...(isTaken ? { taken: true } : {}),
+    rows: isCommitted && rows !== unknownRows ? rows : null,
+    mini_batch: batch === noBatch ? null : [batches.first(batch), batches.files(batch)],
+    attempt: isScored ? formatToken(batches.token(batch)) : null,
+    attempts: batch === noBatch ? 0 : batches.failures(batch) + batches.lostLeases(batch) + (isScored ? 1 : 0),
+    node: (isScored ? job.nodeNames[batches.node(batch)] : failed?.node) ?? null,
+    code: failed?.failure.code ?? null,
+  };
 }
 
 async function* errorLines(

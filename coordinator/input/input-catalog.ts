@@ -147,14 +147,16 @@ export class InputCatalog {
     return this.#changes.size === 0 ? files : files.map((file, index) => this.#asChanged(file, first + index));
   }
 
-  /** All files in input order, a chunk in memory at a time; leaves alone what the cache holds for granting. */
+  /** All files in input order. */
   async *all(): AsyncGenerator<InputFile> {
-    for (let chunk = 0; chunk < this.#chunks.length; chunk += 1) {
-      let ordinal = (this.#chunks[chunk] as FileRange).first;
-      for (const file of await (this.#cache.get(chunk)?.loading ?? this.#read(chunk))) {
-        yield this.#asChanged(file, ordinal);
-        ordinal += 1;
-      }
+    for await (const page of this.pages()) yield* page;
+  }
+
+  /** The same, a chunk in memory at a time; leaves alone what the cache holds for granting. */
+  async *pages(): AsyncGenerator<readonly InputFile[]> {
+    for (const [chunk, { first }] of this.#chunks.entries()) {
+      const files = await (this.#cache.get(chunk)?.loading ?? this.#read(chunk));
+      yield this.#changes.size === 0 ? files : files.map((file, index) => this.#asChanged(file, first + index));
     }
   }
 

@@ -13,13 +13,22 @@ export interface PlacedRecord extends BatchRecord {
   readonly process: string;
 }
 
-/** All records of a job, process by process; lines that are not whole yet, or of a newer release, are passed over. */
-export async function* batchRecords(outputDir: string): AsyncGenerator<PlacedRecord> {
-  for await (const records of recordGroups(outputDir)) yield* records;
+/** Records that are of one process. */
+export interface RecordGroup {
+  readonly node: string;
+  readonly process: string;
+  readonly records: readonly BatchRecord[];
 }
 
-/** The same in groups that are of one process each: a promise for every record takes longer than the record. */
-export async function* recordGroups(outputDir: string): AsyncGenerator<readonly PlacedRecord[]> {
+/** All records of a job, process by process; lines that are not whole yet, or of a newer release, are passed over. */
+export async function* batchRecords(outputDir: string): AsyncGenerator<PlacedRecord> {
+  for await (const { node, process, records } of recordGroups(outputDir)) {
+    for (const record of records) yield { ...record, node, process };
+  }
+}
+
+/** The same in groups, none empty: a promise for each of a million records would take longer than the record. */
+export async function* recordGroups(outputDir: string): AsyncGenerator<RecordGroup> {
   for (const { path } of await listLogs(outputDir)) {
     const [, node = '', process = ''] = /^sys\/mini_batches\/([^/]+)\/([^/]+)\.jsonl$/.exec(path) ?? [];
     if (node === '') continue;
@@ -27,16 +36,21 @@ export async function* recordGroups(outputDir: string): AsyncGenerator<readonly 
     for await (const text of createReadStream(join(outputDir, logsDirName, path), readOptions)) {
       const lines = (rest + (text as string)).split('\n');
       rest = lines.pop() ?? '';
-      const records: PlacedRecord[] = [];
-      for (const line of lines) {
-        const record = recordOf(line, node, process);
-        if (record) records.push(record);
-      }
-      if (records.length > 0) yield records;
+      const records = recordsOf(lines);
+      if (records.length > 0) yield { node, process, records };
     }
-    const last = recordOf(rest, node, process);
-    if (last) yield [last];
+    const last = recordsOf([rest]);
+    if (last.length > 0) yield { node, process, records: last };
   }
+}
+
+function recordsOf(lines: readonly string[]): readonly BatchRecord[] {
+  const records: BatchRecord[] = [];
+  for (const line of lines) {
+    const record = recordOf(line);
+    if (record) records.push(record);
+  }
+  return records;
 }
 
 const readOptions = { encoding: 'utf8', highWaterMark: 262_144 } as const;
@@ -45,15 +59,15 @@ const readOptions = { encoding: 'utf8', highWaterMark: 262_144 } as const;
  * Null for what is none. A job may have a million lines, which worker nodes have written and nobody else: looked at field by field, as a
  * schema for each takes longer than its reading.
  */
-function recordOf(line: string, node: string, process: string): PlacedRecord | null {
+function recordOf(line: string): BatchRecord | null {
   const value = jsonOf(line) as Readonly<Record<keyof BatchRecord, unknown>> | null;
   if (typeof value !== 'object' || value === null || !isRecord(value)) return null;
-  const { first, count, token, attempt, status, start, run_seconds, cpu_seconds, rows, failed } = value;
-  const { stdout, stderr, code, message } = value;
-  return {
-    ...{ first, count, token, attempt, status, start, run_seconds, cpu_seconds: cpu_seconds ?? null, rows, failed },
-    ...{ stdout, stderr, code: code === null || isErrorCode(code) ? code : 'INTERNAL', message, node, process },
-  };
+  const { first, count, token, attempt, status, start, run_seconds, cpu_seconds, rows, failed, stdout, stderr } = value;
+  const code = value.code === null || isErrorCode(value.code) ? value.code : 'INTERNAL';
+  const { message } = value;
+  const cpu = cpu_seconds ?? null;
+  // prettier-ignore
+  return { first, count, token, attempt, status, start, run_seconds, cpu_seconds: cpu, rows, failed, stdout, stderr, code, message };
 }
 
 /** But for a code of a newer release, and for what older ones have not noted. */

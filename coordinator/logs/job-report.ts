@@ -1,6 +1,7 @@
 /** The tables of a job's report, from the records of its mini-batches. @source Azure ML batch log tree: sys/job_report */
+import type { BatchRecord } from '../../common/core/batch-record.ts';
 import { errorRules } from '../../common/core/error-codes.ts';
-import type { PlacedRecord } from './batch-records.ts';
+
 
 const batchColumns = [
   'id',
@@ -33,7 +34,7 @@ export class ReportSums {
   readonly #sums = new Map<string, { readonly names: readonly string[]; readonly sum: Sum }>();
 
   /** All of them are of `names`. */
-  add(names: readonly string[], records: readonly PlacedRecord[]): void {
+  add(names: readonly string[], records: readonly BatchRecord[]): void {
     const key = names.join('/');
     const { sum } = this.#sums.get(key) ?? { sum: { batches: 0, total: 0, failed: 0, seconds: 0, cpuSeconds: 0 } };
     this.#sums.set(key, { names, sum });
@@ -64,9 +65,10 @@ export class ReportSums {
 
 export const batchTitles: string = csvLine(batchColumns);
 
-export function batchLine(record: PlacedRecord): string {
-  const { first, count, attempt, node, process, start, failed, run_seconds: seconds, status, code, message } = record;
-  const what = `${first},${attempt},${csvCell(`${node}/${process}`)},${csvCell(start)}`;
+/** `process`: a cell. */
+export function batchLine(record: BatchRecord, process: string): string {
+  const { first, count, attempt, start, failed, run_seconds: seconds, status, code, message } = record;
+  const what = `${first},${attempt},${process},${csvCell(start)}`;
   const numbers = `${count},${count - failed},${failed},${seconds},${record.cpu_seconds ?? ''},${seconds}`;
   const category = code === null ? '' : errorRules[code].category;
   return `${what},${numbers},${status},${category},${csvCell(message ?? '')},${code ?? ''}\n`;
@@ -76,6 +78,6 @@ function csvLine(cells: readonly (string | number)[]): string {
   return `${cells.map((cell) => csvCell(String(cell))).join(',')}\n`;
 }
 
-function csvCell(text: string): string {
+export function csvCell(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

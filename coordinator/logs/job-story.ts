@@ -8,8 +8,8 @@ import type { JobErrorsView, JobEvent } from '../api/backend.ts';
 import type { Event } from '../core/events.ts';
 import type { Job, Ledger } from '../core/ledger.ts';
 import { isoTime, missingText } from '../views/job-view.ts';
-import { recordGroups, type PlacedRecord } from './batch-records.ts';
-import { batchLine, batchTitles, ReportSums } from './job-report.ts';
+import { recordGroups } from './batch-records.ts';
+import { batchLine, batchTitles, csvCell, ReportSums } from './job-report.ts';
 import type { LogStore } from './log-store.ts';
 import { logsDirName, ownLogs } from './log-tree.ts';
 
@@ -81,11 +81,11 @@ export class JobStory {
     const [processes, nodes] = [new ReportSums(), new ReportSums()];
     async function* lines(): AsyncGenerator<string> {
       yield batchTitles;
-      for await (const records of recordGroups(outputDir)) {
-        const { node, process } = records[0] as PlacedRecord;
+      for await (const { node, process, records } of recordGroups(outputDir)) {
         processes.add([node, process], records);
         nodes.add([node], records);
-        yield records.map(batchLine).join('');
+        const by = csvCell(`${node}/${process}`);
+        yield records.map((record) => batchLine(record, by)).join('');
       }
     }
     await store.replace(name, ownLogs.batches, lines());

@@ -32,15 +32,16 @@ export class LineFile {
     return this.#lines;
   }
 
-  async add(line: string): Promise<void> {
+  /** When it returns true, {@link flush} is due before the next line. */
+  add(line: string): boolean {
     this.#text += `${line}\n`;
     this.#lines += 1;
-    if (this.#text.length >= flushChars) await this.#flush();
+    return this.#text.length >= flushChars;
   }
 
   /** The file has its own name when this resolves; its folder is not synced yet. */
   async finish(): Promise<Omit<SealedFile, 'path'>> {
-    await this.#flush();
+    await this.flush();
     await this.#file.datasync();
     await this.abandon();
     await this.#fileSystem.rename(temporaryPath(this.#path), this.#path);
@@ -54,7 +55,7 @@ export class LineFile {
     await this.#file.close();
   }
 
-  async #flush(): Promise<void> {
+  async flush(): Promise<void> {
     const bytes = Buffer.from(this.#text, 'utf8');
     this.#text = '';
     this.#hash.update(bytes);

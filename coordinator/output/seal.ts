@@ -50,8 +50,8 @@ export interface SealOptions {
   readonly outputFileName: string | null;
   /** Stands first in `_manifest.json`: job, deployment, digests, times, counts. The same at each try. */
   readonly header: Readonly<Record<string, unknown>>;
-  /** One line per input file, in input order. */
-  readonly files: AsyncIterable<FileLine>;
+  /** One line per input file, in input order and some at a time. */
+  readonly files: AsyncIterable<readonly FileLine[]>;
   /** One line per failed file, in input order. */
   readonly errors: AsyncIterable<ErrorLine>;
   /** Where the rows lie in the output file; null where there is none. */
@@ -111,8 +111,10 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   // An earlier try may have come to its end as Completed.
   if (verdict !== 'Completed') await fileSystem.remove(join(dir, successName));
   const tally = new FileTally();
-  const files = await writeChunks(options, 'files', tally.count(options.files));
-  const { output, segments, rows } = await sealFile(options);
+  const [files, { output, segments, rows }] = await both(
+    writeChunks(options, 'files', tally.count(options.files)),
+    sealFile(options),
+  );
   if (generation > 1) {
     // From here on the folder is neither the old output nor the new one.
     await fileSystem.remove(join(dir, successName));
@@ -144,6 +146,12 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   return sealed;
 }
 
+/** Side by side; when one fails, the other has ended as well before anything is tried again. */
+async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return await Promise.all([a, b]);
+}
+
 type SealedCustom = Pick<SealedOutput, 'custom_files' | 'custom_chunks' | 'custom_counts'>;
 
 /** What a job leaves that did not complete is better in part than not at all. */
@@ -154,7 +162,7 @@ async function sealCustom(options: Resolved, parts: readonly CustomFileLine[]): 
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   return {
     custom_files: isInline ? files : [],
-    custom_chunks: await writeChunks(options, 'custom', isInline ? [] : files),
+    custom_chunks: await writeChunks(options, 'custom', isInline ? [] : [files]),
     custom_counts: { files: files.length, bytes, overwritten, error },
   };
 }
@@ -191,7 +199,7 @@ async function withEarlier(
 async function writeChunks(
   { dir, fileSystem, chunkLinesMax, generation }: Resolved,
   kind: ManifestChunkKind,
-  lines: AsyncIterable<unknown> | Iterable<unknown>,
+  groups: AsyncIterable<readonly unknown[]> | Iterable<readonly unknown[]>,
 ): Promise<readonly SealedChunk[]> {
   const chunkDir = join(dir, manifestDirName);
   await fileSystem.makeDir(chunkDir);
@@ -202,12 +210,14 @@ async function writeChunks(
     chunks.push({ path, ...(await file.finish()), lines: file.lines });
   };
   try {
-    for await (const line of lines) {
-      open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length, kind, generation)));
-      await open.add(JSON.stringify(line));
-      if (open.lines < chunkLinesMax) continue;
-      await finish(open);
-      open = null;
+    for await (const lines of groups) {
+      for (const line of lines) {
+        open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length, kind, generation)));
+        if (open.add(JSON.stringify(line))) await open.flush();
+        if (open.lines < chunkLinesMax) continue;
+        await finish(open);
+        open = null;
+      }
     }
     if (open) await finish(open);
     open = null;
@@ -236,7 +246,7 @@ async function writeErrors({ dir, fileSystem, errors }: Resolved): Promise<Seale
   try {
     for await (const line of errors) {
       open ??= await LineFile.create(fileSystem, path);
-      await open.add(JSON.stringify(line));
+      if (open.add(JSON.stringify(line))) await open.flush();
     }
     if (open === null) {
       await fileSystem.remove(path);
@@ -302,12 +312,11 @@ async function digestRows(options: Resolved, path: string): Promise<DigestedRows
   const file = await fileSystem.open(path, verdict === 'Completed' ? 'read' : 'update');
   let digest = { bytes: 0, sha256: '' };
   let rows = 0;
-  async function* lines(): AsyncGenerator<SegmentLine, void, void> {
-    const take = function* (): Generator<SegmentLine, void, void> {
-      for (const line of ready.splice(0)) {
-        rows += line.rows;
-        yield line;
-      }
+  async function* lines(): AsyncGenerator<readonly SegmentLine[], void, void> {
+    const take = (): readonly SegmentLine[] => {
+      const lines = ready.splice(0);
+      for (const line of lines) rows += line.rows;
+      return lines;
     };
     const hash = createHash('sha256');
     let bytes = 0;
@@ -315,7 +324,7 @@ async function digestRows(options: Resolved, path: string): Promise<DigestedRows
       const own = walk.push(block);
       hash.update(block.subarray(0, own));
       bytes += own;
-      yield* take();
+      yield take();
       if (own === block.length) continue;
       if (verdict === 'Completed') throw changed(path, `more than the ${bytes} bytes that were committed`);
       await file.truncate(bytes);
@@ -323,7 +332,7 @@ async function digestRows(options: Resolved, path: string): Promise<DigestedRows
       break;
     }
     const wanted = walk.end();
-    yield* take();
+    yield take();
     const [first] = walk.damaged;
     if (verdict === 'Completed' && first) throw changed(path, damageText(first, walk.damaged.length, wanted, bytes));
     digest = { bytes, sha256: hash.digest('hex') };
@@ -366,7 +375,7 @@ async function writeManifest({ dir, fileSystem, signer }: Resolved, text: string
 async function writeWhole(fileSystem: FileSystem, path: string, text: string): Promise<void> {
   const file = await LineFile.create(fileSystem, path);
   try {
-    await file.add(text.replace(/\n$/, ''));
+    file.add(text.replace(/\n$/, ''));
     await file.finish();
   } finally {
     await file.abandon();
@@ -381,15 +390,19 @@ class FileTally {
   #taken = 0;
   #bytes = 0;
 
-  async *count(files: AsyncIterable<FileLine>): AsyncGenerator<FileLine, void, void> {
-    for await (const file of files) {
-      if (file.status === 'scored') this.#scored += 1;
-      else if (file.status === 'failed') this.#failed += 1;
-      else this.#unscored += 1;
-      if (file.taken === true) this.#taken += 1;
-      this.#bytes += file.size_bytes;
-      yield file;
+  async *count(groups: AsyncIterable<readonly FileLine[]>): AsyncGenerator<readonly FileLine[], void, void> {
+    for await (const files of groups) {
+      for (const file of files) this.#add(file);
+      yield files;
     }
+  }
+
+  #add({ status, taken, size_bytes: bytes }: FileLine): void {
+    if (status === 'scored') this.#scored += 1;
+    else if (status === 'failed') this.#failed += 1;
+    else this.#unscored += 1;
+    if (taken === true) this.#taken += 1;
+    this.#bytes += bytes;
   }
 
   totals(): Omit<SealedTotals, 'rows' | 'output_bytes'> {

@@ -104,7 +104,7 @@ export async function sealedSample(options: SampleOptions = {}): Promise<MemoryF
     dir: '/out',
     outputFileName: 'predictions.csv',
     header: header(),
-    files: streamOf(fileLines()),
+    files: streamOf([fileLines()]),
     errors: streamOf(errorLines()),
     layout: { prologue: Buffer.from(prologue), places: places() },
     signer: isSigned ? signer : null,

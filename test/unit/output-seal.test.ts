@@ -50,7 +50,7 @@ function options(disk: MemoryFileSystem, more: Partial<SealOptions> = {}): SealO
     dir: '/out',
     outputFileName: 'predictions.csv',
     header: { job: 'digits-1', input_path: '/in' },
-    files: lines(['a.png', 'b.png', 'c.png'].map((path, ordinal) => fileLine(ordinal, path))),
+    files: lines(['a.png', 'b.png', 'c.png'].map((path, ordinal) => [fileLine(ordinal, path)])),
     errors: lines([failedLine]),
     verdict: 'Completed',
     fileSystem: disk,
@@ -194,7 +194,7 @@ describe('sealing', () => {
       generation: 2,
       outputBytes: 24,
       errors: lines([]),
-      files: lines(['a.png', 'x.png', 'c.png'].map((path, ordinal) => fileLine(ordinal, path))),
+      files: lines([['a.png', 'x.png', 'c.png'].map((path, ordinal) => fileLine(ordinal, path))]),
     });
     const results = (disk: MemoryFileSystem): Record<string, string | undefined> => {
       const all = Object.entries(snapshot(disk)).filter(([path]) => !/\.(tmp|partial)$/.test(path));
