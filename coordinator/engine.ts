@@ -8,7 +8,7 @@ import type { Clock } from '../common/io/clock.ts';
 import type { Log } from '../common/io/log.ts';
 import type { JournalStream } from '../common/ports/journal-stream.ts';
 import { carryOut, openUpload } from './carry-out.ts';
-import { isDurable, type Event } from './core/events.ts';
+import { isDurable, recordFormat, type Event } from './core/events.ts';
 import { evolve } from './core/evolve.ts';
 import { newLedger, type Ledger } from './core/ledger.ts';
 import { columnBytes, imageOf, restoreImage } from './core/ledger-image.ts';
@@ -162,10 +162,18 @@ function tellRecovery(log: Log, { recovery }: Journal): void {
   log.warn('the end of the journal was torn and has been cut', { bytes: recovery.bytesCut });
 }
 
-/** Records are our own; one of a newer release is told by its kind. @throws JOURNAL_VERSION */
-function parseRecord(record: unknown, sequence: number): Event {
+/** Records are our own; one of a newer release is told by its kind, or by the format that its epoch names. @throws JOURNAL_VERSION */
+export function parseRecord(record: unknown, sequence: number): Event {
   const event = record as Event;
-  if (typeof record === 'object' && record !== null && 'kind' in record && isDurable(event)) return event;
+  if (typeof record === 'object' && record !== null && 'kind' in record && isDurable(event)) {
+    const { format = 1 } = event.kind === 'EpochBegan' ? event : {};
+    if (format <= recordFormat) return event;
+    throw new BatchError(
+      'JOURNAL_VERSION',
+      `from record ${sequence} on records have format ${format}, this release reads up to ${recordFormat}; ` +
+        'start a release at least as new as the one that wrote them',
+    );
+  }
   const kind = JSON.stringify((record as { kind?: unknown } | null)?.kind);
   throw new BatchError(
     'JOURNAL_VERSION',

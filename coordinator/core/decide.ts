@@ -29,7 +29,7 @@ import {
 } from './decide-node.ts';
 import { orderNode } from './node-orders.ts';
 import { copied, copyEvents, result, uploadBegan, written } from './decide-result.ts';
-import type { Event } from './events.ts';
+import { recordFormat, type Event } from './events.ts';
 import { attended, findLease, jobOf, type Job, type Ledger } from './ledger.ts';
 import { cutEnd, cutListed, sumOf } from './plan.ts';
 import { stretchesOf } from './since.ts';
@@ -118,7 +118,10 @@ export function decide(ledger: Ledger, command: Command, now: number): readonly 
 }
 
 function begin(ledger: Ledger, command: CommandOf<'begin'>, at: number): readonly Event[] {
-  return [{ kind: 'EpochBegan', epoch: command.epoch, tellsNodes: true }, ...holdEvents(ledger, at)];
+  return [
+    { kind: 'EpochBegan', epoch: command.epoch, tellsNodes: true, format: recordFormat },
+    ...holdEvents(ledger, at),
+  ];
 }
 
 function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] {

@@ -24,10 +24,24 @@ import type { Place } from './batch-table.ts';
 /** How an attempt ended without a result. `lost`: the node vanished with it. `memory`: there was not enough of it. */
 export type FailureKind = 'error' | 'timeout' | 'crash' | 'memory' | 'lost';
 
+/**
+ * What older releases are told of the records. They refuse a kind that they do not know, but pass over a field of one that they know:
+ * this grows when such a field must not be passed over.
+ */
+export const recordFormat = 1;
+
 export type DurableEvent =
   | LifeEvent
-  /** `tellsNodes`: from here on the journal says which nodes are there; absent in the records of older releases. */
-  | { readonly kind: 'EpochBegan'; readonly epoch: number; readonly tellsNodes?: boolean }
+  /**
+   * `tellsNodes`: from here on the journal says which nodes are there; absent in the records of older releases. `format`: of the records
+   * from here on, see {@link recordFormat}; absent: 1.
+   */
+  | {
+      readonly kind: 'EpochBegan';
+      readonly epoch: number;
+      readonly tellsNodes?: boolean;
+      readonly format?: number;
+    }
   /** The node may hold leases: a restart waits for it a while. */
   | { readonly kind: 'NodeKnown'; readonly node: NodeName }
   /** It left, was lost, or did not come back after a restart. */

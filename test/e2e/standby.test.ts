@@ -61,6 +61,7 @@ test('one leader is killed, one stands still and comes back, one hands over: the
   const { to } = JSON.parse(handed.stdout) as { readonly to: string };
   expect(to).toContain(`process ${second.pid} on `);
   await cluster.takeover(job, 'b', frozenAt);
+  for (const worker of cluster.workers) expect(worker.stderr).toContain('another coordinator is about to lead');
   writeFileSync(fast, '');
   const done = await cluster.job(job, ({ status }) => status === 'Completed', 'the end of the job');
   expect(done).toMatchObject({ rows: files, files: { total: files, scored: files, failed: 0 } });

@@ -75,7 +75,7 @@ async function played(name: string, scenario: Scenario, round: number): Promise<
     await delay(watchedMs, new AbortController().signal);
     const committed = await settled(cluster, job, 0);
     const began = systemClock.wall();
-    const { takeoverMs } = await scenario({ cluster, job, committed });
+    const { takeoverMs, unledMs } = await scenario({ cluster, job, committed });
     if (takeoverMs !== null) takeovers.push(takeoverMs);
     await delay(Math.max(0, began + watchedMs - systemClock.wall()), new AbortController().signal);
     const before = idleness(trace, { from: began - watchedMs, to: began });
@@ -86,7 +86,8 @@ async function played(name: string, scenario: Scenario, round: number): Promise<
     const found = readOutput(join(dir, 'out')).sha256;
     if (found !== wanted) throw new Error(`the output is ${found}, of a calm run it is ${wanted}`);
     const slots = `${idle.slots} slots had nothing to score for ${idle.seconds} s (longest ${idle.longestMs} ms; before ${before.seconds} s)`;
-    return `went on after ${takeoverMs} ms; ${slots}; the output is that of a calm run (${found.slice(0, 12)})`;
+    const unled = unledMs === undefined ? '' : `nobody led for ${unledMs} ms; `;
+    return `went on after ${takeoverMs} ms; ${unled}${slots}; the output is that of a calm run (${found.slice(0, 12)})`;
   } finally {
     await endPrograms();
     await cluster.close();

@@ -13,6 +13,8 @@ export interface Happening {
 export interface Outcome {
   /** Until results were committed again; null where nobody takes over. */
   readonly takeoverMs: number | null;
+  /** From when the one that led served nobody any more until the next one did, by their logs; absent: unknown. */
+  readonly unledMs?: number;
 }
 
 export type Scenario = (happening: Happening) => Promise<Outcome>;
@@ -64,9 +66,19 @@ export const scenarios = {
     if (asked.code !== 0) throw new Error(asked.stderr);
     const takeoverMs = await cluster.takeover(job, 'b', committed);
     await cluster.standsBy('a');
-    return { takeoverMs };
+    const [ended, serves] = [
+      saidAt(cluster.coordinator('a').program.stderr, 'the coordinator ends'),
+      saidAt(cluster.coordinator('b').program.stderr, 'coordinator serves'),
+    ];
+    return { takeoverMs, unledMs: serves - ended };
   },
 } as const satisfies Readonly<Record<string, Scenario>>;
+
+/** When the log of a process had its last line with that message, in milliseconds since 1970. */
+function saidAt(stderr: string, message: string): number {
+  const line = stderr.split('\n').findLast((one) => one.includes(`"message":"${message}"`)) ?? '{}';
+  return Date.parse((JSON.parse(line) as { readonly time?: string }).time ?? '');
+}
 
 export async function settled(cluster: StandbyCluster, job: string, count: number): Promise<number> {
   const view = await cluster.job(job, ({ mini_batches: { committed } }) => committed >= count, `${count} commits`);
