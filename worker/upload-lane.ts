@@ -38,13 +38,20 @@ interface Waiting {
 
 type Stream = ClientDuplexStream<UploadPiece, UploadReply__Output>;
 
+/**
+ * Messages that wait for the transport: one on its way while the other is made. It takes 64 KiB at a time from us, so that more would only lie
+ * in memory, which the collector frees the more slowly the longer it is held.
+ */
+const messagesAhead = 2;
+const newSpare = (): null[] => Array.from({ length: messagesAhead }, () => null);
+
 export class UploadLane {
   readonly #options: UploadLaneOptions;
   #client: ClusterClient | null = null;
   #stream: Stream | null = null;
   #creditBytes = 0;
-  /** Memory of messages that are on their way; there are as many as were ever under way at once. */
-  readonly #spare: Buffer[] = [];
+  /** Memory of messages that the transport has not taken; null: not made yet. */
+  #spare: (Buffer | null)[] = newSpare();
   /** Results that the coordinator has not confirmed, by token. */
   readonly #waiting = new Map<string, Waiting>();
   /** Ends a pause for credit, for the transport, or for good. */
@@ -111,17 +118,20 @@ export class UploadLane {
     for (;;) {
       if (this.#isClosed || !this.#waiting.has(key)) return false;
       const stream = this.#stream ?? this.#open();
-      if (this.#creditBytes >= bytes && !stream.writableNeedDrain) return true;
+      if (this.#creditBytes >= bytes && this.#spare.length > 0) return true;
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }
 
   #write(head: UploadHead, parts: readonly Uint8Array[], bytes: number): void {
     this.#creditBytes -= bytes;
-    const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(limits.uploadChunkBytes + uploadHeadBytesMax);
+    const spare = this.#spare;
+    const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(limits.uploadChunkBytes + uploadHeadBytesMax);
     this.#stream?.write(encodeUploadPiece(head, parts, buffer), (error?: Error | null) => {
-      // The transport has what it wants of it; what has failed it may look at still.
-      if (!error) this.#spare.push(buffer);
+      // One that has failed is broken, and what it was given may be looked at still.
+      if (error) return;
+      spare.push(buffer);
+      this.#wake();
     });
   }
 
@@ -131,8 +141,8 @@ export class UploadLane {
     const stream = this.#client.upload(sessionMetadata(session));
     this.#stream = stream;
     this.#creditBytes = creditBytes;
+    this.#spare = newSpare();
     stream.on('data', (reply: UploadReply__Output) => this.#receive(reply));
-    stream.on('drain', () => this.#wake());
     stream.on('error', (error) => {
       if (this.#stream === stream) this.#break(fromGrpcError(error, address));
     });
