@@ -12,13 +12,15 @@ import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster
 import type { UploadPiece } from '../common/rpc/generated/batchmill/v1/UploadPiece.ts';
 import type { UploadReply__Output } from '../common/rpc/generated/batchmill/v1/UploadReply.ts';
 import { fromGrpcError } from '../common/rpc/grpc-error.ts';
-import { readToken, writeToken } from '../common/rpc/translate.ts';
+import { readToken } from '../common/rpc/translate.ts';
 import { readRefusal } from '../common/rpc/translate-coordinator-message.ts';
+import { encodeUploadPiece, uploadHeadBytesMax, type UploadHead } from '../common/rpc/upload-piece.ts';
 
 /** A result's bytes, as long as it takes to send them. */
 export interface UploadBody {
   readonly bytes: number;
-  readonly pieces: () => AsyncIterable<Uint8Array>;
+  /** As `ResultBody.chunks`. */
+  readonly chunks: (chunkBytes: number) => AsyncIterable<readonly Uint8Array[]>;
 }
 
 export interface UploadLaneOptions {
@@ -36,11 +38,20 @@ interface Waiting {
 
 type Stream = ClientDuplexStream<UploadPiece, UploadReply__Output>;
 
+/**
+ * Messages that wait for the transport: one on its way while the other is made. It takes 64 KiB at a time from us, so that more would only lie
+ * in memory, which the collector frees the more slowly the longer it is held.
+ */
+const messagesAhead = 2;
+const newSpare = (): null[] => Array.from({ length: messagesAhead }, () => null);
+
 export class UploadLane {
   readonly #options: UploadLaneOptions;
   #client: ClusterClient | null = null;
   #stream: Stream | null = null;
   #creditBytes = 0;
+  /** Memory of messages that the transport has not taken; null: not made yet. */
+  #spare: (Buffer | null)[] = newSpare();
   /** Results that the coordinator has not confirmed, by token. */
   readonly #waiting = new Map<string, Waiting>();
   /** Ends a pause for credit, for the transport, or for good. */
@@ -77,15 +88,16 @@ export class UploadLane {
   }
 
   /** Never rejects: what goes wrong is told to the one who waits. */
-  async #send(token: Token, body: UploadBody, key: string): Promise<void> {
+  async #send(token: Token, { bytes: totalBytes, chunks }: UploadBody, key: string): Promise<void> {
+    // Two at least fit the credit, so that one is on its way while the other is being written.
+    const chunkBytes = Math.max(1, Math.min(limits.uploadChunkBytes, Math.floor(this.#options.creditBytes / 2)));
+    let offset = 0;
     try {
-      let offset = 0;
-      for await (const piece of body.pieces()) {
-        for (const part of this.#cut(piece)) {
-          if (!(await this.#roomFor(part.length, key))) return;
-          this.#write({ token: writeToken(token), offset, data: part, totalBytes: body.bytes });
-          offset += part.length;
-        }
+      for await (const parts of chunks(chunkBytes)) {
+        const bytes = parts.reduce((sum, part) => sum + part.length, 0);
+        if (!(await this.#roomFor(bytes, key))) return;
+        this.#write({ token, offset, totalBytes }, parts, bytes);
+        offset += bytes;
       }
     } catch (error) {
       this.#settle(key, fromGrpcError(error, this.#options.address));
@@ -101,25 +113,26 @@ export class UploadLane {
     this.#wake();
   }
 
-  /** Two parts at least fit the credit, so that one is on its way while the other is being written. */
-  *#cut(piece: Uint8Array): Generator<Uint8Array, void, void> {
-    const partBytesMax = Math.max(1, Math.min(limits.uploadChunkBytes, Math.floor(this.#options.creditBytes / 2)));
-    for (let at = 0; at < piece.length; at += partBytesMax) yield piece.subarray(at, at + partBytesMax);
-  }
-
   /** False when the result is not waited for any more. */
   async #roomFor(bytes: number, key: string): Promise<boolean> {
     for (;;) {
       if (this.#isClosed || !this.#waiting.has(key)) return false;
       const stream = this.#stream ?? this.#open();
-      if (this.#creditBytes >= bytes && !stream.writableNeedDrain) return true;
+      if (this.#creditBytes >= bytes && this.#spare.length > 0) return true;
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }
 
-  #write(piece: UploadPiece & { readonly data: Uint8Array }): void {
-    this.#creditBytes -= piece.data.length;
-    this.#stream?.write(piece);
+  #write(head: UploadHead, parts: readonly Uint8Array[], bytes: number): void {
+    this.#creditBytes -= bytes;
+    const spare = this.#spare;
+    const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(limits.uploadChunkBytes + uploadHeadBytesMax);
+    this.#stream?.write(encodeUploadPiece(head, parts, buffer), (error?: Error | null) => {
+      // One that has failed is broken, and what it was given may be looked at still.
+      if (error) return;
+      spare.push(buffer);
+      this.#wake();
+    });
   }
 
   #open(): Stream {
@@ -128,8 +141,8 @@ export class UploadLane {
     const stream = this.#client.upload(sessionMetadata(session));
     this.#stream = stream;
     this.#creditBytes = creditBytes;
+    this.#spare = newSpare();
     stream.on('data', (reply: UploadReply__Output) => this.#receive(reply));
-    stream.on('drain', () => this.#wake());
     stream.on('error', (error) => {
       if (this.#stream === stream) this.#break(fromGrpcError(error, address));
     });

@@ -123,7 +123,11 @@ export class WorkTable {
     const body = work?.body;
     if (!work || !body) return;
     try {
-      await link.upload(token, { bytes: body.bytes, pieces: () => body.pieces() }, work.over.signal);
+      await link.upload(
+        token,
+        { bytes: body.bytes, chunks: (chunkBytes) => body.chunks(chunkBytes) },
+        work.over.signal,
+      );
       tell({ kind: 'uploaded', work: number, upload });
     } catch (error) {
       tell({ kind: 'upload-failed', work: number, upload, failure: toBatchError(error).toFailure() });

@@ -21,14 +21,22 @@ function squared(columns: Columns): Columns {
   return columns.map((column) => times(columns, column));
 }
 
+/** What 2^n zero bytes do, by n; made as they are needed. Eight zero bits are one zero byte, and each square doubles how many. */
+const zeroBytes: Columns[] = [squared(squared(squared(oneZeroBit)))];
+
+function zeroBytesOf(power: number): Columns {
+  for (let known = zeroBytes.length; known <= power; known += 1)
+    zeroBytes.push(squared(zeroBytes[known - 1] as Columns));
+  return zeroBytes[power] as Columns;
+}
+
 /** `secondBytes`: length of the second piece. */
 export function combineCrc32(first: number, second: number, secondBytes: number): number {
   let shifted = first;
-  // Eight zero bits are one zero byte; from there on each square doubles how many.
-  let columns = squared(squared(squared(oneZeroBit)));
-  for (let left = secondBytes; left > 0; left = Math.floor(left / 2)) {
-    if (left % 2 === 1) shifted = times(columns, shifted);
-    columns = squared(columns);
+  let left = shifted === 0 ? 0 : secondBytes;
+  for (let power = 0; left > 0; power += 1) {
+    if (left % 2 === 1) shifted = times(zeroBytesOf(power), shifted);
+    left = Math.floor(left / 2);
   }
   return (shifted ^ second) >>> 0;
 }

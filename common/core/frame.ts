@@ -4,6 +4,7 @@
  * `docs/host-protocol.md` has the messages, `test/fixtures/frames.json` the vectors that both languages must meet.
  */
 import { BatchError } from './batch-error.ts';
+import { combineCrc32 } from './crc32-combine.ts';
 import { limits } from './limits.ts';
 
 export const frameHeaderBytes = 9;
@@ -16,6 +17,12 @@ export interface Frame {
   readonly payload: Uint8Array;
 }
 
+/** A frame, or one part of a frame whose type is read in parts. */
+export interface FramePart extends Frame {
+  /** Of this payload alone. */
+  readonly crc32: number;
+}
+
 /** The 9 bytes that stand before `payload`. */
 export function frameHeader(type: number, payload: Uint8Array, crc32: Crc32): Uint8Array {
   const header = new Uint8Array(frameHeaderBytes);
@@ -26,28 +33,44 @@ export function frameHeader(type: number, payload: Uint8Array, crc32: Crc32): Ui
   return header;
 }
 
+/** A frame of which a part has been handed on. */
+interface OpenFrame {
+  readonly type: number;
+  readonly wanted: number;
+  /** Of type and payload so far. */
+  sum: number;
+  left: number;
+}
+
 /**
- * Cuts a byte stream into frames. Feed it whatever arrives; payloads are views of one copy each.
+ * Cuts a byte stream into frames. Feed it whatever arrives; payloads are views of it, or of one copy each where they came in pieces.
  * A length above the limit or a wrong checksum throws FRAME_CORRUPT, after which the stream is of no use.
+ *
+ * Frames of the type `inParts` are handed on as they come, without being gathered first: in parts, of which only the last one's checksum
+ * can be wrong. Whoever takes them must be able to let go of them.
  */
 export class FrameReader {
   readonly #crc32: Crc32;
+  readonly #inParts: number | null;
+  #open: OpenFrame | null = null;
   #pending: Uint8Array[] = [];
   #bytes = 0;
 
-  constructor(crc32: Crc32) {
+  constructor(crc32: Crc32, inParts: number | null = null) {
     this.#crc32 = crc32;
+    this.#inParts = inParts;
   }
 
-  push(bytes: Uint8Array): Frame[] {
+  push(bytes: Uint8Array): FramePart[] {
     this.#pending.push(bytes);
     this.#bytes += bytes.length;
-    const frames: Frame[] = [];
+    const frames: FramePart[] = [];
     for (let frame = this.#next(); frame; frame = this.#next()) frames.push(frame);
     return frames;
   }
 
-  #next(): Frame | undefined {
+  #next(): FramePart | undefined {
+    if (this.#open) return this.#part(this.#open);
     if (this.#bytes < frameHeaderBytes) return undefined;
     const header = this.#peek(frameHeaderBytes);
     const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
@@ -58,16 +81,35 @@ export class FrameReader {
         `a frame of ${length} bytes is above the limit of ${limits.framePayloadBytesMax}`,
       );
     }
-    if (this.#bytes < frameHeaderBytes + length) return undefined;
-    const whole = this.#take(frameHeaderBytes + length);
-    const type = whole[4] as number;
-    const payload = whole.subarray(frameHeaderBytes);
+    const type = header[4] as number;
+    if (type !== this.#inParts && this.#bytes < frameHeaderBytes + length) return undefined;
     const wanted = view.getUint32(5, true);
-    const found = this.#crc32(payload, this.#crc32(whole.subarray(4, 5)));
-    if (wanted !== found) {
-      throw new BatchError('FRAME_CORRUPT', `a frame of type ${type} has checksum ${found}, its header says ${wanted}`);
+    const sum = this.#crc32(header.subarray(4, 5));
+    this.#take(frameHeaderBytes);
+    if (type === this.#inParts) {
+      this.#open = { type, wanted, sum, left: length };
+      return this.#part(this.#open);
     }
-    return { type, payload };
+    const payload = this.#take(length);
+    const own = this.#crc32(payload);
+    check(type, wanted, combineCrc32(sum, own, length));
+    return { type, payload, crc32: own };
+  }
+
+  /** What has come of the frame; undefined when that is nothing. */
+  #part(open: OpenFrame): FramePart | undefined {
+    const first = this.#pending[0];
+    if (open.left > 0 && first === undefined) return undefined;
+    const payload = this.#take(Math.min(open.left, first?.length ?? 0));
+    const { type } = open;
+    const own = this.#crc32(payload);
+    open.sum = combineCrc32(open.sum, own, payload.length);
+    open.left -= payload.length;
+    if (open.left === 0) {
+      this.#open = null;
+      check(type, open.wanted, open.sum);
+    }
+    return { type, payload, crc32: own };
   }
 
   /** The first `count` bytes without removing them; copied only when they span two arrivals. */
@@ -89,6 +131,7 @@ export class FrameReader {
   }
 
   #take(count: number): Uint8Array {
+    if (count === 0) return new Uint8Array(0);
     const first = this.#pending[0] as Uint8Array;
     this.#bytes -= count;
     if (first.length > count) {
@@ -109,5 +152,11 @@ export class FrameReader {
     }
     this.#pending.splice(0, used);
     return out;
+  }
+}
+
+function check(type: number, wanted: number, found: number): void {
+  if (wanted !== found) {
+    throw new BatchError('FRAME_CORRUPT', `a frame of type ${type} has checksum ${found}, its header says ${wanted}`);
   }
 }

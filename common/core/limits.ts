@@ -80,6 +80,8 @@ export const limits = {
   /** `auto`, whatever the time: a script may read all files of a mini-batch before it scores the first. */
   miniBatchAutoFilesMax: 1_024,
   miniBatchAutoBytesMax: 67_108_864,
+  /** Rows of a mini-batch of `auto`, as far as earlier ones tell: they are held in memory on their way, and need no file of their own. */
+  miniBatchAutoResultBytes: 4_194_304,
   /** The shortest run() that is believed: clocks are no finer. */
   runSecondsMin: 0.000_1,
   /** Rates are worked out anew with each eighth more results. */
@@ -170,6 +172,8 @@ export const limits = {
   directAppendBytesMax: 4_194_304,
   /** A result above this is spooled to disk on the worker node instead of held in memory. */
   spoolMemoryBytesMax: 8_388_608,
+  /** All results that a worker node holds in memory: beyond, those that do not travel inline go to disk as well. */
+  resultMemoryBytesMax: 33_554_432,
   /** A staging segment is deleted when all its results have been copied; small enough to be freed soon. */
   stagingSegmentBytes: 67_108_864,
   /** Rows, as they were scored, that one task of a partitioned output takes: each has a file in each partition. */

@@ -43,10 +43,10 @@ function definitionOf(method: protobuf.Method): MethodDefinition<object, object>
 
 /**
  * Straight from what translate-*.ts has made, which is of the generated shape: a message of the library's own, made from it
- * first, would be a copy of everything.
+ * first, would be a copy of everything. What is bytes has been encoded already.
  */
 function writerOf(type: protobuf.Type): (message: object) => Buffer {
-  return (message) => type.encode(message).finish() as Buffer;
+  return (message) => (Buffer.isBuffer(message) ? message : (type.encode(message).finish() as Buffer));
 }
 
 function readerOf(type: protobuf.Type): (bytes: Buffer) => object {

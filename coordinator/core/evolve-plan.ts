@@ -66,11 +66,13 @@ export function cut(job: Job, { batch: run, skipped, files }: EventOf<'Cut'>): v
 }
 
 /** A result tells how long its mini-batch took; one with failed files may have given up early. */
-export function learnFrom(job: Job, { batch, runSeconds, failed, shadow }: EventOf<'Committed'>): void {
+export function learnFrom(job: Job, { batch, runSeconds, failed, shadow, ...given }: EventOf<'Committed'>): void {
   if (runSeconds === undefined || failed.length > 0) return;
   // A mini-batch takes the time of both.
   const seconds = runSeconds + (shadow?.runSeconds ?? 0);
-  const sample = { files: job.batches.files(batch), bytes: job.batches.bytesOf(batch), seconds };
+  const files = job.batches.files(batch);
+  const givenBytes = given.place.length + (given.custom?.length ?? 0);
+  const sample = { files, bytes: job.batches.bytesOf(batch), seconds, givenBytes };
   job.learned = learn(job.learned, sample);
 }
 

@@ -6,7 +6,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { DeploymentSettings, MiniBatchSize } from '../../common/core/deployment.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import type { FileSizes } from './file-sizes.ts';
-import { lengthOf, type Learned } from './rates.ts';
+import { givenByFile, lengthOf, type Learned } from './rates.ts';
 
 /** Sizes that are cut as the input is listed. */
 export type ListedSize = Extract<MiniBatchSize, { readonly kind: 'files' | 'bytes' }>;
@@ -126,11 +126,12 @@ export function filesToCut(mood: CutMood, sizes: FileSizes, first: number, count
   const [filesMax, bytesMax] = isAuto
     ? [limits.miniBatchAutoFilesMax, limits.miniBatchAutoBytesMax]
     : [limits.miniBatchFilesMax, Number.POSITIVE_INFINITY];
-  const most = Math.min(count, filesMax, limits.cutGrowth * learned.filesMax, learned.filesFit);
+  const resultFits = isAuto ? limits.miniBatchAutoResultBytes / givenByFile(learned) : Number.POSITIVE_INFINITY;
+  const most = Math.min(count, filesMax, limits.cutGrowth * learned.filesMax, learned.filesFit, resultFits);
   const target = targetSeconds(mood);
   let bytes = sizes.bytes(first);
   let files = 1;
-  for (; files < most; files += 1) {
+  for (; files + 1 <= most; files += 1) {
     bytes += sizes.bytes(first + files);
     if (bytes > bytesMax || lengthOf(learned, 1, files + 1, bytes) > target) break;
   }

@@ -25,6 +25,8 @@ export interface Learned {
   readonly fitAt: number;
   /** Of 1, files and bytes over all results, older ones faded: what an average mini-batch is. */
   readonly totals: readonly number[];
+  /** The same of the bytes that they gave; absent in what older releases have learned. */
+  readonly given?: number;
   /** The same of the products of 1, files, bytes and seconds that {@link fit} needs, less for what is larger than the average. */
   readonly sums: readonly number[];
 }
@@ -34,6 +36,8 @@ export interface Sample {
   readonly files: number;
   readonly bytes: number;
   readonly seconds: number;
+  /** Of its rows and of the files beside them; default: none. */
+  readonly givenBytes?: number;
 }
 
 export const nothingLearned: Learned = {
@@ -62,7 +66,7 @@ export function lengthOf(learned: Learned, batches: number, files: number, bytes
  * A long mini-batch does not outweigh many short ones, and one that was held up by something else counts as some times of
  * what was expected at most. What was learned long ago fades: scorers are slow at first, nodes come and go.
  */
-export function learn(learned: Learned, { files, bytes, seconds }: Sample): Learned {
+export function learn(learned: Learned, { files, bytes, seconds, givenBytes = 0 }: Sample): Learned {
   const results = learned.results + 1;
   const kept = 1 - 1 / Math.min(limits.ratesMemoryResults, 2 + learned.results / 2);
   const expected = learned.rates === null ? 0 : lengthOf(learned, 1, files, bytes);
@@ -81,8 +85,15 @@ export function learn(learned: Learned, { files, bytes, seconds }: Sample): Lear
     rates: isDue ? fit(sums, learned.rates) : learned.rates,
     fitAt: isDue ? results + 1 + Math.floor(results / limits.ratesFitShare) : learned.fitAt,
     totals,
+    given: kept * (learned.given ?? 0) + givenBytes,
     sums,
   };
+}
+
+/** Bytes that a file gives on average; 0 while nobody knows. */
+export function givenByFile({ given = 0, totals }: Learned): number {
+  const [, files = 0] = totals;
+  return files > 0 ? given / files : 0;
 }
 
 /** A mini-batch of so many files ran out of memory although nothing else was scored on its node. */

@@ -6,7 +6,8 @@ import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { spawnSync } from 'node:child_process';
 import { limits } from '../../common/core/limits.ts';
-import { ResultBody } from '../../worker/pool/result-body.ts';
+import { blocksMade } from '../../worker/pool/held-bytes.ts';
+import { ResultBody, resultBytesHeld } from '../../worker/pool/result-body.ts';
 
 /** A small disk of its own; false where this user may not mount one. */
 function mountSmall(path: string, megabytes: number): boolean {
@@ -65,30 +66,72 @@ describe('result body', () => {
     expect(body.inline()).toBeNull();
   });
 
-  it('sends large pieces without a copy of them, and joins small ones', async () => {
-    const body = new ResultBody(dir);
-    const large = [patterned(2 * limits.uploadChunkBytes, 1), patterned(limits.uploadChunkBytes, 2)];
-    for (const part of large) body.append(part);
-    const memory = new Set<ArrayBufferLike>();
-    for await (const piece of body.pieces()) memory.add(piece.buffer);
-    expect([...memory]).toEqual(large.map(({ buffer }) => buffer));
-
-    const small = new ResultBody(dir);
-    for (let part = 0; part < 1_000; part += 1) small.append(patterned(1_000, part));
-    expect((await gathered(small)).lengths).toHaveLength(Math.ceil(1_000_000 / limits.uploadChunkBytes));
-  });
-
-  it('cuts pieces to what a message may hold', async () => {
-    const body = new ResultBody(dir);
+  it('sends chunks of one size, however its bytes came', async () => {
     const parts = [
       patterned(limits.uploadChunkBytes - 1, 1),
       patterned(3, 2),
-      patterned(limits.uploadChunkBytes + 1, 3),
+      patterned(1_000, 3),
+      patterned(70_000, 4),
     ];
-    for (const part of parts) body.append(part);
-    const { lengths, bytes } = await gathered(body);
-    expect(lengths).toEqual([limits.uploadChunkBytes - 1, 3, limits.uploadChunkBytes, 1]);
-    expect(bytes.equals(Buffer.concat(parts))).toBe(true);
+    const all = Buffer.concat([...parts, ...parts, ...parts]);
+    const body = new ResultBody(dir);
+    for (const part of [...parts, ...parts, ...parts]) body.append(part);
+    for (const size of [limits.uploadChunkBytes, 100_000, all.length + 1]) {
+      const chunks: Buffer[] = [];
+      for await (const chunk of body.chunks(size)) chunks.push(Buffer.concat(chunk));
+      expect(chunks.slice(0, -1).every(({ length }) => length === size)).toBe(true);
+      expect(chunks).toHaveLength(Math.ceil(all.length / size));
+      expect(Buffer.concat(chunks).equals(all)).toBe(true);
+    }
+    expect(body.crc32).toBe(crc32(all));
+    await body.discard();
+  });
+
+  it('has its memory from results before it', async () => {
+    const made: number[] = [];
+    for (let result = 0; result < 40; result += 1) {
+      const body = new ResultBody(dir);
+      const own = patterned(1_000_000, result);
+      for (let at = 0; at < own.length; at += 65_536) body.append(own.subarray(at, at + 65_536));
+      expect((await gathered(body)).bytes.equals(own)).toBe(true);
+      made.push(blocksMade());
+      await body.discard();
+    }
+    expect(new Set(made.slice(1)).size).toBe(1);
+  });
+
+  it('is not read once it is discarded, when its memory is another’s', async () => {
+    const body = new ResultBody(dir);
+    body.append(patterned(3 * limits.uploadChunkBytes, 1));
+    const chunks = body.chunks(limits.uploadChunkBytes);
+    await chunks.next();
+    await body.discard();
+    await expect(chunks.next()).rejects.toThrow('discarded');
+  });
+
+  it('holds no more of all results in memory than the limit', async () => {
+    const before = resultBytesHeld();
+    const bodies = Array.from({ length: 8 }, () => new ResultBody(join(dir, 'many')));
+    let most = 0;
+    const parts = bodies.map((_, seed) => patterned(limits.frameRowsBytes, seed));
+    for (let round = 0; round < 6; round += 1) {
+      for (const [place, body] of bodies.entries()) {
+        body.append(parts[place] as Buffer);
+        most = Math.max(most, resultBytesHeld() - before);
+        if (body.isBehind) await body.settled();
+      }
+    }
+    // What is on its way to the disk is bounded by itself: a host waits from 4 MiB on.
+    expect(most).toBeGreaterThan(limits.resultMemoryBytesMax);
+    expect(most).toBeLessThanOrEqual(limits.resultMemoryBytesMax + bodies.length * 6 * limits.frameRowsBytes);
+    await Promise.all(bodies.map((body) => body.settled()));
+    expect(resultBytesHeld() - before).toBeLessThanOrEqual(limits.resultMemoryBytesMax);
+    for (const [place, body] of bodies.entries()) {
+      const whole = Buffer.concat(Array.from({ length: 6 }, () => parts[place] as Buffer));
+      expect((await gathered(body)).bytes.equals(whole)).toBe(true);
+      await body.discard();
+    }
+    expect(resultBytesHeld()).toBe(before);
   });
 
   it('spools a large result, leaves no name behind, and gives the same bytes again and again', async () => {

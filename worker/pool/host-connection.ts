@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import type { Duplex, Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import { toBatchError, type BatchError } from '../../common/core/batch-error.ts';
-import { FrameReader, frameHeader, type Frame } from '../../common/core/frame.ts';
+import { FrameReader, frameHeader, type Frame, type FramePart } from '../../common/core/frame.ts';
 import { hostFrame } from '../../common/core/host-protocol.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -73,7 +73,7 @@ export class HostConnection {
   readonly current: CurrentFile = new CurrentFile();
   readonly #child: ChildProcess;
   readonly #socket: Duplex;
-  readonly #frames = new FrameReader(crc32);
+  readonly #frames = new FrameReader(crc32, hostFrame.rows);
   readonly #memory: MemoryReading;
   #stderr = new ByteTail(limits.stderrTailBytes);
   /** What the host is at, then what it has been sent behind that. */
@@ -300,13 +300,13 @@ export class HostConnection {
     }
   }
 
-  #onFrame(frame: Frame): void {
+  #onFrame(frame: FramePart): void {
     const body = this.#waiting[0]?.question.body;
     if (body === undefined) throw unexpectedFrame(frame.type);
     this.#timer?.refresh();
     if (frame.type !== hostFrame.rows) return this.#answer(frame);
     if (body === null) throw unexpectedFrame(frame.type);
-    body.append(frame.payload);
+    body.append(frame.payload, frame.crc32);
     if (body.isBehind && !this.#socket.isPaused()) this.#waitForDisk(body);
   }
 

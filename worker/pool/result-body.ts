@@ -6,18 +6,24 @@ import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { combineCrc32 } from '../../common/core/crc32-combine.ts';
 import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { delay } from '../../common/io/delay.ts';
 import { isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { HeldBytes } from './held-bytes.ts';
 
 /** Bytes that may wait for the disk before the scoring host has to wait too. */
 const behindBytesMax = 4_194_304;
 
-/** On average, of pieces that are sent one by one. */
-const unjoinedBytesMin = 65_536;
-
 let spooled = 0;
+/** Of all results of this process. */
+let heldBytes = 0;
+
+/** Bytes of results in memory: those that stay there, and those that the disk has not taken yet. */
+export function resultBytesHeld(): number {
+  return heldBytes;
+}
 
 export interface BodyPart {
   readonly bytes: number;
@@ -33,7 +39,9 @@ export class ResultBody {
   #isGivenUp = false;
   #isWaiting = false;
   #spooledBytes = 0;
-  #pieces: Uint8Array[] = [];
+  /** As they came, while they are so few that they travel inline. */
+  #few: Uint8Array[] = [];
+  #held = new HeldBytes();
   #bytes = 0;
   #crc32 = 0;
   #rows: BodyPart | null = null;
@@ -90,14 +98,24 @@ export class ResultBody {
     return this.#behindBytes > behindBytesMax;
   }
 
-  /** Takes the piece over: the caller must not change it afterwards. Disk errors come out of {@link settled}. */
-  append(piece: Uint8Array): void {
+  /** Takes the piece over: the caller must not change it afterwards. `sum`: its CRC-32. Disk errors come out of {@link settled}. */
+  append(piece: Uint8Array, sum: number = crc32(piece)): void {
     invariant(!this.#isDiscarded, 'a discarded result takes no more bytes');
+    if (piece.length === 0) return;
     this.#bytes += piece.length;
-    this.#crc32 = crc32(piece, this.#crc32);
-    if (this.#rows) this.#customCrc32 = crc32(piece, this.#customCrc32);
-    this.#pieces.push(piece);
-    if (this.#file !== null || this.#bytes > limits.spoolMemoryBytesMax) this.#spool();
+    heldBytes += piece.length;
+    this.#crc32 = combineCrc32(this.#crc32, sum, piece.length);
+    if (this.#rows) this.#customCrc32 = combineCrc32(this.#customCrc32, sum, piece.length);
+    if (this.#file !== null || this.#isTooMuch) return this.#spool(piece);
+    this.#few.push(piece);
+    if (this.#bytes <= limits.inlineResultBytesMax) return;
+    for (const one of this.#few) this.#held.add(one);
+    this.#few = [];
+  }
+
+  get #isTooMuch(): boolean {
+    if (this.#bytes > limits.spoolMemoryBytesMax) return true;
+    return this.#bytes > limits.inlineResultBytesMax && heldBytes > limits.resultMemoryBytesMax;
   }
 
   /**
@@ -110,10 +128,18 @@ export class ResultBody {
 
   /** All bytes, when they are few enough to travel inline; null otherwise. */
   inline(): Uint8Array | null {
-    return this.#bytes <= limits.inlineResultBytesMax ? this.#inMemory() : null;
+    return this.#bytes <= limits.inlineResultBytesMax ? this.#joined() : null;
   }
 
-  /** All bytes in pieces of `limits.uploadChunkBytes`, the last one shorter; may be asked for again. */
+  /**
+   * All bytes in chunks of `chunkBytes`, the last one shorter; each is the parts that it consists of, which are good until the next chunk is
+   * asked for. May be asked for again.
+   */
+  chunks(chunkBytes: number): AsyncGenerator<readonly Uint8Array[], void, void> {
+    return this.#chunksTo(this.#bytes, chunkBytes);
+  }
+
+  /** Copies of all bytes in pieces of `limits.uploadChunkBytes`, the last one shorter. */
   pieces(): AsyncGenerator<Uint8Array, void, void> {
     return this.#piecesTo(this.#bytes);
   }
@@ -124,21 +150,26 @@ export class ResultBody {
   }
 
   async *#piecesTo(end: number): AsyncGenerator<Uint8Array, void, void> {
+    for await (const parts of this.#chunksTo(end, limits.uploadChunkBytes)) yield Buffer.concat(parts);
+  }
+
+  async *#chunksTo(end: number, chunkBytes: number): AsyncGenerator<readonly Uint8Array[], void, void> {
     await this.settled();
-    const chunkBytes = limits.uploadChunkBytes;
     const file = await this.#file;
     if (file === null) {
-      // As they came: what is joined first is copied once more. Small ones cost more as messages.
-      const isFine = this.#bytes >= this.#pieces.length * unjoinedBytesMin;
-      let left = end;
-      for (const piece of isFine ? this.#pieces : [this.#inMemory()]) {
-        const wanted = piece.subarray(0, left);
-        for (let at = 0; at < wanted.length; at += chunkBytes) yield wanted.subarray(at, at + chunkBytes);
-        left -= wanted.length;
+      for (const parts of chunksOf([...this.#few, ...this.#held.parts()], end, chunkBytes)) {
+        // Its memory may be another result's by now.
+        invariant(!this.#isDiscarded, 'a discarded result is not read any more');
+        yield parts;
       }
       return;
     }
-    for (let at = 0; at < end; at += chunkBytes) yield await readExactly(file, at, Math.min(chunkBytes, end - at));
+    const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, end));
+    for (let at = 0; at < end; at += chunkBytes) {
+      const wanted = chunk.subarray(0, Math.min(chunkBytes, end - at));
+      await readExactly(file, at, wanted);
+      yield [wanted];
+    }
   }
 
   /** A full disk is not waited for any longer. */
@@ -152,38 +183,43 @@ export class ResultBody {
     if (this.#isDiscarded) return;
     this.#isDiscarded = true;
     this.giveUp();
-    this.#pieces = [];
+    if (this.#file === null) heldBytes -= this.#bytes;
+    this.#few = [];
+    this.#held.release();
     // What could not be written is not wanted any more.
     await this.#written.catch(() => undefined);
     const file = await this.#file?.catch(() => null);
     await file?.close();
   }
 
-  #inMemory(): Uint8Array {
-    if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)];
-    return this.#pieces[0] as Uint8Array;
+  #joined(): Uint8Array {
+    if (this.#few.length !== 1) this.#few = [Buffer.concat(this.#few)];
+    return this.#few[0] as Uint8Array;
   }
 
-  #spool(): void {
+  #spool(piece: Uint8Array): void {
     const file = (this.#file ??= this.#whenRoom(() => openNameless(this.#spoolDir)));
-    const pieces = this.#pieces;
-    this.#pieces = [];
-    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const held = this.#held;
+    const pieces = [...this.#few, ...held.parts(), piece];
+    this.#few = [];
+    this.#held = new HeldBytes();
+    const bytes = pieces.reduce((sum, one) => sum + one.length, 0);
     this.#behindBytes += bytes;
-    this.#written = this.#written.then(async () => {
-      try {
-        const opened = await file;
-        await this.#whenRoom(async () => {
-          const { bytesWritten } = await opened.writev(pieces, this.#spooledBytes);
-          if (bytesWritten !== bytes) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
-        });
-        this.#spooledBytes += bytes;
-      } catch (error) {
-        throw spoolError(error, this.#spoolDir);
-      } finally {
+    const write = async (): Promise<void> => {
+      const opened = await file;
+      await this.#whenRoom(async () => {
+        const { bytesWritten } = await opened.writev(pieces, this.#spooledBytes);
+        if (bytesWritten !== bytes) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
+      });
+      this.#spooledBytes += bytes;
+    };
+    this.#written = this.#written
+      .then(() => write().catch((error: unknown) => Promise.reject(spoolError(error, this.#spoolDir))))
+      .finally(() => {
         this.#behindBytes -= bytes;
-      }
-    });
+        heldBytes -= bytes;
+        held.release();
+      });
     // Whoever awaits `settled` hears of it; until then it is no unhandled rejection.
     this.#written.catch(() => undefined);
   }
@@ -224,15 +260,32 @@ async function openNameless(dir: string): Promise<FileHandle> {
   return file;
 }
 
-async function readExactly(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  while (at < length) {
-    const { bytesRead } = await file.read(bytes, at, length - at, position + at);
-    invariant(bytesRead > 0, `a spooled result ends at ${position + at}, not at ${position + length}`);
+/** The first `end` bytes of `pieces`, without a copy of them. */
+function* chunksOf(pieces: readonly Uint8Array[], end: number, chunkBytes: number): Generator<readonly Uint8Array[]> {
+  let parts: Uint8Array[] = [];
+  let room = Math.min(chunkBytes, end);
+  let left = end;
+  for (const piece of pieces) {
+    for (let at = 0; at < piece.length && left > 0;) {
+      const part = piece.subarray(at, at + room);
+      parts.push(part);
+      at += part.length;
+      left -= part.length;
+      room -= part.length;
+      if (room > 0) continue;
+      yield parts;
+      parts = [];
+      room = Math.min(chunkBytes, left);
+    }
+  }
+}
+
+async function readExactly(file: FileHandle, position: number, into: Uint8Array): Promise<void> {
+  for (let at = 0; at < into.length;) {
+    const { bytesRead } = await file.read(into, at, into.length - at, position + at);
+    invariant(bytesRead > 0, `a spooled result ends at ${position + at}, not at ${position + into.length}`);
     at += bytesRead;
   }
-  return bytes;
 }
 
 function spoolError(error: unknown, dir: string): BatchError {
