@@ -129,21 +129,38 @@ function fit(sums: readonly number[], from: Rates | null): Rates {
   const units = [bb, ff, oo].map(Math.sqrt);
   const start = from ? [from.perByte, from.perFile, from.perBatch] : [0, 0, 0];
   const rates = units.map((unit, index) => unit * (start[index] as number));
+  const rows = products.flatMap((row, one) => {
+    const unit = units[one] as number;
+    return unit === 0 ? [] : [{ one, wish: (wanted[one] as number) / unit, pulls: pullsOn(one, unit, row, units) }];
+  });
   for (let sweep = 0; sweep < sweeps; sweep += 1) {
-    for (const [one, row] of products.entries()) {
-      const unit = units[one] as number;
-      if (unit === 0) continue;
-      let left = (wanted[one] as number) / unit;
-      for (const [other, product] of row.entries()) {
-        const otherUnit = units[other] as number;
-        if (other !== one && otherUnit > 0) left -= (product / unit / otherUnit) * (rates[other] as number);
-      }
-      rates[one] = Math.max(0, left);
+    let hasMoved = false;
+    for (const { one, wish, pulls } of rows) {
+      let left = wish;
+      for (const { other, pull } of pulls) left -= pull * (rates[other] as number);
+      const rate = Math.max(0, left);
+      hasMoved ||= rate !== rates[one];
+      rates[one] = rate;
     }
+    // Every further one would give the same.
+    if (!hasMoved) break;
   }
   const [perByte = 0, perFile = 0, perBatch = 0] = rates.map((rate, index) => {
     const unit = units[index] as number;
     return unit > 0 ? rate / unit : 0;
   });
   return { perBatch, perFile, perByte };
+}
+
+/** How much each other rate takes from what is left for this one. */
+function pullsOn(
+  one: number,
+  unit: number,
+  row: readonly number[],
+  units: readonly number[],
+): readonly { readonly other: number; readonly pull: number }[] {
+  return row.flatMap((product, other) => {
+    const otherUnit = units[other] as number;
+    return other === one || !(otherUnit > 0) ? [] : [{ other, pull: product / unit / otherUnit }];
+  });
 }

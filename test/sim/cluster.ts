@@ -92,7 +92,7 @@ export class Cluster {
   #lost = 0;
   #doubled = 0;
 
-  constructor(plan: Plan) {
+  constructor(plan: Plan, { isJudged }: Pick<PlayOptions, 'isJudged'> = { isJudged: true }) {
     this.#plan = plan;
     this.world = new World(plan.seed);
     this.disk = new SimDisk(this.world, new Random(plan.seed ^ 0xd15c));
@@ -103,6 +103,7 @@ export class Cluster {
     this.servers = plan.stream && this.#serve();
     const { servers } = this;
     this.invariants = new Invariants({
+      isChecking: isJudged,
       onLoss: servers && ((isKnown) => servers.lost > 0 && !isKnown && this.#stop('nobody could know of a loss')),
       isInStream: servers && ((sequence, epoch) => servers.lost > 0 || servers.holds(sequence, epoch)),
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
@@ -531,7 +532,7 @@ function progressOf({ state, isPaused, committed, total, leased, waiting, cursor
 
 /** Plays a plan, in an environment whose `setImmediate` is the world's. */
 export async function play(plan: Plan, options: PlayOptions): Promise<Outcome> {
-  const cluster = new Cluster(plan);
+  const cluster = new Cluster(plan, options);
   const { setImmediate } = globalThis;
   const immediate = (what: () => void): void => cluster.world.immediate(what);
   globalThis.setImmediate = immediate as unknown as typeof setImmediate;

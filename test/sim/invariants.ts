@@ -48,6 +48,8 @@ export interface InvariantsOptions {
   readonly isInStream: ((sequence: number, epoch: number) => boolean) | null;
   /** A start without records that were acknowledged, from a stream that lost some; `isKnown`: its own disk has had them. */
   readonly onLoss: ((isKnown: boolean) => void) | null;
+  /** Otherwise it only follows how far the job is: what is wrong in a run was found in another one that did the same. */
+  readonly isChecking: boolean;
 }
 
 /** One process of a coordinator, from its replay on. */
@@ -153,13 +155,20 @@ export class Invariants {
 
   /** A process has replayed its journal and done nothing else. */
   opened(engine: Engine<EngineViews>, identity = 0): void {
-    const { loop, journal, nodes } = engine;
+    const { loop, journal } = engine;
     const { ledger } = loop;
     const sequence = journal.syncedSequence;
     if (journal.recovery.snapshot > 0) this.snapshotsLoaded += 1;
     this.#checkRecovered(ledger, sequence, identity);
+    const { isChecking } = this.#options;
     const watch: Watch = {
-      ...{ ledger, base: bytesOf(ledger), baseSequence: sequence, appended: [], synced: sequence },
+      ...{
+        ledger,
+        base: isChecking ? bytesOf(ledger) : Buffer.alloc(0),
+        baseSequence: sequence,
+        appended: [],
+        synced: sequence,
+      },
       ...{ groups: [], identity },
       ...{ watermarks: new Watermarks(ledger), awaited: new Set(ledger.known), openedAt: this.#options.world.now },
       ...{ isAlive: true, successorAt: Infinity },
@@ -171,8 +180,8 @@ export class Invariants {
     }
     this.#watch = watch;
     this.#others.set(ledger, watch);
-    this.#checkPromised(ledger);
-    this.#checkSuccess();
+    if (isChecking) this.#checkPromised(ledger);
+    if (isChecking) this.#checkSuccess();
     const job = ledger.jobs.get(this.#options.job);
     this.lives = job ? job.reopenings + (job.isSealed ? 1 : 0) : this.lives;
     this.isPruned = !job && this.#hasBeen;
@@ -186,7 +195,20 @@ export class Invariants {
       if (event.kind === 'NodeUnknown') watch.awaited.delete(event.node);
       return append.call(journal, record);
     };
-    const { handle, synced } = loop;
+    const { synced } = loop;
+    loop.synced = (upTo) => {
+      this.#checkSynced(watch, upTo);
+      watch.synced = upTo;
+      watch.groups.push(upTo);
+      synced.call(loop, upTo);
+    };
+    if (isChecking) this.#check(engine, watch);
+  }
+
+  /** Looks at whatever this process does. */
+  #check({ loop, nodes, work }: Engine<EngineViews>, watch: Watch): void {
+    const { ledger } = watch;
+    const { handle } = loop;
     loop.handle = (command: Command) => {
       if (watch !== this.#watch) return handle.call(loop, command);
       const isStale = command.kind === 'result' && command.token.epoch !== ledger.epoch;
@@ -204,13 +226,6 @@ export class Invariants {
       this.turns.looked(ledger);
       if (command.kind === 'tick') this.turns.ticked(ledger, this.#options.attended());
     };
-    loop.synced = (upTo) => {
-      this.#checkSynced(watch, upTo);
-      watch.synced = upTo;
-      watch.groups.push(upTo);
-      synced.call(loop, upTo);
-    };
-    const { work } = engine;
     const { restore } = work;
     work.restore = async () => {
       await restore.call(work);
@@ -261,18 +276,19 @@ export class Invariants {
 
   /** By the process with this ledger. */
   publish(event: Event, ledger: Ledger): void {
-    if (event.kind === 'Committed') this.#noteCommitted(event);
+    const { isChecking } = this.#options;
+    if (isChecking && event.kind === 'Committed') this.#noteCommitted(event);
     // Whoever has come after it knows it by what it has read.
     if (!this.leads(ledger)) return;
     this.counts.set(event.kind, (this.counts.get(event.kind) ?? 0) + 1);
     this.#options.world.note(event.kind);
-    this.#watch?.watermarks.publish(event);
+    if (isChecking) this.#watch?.watermarks.publish(event);
     this.parts.publish(event);
-    if (event.kind === 'LeaseReleased') this.#checkRelease(event);
+    if (isChecking && event.kind === 'LeaseReleased') this.#checkRelease(event);
     else if (event.kind === 'JobSubmitted') this.#hasBeen ||= event.job === this.#options.job;
     else if (event.kind === 'JobSealed') this.lives += event.job === this.#options.job ? 1 : 0;
     else if (event.kind === 'JobPruned') return this.#forget(event.job);
-    this.#follow();
+    if (isChecking) this.#follow();
   }
 
   #noteCommitted({ job, batch }: EventOf<'Committed'>): void {
@@ -291,7 +307,7 @@ export class Invariants {
     const watch = this.#others.get(ledger);
     if (!watch) return;
     this.#others.delete(ledger);
-    this.#checkReplay(watch);
+    if (this.#options.isChecking) this.#checkReplay(watch);
     watch.isAlive = false;
     if (watch === this.#watch) this.#forgetBroken(ledger);
   }
@@ -303,7 +319,7 @@ export class Invariants {
 
   /** The journal, with what is not synced yet, gives the ledger that this process has. */
   checkReplay(): void {
-    if (this.#watch?.isAlive === true) this.#checkReplay(this.#watch);
+    if (this.#options.isChecking && this.#watch?.isAlive === true) this.#checkReplay(this.#watch);
   }
 
   #checkReplay(watch: Watch): void {
@@ -342,6 +358,7 @@ export class Invariants {
       this.fault(`a start found ${sequence} records, there were ${baseSequence + appended.length}`);
       return;
     }
+    if (!this.#options.isChecking) return;
     const [found, wanted] = [bytesOf(ledger), bytesOf(this.#replayed(before, events))];
     if (!found.equals(wanted))
       this.fault(`a start gives ${difference(found.toString('latin1'), wanted.toString('latin1'))}`);
@@ -434,6 +451,7 @@ export class Invariants {
   }
 
   #checkFinal(): void {
+    if (!this.#options.isChecking) return;
     const job = this.#job;
     const { generation, bytes, length } = this.#final;
     if (!job || job.generation !== generation || length === 0) return;

@@ -19,6 +19,9 @@ import { shrink } from './shrink.ts';
 /** Seeds that a worker takes at once. */
 const handful = 20;
 
+/** A world is garbage once it is over: the less of one is there at each collection, the less is copied. */
+const youngMb = 128;
+
 interface Task {
   readonly first: number;
   readonly count: number;
@@ -57,7 +60,10 @@ function playRange(range: Range, onProgress: (account: Account) => void): Promis
   return new Promise((resolve, reject) => {
     let open = range.workers;
     for (let index = 0; index < range.workers; index += 1) {
-      const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { isTwice: range.isTwice } });
+      const worker = new Worker(fileURLToPath(import.meta.url), {
+        workerData: { isTwice: range.isTwice },
+        resourceLimits: { maxYoungGenerationSizeMb: youngMb },
+      });
       worker.on('error', reject);
       worker.on('message', (account: Account) => {
         addAccount(total, account);

@@ -51,6 +51,8 @@ export class World {
   #sequence = 0;
   #queue: Scheduled[] = [];
   #isTouched = false;
+  /** Events since virtual time last went on. */
+  #atThisInstant = 0;
   #fingerprint = 0x811c9dc5;
 
   constructor(seed: number) {
@@ -104,10 +106,29 @@ export class World {
    * Runs until `isOver` or nothing is left; false when virtual time reached `untilMs` first, or stood still for so many events that
    * it never would. What follows at once from an event, promises included, has happened before the next one.
    */
-  async play(untilMs: number, isOver: () => boolean): Promise<boolean> {
-    let atThisInstant = 0;
+  play(untilMs: number, isOver: () => boolean): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const goOn = (): void => {
+        try {
+          const isEnded = this.#run(untilMs, isOver);
+          if (isEnded === null) afterPromises(goOn);
+          else resolve(isEnded);
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      this.#atThisInstant = 0;
+      goOn();
+    });
+  }
+
+  /** Until promises have something to do (null), or to the end: whether it is over. */
+  #run(untilMs: number, isOver: () => boolean): boolean | null {
     for (;;) {
-      if (this.#isTouched) await this.#settle();
+      if (this.#isTouched) {
+        this.#isTouched = false;
+        return null;
+      }
       if (isOver()) return true;
       const item = this.#pop();
       if (!item) return isOver();
@@ -115,8 +136,8 @@ export class World {
         this.at(item.at, item.what);
         return false;
       }
-      atThisInstant = item.at > this.now ? 0 : atThisInstant + 1;
-      if (atThisInstant > eventsPerInstantMax) {
+      this.#atThisInstant = item.at > this.now ? 0 : this.#atThisInstant + 1;
+      if (this.#atThisInstant > eventsPerInstantMax) {
         const last = this.trace.slice(-5).join(' | ');
         this.livelock = `livelock: more than ${eventsPerInstantMax} events at ${this.now} ms, after ${last}`;
         return false;
@@ -132,13 +153,6 @@ export class World {
       this.touch();
       what();
     });
-  }
-
-  async #settle(): Promise<void> {
-    while (this.#isTouched) {
-      this.#isTouched = false;
-      await new Promise<void>((resolve) => process.nextTick(resolve));
-    }
   }
 
   #pop(): Scheduled | undefined {
@@ -160,6 +174,11 @@ export class World {
     this.#queue[at] = last;
     return top;
   }
+}
+
+/** Once all promises have been heard, and those that they settle. Node comes to the ticks when nothing is left of the promises. */
+function afterPromises(what: () => void): void {
+  queueMicrotask(() => process.nextTick(what));
 }
 
 function isBefore(a: Scheduled, b: Scheduled): boolean {
