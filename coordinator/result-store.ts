@@ -7,13 +7,17 @@ import { BatchError } from '../common/core/batch-error.ts';
 import { invariant } from '../common/core/invariant.ts';
 import { limits } from '../common/core/limits.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
+import { HeldBytes } from '../common/io/held-bytes.ts';
 import type { SegmentSink } from './output/segment-sink.ts';
 import type { UploadedPiece, UploadProgress } from './service/cluster-server.ts';
 
 interface Held {
   readonly totalBytes: number;
   receivedBytes: number;
-  readonly pieces: Uint8Array[];
+  /** Of a result that came whole. */
+  readonly whole: Uint8Array | null;
+  /** Of one that comes in pieces, which is written some syncs later. */
+  readonly held: HeldBytes;
   /** Of a result with a segment of its own. */
   readonly sink: SegmentSink | null;
   readonly freed: (() => void)[];
@@ -47,7 +51,8 @@ export class ResultStore {
     this.#held.set(formatToken(token), {
       totalBytes: bytes.length,
       receivedBytes: bytes.length,
-      pieces: bytes.length === 0 ? [] : [bytes],
+      whole: bytes.length === 0 ? null : bytes,
+      held: new HeldBytes(),
       sink: null,
       freed: [],
     });
@@ -69,7 +74,7 @@ export class ResultStore {
       await held.sink.write(piece.offset, piece.data);
       return { isComplete, freed: Promise.resolve() };
     }
-    held.pieces.push(piece.data);
+    held.held.add(piece.data);
     return { isComplete, freed: new Promise((resolve) => held.freed.push(resolve)) };
   }
 
@@ -81,7 +86,8 @@ export class ResultStore {
     const key = formatToken(token);
     const held = this.#held.get(key);
     if (!held || held.receivedBytes !== held.totalBytes) return this.#leaving.has(key) ? null : undefined;
-    if (!held.sink) return { length: held.totalBytes, crc32: held.pieces.reduce((crc, piece) => crc32(piece, crc), 0) };
+    if (!held.sink)
+      return { length: held.totalBytes, crc32: piecesOf(held).reduce((crc, piece) => crc32(piece, crc), 0) };
     const sum = await held.sink.sync();
     return this.#held.get(key) === held ? { length: held.totalBytes, crc32: sum } : null;
   }
@@ -90,15 +96,12 @@ export class ResultStore {
   pieces(token: Token): readonly Uint8Array[] {
     const held = this.#held.get(formatToken(token));
     invariant(held !== undefined, `no bytes are held for result ${formatToken(token)}`);
-    return held.pieces;
+    return piecesOf(held);
   }
 
   /** Written: memory and credit are free again. */
   release(token: Token): void {
-    const key = formatToken(token);
-    const held = this.#held.get(key);
-    this.#held.delete(key);
-    for (const free of held?.freed ?? []) free();
+    this.#let(token)?.held.release();
   }
 
   /** Not wanted any more. */
@@ -108,7 +111,16 @@ export class ResultStore {
       .get(formatToken(token))
       ?.sink?.abandon()
       .catch(() => undefined);
-    this.release(token);
+    this.#let(token);
+  }
+
+  /** What a write may still look at is nobody else's memory. */
+  #let(token: Token): Held | undefined {
+    const key = formatToken(token);
+    const held = this.#held.get(key);
+    this.#held.delete(key);
+    for (const free of held?.freed ?? []) free();
+    return held;
   }
 
   async #heldFor(piece: UploadedPiece): Promise<Held> {
@@ -121,7 +133,14 @@ export class ResultStore {
     await this.#begin(piece.token);
     const isLarge = piece.totalBytes > limits.directAppendBytesMax;
     const sink = isLarge ? this.#options.openSegment(piece.token) : null;
-    const held: Held = { totalBytes: piece.totalBytes, receivedBytes: 0, pieces: [], sink, freed: [] };
+    const held: Held = {
+      totalBytes: piece.totalBytes,
+      receivedBytes: 0,
+      whole: null,
+      held: new HeldBytes(),
+      sink,
+      freed: [],
+    };
     this.#held.set(key, held);
     return held;
   }
@@ -145,9 +164,13 @@ export class ResultStore {
   async #leave(token: Token): Promise<void> {
     const key = formatToken(token);
     const known = this.#held.get(key);
-    this.release(token);
+    this.#let(token);
     const gone = Promise.resolve(known?.sink?.abandon()).finally(() => this.#leaving.delete(key));
     this.#leaving.set(key, gone);
     await gone;
   }
+}
+
+function piecesOf({ whole, held }: Held): readonly Uint8Array[] {
+  return whole === null ? held.parts() : [whole];
 }

@@ -6,7 +6,7 @@ import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { spawnSync } from 'node:child_process';
 import { limits } from '../../common/core/limits.ts';
-import { blocksMade } from '../../worker/pool/held-bytes.ts';
+import { blocksMade } from '../../common/io/held-bytes.ts';
 import { ResultBody, resultBytesHeld } from '../../worker/pool/result-body.ts';
 
 /** A small disk of its own; false where this user may not mount one. */

@@ -11,7 +11,7 @@ import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { delay } from '../../common/io/delay.ts';
 import { isDiskFull, reasonOf } from '../../common/io/errno.ts';
-import { HeldBytes } from './held-bytes.ts';
+import { HeldBytes } from '../../common/io/held-bytes.ts';
 
 /** Bytes that may wait for the disk before the scoring host has to wait too. */
 const behindBytesMax = 4_194_304;

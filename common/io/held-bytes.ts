@@ -2,7 +2,7 @@
  * Bytes that stay in memory for a while, in blocks that are used again. What lives as long as results do is old when it goes, and only the
  * collector's slowest round frees it: with memory of their own for each, results of a megabyte had the worker node do little else.
  */
-import { limits } from '../../common/core/limits.ts';
+import { limits } from '../core/limits.ts';
 
 /** As an upload sends them. */
 const blockBytes = limits.uploadChunkBytes;
