@@ -57,7 +57,9 @@ process.stdout.on('error', (error) => {
 
 const manifest = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
 
-process.exitCode = await runCli(process.argv.slice(2), {
+// What ends before it has answered has failed.
+process.exitCode = 1;
+void runCli(process.argv.slice(2), {
   stdout: sinkOf(process.stdout),
   stderr: sinkOf(process.stderr),
   cwd: process.cwd(),
@@ -70,4 +72,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   exit: (code) => process.exit(code),
   stdin: sourceOf(process.stdin),
   openUrl,
+}).then((code) => {
+  process.exitCode = code;
 });

@@ -1,50 +1,56 @@
 // Makes few large modules of the many small ones that a process of the program loads: finding and reading a thousand files
-// was a third of the CPU time of a short `batchmill run`. The files that tsc has written stay, for whoever imports one of them.
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+// was a third of the CPU time of a short `batchmill run`. They are scripts in CommonJS, whose code V8 can keep (see
+// common/io/start-program.ts). The files that tsc has written stay, for whoever imports one of them.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** What Node is started with: the program, the scoring host, and what runs in threads of their own. */
 const entries = [
-  'cli/main.ts',
-  'coordinator/input/list-worker.ts',
-  'coordinator/input/stat-worker.ts',
-  'worker/scorers/node-host.ts',
-  'worker/scorers/script-hooks.ts',
-  'worker/staging/look-worker.ts',
+  'cli/main',
+  'coordinator/input/list-worker',
+  'coordinator/input/stat-worker',
+  'worker/scorers/node-host',
+  'worker/staging/look-worker',
 ];
+
+/** What Node's own loader loads, as a module with exports. */
+const hooks = 'worker/scorers/script-hooks';
 
 /** These find files of their own beside them: binaries, WebAssembly. */
 const external = ['esbuild', 'onnxruntime-node', 'opendal', 'parquet-wasm', 'sharp'];
 
-/** For what packages in CommonJS expect to be there. */
-const banner =
-  "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);";
+/** A program that was started before the build may still load a module of the build before. */
+const moduleAgeMsMax = 24 * 3_600_000;
 
-/** A program that was started before the build may still load a chunk of the build before. */
-const chunkAgeMsMax = 24 * 3_600_000;
+const common = {
+  absWorkingDir: root,
+  outbase: '.',
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  external,
+  legalComments: 'none',
+  logLevel: 'warning',
+};
 
-/** Bundles the program into `dist`, over the entries that tsc has written there. */
+/** Bundles the program into `dist`: its modules below `program`, and what starts them over the entries that tsc has written. */
 export async function bundleProgram({ dist = join(root, 'dist'), plugins = [] } = {}) {
-  const { metafile } = await build({
-    absWorkingDir: root,
-    entryPoints: entries,
-    outbase: '.',
-    outdir: dist,
+  const program = join(dist, 'program');
+  const { metafile, outputFiles } = await build({
+    ...common,
+    entryPoints: entries.map((entry) => `${entry}.ts`),
+    outdir: program,
+    entryNames: '[dir]/[name]-[hash]',
     chunkNames: 'chunks/[name]-[hash]',
-    bundle: true,
+    outExtension: { '.js': '.cjs' },
     splitting: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    external,
-    banner: { js: banner },
-    legalComments: 'none',
     metafile: true,
-    logLevel: 'warning',
+    write: false,
     plugins,
   });
   for (const { entryPoint = '', exports } of Object.values(metafile.outputs)) {
@@ -53,13 +59,61 @@ export async function bundleProgram({ dist = join(root, 'dist'), plugins = [] } 
     if (isNameless)
       throw new Error(`import(…) of ${entryPoint} has no names in a bundle: load a module that imports it`);
   }
-  const chunks = join(dist, 'chunks');
-  const made = new Set(Object.keys(metafile.outputs).map((path) => join(root, path)));
-  for (const name of readdirSync(chunks)) {
-    const path = join(chunks, name);
-    if (!made.has(path) && Date.now() - statSync(path).mtimeMs > chunkAgeMsMax) rmSync(path);
-  }
+  await Promise.all(outputFiles.map(async ({ path, text }) => writeIn(path, await scriptOf(text))));
+  await writeStarts(dist, startsOf(metafile, dist));
+  await build({ ...common, entryPoints: [`${hooks}.ts`], outdir: dist, plugins });
+  removeOld(program, new Set(outputFiles.map(({ path }) => path)));
   writeFileSync(join(dist, 'LICENSES.txt'), licensesOf(Object.keys(metafile.inputs)));
+}
+
+/** A module as the script that `startProgram` calls. */
+async function scriptOf(text) {
+  const { code } = await transform(text.replace(/^#!.*/, ''), {
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    define: { 'import.meta.url': 'importMetaUrl' },
+  });
+  // A script has no import() of its own. esbuild writes "names" so, and a name that is reckoned as (0, …); comments do not.
+  return code
+    .replace(/(?<![.\w])import\(("\.\.?\/[^"]+")\)/g, 'Promise.resolve().then(() => require($1))')
+    .replace(/(?<![.\w])import\((?=["(])/g, 'importOutside(');
+}
+
+/** By entry: where its module lies, as seen from where it is started. */
+function startsOf({ outputs }, dist) {
+  const starts = new Map();
+  for (const [path, { entryPoint = '' }] of Object.entries(outputs)) {
+    const entry = entryPoint.replace(/\.ts$/, '');
+    const up = '../'.repeat(entry.split('/').length - 1);
+    if (entries.includes(entry)) starts.set(entry, up + join(root, path).slice(dist.length + 1));
+  }
+  return starts;
+}
+
+async function writeStarts(dist, starts) {
+  for (const [entry, module] of starts) {
+    const contents = `import { startProgram } from './common/io/start-program.ts';
+startProgram(import.meta.url, '${module}');`;
+    const stdin = { contents, resolveDir: root, sourcefile: `${entry}.ts` };
+    const banner = { js: '#!/usr/bin/env node' };
+    const { outputFiles } = await build({ ...common, stdin, banner, write: false });
+    writeIn(join(dist, `${entry}.js`), outputFiles[0].text);
+  }
+}
+
+function writeIn(path, text) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+/** Modules of builds long ago, and code that was made of them or by another V8. */
+function removeOld(program, made) {
+  for (const name of readdirSync(program, { recursive: true })) {
+    const path = join(program, name);
+    const isOld = existsSync(path) && Date.now() - statSync(path).mtimeMs > moduleAgeMsMax;
+    if (isOld && statSync(path).isFile() && !made.has(path)) rmSync(path);
+  }
 }
 
 /** Licenses of the packages whose code is in the bundle, which they ask to travel with it. */

@@ -12,16 +12,20 @@ const port = parentPort;
 const list = workerData as InputList;
 const say = (reply: ListReply): void => port?.postMessage(reply);
 
-try {
-  const file = await open(list.path);
-  for await (const block of decodeListBlocks(list, file)) {
-    const asked = port && once(port, 'message');
-    say({ kind: 'block', block });
-    await asked;
+async function readList(): Promise<void> {
+  try {
+    const file = await open(list.path);
+    for await (const block of decodeListBlocks(list, file)) {
+      const asked = port && once(port, 'message');
+      say({ kind: 'block', block });
+      await asked;
+    }
+    say({ kind: 'end' });
+  } catch (error) {
+    const message = `the list of inputs ${list.path} cannot be read: ${reasonOf(error)}`;
+    const failure = error instanceof BatchError ? error : new BatchError('INPUT_UNREADABLE', message);
+    say({ kind: 'failure', failure: failure.toFailure() });
   }
-  say({ kind: 'end' });
-} catch (error) {
-  const message = `the list of inputs ${list.path} cannot be read: ${reasonOf(error)}`;
-  const failure = error instanceof BatchError ? error : new BatchError('INPUT_UNREADABLE', message);
-  say({ kind: 'failure', failure: failure.toFailure() });
 }
+
+void readList();
