@@ -11,7 +11,7 @@ export interface ProcessIdentity {
   /** Clock ticks from the machine's start to the process's; empty where there is no /proc. */
   readonly startTicks: string;
   /** Of several coordinators, of which one leads: what they have in common and nobody else has. Absent: it is not one of several. */
-  readonly cluster?: string;
+  readonly cluster?: string | undefined;
 }
 
 function readOrEmpty(path: string): string {
