@@ -320,7 +320,7 @@ async function leadershipOf(options: CoordinatorOptions, stream: NatsStream | nu
 function diskOf(
   leadership: Leadership | null,
   { localDir, stateDir }: CoordinatorOptions,
-): Partial<Pick<Outside, 'fileSystem' | 'isShared'>> {
+): Partial<Pick<Outside, 'fileSystem' | 'isShared' | 'cluster'>> {
   return leadership ? leadership.disk(thisMachine().fileSystem, localDir ?? stateDir) : {};
 }
 

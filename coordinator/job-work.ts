@@ -74,8 +74,8 @@ export class JobWork {
   constructor(options: JobWorkOptions) {
     this.#options = options;
     this.#loop = options.loop;
-    const { identity, fileSystem } = options.outside;
-    this.locks = new OutputLocks(identity, fileSystem);
+    const { identity, fileSystem, cluster = null } = options.outside;
+    this.locks = new OutputLocks(identity, fileSystem, cluster);
   }
 
   /** The process ends. */

@@ -18,6 +18,8 @@ export interface Outside extends Inputs {
   readonly fileSystem: FileSystem;
   /** Another coordinator may have files of jobs open still: they are replaced by copies before they are written to. Default: none has. */
   readonly isShared?: boolean;
+  /** What coordinators of which one leads have in common: whoever leads takes the locks of those before it. Absent: it is the only one. */
+  readonly cluster?: string;
   readonly delay: Delay;
   /** Who holds the locks of output folders. */
   readonly identity: LockIdentity;

@@ -8,7 +8,13 @@ import { errnoOf } from './errno.ts';
 import { lifeOf, ownIdentity, type ProcessIdentity } from './process-identity.ts';
 import { readText } from './if-there.ts';
 
-const holderSchema = z.object({ pid: z.number(), hostname: z.string(), bootId: z.string(), startTicks: z.string() });
+const holderSchema = z.object({
+  pid: z.number(),
+  hostname: z.string(),
+  bootId: z.string(),
+  startTicks: z.string(),
+  cluster: z.string().optional(),
+});
 
 /** More rounds than there can be rivals that start at the same moment and die again. */
 const roundsMax = 10;

@@ -10,6 +10,8 @@ export interface ProcessIdentity {
   readonly bootId: string;
   /** Clock ticks from the machine's start to the process's; empty where there is no /proc. */
   readonly startTicks: string;
+  /** Of several coordinators, of which one leads: what they have in common and nobody else has. Absent: it is not one of several. */
+  readonly cluster?: string | undefined;
 }
 
 function readOrEmpty(path: string): string {

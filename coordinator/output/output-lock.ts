@@ -5,7 +5,7 @@ import { errnoOf } from '../../common/io/errno.ts';
 import { tryLock, type LockIdentity, type LockTry } from '../../common/io/lock-file.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
-import { lifeOf, ownIdentity } from '../../common/io/process-identity.ts';
+import { lifeOf, ownIdentity, type ProcessIdentity } from '../../common/io/process-identity.ts';
 
 /** Hidden, so that no listing takes it for a file to score. */
 export const outputLockName = '.batchmill-lock';
@@ -15,11 +15,18 @@ const withoutLinks = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 export class OutputLocks {
   readonly #identity: LockIdentity;
   readonly #fileSystem: FileSystem;
+  readonly #cluster: string | null;
   readonly #held = new Map<string, () => Promise<void>>();
 
-  constructor(identity: LockIdentity = { self: ownIdentity(), lifeOf }, fileSystem: FileSystem = nodeFileSystem) {
-    this.#identity = identity;
+  /** `cluster`: see `Outside`; null: this process is not one of several. */
+  constructor(
+    identity: LockIdentity = { self: ownIdentity(), lifeOf },
+    fileSystem: FileSystem = nodeFileSystem,
+    cluster: string | null = null,
+  ) {
+    this.#identity = cluster === null ? identity : { ...identity, self: { ...identity.self, cluster } };
     this.#fileSystem = fileSystem;
+    this.#cluster = cluster;
   }
 
   /** Keeps others from `dir`, which must be there, until it is released or this process is dead. @throws OUTPUT_EXISTS */
@@ -55,9 +62,20 @@ export class OutputLocks {
     for (const dir of [...this.#held.keys()]) await this.release(dir);
   }
 
+  /**
+   * Whoever has led before is as good as dead, wherever its machine is: its jobs are this one's, and what it still writes goes to files
+   * that have been replaced by copies.
+   */
+  #identityFor(dir: string): LockIdentity {
+    const { self, lifeOf: lifeOfOther } = this.#identity;
+    const isBefore = (other: ProcessIdentity): boolean =>
+      this.#cluster !== null && other.cluster === this.#cluster && !this.#held.has(dir);
+    return { self, lifeOf: (other) => (isBefore(other) ? 'dead' : lifeOfOther(other)) };
+  }
+
   async #try(dir: string): Promise<LockTry | null> {
     try {
-      return await tryLock(join(dir, outputLockName), this.#fileSystem, this.#identity);
+      return await tryLock(join(dir, outputLockName), this.#fileSystem, this.#identityFor(dir));
     } catch (error) {
       if (withoutLinks.includes(errnoOf(error))) return null;
       throw error;

@@ -57,9 +57,13 @@ export class Leadership {
   }
 
   /** For the files of jobs, which others have had and will have. */
-  disk(fileSystem: FileSystem, localDir: string): { readonly fileSystem: FileSystem; readonly isShared: true } {
+  disk(
+    fileSystem: FileSystem,
+    localDir: string,
+  ): { readonly fileSystem: FileSystem; readonly isShared: true; readonly cluster: string } {
     const isOver = (): boolean => this.#isLeading && this.#options.election.silentMs() > limits.leaderSilentMs;
-    return { fileSystem: guardedFileSystem(fileSystem, localDir, isOver), isShared: true };
+    const { state: cluster } = this.#options.self;
+    return { fileSystem: guardedFileSystem(fileSystem, localDir, isOver), isShared: true, cluster };
   }
 
   /** Resolves when this process may lead no more, with the reason; never before {@link won}, and with null after {@link resign}. */

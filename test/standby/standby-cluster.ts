@@ -55,7 +55,8 @@ export class StandbyCluster {
     await cluster.#open('b');
     await cluster.leads('a');
     // The join token of coordinators without certificates, which they share.
-    cluster.#token = / --token (\S+)/.exec(cluster.coordinator('a').program.stdout)?.[1] ?? '';
+    const [, token = ''] = await cluster.coordinator('a').program.says(/ --token ([^\s"]+)/);
+    cluster.#token = token;
     await cluster.standsBy('b');
     for (let index = 0; index < workers; index += 1) {
       cluster.workers.push(cluster.#worker(`node-${index}`, cluster.#first));
