@@ -58,8 +58,12 @@ export class Leadership {
 
   /** For the files of jobs, which others have had and will have. */
   disk(fileSystem: FileSystem, localDir: string): { readonly fileSystem: FileSystem; readonly isShared: true } {
-    const isOver = (): boolean => this.#isLeading && this.#options.election.silentMs() > limits.leaderSilentMs;
-    return { fileSystem: guardedFileSystem(fileSystem, localDir, isOver), isShared: true };
+    const { election, delay } = this.#options;
+    const silentMs = (): number => (this.#isLeading ? election.silentMs() : 0);
+    return {
+      fileSystem: guardedFileSystem(fileSystem, { localDir, silentMs, delay, signal: this.#signal }),
+      isShared: true,
+    };
   }
 
   /** Resolves when this process may lead no more, with the reason; never before {@link won}, and with null after {@link resign}. */
