@@ -372,6 +372,8 @@ export class JobWork {
 
   /** The job cannot go on; the others do. */
   fail(job: JobName, error: BatchError): void {
+    // Whoever leads next goes on with it.
+    if (error.code === 'NOT_LEADING') return this.#options.onFatal(error);
     this.#options.log.error('the job cannot go on', { job, code: error.code, message: error.message });
     // One that is still being submitted is told to its caller.
     if (!this.#loop.ledger.jobs.has(job)) return;

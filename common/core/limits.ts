@@ -287,6 +287,8 @@ export const limits = {
   leaderLeaseMs: 5_000,
   leaderRenewMs: 1_500,
   leaderTryMs: 250,
+  /** A leader that could not renew its lease for so long gives no file a name: it may have ended before a call does. */
+  leaderSureMs: 4_000,
   /** A leader that could not renew its lease for so long stops to lead: longer than the servers take to elect a leader of their own, and short of what a takeover may take. */
   leaderSilentMs: 6_000,
   /** Coordinators that stand by, and how long they have to answer a question. */

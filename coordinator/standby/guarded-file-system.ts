@@ -1,36 +1,65 @@
 /**
- * The disk of a coordinator that may have been replaced: nothing there gets or loses a name once it cannot be sure to lead. Bytes that
+ * The disk of a coordinator that may have been replaced: nothing there gets or loses a name while it cannot be sure to lead. Bytes that
  * it still writes go to files that the next one has replaced by copies.
  */
 import { basename } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { limits } from '../../common/core/limits.ts';
+import type { Delay } from '../../common/io/delay.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { outputLockName } from '../output/output-lock.ts';
 
+export interface GuardOptions {
+  /** Of this process alone: never kept back, as locks are not, which name it. */
+  readonly localDir: string;
+  /** Milliseconds since a renewal of its lease was asked for that succeeded; 0 before it leads. */
+  readonly silentMs: () => number;
+  readonly delay: Delay;
+  /** It waits no longer. */
+  readonly signal: AbortSignal;
+}
+
 /**
- * `isOver`: whether another one may lead. Its calls reject with NOT_LEADING then, but for what is this process's alone: its folder
- * `localDir`, and locks, which name it.
+ * Calls that give or take names wait while the lease may have ended, until it is renewed; they reject with NOT_LEADING once this process
+ * stops to lead. A file that was opened meanwhile may be the next one's, and is let go.
  */
-export function guardedFileSystem(fileSystem: FileSystem, localDir: string, isOver: () => boolean): FileSystem {
-  const check = (path: string): void => {
-    if (!isOver() || path.startsWith(`${localDir}/`) || basename(path).startsWith(outputLockName)) return;
-    throw new BatchError('NOT_LEADING', `${path} is left as it is: another coordinator may lead and write there`);
-  };
+export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions): FileSystem {
   const guarded =
     <Rest extends readonly unknown[], T>(call: (path: string, ...rest: Rest) => Promise<T>) =>
     async (path: string, ...rest: Rest): Promise<T> => {
-      check(path);
+      await untilSure(path, options);
       return await call(path, ...rest);
     };
   return {
-    ...fileSystem,
     open: async (path, mode) => {
-      if (mode !== 'read') check(path);
-      return await fileSystem.open(path, mode);
+      if (mode === 'read') return await fileSystem.open(path, mode);
+      await untilSure(path, options);
+      const file = await fileSystem.open(path, mode);
+      try {
+        await untilSure(path, options);
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+      return file;
     },
     rename: guarded((from, to: string) => fileSystem.rename(from, to)),
     link: guarded((from, to: string) => fileSystem.link(from, to)),
     remove: guarded((path) => fileSystem.remove(path)),
     removeDir: guarded((path) => fileSystem.removeDir(path)),
+    list: (path) => fileSystem.list(path),
+    makeDir: (path) => fileSystem.makeDir(path),
+    syncDir: (path) => fileSystem.syncDir(path),
+    freeBytes: (path) => fileSystem.freeBytes(path),
+    totalBytes: (path) => fileSystem.totalBytes(path),
   };
+}
+
+async function untilSure(path: string, { localDir, silentMs, delay, signal }: GuardOptions): Promise<void> {
+  if (path.startsWith(`${localDir}/`) || basename(path).startsWith(outputLockName)) return;
+  for (let ms = silentMs(); ms > limits.leaderSureMs; ms = silentMs()) {
+    if (ms > limits.leaderSilentMs || signal.aborted)
+      throw new BatchError('NOT_LEADING', `${path} is left as it is: another coordinator may lead and write there`);
+    await delay(limits.leaderTryMs, signal);
+  }
 }

@@ -61,9 +61,13 @@ export class Leadership {
     fileSystem: FileSystem,
     localDir: string,
   ): { readonly fileSystem: FileSystem; readonly isShared: true; readonly cluster: string } {
-    const isOver = (): boolean => this.#isLeading && this.#options.election.silentMs() > limits.leaderSilentMs;
-    const { state: cluster } = this.#options.self;
-    return { fileSystem: guardedFileSystem(fileSystem, localDir, isOver), isShared: true, cluster };
+    const { election, delay, self } = this.#options;
+    const silentMs = (): number => (this.#isLeading ? election.silentMs() : 0);
+    return {
+      fileSystem: guardedFileSystem(fileSystem, { localDir, silentMs, delay, signal: this.#signal }),
+      isShared: true,
+      cluster: self.state,
+    };
   }
 
   /** Resolves when this process may lead no more, with the reason; never before {@link won}, and with null after {@link resign}. */

@@ -27,10 +27,11 @@ import { openListing } from '../../coordinator/list-job.ts';
 import { DiskWatch } from '../../coordinator/output/disk-watch.ts';
 import type { Outside } from '../../coordinator/outside.ts';
 import type { ClusterBackend } from '../../coordinator/service/cluster-server.ts';
+import { guardedFileSystem } from '../../coordinator/standby/guarded-file-system.ts';
 import { Ticks } from '../../coordinator/timers.ts';
 import { JobFeeds } from '../../coordinator/views/job-feed.ts';
 import { jobView } from '../../coordinator/views/job-view.ts';
-import { countChanges, type ChangeCount } from './change-count.ts';
+import { countChanges, type ChangeCount, type ChangeKind } from './change-count.ts';
 import type { Fault } from './faults.ts';
 import type { CoordinatorPort } from './coordinator-port.ts';
 import type { Later, SimDisk, SimMount } from './disk.ts';
@@ -38,6 +39,7 @@ import type { Invariants } from './invariants.ts';
 import type { Plan } from './plan.ts';
 import { endpointOf, originOf, type Rival } from './rivals.ts';
 import { SimProcess, type ClockPlan } from './sim-process.ts';
+import type { StreamFault } from './stream-plan.ts';
 import { StreamClient } from './stream-client.ts';
 import type { StreamServers } from './stream-servers.ts';
 import { twoDisks } from './two-disks.ts';
@@ -85,6 +87,9 @@ interface Views extends EngineViews {
 const nothing = (): undefined => undefined;
 const silent: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, with: () => silent };
 
+/** What a coordinator needs to put everything away. */
+const endingMsMax = 3_000;
+
 /** No settings are changed. */
 const unchanged: ReopenRequest = {
   ...{ deployment: null, miniBatchSize: null, timeoutMs: null, triesMax: null, errorThreshold: null },
@@ -122,8 +127,8 @@ export class CoordinatorProcess implements CoordinatorPort {
   readonly #waiting = new Map<NodeName | null, number[]>();
   /** What its wall clock has been set forward by. */
   #jumpedMs = 0;
-  /** A kill at a change of its disk from now. */
-  #crashAt: { readonly changes: number; readonly isPower: boolean; readonly downMs: number } | null = null;
+  /** What befalls it at a change of its disk from now. */
+  #atChange: (() => void) | null = null;
   /** Asked of a job once it can be. */
   starts = 0;
   /** Why it did not start, or ended by itself; what it said each time. */
@@ -195,20 +200,29 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#startedAt = this.#world.now;
     this.#say('starts');
     const later: Later = (ms, what) => this.#process.later(ms, what);
-    const { disk, servers, who } = this.#options;
+    const { disk, servers, who, isElected } = this.#options;
     this.#mount = this.ownDisk.mount(later);
     const shared = this.#ownDisk && disk.mount(later);
     this.#shared = shared;
-    const files = this.#shared ? twoDisks(this.#mount, this.#shared) : this.#mount;
+    const silentMs = (): number => client?.silentMs() ?? 0;
+    const guard = {
+      localDir: `${stateDir}/journal`,
+      silentMs,
+      delay: this.#delay,
+      signal: new AbortController().signal,
+    };
+    const common = shared && (isElected ? guardedFileSystem(shared, guard) : shared);
+    const files = common ? twoDisks(this.#mount, common) : this.#mount;
     this.#changes = countChanges(files, () => this.#changed());
-    // The storage keeps out whoever has led before.
     this.#isOvertaken = false;
     const life = this.#life;
     const onFenced = (): void => {
       this.#isOvertaken ||= life === this.#life;
-      shared?.release();
+      shared?.overtake();
     };
-    this.#client = servers && new StreamClient({ world: this.#world, servers, who, later, onFenced });
+    const now = (): number => this.#process.now;
+    const client = servers && new StreamClient({ world: this.#world, servers, who, later, now, onFenced });
+    this.#client = client;
     this.#open(this.#changes.fileSystem, life).catch((error: unknown) => this.#fatal(error, life));
     this.#world.touch();
   }
@@ -219,17 +233,7 @@ export class CoordinatorProcess implements CoordinatorPort {
       monotonic: () => this.#process.now,
       wall: () => Math.round(wallStartMs + this.#world.now + this.#jumpedMs),
     };
-    const delay: Delay = (ms, signal) =>
-      new Promise((resolve) => {
-        if (signal.aborted) return resolve();
-        const done = (): void => {
-          signal.removeEventListener('abort', done);
-          this.#world.touch();
-          resolve();
-        };
-        signal.addEventListener('abort', done);
-        this.#process.later(ms, done);
-      });
+    const delay = this.#delay;
     const identity = {
       self: { pid: life, hostname: `sim-${this.#options.who}`, bootId: '', startTicks: String(life) },
       // Whoever leads takes the lock of who has led before.
@@ -252,6 +256,7 @@ export class CoordinatorProcess implements CoordinatorPort {
       locateInput,
       openInput,
       storeOutput,
+      isShared: this.#options.isElected,
     };
     await fileSystem.makeDir(stateDir);
     await fileSystem.syncDir('/');
@@ -315,10 +320,20 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#every(limits.diskLookMs, () => void watch.look().catch(onFatal));
   }
 
+  readonly #delay: Delay = (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal.aborted) return resolve();
+      const done = (): void => {
+        signal.removeEventListener('abort', done);
+        this.#world.touch();
+        resolve();
+      };
+      signal.addEventListener('abort', done);
+      this.#process.later(ms, done);
+    });
+
   async #elected(life: number): Promise<void> {
-    await this.#client?.won(() =>
-      this.#fatal(new BatchError('JOURNAL_FENCED', 'another one has taken the lease'), life),
-    );
+    await this.#client?.won((error) => this.#fatal(error, life));
     this.#say('has the lease');
   }
 
@@ -364,8 +379,12 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#say(`ends: ${error.code}`);
     this.#options.onRefused(error, this.#startedAt);
     const downMs = this.#world.random.between(100, 5_000);
+    // Of several, one that is not to lead any more hears of nothing new, and ends what it is at.
+    const { isElected } = this.#options;
+    this.#isServing &&= !isElected;
+    const endsMs = isElected ? this.#world.random.between(0, endingMsMax) : 0;
     // What it still does on its way out is nobody's.
-    this.#world.after(0, () => life === this.#life && this.crash({ isPower: false, downMs }));
+    this.#world.after(endsMs, () => life === this.#life && this.crash({ isPower: false, downMs }));
   }
 
   /** kill -9, or its machine loses power; it is back after `downMs`. False when it is down already. */
@@ -382,7 +401,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#mount = null;
     this.#shared = null;
     this.#changes = null;
-    this.#crashAt = null;
+    this.#atChange = null;
     this.#engine = null;
     this.#jobLife = null;
     this.#doors = null;
@@ -405,19 +424,29 @@ export class CoordinatorProcess implements CoordinatorPort {
   }
 
   crashAtChange(fault: Extract<Fault, { readonly kind: 'kill-at-change' }>): boolean {
+    return this.#befallAtChange(fault, () => this.crash(fault));
+  }
+
+  /** What it was about to change changes when it goes on. */
+  freezeAtChange(fault: Extract<StreamFault, { readonly kind: 'freeze-at-change' }>): boolean {
+    return this.#befallAtChange(fault, () => this.stall(fault.ms, 0));
+  }
+
+  #befallAtChange({ of, changes }: { readonly of: ChangeKind; readonly changes: number }, what: () => void): boolean {
     if (!this.#changes) return false;
-    this.#changes.left = fault.changes;
-    this.#changes.of = fault.of;
-    this.#crashAt = fault;
+    this.#changes.left = changes;
+    this.#changes.of = of;
+    this.#atChange = what;
     return true;
   }
 
   #changed(): void {
-    const fault = this.#crashAt;
-    this.#crashAt = null;
+    const what = this.#atChange;
+    this.#atChange = null;
     // A sync that was begun has not happened yet.
     const delayMs = this.#changes?.of === 'names' ? 0 : this.#world.random.between(0, 3);
-    if (fault) this.#world.after(delayMs, () => this.crash(fault));
+    const life = this.#life;
+    if (what) this.#world.after(delayMs, () => life === this.#life && what());
   }
 
   /** It ends in order, and another release is started on the same disk. */

@@ -15,7 +15,9 @@ export type DiskFault =
   | 'EIO on sync'
   | 'ENOSPC'
   | 'bit flipped'
-  | 'write cut short by a kill';
+  | 'write cut short by a kill'
+  | 'bytes of an overtaken coordinator'
+  | 'name of an overtaken coordinator';
 
 /** Counts a fault that has happened. */
 export type Tell = (fault: DiskFault) => void;

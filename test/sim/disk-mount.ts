@@ -31,6 +31,8 @@ export interface DiskState {
 export interface SimMount extends FileSystem {
   /** The process is killed: nothing settles any more, and what was under way has happened wholly, in part or not at all. */
   release(): void;
+  /** From now on what it changes is told: another process has taken its place. */
+  overtake(): void;
 }
 
 const totalBytes = 1e12;
@@ -82,6 +84,7 @@ export class Mount implements SimMount {
   /** In the order in which they were begun. */
   readonly #underWay = new Set<Step>();
   #isReleased = false;
+  #isOvertaken = false;
 
   constructor(disk: DiskState, later: Later) {
     this.#disk = disk;
@@ -108,15 +111,15 @@ export class Mount implements SimMount {
   }
 
   rename(from: string, to: string): Promise<void> {
-    return this.#begin(() => this.#disk.names.rename(from, to));
+    return this.#change(() => this.#disk.names.rename(from, to));
   }
 
   link(from: string, to: string): Promise<void> {
-    return this.#begin(() => this.#disk.names.link(from, to));
+    return this.#change(() => this.#disk.names.link(from, to));
   }
 
   remove(path: string): Promise<void> {
-    return this.#begin(() => this.#disk.names.remove(path));
+    return this.#change(() => this.#disk.names.remove(path));
   }
 
   removeDir(path: string): Promise<void> {
@@ -179,12 +182,27 @@ export class Mount implements SimMount {
     });
   }
 
+  overtake(): void {
+    this.#isOvertaken = true;
+  }
+
+  tellOvertaken(what: DiskFault): void {
+    if (this.#isOvertaken) this.#disk.tell(what);
+  }
+
   lane(): Lane {
     return new Lane((step) => this.#take(step));
   }
 
   #begin<T>(effect: () => T): Promise<T> {
     return this.begin(null, quickMs(this.#disk.random), effect, false);
+  }
+
+  #change(effect: () => void): Promise<void> {
+    return this.#begin(() => {
+      effect();
+      this.tellOvertaken('name of an overtaken coordinator');
+    });
   }
 
   #take(step: Step): void {
@@ -273,6 +291,7 @@ class SimFile implements OpenFile {
     const missing = Math.max(0, growth - disk.roomBytes);
     disk.roomBytes -= growth - missing;
     this.#content.write(pieces, position, length - missing);
+    this.#mount.tellOvertaken('bytes of an overtaken coordinator');
     if (missing === 0) return;
     disk.tell('ENOSPC');
     throw systemError('ENOSPC', this.#path);

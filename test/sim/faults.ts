@@ -173,6 +173,8 @@ function troubleOf(fault: Fault, { nodes }: Cluster): { readonly node: NodeName 
     case 'restart-coordinator':
       // The last one may come much later than it was asked for.
       return { node: null, forMs: fault.downMs + (fault.kind === 'kill-at-change' ? 3_600_000 : 10_000) };
+    case 'freeze-at-change':
+      return { node: null, forMs: fault.ms + 3_600_000 };
     case 'fill-disk':
     case 'sync-error':
       return { node: null, forMs: 30_000 };

@@ -36,6 +36,7 @@ describe(`${seeds} simulated clusters, each twice`, () => {
         'stream-stall',
         'stream-leader',
         'freeze-coordinator',
+        'freeze-at-change',
         'kill-one',
         'lose-disk',
         'lose-tail',

@@ -18,6 +18,8 @@ export interface StreamClientOptions {
   readonly who: number;
   /** In its process. */
   readonly later: (delayMs: number, what: () => void) => void;
+  /** Its clock. */
+  readonly now: () => number;
   /** Another one has appended behind it. */
   readonly onFenced: () => void;
 }
@@ -29,6 +31,8 @@ export class StreamClient implements JournalStream {
   #isOver = false;
   /** With the lease; 0: it has had none. */
   #turn = 0;
+  /** When the last renewal of the lease that succeeded was asked for. */
+  #heldAt = 0;
 
   constructor(options: StreamClientOptions) {
     this.#options = options;
@@ -104,22 +108,38 @@ export class StreamClient implements JournalStream {
     return Promise.resolve();
   }
 
-  /** Resolves when it has the lease, which it renews from then on. `onLost`: another one has taken it since. */
-  async won(onLost: () => void): Promise<void> {
+  /** Resolves when it has the lease, which it renews from then on. `onLost`: another one has taken it since, or may have. */
+  async won(onLost: (error: BatchError) => void): Promise<void> {
     for (;;) {
+      this.#heldAt = this.#options.now();
       this.#turn = await this.#ask((servers) => servers.lead()).catch(() => 0);
       if (this.#turn > 0) break;
       await this.#sleep(limits.leaderTryMs);
     }
     void this.#renew(onLost);
+    void this.#watchSilence(onLost);
   }
 
-  /** Who gets no answer goes on: that its servers are away is no reason to step down. */
-  async #renew(onLost: () => void): Promise<void> {
+  /** As an election tells it. */
+  silentMs(): number {
+    return this.#turn === 0 ? 0 : this.#options.now() - this.#heldAt;
+  }
+
+  async #renew(onLost: (error: BatchError) => void): Promise<void> {
     for (;;) {
       await this.#sleep(limits.leaderRenewMs);
-      if (!(await this.#ask((servers) => servers.renew(this.#turn)).catch(() => true))) return onLost();
+      const askedAt = this.#options.now();
+      const isHeld = await this.#ask((servers) => servers.renew(this.#turn)).catch(() => null);
+      if (isHeld === false) return onLost(new BatchError('JOURNAL_FENCED', 'another one has taken the lease'));
+      if (isHeld) this.#heldAt = askedAt;
     }
+  }
+
+  /** It cannot know any more whether it leads. */
+  async #watchSilence(onLost: (error: BatchError) => void): Promise<void> {
+    while (this.silentMs() <= limits.leaderSilentMs)
+      await this.#sleep(Math.max(limits.leaderTryMs, limits.leaderSilentMs - this.silentMs()));
+    onLost(new BatchError('NOT_LEADING', 'the lease could not be renewed'));
   }
 
   #sleep(ms: number): Promise<void> {

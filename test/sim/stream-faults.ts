@@ -28,6 +28,8 @@ export function happenToStream(fault: StreamFault, cluster: Cluster): boolean {
       return cluster.isLax && servers.loseTail(syncEveryMs, fault.messages) > 0;
     case 'freeze-coordinator':
       return one.stall(fault.ms, 0);
+    case 'freeze-at-change':
+      return one.freezeAtChange(fault);
     case 'kill-one':
       return one.crash({ isPower: fault.downMs % 300 === 0, downMs: fault.downMs });
     case 'lose-disk':

@@ -1,5 +1,6 @@
 /** A journal that is kept in a stream as well, and the coordinators that take turns on it, as plain data. */
 import fc from 'fast-check';
+import type { ChangeKind } from './change-count.ts';
 import type { ClockPlan } from './sim-process.ts';
 import type { StreamDirection } from './stream-servers.ts';
 
@@ -17,6 +18,8 @@ export type StreamFault = { readonly atMs: number } & (
   /** Servers that answer before they sync lose what they took last. */
   | { readonly kind: 'lose-tail'; readonly messages: number }
   | { readonly kind: 'freeze-coordinator'; readonly who: number | null; readonly ms: number }
+  /** The one that leads, as it is about to change something on a disk. */
+  | { readonly kind: 'freeze-at-change'; readonly of: ChangeKind; readonly changes: number; readonly ms: number }
   | { readonly kind: 'kill-one'; readonly who: number; readonly downMs: number }
   /** Killed, and its disk is another one when it comes back. */
   | { readonly kind: 'lose-disk'; readonly who: number | null; readonly downMs: number }
@@ -64,6 +67,15 @@ const fault: fc.Arbitrary<StreamFault> = fc.oneof(
     arbitrary: fc.record({
       ...{ atMs, kind: fc.constant('freeze-coordinator' as const), who },
       ms: fc.constantFrom(1_000, 6_000, 15_000, 40_000),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      ...{ atMs, kind: fc.constant('freeze-at-change' as const) },
+      of: fc.constantFrom('any' as const, 'names' as const, 'removals' as const),
+      changes: fc.integer({ min: 1, max: 12 }),
+      ms: fc.constantFrom(5_500, 8_000, 15_000, 40_000),
     }),
   },
   { weight: 3, arbitrary: fc.record({ atMs, kind: fc.constant('kill-one' as const), who: fc.nat(2), downMs }) },
