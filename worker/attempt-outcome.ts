@@ -85,16 +85,33 @@ async function abandoned(process: HostProcess, failed: ScoreFailed): Promise<Sco
   return { ...failed, isHostDead: true };
 }
 
-type Told = Omit<BatchRecord, 'start' | 'run_seconds' | 'cpu_seconds' | 'stdout' | 'stderr'>;
+/** What is known of an attempt beside its outcome. */
+type Seen = Pick<BatchRecord, 'start' | 'run_seconds' | 'cpu_seconds' | 'stdout' | 'stderr'>;
 
-export function recordOf({ first, count, token, attempt }: AttemptOrder, outcome: ScoreOutcome): Told {
-  const what = { first, count, token: formatToken(token), attempt };
-  if (outcome.kind === 'scored') {
-    const { rows, failed } = outcome.summary;
-    return { ...what, status: 'RUN_DONE', rows, failed: failed.length, code: null, message: null };
-  }
-  const { code, message } = outcome.failure;
-  return { ...what, status: statusOf(code, outcome.isHostDead), rows: 0, failed: count, code, message };
+/** One object as it is written: there is one for each mini-batch, however short. */
+export function recordOf(
+  { first, count, token, attempt }: AttemptOrder,
+  outcome: ScoreOutcome,
+  seen: Seen,
+): BatchRecord {
+  const isScored = outcome.kind === 'scored';
+  const failure = isScored ? null : outcome.failure;
+  return {
+    first,
+    count,
+    token: formatToken(token),
+    attempt,
+    status: isScored ? 'RUN_DONE' : statusOf(outcome.failure.code, outcome.isHostDead),
+    rows: isScored ? outcome.summary.rows : 0,
+    failed: isScored ? outcome.summary.failed.length : count,
+    code: failure?.code ?? null,
+    message: failure?.message ?? null,
+    start: seen.start,
+    run_seconds: seen.run_seconds,
+    cpu_seconds: seen.cpu_seconds,
+    stdout: seen.stdout,
+    stderr: seen.stderr,
+  };
 }
 
 export function rangeText(first: number, count: number): string {

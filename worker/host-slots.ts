@@ -230,7 +230,7 @@ export class HostSlots {
     const settled = isUntouched ? scored : await settleCustom(custom, process, scored, this.#storeOf(held, order));
     const outcome = held.mask ? maskedOutcome(settled, held.mask) : settled;
     const printed = spansBetween(began.place, log.place);
-    log.record({ ...recordOf(order, outcome), start: began.start, run_seconds: seconds, cpu_seconds, ...printed });
+    log.record(recordOf(order, outcome, { start: began.start, run_seconds: seconds, cpu_seconds, ...printed }));
     held.hasFailed ||= outcome.kind === 'failed';
     if (outcome.kind === 'failed' && outcome.failure.code === 'SCORER_OUT_OF_MEMORY') this.#starts.dropWaiting();
     if (outcome.kind === 'failed') log.error(rangeText(first, order.count), outcome.failure, this.#time());

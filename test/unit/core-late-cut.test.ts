@@ -20,7 +20,7 @@ type Grant = EffectOf<'grant'>;
 type Seconds = (grant: Grant) => number;
 
 /** Asks for one lease and commits it, again and again, until nothing is granted; gives what was. */
-function drain(h: Harness, node: NodeName, seconds: Seconds, most = Infinity): readonly Grant[] {
+function drain(h: Harness, node: NodeName, seconds: Seconds, most = Infinity, bytesOfFile = 10): readonly Grant[] {
   const granted: Grant[] = [];
   const queue = [...h.takeOf('grant')];
   while (granted.length < most) {
@@ -29,7 +29,8 @@ function drain(h: Harness, node: NodeName, seconds: Seconds, most = Infinity): r
     const grant = queue.shift();
     if (!grant) break;
     granted.push(grant);
-    h.commit(node, grant.token, { summary: { runSeconds: seconds(grant) } });
+    const length = bytesOfFile * grant.range.count;
+    h.commit(node, grant.token, { length, summary: { runSeconds: seconds(grant) } });
     while (h.job.copy) h.copied();
   }
   return granted;
@@ -135,6 +136,25 @@ describe('mini-batches that are cut by time', () => {
       .list(...Array.from({ length: 300 }, () => limits.miniBatchAutoBytesMax / 8))
       .endList();
     expect(Math.max(...counts(drain(large, large.node('a'), perFile(1e-5))))).toBe(8);
+  });
+
+  it('give no more bytes than go to the output without a file of their own, once it is known what a file gives', () => {
+    const h = new Harness()
+      .submit(auto)
+      .list(...files(400))
+      .endList();
+    const megabyte = 1_000_000;
+    const sizes = counts(drain(h, h.node('a'), perFile(1e-3), Infinity, megabyte));
+    expect(sizes.slice(0, 2)).toEqual([1, 4]);
+    expect(Math.max(...sizes)).toBe(Math.floor(limits.miniBatchAutoResultBytes / megabyte));
+    expect(sizes.filter((size) => size === Math.max(...sizes)).length).toBeGreaterThan(90);
+    // A file that gives more than that is alone.
+    const huge = new Harness()
+      .submit(auto)
+      .list(...files(20))
+      .endList();
+    expect(Math.max(...counts(drain(huge, huge.node('a'), perFile(1e-3), Infinity, 9 * megabyte)))).toBe(1);
+    expectReplays(h);
   });
 
   it('go on where the listing goes on, whatever was cut before', () => {

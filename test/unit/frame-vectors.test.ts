@@ -77,6 +77,33 @@ describe('frame vectors', () => {
     expect(codeOf(() => reader.push(bytesOf(second)))).toBe('FRAME_CORRUPT');
   });
 
+  it('hands on frames of one type in parts as they come, each with its checksum, and the others whole', () => {
+    const rows = Buffer.from(Array.from({ length: 1_000 }, (_, at) => (at * 7) & 0xff));
+    const done = Buffer.from('{}');
+    const all = Buffer.concat(
+      [9, 2, 9, 9].flatMap((type) => {
+        const payload = type === 9 ? rows : done;
+        return [frameHeader(type, payload, crc32), payload];
+      }),
+    );
+    for (const step of [1, 7, 300, 1_009, 5_000]) {
+      const reader = new FrameReader(crc32, 9);
+      const found: { type: number; payload: Uint8Array; crc32: number }[] = [];
+      for (let at = 0; at < all.length; at += step) found.push(...reader.push(all.subarray(at, at + step)));
+      expect(found.every((part) => part.crc32 === crc32(part.payload))).toBe(true);
+      // Nothing is gathered: every part is where it came.
+      const parts = found.filter(({ type }) => type === 9);
+      expect(parts.every(({ payload }) => payload.length === 0 || payload.buffer === all.buffer)).toBe(true);
+      expect(Buffer.concat(parts.map(({ payload }) => payload)).equals(Buffer.concat([rows, rows, rows]))).toBe(true);
+      expect(found.filter(({ type }) => type === 2).map(({ payload }) => Buffer.from(payload))).toEqual([done]);
+    }
+    const reader = new FrameReader(crc32, 9);
+    const broken = Buffer.from(all.subarray(0, 1_009));
+    broken[broken.length - 1] = (broken[broken.length - 1] as number) ^ 1;
+    expect(reader.push(broken.subarray(0, 500))).toHaveLength(1);
+    expect(codeOf(() => reader.push(broken.subarray(500)))).toBe('FRAME_CORRUPT');
+  });
+
   it('does not hand out the same memory twice', () => {
     const reader = new FrameReader(crc32);
     const frames = reader.push(Buffer.concat(good.map(({ frame }) => bytesOf(frame))));
