@@ -1,6 +1,8 @@
 /** `npm start` as a newcomer runs it, but for the installation: what it prints, and what it leaves. */
 import { execFile } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { packageFile } from '../../common/io/package-files.ts';
@@ -31,4 +33,29 @@ test('the program can be executed by itself, as `npm link` and `npx` do', async 
   const { stdout } = await promisify(execFile)(packageFile('dist', 'cli', 'main.js'), ['--version']);
   const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };
   expect(stdout.trim()).toBe(version);
+});
+
+test('a short command loads few modules, and their code is kept', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'batchmill-start-'));
+  const filter = (path: string): boolean => !path.endsWith('.code');
+  for (const path of ['package.json', 'dist/cli/main.js', 'dist/program']) {
+    cpSync(packageFile(path), join(dir, path), { recursive: true, filter });
+  }
+  const program = join(dir, 'dist', 'program');
+  const keptBy = async (...args: readonly string[]): Promise<number> => {
+    const before = readdirSync(program, { recursive: true }).length;
+    await promisify(execFile)(process.execPath, [join(dir, 'dist', 'cli', 'main.js'), ...args], { cwd: dir }).catch(
+      () => undefined,
+    );
+    return readdirSync(program, { recursive: true }).length - before;
+  };
+  const first = await keptBy('--version');
+  expect(first).toBeGreaterThan(0);
+  expect(first).toBeLessThanOrEqual(24);
+  expect(await keptBy('--version')).toBe(0);
+  expect(await keptBy('--help')).toBe(0);
+  const more = await keptBy('job', 'submit', 'none.onnx', '--input', 'none', '--output', 'out');
+  expect(more).toBeGreaterThan(0);
+  expect(more).toBeLessThanOrEqual(48);
+  rmSync(dir, { recursive: true });
 });
