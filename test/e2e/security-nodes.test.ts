@@ -37,7 +37,7 @@ async function identityOf(name: string): Promise<Extract<ClusterTrust, { kind: '
   const identity = await NodeIdentity.open({
     addresses: new CoordinatorAddresses([cluster.listen]),
     ...{ name, dir: join(dir, `identity-${name}`), token: cluster.token },
-    ...{ fingerprint: cluster.fingerprint, joinMsMax: 1_000, clock: systemClock, log: silentLog },
+    ...{ fingerprint: cluster.fingerprint, joinMsMax: 1_000, busyMsMax: 1_000, clock: systemClock, log: silentLog },
   });
   identity.close();
   return identity.trust;
