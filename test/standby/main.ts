@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { endPrograms, runProgram, until } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
-import { scenarios, settled, type Scenario } from './scenarios.ts';
+import { scenarios, secured, settled, type Scenario } from './scenarios.ts';
 import { StandbyCluster } from './standby-cluster.ts';
 import { existsSync } from 'node:fs';
 
@@ -60,7 +60,7 @@ async function played(name: string, scenario: Scenario, round: number): Promise<
     environment: { PAUSE_MS: '200', FAST_WHEN: fast },
     more: ['output:', '  format: csv'],
   });
-  const cluster = await StandbyCluster.start({ dir, natsServers, workers: 4 });
+  const cluster = await StandbyCluster.start({ dir, natsServers, workers: 4, isSecure: secured.has(name) });
   try {
     const job = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out')]);
     const committed = await settled(cluster, job, 10);
