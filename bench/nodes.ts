@@ -70,7 +70,7 @@ class Cluster {
       const name = nameOf(index);
       const dir = join(this.#dir, `identity-${this.#nodes}`, name);
       mkdirSync(dir, { recursive: true });
-      const times = { joinMsMax: patienceMs, busyMsMax: patienceMs, clock: systemClock, log: silentLog };
+      const times = { joinMsMax: patienceMs, busyMsMax: patienceMs, clock: systemClock, delay, log: silentLog };
       this.#identities[index] = await NodeIdentity.open({
         ...{ addresses, name, dir, token: joinToken, fingerprint },
         ...times,

@@ -7,7 +7,7 @@ import { parseAddress } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
-import { delay } from '../common/io/delay.ts';
+import type { Delay } from '../common/io/delay.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { Log } from '../common/io/log.ts';
@@ -16,7 +16,7 @@ import { readIfThere, writePrivate } from '../common/io/private-file.ts';
 import { connectCluster } from '../common/rpc/cluster-client.ts';
 import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import { fromGrpcError } from '../common/rpc/grpc-error.ts';
-import { expiresMsOf, requestCertificate } from '../common/security/authority.ts';
+import { expiresMsOf, lifeOf, requestCertificate } from '../common/security/authority.ts';
 import { fetchAuthority } from '../common/security/fetch-authority.ts';
 import { fingerprintOfPem } from '../common/security/fingerprint.ts';
 import type { CoordinatorAddresses } from './coordinator-addresses.ts';
@@ -35,6 +35,7 @@ export interface IdentityOptions {
   /** How long one that is there may have others to serve first; no shorter. */
   readonly busyMsMax: number;
   readonly clock: Clock;
+  readonly delay: Delay;
   readonly log: Log;
 }
 
@@ -81,11 +82,11 @@ export class NodeIdentity {
 
   /** A certificate whose time is two thirds over is traded for a new one, as long as the coordinator can be reached. */
   async #keepGood(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, delay } = this.#options;
     const { signal } = this.#over;
     while (!signal.aborted) {
-      const restMs = expiresMsOf(this.#kept.cert) - clock.wall();
-      if (restMs < limits.nodeCertificateMs / 3) {
+      const { beginsMs, endsMs } = lifeOf(this.#kept.cert);
+      if (endsMs - clock.wall() < (endsMs - beginsMs) / 3) {
         try {
           this.#kept = await certify(this.#options, this.trust, '');
           log.info('the certificate of this node was renewed');
@@ -120,7 +121,7 @@ async function isTaken(options: IdentityOptions, kept: Kept): Promise<boolean> {
 }
 
 async function enroll(options: IdentityOptions): Promise<Kept> {
-  const { token, fingerprint, addresses, dir, clock, joinMsMax, busyMsMax } = options;
+  const { token, fingerprint, addresses, dir, clock, delay, joinMsMax, busyMsMax } = options;
   const isOther = fingerprint === null ? 'and none is kept' : 'and what is kept is not of this authority';
   if (token === null || fingerprint === null) {
     throw new BatchError(

@@ -9,6 +9,7 @@ import type { JoinRequest, NodeLabels } from '../common/core/cluster-messages.ts
 import { incarnation, jobName, nodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { delay } from '../common/io/delay.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
@@ -126,7 +127,7 @@ async function openIdentity(
     joinMsMax: joinTimeoutMs ?? limits.joinMsMax,
     busyMsMax: joinTimeoutMs ?? limits.joinBusyMsMax,
   };
-  return await NodeIdentity.open({ addresses, name, dir, token, fingerprint, ...tried, clock, log });
+  return await NodeIdentity.open({ addresses, name, dir, token, fingerprint, ...tried, clock, delay, log });
 }
 
 function joinRequest({ name, token, security, slots, labels = {} }: WorkerOptions): JoinRequest {

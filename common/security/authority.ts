@@ -177,7 +177,13 @@ export async function requestCertificate(node: string): Promise<{ readonly key: 
 
 /** When a certificate (PEM, the first of several) ends. */
 export function expiresMsOf(cert: string): number {
-  return new Date(new X509Certificate(cert).validTo).getTime();
+  return lifeOf(cert).endsMs;
+}
+
+/** When a certificate (PEM, the first of several) begins and ends. */
+export function lifeOf(cert: string): { readonly beginsMs: number; readonly endsMs: number } {
+  const { validFrom, validTo } = new X509Certificate(cert);
+  return { beginsMs: new Date(validFrom).getTime(), endsMs: new Date(validTo).getTime() };
 }
 
 async function requestedKey(pem: string): Promise<x509.PublicKey> {
