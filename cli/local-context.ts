@@ -17,11 +17,12 @@ import type { Environment } from '../common/config/process-settings.ts';
 import { toBatchError } from '../common/core/batch-error.ts';
 import type { CoordinatorAccess } from './processes.ts';
 
-/** What was done, in a line for people; null: nothing was to do. */
+/** `isStandby`: one of several, whose places are all kept. What was done, in a line for people; null: nothing was to do. */
 export async function keepLocalContext(
   http: Address,
   access: CoordinatorAccess,
   environment: Environment,
+  isStandby: boolean,
 ): Promise<string | null> {
   const server = clientAddress(http);
   try {
@@ -30,8 +31,10 @@ export async function keepLocalContext(
     if (own && allPlaces(own[1]).includes(formatAddress(server))) return null;
     if (own) {
       const [name, context] = own;
-      await writeContexts(withContext(contexts, name, { ...context, server }), environment);
-      return `context ${name} is now at ${formatAddress(server)}`;
+      const { server: before, others = [] } = context;
+      const moved = { ...context, server, ...(isStandby ? { others: [before, ...others] } : {}) };
+      await writeContexts(withContext(contexts, name, moved), environment);
+      return `context ${name} is now at ${allPlaces(moved).join(' and ')}`;
     }
     const token = await access.makeAdminToken(userName());
     const made: Context = { server, ca: access.authority, caFingerprint: access.fingerprint, token, isInsecure: false };

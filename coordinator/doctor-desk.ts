@@ -6,9 +6,11 @@ import type { Clock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
 import { lookAtPath, roomOf } from '../common/io/look-at-path.ts';
 import { packageRuntime } from '../common/io/package-files.ts';
-import { doctorLines, type Certificate, type CoordinatorFacts, type NodeFacts } from './core/doctor.ts';
+import { lastingCertificates } from './access/certificate-ends.ts';
+import { doctorLines, type CoordinatorFacts, type NodeFacts } from './core/doctor.ts';
 import type { DoctorLine } from './core/doctor-checks.ts';
 import type { Ledger, Node } from './core/ledger.ts';
+import type { CertificateResource } from './core/resources.ts';
 import type { NodeDesk } from './node-desk.ts';
 
 /** Where the coordinator listens. */
@@ -44,9 +46,10 @@ export class DoctorDesk {
   async doctor(paths: readonly string[]): Promise<readonly DoctorLine[]> {
     const { ledger } = this.#options;
     const known = [...ledger.nodes.values()].filter(({ state }) => state !== 'gone');
+    const certificates = lastingCertificates(ledger);
     const [coordinator, nodes] = await Promise.all([
       this.#coordinator(paths),
-      Promise.all(known.map((node) => this.#node(node, paths))),
+      Promise.all(known.map((node) => this.#node(node, certificates.get(node.name), paths))),
     ]);
     return doctorLines(coordinator, nodes);
   }
@@ -68,25 +71,16 @@ export class DoctorDesk {
     };
   }
 
-  async #node(node: Node, paths: readonly string[]): Promise<NodeFacts> {
+  async #node(node: Node, certificate: CertificateResource | undefined, paths: readonly string[]): Promise<NodeFacts> {
     const { ledger, nodes } = this.#options;
     return {
       name: node.name,
       quarantines: [...ledger.jobs.values()].filter(({ sick }) => sick.has(node.name)).length,
-      certificate: this.#certificateOf(node.name),
+      certificate: certificate
+        ? { endsMs: certificate.expiresMs, lifeMs: certificate.expiresMs - certificate.createdMs }
+        : null,
       answer: await nodes.diagnose(node.name, paths),
     };
-  }
-
-  /** Of several the one that lasts longest: a renewal leaves the one before to its end. */
-  #certificateOf(node: string): Certificate | null {
-    const own = this.#options.ledger.registry
-      .ofKind('certificate')
-      .map(({ resource }) => resource)
-      .filter((one) => one.node === node && one.revokedMs === null)
-      .toSorted((a, b) => b.expiresMs - a.expiresMs);
-    const [last] = own;
-    return last ? { endsMs: last.expiresMs, lifeMs: last.expiresMs - last.createdMs } : null;
   }
 }
 

@@ -12,6 +12,7 @@ import { AccessRecords } from './access/access-records.ts';
 import { Access } from './access/access.ts';
 import { AuditLog } from './access/audit-log.ts';
 import { openAuthority } from './access/authority-files.ts';
+import { firstNodeEndMs } from './access/certificate-ends.ts';
 import type { Secrets } from './access/secrets.ts';
 import type { Metrics } from './api/metrics.ts';
 import { startApi, type ApiHandle } from './api/server.ts';
@@ -96,6 +97,7 @@ export class Front {
       http && metrics && (await startApi({ backend: jobs, registry, metrics, onDefect: onFatal, ...guard, ...http }));
     if (api) this.#closers.push(() => api.close());
     if (!access) return { http: api?.address ?? null, joinToken: null };
+    metrics?.showCertificates(() => this.#certificatesLeft(access));
     access.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));
     this.#keepCertificate(access, (certificate) => {
       server.renew(certificate);
@@ -140,6 +142,17 @@ export class Front {
         certificateEndsMs: () => access && expiresMsOf(access.certificate.cert),
       }),
     };
+  }
+
+  #certificatesLeft(access: Access): ReadonlyMap<string, number> {
+    const { clock, engine } = this.#options;
+    const nodeEndMs = firstNodeEndMs(engine.loop.ledger);
+    const ends = {
+      authority: expiresMsOf(access.authority.cert),
+      coordinator: expiresMsOf(access.certificate.cert),
+      ...(nodeEndMs === null ? {} : { worker_nodes: nodeEndMs }),
+    };
+    return new Map(Object.entries(ends).map(([of, endsMs]) => [of, Math.round((endsMs - clock.wall()) / 1_000)]));
   }
 
   /** Looks now and then whether the server's certificate is to be made anew. */

@@ -9,6 +9,7 @@ import { limits } from '../common/core/limits.ts';
 import type { Token } from '../common/core/token.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { connectCluster, sessionMetadata } from '../common/rpc/cluster-client.ts';
+import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import type { ClusterClient } from '../common/rpc/generated/batchmill/v1/Cluster.ts';
 import type { LocateArtifactReply__Output } from '../common/rpc/generated/batchmill/v1/LocateArtifactReply.ts';
 import type { LocateArtifactRequest } from '../common/rpc/generated/batchmill/v1/LocateArtifactRequest.ts';
@@ -21,7 +22,8 @@ import { UploadLane, type UploadBody, type UploadLaneOptions } from './upload-la
 
 export class BulkLink implements BulkSource {
   readonly #options: UploadLaneOptions;
-  readonly #client: ClusterClient;
+  #client: ClusterClient;
+  #trust: ClusterTrust;
   readonly #lanes: UploadLane[] = [];
   readonly #logs: LogLane;
   /** A client that is closed lets its calls go on. */
@@ -29,28 +31,29 @@ export class BulkLink implements BulkSource {
 
   constructor(options: UploadLaneOptions) {
     this.#options = options;
-    this.#client = connectCluster(options.address, options.trust());
-    this.#logs = new LogLane({ client: this.#client, address: options.address, session: options.session });
+    this.#trust = options.trust();
+    this.#client = connectCluster(options.address, this.#trust);
+    this.#logs = new LogLane({ client: () => this.#current(), address: options.address, session: options.session });
   }
 
   artifact(digest: Digest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const metadata = sessionMetadata(this.#options.session);
-    return this.#pieces(() => this.#client.fetchArtifact({ digest, offset }, metadata), signal);
+    return this.#pieces(() => this.#current().fetchArtifact({ digest, offset }, metadata), signal);
   }
 
   input(request: InputRequest, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const metadata = sessionMetadata(this.#options.session);
-    return this.#pieces(() => this.#client.fetchInput({ ...request, offset }, metadata), signal);
+    return this.#pieces(() => this.#current().fetchInput({ ...request, offset }, metadata), signal);
   }
 
   /** Who has an artifact. @throws BatchError COORDINATOR_UNREACHABLE, PROTOCOL_MISMATCH of an older coordinator */
   locate(request: LocateArtifactRequest): Promise<LocateArtifactReply__Output> {
-    return this.#unary((metadata, options, done) => this.#client.locateArtifact(request, metadata, options, done));
+    return this.#unary((metadata, options, done) => this.#current().locateArtifact(request, metadata, options, done));
   }
 
   /** An artifact is here for others. Throws as {@link locate} does. */
   async offer(request: OfferArtifactRequest): Promise<void> {
-    await this.#unary((metadata, options, done) => this.#client.offerArtifact(request, metadata, options, done));
+    await this.#unary((metadata, options, done) => this.#current().offerArtifact(request, metadata, options, done));
   }
 
   /** See {@link UploadLane.upload}. Goes over the lane that has least to do. */
@@ -75,6 +78,17 @@ export class BulkLink implements BulkSource {
     for (const lane of this.#lanes) lane.close();
     for (const fetch of this.#fetches) fetch.cancel();
     this.#client.close();
+  }
+
+  /** With the certificate that the node has now: calls of a connection are refused once the certificate that it was made with has ended. */
+  #current(): ClusterClient {
+    const trust = this.#options.trust();
+    if (certificateOf(trust) === certificateOf(this.#trust)) return this.#client;
+    // Calls that are under way go on.
+    this.#client.close();
+    this.#trust = trust;
+    this.#client = connectCluster(this.#options.address, trust);
+    return this.#client;
   }
 
   #unary<Reply>(
@@ -110,6 +124,10 @@ export class BulkLink implements BulkSource {
       stream.cancel();
     }
   }
+}
+
+function certificateOf(trust: ClusterTrust): string | null {
+  return trust.kind === 'tls' ? (trust.identity?.cert ?? null) : null;
 }
 
 /** Bytes over whichever session is current; without one, COORDINATOR_UNREACHABLE. */

@@ -18,8 +18,8 @@ export interface ShippedPiece {
 }
 
 export interface LogLaneOptions {
-  /** Its owner closes it. */
-  readonly client: ClusterClient;
+  /** For a stream that is opened now; its owner closes it. */
+  readonly client: () => ClusterClient;
   readonly address: string;
   readonly session: string;
 }
@@ -58,7 +58,7 @@ export class LogLane {
 
   #open(): ClientDuplexStream<LogPiece, LogReply__Output> {
     const { client, address, session } = this.#options;
-    const stream = client.uploadLog(sessionMetadata(session));
+    const stream = client().uploadLog(sessionMetadata(session));
     stream.on('data', (reply: LogReply__Output) => {
       const waiting = this.#waiting;
       this.#waiting = null;

@@ -7,7 +7,7 @@ import { parseAddress } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { limits } from '../common/core/limits.ts';
 import type { Clock } from '../common/io/clock.ts';
-import { delay } from '../common/io/delay.ts';
+import type { Delay } from '../common/io/delay.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import { systemRandom } from '../common/io/random.ts';
 import type { Log } from '../common/io/log.ts';
@@ -16,7 +16,7 @@ import { readIfThere, writePrivate } from '../common/io/private-file.ts';
 import { connectCluster } from '../common/rpc/cluster-client.ts';
 import type { ClusterTrust } from '../common/rpc/credentials.ts';
 import { fromGrpcError } from '../common/rpc/grpc-error.ts';
-import { expiresMsOf, requestCertificate } from '../common/security/authority.ts';
+import { expiresMsOf, lifeOf, requestCertificate } from '../common/security/authority.ts';
 import { fetchAuthority } from '../common/security/fetch-authority.ts';
 import { fingerprintOfPem } from '../common/security/fingerprint.ts';
 import type { CoordinatorAddresses } from './coordinator-addresses.ts';
@@ -30,8 +30,12 @@ export interface IdentityOptions {
   readonly token: string | null;
   /** Of the cluster's authority; null: the one that the node has joined before. */
   readonly fingerprint: string | null;
+  /** How long it is tried to reach a coordinator. */
   readonly joinMsMax: number;
+  /** How long one that is there may have others to serve first; no shorter. */
+  readonly busyMsMax: number;
   readonly clock: Clock;
+  readonly delay: Delay;
   readonly log: Log;
 }
 
@@ -46,11 +50,14 @@ type TlsTrust = Extract<ClusterTrust, { kind: 'tls' }>;
 export class NodeIdentity {
   readonly #options: IdentityOptions;
   readonly #over = new AbortController();
+  /** The coordinator has just given it: it is there. */
+  readonly isNew: boolean;
   #kept: Kept;
 
-  private constructor(options: IdentityOptions, kept: Kept) {
+  private constructor(options: IdentityOptions, kept: Kept, isNew: boolean) {
     this.#options = options;
     this.#kept = kept;
+    this.isNew = isNew;
     void this.#keepGood();
   }
 
@@ -60,8 +67,8 @@ export class NodeIdentity {
    */
   static async open(options: IdentityOptions): Promise<NodeIdentity> {
     const kept = await readKept(options);
-    if (kept && (await isTaken(options, kept))) return new NodeIdentity(options, kept);
-    return new NodeIdentity(options, await enroll(options));
+    if (kept && (await isTaken(options, kept))) return new NodeIdentity(options, kept, false);
+    return new NodeIdentity(options, await enroll(options), true);
   }
 
   /** Of connections to be made now. */
@@ -75,11 +82,11 @@ export class NodeIdentity {
 
   /** A certificate whose time is two thirds over is traded for a new one, as long as the coordinator can be reached. */
   async #keepGood(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, delay } = this.#options;
     const { signal } = this.#over;
     while (!signal.aborted) {
-      const restMs = expiresMsOf(this.#kept.cert) - clock.wall();
-      if (restMs < limits.nodeCertificateMs / 3) {
+      const { beginsMs, endsMs } = lifeOf(this.#kept.cert);
+      if (endsMs - clock.wall() < (endsMs - beginsMs) / 3) {
         try {
           this.#kept = await certify(this.#options, this.trust, '');
           log.info('the certificate of this node was renewed');
@@ -114,7 +121,7 @@ async function isTaken(options: IdentityOptions, kept: Kept): Promise<boolean> {
 }
 
 async function enroll(options: IdentityOptions): Promise<Kept> {
-  const { token, fingerprint, addresses, dir, clock, joinMsMax } = options;
+  const { token, fingerprint, addresses, dir, clock, delay, joinMsMax, busyMsMax } = options;
   const isOther = fingerprint === null ? 'and none is kept' : 'and what is kept is not of this authority';
   if (token === null || fingerprint === null) {
     throw new BatchError(
@@ -123,14 +130,17 @@ async function enroll(options: IdentityOptions): Promise<Kept> {
         '`batchmill coordinator start` or `batchmill node token` prints, or say --insecure where the coordinator says it',
     );
   }
-  const deadline = clock.monotonic() + joinMsMax;
+  const begunMs = clock.monotonic();
+  let authority: string | null = null;
   for (let tried = 0; ; tried += 1) {
     try {
-      const authority = await fetchAuthority(parseAddress(addresses.current, 'HOST:PORT'), fingerprint, 'h2');
+      authority ??= await fetchAuthority(parseAddress(addresses.current, 'HOST:PORT'), fingerprint, 'h2');
       return await certify(options, { kind: 'tls', authority, identity: null }, token);
     } catch (error) {
       const isAway = error instanceof BatchError && error.code === 'COORDINATOR_UNREACHABLE';
-      if (!isAway || clock.monotonic() > deadline) throw error;
+      // One that has shown itself and does not answer in time serves hundreds of others that came at once.
+      const triedMsMax = authority === null ? joinMsMax : busyMsMax;
+      if (!isAway || clock.monotonic() - begunMs > triedMsMax) throw error;
       addresses.next();
       // Hundreds that were started together must not come again together.
       const waitMs = Math.min(limits.reconnectMsMax, limits.reconnectMsMin * 2 ** tried);

@@ -10,6 +10,7 @@ import { incarnation, jobName, nodeName } from '../common/core/ids.ts';
 import { limits } from '../common/core/limits.ts';
 import { spokenHere } from '../common/core/protocol.ts';
 import type { Clock } from '../common/io/clock.ts';
+import { delay } from '../common/io/delay.ts';
 import type { Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { plainTrust, type ClusterTrust } from '../common/rpc/credentials.ts';
@@ -50,7 +51,7 @@ export interface WorkerOptions {
   readonly random: () => number;
   /** When the node will have left, by the wall clock; null: it stays. */
   readonly untilWallMs?: number | null;
-  /** How long the first join is tried; default {@link limits.joinMsMax}. */
+  /** How long the first join is tried; default {@link limits.joinMsMax}, {@link limits.joinBusyMsMax} once the coordinator has shown itself. */
   readonly joinTimeoutMs?: number;
   /** Results that may wait for their commit; default {@link limits.spoolBytesMax}. */
   readonly spoolBytesMax?: number;
@@ -94,11 +95,11 @@ export interface WorkerHandle {
  * COORDINATOR_UNREACHABLE when nobody has answered in time. Once joined, it reconnects for as long as it lives.
  */
 export async function startWorker(options: WorkerOptions): Promise<WorkerHandle> {
-  const joinMsMax = options.joinTimeoutMs ?? limits.joinMsMax;
   const addresses = new CoordinatorAddresses([options.address, ...(options.others ?? [])]);
   const { security } = options;
-  const identity = security ? await openIdentity(options, addresses, security.fingerprint, joinMsMax) : null;
+  const identity = security ? await openIdentity(options, addresses, security.fingerprint) : null;
   const trust = (): ClusterTrust => identity?.trust ?? plainTrust;
+  const joinMsMax = options.joinTimeoutMs ?? (identity?.isNew ? limits.joinBusyMsMax : limits.joinMsMax);
   const shell = new WorkerShell({ ...options, addresses, request: joinRequest(options), trust, joinMsMax });
   shell.closed.then(
     () => identity?.close(),
@@ -117,14 +118,17 @@ export async function startWorker(options: WorkerOptions): Promise<WorkerHandle>
 
 /** Certificates are loaded only by who has one: `run` joins itself without. */
 async function openIdentity(
-  { name, token, scratchDir, clock, log }: WorkerOptions,
+  { name, token, scratchDir, clock, log, joinTimeoutMs }: WorkerOptions,
   addresses: CoordinatorAddresses,
   fingerprint: string | null,
-  joinMsMax: number,
 ): Promise<NodeIdentity> {
   const dir = new NodeFiles(scratchDir, nodeName(name)).identityDir;
   const { NodeIdentity } = await import('./node-identity.ts');
-  return await NodeIdentity.open({ addresses, name, dir, token, fingerprint, joinMsMax, clock, log });
+  const tried = {
+    joinMsMax: joinTimeoutMs ?? limits.joinMsMax,
+    busyMsMax: joinTimeoutMs ?? limits.joinBusyMsMax,
+  };
+  return await NodeIdentity.open({ addresses, name, dir, token, fingerprint, ...tried, clock, delay, log });
 }
 
 function joinRequest({ name, token, security, slots, labels = {} }: WorkerOptions): JoinRequest {

@@ -43,7 +43,7 @@ export async function serve(
   const { host, output } = context;
   const { access, http } = coordinator;
   // Before the answer: whoever reads it may go on with clients at once.
-  const said = access && (await keepLocalContext(http, access, host.environment));
+  const said = access && (await keepLocalContext(http, access, host.environment, settings.isStandby));
   output.item(answerOf(coordinator), coordinatorSheet);
   if (said) output.note(said);
   if (settings.isInsecure && [settings.listen, settings.http].some(isOpen)) output.note(openWarning);

@@ -185,10 +185,10 @@ function atAddress(contexts: Contexts, text: string, what: string): Context {
   const [, scheme = '', rest = ''] = /^(?:(https?):\/\/)?(.*?)\/?$/i.exec(text.trim()) ?? [];
   const place = placesOf(rest, what);
   const isInsecure = scheme.toLowerCase() !== 'https';
-  const at = formatAddress(place.server);
+  const [at, said] = [formatAddress(place.server), allPlaces(place)];
   const own = contexts.current === null ? [] : [contextNamed(contexts, contexts.current)];
   const known = [...own, ...contexts.byName.values()].find(
-    (one) => allPlaces(one).includes(at) && (scheme === '' || one.isInsecure === isInsecure),
+    (one) => allPlaces(one).some((its) => said.includes(its)) && (scheme === '' || one.isInsecure === isInsecure),
   );
   if (known && !place.others && formatAddress(known.server) === at) return known;
   // What was said is where it is looked for; the context says who asks.

@@ -477,6 +477,12 @@ export const limits = {
   /** How often it is looked for connections that are too slow. */
   apiLookMs: 1_000,
   nodeConnectionsMax: 65_536,
+  /** Connections to the worker nodes' port that the kernel keeps until they are taken; it takes less where `somaxconn` says less. */
+  arrivalsMax: 4_096,
+  /** New ones that are let in per turn of the event loop: a handshake costs 1 ms, and what has joined waits for no more than that. */
+  arrivalsPerTurn: 8,
+  /** Whoever has waited so long to be let in has gone: callers wait no longer for their first answer. */
+  arrivalMsMax: 5_000,
   connectionsPerNodeMax: 64,
   /** Of peers that have not said yet who they are, by address. */
   strangersPerAddressMax: 256,
@@ -548,6 +554,8 @@ export const limits = {
   reconnectMsMax: 1_000,
   /** A worker node that starts tries this long to reach its coordinator before it gives up. */
   joinMsMax: 10_000,
+  /** So long when the coordinator is there and has a thousand others to serve that came at the same time. */
+  joinBusyMsMax: 120_000,
 
   /** Pings on a connection, and how long an answer may take: a frozen peer is noticed after the sum. */
   keepaliveMs: 10_000,
@@ -663,6 +671,7 @@ export const limits = {
 } as const;
 
 invariant(limits.inlineResultBytesMax <= limits.directAppendBytesMax, 'an inline result must fit the direct path');
+invariant(limits.arrivalMsMax >= limits.joinCallMsMax, 'nobody is turned away while he waits');
 invariant(limits.reconnectMsMax < limits.restartGraceMs, 'nodes come back within the grace');
 invariant(limits.uploadChunkBytes <= 1_048_576, 'gRPC streams messages of at most 1 MiB well');
 invariant(limits.directAppendBytesMax <= limits.uploadCreditBytes, 'a result held in memory must fit the credit');

@@ -30,6 +30,14 @@ export interface IssuedCertificate {
 
 x509.cryptoProvider.set(webcrypto);
 
+/** The same in every certificate, and made once. */
+const leafExtensions = [
+  new x509.BasicConstraintsExtension(false, undefined, true),
+  new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+];
+const mayServe = new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth], true);
+const mayCall = new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth], true);
+
 export class Authority {
   /** PEM. */
   readonly cert: string;
@@ -37,10 +45,17 @@ export class Authority {
   readonly fingerprint: string;
   readonly #certificate: x509.X509Certificate;
   readonly #key: webcrypto.CryptoKey;
+  /** What all that it issues has of it: taking it apart anew costs more than the signature. */
+  readonly #issuer: { readonly name: x509.Name; readonly keyId: x509.AuthorityKeyIdentifierExtension };
 
-  private constructor(certificate: x509.X509Certificate, key: webcrypto.CryptoKey) {
+  private constructor(
+    certificate: x509.X509Certificate,
+    key: webcrypto.CryptoKey,
+    keyId: x509.AuthorityKeyIdentifierExtension,
+  ) {
     this.#certificate = certificate;
     this.#key = key;
+    this.#issuer = { name: certificate.subjectName, keyId };
     this.cert = `${certificate.toString('pem')}\n`;
     this.fingerprint = fingerprintOf(new Uint8Array(certificate.rawData));
   }
@@ -68,7 +83,8 @@ export class Authority {
     const certificate = new x509.X509Certificate(cert);
     const der = x509.PemConverter.decodeFirst(key);
     const usable = await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
-    const authority = new Authority(certificate, usable);
+    const keyId = await x509.AuthorityKeyIdentifierExtension.create(certificate.publicKey);
+    const authority = new Authority(certificate, usable, keyId);
     await authority.#provesItsKey();
     return authority;
   }
@@ -79,7 +95,7 @@ export class Authority {
     const { cert, expiresMs } = await this.#issue({
       publicKey: keys.publicKey,
       commonName: coordinatorName,
-      usage: x509.ExtendedKeyUsage.serverAuth,
+      usage: mayServe,
       alternativeNames: [...new Set([coordinatorName, ...names])],
       lifeMs: limits.serverCertificateMs,
       nowMs,
@@ -96,7 +112,7 @@ export class Authority {
     const { cert, serial, expiresMs } = await this.#issue({
       publicKey,
       commonName: node,
-      usage: x509.ExtendedKeyUsage.clientAuth,
+      usage: mayCall,
       alternativeNames: [],
       lifeMs,
       nowMs,
@@ -105,9 +121,9 @@ export class Authority {
   }
 
   async #issue(wanted: {
-    readonly publicKey: webcrypto.CryptoKey;
+    readonly publicKey: x509.PublicKeyType;
     readonly commonName: string;
-    readonly usage: string;
+    readonly usage: x509.Extension;
     readonly alternativeNames: readonly string[];
     readonly lifeMs: number;
     readonly nowMs: number;
@@ -121,18 +137,17 @@ export class Authority {
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: serial,
       subject: [{ CN: [commonName] }],
-      issuer: this.#certificate.subject,
+      issuer: this.#issuer.name,
       notBefore,
       notAfter,
       signingAlgorithm: algorithm,
       signingKey: this.#key,
       publicKey,
       extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        new x509.ExtendedKeyUsageExtension([usage], true),
+        ...leafExtensions,
+        usage,
         ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
-        await x509.AuthorityKeyIdentifierExtension.create(this.#certificate.publicKey),
+        this.#issuer.keyId,
       ],
     });
     return { cert: `${certificate.toString('pem')}\n`, serial: serial.toUpperCase(), expiresMs: notAfter.getTime() };
@@ -162,19 +177,27 @@ export async function requestCertificate(node: string): Promise<{ readonly key: 
 
 /** When a certificate (PEM, the first of several) ends. */
 export function expiresMsOf(cert: string): number {
-  return new Date(new X509Certificate(cert).validTo).getTime();
+  return lifeOf(cert).endsMs;
 }
 
-async function requestedKey(pem: string): Promise<webcrypto.CryptoKey> {
+/** When a certificate (PEM, the first of several) begins and ends. */
+export function lifeOf(cert: string): { readonly beginsMs: number; readonly endsMs: number } {
+  const { validFrom, validTo } = new X509Certificate(cert);
+  return { beginsMs: new Date(validFrom).getTime(), endsMs: new Date(validTo).getTime() };
+}
+
+async function requestedKey(pem: string): Promise<x509.PublicKey> {
   const refuse = (cause?: unknown): BatchError =>
     new BatchError('REQUEST_INVALID', 'wanted a certificate request (PKCS #10, PEM) for an ECDSA key on P-256', {
       cause,
     });
   if (pem.length > limits.certificateRequestBytesMax) throw refuse();
   try {
-    const request = new x509.Pkcs10CertificateRequest(pem);
-    if (!(await request.verify())) throw refuse();
-    return await request.publicKey.export(algorithm, ['verify']);
+    const request = new x509.Pkcs10CertificateRequest(x509.PemConverter.decodeFirst(pem));
+    const { name, namedCurve } = request.publicKey.algorithm as Partial<typeof algorithm>;
+    const isOurs = name === algorithm.name && namedCurve === algorithm.namedCurve;
+    if (!isOurs || !(await request.verify())) throw refuse();
+    return request.publicKey;
   } catch (error) {
     throw error instanceof BatchError ? error : refuse(error);
   }

@@ -125,9 +125,14 @@ export class Metrics {
     const live = figures.map((figure) => ({ figure, metric: this.#metric(figure) }));
     const info = new Gauge({ name: 'batchmill_info', help: 'Release', labelNames: ['release'], registers });
     info.set({ release: options.release }, 1);
+    const certificates = new Gauge({
+      ...{ name: 'batchmill_certificate_left_seconds', labelNames: ['of'], registers },
+      help: 'Seconds until certificates end; of worker nodes that are connected, until the first does',
+    });
     this.#fill = () => {
       const now = options.figures();
       for (const { figure, metric } of live) fill(metric, figure, figure.read(options, now));
+      fillBy(certificates, 'of', this.#certificatesLeft());
     };
     this.#requests = new Histogram({
       ...{ name: 'batchmill_http_request_seconds', help: 'Seconds of HTTP requests, event streams to their end' },
@@ -142,10 +147,17 @@ export class Metrics {
     this.#journalRecords = new Counter({ name: 'batchmill_journal_records_total', help: 'Records written', registers });
   }
   readonly #fill: () => void;
+  /** None in the clear. */
+  #certificatesLeft: () => ReadonlyMap<string, number> = () => new Map();
 
   #metric({ name, help, kind, label }: Figure): Counter | Gauge {
     const shape = { name, help, labelNames: label === undefined ? [] : [label], registers: [this.#registry] };
     return kind === 'counter' ? new Counter(shape) : new Gauge(shape);
+  }
+
+  /** Where there are certificates. `left`: seconds until they end, by whose. */
+  showCertificates(left: () => ReadonlyMap<string, number>): void {
+    this.#certificatesLeft = left;
   }
 
   journalWrote({ seconds, bytes, records }: JournalWrite): void {
@@ -183,7 +195,12 @@ export class Metrics {
 }
 
 function fill(metric: Counter | Gauge, { label }: Figure, value: number | ReadonlyMap<string, number>): void {
+  if (typeof value !== 'number') return fillBy(metric, label ?? '', value);
   metric.reset();
-  if (typeof value === 'number') return metric.inc(value);
-  for (const [key, one] of value) metric.inc({ [label ?? '']: key }, one);
+  metric.inc(value);
+}
+
+function fillBy(metric: Counter | Gauge, label: string, values: ReadonlyMap<string, number>): void {
+  metric.reset();
+  for (const [key, one] of values) metric.inc({ [label]: key }, one);
 }

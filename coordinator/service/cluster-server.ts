@@ -176,7 +176,7 @@ function requireCertified(tls: ClusterTls | null, call: Session): NodeName | nul
   if (!tls) return null;
   const node = certifiedBy(tls.gate, call);
   if (node) return node;
-  const message = 'the connection has no certificate of this cluster, or one that is revoked';
+  const message = 'the connection has no certificate of this cluster, or one that has ended or is revoked';
   throw new BatchError('TOKEN_INVALID', `${message}; join with a token: \`batchmill node token\` makes one`);
 }
 

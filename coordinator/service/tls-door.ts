@@ -3,10 +3,13 @@
  * and a stranger may ask for one. It asks for certificates without insisting, limits handshakes and connections, and
  * ends those of a certificate that is revoked. What a caller may do is decided where calls are served.
  */
+import { createServer as createListener, type Server as Listener } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
+import { systemClock } from '../../common/io/clock.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { Arrivals } from './arrivals.ts';
 
 /** PEM. */
 export interface DoorCertificate {
@@ -28,6 +31,8 @@ export interface TlsDoorOptions {
 
 export class TlsDoor {
   readonly #options: TlsDoorOptions;
+  readonly #listener: Listener;
+  readonly #arrivals: Arrivals;
   readonly #server: Server;
   /** By serial of the certificate; those without one under their address. */
   readonly #open = new Map<string, Set<TLSSocket>>();
@@ -43,12 +48,17 @@ export class TlsDoor {
       // A stranger may ask for a certificate; a call with a certificate of another authority is refused by name.
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMsMax,
-      noDelay: true,
     });
-    this.#server.maxConnections = limits.nodeConnectionsMax;
     this.#server.on('secureConnection', (socket) => this.#take(socket));
     // Of a handshake that failed: the peer has been told by TLS itself.
     this.#server.on('tlsClientError', (_error, socket) => socket.destroy());
+    this.#arrivals = new Arrivals({
+      onAdmitted: (socket) => this.#server.emit('connection', socket),
+      now: () => systemClock.monotonic(),
+      nextTurn: setImmediate,
+    });
+    this.#listener = createListener({ pauseOnConnect: true, noDelay: true }, (socket) => this.#arrivals.add(socket));
+    this.#listener.maxConnections = limits.nodeConnectionsMax;
   }
 
   /** @throws BatchError LISTEN_FAILED */
@@ -56,18 +66,19 @@ export class TlsDoor {
     const door = new TlsDoor(options);
     const { host, port } = options;
     await new Promise<void>((resolve, reject) => {
-      door.#server.once('error', (error) => {
+      door.#listener.once('error', (error) => {
         const message = `worker nodes cannot be served at ${host}:${port}: ${reasonOf(error)}`;
         reject(new BatchError('LISTEN_FAILED', message, { cause: error }));
       });
-      door.#server.listen({ host, port }, resolve);
+      // What the kernel's queue does not hold is tried again by the peer's after a second, and after three.
+      door.#listener.listen({ host, port, backlog: limits.arrivalsMax }, resolve);
     });
     return door;
   }
 
   /** As bound. */
   get port(): number {
-    const bound = this.#server.address();
+    const bound = this.#listener.address();
     return typeof bound === 'object' && bound ? bound.port : this.#options.port;
   }
 
@@ -82,7 +93,8 @@ export class TlsDoor {
   }
 
   close(): void {
-    this.#server.close();
+    this.#listener.close();
+    this.#arrivals.close();
     for (const sockets of this.#open.values()) for (const socket of sockets) socket.destroy();
   }
 

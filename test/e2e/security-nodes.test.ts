@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { incarnation, nodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { systemClock } from '../../common/io/clock.ts';
+import { delay } from '../../common/io/delay.ts';
 import { silentLog } from '../../common/io/log.ts';
 import { connectCluster, sessionMetadata } from '../../common/rpc/cluster-client.ts';
 import type { ClusterTrust } from '../../common/rpc/credentials.ts';
@@ -37,7 +38,14 @@ async function identityOf(name: string): Promise<Extract<ClusterTrust, { kind: '
   const identity = await NodeIdentity.open({
     addresses: new CoordinatorAddresses([cluster.listen]),
     ...{ name, dir: join(dir, `identity-${name}`), token: cluster.token },
-    ...{ fingerprint: cluster.fingerprint, joinMsMax: 1_000, clock: systemClock, log: silentLog },
+    ...{
+      fingerprint: cluster.fingerprint,
+      joinMsMax: 1_000,
+      busyMsMax: 1_000,
+      clock: systemClock,
+      delay,
+      log: silentLog,
+    },
   });
   identity.close();
   return identity.trust;

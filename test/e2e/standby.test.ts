@@ -1,6 +1,7 @@
 /**
  * Coordinators that take over from each other while a job runs: one is killed, the next stands still and comes back, the third hands
- * over. The output is the one of a calm run, byte for byte.
+ * over. The output is the one of a calm run, byte for byte. Nothing of it is in the clear: certificates and tokens of the cluster are good at
+ * whoever leads, and NATS wants a certificate and a password.
  */
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -40,7 +41,7 @@ test('one leader is killed, one stands still and comes back, one hands over: the
   const undisturbed = await runProgram(['run', calm, '--input', input, '--output', join(dir, 'calm')], { cwd: dir });
   expect(undisturbed.code, undisturbed.stderr).toBe(0);
 
-  cluster = await StandbyCluster.start({ dir, natsServers: 1, workers: 2 });
+  cluster = await StandbyCluster.start({ dir, natsServers: 1, workers: 2, isSecure: true });
   const { program: first } = cluster.coordinator('a');
   const job = await cluster.submit([slow, '--input', input, '--output', join(dir, 'out')]);
   const before = await settled(cluster, job, 10);

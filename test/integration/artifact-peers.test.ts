@@ -59,7 +59,7 @@ async function joinNode(name: string): Promise<Node> {
       token: joinToken,
       fingerprint: access?.authority.fingerprint ?? null,
     },
-    ...{ joinMsMax: 30_000, clock: systemClock, log: silentLog },
+    ...{ joinMsMax: 30_000, busyMsMax: 30_000, clock: systemClock, delay, log: silentLog },
   });
   const trust = (): ClusterTrust => identity.trust;
   const request = {

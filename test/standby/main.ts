@@ -12,7 +12,7 @@ import { readOutput } from '../helpers/sealed-output.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { idleness } from './idle-slots.ts';
-import { scenarios, settled, type Scenario } from './scenarios.ts';
+import { scenarios, secured, settled, type Scenario } from './scenarios.ts';
 import { StandbyCluster } from './standby-cluster.ts';
 import { existsSync } from 'node:fs';
 
@@ -68,7 +68,7 @@ async function played(name: string, scenario: Scenario, round: number): Promise<
     environment: { PAUSE_MS: String(miniBatchMs[name] ?? 200), FAST_WHEN: fast, TRACE: trace },
     more: ['output:', '  format: csv'],
   });
-  const cluster = await StandbyCluster.start({ dir, natsServers, workers: 4 });
+  const cluster = await StandbyCluster.start({ dir, natsServers, workers: 4, isSecure: secured.has(name) });
   try {
     const job = await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out')]);
     await settled(cluster, job, 10);

@@ -19,14 +19,20 @@ export interface Outcome {
 
 export type Scenario = (happening: Happening) => Promise<Outcome>;
 
+/** Those in which nothing is in the clear. */
+export const secured: ReadonlySet<string> = new Set(['the leader is killed, and everything is secured']);
+
+const leaderKilled: Scenario = async ({ cluster, job, committed }) => {
+  cluster.coordinator('a').program.signal('SIGKILL');
+  const takeoverMs = await cluster.takeover(job, 'b', committed);
+  cluster.restart('a');
+  await cluster.standsBy('a');
+  return { takeoverMs };
+};
+
 export const scenarios = {
-  'the leader is killed': async ({ cluster, job, committed }) => {
-    cluster.coordinator('a').program.signal('SIGKILL');
-    const takeoverMs = await cluster.takeover(job, 'b', committed);
-    cluster.restart('a');
-    await cluster.standsBy('a');
-    return { takeoverMs };
-  },
+  'the leader is killed': leaderKilled,
+  'the leader is killed, and everything is secured': leaderKilled,
   'the leader is frozen and comes back': async ({ cluster, job, committed }) => {
     const { program } = cluster.coordinator('a');
     program.signal('SIGSTOP');

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { createClient, type Client } from '../../cli/client.ts';
+import { readContexts, type Context } from '../../common/config/contexts.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { FaultProxy } from '../chaos/fault-proxy.ts';
 import { freePorts } from '../helpers/free-ports.ts';
 import { NatsServer } from '../helpers/nats-server.ts';
 import { Program, runProgram, until, type ProgramOptions } from '../helpers/programs.ts';
+import { secureNats, type SecuredNats } from './secured.ts';
 
 export interface StandbyOptions {
   /** Exists; the caller removes it. */
@@ -21,6 +23,8 @@ export interface StandbyOptions {
   readonly heartbeat?: string;
   /** `main.js` that all begin with; by default the one that this package was compiled to. */
   readonly main?: string;
+  /** TLS, tokens and certificates everywhere, NATS included; default: `--insecure`. */
+  readonly isSecure?: boolean;
 }
 
 export type Name = 'a' | 'b';
@@ -39,24 +43,35 @@ export class StandbyCluster {
   readonly workers: Program[] = [];
   readonly #options: StandbyOptions;
   readonly #coordinators = new Map<Name, Coordinator>();
+  /** What the first coordinator says of how to join. */
   #token = '';
+  #fingerprint = '';
+  readonly #secured: SecuredNats | null;
+  /** How whoever started the first coordinator reaches it; null: in the clear. */
+  #context: Context | null = null;
 
-  private constructor(options: StandbyOptions, nats: readonly NatsServer[]) {
+  private constructor(options: StandbyOptions, nats: readonly NatsServer[], secured: SecuredNats | null) {
     this.#options = options;
     this.nats = nats;
+    this.#secured = secured;
   }
 
   /** `a` leads, `b` stands by, and the worker nodes have joined when it resolves. */
   static async start(options: StandbyOptions): Promise<StandbyCluster> {
     const { dir, natsServers, workers } = options;
-    const nats = await startNats(dir, natsServers);
-    const cluster = new StandbyCluster(options, nats);
+    const secured = options.isSecure ? await secureNats(dir) : null;
+    const nats = await startNats(dir, natsServers, secured?.more ?? '');
+    const cluster = new StandbyCluster(options, nats, secured);
     await cluster.#open('a');
     await cluster.#open('b');
     await cluster.leads('a');
-    // The join token of coordinators without certificates, which they share.
     const [, token = ''] = await cluster.coordinator('a').program.says(/ --token ([^\s"]+)/);
     cluster.#token = token;
+    if (secured) {
+      const [, fingerprint = ''] = await cluster.coordinator('a').program.says(/ --ca-fingerprint ([\w:]+)/);
+      cluster.#fingerprint = fingerprint;
+      cluster.#context = await contextIn(dir);
+    }
     await cluster.standsBy('b');
     for (let index = 0; index < workers; index += 1) {
       cluster.workers.push(cluster.#worker(`node-${index}`, cluster.#first));
@@ -72,19 +87,16 @@ export class StandbyCluster {
   /** Reaches whichever leads. */
   get client(): Client {
     const [server, ...others] = [...this.#coordinators.values()].map(({ http }) => ({ host: '127.0.0.1', port: http }));
-    return createClient({
-      server: server as NonNullable<typeof server>,
-      others,
-      ca: null,
-      token: null,
-      isInsecure: true,
-    });
+    return createClient({ ...this.#trust, server: server as NonNullable<typeof server>, others });
   }
 
   clientOf(name: Name): Client {
-    return createClient({
-      ...{ server: { host: '127.0.0.1', port: this.coordinator(name).http }, ca: null, token: null, isInsecure: true },
-    });
+    return createClient({ ...this.#trust, server: { host: '127.0.0.1', port: this.coordinator(name).http } });
+  }
+
+  get #trust(): Pick<Context, 'ca' | 'token' | 'isInsecure'> {
+    const { ca, token, isInsecure } = this.#context ?? { ca: null, token: null, isInsecure: true };
+    return { ca, token, isInsecure };
   }
 
   coordinator(name: Name): Coordinator {
@@ -157,7 +169,7 @@ export class StandbyCluster {
 
   /** Which NATS server leads the journal's stream. */
   async natsLeader(): Promise<number> {
-    const connection = await connect({ servers: this.nats.map(({ address }) => address) });
+    const connection = await connect({ servers: this.nats.map(({ address }) => address), ...this.#secured?.login });
     try {
       const manager = await jetstreamManager(connection);
       const { cluster } = await manager.streams.info('BATCHMILL_lab_JOURNAL');
@@ -199,16 +211,17 @@ export class StandbyCluster {
   ): Program {
     const { dir, heartbeat = '5s' } = this.#options;
     const journal = `nats://${proxies.map(({ address }) => address).join(',')}/lab`;
-    const args = ['coordinator', 'start', '--standby', '--insecure', '--journal', journal];
+    const args = ['coordinator', 'start', '--standby', '--journal', journal, ...(this.#secured ? [] : ['--insecure'])];
     args.push('--listen', `127.0.0.1:${listen}`, '--http', `127.0.0.1:${http}`, '--heartbeat-interval', heartbeat);
     args.push('--state-dir', join(dir, 'shared'), '--local-dir', join(dir, `local-${name}`), '-o', 'json');
-    return new Program(args, { cwd: dir, ...what });
+    return new Program(args, { cwd: dir, environment: this.#secured?.environment ?? {}, ...what });
   }
 
   #worker(name: string, what: Pick<ProgramOptions, 'main'>): Program {
     const { dir } = this.#options;
     const where = [...this.#coordinators.values()].map(({ listen }) => `127.0.0.1:${listen}`).join(',');
-    const args = ['worker', 'join', where, '--insecure', '--name', name, '--slots', '1'];
+    const args = ['worker', 'join', where, '--name', name, '--slots', '1'];
+    args.push(...(this.#secured ? ['--ca-fingerprint', this.#fingerprint] : ['--insecure']));
     return new Program([...args, '--scratch-dir', join(dir, `scratch-${name}`)], {
       cwd: dir,
       environment: { BATCHMILL_TOKEN: this.#token },
@@ -217,13 +230,23 @@ export class StandbyCluster {
   }
 }
 
-async function startNats(dir: string, count: number): Promise<readonly NatsServer[]> {
+/** What `coordinator start` has written for whoever started it: a line behind the one that says that it serves. */
+async function contextIn(dir: string): Promise<Context> {
+  const local = async (): Promise<Context | null> =>
+    (await readContexts({ XDG_CONFIG_HOME: join(dir, '.config') })).byName.get('local') ?? null;
+  return await until(local, 'the context of whoever started it');
+}
+
+async function startNats(dir: string, count: number, more: string): Promise<readonly NatsServer[]> {
   const routes = count === 1 ? [] : await freePorts(count);
   const ports = count === 1 ? [-1] : await freePorts(count);
   const servers = ports.map((port, index) => {
     const own = join(dir, `nats-${index}`);
     mkdirSync(own, { recursive: true });
-    return new NatsServer(own, count === 1 ? {} : { port, name: `n${index}`, route: routes[index] ?? 0, routes });
+    return new NatsServer(
+      own,
+      count === 1 ? { more } : { more, port, name: `n${index}`, route: routes[index] ?? 0, routes },
+    );
   });
   await Promise.all(servers.map((server) => server.start()));
   return servers;

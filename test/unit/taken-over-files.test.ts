@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { limits } from '../../common/core/limits.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { recoverOutput } from '../../coordinator/output/recover-output.ts';
 import { guardedFileSystem } from '../../coordinator/standby/guarded-file-system.ts';
@@ -36,13 +37,23 @@ it('a late write of the one before reaches neither the output nor the results th
 });
 
 it('whoever may have been replaced gives no file a name and takes none away, but for its own', async () => {
-  let isOver = false;
+  let silentMs = 0;
   const own = join(folder.path, 'own');
   await nodeFileSystem.makeDir(own);
-  const guarded = guardedFileSystem(nodeFileSystem, own, () => isOver);
+  const { signal } = new AbortController();
+  const renewed = (): Promise<void> => Promise.resolve(void (silentMs = 0));
+  const guarded = guardedFileSystem(nodeFileSystem, {
+    localDir: own,
+    silentMs: () => silentMs,
+    delay: renewed,
+    signal,
+  });
   const [a, b] = [join(folder.path, 'a'), join(folder.path, 'b')];
   await (await guarded.open(a, 'replace')).close();
-  isOver = true;
+  silentMs = limits.leaderSilentMs;
+  await (await guarded.open(a, 'replace')).close();
+  expect(silentMs, 'it has waited until its lease was renewed').toBe(0);
+  silentMs = limits.leaderSilentMs + 1;
   const refusals = [
     () => guarded.open(a, 'replace'),
     () => guarded.open(b, 'create'),
