@@ -407,7 +407,8 @@ function defectOf(
   found: { readonly length: number; readonly crc32: number } | undefined,
 ): string | null {
   const bytes = report.bytes + report.customBytes;
-  const sum = report.customBytes === 0 ? report.crc32 : combineCrc32(report.crc32, report.customCrc32, report.customBytes);
+  const sum =
+    report.customBytes === 0 ? report.crc32 : combineCrc32(report.crc32, report.customCrc32, report.customBytes);
   if (!found) return 'its bytes have not arrived, or could not be made durable';
   if (found.length === bytes && found.crc32 === sum) return null;
   return `${found.length} bytes with checksum ${found.crc32} have arrived, ${bytes} with ${sum} were announced`;

@@ -79,10 +79,10 @@ export function readCoordinatorMessage(wire: CoordinatorMessage__Output): Coordi
   };
 }
 
-function writeGrant(grant: Grant): GrantWire {
-  const { isAlone, columns = [], ...rest } = grant;
-  const files = grant.files.map(writeInput);
-  return { ...rest, token: writeToken(grant.token), files, alone: isAlone, columns: [...columns] };
+/** Field by field, as what follows, too: there is one for each mini-batch, and copying the rest of an object costs several times as much. */
+function writeGrant({ token, job, first, files, attempt, isAlone, columns = [] }: Grant): GrantWire {
+  const inputs = files.map(writeInput);
+  return { token: writeToken(token), job, first, files: inputs, attempt, alone: isAlone, columns: [...columns] };
 }
 
 function readGrant(wire: Grant__Output): Grant {
@@ -92,14 +92,15 @@ function readGrant(wire: Grant__Output): Grant {
   return { token: readToken(token), job: jobName(job), first, files: inputs, attempt, isAlone: alone, ...told };
 }
 
-function writeInput({ part, ...file }: InputFile): InputFileWire {
-  return part === undefined ? file : { ...file, identity: '', part: { ...part, identity: file.identity } };
+function writeInput({ path, sizeBytes, identity, part }: InputFile): InputFileWire {
+  if (part === undefined) return { path, sizeBytes, identity };
+  return { path, sizeBytes, identity: '', part: { ...part, identity } };
 }
 
-function readInput({ part, ...file }: InputFile__Output): InputFile {
-  if (part === null) return file;
-  const { identity, ...range } = part;
-  return { ...file, identity, part: range };
+function readInput({ path, sizeBytes, identity, part }: InputFile__Output): InputFile {
+  if (part === null) return { path, sizeBytes, identity };
+  const { identity: own, ...range } = part;
+  return { path, sizeBytes, identity: own, part: range };
 }
 
 export function writeRefusal(refusal: RefusalReport): RefusalWire {

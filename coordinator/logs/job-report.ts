@@ -2,7 +2,6 @@
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import { errorRules } from '../../common/core/error-codes.ts';
 
-
 const batchColumns = [
   'id',
   'picked count',

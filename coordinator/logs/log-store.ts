@@ -116,7 +116,7 @@ export class LogStore {
   }
 
   async #take(path: string, { job, offset, data }: LogPieceOf): Promise<number> {
-    const dir = await this.#dir(job);
+    const dir = this.#dirOf(job);
     const sizes = this.#sizes.get(job) ?? new Map<string, number>();
     keepNewest(this.#sizes, job, sizes);
     const target = join(dir, path);
@@ -127,9 +127,14 @@ export class LogStore {
     if (offset + data.length > limits.logFileBytesMax || sizes.size > filesMax) {
       throw new BatchError('REQUEST_INVALID', `job ${job} has more logs than are kept; ${path} is not taken`);
     }
-    await mkdir(dirname(target), { recursive: true });
     // What was there is of an earlier process of that name, or an older state of a file that is written anew.
-    const file = await open(target, offset === 0 ? 'w' : 'r+');
+    const opened = (): ReturnType<typeof open> => open(target, offset === 0 ? 'w' : 'r+');
+    const file = await opened().catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      await this.#dir(job);
+      await mkdir(dirname(target), { recursive: true });
+      return await opened();
+    });
     try {
       await file.write(data, 0, data.length, offset);
     } finally {
@@ -139,11 +144,16 @@ export class LogStore {
     return offset + data.length;
   }
 
-  /** The job's log folder, made when it is not there. @throws JOB_NOT_FOUND */
-  async #dir(job: JobName): Promise<string> {
+  /** The job's log folder. @throws JOB_NOT_FOUND */
+  #dirOf(job: JobName): string {
     const outputDir = this.#options.outputDirOf(job);
     if (outputDir === null) throw new BatchError('JOB_NOT_FOUND', `job ${job} has no log folder here`);
-    const dir = join(outputDir, logsDirName);
+    return join(outputDir, logsDirName);
+  }
+
+  /** The same, made when it is not there. @throws JOB_NOT_FOUND */
+  async #dir(job: JobName): Promise<string> {
+    const dir = this.#dirOf(job);
     // Not the output folder: one that a user has removed stays removed.
     const isMade = await mkdir(dir).then(
       () => true,

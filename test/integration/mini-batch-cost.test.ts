@@ -5,6 +5,8 @@ import { afterEach, expect, test, vi } from 'vitest';
 import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { isFinal } from '../../common/core/states.ts';
+import { Reactor } from '../../coordinator/core/reactor.ts';
+import { InputCatalog } from '../../coordinator/input/input-catalog.ts';
 import { GroupQueue } from '../../coordinator/journal/group-queue.ts';
 import { ControlLink } from '../../worker/control-link.ts';
 import { CustomFolder } from '../../worker/pool/custom-folder.ts';
@@ -48,6 +50,8 @@ test('a mini-batch is one record, at most one journal write and one message, and
     const reports = vi.spyOn(ControlLink.prototype, 'send');
     const walks = vi.spyOn(CustomFolder.prototype, 'collect');
     const looks = vi.spyOn(LocalLooks.prototype, 'identitiesOf');
+    const lists = vi.spyOn(InputCatalog.prototype, 'files');
+    const [commands, steps] = [vi.spyOn(Reactor.prototype, 'take'), vi.spyOn(Reactor.prototype, 'goOn')];
 
     const request = {
       deployment: await loadDeployment(deployment),
@@ -63,6 +67,11 @@ test('a mini-batch is one record, at most one journal write and one message, and
     // How many go together is a matter of speed; never does one go twice.
     expect(groups.mock.calls.length).toBeLessThan(files * 1.2 + 30);
     expect(reports.mock.calls.length).toBeLessThan(files * 1.2 + 30);
+    // What was just listed is at hand when it is granted.
+    expect(lists.mock.calls.length).toBe(0);
+    // Its result and that it is written; what comes with others goes on once with them.
+    expect(commands.mock.calls.length).toBeLessThan(files * 3.5 + 100);
+    expect(steps.mock.calls.length).toBeLessThan(commands.mock.calls.length);
     // The host has looked itself.
     expect(walks.mock.calls.length).toBe(0);
     expect(looks.mock.calls.length).toBe(files);

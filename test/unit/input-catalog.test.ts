@@ -52,6 +52,25 @@ describe('a catalog', () => {
     await expect(catalog.files(7, 2)).rejects.toThrow(/files 7 to 9 of 8/);
   });
 
+  it('has at once what it has read, and nothing that it has not', async () => {
+    const disk = new MemoryFileSystem();
+    const appended = await open(disk);
+    await appended.append(page(0, 3));
+    await appended.append(page(3, 2));
+    const before = disk.counts.read;
+    expect(appended.known(1, 2)).toEqual(page(1, 2));
+    expect(appended.known(3, 2)).toEqual(page(3, 2));
+    // Two chunks are put together by who waits.
+    expect(appended.known(2, 2)).toBeNull();
+    await appended.change(1, [{ ...(page(4, 1)[0] as InputFile), ordinal: 4, identity: 'other' }]);
+    expect(appended.known(3, 2)?.map(({ identity }) => identity)).toEqual(['3-17', 'other']);
+    expect(disk.counts.read - before).toBe(0);
+    const reopened = await open(disk);
+    expect(reopened.known(0, 1)).toBeNull();
+    expect(await reopened.files(0, 1)).toEqual(page(0, 1));
+    expect(reopened.known(0, 3)).toEqual(page(0, 3));
+  });
+
   it('keeps which part of a file an input is, also of one that was looked at again', async () => {
     const disk = new MemoryFileSystem();
     const catalog = await open(disk);

@@ -105,6 +105,34 @@ describe('writing', () => {
     await writer.close();
   });
 
+  it('copies every second of a thousand with one read, whatever their order, and what lies far apart with one each', async () => {
+    const { disk, writer, done } = await rig();
+    const rows = Array.from({ length: 1_000 }, (_, id) => `r${String(id).padStart(3, '0')}`);
+    for (const [id, row] of rows.entries()) writer.enqueue(stage(id, 1, id * 4, row));
+    const far = 1_000_000;
+    writer.enqueue(stage(1_000, 1, far, 'last'));
+    await turnsUntil(() => done.length === 1_001, 'all results');
+    const before = disk.counts.read;
+    const turned = rows.filter((_, id) => id % 2 === 1).toReversed();
+    const from = [...turned.map((row) => slice(1, rows.indexOf(row) * 4, row)), slice(1, far, 'last')];
+    writer.enqueue({ kind: 'copy', id: 1_001, from, toOffset: 0 });
+    await turnsUntil(() => done.length === 1_002, 'the copy');
+    expect(disk.counts.read - before).toBe(2);
+    expect(disk.content(partial)?.toString()).toBe(`${turned.join('')}last`);
+    await writer.close();
+  });
+
+  it('tells damage of a slice between others that nobody wants', async () => {
+    const { disk, writer, done, fatal } = await rig();
+    for (const [id, text] of ['AAAA', 'BBBB', 'CCCC', 'DDDD'].entries()) writer.enqueue(stage(id, 1, id * 4, text));
+    await turnsUntil(() => done.length === 4, 'all results');
+    writer.enqueue({ kind: 'copy', id: 4, from: [slice(1, 0, 'AAAA'), slice(1, 8, 'CCcC')], toOffset: 0 });
+    await turnsUntil(() => fatal.length === 1, 'the failure');
+    expect(fatal[0]).toMatchObject({ code: 'OUTPUT_CORRUPT', message: matching(/segment 1, bytes 8 to 12/) });
+    expect(disk.content(partial)?.toString()).toBe('');
+    await writer.close();
+  });
+
   it('can copy what the same group stages', async () => {
     const { disk, writer, done } = await rig();
     writer.enqueue(stage(1, 1, 0, 'XYZ'));
