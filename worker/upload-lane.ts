@@ -117,7 +117,8 @@ export class UploadLane {
   async #roomFor(bytes: number, key: string): Promise<boolean> {
     for (;;) {
       if (this.#isClosed || !this.#waiting.has(key)) return false;
-      const stream = this.#stream ?? this.#open();
+      // A new stream gives its own credit.
+      if (!this.#stream) this.#open();
       if (this.#creditBytes >= bytes && this.#spare.length > 0) return true;
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
@@ -135,7 +136,7 @@ export class UploadLane {
     });
   }
 
-  #open(): Stream {
+  #open(): void {
     const { address, session, creditBytes } = this.#options;
     this.#client = connectCluster(address, this.#options.trust());
     const stream = this.#client.upload(sessionMetadata(session));
@@ -150,7 +151,6 @@ export class UploadLane {
       if (this.#stream === stream)
         this.#break(new BatchError('COORDINATOR_UNREACHABLE', `${address} ended the upload`));
     });
-    return stream;
   }
 
   #receive(reply: UploadReply__Output): void {
