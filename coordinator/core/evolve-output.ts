@@ -120,9 +120,15 @@ export function addTaken(job: Job, { files, bytes, rows, fileRows, place }: Take
   job.takenFiles += files;
 }
 
-function nodeNumber(job: Job, node: NodeName): number {
-  const known = job.nodeNames.indexOf(node);
-  return known >= 0 ? known : job.nodeNames.push(node) - 1;
+/** Not looked for among thousands with every mini-batch. */
+function nodeNumber({ nodeNames, nodeNumbers }: Job, node: NodeName): number {
+  for (let number = nodeNumbers.size; number < nodeNames.length; number += 1)
+    nodeNumbers.set(nodeNames[number] as NodeName, number);
+  const known = nodeNumbers.get(node);
+  if (known !== undefined) return known;
+  const number = nodeNames.push(node) - 1;
+  nodeNumbers.set(node, number);
+  return number;
 }
 
 function recordFiles(job: Job, event: EventOf<'Committed'>): void {

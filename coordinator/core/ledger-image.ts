@@ -58,6 +58,7 @@ type JobVolatile =
   | 'nodes'
   | 'initFailures'
   | 'initFailuresOf'
+  | 'nodeNumbers'
   | 'runTimes'
   | 'commits'
   | 'stillness';
@@ -163,6 +164,7 @@ const jobFates: Fates<Job, JobOwn, JobVolatile> = {
   fileRows: 'own',
   failures: 'own',
   nodeNames: 'header',
+  nodeNumbers: 'volatile',
   nodes: 'volatile',
   initFailures: 'volatile',
   initFailuresOf: 'volatile',

@@ -207,6 +207,8 @@ export interface Job {
   readonly failures: FailedFile[];
   /** Names behind the node numbers of the mini-batch table. */
   readonly nodeNames: NodeName[];
+  /** Their places there, as far as somebody has asked. */
+  readonly nodeNumbers: Map<NodeName, number>;
   /** Leases by node. */
   readonly nodes: Map<NodeName, number>;
   initFailures: number;

@@ -97,6 +97,7 @@ export function newJob(submitted: Omit<EventOf<'JobSubmitted'>, 'kind'>, number:
     fileRows: new Uint32Array(64).fill(unknownRows),
     failures: [],
     nodeNames: [],
+    nodeNumbers: new Map(),
     nodes: new Map(),
     initFailures: 0,
     initFailuresOf: new Map(),

@@ -68,20 +68,6 @@ export const mutations: readonly Mutation[] = [
     put: '',
   },
   {
-    name: 'shared-output',
-    what: 'goes on in the very file of rows that the coordinator before it may still write to',
-    path: 'coordinator/output/recover-output.ts',
-    find: 'if (places.isShared && (await sizeOf(fileSystem, path)) !== null) {',
-    put: 'if (places.isShared && generation < 0) {',
-  },
-  {
-    name: 'shared-segments',
-    what: 'goes on in the very segments that the coordinator before it may still write to',
-    path: 'coordinator/output/recover-output.ts',
-    find: 'if (places.isShared) await forkSegments(places, wanted.liveSegments);',
-    put: '',
-  },
-  {
     name: 'unsure-names',
     what: 'gives files names although another coordinator may lead',
     path: 'coordinator/standby/guarded-file-system.ts',
