@@ -13,6 +13,7 @@ import type { Log } from '../common/io/log.ts';
 import { Environments, type Prepared } from './environments/environments.ts';
 import { findTools } from './environments/node-tools.ts';
 import type { Device, FoundDevices } from './devices/device.ts';
+import { modelLabel } from './devices/device-labels.ts';
 import { findDevices } from './devices/find-devices.ts';
 import { Devices, threadEnvironment } from './pool/devices.ts';
 import { hostCommand, isPythonScorer, resolvePython, type Container, type HostCommand } from './pool/host-command.ts';
@@ -61,6 +62,8 @@ export class HostSetup {
   readonly #options: HostSetupOptions;
   #listed: Promise<FoundDevices> | null = null;
   #devices: Devices | null = null;
+  /** Empty until the first host needs to know. */
+  #found: readonly Device[] = [];
   #python: Promise<string> | null = null;
 
   constructor(options: HostSetupOptions) {
@@ -145,6 +148,16 @@ export class HostSetup {
     return this.#devices?.holds(host) ?? false;
   }
 
+  /** What the host scores on, such as `a100`, or `a100 x0.5` for a share of it; `cpu` without a device. */
+  deviceKind(host: number, share: number): string {
+    const names = this.#devices?.heldBy(host) ?? [];
+    const held = this.#found.filter(({ name }) => names.includes(name));
+    const [device] = held;
+    if (!device) return 'cpu';
+    const kind = [modelLabel(device.model) || 'gpu', device.profile].filter(Boolean).join(' ');
+    return share === 1 ? kind : `${kind} x${share}`;
+  }
+
   /** The host is gone. */
   release(host: number): void {
     this.#devices?.release(host);
@@ -170,6 +183,7 @@ export class HostSetup {
 
   async #allDevices(): Promise<{ readonly devices: Devices; readonly variable: string }> {
     const { devices, variable } = await this.#findOnce();
+    this.#found = devices;
     this.#devices ??= new Devices(devices.map(({ name }) => name));
     return { devices: this.#devices, variable };
   }

@@ -225,7 +225,10 @@ export class HostSlots {
     const endedAt = clock.monotonic();
     const cpu_seconds = process.takeCpuSeconds(endedAt, endedAt - began.at);
     const seconds = Math.round(endedAt - began.at) / 1_000;
-    if (scored.kind === 'scored') held.columns ??= scored.summary.schema?.columns ?? null;
+    if (scored.kind === 'scored') {
+      held.columns ??= scored.summary.schema?.columns ?? null;
+      if (scored.callSize !== null) void this.#starts.learn(held.spec, await held.started, scored.callSize);
+    }
     const isUntouched = !custom || (scored.kind === 'scored' && scored.isFolderEmpty && custom.isEmpty);
     const settled = isUntouched ? scored : await settleCustom(custom, process, scored, this.#storeOf(held, order));
     const outcome = held.mask ? maskedOutcome(settled, held.mask) : settled;

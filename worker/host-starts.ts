@@ -13,6 +13,7 @@ import type { Clock } from '../common/io/clock.ts';
 import { reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
 import type { WorkerCommand } from './core/commands.ts';
+import type { CallOf, CallSizes } from './devices/call-sizes.ts';
 import { HostLog } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { HostHome, NodeFiles } from './node-files.ts';
@@ -38,6 +39,8 @@ export interface HostStartsOptions {
   readonly setup: HostSetup;
   /** Of stdout and stderr of each host. */
   readonly hostLogBytesMax: number;
+  /** What was learnt of calls of models; absent: nothing is kept. */
+  readonly callSizes?: CallSizes;
   /** Keeps model and code of a job on this machine until what it returns is called. */
   readonly holdArtifacts: (spec: JobSpec) => () => void;
   /** Hosts that wait for their next job; default: as many as there are slots. */
@@ -135,6 +138,7 @@ export class HostStarts {
     for (const warning of warnings) log.append('stderr', Buffer.from(`batchmill: ${warning}\n`));
     const cwd = home?.workDir ?? (await files.makeHostDir(spec.name, slot, part));
     const served = this.#servedOf(spec, log, part);
+    const callSize = (await this.#options.callSizes?.find(this.#callOf(spec, host))) ?? null;
     const process = await HostProcess.start({
       ...command,
       cwd,
@@ -144,6 +148,7 @@ export class HostStarts {
         job: spec.name,
         node: this.#options.node,
         process: number,
+        ...(callSize !== null && { callSize }),
       }),
       spoolDir: files.spoolDir,
       onWait: (text) => served.wait(text),
@@ -199,6 +204,16 @@ export class HostStarts {
     return custom;
   }
 
+  /** For hosts of the same model and code on such a device, here and after the next start. */
+  async learn(spec: JobSpec, { deviceHost }: Started, size: number): Promise<void> {
+    await this.#options.callSizes?.learn(this.#callOf(spec, deviceHost), size);
+  }
+
+  #callOf({ model, code, settings }: JobSpec, host: number): CallOf {
+    const device = this.#options.setup.deviceKind(host, settings.gpu ?? 1);
+    return { model: model?.digest ?? null, code: code?.digest ?? null, device };
+  }
+
   /** The process waits for another job from here on, if it may. */
   keep(spec: JobSpec, { afterwards, deviceHost, process }: Started): boolean {
     if (!afterwards || !process.isAlive) return false;
@@ -250,7 +265,7 @@ async function requireWritable(outputDir: string, node: string): Promise<void> {
   }
 }
 
-type HostPlace = Pick<HostInit, 'customDir' | 'logDir' | 'job' | 'node' | 'process'>;
+type HostPlace = Pick<HostInit, 'customDir' | 'logDir' | 'job' | 'node' | 'process' | 'callSize'>;
 
 function initOf({ scorer, settings }: JobSpec, { model, code }: JobArtifacts, place: HostPlace): HostInit {
   const { outputFormat, outputForm = defaultOutputForm, outputAction, loggingLevel } = settings;

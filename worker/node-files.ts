@@ -3,6 +3,7 @@
  *
  *   artifacts/…                                models and code, shared by all nodes that use the folder
  *   environments/…                             built environments, shared in the same way
+ *   call-sizes.json                            what calls of models were found to be best at, shared too
  *   nodes/<node>/identity/                     the node's key and certificate
  *   nodes/<node>/spool/                        results too large for memory
  *   nodes/<node>/warm/host-N/                  folders of a scoring host that may serve several jobs, emptied between them
@@ -36,6 +37,7 @@ export interface HostHome {
 export class NodeFiles {
   readonly artifactsDir: string;
   readonly environmentsDir: string;
+  readonly callSizesFile: string;
   readonly spoolDir: string;
   readonly identityDir: string;
   readonly #jobsDir: string;
@@ -45,6 +47,7 @@ export class NodeFiles {
     const nodeDir = confine(join(scratchDir, 'nodes'), node);
     this.artifactsDir = join(scratchDir, 'artifacts');
     this.environmentsDir = join(scratchDir, 'environments');
+    this.callSizesFile = join(scratchDir, 'call-sizes.json');
     this.spoolDir = join(nodeDir, 'spool');
     this.identityDir = join(nodeDir, 'identity');
     this.#jobsDir = join(nodeDir, 'jobs');

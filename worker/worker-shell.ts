@@ -34,6 +34,7 @@ import { logLine } from './core/log-line.ts';
 import { hasReports } from './core/report.ts';
 import { newWorkerState, type WorkerState } from './core/state.ts';
 import { diagnose } from './diagnose.ts';
+import { CallSizes } from './devices/call-sizes.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostSlots } from './host-slots.ts';
 import type { JobArtifacts } from './host-starts.ts';
@@ -125,7 +126,9 @@ export class WorkerShell {
     };
     const common = { clock, log, tell };
     const files = this.#files;
-    this.#hosts = new HostSlots({ ...common, node, slots, files, setup, outputs, hostLogBytesMax, holdArtifacts });
+    const callSizes = new CallSizes(files.callSizesFile, log);
+    const kept = { hostLogBytesMax, holdArtifacts, callSizes };
+    this.#hosts = new HostSlots({ ...common, node, slots, files, setup, outputs, ...kept });
     const source = this.#bulk;
     const logsDir = (job: JobName): string => this.#files.logsDir(job);
     this.#logs = new LogShipper({ logsDir, route: () => source.link, delay, log });

@@ -36,6 +36,8 @@ export interface HostInit {
   readonly node: string;
   /** Number of the host within its job on this node, from 0: `processNNN` in the log tree. */
   readonly process: number;
+  /** What `HostDone.callSize` said of the same model and code on such a device; left out: nobody knows. */
+  readonly callSize?: number;
 }
 
 /** The host has called init() and takes mini-batches. */
@@ -92,6 +94,8 @@ export interface HostDone extends Omit<ResultSummary, 'peakMemoryBytes'> {
   readonly bytes: number;
   /** Paths within `customDir` of files that were opened for appending since the answer before; hosts that cannot tell leave it out. */
   readonly appended?: readonly string[] | undefined;
+  /** Rows, or files of a script, of one call that were found to be best on its device; left out when nothing was found. */
+  readonly callSize?: number | undefined;
   /** There is no file in `customDir`; hosts that have not looked leave it out. */
   readonly isFolderEmpty?: boolean | undefined;
 }

@@ -227,6 +227,16 @@ export const limits = {
   modelRunBytesMax: 20_971_520,
   /** The same on a processor, whose caches hold them beside the model's: a digit took 35 µs among 128, 42 among 1,024. */
   modelRunCachedBytes: 524_288,
+  /** The same on a device, where the best number of rows is found: host memory that gathers them. */
+  modelRunDeviceBytesMax: 268_435_456,
+  /** Rows of the first calls on a device; a small one has room for so many of most models. */
+  callRowsFirst: 32,
+  /** Full calls of a size that are measured, the fastest of which counts: others wait for something else. */
+  callSamples: 3,
+  /** Twice as many rows must be faster by so much, or else the fewer are better: they leave memory. */
+  callGain: 1.1,
+  /** Models and devices whose sizes of calls a machine remembers. */
+  callSizesKept: 1_000,
   /** Rows that share a call all the same: a model's large weights are read once for all of them. */
   modelRunRowsMin: 16,
   /** Images that are decoded, or being decoded, while the model scores those before them: some for each of sharp's four threads. */

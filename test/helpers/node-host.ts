@@ -43,7 +43,7 @@ export interface RawHost {
   readonly exit: Promise<Exit>;
 }
 
-export type HostChanges = Partial<HostInit['settings'] & Pick<HostInit, 'modelPath' | 'codeDir'>>;
+export type HostChanges = Partial<HostInit['settings'] & Pick<HostInit, 'modelPath' | 'codeDir' | 'callSize'>>;
 
 export interface NodeHostBench {
   /** A folder of the test's own. */
@@ -69,7 +69,7 @@ export function openNodeHostBench(): NodeHostBench {
       const child = spawnHost(dir);
       const host = converse(child);
       hosts.push({ child, exit: host.exit });
-      const { modelPath = null, codeDir = null, ...settings } = changes;
+      const { modelPath = null, codeDir = null, callSize, ...settings } = changes;
       host.send(hostFrame.init, {
         scorer,
         settings: { outputFormat: 'csv', outputAction: 'append_row', loggingLevel: 'info', ...settings },
@@ -81,6 +81,7 @@ export function openNodeHostBench(): NodeHostBench {
         job: 'job',
         node: 'node-1',
         process: 0,
+        ...(callSize === undefined ? {} : { callSize }),
       } satisfies HostInit);
       return { ...host, init: await host.answer() };
     },

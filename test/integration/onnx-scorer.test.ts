@@ -270,3 +270,59 @@ describe('execution providers', () => {
     });
   });
 });
+
+describe('a model that has no memory for more than 8 rows', () => {
+  /** Of more, a tensor of 140 TB is wanted, which no machine has the addresses for; onnxruntime says so itself. */
+  const greedy = onnxModel({
+    inputs: [{ name: 'x', type: 'float32', shape: ['n', 2] }],
+    outputs: [{ name: 'y', type: 'float32', shape: ['n', 2] }],
+    weights: (
+      [
+        ['most', 16],
+        ['huge', 2 ** 45],
+        ['one', 1],
+      ] as const
+    ).map(([name, value]) => ({ name, dims: [1], values: Float32Array.of(value) })),
+    nodes: [
+      { op: 'Shape', inputs: ['x'], outputs: ['shape'] },
+      { op: 'Cast', inputs: ['shape'], outputs: ['sizes'], attributes: { to: 1 } },
+      { op: 'ReduceProd', inputs: ['sizes'], outputs: ['cells'] },
+      { op: 'Sub', inputs: ['cells', 'most'], outputs: ['above'] },
+      { op: 'Relu', inputs: ['above'], outputs: ['more'] },
+      { op: 'Sign', inputs: ['more'], outputs: ['isMore'] },
+      { op: 'Mul', inputs: ['isMore', 'huge'], outputs: ['extra'] },
+      { op: 'Add', inputs: ['extra', 'one'], outputs: ['wanted'] },
+      { op: 'Cast', inputs: ['wanted'], outputs: ['length'], attributes: { to: 7 } },
+      { op: 'ConstantOfShape', inputs: ['length'], outputs: ['zeros'] },
+      { op: 'ReduceMax', inputs: ['zeros'], outputs: ['zero'], attributes: { keepdims: 0 } },
+      { op: 'Add', inputs: ['x', 'zero'], outputs: ['y'] },
+    ],
+  });
+  const rowsText = (from: number, count: number): string =>
+    `a,b\n${Array.from({ length: count }, (_, row) => `${from + row},${row}\n`).join('')}`;
+
+  it('is called with half as many until they fit, and says how many', async () => {
+    const path = bench.file('greedy.onnx', greedy).path;
+    const host = await start(path, { features: ['a', 'b'] });
+    const files = [bench.file('one.csv', rowsText(0, 30)), bench.file('two.csv', rowsText(100, 5))];
+    const first = done(await host.score(files));
+    expect([first.rows, first.failed, first.fileRows, first.callSize]).toEqual([35, [], [30, 5], 8]);
+    expect(first.lines.map((line) => Number(line.split(',')[3]))).toEqual(
+      [...Array(30).keys()].concat([100, 101, 102, 103, 104]),
+    );
+    const tries = (): number => host.printed.stdout.split('no memory for a call of').length - 1;
+    const before = tries();
+    expect(before).toBeGreaterThan(0);
+    expect(host.printed.stdout).toContain('Failed to allocate memory for requested buffer');
+    const second = done(await host.score(files, 2));
+    expect([second.lines, second.callSize, tries()]).toEqual([first.lines, undefined, before]);
+  });
+
+  it('begins with what was learnt before', async () => {
+    const path = bench.file('greedy.onnx', greedy).path;
+    const settings = { ...defaultOnnxSettings, features: ['a', 'b'] };
+    const host = await bench.start({ kind: 'onnx', settings }, { modelPath: path, callSize: 8 });
+    const { rows, callSize } = done(await host.score([bench.file('one.csv', rowsText(0, 30))]));
+    expect([rows, callSize, host.printed.stdout.includes('no memory')]).toEqual([30, undefined, false]);
+  });
+});

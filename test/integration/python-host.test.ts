@@ -543,3 +543,67 @@ function isZombie(pid: number): boolean {
     return false;
   }
 }
+
+describe('a script that has no memory on its device for more than 4 files', () => {
+  const script = (result: string): string => `
+import numpy, pandas
+class OutOfMemoryError(RuntimeError): pass
+def run(mini_batch, mini_batch_context):
+    names = [path.rsplit("/", 1)[1] for path in mini_batch]
+    print("call", mini_batch_context.minibatch_index, len(names))
+    if len(names) > 4:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    return ${result}
+`;
+  const names = Array.from({ length: 10 }, (_, index) => `${index}.txt`);
+  const customDir = (): string => {
+    mkdirSync(join(bench.dir, 'custom'), { recursive: true });
+    return join(bench.dir, 'custom');
+  };
+  const calls = (): readonly string[] =>
+    bench.printed
+      .map(({ text }) => text)
+      .join('')
+      .split('\n')
+      .filter((line) => line.startsWith('call '));
+
+  it.each([
+    ['a list', 'names'],
+    ['a DataFrame', 'pandas.DataFrame({"name": names})'],
+    ['an array', 'numpy.array(names)'],
+  ])('is called with fewer, of %s the rows are one result', async (_, result) => {
+    bench.code('batch_driver.py', script(result));
+    const host = await bench.start({ init: { customDir: customDir() } });
+    const first = scored(await host.score(bench.files(...names), { ...patience, first: 100 }));
+    expect([first.summary.rows, first.summary.attribution, first.callSize]).toEqual([10, 'positional', 2]);
+    const lines = (await textOf(first)).trim().split('\n');
+    expect(lines.map((line) => /\d+\.txt/.exec(line)?.[0])).toEqual(names);
+    await vi.waitFor(() => expect(calls().length).toBe(7));
+    expect(calls().slice(0, 4)).toEqual(['call 100 10', 'call 100 5', 'call 100 2', 'call 102 2']);
+    const again = scored(await host.score(bench.files(...names), patience));
+    expect([again.summary.rows, again.callSize]).toEqual([10, null]);
+  });
+
+  it('is not called again where it has written files of its own, which must not be there twice', async () => {
+    bench.code('batch_driver.py', script('names'));
+    const host = await bench.start({ init: { customDir: customDir() } });
+    writeFileSync(join(customDir(), 'rows.txt'), 'a row');
+    const { failure } = failed(await host.score(bench.files(...names), patience));
+    expect(failure.code).toBe('SCORER_OUT_OF_MEMORY');
+    await vi.waitFor(() => expect(calls()).toEqual(['call 0 10']));
+  });
+
+  it('begins with what was learnt before, and a file alone fails as it does', async () => {
+    bench.code('batch_driver.py', script('names'));
+    const host = await bench.start({ init: { callSize: 4, customDir: customDir() } });
+    expect(scored(await host.score(bench.files(...names), patience)).callSize).toBe(null);
+    await vi.waitFor(() => expect(calls()).toEqual(['call 0 4', 'call 4 4', 'call 8 2']));
+    bench.code('batch_driver.py', script('names').replace('> 4', '> 0'));
+    const small = await bench.start({ init: { customDir: customDir() } });
+    const { failure } = failed(await small.score(bench.files(...names), patience));
+    expect(failure).toMatchObject({ code: 'SCORER_OUT_OF_MEMORY' });
+    expect(failure.message).toContain(
+      'the GPU, not the machine, has no memory left: OutOfMemoryError: CUDA out of memory',
+    );
+  });
+});

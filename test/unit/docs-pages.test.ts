@@ -129,11 +129,11 @@ describe('docs/host-protocol.md', () => {
   };
 
   test.each([
-    ['init', 'common/core/host-protocol.ts', 'HostInit', 10],
+    ['init', 'common/core/host-protocol.ts', 'HostInit', 11],
     ['ready', 'common/core/host-protocol.ts', 'HostReady', 3],
     ['score', 'common/core/host-protocol.ts', 'HostScore', 5],
     ['score', 'common/core/host-protocol.ts', 'HostFile', 3],
-    ['done', 'common/core/host-protocol.ts', 'HostDone', 4],
+    ['done', 'common/core/host-protocol.ts', 'HostDone', 5],
     ['done', 'common/core/result.ts', 'ResultSummary', 6],
     ['done', 'common/core/result.ts', 'FileFailure', 3],
     ['failed', 'common/core/host-protocol.ts', 'HostFailed', 2],

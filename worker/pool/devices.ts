@@ -38,6 +38,11 @@ export class Devices {
     return this.#held.has(host);
   }
 
+  /** Names of those that the host has. */
+  heldBy(host: number): readonly string[] {
+    return this.#held.get(host)?.places.map(({ device }) => device) ?? [];
+  }
+
   /**
    * What stands in the variable of `host`, in its hands until {@link release}: a device that has the share left, the one with
    * most of it, or as many whole ones. Null when there is no such.

@@ -73,6 +73,11 @@ export function withMemoryCode(failure: Failure): Failure {
   return isMemory ? { ...failure, code } : failure;
 }
 
+/** Whether what somebody's code was told is want of memory, of the machine or of a device. */
+export function isMemoryWant(message: string): boolean {
+  return withMemoryCode({ code: 'SCORER_FAILED', message, detail: '' }).code === 'SCORER_OUT_OF_MEMORY';
+}
+
 /**
  * What runtimes say when a GPU is full.
  * @source PyTorch (`torch.cuda.OutOfMemoryError`, `CUDA out of memory`, `HIP out of memory`), the CUDA runtime and its libraries

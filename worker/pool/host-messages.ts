@@ -39,6 +39,7 @@ const doneShape = z.object({
   runSeconds: z.number().nonnegative(),
   appended: z.array(z.string()).optional(),
   isFolderEmpty: z.boolean().optional(),
+  callSize: count.positive().optional(),
 });
 
 const failedShape = z.object({

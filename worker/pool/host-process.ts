@@ -46,6 +46,8 @@ export interface Scored {
   readonly appended: readonly string[];
   /** The host says that user code has left no file in its custom folder. */
   readonly isFolderEmpty: boolean;
+  /** What the host found of calls on its device; null: nothing new. */
+  readonly callSize: number | null;
 }
 
 export interface ScoreFailed {
@@ -255,7 +257,14 @@ export class HostProcess {
       return { kind: 'unbegun' };
     }
     if (frame.type !== hostFrame.done) throw failures.unexpectedFrame(frame.type);
-    const { sequence, bytes, appended, isFolderEmpty, ...counts } = parseDone(frame.payload, files.length);
+    const {
+      sequence,
+      bytes,
+      appended,
+      isFolderEmpty,
+      callSize = null,
+      ...counts
+    } = parseDone(frame.payload, files.length);
     if (sequence !== wanted) throw failures.wrongSequence(sequence, wanted);
     if (bytes !== body.bytes) throw failures.wrongBytes(bytes, body.bytes);
     try {
@@ -266,7 +275,7 @@ export class HostProcess {
     }
     const isWhole = failedFiles(counts, files.length) === 0;
     const summary = { ...counts, peakMemoryBytes: isWhole ? null : this.#connection.peakMemoryBytes };
-    return { kind: 'scored', summary, body, appended: appended ?? [], isFolderEmpty: isFolderEmpty === true };
+    return { kind: 'scored', summary, body, appended: appended ?? [], isFolderEmpty: isFolderEmpty === true, callSize };
   }
 
   async #lost(error: BatchError, failureClass: ScoreFailed['class'], { files, sequence }: Asked): Promise<ScoreFailed> {

@@ -16,6 +16,8 @@ export interface ScorePort {
 export interface Scored extends Omit<ResultSummary, 'runSeconds' | 'peakMemoryBytes'> {
   /** Paths within the custom folder that were opened for appending; left out by scorers that write no files. */
   readonly appended?: readonly string[];
+  /** Rows of a call that were found to be best since the answer before. */
+  readonly callSize?: number;
 }
 
 /** A scorer whose init() is done. One mini-batch at a time. */

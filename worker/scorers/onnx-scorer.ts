@@ -13,6 +13,8 @@ import { defaultOutputForm, type OutputForm } from '../../common/core/output-for
 import type { Carried, CarriedColumn } from '../../common/format/carried-columns.ts';
 import { typeText } from '../../common/format/column-type.ts';
 import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
+import { systemClock } from '../../common/io/clock.ts';
+import { CallSizer } from './call-sizer.ts';
 import { CarriedRows, layoutOf, type CarriedForm } from './carried-rows.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
@@ -55,6 +57,15 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   const form = host.settings.outputForm ?? defaultOutputForm;
   const reader = openReader(model.inputs, settings, form);
   const { batch } = model.inputs;
+  const sizer = new CallSizer({
+    rowsMax: settings.batchRows ?? limits.modelRunRowsMax,
+    learned: host.callSize ?? null,
+    // Somebody who says how many rows has tried.
+    climbs: settings.batchRows === null && !model.isOnProcessor,
+    isCuttable: batch === null,
+    now: () => systemClock.monotonic(),
+    say,
+  });
   const makeTable = await openTableMaker(model.outputs, {
     fileColumn: form.fileColumn ?? 'file',
     rowColumn: form.rowColumn ?? (reader.hasRowNumbers ? 'row' : null),
@@ -64,7 +75,7 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   const encoder = await openRowEncoder(format, form);
   return {
     score: (files, port, columns) =>
-      new Scoring({ model, reader, makeTable, encoder, settings, files, port, format, form, columns }).score(),
+      new Scoring({ model, sizer, reader, makeTable, encoder, settings, files, port, format, form, columns }).score(),
     close: () => model.close(),
   };
 }
@@ -129,6 +140,7 @@ const placeColumns = 2;
 
 interface ScoringOptions {
   readonly model: Model;
+  readonly sizer: CallSizer;
   readonly reader: FileReader;
   readonly makeTable: TableMaker;
   readonly settings: OnnxSettings;
@@ -172,12 +184,16 @@ class Scoring {
     this.#fileRows = options.files.map(() => 0);
     const { batchRows } = options.settings;
     const { inputs, isOnProcessor } = options.model;
+    const { sizer } = options;
     // Somebody who says how many rows has seen that they fit.
     const isFree = batchRows === null;
+    const bytesMax = isOnProcessor ? limits.modelRunBytesMax : limits.modelRunDeviceBytesMax;
     this.#batch = new RowBatch({
       batch: inputs.batch,
-      rowsMax: batchRows ?? limits.modelRunRowsMax,
-      bytesMax: isFree ? limits.modelRunBytesMax : Infinity,
+      get rowsMax() {
+        return sizer.rows;
+      },
+      bytesMax: isFree ? bytesMax : Infinity,
       cachedBytes: isFree && isOnProcessor ? limits.modelRunCachedBytes : Infinity,
       rowsMin: limits.modelRunRowsMin,
     });
@@ -196,7 +212,9 @@ class Scoring {
     }
     await this.#run(this.#batch.flush());
     await this.#release();
+    const callSize = this.#options.sizer.takeLearned();
     return {
+      ...(callSize !== null && { callSize }),
       rows: this.#fileRows.reduce((sum, rows) => sum + rows, 0),
       attribution: 'file',
       fileRows: this.#fileRows,
@@ -244,16 +262,19 @@ class Scoring {
   }
 
   async #run(calls: readonly ModelCall[]): Promise<void> {
-    for (const call of calls) {
-      this.#options.port.begin(this.#opened);
-      const outputs = await this.#options.model.run(call);
-      const { spans } = call;
-      const named = spans.map((span) => {
-        const { name = '', part } = this.#options.files[span.fileIndex] ?? {};
-        return { ...span, file: name, first: span.first + (part?.row ?? 0) };
-      });
-      this.#held.push({ table: this.#options.makeTable(outputs, named), spans });
+    const { port, model, sizer } = this.#options;
+    for (const whole of calls) {
+      port.begin(this.#opened);
+      for (const { call, outputs } of await sizer.run(whole, model.run)) this.#hold(call.spans, outputs);
     }
+  }
+
+  #hold(spans: readonly BatchSpan[], outputs: Readonly<Record<string, OutputTensor>>): void {
+    const named = spans.map((span) => {
+      const { name = '', part } = this.#options.files[span.fileIndex] ?? {};
+      return { ...span, file: name, first: span.first + (part?.row ?? 0) };
+    });
+    this.#held.push({ table: this.#options.makeTable(outputs, named), spans });
   }
 
   /** Emits the rows that are held; called between files, so that each is either read to its end or failed. */

@@ -28,6 +28,7 @@ export interface ModelCall {
 export interface RowBatchOptions {
   /** Rows that the model wants in every call; null: any number. */
   readonly batch: number | null;
+  /** May change from call to call. */
   readonly rowsMax: number;
   readonly bytesMax: number;
   /** Rows beyond `rowsMin` end a call that has so many bytes. */
@@ -51,6 +52,8 @@ export class RowBatch {
     const held = this.#pieces[0];
     if (held && shapeOf(held.inputs) !== shapeOf(added.inputs)) calls.push(...this.flush());
     const callRows = callRowsOf(added, this.#options);
+    // Calls have become smaller since.
+    if (this.#rows >= callRows) calls.push(...this.flush());
     for (let at = 0; at < added.rows;) {
       const rows = Math.min(callRows - this.#rows, added.rows - at);
       const inputs = added.inputs.map((input) => cut(input, at, rows));
@@ -89,6 +92,24 @@ export class RowBatch {
       },
     ];
   }
+}
+
+/** The first `rows` rows of a call without padding, and the others. */
+export function cutCall({ inputs, rows: all, spans }: ModelCall, rows: number): readonly [ModelCall, ModelCall] {
+  const heads: BatchSpan[] = [];
+  const tails: BatchSpan[] = [];
+  let at = 0;
+  for (const { fileIndex, first, rows: count } of spans) {
+    const own = Math.max(0, Math.min(count, rows - at));
+    if (own > 0) heads.push({ fileIndex, first, rows: own });
+    if (own < count) tails.push({ fileIndex, first: first + own, rows: count - own });
+    at += count;
+  }
+  const part = (from: number, count: number): readonly InputCells[] => inputs.map((input) => cut(input, from, count));
+  return [
+    { inputs: part(0, rows), rows, spans: heads },
+    { inputs: part(rows, all - rows), rows: all - rows, spans: tails },
+  ];
 }
 
 /** Rows of a full call of rows like these. */

@@ -41,13 +41,15 @@ class MiniBatch(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """``file_rows`` goes with the attributions `file` and `positional`, and is None with `range`."""
+    """``file_rows`` goes with the attributions `file` and `positional`, and is None with `range`. ``call_size``: found since the answer
+    before; None: nothing was."""
 
     rows: int
     attribution: str
     file_rows: Optional[List[int]]
     failed: List[FileFailure]
     schema: Optional[Schema]
+    call_size: Optional[int] = None
 
 
 def read_mini_batch(message: Dict[str, Any]) -> MiniBatch:
@@ -66,7 +68,9 @@ def _read_part(part: Optional[Dict[str, Any]]) -> Union[None, TextPart, GroupsPa
 
 def summary_message(summary: Summary) -> Dict[str, Any]:
     """The part of `done` that a scorer decides."""
+    learned = {} if summary.call_size is None else {"callSize": summary.call_size}
     return {
+        **learned,
         "rows": summary.rows,
         "attribution": summary.attribution,
         "fileRows": summary.file_rows,

@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, Optional
 
+from batchmill_host.calls import Calls
 from batchmill_host.channel import Channel, NodeGone
 from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import HostFailure, user_failure
@@ -21,15 +22,16 @@ class ScriptScorer:
         self._writes_rows = init["settings"]["outputAction"] != "summary_only"
         self._script = Script(init["codeDir"], init["scorer"]["script"])
         self._script.init()
+        self._calls = Calls(self._script, init.get("callSize"), init["customDir"])
 
     def score(self, batch: MiniBatch) -> Summary:
-        # A list of user code's own: what it does to it must not change what is counted here.
-        result = read_result(self._script.run([file.path for file in batch.files], batch))
+        result = read_result(self._calls.run(batch))
+        learned = self._calls.take_learned()
         rows, files = len(result.data), len(batch.files)
         schema = self._encode(result, batch) if self._writes_rows else None
         if rows == files:
-            return Summary(rows, "positional", [1] * files, [], schema)
-        return Summary(rows, "range", None, [], schema)
+            return Summary(rows, "positional", [1] * files, [], schema, learned)
+        return Summary(rows, "range", None, [], schema, learned)
 
     def shutdown(self) -> None:
         self._script.shutdown()
