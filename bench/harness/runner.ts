@@ -29,6 +29,8 @@ export class Runner {
   readonly #dir: string;
   readonly #processes: number;
   #warm: Up | null = null;
+  /** Of a coordinator without TLS, which writes no context. */
+  #server = '';
 
   constructor(contender: Contender, dir: string, processes: number) {
     this.contender = contender;
@@ -88,15 +90,17 @@ export class Runner {
 
   /** Contexts of whoever runs the bench are left alone. */
   get #environment(): Readonly<Record<string, string>> {
-    return { XDG_CONFIG_HOME: join(this.#dir, 'config'), BATCHMILL_CONTEXT: 'local' };
+    const reached = isInsecure ? { BATCHMILL_SERVER: this.#server } : { BATCHMILL_CONTEXT: 'local' };
+    return { XDG_CONFIG_HOME: join(this.#dir, 'config'), ...reached };
   }
 
   async #startCluster(meter: Meter): Promise<void> {
     const env = this.#environment;
     const start = ['coordinator', 'start', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
     const more = ['--state-dir', join(this.#dir, 'state'), ...(isInsecure ? ['--insecure'] : [])];
-    const says = '"join": "batchmill worker join ([^"]+)"';
-    const [join_ = ''] = await meter.start({ ...program([...start, ...more, '-o', 'json']), env }, says);
+    const says = '"http": "([^"]+)",\\s+"join": "batchmill worker join ([^"]+)"';
+    const [http = '', join_ = ''] = await meter.start({ ...program([...start, ...more, '-o', 'json']), env }, says);
+    this.#server = http;
     const words = ['worker', 'join', ...join_.split(' '), '--slots', String(this.#processes)];
     await meter.start({ ...program([...words, '--scratch-dir', join(this.#dir, 'scratch')]), env }, 'joined .* slots');
   }
