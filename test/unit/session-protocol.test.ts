@@ -15,7 +15,8 @@ import { failing } from '../helpers/failing.ts';
 
 /** A desk whose core makes nothing of what it hears. */
 function openDesk(): NodeDesk {
-  const loop = { ledger: newLedger({ heartbeatMs: 5_000 }), handle: () => undefined };
+  const together = (work: () => void): void => work();
+  const loop = { ledger: newLedger({ heartbeatMs: 5_000 }), handle: () => undefined, together };
   const options = { loop, clock: systemClock, joinToken: 't', release: '2.0.0' };
   return new NodeDesk(options as unknown as NodeDeskOptions);
 }
