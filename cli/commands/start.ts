@@ -97,6 +97,8 @@ async function untilStopped(
     await Promise.race([closed, stopped]);
     if (interrupt.signal.aborted) await stop();
     await closed;
+    // Told once more while the process ends, it would otherwise die of the signal, and look as if it had failed.
+    host.onInterrupt(() => host.exit(0));
     return 0;
   } finally {
     interrupt.dispose();

@@ -1,10 +1,10 @@
 /** What operators do to worker nodes, by the command line on real processes: it works at once, and outlives coordinator and node. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
-import { endPrograms } from '../helpers/programs.ts';
+import { endPrograms, until } from '../helpers/programs.ts';
 import { TempFolder } from '../helpers/temp-folder.ts';
 
 const folder = new TempFolder();
@@ -26,7 +26,11 @@ async function node(...args: readonly string[]): Promise<unknown> {
 }
 
 async function submit(name: string, pauseMs: number, files: number, ...more: readonly string[]): Promise<string> {
-  const environment = { PAUSE_MS: String(pauseMs), FAST_WHEN: join(dir, `fast-${name}`) };
+  const environment = {
+    PAUSE_MS: String(pauseMs),
+    FAST_WHEN: join(dir, `fast-${name}`),
+    TRACE: join(dir, `trace-${name}`),
+  };
   const deployment = writeDeployment(dir, name, { script: 'hash-rows.mjs', miniBatchSize: 1, environment });
   const input = writeInputs(join(dir, 'in', name), smallFiles(files));
   return await cluster.submit([deployment, '--input', input, '--output', join(dir, 'out', name), ...more]);
@@ -67,7 +71,7 @@ test('a node whose process is told twice to end gives back what runs, and is gon
   const hasty = await cluster.startWorker('hasty', { slots: 1 });
   await node('cordon', 'a');
   const job = await submit('hurried', 60_000, 2);
-  await cluster.node('hasty', ({ leases }) => leases > 0, 'leases');
+  await until(() => existsSync(join(dir, 'trace-hurried')), 'run() on the node');
   hasty.signal('SIGTERM');
   await hasty.says(/once more to stop at once/);
   hasty.signal('SIGTERM');
