@@ -1,8 +1,9 @@
 /** A journal that is kept in a stream as well: what was acknowledged is in both, whoever leads and wherever a process was killed. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { BatchError, Failure } from '../../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { Journal, type JournalOptions } from '../../coordinator/journal/journal.ts';
+import { findSnapshots } from '../../coordinator/journal/snapshot-file.ts';
 import { failing } from '../helpers/failing.ts';
 import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
 import { MemoryStream, noMessages, type MemoryMessages } from '../helpers/memory-stream.ts';
@@ -62,6 +63,49 @@ async function lossy(): Promise<{ readonly content: MemoryMessages; readonly dis
   // Its fence, and the first group.
   content.messages.splice(2);
   return { content, disk };
+}
+
+/** Large ones, so that every few of them have a snapshot behind them. */
+async function appendUpTo(life: Life, last: number): Promise<void> {
+  for (let number = life.synced + 1; number <= last; number += 1) {
+    life.append(`${number}`.padEnd(400));
+    await turnsUntil(() => life.synced === number, `record ${number}`);
+    await quietTurns();
+  }
+}
+
+/** Takes records as ever, and no snapshots any more. */
+function withoutSnapshots(content: MemoryMessages): MemoryStream {
+  const stream = new MemoryStream(content);
+  stream.putSnapshot = () => Promise.reject(new BatchError('JOURNAL_STREAM_UNREACHABLE', 'no answer'));
+  return stream;
+}
+
+const many = 20;
+
+interface BeyondSnapshots {
+  readonly disk: MemoryFileSystem;
+  readonly content: MemoryMessages;
+  /** The stream when the disk had not gone on yet. */
+  readonly earlier: MemoryMessages;
+  /** Record of the older snapshot on the disk. */
+  readonly older: number;
+}
+
+/** A disk whose segments begin behind the newest snapshot of its stream, which has lost its first messages to it. */
+async function beyondSnapshots(): Promise<BeyondSnapshots> {
+  const [disk, content] = [new MemoryFileSystem(), noMessages()];
+  const first = await begin(disk, new MemoryStream(content));
+  await appendUpTo(first, 4);
+  await first.journal.close();
+  const earlier = { ...content, messages: [...content.messages], snapshots: new Map(content.snapshots) };
+  const next = await begin(disk, withoutSnapshots(content));
+  await appendUpTo(next, many);
+  await next.journal.close();
+  const older = Math.min(...findSnapshots(await disk.list('/state/journal')).sequences);
+  expect(content.first).toBeGreaterThan(1);
+  expect(older).toBeGreaterThan(Math.max(...content.snapshots.keys()));
+  return { disk, content, earlier, older };
 }
 
 describe('a journal with a stream', () => {
@@ -251,6 +295,34 @@ describe('a journal with a stream', () => {
     await expect(begin(disk, new MemoryStream(content))).rejects.toThrow(
       failing('JOURNAL_STREAM_LOST', 'from record 2 on'),
     );
+  });
+
+  it.each(['leads', 'follows'])('begins on a disk with newer snapshots than its stream has, and %s', async (how) => {
+    const { disk, content } = await beyondSnapshots();
+    const untilLeading = how === 'leads' ? null : () => Promise.resolve();
+    const again = await begin(disk, new MemoryStream(content), { untilLeading });
+    expect([again.records.length, again.synced]).toEqual([many, many]);
+    await appendUpTo(again, many + 1);
+    await again.journal.close();
+  });
+
+  it('does not begin there when the stream has other records than the snapshots of the disk cover', async () => {
+    const { disk, content, earlier, older } = await beyondSnapshots();
+    const other = await begin(new MemoryFileSystem(), withoutSnapshots(earlier));
+    other.journal.beginEpoch();
+    await appendUpTo(other, many);
+    await other.journal.close();
+    const ending = { ...content, messages: content.messages.slice(0, older - many - 2) };
+    for (const wrong of [earlier, ending]) {
+      for (const untilLeading of [null, () => Promise.resolve()]) {
+        await expect(begin(disk, new MemoryStream(wrong), { untilLeading })).rejects.toThrow(
+          failing('JOURNAL_STREAM_LOST', wrong === earlier ? `from record ${older} on` : 'hold different records'),
+        );
+      }
+    }
+    const again = await begin(disk, new MemoryStream(content));
+    expect(again.records.length).toBe(many);
+    await again.journal.close();
   });
 });
 

@@ -57,10 +57,8 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
   const missed = orphans.find(({ sequence, chain }) => local.crcOf(sequence) !== chain);
   if (missed) throw lostBehind(missed, last);
   const snapshots = all.filter((one) => !isOrphan(one));
-  // One that is about to be removed may have lost the messages behind it already.
-  const known = snapshots.find(({ sequence, chain, place }) => place >= first && local.crcOf(sequence) === chain);
   const newest = snapshots[0];
-  const begin = known ?? (first === 1 ? beginning : null);
+  const begin = beginOf(snapshots, first, local);
   if (begin === null) {
     if (newest === undefined || local.acknowledged >= newest.sequence)
       throw different(dir, local, newest?.sequence ?? 1);
@@ -71,10 +69,11 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
   let { place } = begin;
   for await (const frame of streamFrames(stream, { first: begin.place, last }, begin)) {
     const there = local.crcOf(frame.sequence);
-    // Covered by a snapshot of this disk: what follows is chained to it.
-    if (frame.sequence < local.first) continue;
-    if (there === null) return { place: frame.place, last, cut: 0, unpublished: null, orphans };
-    if (there !== frame.crc) {
+    // By a snapshot of this disk: all but the last of these are not here to compare, and that one is chained to them.
+    const isCovered = frame.sequence < local.first;
+    if (there === null && !isCovered) return { place: frame.place, last, cut: 0, unpublished: null, orphans };
+    if (there !== null && there !== frame.crc) {
+      if (isCovered) throw different(dir, local, frame.sequence);
       const cut = await cutOff(fileSystem, dir, local, frame.sequence);
       return { place: frame.place, last, cut, unpublished: null, orphans };
     }
@@ -82,15 +81,27 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
     ({ place } = frame);
   }
   const isAhead = local.last > state.sequence;
+  if (isAhead && !isLeading && last === 0) throw unseeded(dir);
+  if (isAhead && local.first > state.sequence + 1) throw different(dir, local, state.sequence + 1);
   if (isAhead && !isLeading) {
-    if (last === 0) throw unseeded(dir);
     return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null, orphans };
   }
-  if (isAhead && local.first > state.sequence + 1) throw different(dir, local, state.sequence + 1);
   return { place, last, cut: 0, unpublished: isAhead ? local.placeOf(state.sequence + 1) : null, orphans };
 }
 
 const beginning: StreamSnapshot = { ...emptyState, place: 1 };
+
+/**
+ * From where on the two are held against each other: a snapshot of the stream whose record is here as well, or one from before all
+ * segments that are here. A disk takes snapshots, and drops the segments before them, by what it has written itself, so that
+ * it may have taken two since the stream's newest. Null: neither, and its first messages are gone.
+ */
+function beginOf(snapshots: readonly StreamSnapshot[], first: number, local: LocalFrames): StreamSnapshot | null {
+  // One that is about to be removed may have lost the messages behind it already.
+  const usable = snapshots.filter(({ place }) => place >= first);
+  const known = usable.find(({ sequence, chain }) => local.crcOf(sequence) === chain);
+  return known ?? usable.find(({ sequence }) => sequence < local.first - 1) ?? (first === 1 ? beginning : null);
+}
 
 /** The snapshot on this disk is one of the stream's. What segments are here goes: it is covered, or was never acknowledged. */
 async function install(
