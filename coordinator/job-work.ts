@@ -321,7 +321,8 @@ export class JobWork {
         if (mayPass) refusals += 1;
         const isWorthIt = mayPass && refusals < limits.sealTriesMax;
         if (error.code !== 'DISK_FULL' && !isWorthIt) {
-          if (isFinal(job.state)) {
+          // Of one that may lead no more nothing is told: whoever leads next seals the job.
+          if (isFinal(job.state) && error.code !== 'NOT_LEADING') {
             log.error('the end of the job cannot be written down', {
               job: job.name,
               code: error.code,

@@ -25,6 +25,8 @@ export interface DiskState {
   roomBytes: number;
   /** Of syncs that are to fail, each once. */
   readonly failingSyncs: ((path: string) => boolean)[];
+  /** Files that came to be because a process opened them in whose place another one was by then. */
+  readonly litter: Set<string>;
   readonly tell: (fault: DiskFault) => void;
 }
 
@@ -96,6 +98,7 @@ export class Mount implements SimMount {
       const { names } = this.#disk;
       let file = names.file(path);
       if (!file && (mode === 'read' || mode === 'update')) throw systemError('ENOENT', path);
+      if (!file) this.#noteCreated(path);
       file ??= names.create(path);
       if (mode === 'replace') resize(this.#disk, file, 0);
       return new SimFile(this.#disk, this, path, file, mode !== 'read');
@@ -188,6 +191,12 @@ export class Mount implements SimMount {
 
   tellOvertaken(what: DiskFault): void {
     if (this.#isOvertaken) this.#disk.tell(what);
+  }
+
+  #noteCreated(path: string): void {
+    if (!this.#isOvertaken) return;
+    this.#disk.litter.add(path);
+    this.tellOvertaken('name of an overtaken coordinator');
   }
 
   lane(): Lane {

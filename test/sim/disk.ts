@@ -40,7 +40,16 @@ export class SimDisk {
   constructor(world: World, random: Random) {
     const names = new DiskNames((bytes) => (this.#state.roomBytes += bytes));
     const tell = (fault: DiskFault): void => void this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
-    this.#state = { world, random, names, mutation: {}, roomBytes: Infinity, failingSyncs: [], tell };
+    this.#state = {
+      world,
+      random,
+      names,
+      mutation: {},
+      roomBytes: Infinity,
+      failingSyncs: [],
+      litter: new Set(),
+      tell,
+    };
   }
 
   get mutation(): DiskMutation {
@@ -101,6 +110,11 @@ export class SimDisk {
   /** Of all files, sorted. */
   paths(): readonly string[] {
     return [...this.#state.names.files()].map(([path]) => path).sort();
+  }
+
+  /** Nothing but a name, by a process that was frozen as it opened the file, and let go of it when it woke up. */
+  isLitter(path: string): boolean {
+    return this.#state.litter.has(path) && this.content(path)?.length === 0;
   }
 
   /** By somebody else, and durable at once. */

@@ -205,6 +205,9 @@ function judgeFolder({ disk, outputDir, job }: JudgeOptions, faults: string[]): 
   const hasSuccess = disk.content(`${outputDir}/_SUCCESS`) !== null;
   if (hasSuccess !== isComplete)
     faults.push(`_SUCCESS is ${hasSuccess ? '' : 'not '}there, the output is ${isComplete ? '' : 'not '}complete`);
-  const stray = disk.paths().filter((path) => path.startsWith(`${outputDir}/`) && /\.tmp$|_custom\.partial/.test(path));
+  // What a coordinator opens as it is frozen comes to be when it wakes up. It writes nothing there, and takes it away no more, since
+  // the name may be the next one's by then: an empty temporary file, which harms nobody.
+  const isStray = (path: string): boolean => /\.tmp$|_custom\.partial/.test(path) && !disk.isLitter(path);
+  const stray = disk.paths().filter((path) => path.startsWith(`${outputDir}/`) && isStray(path));
   if (stray.length > 0) faults.push(`left behind: ${stray.join(', ')}`);
 }
