@@ -56,6 +56,8 @@ export class StagingFiles {
       return known;
     }
     await this.closeSegment(number);
+    // It may be another file than the one whose name is durable.
+    if (mode === 'replace') this.#named.delete(number);
     const base = this.#bases.get(number);
     invariant(base === undefined || mode === 'update', `segment ${number} is an earlier output, which is only read`);
     const path = base ?? join(this.#stagingDir, stagingName(number));

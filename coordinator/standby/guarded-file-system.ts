@@ -1,6 +1,6 @@
 /**
  * The disk of a coordinator that may have been replaced: nothing there gets or loses a name while it cannot be sure to lead. Bytes that
- * it still writes go to files that the next one has replaced by copies.
+ * it still writes go to files that the next one has replaced by copies, or by new ones.
  */
 import { basename } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -34,6 +34,11 @@ export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions)
     open: async (path, mode) => {
       if (mode === 'read') return await fileSystem.open(path, mode);
       await untilSure(path, options);
+      if (mode === 'replace' && !isOwn(path, options)) {
+        // Another file than the one of that name, which the coordinator before may have open still and be about to write to.
+        await fileSystem.remove(path);
+        await untilSure(path, options);
+      }
       const file = await fileSystem.open(path, mode);
       try {
         await untilSure(path, options);
@@ -55,8 +60,13 @@ export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions)
   };
 }
 
-async function untilSure(path: string, { localDir, silentMs, delay, signal }: GuardOptions): Promise<void> {
-  if (path.startsWith(`${localDir}/`) || basename(path).startsWith(outputLockName)) return;
+function isOwn(path: string, { localDir }: GuardOptions): boolean {
+  return path.startsWith(`${localDir}/`) || basename(path).startsWith(outputLockName);
+}
+
+async function untilSure(path: string, options: GuardOptions): Promise<void> {
+  if (isOwn(path, options)) return;
+  const { silentMs, delay, signal } = options;
   for (let ms = silentMs(); ms > limits.leaderSureMs; ms = silentMs()) {
     if (ms > limits.leaderSilentMs || signal.aborted)
       throw new BatchError('NOT_LEADING', `${path} is left as it is: another coordinator may lead and write there`);

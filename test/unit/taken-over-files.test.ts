@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { LineFile } from '../../coordinator/output/line-file.ts';
 import { recoverOutput } from '../../coordinator/output/recover-output.ts';
 import { guardedFileSystem } from '../../coordinator/standby/guarded-file-system.ts';
 import { failing } from '../helpers/failing.ts';
@@ -34,6 +35,22 @@ it('a late write of the one before reaches neither the output nor the results th
   await Promise.all([zombie.close(), other.close(), output?.close()]);
   expect([readFileSync(partial, 'utf8'), readFileSync(segment, 'utf8')]).toEqual(['committed rows', 'staged']);
   expect([readdirSync(outputDir), readdirSync(stagingDir)]).toEqual([['rows.csv.partial'], ['segment-000001']]);
+});
+
+it('a late write of the one before does not reach a file that is written anew', async () => {
+  const path = join(folder.path, '_manifest.json');
+  const zombie = await LineFile.create(nodeFileSystem, path);
+  const guarded = guardedFileSystem(nodeFileSystem, {
+    ...{ localDir: join(folder.path, 'own'), silentMs: () => 0, delay: () => Promise.resolve() },
+    signal: new AbortController().signal,
+  });
+  const next = await LineFile.create(guarded, path);
+  next.add('of the next one');
+  await next.finish();
+  zombie.add('LATE');
+  await zombie.flush();
+  await zombie.abandon();
+  expect(readFileSync(path, 'utf8')).toBe('of the next one\n');
 });
 
 it('whoever may have been replaced gives no file a name and takes none away, but for its own', async () => {
