@@ -152,7 +152,10 @@ export class JobWork {
       if (job.rowsOf === null) await this.locks.takeAgain(job.outputDir);
       // Once all parts are made, an earlier try of sealing may have removed what they were made of.
       const hasRows = partsJobOf(this.#loop.ledger, job)?.state !== 'Finalizing';
-      this.#files.set(job.name, await JobFiles.reopen(job, { ...this.#fileOptions(job.name), hasRows }));
+      const files = await JobFiles.reopen(job, { ...this.#fileOptions(job.name), hasRows });
+      this.#files.set(job.name, files);
+      // Nothing is damaged: a coordinator that leads no more begins no epoch, and whoever leads next recovers the files.
+      if (files.damage?.code === 'NOT_LEADING') throw files.damage;
     }
   }
 

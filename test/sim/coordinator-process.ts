@@ -118,6 +118,8 @@ export class CoordinatorProcess implements CoordinatorPort {
   #engine: Engine<Views> | null = null;
   #jobLife: JobLife | null = null;
   #isServing = false;
+  /** It cannot go on, and ends what it is at. */
+  #isEnding = false;
   #doors: { readonly outside: Outside; readonly clock: Clock } | null = null;
   /** Rivals that are being submitted. */
   readonly #asked = new Set<JobName>();
@@ -215,6 +217,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     const files = common ? twoDisks(this.#mount, common) : this.#mount;
     this.#changes = countChanges(files, () => this.#changed());
     this.#isOvertaken = false;
+    this.#isEnding = false;
     const life = this.#life;
     const onFenced = (): void => {
       this.#isOvertaken ||= life === this.#life;
@@ -281,7 +284,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     if (life !== this.#life) return;
     this.#engine = engine;
     // Another one has begun since it fenced the others off: its own first append will tell it so.
-    if (!this.#isOvertaken) invariants.opened(engine, this.#options.who);
+    if (!this.#isOvertaken && !this.#isEnding) invariants.opened(engine, this.#options.who);
     this.#doors = { outside, clock };
     const { loop, work } = engine;
     const jobLife = new JobLife({
@@ -294,7 +297,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     this.#jobLife = jobLife;
     await jobLife.removeOrphans();
     await engine.begin();
-    if (!this.#isOvertaken) invariants.restored();
+    if (!this.#isOvertaken && !this.#isEnding) invariants.restored();
     if (plan.queue && !loop.ledger.registry.endpoint('sim'))
       loop.handle({ kind: 'put-resource', resource: endpointOf(plan.queue), ifMatch: null });
     while (!this.job && !invariants.isPruned) {
@@ -303,7 +306,8 @@ export class CoordinatorProcess implements CoordinatorPort {
       await submit(engine, outside, clock, own, since).catch(refused);
       if (!this.job) await delay(1_000, work.stopped);
     }
-    if (life !== this.#life) return;
+    // One that may not lead any more while it still starts is on its way out.
+    if (life !== this.#life || this.#isEnding) return;
     this.#isServing = true;
     this.#say(`serves, epoch ${loop.ledger.epoch}`);
     const ticks = new Ticks(clock);
@@ -382,6 +386,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     // Of several, one that is not to lead any more hears of nothing new, and ends what it is at.
     const { isElected } = this.#options;
     this.#isServing &&= !isElected;
+    this.#isEnding = true;
     const endsMs = isElected ? this.#world.random.between(0, endingMsMax) : 0;
     // What it still does on its way out is nobody's.
     this.#world.after(endsMs, () => life === this.#life && this.crash({ isPower: false, downMs }));
