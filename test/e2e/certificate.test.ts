@@ -56,6 +56,7 @@ test('rows are final up to the published offset, and the sealed folder proves it
   await tail.until(() => tail.stdout.split('\n').length > 20, 'rows while the job runs');
 
   await cluster.coordinator.kill();
+  await tail.until(() => tail.stderr.includes('connection lost'), 'a word of the lost connection');
   await cluster.restartCoordinator();
   const again = await cluster.job(job, () => true, 'an answer');
   expect(again.output_bytes).toBeGreaterThanOrEqual(prefixes.at(-1)?.length ?? 0);
@@ -68,7 +69,6 @@ test('rows are final up to the published offset, and the sealed folder proves it
   writeFileSync(fast, '');
   const end = await tail.endsWithin(60_000);
   expect(end.code, end.stderr).toBe(0);
-  expect(end.stderr).toContain('connection lost');
   const output = readFileSync(join(dir, 'out', 'predictions.csv'));
   expect(end.stdout).toBe(output.toString());
   for (const prefix of prefixes) {
