@@ -168,6 +168,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     stream,
     journalDir: options.localDir ?? null,
     untilLeading: leadership && (() => leadership.won()),
+    requireLeading: leadership && (() => leadership.requireLease()),
     views: (ledger) => {
       const story = new JobStory({ ledger, store: logs, wall });
       const feeds = new JobFeeds({

@@ -50,6 +50,8 @@ export interface EngineOptions<Views extends EngineViews> {
   readonly stream?: JournalStream | null;
   /** With a stream: resolves when this process is to lead; until then it follows. Absent: it is. */
   readonly untilLeading?: (() => Promise<void>) | null;
+  /** @throws NOT_LEADING once another process may lead: whoever slept while it started begins no epoch. */
+  readonly requireLeading?: (() => void) | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly outside: Outside;
@@ -98,6 +100,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     onSynced: (sequence) => loop.synced(sequence),
     stream: options.stream ?? null,
     untilLeading: options.untilLeading ?? null,
+    requireLeading: options.requireLeading ?? null,
     onStall: (failure) => stall('disk', failure),
     onStreamStall: (failure) => stall('stream', failure),
     image: {
@@ -148,6 +151,7 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
     ...{ views, journal, loop, work, nodes },
     begin: async () => {
       await work.restore();
+      options.requireLeading?.();
       loop.handle({ kind: 'begin', epoch: journal.beginEpoch() });
       work.failDamaged();
       await loop.durable();

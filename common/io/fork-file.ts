@@ -26,9 +26,13 @@ export async function forkFile(
       at += read;
     }
     await to.datasync();
-  } finally {
+  } catch (error) {
     await Promise.all([from.close(), to.close()]);
+    // Where there is no room for it nobody may try again, and what there is of it takes room as well.
+    await fileSystem.remove(copyPath);
+    throw error;
   }
+  await Promise.all([from.close(), to.close()]);
   await fileSystem.rename(copyPath, path);
   await fileSystem.syncDir(dirname(path));
 }

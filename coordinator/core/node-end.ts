@@ -32,7 +32,7 @@ function needMs(ledger: Ledger, job: Job, node: Node, work: Work, leftMs: number
   const { timeoutMs } = job.deployment.settings;
   const isFresh = leftMs >= node.staysMs / 2;
   const expected = expectedMs(job, work);
-  if (expected === null) return unknownMs(timeoutMs, node);
+  if (expected === null || isDoubtful(job, expected, node)) return unknownMs(timeoutMs, node);
   const safety = isFresh ? 1 : limits.endSafety;
   return safety * (Math.min(timeoutMs, expected) + aheadMs(ledger, node) / node.slots);
 }
@@ -41,6 +41,11 @@ function needMs(ledger: Ledger, job: Job, node: Node, work: Work, leftMs: number
 function unknownMs(timeoutMs: number, { staysMs }: Node): number {
   const longest = Math.min(timeoutMs, limits.unknownLengthMs);
   return longest <= staysMs - limits.leaveReserveMs ? longest : staysMs / 2 - limits.leaveReserveMs;
+}
+
+/** A few results that were held up by something else must not say that no such node ever has the time: others would never tell. */
+function isDoubtful({ learned }: Job, expected: number, { staysMs }: Node): boolean {
+  return learned.results <= limits.ratesTrustedResults && expected > staysMs - limits.leaveReserveMs;
 }
 
 /** Null: no result has told yet. */

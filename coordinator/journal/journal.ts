@@ -55,6 +55,8 @@ export interface JournalOptions {
   readonly stream?: JournalStream | null;
   /** With a stream: resolves when this process is to lead; until then it follows. Absent: it is. */
   readonly untilLeading?: (() => Promise<void>) | null;
+  /** Asked before anything is appended there: @throws NOT_LEADING once another process may have its turn. */
+  readonly requireLeading?: (() => void) | null;
   /** The stream takes nothing (JOURNAL_STREAM_STALLED), or (null) does again. */
   readonly onStreamStall?: (failure: Failure | null) => void;
   /** For durations that are told. */
@@ -192,6 +194,7 @@ export class Journal {
       image: null,
       stream: null,
       untilLeading: null,
+      requireLeading: null,
       clock,
     };
     const options = {

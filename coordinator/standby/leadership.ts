@@ -36,6 +36,8 @@ export class Leadership {
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
   #isLeading = false;
+  /** Why it leads no more. */
+  #lost: BatchError | null = null;
 
   constructor(options: LeadershipOptions) {
     this.#options = options;
@@ -76,7 +78,15 @@ export class Leadership {
     const held = election.held(this.#signal).then((by) => by !== null && replaced(cardOf(by)));
     const silent = this.#silent().then((ms) => ms !== null && unheard(ms));
     const reason = await Promise.race([held, silent]);
-    return reason === false ? null : reason;
+    this.#lost = reason === false ? null : reason;
+    return this.#lost;
+  }
+
+  /** @throws NOT_LEADING when the lease may have ended meanwhile, and what {@link lost} has given */
+  requireLease(): void {
+    if (this.#lost) throw this.#lost;
+    const ms = this.#options.election.silentMs();
+    if (ms > limits.leaderSilentMs) throw unheard(ms);
   }
 
   /** Null: nobody, or nobody knows. */

@@ -269,6 +269,7 @@ export class CoordinatorProcess implements CoordinatorPort {
       ...{ log: this.#log, stagingBytesMax: plan.stagingBytesMax },
       stream: this.#client,
       untilLeading: this.#options.isElected ? () => this.#elected(life) : null,
+      requireLeading: this.#options.isElected ? () => this.#requireLease() : null,
       journalSizes: { ...plan.journal, reserveBytes: 4_096 },
       artifacts: { open: () => never() },
       views: (ledger) => {
@@ -339,6 +340,11 @@ export class CoordinatorProcess implements CoordinatorPort {
   async #elected(life: number): Promise<void> {
     await this.#client?.won((error) => this.#fatal(error, life));
     this.#say('has the lease');
+  }
+
+  #requireLease(): void {
+    if (this.#isEnding) throw new BatchError('NOT_LEADING', 'it is on its way out');
+    this.#client?.requireLease();
   }
 
   #say(text: string): void {

@@ -120,6 +120,11 @@ export class StreamClient implements JournalStream {
     void this.#watchSilence(onLost);
   }
 
+  /** @throws NOT_LEADING */
+  requireLease(): void {
+    if (this.silentMs() > limits.leaderSilentMs) throw new BatchError('NOT_LEADING', 'another one may have the lease');
+  }
+
   /** As an election tells it. */
   silentMs(): number {
     return this.#turn === 0 ? 0 : this.#options.now() - this.#heldAt;

@@ -71,6 +71,18 @@ describe('a mini-batch of known length', () => {
     expect(granted(h, joins(h, 'fits', 22_000 + reserveMs))).toBe(1);
   });
 
+  it('begins in the first half of it, when a few results alone say that no node has the time', () => {
+    const h = harness(40, 3_600_000);
+    learn(h, 120, limits.ratesTrustedResults);
+    const node = joins(h, 'a', 100_000);
+    expect(granted(h, node)).toBe(1);
+    const late = joins(h, 'b', 100_000);
+    h.now += 50_000 + 1;
+    expect(granted(h, late)).toBe(0);
+    learn(h, 120, 1);
+    expect(granted(h, joins(h, 'c', 100_000))).toBe(0);
+  });
+
   it('must fit twice in the second half of the node’s time', () => {
     const h = harness(40, 3_600_000);
     learn(h, 20, 10);

@@ -210,6 +210,55 @@ describe('a journal with a stream', () => {
     await Promise.all([old.journal.close(), next.journal.close()]);
   });
 
+  it('leaves the one that leads alone when its own turn went by while it slept', async () => {
+    const stream = new MemoryStream();
+    const leader = await begin(new MemoryFileSystem(), stream);
+    const late = begin(new MemoryFileSystem(), stream, {
+      untilLeading: () => Promise.resolve(),
+      requireLeading: () => {
+        throw new BatchError('NOT_LEADING', 'it slept');
+      },
+    });
+    await expect(late).rejects.toThrow(failing('NOT_LEADING', 'it slept'));
+    leader.append('a');
+    await turnsUntil(() => leader.synced === 1, 'the record');
+    expect(leader.fatal).toEqual([]);
+    await leader.journal.close();
+  });
+
+  it('takes the newer snapshot when the one that it was about to read is replaced', async () => {
+    const content = noMessages();
+    const old = await begin(new MemoryFileSystem(), new MemoryStream(content));
+    await appendUpTo(old, 4);
+    const reader = new MemoryStream(content);
+    const read = reader.readSnapshot.bind(reader);
+    const asked: number[] = [];
+    reader.readSnapshot = async function* (snapshot) {
+      asked.push(snapshot.sequence);
+      if (asked.length === 1) {
+        await appendUpTo(old, 9);
+        throw new BatchError('JOURNAL_STREAM_LOST', 'it is gone');
+      }
+      yield* read(snapshot);
+    };
+    const next = await begin(new MemoryFileSystem(), reader);
+    expect([next.records.length, asked.length, content.snapshots.has(asked[0] ?? 0)]).toEqual([9, 2, false]);
+    await Promise.all([old.journal.close(), next.journal.close()]);
+  });
+
+  it('does not go on without a snapshot that is there and cannot be read', async () => {
+    const stream = new MemoryStream();
+    const old = await begin(new MemoryFileSystem(), stream);
+    await appendUpTo(old, 4);
+    await old.journal.close();
+    // eslint-disable-next-line require-yield
+    stream.readSnapshot = async function* () {
+      await Promise.resolve();
+      throw new BatchError('JOURNAL_STREAM_LOST', 'its bytes are others');
+    };
+    await expect(begin(new MemoryFileSystem(), stream)).rejects.toThrow(failing('JOURNAL_STREAM_LOST', 'others'));
+  });
+
   it('does not lead when the stream has lost what it has followed', async () => {
     const content = noMessages();
     const old = await begin(new MemoryFileSystem(), new MemoryStream(content));

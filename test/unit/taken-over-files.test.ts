@@ -3,11 +3,15 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
+import { forkFile } from '../../common/io/fork-file.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
 import { LineFile } from '../../coordinator/output/line-file.ts';
+import { temporaryName } from '../../coordinator/output/output-names.ts';
 import { recoverOutput } from '../../coordinator/output/recover-output.ts';
 import { guardedFileSystem } from '../../coordinator/standby/guarded-file-system.ts';
 import { failing } from '../helpers/failing.ts';
+import { systemError } from '../helpers/memory-file-system.ts';
 import { TempFolder } from '../helpers/temp-folder.ts';
 
 let folder: TempFolder;
@@ -35,6 +39,21 @@ it('a late write of the one before reaches neither the output nor the results th
   await Promise.all([zombie.close(), other.close(), output?.close()]);
   expect([readFileSync(partial, 'utf8'), readFileSync(segment, 'utf8')]).toEqual(['committed rows', 'staged']);
   expect([readdirSync(outputDir), readdirSync(stagingDir)]).toEqual([['rows.csv.partial'], ['segment-000001']]);
+});
+
+it('a copy for which there is no room leaves nothing behind', async () => {
+  const path = join(folder.path, 'rows.csv.partial');
+  writeFileSync(path, 'committed');
+  const full: FileSystem = {
+    ...nodeFileSystem,
+    open: async (name, how) => {
+      const file = await nodeFileSystem.open(name, how);
+      if (how === 'replace') file.write = () => Promise.reject(systemError('ENOSPC', name));
+      return file;
+    },
+  };
+  await expect(forkFile(full, path, 9, temporaryName)).rejects.toThrow('ENOSPC');
+  expect([readdirSync(folder.path), readFileSync(path, 'utf8')]).toEqual([['rows.csv.partial'], 'committed']);
 });
 
 it('a late write of the one before does not reach a file that is written anew', async () => {

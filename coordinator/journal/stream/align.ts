@@ -46,7 +46,8 @@ export interface AlignOptions {
 /**
  * @throws JOURNAL_STREAM_LOST when they tell different stories, JOURNAL_STREAM_UNREACHABLE, and what reading the segments throws
  */
-export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions): Promise<Alignment> {
+export async function align(options: AlignOptions): Promise<Alignment> {
+  const { stream, fileSystem, dir, isLeading } = options;
   const local = await readLocal(fileSystem, dir);
   let { first, last } = await stream.ends();
   const all = await stream.snapshots();
@@ -62,8 +63,8 @@ export async function align({ stream, fileSystem, dir, isLeading }: AlignOptions
   if (begin === null) {
     if (newest === undefined || local.acknowledged >= newest.sequence)
       throw different(dir, local, newest?.sequence ?? 1);
-    await install(stream, newest, fileSystem, dir);
-    return { place: newest.place, last, cut: 0, unpublished: null, orphans };
+    const isInstalled = await install(stream, newest, fileSystem, dir);
+    return isInstalled ? { place: newest.place, last, cut: 0, unpublished: null, orphans } : await align(options);
   }
   let state: ChainState = begin;
   let { place } = begin;
@@ -103,13 +104,16 @@ function beginOf(snapshots: readonly StreamSnapshot[], first: number, local: Loc
   return known ?? usable.find(({ sequence }) => sequence < local.first - 1) ?? (first === 1 ? beginning : null);
 }
 
-/** The snapshot on this disk is one of the stream's. What segments are here goes: it is covered, or was never acknowledged. */
+/**
+ * The snapshot on this disk is one of the stream's. What segments are here goes: it is covered, or was never acknowledged. False: whoever
+ * leads has replaced it meanwhile.
+ */
 async function install(
   stream: JournalStream,
   snapshot: StreamSnapshot,
   fileSystem: FileSystem,
   dir: string,
-): Promise<void> {
+): Promise<boolean> {
   const path = join(dir, snapshotName(snapshot.sequence));
   const file = await fileSystem.open(`${path}.tmp`, 'replace');
   try {
@@ -119,6 +123,11 @@ async function install(
       at += piece.length;
     }
     await synced(() => file.datasync());
+  } catch (error) {
+    const isLost = error instanceof BatchError && error.code === 'JOURNAL_STREAM_LOST';
+    if (!isLost || (await isThere(stream, snapshot))) throw error;
+    await fileSystem.remove(`${path}.tmp`);
+    return false;
   } finally {
     await file.close();
   }
@@ -126,6 +135,11 @@ async function install(
   await synced(() => fileSystem.syncDir(dir));
   for (const number of await listSegments(fileSystem, dir)) await fileSystem.remove(join(dir, segmentName(number)));
   await synced(() => fileSystem.syncDir(dir));
+  return true;
+}
+
+async function isThere(stream: JournalStream, { sequence, place }: StreamSnapshot): Promise<boolean> {
+  return (await stream.snapshots()).some((one) => one.sequence === sequence && one.place === place);
 }
 
 function lostBehind({ sequence, place }: StreamSnapshot, last: number): BatchError {

@@ -29,6 +29,8 @@ export interface CatchUpOptions {
   readonly onStall: (failure: Failure | null) => void;
   /** Resolves when it is this process's turn to append; until then it follows the stream. Null: it is. */
   readonly untilLeading: (() => Promise<void>) | null;
+  /** @throws NOT_LEADING once another process may have its turn. Null: there is no other. */
+  readonly requireLeading: (() => void) | null;
   readonly clock: Clock;
   readonly delay: Delay;
   readonly identity: LockIdentity;
@@ -54,6 +56,9 @@ export async function caughtUp(options: CatchUpOptions): Promise<readonly [Recov
   const left = await follower.end();
   const records = replayed.recovery.records + state.sequence - replayed.state.sequence;
   const writer = new StreamWriter({ stream, place: last, clock, delay, onStall });
+  // Whoever slept for longer than its turn would depose the one that has it now. Who gets it behind this line begins with a message, so
+  // that the one below is refused.
+  options.requireLeading?.();
   // What is done from here on nobody else contradicts.
   await writer.fence(openingId(options), new AbortController().signal);
   // Of those that were taken for orphans a server may only not have known its own end; the fence has shown where it is.
