@@ -99,7 +99,9 @@ export class StagingFiles {
 
   async close(): Promise<void> {
     for (const number of [...this.#segments.keys()]) await this.closeSegment(number);
-    await this.#output?.close();
+    const output = this.#output;
+    // A job that is reopened lets go of it while all jobs do.
     this.#output = null;
+    await output?.close();
   }
 }
