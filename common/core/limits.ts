@@ -176,6 +176,9 @@ export const limits = {
   resultMemoryBytesMax: 33_554_432,
   /** A staging segment is deleted when all its results have been copied; small enough to be freed soon. */
   stagingSegmentBytes: 67_108_864,
+  /** Numbers of staging segments that an epoch has for itself in each job; those of the epochs are below 2³¹ together. */
+  segmentsPerEpoch: 65_536,
+  segmentEpochsMax: 32_000,
   /** Rows, as they were scored, that one task of a partitioned output takes: each has a file in each partition. */
   partitionRangeBytes: 268_435_456,
   partitionColumnsMax: 16,

@@ -3,6 +3,7 @@
  * leases and connections, which `EpochBegan` clears.
  */
 import { unreachable } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { Event, EventOf } from './events.ts';
 import { countUp } from './counts.ts';
@@ -200,6 +201,9 @@ function beginEpoch(ledger: Ledger, epoch: number): void {
     job.stillness = null;
     job.outputEnd = job.outputCommitted;
     job.stagingEnd = Number.POSITIVE_INFINITY;
+    // Whoever led before and sleeps may have given away numbers that nobody knows of, and opens or removes those files when it wakes up.
+    const before = Math.min(epoch, limits.segmentEpochsMax) * limits.segmentsPerEpoch;
+    job.stagingSegment = Math.max(job.stagingSegment, before);
     if (isFinal(job.state)) continue;
     for (let batch = 0; batch < job.batches.count; batch += 1) {
       const state = job.batches.state(batch);

@@ -75,6 +75,20 @@ describe('a result', () => {
     expect(h.take().map(({ kind }) => kind)).toEqual(['drop-segment', 'seal']);
   });
 
+  it('has a segment of a number that no coordinator before can have given away', () => {
+    const { h, a, tokens } = leased(1);
+    h.give({ kind: 'upload-began', node: a, token: tokens[0] as Token });
+    const again = h.restart();
+    again.pass(limits.restartGraceMs + 400);
+    const node = again.node('a', 1);
+    const [token] = again.grants() as [Token];
+    again.give({ kind: 'upload-began', node, token });
+    expect([h, again].map(({ ledger }) => ledger.leases.get(1)?.uploadSegment)).toEqual([
+      1,
+      again.ledger.epoch * limits.segmentsPerEpoch + 1,
+    ]);
+  });
+
   it('without bytes needs no place and keeps its turn', () => {
     const { h, a, tokens } = leased(2);
     const [t0, t1] = tokens as Three;
