@@ -8,6 +8,7 @@ import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { localUser } from '../common/core/job-origin.ts';
 import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
+import { delay } from '../common/io/delay.ts';
 import { stderrLog, type Log } from '../common/io/log.ts';
 import { packageRelease } from '../common/io/package-files.ts';
 import { systemRandom } from '../common/io/random.ts';
@@ -29,6 +30,7 @@ import { ArtifactStore } from './registry/artifact-store.ts';
 import { locateWith } from './registry/locate.ts';
 import { openSigningKey } from './signing-key.ts';
 import { startClusterServer } from './service/cluster-server.ts';
+import { HandOver } from './standby/hand-over.ts';
 import type { Leadership } from './standby/leadership.ts';
 import type { StandbyHooks } from './standby/open-leadership.ts';
 import { makeStateDir, randomText, readOwnText } from './state-dir.ts';
@@ -80,7 +82,7 @@ export interface Coordinator {
   readonly jobs: JobDesk;
   /** Resolves when nothing of it is left; rejects when it cannot go on. */
   readonly closed: Promise<void>;
-  /** Ends in order; a restart goes on with its jobs. Resolves with `closed`. */
+  /** Ends in order, with a standby only once that is told to lead; a restart goes on with its jobs. Resolves with `closed`. */
   close(): Promise<void>;
 }
 
@@ -245,14 +247,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const timers = startTimers(loop, feeds, diskWatch, clock, onFatal);
     closers.push(() => timers.close());
     if (options.keepFinishedMs !== null) jobs.keepFinishedFor(options.keepFinishedMs);
-    const handOver = async (): Promise<string> => {
-      const to = await (leadership ?? alone).successor();
-      nodes.announceHandover(limits.handOverMs);
-      // Whoever asked is answered first.
-      setTimeout(() => ending.leave(new BatchError('NOT_LEADING', `handed over to ${to}`)), limits.handOverAfterMs);
-      return to;
-    };
-    const shown = { release, metrics, onFatal, handOver, lastWrite: () => lastWrite };
+    const announce = (withinMs: number): void => nodes.announceHandover(withinMs);
+    const handOver = new HandOver({ leadership, announce, leave: (reason) => ending.leave(reason), delay, log });
+    const shown = { release, metrics, onFatal, handOver: () => handOver.asked(), lastWrite: () => lastWrite };
     const settings = { ...options, security: security ?? null, ...shown };
     const front: Front | null = FrontOf
       ? await FrontOf.make({ ...settings, engine, jobs, artifacts, secrets, locate })
@@ -287,7 +284,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       access,
       jobs,
       closed: ending.closed,
-      close: () => ending.end(),
+      close: async () => {
+        await handOver.beforeEnd();
+        await ending.end();
+      },
     };
   } catch (error) {
     await closeAll();
@@ -328,11 +328,6 @@ function diskOf(
 function requireSeenBy(leadership: Leadership | null): Pick<JobDeskOptions, 'requireSeen'> {
   return leadership ? { requireSeen: (places) => leadership.requireSeen(places) } : {};
 }
-
-const alone: Pick<Leadership, 'successor'> = {
-  successor: () =>
-    Promise.reject(new BatchError('NO_STANDBY', 'this coordinator was started without --standby: it is the only one')),
-};
 
 interface Views extends EngineViews {
   /** Null: nobody can ask for them. */

@@ -496,6 +496,8 @@ export const limits = {
   arrivalsPerTurn: 8,
   /** Whoever has waited so long to be let in has gone: callers wait no longer for their first answer. */
   arrivalMsMax: 5_000,
+  /** What it may say until then: the first message of a handshake is a tenth of that. */
+  arrivalBytesMax: 16_384,
   connectionsPerNodeMax: 64,
   /** Of peers that have not said yet who they are, by address. */
   strangersPerAddressMax: 256,

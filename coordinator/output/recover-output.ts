@@ -28,7 +28,10 @@ export interface OutputPlaces {
   /** Of the output, from 1. */
   readonly generation: number;
   readonly stagingDir: string;
-  /** Another process may have the files open still: they are replaced by copies. */
+  /**
+   * Another process may have the files open still: the output, which goes on at offsets that it may write to, is replaced by a copy.
+   * Segments need none: what is committed there is written, and each process stages in new ones.
+   */
   readonly isShared?: boolean;
 }
 
@@ -40,7 +43,6 @@ export interface OutputPlaces {
 export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery): Promise<OpenFile | null> {
   await places.fileSystem.makeDir(places.stagingDir);
   await recoverStaging(places, wanted.liveSegments);
-  if (places.isShared) await forkSegments(places, wanted.liveSegments);
   for (const base of wanted.bases ?? []) await findBase(places, base);
   const { fileSystem, outputDir, outputFileName, generation } = places;
   if (
@@ -76,14 +78,6 @@ async function recoverStaging({ fileSystem, stagingDir }: OutputPlaces, live: Re
       'OUTPUT_CORRUPT',
       `${join(stagingDir, stagingName(number))} holds committed results and is gone; restore it, or run the job again`,
     );
-  }
-}
-
-/** Others are appended to one of them, and which one is not asked: what waits for its turn is little beside the output. */
-async function forkSegments({ fileSystem, stagingDir }: OutputPlaces, live: ReadonlySet<number>): Promise<void> {
-  for (const number of live) {
-    const path = join(stagingDir, stagingName(number));
-    await forkFile(fileSystem, path, (await sizeOf(fileSystem, path)) ?? 0, temporaryName);
   }
 }
 

@@ -57,7 +57,7 @@ export class TlsDoor {
       now: () => systemClock.monotonic(),
       nextTurn: setImmediate,
     });
-    this.#listener = createListener({ pauseOnConnect: true, noDelay: true }, (socket) => this.#arrivals.add(socket));
+    this.#listener = createListener({ noDelay: true }, (socket) => this.#arrivals.add(socket));
     this.#listener.maxConnections = limits.nodeConnectionsMax;
   }
 

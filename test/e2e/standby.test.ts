@@ -63,6 +63,16 @@ test('one leader is killed, one stands still and comes back, one hands over: the
   expect(to).toContain(`process ${second.pid} on `);
   await cluster.takeover(job, 'b', frozenAt);
   for (const worker of cluster.workers) expect(worker.stderr).toContain('another coordinator is about to lead');
+
+  const { program: third } = cluster.coordinator('a');
+  await third.says(/handed over to [^]*standing by for/, 60_000);
+  const stoppedAt = await settled(cluster, job, frozenAt + 5);
+  second.signal('SIGTERM');
+  await cluster.takeover(job, 'a', stoppedAt);
+  expect((await second.endsWithin(60_000)).code, second.report()).toBe(0);
+  expect(second.stderr).toContain('hands over before it ends');
+  for (const worker of cluster.workers)
+    expect(worker.stderr.match(/another coordinator is about to lead/g), worker.report()).toHaveLength(2);
   writeFileSync(fast, '');
   const done = await cluster.job(job, ({ status }) => status === 'Completed', 'the end of the job');
   expect(done).toMatchObject({ rows: files, files: { total: files, scored: files, failed: 0 } });

@@ -289,7 +289,8 @@ export class Cluster {
   async play(options: PlayOptions): Promise<Outcome> {
     const { world, invariants } = this;
     for (const one of this.coordinators) one.start();
-    schedule([...this.#plan.faults, ...(this.#plan.stream?.faults ?? [])], this);
+    const { faults: planned, stream, lateWrite } = this.#plan;
+    schedule([...planned, ...(stream?.faults ?? []), ...(lateWrite ? [lateWrite] : [])], this);
     this.#wish(this.#plan.wishes);
     this.#rivals.begin();
     const faults: string[] = [];

@@ -85,6 +85,7 @@ interface Views extends EngineViews {
 }
 
 const nothing = (): undefined => undefined;
+const isRows = (path: string): boolean => path.startsWith(`${outputDir}/`);
 const silent: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, with: () => silent };
 
 /** What a coordinator needs to put everything away. */
@@ -215,7 +216,7 @@ export class CoordinatorProcess implements CoordinatorPort {
     };
     const common = shared && (isElected ? guardedFileSystem(shared, guard) : shared);
     const files = common ? twoDisks(this.#mount, common) : this.#mount;
-    this.#changes = countChanges(files, () => this.#changed());
+    this.#changes = countChanges(files, isRows, () => this.#changed());
     this.#isOvertaken = false;
     this.#isEnding = false;
     const life = this.#life;
@@ -443,6 +444,15 @@ export class CoordinatorProcess implements CoordinatorPort {
     return this.#befallAtChange(fault, () => this.stall(fault.ms, 0));
   }
 
+  /** False where nobody takes over. */
+  freezeAtWrite({ changes, ms }: Extract<StreamFault, { readonly kind: 'late-write' }>, then: () => void): boolean {
+    if (!this.#options.isElected) return false;
+    return this.#befallAtChange({ of: 'rows', changes }, () => {
+      this.stall(ms, 0);
+      then();
+    });
+  }
+
   #befallAtChange({ of, changes }: { readonly of: ChangeKind; readonly changes: number }, what: () => void): boolean {
     if (!this.#changes) return false;
     this.#changes.left = changes;
@@ -455,7 +465,8 @@ export class CoordinatorProcess implements CoordinatorPort {
     const what = this.#atChange;
     this.#atChange = null;
     // A sync that was begun has not happened yet.
-    const delayMs = this.#changes?.of === 'names' ? 0 : this.#world.random.between(0, 3);
+    const isBefore = this.#changes?.of === 'names' || this.#changes?.of === 'rows';
+    const delayMs = isBefore ? 0 : this.#world.random.between(0, 3);
     const life = this.#life;
     if (what) this.#world.after(delayMs, () => life === this.#life && what());
   }

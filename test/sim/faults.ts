@@ -145,7 +145,7 @@ export const faultArbitrary: fc.Arbitrary<Fault> = fc.oneof(
 const vanishing: ReadonlySet<FaultKind> = new Set([
   ...(['kill-node', 'freeze-node', 'partition'] as const),
   // Nodes that stay with the one that led are not with the one that leads.
-  ...(['freeze-coordinator', 'stream-partition'] as const),
+  ...(['freeze-coordinator', 'stream-partition', 'late-write'] as const),
 ]);
 const vanishingsMax = 3;
 
@@ -174,6 +174,7 @@ function troubleOf(fault: Fault, { nodes }: Cluster): { readonly node: NodeName 
       // The last one may come much later than it was asked for.
       return { node: null, forMs: fault.downMs + (fault.kind === 'kill-at-change' ? 3_600_000 : 10_000) };
     case 'freeze-at-change':
+    case 'late-write':
       return { node: null, forMs: fault.ms + 3_600_000 };
     case 'fill-disk':
     case 'sync-error':

@@ -68,6 +68,13 @@ export const mutations: readonly Mutation[] = [
     put: '',
   },
   {
+    name: 'takeover-copy',
+    what: 'writes on in the output that the coordinator before has open',
+    path: 'coordinator/output/recover-output.ts',
+    find: 'if (places.isShared && (await sizeOf(fileSystem, path)) !== null) {',
+    put: 'if (places.isShared && path === outputDir) {',
+  },
+  {
     name: 'unsure-names',
     what: 'gives files names although another coordinator may lead',
     path: 'coordinator/standby/guarded-file-system.ts',

@@ -9,7 +9,7 @@ import { faultArbitrary, type Fault } from './faults.ts';
 import { queueArbitrary, type QueuePlan } from './queue-plan.ts';
 import type { FileFate } from './sim-input.ts';
 import type { ClockPlan } from './sim-process.ts';
-import { streamArbitrary, type StreamPlan } from './stream-plan.ts';
+import { lateWriteArbitrary, streamArbitrary, type StreamFault, type StreamPlan } from './stream-plan.ts';
 
 /** A file that is not like the others. */
 export interface OddFile {
@@ -95,8 +95,10 @@ export interface Plan {
   readonly queue: QueuePlan | null;
   /** A second copy of the journal; null: the coordinator's disk has the only one. */
   readonly stream: StreamPlan | null;
-  /** How long each life of a worker node lasts, as allocations do; null: as it comes. New fields come last, so that a seed's others stay as they were. */
+  /** How long each life of a worker node lasts, as allocations do; null: as it comes. */
   readonly staysMs: number | null;
+  /** A write of a leader that comes when another one leads; null: none is aimed at. New fields come last, so that a seed's others stay as they were. */
+  readonly lateWrite: StreamFault | null;
 }
 
 /** Of a file that is like the others, as the listing gives it. */
@@ -245,6 +247,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
     { weight: 4, arbitrary: fc.constant(null) },
     { weight: 1, arbitrary: fc.constantFrom(40_000, 90_000, 300_000) },
   ),
+  lateWrite: fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: lateWriteArbitrary }),
 });
 
 /** Without a preference for small values in the first plans, so that every seed has its own and shrinks from it. */

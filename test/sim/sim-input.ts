@@ -52,9 +52,21 @@ export const prologue = 'file\n';
 export const columns: readonly string[] = ['file:int'];
 export const otherColumns: readonly string[] = ['file:int', 'note:text'];
 
-/** The row of a file: its ordinal, filled up with dots to `bytes` bytes, line end included. */
-export function rowOf(file: number, bytes: number): Buffer {
-  const row = Buffer.alloc(bytes, '.');
+/**
+ * What stands behind the ordinals in the rows of an attempt, a capital letter: as with many a real scorer, no two attempts give the same
+ * bytes, so that rows of one in the place of another's are seen. It costs no chance: a seed's other draws stay as they were.
+ */
+export function markOf(node: string, life: number, host: number, work: number): string {
+  const mixed = [...node].reduce(
+    (sum, letter) => Math.imul(sum, 31) + letter.charCodeAt(0),
+    life * 977 + host * 131 + work,
+  );
+  return String.fromCharCode(65 + ((mixed >>> 0) % 26));
+}
+
+/** The row of a file: its ordinal, filled up with `mark` to `bytes` bytes, line end included. */
+export function rowOf(file: number, bytes: number, mark = '.'): Buffer {
+  const row = Buffer.alloc(bytes, mark);
   row.write(String(file));
   row[bytes - 1] = 0x0a;
   return row;
@@ -62,8 +74,13 @@ export function rowOf(file: number, bytes: number): Buffer {
 
 /** The ordinal that a row, without its line end, is of; null for what {@link rowOf} does not make. */
 export function fileOfRow(line: string): number | null {
-  const match = /^(\d+)\.*$/.exec(line);
+  const match = /^(\d+)(?:([.A-Z])\2*)?$/.exec(line);
   return match ? Number(match[1]) : null;
+}
+
+/** Rows as they are but for whose attempt they are of. */
+export function unmarked(rows: string): string {
+  return rows.replace(/[A-Z]/g, '.');
 }
 
 /** What user code calls the file that it writes for an input file, below the output folder. */
@@ -82,10 +99,10 @@ export interface SimBody {
 }
 
 /** The bytes of a scored mini-batch: rows in the order of its files, then what user code wrote, sorted by path. */
-export function bodyOf(input: SimInput, staged: readonly number[]): SimBody {
+export function bodyOf(input: SimInput, staged: readonly number[], mark = '.'): SimBody {
   const rows = staged
     .filter((file) => input.fateOf(file) !== 'undecodable')
-    .map((file) => rowOf(file, input.rowsBytes(file)));
+    .map((file) => rowOf(file, input.rowsBytes(file), mark));
   const custom = staged
     .filter((file) => input.customBytes(file) > 0)
     .map((file) => ({ path: customPathOf(file), data: customDataOf(file, input.customBytes(file)) }))

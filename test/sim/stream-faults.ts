@@ -5,6 +5,8 @@ import type { StreamFault } from './stream-plan.ts';
 
 /** Lax servers sync so often. */
 const syncEveryMs = 2_000;
+/** By then a coordinator that is frozen is missed by nobody yet. */
+const lateKillMs = 500;
 
 /** False when there was nothing that it could happen to. */
 export function happenToStream(fault: StreamFault, cluster: Cluster): boolean {
@@ -30,6 +32,10 @@ export function happenToStream(fault: StreamFault, cluster: Cluster): boolean {
       return one.stall(fault.ms, 0);
     case 'freeze-at-change':
       return one.freezeAtChange(fault);
+    case 'late-write':
+      return cluster.coordinator.freezeAtWrite(fault, () => {
+        for (const node of cluster.nodes) cluster.world.after(lateKillMs, () => cluster.killNode(node, true, 300));
+      });
     case 'kill-one':
       return one.crash({ isPower: fault.downMs % 300 === 0, downMs: fault.downMs });
     case 'lose-disk':

@@ -20,6 +20,11 @@ export type StreamFault = { readonly atMs: number } & (
   | { readonly kind: 'freeze-coordinator'; readonly who: number | null; readonly ms: number }
   /** The one that leads, as it is about to change something on a disk. */
   | { readonly kind: 'freeze-at-change'; readonly of: ChangeKind; readonly changes: number; readonly ms: number }
+  /**
+   * The one that leads, as it is about to write rows to the output; the nodes that had them die meanwhile, so that the next one gets
+   * rows of other attempts for the same place before the write happens.
+   */
+  | { readonly kind: 'late-write'; readonly changes: number; readonly ms: number }
   | { readonly kind: 'kill-one'; readonly who: number; readonly downMs: number }
   /** Killed, and its disk is another one when it comes back. */
   | { readonly kind: 'lose-disk'; readonly who: number | null; readonly downMs: number }
@@ -88,6 +93,13 @@ const fault: fc.Arbitrary<StreamFault> = fc.oneof(
     }),
   },
 );
+
+/** Where several coordinators take turns. */
+export const lateWriteArbitrary: fc.Arbitrary<StreamFault> = fc.record({
+  ...{ atMs: fc.integer({ min: 10, max: 8_000 }), kind: fc.constant('late-write' as const) },
+  changes: fc.integer({ min: 1, max: 6 }),
+  ms: fc.constantFrom(10_000, 15_000, 25_000),
+});
 
 const clock: fc.Arbitrary<ClockPlan> = fc.record({
   offsetMs: fc.integer({ min: 0, max: 1_000_000 }),

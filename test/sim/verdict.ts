@@ -8,7 +8,7 @@ import type { SimDisk } from './disk.ts';
 import type { Expected, MendableInput } from './expected.ts';
 import type { Takable } from './earlier.ts';
 import { findRows, judgeParts } from './parts-verdict.ts';
-import { customDataOf, customPathOf, fileOfRow, prologue, rowOf } from './sim-input.ts';
+import { customDataOf, customPathOf, fileOfRow, prologue, rowOf, unmarked } from './sim-input.ts';
 import { stillDisk } from './still-disk.ts';
 
 export interface JudgeOptions {
@@ -106,7 +106,7 @@ function judgeRows(options: JudgeOptions, isOlder: boolean, faults: string[]): O
   const lines = body === '' ? [] : body.replace(/\n$/, '').split('\n');
   const files = lines.map((line) => fileOfRow(line) ?? -1);
   const isWhole = (file: number, at: number): boolean =>
-    file >= 0 && `${lines[at]}\n` === rowOf(file, input.rowsBytes(file)).toString('latin1');
+    file >= 0 && `${unmarked(lines[at] ?? '')}\n` === rowOf(file, input.rowsBytes(file)).toString('latin1');
   const broken = files.findIndex((file, at) => !isWhole(file, at));
   if (broken >= 0) faults.push(`line ${broken + 1} is not a row: ${lines[broken]?.slice(0, 60)}`);
   // Of the generation before, the rows are those that its own verdict found right.

@@ -198,6 +198,7 @@ export class WorkerProcess implements NodeEnd {
     const { input, plan, coordinator } = this.#options;
     const { sickness } = plan;
     return new ScoringHosts({
+      ...{ node: this.name, life: this.#starts },
       ...{ input, scoreMs: plan.scoreMs, slowMs: plan.slowMs, random: this.#random },
       sickness: sickness === 'wrong-count' ? null : sickness,
       isInitialised: (job) => coordinator.isInitialised(job),

@@ -15,6 +15,7 @@ import {
   columns,
   failureCodes,
   isDeadly,
+  markOf,
   otherColumns,
   prologue,
   type FileFate,
@@ -25,6 +26,9 @@ import {
 import type { Random } from './world.ts';
 
 export interface ScoringOptions {
+  readonly node: string;
+  /** Of its process, from 1. */
+  readonly life: number;
   readonly input: SimInput;
   readonly random: Random;
   readonly scoreMs: readonly [number, number];
@@ -235,8 +239,9 @@ export class ScoringHosts {
     return true;
   }
 
-  #bodyOf({ staged, part }: Attempt): SimBody {
-    return part ? bodyOfPart(part) : bodyOf(this.#options.input, staged);
+  #bodyOf({ staged, part, host, work }: Attempt): SimBody {
+    const { input, node, life } = this.#options;
+    return part ? bodyOfPart(part) : bodyOf(input, staged, markOf(node, life, host, work));
   }
 
   #resultOf(attempt: Attempt, { rows, custom }: SimBody, tookMs: number): HeldResult {

@@ -20,25 +20,35 @@ beforeEach(() => {
 });
 afterEach(() => folder.remove());
 
-it('a late write of the one before reaches neither the output nor the results that wait', async () => {
+it('a late write of the one before reaches neither the output nor results that are committed', async () => {
   const outputDir = join(folder.path, 'out');
   const stagingDir = join(folder.path, 'staging');
   for (const dir of [outputDir, stagingDir]) await nodeFileSystem.makeDir(dir);
   const partial = join(outputDir, 'rows.csv.partial');
   const segment = join(stagingDir, 'segment-000001');
   writeFileSync(partial, 'committed, and what was not');
+  const open = join(stagingDir, 'segment-000002');
   writeFileSync(segment, 'staged');
-  const [zombie, other] = [await nodeFileSystem.open(partial, 'update'), await nodeFileSystem.open(segment, 'update')];
+  writeFileSync(open, '');
+  const [zombie, other, fresh] = await Promise.all(
+    [partial, segment, open].map((path) => nodeFileSystem.open(path, 'update')),
+  );
   const output = await recoverOutput(
     { fileSystem: nodeFileSystem, outputDir, outputFileName: 'rows.csv', generation: 1, stagingDir, isShared: true },
     { outputEnd: 9, prologue: null, liveSegments: new Set([1]) },
   );
-  await zombie.write([Buffer.from('LATE LATE LATE')], 5);
-  await other.write([Buffer.from('LATE')], 2);
+  // Its successor's, under the same name.
+  const next = await nodeFileSystem.open(open, 'create');
+  await next.write([Buffer.from('staged next')], 0);
+  await zombie?.write([Buffer.from('LATE LATE LATE')], 5);
+  // Where its own results would have stood.
+  await other?.write([Buffer.from('LATE')], 6);
+  await fresh?.write([Buffer.from('LATE')], 0);
   await output?.write([Buffer.from(' rows')], 9);
-  await Promise.all([zombie.close(), other.close(), output?.close()]);
-  expect([readFileSync(partial, 'utf8'), readFileSync(segment, 'utf8')]).toEqual(['committed rows', 'staged']);
-  expect([readdirSync(outputDir), readdirSync(stagingDir)]).toEqual([['rows.csv.partial'], ['segment-000001']]);
+  await Promise.all([zombie, other, fresh, next, output].map((file) => file?.close()));
+  expect(readFileSync(partial, 'utf8')).toBe('committed rows');
+  expect([segment, open].map((path) => readFileSync(path, 'utf8').slice(0, 11))).toEqual(['stagedLATE', 'staged next']);
+  expect(readdirSync(outputDir)).toEqual(['rows.csv.partial']);
 });
 
 it('a copy for which there is no room leaves nothing behind', async () => {
