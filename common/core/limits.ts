@@ -123,6 +123,8 @@ export const limits = {
   planTypesMax: 1_000,
   /** For a row group of a list of inputs in Parquet; one of a million paths takes about two seconds. */
   inputListBlockMsMax: 60_000,
+  /** Threads that look at files wait so long for another large input; they hold some ten megabytes each. */
+  listingThreadsIdleMs: 60_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 
