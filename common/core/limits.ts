@@ -64,6 +64,8 @@ export const limits = {
   /** Where a mini-batch takes time whatever is in it, so many times that, up to … */
   autoOverheads: 20,
   autoSecondsMax: 20,
+  /** The first ones of a job of which the rate is known already; each that follows may be twice as long as what each slot has had. */
+  autoSecondsFirst: 0.1,
   /** At the end, of what each slot has still to do, the next mini-batch is a fourth, but no shorter than … */
   autoTailShare: 4,
   autoSecondsMin: 0.05,
