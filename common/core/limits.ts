@@ -64,6 +64,8 @@ export const limits = {
   /** Where a mini-batch takes time whatever is in it, so many times that, up to … */
   autoOverheads: 20,
   autoSecondsMax: 20,
+  /** The first ones of a job of which the rate is known already; each that follows may be twice as long as what each slot has had. */
+  autoSecondsFirst: 0.1,
   /** At the end, of what each slot has still to do, the next mini-batch is a fourth, but no shorter than … */
   autoTailShare: 4,
   autoSecondsMin: 0.05,
@@ -123,6 +125,8 @@ export const limits = {
   planTypesMax: 1_000,
   /** For a row group of a list of inputs in Parquet; one of a million paths takes about two seconds. */
   inputListBlockMsMax: 60_000,
+  /** Threads that look at files wait so long for another large input; they hold some ten megabytes each. */
+  listingThreadsIdleMs: 60_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */
   statsAtOnceMax: 64,
 

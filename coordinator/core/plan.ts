@@ -94,6 +94,8 @@ export interface CutMood {
   readonly learned: Learned;
   /** Length of all that is not granted yet. */
   readonly rest: number;
+  /** Length of the files that are, or were once. */
+  readonly begun: number;
   /** Slots that may work on it. */
   readonly slots: number;
   readonly isListed: boolean;
@@ -117,6 +119,13 @@ export function targetSeconds({ settings, learned, rest, slots, isListed }: CutM
   return Math.min(most, Math.max(least, rest / slots / limits.autoTailShare));
 }
 
+/** The same while the job begins, so that rows come soon and a bad guess costs little: twice what each slot has had until now. */
+function secondsToBegin({ settings, learned, begun, slots }: CutMood): number {
+  if (settings.miniBatchSize.kind !== 'auto') return Number.POSITIVE_INFINITY;
+  const least = limits.autoOverheadsMin * (learned.rates?.perBatch ?? 0);
+  return Math.max(limits.autoSecondsFirst, least, (2 * begun) / slots);
+}
+
 /** Files of the mini-batch to cut from the front of a run, which has `count` from `first` on. */
 export function filesToCut(mood: CutMood, sizes: FileSizes, first: number, count: number): number {
   const { settings, learned } = mood;
@@ -128,7 +137,7 @@ export function filesToCut(mood: CutMood, sizes: FileSizes, first: number, count
     : [limits.miniBatchFilesMax, Number.POSITIVE_INFINITY];
   const resultFits = isAuto ? limits.miniBatchAutoResultBytes / givenByFile(learned) : Number.POSITIVE_INFINITY;
   const most = Math.min(count, filesMax, limits.cutGrowth * learned.filesMax, learned.filesFit, resultFits);
-  const target = targetSeconds(mood);
+  const target = Math.min(targetSeconds(mood), secondsToBegin(mood));
   let bytes = sizes.bytes(first);
   let files = 1;
   for (; files + 1 <= most; files += 1) {

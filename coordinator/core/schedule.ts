@@ -118,7 +118,8 @@ function moodOf(ledger: Ledger, job: Job): CutMood {
   const { batches, files, bytes } = job.batches.unleased;
   const isSuspect = job.suspicion.last !== null;
   const rest = lengthOf(learned, batches, files, bytes);
-  return { settings: deployment.settings, learned, rest, slots: slotsOf(ledger, job), isListed, isSuspect };
+  const begun = lengthOf(learned, 0, job.files - files, job.inputBytes - bytes);
+  return { settings: deployment.settings, learned, rest, begun, slots: slotsOf(ledger, job), isListed, isSuspect };
 }
 
 /** The longest mini-batch, or the largest file of a run, when it is long. */

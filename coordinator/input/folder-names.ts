@@ -24,10 +24,12 @@ export async function readFolder(path: string, skipped: SkippedNames): Promise<F
   const keys: string[] = [];
   const links: string[] = [];
   try {
-    for await (const entry of await opendir(path, { bufferSize: entriesPerRead })) {
-      const key = keyOf(entry, skipped);
-      if (key !== null) keys.push(key);
-      else if (entry.isSymbolicLink() && !isHidden(entry.name)) links.push(entry.name);
+    for await (const entries of entriesOf(path)) {
+      for (const entry of entries) {
+        const key = keyOf(entry, skipped);
+        if (key !== null) keys.push(key);
+        else if (entry.isSymbolicLink() && !isHidden(entry.name)) links.push(entry.name);
+      }
     }
   } catch (error) {
     if (errnoOf(error) === '') throw error;
@@ -40,6 +42,23 @@ export async function readFolder(path: string, skipped: SkippedNames): Promise<F
     if (key?.endsWith('/')) linkedFolders.add(key);
   }
   return { keys: sortKeys(keys), linkedFolders };
+}
+
+/** Some at a time: a promise for each of them would take longer than they do to be read. */
+async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
+  const dir = await opendir(path, { bufferSize: entriesPerRead });
+  try {
+    for (let isEnd = false; !isEnd;) {
+      const entries: Dirent[] = [];
+      // The first is waited for, and brings those behind it along, as many as are wanted unless the folder ends.
+      let entry = await dir.read();
+      for (; entry !== null && entries.push(entry) < entriesPerRead;) entry = dir.readSync();
+      isEnd = entry === null;
+      yield entries;
+    }
+  } finally {
+    await dir.close();
+  }
 }
 
 /** Null for what is passed over, and for a link. */

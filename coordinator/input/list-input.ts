@@ -104,21 +104,22 @@ async function* pages(root: string, walk: Walk, statFiles: StatFiles | null): As
   }
 }
 
-/** Looks pages up: the first ones in the thread pool, those of a large input in threads that are started for it. */
+/** Looks pages up: in threads that an earlier listing has left, else the first ones in the thread pool, and those of a large input in threads that are started for it. */
 class Looks {
   readonly #base: string;
   readonly #given: StatFiles | null;
   #pages = 0;
-  #threads: StatThreads | null = null;
+  #threads: StatThreads | null;
 
   constructor(base: string, given: StatFiles | null) {
     this.#base = base;
     this.#given = given;
+    this.#threads = given === null ? StatThreads.takeKept() : null;
   }
 
   start(paths: readonly string[]): Promise<readonly InputFile[]> {
     this.#pages += 1;
-    if (this.#given === null && this.#pages === pagesBeforeThreads) this.#threads = StatThreads.start();
+    if (this.#given === null && this.#pages === pagesBeforeThreads) this.#threads ??= StatThreads.start();
     const files = this.#threads?.look(this.#base, paths) ?? (this.#given ?? statFiles)(this.#base, paths);
     // Fails again where it is awaited, unless the caller stops listening before.
     files.catch(() => undefined);
@@ -126,7 +127,7 @@ class Looks {
   }
 
   async close(): Promise<void> {
-    await this.#threads?.close();
+    await this.#threads?.release();
   }
 }
 

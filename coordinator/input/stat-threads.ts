@@ -1,13 +1,20 @@
-/** Looks at the files of large inputs in threads of their own; two, as more only wait for the same disk or the same CPU cores. */
+/**
+ * Looks at the files of large inputs in threads of their own; two, as more only wait for the same disk or the same CPU cores. A listing
+ * has them to itself, so that a mount that does not answer holds up no other; those of the last one that ended are kept for the next,
+ * as starting them takes what looking at thirty thousand files does.
+ */
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { InputFile } from '../../common/core/input.ts';
 import { invariant } from '../../common/core/invariant.ts';
+import { limits } from '../../common/core/limits.ts';
 import { compiledFile } from '../../common/io/package-files.ts';
-import type { StatReply, StatRequest } from './stat-worker.ts';
+import { joined, taken, type StatReply, type StatRequest } from './stat-message.ts';
 
 const threadsMax = 2;
 const workerFile = compiledFile('coordinator', 'input', 'stat-worker.js');
+
+let kept: { readonly threads: StatThreads; readonly timer: NodeJS.Timeout } | null = null;
 
 interface Waiting {
   readonly paths: readonly string[];
@@ -34,6 +41,19 @@ export class StatThreads {
 
   /** Null where the sources run uncompiled; the thread pool serves there. */
   static start(): StatThreads | null {
+    return StatThreads.takeKept() ?? StatThreads.started();
+  }
+
+  /** Those that wait for a listing, which has them from now on; null when none do. */
+  static takeKept(): StatThreads | null {
+    if (kept === null) return null;
+    const { threads, timer } = kept;
+    clearTimeout(timer);
+    kept = null;
+    return threads.#failure === null ? threads : null;
+  }
+
+  private static started(): StatThreads | null {
     if (!existsSync(workerFile)) return null;
     return new StatThreads(Array.from({ length: threadsMax }, () => new Worker(workerFile)));
   }
@@ -43,11 +63,19 @@ export class StatThreads {
     this.#requests += 1;
     const thread = this.#threads[id % this.#threads.length] as Worker;
     if (this.#failure) return Promise.reject(this.#failure);
+    if (paths.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { paths, resolve, reject });
       thread.ref();
-      thread.postMessage({ id, base, paths } satisfies StatRequest);
+      thread.postMessage({ id, base, paths: joined(paths) } satisfies StatRequest);
     });
+  }
+
+  /** The listing is over. They end when they are of no use, or when no other comes for a while; they keep no process alive. */
+  async release(): Promise<void> {
+    if (kept !== null || this.#failure !== null || this.#waiting.size > 0) return await this.close();
+    const end = (): void => void StatThreads.takeKept()?.close();
+    kept = { threads: this, timer: setTimeout(end, limits.listingThreadsIdleMs).unref() };
   }
 
   async close(): Promise<void> {
@@ -59,11 +87,12 @@ export class StatThreads {
     invariant(waiting !== undefined, `an answer to request ${reply.id}, which nobody made`);
     this.#waiting.delete(reply.id);
     if (this.#waiting.size === 0) for (const thread of this.#threads) thread.unref();
+    const identities = taken(reply.identities);
     waiting.resolve(
       waiting.paths.map((path, index) => ({
         path,
         sizeBytes: reply.sizes[index] as number,
-        identity: reply.identities[index] as string,
+        identity: identities[index] as string,
       })),
     );
   }

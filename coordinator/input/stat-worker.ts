@@ -4,28 +4,17 @@ import { parentPort } from 'node:worker_threads';
 import { errnoOf } from '../../common/io/errno.ts';
 import { unreadableIdentity } from '../../common/core/input.ts';
 import { localIdentity } from './stat-files.ts';
+import { joined, taken, type StatReply, type StatRequest } from './stat-message.ts';
 
-export interface StatRequest {
-  readonly id: number;
-  readonly base: string;
-  readonly paths: readonly string[];
-}
-
-export interface StatReply {
-  readonly id: number;
-  readonly sizes: readonly number[];
-  readonly identities: readonly string[];
-}
-
-function look(request: StatRequest): StatReply {
-  const sizes: number[] = [];
-  const identities: string[] = [];
-  for (const path of request.paths) {
-    const [size, identity] = lookAt(`${request.base}/${path}`);
-    sizes.push(size);
-    identities.push(identity);
-  }
-  return { id: request.id, sizes, identities };
+function look({ id, base, paths }: StatRequest): StatReply {
+  const names = taken(paths);
+  const sizes = new Float64Array(names.length);
+  const identities = names.map((name, index) => {
+    const [size, identity] = lookAt(`${base}/${name}`);
+    sizes[index] = size;
+    return identity;
+  });
+  return { id, sizes, identities: joined(identities) };
 }
 
 function lookAt(path: string): readonly [number, string] {
@@ -38,4 +27,7 @@ function lookAt(path: string): readonly [number, string] {
   }
 }
 
-parentPort?.on('message', (request: StatRequest) => parentPort?.postMessage(look(request)));
+parentPort?.on('message', (request: StatRequest) => {
+  const reply = look(request);
+  parentPort?.postMessage(reply, [reply.sizes.buffer]);
+});

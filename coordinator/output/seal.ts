@@ -11,6 +11,7 @@ import { removeTree } from '../../common/io/remove-tree.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { publishCustomFiles, type CustomSource, type PublishedFiles } from './custom-publish.ts';
+import { fileLineText } from './file-line-text.ts';
 import { LineFile } from './line-file.ts';
 import {
   attemptsDirName,
@@ -112,7 +113,7 @@ async function seal(options: Resolved): Promise<SealedOutput> {
   if (verdict !== 'Completed') await fileSystem.remove(join(dir, successName));
   const tally = new FileTally();
   const [files, { output, segments, rows }] = await both(
-    writeChunks(options, 'files', tally.count(options.files)),
+    writeChunks(options, 'files', tally.count(options.files), fileLineText),
     sealFile(options),
   );
   if (generation > 1) {
@@ -196,10 +197,11 @@ async function withEarlier(
   return left.length === 0 ? files : [...files, ...left].sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-async function writeChunks(
+async function writeChunks<Line>(
   { dir, fileSystem, chunkLinesMax, generation }: Resolved,
   kind: ManifestChunkKind,
-  groups: AsyncIterable<readonly unknown[]> | Iterable<readonly unknown[]>,
+  groups: AsyncIterable<readonly Line[]> | Iterable<readonly Line[]>,
+  textOf: (line: Line) => string = JSON.stringify,
 ): Promise<readonly SealedChunk[]> {
   const chunkDir = join(dir, manifestDirName);
   await fileSystem.makeDir(chunkDir);
@@ -213,7 +215,7 @@ async function writeChunks(
     for await (const lines of groups) {
       for (const line of lines) {
         open ??= await LineFile.create(fileSystem, join(chunkDir, manifestChunkName(chunks.length, kind, generation)));
-        if (open.add(JSON.stringify(line))) await open.flush();
+        if (open.add(textOf(line))) await open.flush();
         if (open.lines < chunkLinesMax) continue;
         await finish(open);
         open = null;

@@ -35,6 +35,18 @@ test('the program can be executed by itself, as `npm link` and `npx` do', async 
   expect(stdout.trim()).toBe(version);
 });
 
+test('modules of the program call one another without a getter between them, but for what is assigned to later', () => {
+  const chunks = packageFile('dist', 'program', 'chunks');
+  const newest = readdirSync(chunks).filter((name) => name.endsWith('.cjs'));
+  const lists = newest.map(
+    (name) => /^module\.exports = \{([^;]*)\};\n$/m.exec(readFileSync(join(chunks, name), 'utf8'))?.[1],
+  );
+  const names = lists.flatMap((list) => list?.split(',') ?? []);
+  const getters = names.filter((name) => name.includes('get '));
+  expect(names.length).toBeGreaterThan(500);
+  expect(getters.length).toBeLessThan(names.length / 10);
+});
+
 test('a short command loads few modules, and their code is kept', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'batchmill-start-'));
   const filter = (path: string): boolean => !path.endsWith('.code');

@@ -38,6 +38,21 @@ describe('listing threads', () => {
     expect(files).toEqual(await list(statFiles));
   });
 
+  it('are kept for the next listing, which has them to itself, unless they are of no use', async () => {
+    await list();
+    const own = StatThreads.takeKept();
+    if (own === null) throw new Error('a listing of 13 pages has left no threads');
+    expect(StatThreads.takeKept()).toBe(null);
+    await own.release();
+    await list();
+    expect(StatThreads.takeKept()).toBe(own);
+    // What nobody waits for any more ends them, and they are not given to anybody.
+    own.look(dir, ['f2']).catch(() => undefined);
+    await own.release();
+    expect(StatThreads.takeKept()).toBe(null);
+    await expect(own.look(dir, ['f2'])).rejects.toThrow(/ended/);
+  });
+
   it('answer each request, and end what waits when they are closed', async () => {
     const threads = StatThreads.start();
     if (threads === null) throw new Error('the package is not built: run `npm run build` first');

@@ -1,9 +1,11 @@
+import { writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unreadableIdentity, type InputFile } from '../../common/core/input.ts';
+import { noneSkipped } from '../../common/core/skipped-names.ts';
 import { readFolder } from '../../coordinator/input/folder-names.ts';
 import { sortKeys } from '../../coordinator/input/input-order.ts';
 import { nearestName } from '../../coordinator/input/input-root.ts';
@@ -85,6 +87,12 @@ describe('a listing', () => {
 
   it('has no page at all for an empty folder', async () => {
     expect(await list()).toMatchObject({ pages: [], skipped: { hidden: 0 } });
+  });
+
+  it.each([1_023, 1_024, 1_025, 2_048])('has each of %i names of a folder once', async (count) => {
+    const names = Array.from({ length: count }, (_, index) => String(index).padStart(5, '0'));
+    for (const name of names) writeFileSync(join(dir, name), '');
+    expect((await readFolder(dir, noneSkipped())).keys).toEqual(names);
   });
 
   it('passes over hidden names and special files, and counts them', async () => {

@@ -10,6 +10,7 @@ import { hostEnvironment, passesToHost } from '../../worker/pool/host-environmen
 import { describeExit, lastLine } from '../../worker/pool/host-exit.ts';
 import * as failures from '../../worker/pool/host-failures.ts';
 import { parseDone, parseFailed, parseReady } from '../../worker/pool/host-messages.ts';
+import { unwatchMemory, watchMemory } from '../../worker/pool/memory-watch.ts';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 const json = (value: unknown): Uint8Array => bytes(JSON.stringify(value));
@@ -180,6 +181,19 @@ describe('how a host ended', () => {
   });
 });
 
+it('reads the processor time of a host once for many short mini-batches, however long they have waited for their turn', () => {
+  const reading = watchMemory({ pid: process.pid, bytesMax: null, onExceeded: () => undefined });
+  try {
+    expect(reading.takeCpuSeconds(0, Infinity)).toBeGreaterThan(0);
+    for (const begun = process.cpuUsage(); process.cpuUsage(begun).user < 60_000;);
+    // Asked for 50 ms ago, and begun 5 ms ago, when the one before had ended.
+    expect([reading.takeCpuSeconds(5, 50), reading.takeCpuSeconds(10, 50)]).toEqual([0, 0]);
+    expect(reading.takeCpuSeconds(300, 5)).toBeGreaterThanOrEqual(0.03);
+  } finally {
+    unwatchMemory(reading);
+  }
+});
+
 describe('messages of a scoring host', () => {
   const done = {
     sequence: 4,
@@ -204,6 +218,14 @@ describe('messages of a scoring host', () => {
     expect(parseDone(json(done), 2)).toEqual(done);
     expect(parseReady(json({ pid: 1, initSeconds: 2 }))).toEqual({ pid: 1, initSeconds: 2 });
     const schema = { columns: ['file:value'], prologue: 'file\n' };
+    const told = { ...done, schema, appended: [], isFolderEmpty: true };
+    expect(parseDone(json(told), 2)).toEqual(told);
+    expect(parseDone(json({ ...told, fromTheFuture: 1 }), 2)).toEqual(told);
+    expect(parseDone(json({ ...done, callSize: 8, appended: ['a'] }), 2)).toEqual({
+      ...done,
+      callSize: 8,
+      appended: ['a'],
+    });
     const range = {
       ...done,
       attribution: 'range',
@@ -219,6 +241,16 @@ describe('messages of a scoring host', () => {
     ['no object', bytes('7'), 2],
     ['a missing field', json({ ...done, runSeconds: undefined }), 2],
     ['a negative count', json({ ...done, rows: -1 }), 2],
+    ['half a file', json({ ...done, rows: 1.5, fileRows: [1, 0.5] }), 2],
+    ['seconds without end', bytes(JSON.stringify(done).replace('0.25', '1e999')), 2],
+    ['a schema without its text', json({ ...done, schema: { columns: ['a'] } }), 2],
+    ['columns without a name', json({ ...done, schema: { columns: [1], prologue: '' } }), 2],
+    [
+      'a prologue that is not base64',
+      json({ ...done, schema: { columns: [], prologue: '?', prologueForm: 'base64' } }),
+      2,
+    ],
+    ['a failed file of no form', json({ ...done, failed: [{}] }), 2],
     ['an unknown attribution', json({ ...done, attribution: 'row' }), 2],
     ['counts for another number of files', json(done), 3],
     ['counts that do not add up', json({ ...done, rows: 3 }), 2],

@@ -25,6 +25,7 @@ export class MemoryReading {
   #everBytes: number | null = null;
   #oomKills: number | null = null;
   #cpuSeconds = 0;
+  #askedAt = -Infinity;
   #cpuLookAt = -Infinity;
 
   constructor(host: WatchedHost) {
@@ -67,7 +68,11 @@ export class MemoryReading {
    * than many a mini-batch. `at`: monotonic milliseconds.
    */
   takeCpuSeconds(at: number, tookMs: number): number | null {
-    if (tookMs < 1_000 / ticksPerSecond && at - this.#cpuLookAt < cpuLookMs) return 0;
+    // What waited behind another has had its turn since that one ended.
+    const turnMs = Math.min(tookMs, at - this.#askedAt);
+    this.#askedAt = at;
+    const isShort = tookMs < Infinity && turnMs < 1_000 / ticksPerSecond;
+    if (isShort && at - this.#cpuLookAt < cpuLookMs) return 0;
     this.#cpuLookAt = at;
     const now = cpuSeconds(this.host.pid);
     if (now === null) return null;

@@ -117,15 +117,17 @@ export class InputStager {
    */
   async #findInPlace({ inputRoot, files }: StageRequest): Promise<readonly (string | null)[]> {
     if (isUri(inputRoot)) return [];
-    const paths = files.map(({ path }) => (isConfined(path) ? join(inputRoot, path) : ''));
+    // A confined path is as plain as `join` would make it.
+    const root = join(inputRoot, '/');
+    const paths = files.map(({ path }) => (isConfined(path) ? root + path : ''));
     const identities = await this.#looks.identitiesOf(paths);
     const found = paths.map((path, index) => (identities[index] === files[index]?.identity ? path : null));
     const isRoot = ({ path }: InputFile, index: number): boolean =>
       found[index] === null && path === basename(inputRoot);
     if (!files.some(isRoot)) return found;
-    const [root] = await this.#looks.identitiesOf([inputRoot]);
+    const [identity] = await this.#looks.identitiesOf([inputRoot]);
     return files.map((file, index) =>
-      isRoot(file, index) && file.identity === root ? inputRoot : (found[index] ?? null),
+      isRoot(file, index) && file.identity === identity ? inputRoot : (found[index] ?? null),
     );
   }
 

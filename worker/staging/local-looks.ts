@@ -45,8 +45,11 @@ export class LocalLooks {
   #look(): void {
     const asked = this.#asked;
     this.#asked = [];
-    const paths = asked.flatMap((one) => one.paths);
-    if (!this.#hasThread || paths.length < togetherMin) return answerEach(asked);
+    const [only] = asked;
+    const paths = only && asked.length === 1 ? only.paths : asked.flatMap((one) => one.paths);
+    // A thread that is there does it for less than the thread pool, however few they are.
+    const isEnough = this.#thread !== null || paths.length >= togetherMin;
+    if (!this.#hasThread || !isEnough) return answerEach(asked);
     const thread = (this.#thread ??= this.#start());
     this.requests += 1;
     this.#underWay.set(this.requests, asked);
