@@ -6,6 +6,7 @@ import type { Address } from '../common/config/address.ts';
 import type { CoordinatorSettings, WorkerSettings } from '../common/config/process-settings.ts';
 import type { InputSelection } from '../common/core/input-selection.ts';
 import type { LocalDeployment } from '../common/core/deployment.ts';
+import { easeCollector } from '../common/io/collector.ts';
 import type { StandbyHooks } from '../coordinator/standby/open-leadership.ts';
 import type { JobErrorsView, JobEvent, JobView } from '../coordinator/api/backend.ts';
 
@@ -74,8 +75,16 @@ export interface Processes {
 
 /** The real ones. */
 export const installedProcesses: Processes = {
-  startCoordinator: async (settings, standby) =>
-    (await import('../coordinator/coordinator.ts')).startCoordinator(settings, standby),
-  startWorker: async (settings) => (await import('./join-worker.ts')).joinWorker(settings),
-  runEmbedded: async (options) => (await import('./embedded.ts')).runEmbedded(options),
+  startCoordinator: async (settings, standby) => {
+    easeCollector();
+    return (await import('../coordinator/coordinator.ts')).startCoordinator(settings, standby);
+  },
+  startWorker: async (settings) => {
+    easeCollector();
+    return (await import('./join-worker.ts')).joinWorker(settings);
+  },
+  runEmbedded: async (options) => {
+    easeCollector();
+    return (await import('./embedded.ts')).runEmbedded(options);
+  },
 };

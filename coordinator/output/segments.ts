@@ -3,6 +3,7 @@
  * found later is located. Bytes are read once for segments and digest; each mini-batch's are held against what was committed.
  */
 import { crc32 } from 'node:zlib';
+import { combineCrc32 } from '../../common/core/crc32-combine.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { SegmentLine } from './sealed-lines.ts';
 
@@ -60,9 +61,8 @@ export class SegmentWalk {
   #epilogue: Uint8Array;
   #left = 0;
   #crc = 0;
-  /** Of the segment as it was before the current mini-batch. */
+  /** As it was before the current mini-batch. */
   #open: OpenSegment;
-  #runCrc = 0;
 
   constructor(
     layout: OutputLayout,
@@ -92,7 +92,6 @@ export class SegmentWalk {
     while (this.#place !== null && at < bytes.length) {
       const part = bytes.subarray(at, at + this.#left);
       this.#crc = crc32(part, this.#crc);
-      this.#runCrc = crc32(part, this.#runCrc);
       at += part.length;
       this.#left -= part.length;
       if (this.#left > 0) break;
@@ -140,14 +139,13 @@ export class SegmentWalk {
     this.#place = place;
     this.#left = place.bytes;
     this.#crc = 0;
-    this.#runCrc = this.#open.crc;
   }
 
   #finish(place: OutputPlace): void {
     if (this.#crc === place.crc32) {
       this.#count(place);
       this.#open.bytes += place.bytes;
-      this.#open.crc = this.#runCrc;
+      this.#open.crc = combineCrc32(this.#open.crc, place.crc32, place.bytes);
     } else {
       // Alone, with the checksum that was committed: the manifest must not vouch for what the disk made of it.
       this.#close();

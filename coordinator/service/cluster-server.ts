@@ -2,7 +2,7 @@
  * The gRPC service for worker nodes: sessions, streams and translation, no decisions. What a message means is the
  * coordinator's business, which it hands on through {@link ClusterBackend}.
  */
-import { Server, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall } from '@grpc/grpc-js';
+import type { Server, sendUnaryData, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type {
   EnrollReply,
@@ -14,7 +14,6 @@ import type {
 import { jobName, type JobName, type NodeName } from '../../common/core/ids.ts';
 import type { Token } from '../../common/core/token.ts';
 import type { Log } from '../../common/io/log.ts';
-import { serverOptions } from '../../common/rpc/channel-options.ts';
 import { serverCredentials } from '../../common/rpc/credentials.ts';
 import type { ClusterHandlers } from '../../common/rpc/generated/batchmill/v1/Cluster.ts';
 import type { CoordinatorMessage as CoordinatorMessageWire } from '../../common/rpc/generated/batchmill/v1/CoordinatorMessage.ts';
@@ -47,6 +46,7 @@ import { NodeLink } from './node-link.ts';
 import type { InputRange } from './read-input.ts';
 import { TlsDoor, type DoorCertificate } from './tls-door.ts';
 import { tolerantService, understood } from './understood.ts';
+import { wideServer } from './wide-window.ts';
 
 export interface ClusterBackend {
   /**
@@ -124,7 +124,7 @@ export interface ClusterServer {
 
 /** @throws BatchError LISTEN_FAILED */
 export async function startClusterServer(options: ClusterServerOptions): Promise<ClusterServer> {
-  const server = new Server(serverOptions);
+  const server = wideServer();
   server.addService(tolerantService(clusterService().service), handlers(options));
   const door = options.tls ? await openDoor(server, options.address, options.tls) : null;
   const port = door ? door.port : await bind(server, options.address);

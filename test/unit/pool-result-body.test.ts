@@ -1,5 +1,6 @@
 /** Bytes of results in memory and in a file without a name. */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -39,6 +40,19 @@ async function gathered(body: ResultBody): Promise<{ lengths: number[]; bytes: B
   const pieces: Uint8Array[] = [];
   for await (const piece of body.pieces()) pieces.push(piece);
   return { lengths: pieces.map((piece) => piece.length), bytes: Buffer.concat(pieces) };
+}
+
+/** Writes of files in groups of buffers, while `work` runs. */
+async function groupWrites(work: () => Promise<void>): Promise<number> {
+  const handle = await open(join(dir, 'any'), 'w');
+  const writes = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'writev');
+  try {
+    await work();
+    return writes.mock.calls.length;
+  } finally {
+    writes.mockRestore();
+    await handle.close();
+  }
 }
 
 describe('result body', () => {
@@ -152,6 +166,22 @@ describe('result body', () => {
     }
     await body.discard();
     await body.discard();
+  });
+
+  it('spools what comes together in one write', async () => {
+    const before = resultBytesHeld();
+    const body = new ResultBody(dir);
+    const pieces = Array.from({ length: 256 }, (_, seed) => patterned(65_536, seed));
+    const writes = await groupWrites(async () => {
+      for (const piece of pieces) body.append(piece);
+      await body.settled();
+      for (const piece of pieces) body.append(piece);
+      await body.settled();
+    });
+    expect(writes).toBe(2);
+    expect((await gathered(body)).bytes.equals(Buffer.concat([...pieces, ...pieces]))).toBe(true);
+    await body.discard();
+    expect(resultBytesHeld()).toBe(before);
   });
 
   it('stays in memory at the limit', async () => {

@@ -48,6 +48,8 @@ export class ResultBody {
   #customCrc32 = 0;
   #file: Promise<FileHandle> | null = null;
   #written: Promise<void> = Promise.resolve();
+  /** Of the write that has not begun; null when there is none. */
+  #next: Uint8Array[] | null = null;
   #behindBytes = 0;
   #isDiscarded = false;
 
@@ -198,17 +200,22 @@ export class ResultBody {
   }
 
   #spool(piece: Uint8Array): void {
+    this.#behindBytes += piece.length;
+    if (this.#next !== null) return void this.#next.push(piece);
     const file = (this.#file ??= this.#whenRoom(() => openNameless(this.#spoolDir)));
     const held = this.#held;
-    const pieces = [...this.#few, ...held.parts(), piece];
+    const next = [...this.#few, ...held.parts(), piece];
+    this.#behindBytes += bytesOf(this.#few) + held.bytes;
     this.#few = [];
     this.#held = new HeldBytes();
-    const bytes = pieces.reduce((sum, one) => sum + one.length, 0);
-    this.#behindBytes += bytes;
+    this.#next = next;
     const write = async (): Promise<void> => {
       const opened = await file;
+      // What came while the write before was under way goes in one with it.
+      this.#next = null;
+      const bytes = bytesOf(next);
       await this.#whenRoom(async () => {
-        const { bytesWritten } = await opened.writev(pieces, this.#spooledBytes);
+        const { bytesWritten } = await opened.writev(next, this.#spooledBytes);
         if (bytesWritten !== bytes) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
       });
       this.#spooledBytes += bytes;
@@ -216,8 +223,9 @@ export class ResultBody {
     this.#written = this.#written
       .then(() => write().catch((error: unknown) => Promise.reject(spoolError(error, this.#spoolDir))))
       .finally(() => {
-        this.#behindBytes -= bytes;
-        heldBytes -= bytes;
+        if (this.#next === next) this.#next = null;
+        this.#behindBytes -= bytesOf(next);
+        heldBytes -= bytesOf(next);
         held.release();
       });
     // Whoever awaits `settled` hears of it; until then it is no unhandled rejection.
@@ -249,6 +257,10 @@ export class ResultBody {
       this.#isWaiting = false;
     }
   }
+}
+
+function bytesOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.length, 0);
 }
 
 async function openNameless(dir: string): Promise<FileHandle> {
