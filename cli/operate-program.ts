@@ -58,6 +58,7 @@ function addSchedule(program: Command, perform: Perform): void {
     .option('--overwrite', 'replace the results of the run before')
     .option('--priority <number>', 'from -100 to 100; a higher one goes first', '0')
     .option('--compute <name>', 'named set of worker nodes')
+    .option('--require <key=value>', 'only worker nodes with this label, such as gpu=a100; may be repeated', collect)
     .addOption(
       new Option('--missed <what>', 'runs that were due while nobody was there').choices(['skip', 'once', 'all']),
     )

@@ -4,7 +4,7 @@ import { formatAddress, parseAddress, type Address } from '../common/config/addr
 import type { JournalLocation } from '../common/config/journal-location.ts';
 import { openNats, type NatsSettings } from '../common/config/nats-settings.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
-import { BatchError, toBatchError } from '../common/core/batch-error.ts';
+import { toBatchError, type BatchError } from '../common/core/batch-error.ts';
 import { localUser } from '../common/core/job-origin.ts';
 import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';

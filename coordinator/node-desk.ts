@@ -18,7 +18,7 @@ import { combineCrc32 } from '../common/core/crc32-combine.ts';
 import { digest, type Incarnation, type JobName, type NodeName } from '../common/core/ids.ts';
 import type { InputFile } from '../common/core/input.ts';
 import { limits } from '../common/core/limits.ts';
-import { agreedProtocol, protocolHas, protocolText, spokenHere } from '../common/core/protocol.ts';
+import { protocolHas } from '../common/core/protocol.ts';
 import { formatToken, type Token } from '../common/core/token.ts';
 import type { Clock } from '../common/io/clock.ts';
 import { outsideError } from '../common/io/errno.ts';
@@ -35,6 +35,7 @@ import { NodeQuestions } from './node-questions.ts';
 import type { ResultStore } from './result-store.ts';
 import type { ClusterBackend, UploadedPiece, UploadProgress } from './service/cluster-server.ts';
 import { ArtifactDesk } from './artifact-desk.ts';
+import { sessionProtocol } from './session-protocol.ts';
 import type { NodeLink } from './service/node-link.ts';
 import { readInput, type InputRange, type OpenInput } from './service/read-input.ts';
 
@@ -412,19 +413,6 @@ function defectOf(
   if (!found) return 'its bytes have not arrived, or could not be made durable';
   if (found.length === bytes && found.crc32 === sum) return null;
   return `${found.length} bytes with checksum ${found.crc32} have arrived, ${bytes} with ${sum} were announced`;
-}
-
-/** @throws PROTOCOL_MISMATCH */
-function sessionProtocol({ name, release, protocol, protocolNewest = 0 }: JoinRequest, ownRelease: string): number {
-  const theirs = { oldest: protocol, newest: Math.max(protocol, protocolNewest) };
-  const agreed = agreedProtocol(theirs, spokenHere);
-  if (agreed !== null) return agreed;
-  const behind = theirs.newest < spokenHere.oldest ? 'the worker node' : 'the coordinator';
-  throw new BatchError(
-    'PROTOCOL_MISMATCH',
-    `worker node ${name} (release ${release}) speaks protocol ${protocolText(theirs)}, this coordinator ` +
-      `(release ${ownRelease}) ${protocolText(spokenHere)}; upgrade ${behind}`,
-  );
 }
 
 function checkToken(given: string, wanted: string): void {

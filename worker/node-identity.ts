@@ -5,7 +5,9 @@
 import { join } from 'node:path';
 import { parseAddress } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
+import type { EnrollRequest } from '../common/core/cluster-messages.ts';
 import { limits } from '../common/core/limits.ts';
+import { spokenHere } from '../common/core/protocol.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Delay } from '../common/io/delay.ts';
 import { reasonOf } from '../common/io/errno.ts';
@@ -194,6 +196,6 @@ function trustOf({ authority, key, cert }: Kept): TlsTrust {
   return { kind: 'tls', authority, identity: { key, cert } };
 }
 
-function protocol(): { readonly protocol: number; readonly release: string } {
-  return { protocol: limits.protocolVersion, release: packageRelease() };
+function protocol(): Pick<EnrollRequest, 'protocol' | 'protocolNewest' | 'release'> {
+  return { protocol: spokenHere.oldest, protocolNewest: spokenHere.newest, release: packageRelease() };
 }

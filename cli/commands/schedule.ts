@@ -1,6 +1,7 @@
 /** `schedule`: created, shown, paused and deleted. */
 import * as z from 'zod';
 import { inputText } from '../../common/config/input-location.ts';
+import { asLabels } from '../../common/config/process-settings.ts';
 import type { CommandContext } from '../command-context.ts';
 import { priorityOf } from '../priority.ts';
 import { ask, remove } from '../operate-client.ts';
@@ -16,6 +17,7 @@ export interface ScheduleFlags {
   readonly overwrite?: boolean;
   readonly priority: string;
   readonly compute?: string;
+  readonly require?: readonly string[];
   readonly missed?: string;
 }
 
@@ -66,12 +68,13 @@ function pathOf(name: string, rest = ''): string {
 /** @throws USAGE, LOCATION_INVALID */
 export async function createSchedule(context: CommandContext, name: string, flags: ScheduleFlags): Promise<number> {
   const { host, output } = context;
-  const { cron, timeZone, endpoint, deployment, overwrite, compute, missed } = flags;
+  const { cron, timeZone, endpoint, deployment, overwrite, compute, require, missed } = flags;
   const body = {
     input: inputText(flags.input, host.cwd),
     ...(flags.outputPath === undefined ? {} : { output_path: inputText(flags.outputPath, host.cwd) }),
     ...(overwrite ? { overwrite } : {}),
     ...(compute === undefined ? {} : { compute }),
+    ...(require === undefined ? {} : { require: asLabels(require.join(), '--require') }),
     priority: priorityOf(flags.priority),
   };
   const request = {

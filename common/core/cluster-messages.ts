@@ -14,7 +14,9 @@ import type { Token } from './token.ts';
 
 /** A worker node asks for a certificate. */
 export interface EnrollRequest {
+  /** The oldest that it speaks, and the newest; 0 or absent: no other. */
   readonly protocol: number;
+  readonly protocolNewest?: number;
   readonly release: string;
   /** Empty: the certificate of its connection says who asks. */
   readonly joinToken: string;

@@ -3,9 +3,11 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { EnrollReply, EnrollRequest } from '../../common/core/cluster-messages.ts';
 import { isNodeName, nodeName, type NodeName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
+import { packageRelease } from '../../common/io/package-files.ts';
 import type { Authority } from '../../common/security/authority.ts';
 import type { CertificateResource } from '../core/resources.ts';
 import type { NodeGate } from '../service/cluster-server.ts';
+import { sessionProtocol } from '../session-protocol.ts';
 import type { AccessRecords } from './access-records.ts';
 import type { AuditLog } from './audit-log.ts';
 import type { Tokens } from './tokens.ts';
@@ -41,6 +43,8 @@ export class NodeCertificates implements NodeGate {
     const entry = { tokenId: null, method: 'ENROLL', path: '', resource: `nodes/${request.name}` };
     let user = `node:${certified ?? ''}`;
     try {
+      // Before the token is used: what cannot join needs no certificate.
+      sessionProtocol(request, packageRelease());
       if (certified === null) {
         const token = tokens.check(request.joinToken);
         user = token.user;

@@ -28,6 +28,13 @@ class Sum(mlflow.pyfunc.PythonModel):
 class Echo(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         return pandas.DataFrame({"rows": [len(model_input)], "types": [str(list(model_input.dtypes))], "cell": [{"a": [1, "x"]}]})
+class Tight(mlflow.pyfunc.PythonModel):
+    def __init__(self, is_whole):
+        self.is_whole = is_whole
+    def predict(self, context, model_input, params=None):
+        if len(model_input) > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return [len(model_input)] * (1 if self.is_whole else len(model_input))
 class Image(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         return [f"{model_input.dtype} {model_input.shape} {model_input.max()}"]
@@ -44,6 +51,8 @@ def save(name, model, signature=None):
     mlflow.pyfunc.save_model(f"{root}/{name}", python_model=model, signature=signature, pip_requirements=["mlflow", "scikit-learn==1.1.2", "pyyaml==1.0.1"])
 save("sum", Sum(), columns)
 save("echo", Echo())
+save("tight", Tight(False))
+save("whole", Tight(True))
 save("image", Image())
 save("pixels", Image(), tensor("float32", (-1, 4)))
 save("channels", Image(), tensor("uint8", (-1, 3, -1, -1)))
@@ -68,6 +77,7 @@ afterEach(() => bench.close());
 interface ModelHostOptions {
   readonly format?: OutputFormat;
   readonly rowsPerPredict?: number;
+  readonly callSize?: number;
 }
 
 function modelHost(model: string, options: ModelHostOptions = {}): Promise<HostProcess> {
@@ -77,6 +87,7 @@ function modelHost(model: string, options: ModelHostOptions = {}): Promise<HostP
       scorer: { kind: 'mlflow', rowsPerPredict: options.rowsPerPredict ?? null },
       modelPath: join(models, model),
       codeDir: null,
+      ...(options.callSize !== undefined && { callSize: options.callSize }),
     },
   });
 }
@@ -91,6 +102,29 @@ function input(name: string, text: string): HostFile {
 const image = (name: string): HostFile => ({ path: join(models, name), name });
 
 describe('an MLflow model without a script', () => {
+  it('is given half as many rows when its device is full, and from then on; the next host knows', async () => {
+    const rows = (count: number): string => `age\n${'1\n'.repeat(count)}`;
+    const host = await modelHost('tight');
+    const first = scored(await host.score([input('a.csv', rows(7)), input('b.csv', rows(2))], patience));
+    expect(await textOf(first)).toBe(
+      [3, 3, 3, 3, 3, 3, 1].map((of, row) => `${row},${of},a.csv\n`).join('') + '0,2,b.csv\n1,2,b.csv\n',
+    );
+    expect([first.callSize, first.summary.failed]).toEqual([3, []]);
+    const again = scored(await host.score([input('c.csv', rows(4))], patience));
+    expect([await textOf(again), again.callSize]).toEqual(['0,3,c.csv\n1,3,c.csv\n2,3,c.csv\n3,1,c.csv\n', null]);
+    const next = scored(await (await modelHost('tight', { callSize: 2 })).score([input('d.csv', rows(3))], patience));
+    expect(await textOf(next)).toBe('0,2,d.csv\n1,2,d.csv\n2,1,d.csv\n');
+  });
+
+  it('fails as want of memory when it says something of rows together', async () => {
+    const file = input('a.csv', 'age\n1\n2\n3\n4\n5\n6\n7\n');
+    const { failure } = failed(await (await modelHost('whole')).score([file], patience));
+    expect(failure).toMatchObject({
+      code: 'SCORER_OUT_OF_MEMORY',
+      message: matching(/for 3 of them it returned 1 rows/),
+    });
+  });
+
   it('writes the row, the prediction and the file, and leaves out files that cannot be scored', async () => {
     const host = await modelHost('sum');
     const files = [

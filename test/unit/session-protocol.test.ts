@@ -9,9 +9,11 @@ import {
 import { incarnation, nodeName } from '../../common/core/ids.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { newLedger } from '../../coordinator/core/ledger.ts';
+import { NodeCertificates, type NodeCertificatesOptions } from '../../coordinator/access/node-certificates.ts';
 import { NodeDesk, type NodeDeskOptions } from '../../coordinator/node-desk.ts';
 import { NodeLink } from '../../coordinator/service/node-link.ts';
 import { failing } from '../helpers/failing.ts';
+import { matching } from '../helpers/matching.ts';
 
 /** A desk whose core makes nothing of what it hears. */
 function openDesk(): NodeDesk {
@@ -49,6 +51,21 @@ describe('a session', () => {
     expect(() => join(openDesk(), 'n', spoken)).toThrow(
       failing('PROTOCOL_MISMATCH', `worker node n (release 1.0.0) ${said}`),
     );
+  });
+
+  it('is not even given a certificate where there is none, and its token stays good', async () => {
+    const seen: unknown[] = [];
+    const options = {
+      tokens: { check: () => seen.push('token') },
+      audit: { record: ({ status }: { readonly status: number }) => seen.push(status) },
+    };
+    const certificates = new NodeCertificates(options as unknown as NodeCertificatesOptions);
+    const request = { release: '1.0.0', joinToken: 't', name: nodeName('n'), certificateRequest: 'pem' };
+    await expect(certificates.enroll({ ...request, protocol: 3, protocolNewest: 4 }, null)).rejects.toMatchObject({
+      code: 'PROTOCOL_MISMATCH',
+      message: matching(/^worker node n \(release 1\.0\.0\) speaks protocol 3 to 4, .*upgrade the coordinator$/),
+    });
+    expect(seen).toEqual([409]);
   });
 
   it('is told of a handover when it has a protocol that knows of it, and hears nothing else', async () => {

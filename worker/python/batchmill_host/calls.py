@@ -1,23 +1,14 @@
 """Calls of run() with as many files as the device has memory for: half as many when it says that it has not, and so from then on."""
 
-import gc
 import os
-import re
 import sys
 from typing import Any, List, Optional, Sequence
 
+from batchmill_host.device_memory import free_memory, is_full
 from batchmill_host.failures import HostFailure
 from batchmill_host.mini_batch import InputFile, MiniBatch
 from batchmill_host.results import is_a
 from batchmill_host.script import Script
-
-# What runtimes say when a device is full; host-failures.ts has the same list with its sources.
-_DEVICE_MEMORY = re.compile(
-    r"\b(?:CUDA|HIP)(?: error)?: ?out of memory|\b(?:CUDA|HIP) out of memory|\bcuda\.OutOfMemoryError|^OutOfMemoryError\b"
-    r"|\bcupy[\w.]*\.OutOfMemoryError|\b(?:cudaErrorMemoryAllocation|hipErrorOutOfMemory|CUDA_ERROR_OUT_OF_MEMORY)\b"
-    r"|\bCU(?:BLAS|DNN|SOLVER|SPARSE|FFT)_STATUS_ALLOC_FAILED\b|\bCUDA failure 2: out of memory"
-    r"|ResourceExhaustedError[\s\S]*\bdevice:GPU|Failed to allocate memory for requested buffer"
-)
 
 
 class Calls:
@@ -38,7 +29,7 @@ class Calls:
             failure = self._call(files, batch, done, returned)
             if failure is None:
                 done += len(files)
-            elif len(files) < 2 or not _DEVICE_MEMORY.search(failure.message) or self._has_written():
+            elif len(files) < 2 or not is_full(failure.message) or self._has_written():
                 raise failure
             else:
                 self._files_max = len(files) // 2
@@ -46,7 +37,7 @@ class Calls:
                     f"batchmill: no memory for {len(files)} files in one call of run(), {self._files_max} from here on: {failure.message}",
                     file=sys.stderr,
                 )
-                _free_memory()
+                free_memory()
         return _together(returned)
 
     def take_learned(self) -> Optional[int]:
@@ -69,13 +60,6 @@ class Calls:
         except HostFailure as failure:
             # Of the exception behind it the frames hold what filled the memory.
             return HostFailure(failure.code, failure.message, failure.detail)
-
-
-def _free_memory() -> None:
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _together(returned: List[Any]) -> Any:

@@ -1,11 +1,13 @@
 """Scores files with an MLflow model and no script: predict() for each file, or for some rows of it at a time."""
 
+import sys
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from batchmill_host.carried import CarriedColumn, Typing, insert_carried, kinds_of, read_carried
 from batchmill_host.channel import Channel
 from batchmill_host.current_file import CurrentFile
+from batchmill_host.device_memory import free_memory, is_full
 from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import FileFailure, HostFailure, user_failure
 from batchmill_host.frames import ROWS_BYTES
@@ -15,7 +17,7 @@ from batchmill_host.model_environment import blamed, differences
 from batchmill_host.model_inputs import UnreadableFile, first_row, read_inputs, read_signature
 from batchmill_host.origin import read_form
 from batchmill_host.predictions import to_frame
-from batchmill_host.results import Frame
+from batchmill_host.results import Frame, is_a
 
 # Text of a file is held until its last row is predicted: rows that have left cannot be taken back. Above this, on disk.
 _HELD_BYTES_MAX = 32 * ROWS_BYTES
@@ -47,6 +49,9 @@ class MlflowScorer:
         self._carried = form.input_columns
         self._writes_rows = init["settings"]["outputAction"] != "summary_only"
         self._rows_max: Optional[int] = init["scorer"]["rowsPerPredict"]
+        # Rows that the device has memory for, as found here or before; None: nobody knows.
+        self._fits: Optional[int] = init.get("callSize")
+        self._told = self._fits
         self._folder = find_model(init["modelPath"])
         self._model = load_model(self._folder)
         self._signature = read_signature(self._model)
@@ -71,7 +76,9 @@ class MlflowScorer:
                 failed.append(FileFailure(index, error.failure.code, _with_traceback(error.failure)))
         if len(broken) == len(batch.files) and len({failure.message for failure in broken}) == 1:
             raise broken[-1]
-        return Summary(sum(file_rows), "file", file_rows, failed, schema)
+        learned = None if self._fits == self._told else self._fits
+        self._told = self._fits
+        return Summary(sum(file_rows), "file", file_rows, failed, schema, learned)
 
     def shutdown(self) -> None:
         """A model has nothing to say at the end."""
@@ -85,8 +92,7 @@ class MlflowScorer:
             carried = read_carried(file, self._carried, Typing(encoding.output_format, form.schema, told))
             encoding = encoding._replace(kinds=kinds_of(carried))
         with tempfile.SpooledTemporaryFile(_HELD_BYTES_MAX) as held:
-            for data in read_inputs(file, self._signature, self._rows_max):
-                frame = self._predict(data)
+            for data, frame in self._predicted(file):
                 if carried and len(frame) != len(data):
                     raise _other_rows(len(frame), len(data))
                 first = rows
@@ -113,6 +119,37 @@ class MlflowScorer:
                 self._channel.write_rows(piece)
         return _Scored(rows, schema)
 
+    def _predicted(self, file: InputFile) -> Iterator[Tuple[Any, Any]]:
+        """What predict() was given, with what it returned. Where a device is full, a table is given in halves, and so from then on."""
+        for whole in read_inputs(file, self._signature, min(filter(None, (self._rows_max, self._fits)), default=None)):
+            is_table = is_a(whole, "pandas", "DataFrame")
+            rows = len(whole) if is_table else 1
+            done = 0
+            while done < rows:
+                count = min(rows - done, self._fits or rows) if is_table else rows
+                data = whole.iloc[done : done + count].reset_index(drop=True) if count < rows else whole
+                failure, frame = self._tried(data)
+                if failure is not None:
+                    if count < 2 or not is_full(failure.message):
+                        raise _PredictFailed(failure)
+                    print(f"batchmill: no memory for {count} rows in one call of predict(), {count // 2} from here on", file=sys.stderr)
+                    self._fits = count // 2
+                    free_memory()
+                    continue
+                if count < rows and len(frame) != count:
+                    # What it says of rows together cannot be put together of parts.
+                    self._fits = self._told
+                    raise _PredictFailed(_not_by_rows(len(frame), count))
+                yield data, frame
+                done += count
+
+    def _tried(self, data: Any) -> Tuple[Optional[HostFailure], Any]:
+        """The failure without the exception behind it, whose frames hold what filled the memory."""
+        try:
+            return None, self._predict(data)
+        except _PredictFailed as error:
+            return HostFailure(error.failure.code, error.failure.message, error.failure.detail), None
+
     def _predict(self, data: Any) -> Any:
         try:
             return to_frame(self._model.predict(data))
@@ -134,6 +171,14 @@ def _other_columns(found: Schema, wanted: Schema) -> HostFailure:
     return HostFailure(
         "SCORER_OUTPUT_INVALID",
         f"predict() returned the columns {', '.join(found.columns)}, and {', '.join(wanted.columns)} before; they must be the same in all files",
+    )
+
+
+def _not_by_rows(found: int, wanted: int) -> HostFailure:
+    return HostFailure(
+        "SCORER_OUT_OF_MEMORY",
+        f"the GPU, not the machine, has no memory left for all rows of the file in one call of predict(), and fewer cannot be tried: "
+        f"for {wanted} of them it returned {found} rows. Give smaller files, or a device with more memory",
     )
 
 
