@@ -122,18 +122,23 @@ const plainDone: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
 const plainOptional: ReadonlySet<string> = new Set(['appended', 'isFolderEmpty']);
 
 function parse<T>(shape: z.ZodType<T>, name: string, payload: Uint8Array): T {
-  return parsed(shape, (value): value is T => false, name, payload);
+  return parsed(shape, null, name, payload);
 }
 
-/** `isPlain`: what is certain to be of the shape without being held against it. */
-function parsed<T>(shape: z.ZodType<T>, isPlain: (value: unknown) => value is T, name: string, payload: Uint8Array): T {
+/** `isPlain`: what is certain to be of the shape without being held against it; null: nothing is. */
+function parsed<T>(
+  shape: z.ZodType<T>,
+  isPlain: ((value: unknown) => value is T) | null,
+  name: string,
+  payload: Uint8Array,
+): T {
   let value: unknown;
   try {
     value = JSON.parse(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('utf8'));
   } catch (error) {
     throw new BatchError('FRAME_CORRUPT', `a ${name} message of the scoring host is no JSON`, { cause: error });
   }
-  if (isPlain(value)) return value;
+  if (isPlain?.(value)) return value;
   const held = shape.safeParse(value);
   if (!held.success) {
     const issue = held.error.issues[0];
