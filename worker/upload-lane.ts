@@ -39,8 +39,8 @@ interface Waiting {
 type Stream = ClientDuplexStream<UploadPiece, UploadReply__Output>;
 
 /**
- * Messages that wait for the transport: one on its way while the other is made. It takes 64 KiB at a time from us, so that more would only lie
- * in memory, which the collector frees the more slowly the longer it is held.
+ * Messages that wait for the transport: one on its way while the other is made. More would only lie in
+ * memory, which the collector frees the more slowly the longer it is held.
  */
 const messagesAhead = 2;
 const newSpare = (): null[] => Array.from({ length: messagesAhead }, () => null);

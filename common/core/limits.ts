@@ -583,7 +583,7 @@ export const limits = {
   watchedKeepaliveMs: 3_000,
   /** A grant of the largest mini-batch, or its result with a row count and a reason for every file. */
   messageBytesMax: 67_108_864,
-  /** Receive window of a client: what may be under way towards it in one round trip. */
+  /** Receive window of either end: what may be under way towards it in one round trip. */
   receiveWindowBytes: 8_388_608,
   /** Inline results of one report; the rest goes with the next, so that a heartbeat is never far behind. */
   reportInlineBytesMax: 1_048_576,
@@ -633,7 +633,7 @@ export const limits = {
   leaveMsMax: 1_000,
   /** Sessions of one worker node that are known at once: those of joins whose answers it has not waited for are among them. */
   sessionsPerNodeMax: 4,
-  /** Upload streams of a node, each with its own connection: one alone is limited to 64 KiB per round trip. */
+  /** Upload streams of a node, each with its own connection: a result that waits holds up one of them. */
   uploadStreamsMax: 4,
   /** A line of a mini-batch is written with others that come this soon after it, or that are so many together. */
   logLinesMs: 100,
