@@ -35,6 +35,8 @@ export class Reactor {
   #synced = 0;
   #held: Held[] = [];
   #isReleasing = false;
+  /** Its epoch; before, files are not what the ledger says, and what it did would be done in the name of the epoch before. */
+  #hasBegun = false;
   /** Jobs that something has become of since the last {@link goOn}. */
   #touched = new Set<JobName>();
 
@@ -62,8 +64,9 @@ export class Reactor {
     for (const event of decide(this.ledger, command, now)) this.#apply(event, this.#touched);
   }
 
-  /** Jobs go on, waiting ones begin, leases are granted, until nothing more follows from what was taken. */
+  /** Jobs go on, waiting ones begin, leases are granted, until nothing more follows from what was taken. Not before the epoch has begun. */
   goOn(now: number, wallMs: number): void {
+    if (!this.#hasBegun) return;
     const touched = this.#touched;
     this.#touched = new Set();
     this.#advance(touched, wallMs);
@@ -112,7 +115,10 @@ export class Reactor {
     if (isDurable(event)) this.#appended = this.#ports.append(event);
     if ('job' in event && event.job !== null) touched.add(event.job);
     // What the process before had still to do of itself (a copy, the end of a job), nobody else will call for.
-    if (event.kind === 'EpochBegan') for (const name of this.ledger.jobs.keys()) touched.add(name);
+    if (event.kind === 'EpochBegan') {
+      this.#hasBegun = true;
+      for (const name of this.ledger.jobs.keys()) touched.add(name);
+    }
     // Its view leaves behind the last of its effects, with it where that one waits as well.
     let last: Effect | null = null;
     for (const effect of effects) {

@@ -58,7 +58,13 @@ export class Harness {
   /** Syncs after every command unless told otherwise. */
   isSyncing = true;
 
-  constructor(journal: readonly DurableEvent[] = [], epoch = 1, stagingBytesMax: number = limits.stagingBytesMax) {
+  /** `early`: comes before the epoch has begun. */
+  constructor(
+    journal: readonly DurableEvent[] = [],
+    epoch = 1,
+    stagingBytesMax: number = limits.stagingBytesMax,
+    early: readonly Command[] = [],
+  ) {
     this.journal = [...journal];
     const ledger = newLedger({ heartbeatMs: 5_000, stagingBytesMax });
     for (const event of this.journal) evolve(ledger, event);
@@ -67,7 +73,7 @@ export class Harness {
       carryOut: (effect) => void this.#effects.push(effect),
       publish: (event) => void this.published.push(event),
     });
-    this.give({ kind: 'begin', epoch });
+    for (const command of [...early, { kind: 'begin', epoch } as const]) this.give(command);
   }
 
   get ledger(): Ledger {
@@ -226,8 +232,9 @@ export class Harness {
   }
 
   /** The process ends here; another one starts on what its journal kept (everything, unless told otherwise). */
-  restart(records: number = this.journal.length): Harness {
-    const next = new Harness(this.journal.slice(0, records), this.ledger.epoch + 1, this.ledger.stagingBytesMax);
+  restart(records: number = this.journal.length, early: readonly Command[] = []): Harness {
+    const kept = this.journal.slice(0, records);
+    const next = new Harness(kept, this.ledger.epoch + 1, this.ledger.stagingBytesMax, early);
     next.now = this.now;
     return next;
   }

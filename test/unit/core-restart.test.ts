@@ -109,3 +109,22 @@ describe('the ledger of a million mini-batches', () => {
     expect(columns.reduce((sum, column) => sum + column.byteLength, 0) / count).toBeLessThan(70);
   });
 });
+
+it('what comes before the epoch has begun sets nothing in motion, and the rows that wait are copied behind it', () => {
+  const h = new Harness()
+    .submit()
+    .list(...files(4))
+    .endList();
+  const a = h.node('a', 2);
+  const [first, second] = h.grants() as [Token, Token];
+  h.commit(a, second, { length: 30 });
+  h.commit(a, first, { length: 20 });
+  expect(h.takeOf('copy').length).toBe(1);
+  const records = h.journal.length;
+  const failure = { code: 'DISK_FULL', message: 'no room', detail: '' } as const;
+  const again = h.restart(records, [{ kind: 'stall', job, failure }]);
+  expect(again.journal.slice(records).map(({ kind }) => kind)).toEqual(['EpochBegan']);
+  expect(again.takeOf('copy')).toMatchObject([{ from: [{ length: 30 }] }]);
+  again.copied();
+  expect([again.job.state, again.job.outputCommitted]).toEqual(['Finalizing', h.job.outputCommitted + 30]);
+});
