@@ -117,6 +117,37 @@ export async function readSnapshot({ fileSystem, dir }: SnapshotTarget, sequence
   }
 }
 
+/**
+ * A snapshot's file as it is, in pieces; the last one comes only when its checksum says that all of them were what was written.
+ * @throws JOURNAL_CORRUPT
+ */
+export async function* wholePieces(
+  { fileSystem, dir }: SnapshotTarget,
+  sequence: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  const path = join(dir, snapshotName(sequence));
+  const file = await fileSystem.open(path, 'read');
+  try {
+    const summed = (await file.sizeBytes()) - trailerBytes;
+    let crc = 0;
+    for (let at = 0; at < summed; at += pieceBytes) {
+      signal.throwIfAborted();
+      const piece = Buffer.allocUnsafe(Math.min(pieceBytes, summed - at));
+      await file.read(piece, at);
+      crc = crc32(piece, crc);
+      yield piece;
+    }
+    const trailer = Buffer.alloc(trailerBytes);
+    await file.read(trailer, summed);
+    if (crc !== trailer.readUInt32LE(trailerBytes - 4))
+      throw new BatchError('JOURNAL_CORRUPT', `${path} is damaged: it was written with another checksum`);
+    yield trailer;
+  } finally {
+    await file.close();
+  }
+}
+
 function checkVersion(version: number, path: string): void {
   if (version <= snapshotVersion) return;
   throw new BatchError(

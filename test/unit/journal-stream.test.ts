@@ -246,6 +246,30 @@ describe('a journal with a stream', () => {
     await Promise.all([old.journal.close(), next.journal.close()]);
   });
 
+  it('brings no snapshot there that the disk has changed, and trims nothing for it', async () => {
+    const content = noMessages();
+    const disk = new MemoryFileSystem();
+    const open = disk.open.bind(disk);
+    disk.open = async (path, mode) => {
+      const file = await open(path, mode);
+      if (mode !== 'read' || !path.includes('snapshot-')) return file;
+      const read = async (into: Uint8Array, at: number): Promise<number> => {
+        const bytes = await file.read(into, at);
+        if (at === 0) into[40] = (into[40] ?? 0) ^ 1;
+        return bytes;
+      };
+      return { ...file, read };
+    };
+    const refused: Failure[] = [];
+    const life = await begin(disk, new MemoryStream(content), {
+      onSnapshotRefused: (failure) => refused.push(failure),
+    });
+    await appendUpTo(life, 9);
+    await life.journal.close();
+    expect(refused[0]).toMatchObject({ code: 'JOURNAL_CORRUPT' });
+    expect([content.snapshots.size, content.first]).toEqual([0, 1]);
+  });
+
   it('does not go on without a snapshot that is there and cannot be read', async () => {
     const stream = new MemoryStream();
     const old = await begin(new MemoryFileSystem(), stream);

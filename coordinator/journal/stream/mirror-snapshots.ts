@@ -2,14 +2,11 @@
  * Brings snapshots of the journal beside its stream, one after the other, and trims what they make dispensable: two are kept, and of
  * the messages those behind the older one.
  */
-import { join } from 'node:path';
 import { toBatchError, type Failure } from '../../../common/core/batch-error.ts';
 import type { FileSystem } from '../../../common/ports/file-system.ts';
 import type { JournalStream, StreamSnapshot } from '../../../common/ports/journal-stream.ts';
 import type { ChainState } from '../frame-format.ts';
-import { snapshotName } from '../snapshot-file.ts';
-
-const pieceBytes = 131_072;
+import { wholePieces } from '../snapshot-file.ts';
 
 export interface MirrorOptions {
   readonly stream: JournalStream;
@@ -48,25 +45,10 @@ export class SnapshotMirror {
 
   async #bring(snapshot: StreamSnapshot): Promise<void> {
     const { stream } = this.#options;
-    await stream.putSnapshot(snapshot, this.#read(snapshot));
+    // Nothing is trimmed for the sake of one that nobody could begin with.
+    await stream.putSnapshot(snapshot, wholePieces(this.#options, snapshot.sequence, this.#stop.signal));
     const [, older, ...others] = await stream.snapshots();
     if (older) await stream.trim(older.place);
     for (const one of others) await stream.removeSnapshot(one);
-  }
-
-  async *#read({ sequence }: StreamSnapshot): AsyncGenerator<Uint8Array, void, void> {
-    const { fileSystem, dir } = this.#options;
-    const file = await fileSystem.open(join(dir, snapshotName(sequence)), 'read');
-    try {
-      const size = await file.sizeBytes();
-      for (let at = 0; at < size; at += pieceBytes) {
-        this.#stop.signal.throwIfAborted();
-        const piece = Buffer.allocUnsafe(Math.min(pieceBytes, size - at));
-        await file.read(piece, at);
-        yield piece;
-      }
-    } finally {
-      await file.close();
-    }
   }
 }
