@@ -63,6 +63,8 @@ export class JobWork {
   readonly #files = new Map<JobName, JobFiles>();
   /** Listings whose first page was looked at when the job was submitted. */
   readonly #listings = new Map<JobName, OpenListing>();
+  /** Under way. `isOver`: the job has been reopened since, and is listed by another one behind it. */
+  readonly #listers = new Map<JobName, { isOver: boolean; ended: Promise<void> }>();
   readonly #stop = new AbortController();
   /** Of each job one at a time, since they write the same files. */
   readonly #seals = new Turns<JobName>((work) => this.run(work));
@@ -186,7 +188,12 @@ export class JobWork {
   /** Begins or resumes the listing of a job's input. */
   list(name: JobName): void {
     const { clock, outside } = this.#options;
-    void this.run(async () => {
+    const before = this.#listers.get(name);
+    if (before) before.isOver = true;
+    const own = { isOver: false, ended: Promise.resolve() };
+    this.#listers.set(name, own);
+    own.ended = this.run(async () => {
+      if (before) await before.ended;
       const job = this.#loop.ledger.jobs.get(name);
       const files = this.#files.get(name);
       if (!job || !files) return;
@@ -204,17 +211,19 @@ export class JobWork {
           wall: () => clock.wall(),
           delay: outside.delay,
           signal: this.#stop.signal,
-          isOver: () => isFinal(job.state) || job.state === 'CancelRequested',
+          isOver: () => own.isOver || isFinal(job.state) || job.state === 'CancelRequested',
         });
       } catch (error) {
         // A stop is no failure: the next start goes on.
-        if (this.#stop.signal.aborted || isFinal(job.state)) return;
+        if (this.#stop.signal.aborted || own.isOver || isFinal(job.state)) return;
         const failure = outsideError(error, `the input ${job.inputPath} cannot be listed`);
         if (!failure) throw error;
         this.fail(name, failure);
       } finally {
         await taken?.close();
       }
+    }).finally(() => {
+      if (this.#listers.get(name) === own) this.#listers.delete(name);
     });
   }
 
