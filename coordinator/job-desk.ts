@@ -52,6 +52,7 @@ import { prepareOutputDir } from './output/output-dir.ts';
 import { refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles } from './output/custom-listing.ts';
 import { manifestDirName, partialName } from './output/output-names.ts';
+import { takenName } from './output/staging-files.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
@@ -220,7 +221,7 @@ export class JobDesk implements Backend {
     const since = await findSince({
       ...{ named, deployment, inputPath, jobs: this.#jobs(), fileSystem: outside.fileSystem },
       find: (name) => this.#find(name),
-      takenPath: join(stagingDirOf(jobDirOf(stateDir, job)), 'taken'),
+      takenPath: join(stagingDirOf(jobDirOf(stateDir, job)), takenName),
     });
     if (since === null) return null;
     if (since.dir === outputPlace) {

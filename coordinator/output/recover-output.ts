@@ -5,7 +5,7 @@ import { forkFile } from '../../common/io/fork-file.ts';
 import { ifThere } from '../../common/io/if-there.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import { partialName, temporaryName } from './output-names.ts';
-import { stagingName, stagingNumber } from './staging-files.ts';
+import { stagingName, stagingNumber, takenName } from './staging-files.ts';
 
 export interface OutputRecovery {
   /** Behind the last committed byte of the output file; 0 at the start of a job. */
@@ -29,8 +29,9 @@ export interface OutputPlaces {
   readonly generation: number;
   readonly stagingDir: string;
   /**
-   * Another process may have the files open still: the output, which goes on at offsets that it may write to, is replaced by a copy.
-   * Segments need none: what is committed there is written, and each process stages in new ones.
+   * Another process may have the files open still: the output and the rows that are taken from an earlier one, which go on at offsets
+   * that it may write to, are replaced by copies. Segments need none: what is committed there is written, and each process stages in
+   * new ones.
    */
   readonly isShared?: boolean;
 }
@@ -43,8 +44,11 @@ export interface OutputPlaces {
 export async function recoverOutput(places: OutputPlaces, wanted: OutputRecovery): Promise<OpenFile | null> {
   await places.fileSystem.makeDir(places.stagingDir);
   await recoverStaging(places, wanted.liveSegments);
-  for (const base of wanted.bases ?? []) await findBase(places, base);
   const { fileSystem, outputDir, outputFileName, generation } = places;
+  const taken = join(places.stagingDir, takenName);
+  const takenBytes = places.isShared ? await sizeOf(fileSystem, taken) : null;
+  if (takenBytes !== null) await forkFile(fileSystem, taken, takenBytes, temporaryName);
+  for (const base of wanted.bases ?? []) await findBase(places, base);
   if (
     outputFileName === null ||
     (await isSealed(places, outputFileName, wanted.outputEnd + (wanted.epilogueBytes ?? 0)))

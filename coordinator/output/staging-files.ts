@@ -5,6 +5,9 @@ import { limits } from '../../common/core/limits.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import type { Target } from './operations.ts';
 
+/** Of the file with rows that are cut out of an earlier output. */
+export const takenName = 'taken';
+
 /** `segment-000001` */
 export function stagingName(segment: number): string {
   return `segment-${String(segment).padStart(6, '0')}`;

@@ -51,6 +51,24 @@ it('a late write of the one before reaches neither the output nor results that a
   expect(readdirSync(outputDir)).toEqual(['rows.csv.partial']);
 });
 
+it('a late write of the one before does not reach rows that the next one takes from an earlier output', async () => {
+  const [outputDir, stagingDir] = [join(folder.path, 'out'), join(folder.path, 'staging')];
+  for (const dir of [outputDir, stagingDir]) await nodeFileSystem.makeDir(dir);
+  const path = join(stagingDir, 'taken');
+  writeFileSync(path, 'known');
+  const zombie = await nodeFileSystem.open(path, 'update');
+  const output = await recoverOutput(
+    { fileSystem: nodeFileSystem, outputDir, outputFileName: 'rows.csv', generation: 1, stagingDir, isShared: true },
+    { outputEnd: 0, prologue: null, liveSegments: new Set() },
+  );
+  const next = await nodeFileSystem.open(path, 'create');
+  await next.write([Buffer.from(' more')], 5);
+  await zombie.write([Buffer.from('LATE')], 5);
+  await Promise.all([zombie, next, output].map((file) => file?.close()));
+  expect(readFileSync(path, 'utf8')).toBe('known more');
+  expect(readdirSync(stagingDir)).toEqual(['taken']);
+});
+
 it('a copy for which there is no room leaves nothing behind', async () => {
   const path = join(folder.path, 'rows.csv.partial');
   writeFileSync(path, 'committed');
