@@ -162,6 +162,8 @@ export async function openEngine<Views extends EngineViews>(options: EngineOptio
 function tellRecovery(log: Log, { recovery }: Journal): void {
   log.info('journal replayed', { records: recovery.records, snapshot: recovery.snapshot });
   for (const name of recovery.damaged) log.warn('a snapshot is damaged; an older one was used', { snapshot: name });
+  if (recovery.aside.length > 0)
+    log.warn('the journal here was damaged; it was taken from its stream', { aside: recovery.aside.join(', ') });
   if (recovery.bytesCut === 0) return;
   log.warn('the end of the journal was torn and has been cut', { bytes: recovery.bytesCut });
 }

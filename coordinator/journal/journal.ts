@@ -23,9 +23,9 @@ import { Reserve } from './reserve.ts';
 import { journalFailure, SegmentFiles, SyncFailure } from './segment-files.ts';
 import { Snapshots, type JournalImage, type SnapshotTaken } from './snapshots.ts';
 import { StateLock } from './state-lock.ts';
-import { align } from './stream/align.ts';
 import { caughtUp } from './stream/catch-up.ts';
 import { SnapshotMirror } from './stream/mirror-snapshots.ts';
+import { replayAligned } from './stream/replay-aligned.ts';
 import type { StreamWriter } from './stream/stream-writer.ts';
 
 export interface JournalOptions {
@@ -210,19 +210,17 @@ export class Journal {
     const lock = await lockDir(options, journalDir);
     try {
       const { stream, sizes } = options;
-      const aligned = stream && {
-        ...{ stream, groupBytesMax: sizes.groupBytesMax, onStall: options.onStreamStall },
-        aligned: await align({ ...options, stream, dir: journalDir, isLeading: options.untilLeading === null }),
-      };
-      const replayed = await replay({
-        ...options,
-        dir: journalDir,
-        onImage: options.image && ((content) => options.image?.load(content)),
-      });
+      const onImage = options.image && ((content: Buffer) => options.image?.load(content));
+      const here = { ...options, dir: journalDir, onImage };
+      const [replayed, aligned] = stream
+        ? await replayAligned({ ...here, stream, isLeading: options.untilLeading === null })
+        : [await replay(here), null];
       const segments = new SegmentFiles(options.fileSystem, journalDir, options.sizes.segmentBytes, replayed);
-      const [recovered, writer] = aligned
-        ? await caughtUp({ ...options, ...aligned, dir: journalDir, segments, replayed })
-        : [replayed, null];
+      const followed = { ...options, groupBytesMax: sizes.groupBytesMax, onStall: options.onStreamStall };
+      const [recovered, writer] =
+        stream && aligned
+          ? await caughtUp({ ...followed, stream, aligned, dir: journalDir, segments, replayed })
+          : [replayed, null];
       const reserve = new Reserve(options.fileSystem, join(journalDir, 'reserve'), options.sizes.reserveBytes);
       const journal = new Journal(options, lock, reserve, recovered, segments, writer);
       if (!(await reserve.take())) journal.#kick();

@@ -17,6 +17,8 @@ export interface Recovery {
   readonly snapshot: number;
   /** Names of snapshots that are damaged and were passed over. */
   readonly damaged: readonly string[];
+  /** Names of what was damaged and put aside, since the stream has all of it. */
+  readonly aside: readonly string[];
 }
 
 export interface Recovered {
@@ -57,7 +59,7 @@ export async function replay(options: ReplayOptions): Promise<Recovered> {
     segments: start.segments,
     snapshots: start.snapshots,
   };
-  const recovery = { snapshot: start.snapshot?.state.sequence ?? 0, damaged: start.damaged };
+  const recovery = { snapshot: start.snapshot?.state.sequence ?? 0, damaged: start.damaged, aside: [] };
   for (const [index, number] of start.numbers.entries()) {
     const path = join(dir, segmentName(number));
     const isLast = index === start.numbers.length - 1;

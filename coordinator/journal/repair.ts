@@ -45,7 +45,7 @@ export async function planRepair(place: JournalPlace): Promise<RepairPlan> {
     });
   }
   const names = new Set(await place.fileSystem.list(place.dir));
-  const aside = reach.damage ? asideOf(report, reach).map((from) => ({ from, to: freeName(names, from) })) : [];
+  const aside = reach.damage ? asideOf(report, reach).map((from) => ({ from, to: asideName(names, from) })) : [];
   return { damage: reach.damage, kept_record: reach.end, lost, lost_jobs: [...jobs], cut: reach.cut, aside };
 }
 
@@ -122,7 +122,8 @@ function asideOf({ segments, snapshots }: JournalReport, { end, lastNumber, cut 
   return [...behind, ...useless].map(({ name }) => name);
 }
 
-function freeName(names: ReadonlySet<string>, from: string): string {
+/** What the file `from` is called when it is put aside: a name that none of `names` is. */
+export function asideName(names: ReadonlySet<string>, from: string): string {
   for (let number = 1; ; number += 1) {
     const name = number === 1 ? `${asidePrefix}${from}` : `${asidePrefix}${number}-${from}`;
     if (!names.has(name)) return name;

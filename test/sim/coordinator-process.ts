@@ -592,8 +592,25 @@ function refused(error: unknown): void {
   if (!(error instanceof BatchError) && errnoOf(error) === '') throw error;
 }
 
-/** As the desk of jobs does it. */
+/** As the desk of jobs does it: whoever is refused leaves its output folder to others. */
 async function submit(
+  engine: Engine<Views>,
+  outside: Outside,
+  clock: Clock,
+  rival: Rival,
+  findSince: CoordinatorOptions['since'],
+): Promise<void> {
+  try {
+    await submitListed(engine, outside, clock, rival, findSince);
+  } catch (error) {
+    const jobs = [...engine.loop.ledger.jobs.values()];
+    const isTaken = jobs.some((job) => job.outputDir === rival.outputDir && !job.isSealed);
+    if (!isTaken) await engine.work.locks.release(rival.outputDir);
+    throw error;
+  }
+}
+
+async function submitListed(
   { loop, work }: Engine<Views>,
   outside: Outside,
   clock: Clock,

@@ -17,6 +17,7 @@ import { newLedger, type Job, type Ledger, type Lease, type Node } from '../../c
 import { partsJobName } from '../../coordinator/core/parts.ts';
 import { isStaged, stagedIn } from '../../coordinator/core/staging-window.ts';
 import type { Engine, EngineViews } from '../../coordinator/engine.ts';
+import type { JobWork } from '../../coordinator/job-work.ts';
 import { decodeImage, encodeImage } from '../../coordinator/journal/image-bytes.ts';
 import { Watermarks } from '../../coordinator/views/watermarks.ts';
 import { isQuiet, ledgerDigest } from '../helpers/ledger-digest.ts';
@@ -229,7 +230,7 @@ export class Invariants {
     const { restore } = work;
     work.restore = async () => {
       await restore.call(work);
-      if (watch === this.#watch) this.#checkCut();
+      if (watch === this.#watch) this.#checkCut(work);
     };
     const { grant, adopt, tell, receive } = nodes;
     const remember = (token: Token): void => {
@@ -266,9 +267,10 @@ export class Invariants {
     this.#checkFinal();
   }
 
-  /** Of what was written and not committed, nothing is left behind a start. */
-  #checkCut(): void {
+  /** Of what was written and not committed, nothing is left behind a start; where that did not succeed, the job is about to fail for it. */
+  #checkCut(work: JobWork): void {
     const job = this.#job;
+    if (job && work.filesOf(job.name)?.damage) return;
     const content = job && !job.isSealed ? this.#output(job) : null;
     if (job && content && content.length > job.outputCommitted && job.state !== 'Finalizing')
       this.fault(`an output of ${content.length} bytes was not cut to the ${job.outputCommitted} that are committed`);

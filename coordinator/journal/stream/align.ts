@@ -23,7 +23,7 @@ export interface Alignment {
   /** Records that were cut off here. */
   readonly cut: number;
   /** From here on the disk's records are to be published; null: the stream has all of them. */
-  readonly unpublished: DiskPlace | null;
+  readonly unpublished: (DiskPlace & { readonly groups: number }) | null;
   /** Snapshots of records that the stream has lost and this disk has: whoever publishes these makes other messages of them. */
   readonly orphans: readonly StreamSnapshot[];
 }
@@ -87,7 +87,9 @@ export async function align(options: AlignOptions): Promise<Alignment> {
   if (isAhead && !isLeading) {
     return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null, orphans };
   }
-  return { place, last, cut: 0, unpublished: isAhead ? local.placeOf(state.sequence + 1) : null, orphans };
+  const behind = state.sequence + 1;
+  const unpublished = isAhead ? { ...local.placeOf(behind), groups: local.groupsFrom(behind) } : null;
+  return { place, last, cut: 0, unpublished, orphans };
 }
 
 const beginning: StreamSnapshot = { ...emptyState, place: 1 };
