@@ -191,14 +191,16 @@ export class NodeDesk implements ClusterBackend {
 
   /** Carries out what concerns worker nodes. */
   grant(effect: EffectOf<'grant'>): void {
+    const link = this.#links.get(effect.node);
     const files = this.#options.filesOf(effect.job);
-    if (!files) return;
+    if (!link) return;
+    if (!files) return this.#wantsStill(link);
     const { first, count } = effect.range;
     const known = files.catalog.known(first, count);
-    if (known) return this.#sendGrant(effect, files, known);
+    if (known) return this.#sendGrant(effect, link, files, known);
     files.catalog
       .files(first, count)
-      .then((inputs) => this.#sendGrant(effect, files, inputs))
+      .then((inputs) => this.#sendGrant(effect, link, files, inputs))
       .catch((error: unknown) => {
         const failure = outsideError(error, `the list of inputs of job ${effect.job} cannot be read`);
         if (failure) this.#options.onJobFailed(effect.job, failure);
@@ -207,17 +209,26 @@ export class NodeDesk implements ClusterBackend {
   }
 
   /** Never throws what is the job's own to bear: that fails the job, though not in the midst of an effect. */
-  #sendGrant(effect: EffectOf<'grant'>, files: JobFiles, inputs: readonly InputFile[]): void {
+  #sendGrant(effect: EffectOf<'grant'>, link: NodeLink, files: JobFiles, inputs: readonly InputFile[]): void {
     const { token, node, attempt, isAlone } = effect;
     const job = this.#loop.ledger.jobs.get(effect.job);
-    const link = this.#links.get(node);
+    if (this.#links.get(node) !== link) return;
     // While the list was read, the lease or the whole job may have ended.
-    if (!job || !link || !this.#isLeased(node, token)) return;
-    if (!link.announced.has(job.name) && !this.#announce(link, job, files)) return;
+    if (!job || !this.#isLeased(node, token)) return this.#wantsStill(link);
+    if (!link.announced.has(job.name) && !this.#announce(link, job, files)) return this.#wantsStill(link);
     const grant = { token, job: job.name, first: effect.range.first, files: inputs, attempt, isAlone };
     link.send({ grants: [{ ...grant, ...toldColumns(job) }] });
     // The list was read for a while: what is being canceled comes back at once, unless a slot has begun it.
     if (job.state === 'CancelRequested') link.send({ drainedJobs: [job.name] });
+  }
+
+  /** A grant has taken a lease from what the node asked for, and does not go out: the node waits for it, and would ask no more. */
+  #wantsStill(link: NodeLink): void {
+    // Not in the midst of an effect.
+    queueMicrotask(() => {
+      // Whoever has come back has asked anew.
+      if (this.#links.get(link.node) === link) this.#loop.handle({ kind: 'want', node: link.node, leases: 1 });
+    });
   }
 
   /** False when the node cannot be told what it would work on. */
