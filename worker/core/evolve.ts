@@ -4,6 +4,7 @@ import { invariant } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import { formatToken, type Token } from '../../common/core/token.ts';
 import type { EventOf, WorkerEvent } from './events.ts';
+import { isHeldUp } from './held-up.ts';
 import { enter, index, jobOf, leaseOf, unindex } from './lease-index.ts';
 import type { HeldResult, Lease, LeaseState, LinkUp, Upload, WorkerState } from './state.ts';
 
@@ -157,7 +158,9 @@ const writers: Writers = {
     });
   },
   Uploaded: (state, { work }) => {
-    const { result } = scoredState(leaseOf(state, work));
+    const lease = leaseOf(state, work);
+    const { result } = scoredState(lease);
+    tellHeldUp(state, lease);
     setUpload(state, work, result, { kind: 'done' });
     state.outbox.results.add(work);
   },
@@ -165,6 +168,7 @@ const writers: Writers = {
     const { result, upload } = scoredState(leaseOf(state, work));
     const tries = upload.kind === 'underway' ? upload.tries + 1 : 1;
     setUpload(state, work, result, { kind: 'wanted', tries, retryAt });
+    tellHeldUp(state, leaseOf(state, work));
   },
   Forgotten: forget,
 };
@@ -403,6 +407,7 @@ function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): voi
     const held = state.slots[lease.state.slot];
     if (held?.kind === 'running') held.queue.splice(held.queue.indexOf(work), 1);
   }
+  tellHeldUp(state, lease);
   unindex(state, lease);
   state.leases.delete(work);
   state.alone.delete(work);
@@ -412,6 +417,11 @@ function forget(state: WorkerState, { work, reason }: EventOf<'Forgotten'>): voi
   outbox.results.delete(work);
   outbox.failures.delete(work);
   if (reason === 'returned') outbox.returned.push(lease.token);
+}
+
+/** What is said of its job is about to change, or has. */
+function tellHeldUp(state: WorkerState, lease: Lease): void {
+  if (isHeldUp(lease.state)) state.outbox.preparations.add(lease.job);
 }
 
 function setUpload(state: WorkerState, work: number, result: HeldResult, upload: Upload): void {

@@ -8,6 +8,7 @@ import {
 } from '../../common/core/cluster-messages.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Token } from '../../common/core/token.ts';
+import { heldUpLine } from './held-up.ts';
 import type { Lease, LinkUp, WorkerState } from './state.ts';
 import { wantedLeases } from './want.ts';
 
@@ -43,7 +44,10 @@ export function buildReport(state: WorkerState, heartbeat: { readonly rssBytes: 
     results: buildResults(state),
     failures: [...outbox.failures].map((work) => buildFailure(leaseOf(state, work))),
     hostFailures: [...outbox.hostFailures],
-    preparations: [...outbox.preparations].map((job) => ({ job, text: state.preparations.get(job) ?? '' })),
+    preparations: [...outbox.preparations].map((job) => ({
+      job,
+      text: state.preparations.get(job) ?? heldUpLine(state, job),
+    })),
     returned: [...outbox.returned],
   };
 }
