@@ -6,6 +6,7 @@ import { basename } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Delay } from '../../common/io/delay.ts';
+import { ifThere } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { outputLockName } from '../output/output-lock.ts';
 
@@ -30,13 +31,22 @@ export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions)
       await untilSure(path, options);
       return await call(path, ...rest);
     };
+  /** A call for a name that is not there, under way while this process sleeps, would take the one that the next coordinator gives. */
+  const remove = async (path: string): Promise<void> => {
+    if (!isOwn(path, options)) {
+      const isThere = await ifThere(fileSystem, path, () => Promise.resolve(true));
+      if (!isThere) return;
+      await untilSure(path, options);
+    }
+    await fileSystem.remove(path);
+  };
   return {
     open: async (path, mode) => {
       if (mode === 'read') return await fileSystem.open(path, mode);
       await untilSure(path, options);
       if (mode === 'replace' && !isOwn(path, options)) {
         // Another file than the one of that name, which the coordinator before may have open still and be about to write to.
-        await fileSystem.remove(path);
+        await remove(path);
         await untilSure(path, options);
       }
       const file = await fileSystem.open(path, mode);
@@ -50,7 +60,7 @@ export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions)
     },
     rename: guarded((from, to: string) => fileSystem.rename(from, to)),
     link: guarded((from, to: string) => fileSystem.link(from, to)),
-    remove: guarded((path) => fileSystem.remove(path)),
+    remove: guarded(remove),
     removeDir: guarded((path) => fileSystem.removeDir(path)),
     list: (path) => fileSystem.list(path),
     makeDir: (path) => fileSystem.makeDir(path),

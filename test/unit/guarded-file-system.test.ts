@@ -62,6 +62,18 @@ describe('the disk of a coordinator that may have been replaced', () => {
     expect(disk.log).toEqual([]);
   });
 
+  it('takes nothing away that is not there, nor what has come while it looked', async () => {
+    await guarded.remove('/out/b');
+    expect(disk.log.filter((line) => line.includes('remove'))).toEqual([]);
+    const open = disk.open.bind(disk);
+    disk.open = async (path, mode) => {
+      silentMs = limits.leaderSilentMs + 1;
+      return await open(path, mode);
+    };
+    await expect(guarded.remove('/out/a')).rejects.toMatchObject(over);
+    expect(await disk.list('/out')).toEqual(['a']);
+  });
+
   it('does not wait in a process that ends', async () => {
     silentMs = limits.leaderSureMs + 1;
     ending.abort();
