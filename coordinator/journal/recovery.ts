@@ -185,7 +185,8 @@ async function replaySegment(
   return { ...end, isHeaderTorn: false };
 }
 
-async function isTorn(file: OpenFile, end: SegmentEnd): Promise<boolean> {
+/** Of the last segment: what does not match was being written when the process ended. */
+export async function isTorn(file: OpenFile, end: SegmentEnd): Promise<boolean> {
   const rest = Buffer.alloc(end.sizeBytes - end.goodBytes);
   await file.read(rest, end.goodBytes);
   return isTornTail(rest, end.state);

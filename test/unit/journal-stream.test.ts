@@ -1,9 +1,10 @@
 /** A journal that is kept in a stream as well: what was acknowledged is in both, whoever leads and wherever a process was killed. */
+import { basename } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { Journal, type JournalOptions } from '../../coordinator/journal/journal.ts';
-import { findSnapshots } from '../../coordinator/journal/snapshot-file.ts';
+import { findSnapshots, snapshotName } from '../../coordinator/journal/snapshot-file.ts';
 import { failing } from '../helpers/failing.ts';
 import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
 import { MemoryStream, noMessages, type MemoryMessages } from '../helpers/memory-stream.ts';
@@ -72,6 +73,21 @@ async function appendUpTo(life: Life, last: number): Promise<void> {
     await turnsUntil(() => life.synced === number, `record ${number}`);
     await quietTurns();
   }
+}
+
+/** A disk that began with a snapshot of its stream, the only one here, and has one record behind it. */
+async function fetched() {
+  const content = noMessages();
+  const first = await begin(new MemoryFileSystem(), new MemoryStream(content));
+  await appendUpTo(first, 9);
+  await first.journal.close();
+  const disk = new MemoryFileSystem();
+  const next = await begin(disk, new MemoryStream(content), { sizes: { ...sizes, snapshotBytes: 100_000 } });
+  await appendUpTo(next, 10);
+  await next.journal.close();
+  const [newest = 0, ...others] = findSnapshots(await disk.list('/state/journal')).sequences;
+  expect(others).toEqual([]);
+  return { disk, content, snapshot: `/state/journal/${snapshotName(newest)}` };
 }
 
 /** Takes records as ever, and no snapshots any more. */
@@ -356,6 +372,37 @@ describe('a journal with a stream', () => {
     await expect(begin(disk, new MemoryStream(content), { untilLeading: () => Promise.resolve() })).rejects.toThrow(
       failing('JOURNAL_STREAM_LOST', 'start once without --standby'),
     );
+  });
+
+  it('is taken from there when the snapshot that it begins with is damaged here', async () => {
+    const { disk, content, snapshot } = await fetched();
+    const whole = disk.content(snapshot) ?? Buffer.alloc(0);
+    whole[40] = (whole[40] ?? 0) ^ 1;
+    disk.put(snapshot, whole);
+    const again = await begin(disk, new MemoryStream(content));
+    expect(again.records.map((record) => Number(record))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    const aside = `damaged-${basename(snapshot)}`;
+    expect(again.journal.recovery.aside).toEqual([aside, 'damaged-segment-000001']);
+    expect(await disk.list('/state/journal')).toEqual(expect.arrayContaining([...again.journal.recovery.aside]));
+    await appendUpTo(again, 12);
+    await again.journal.close();
+  });
+
+  it('is left as it is when there may be records behind what is damaged here', async () => {
+    const { disk, content, snapshot } = await fetched();
+    const more = await begin(disk, new MemoryStream(content), { sizes: { ...sizes, snapshotBytes: 100_000 } });
+    await appendUpTo(more, 12);
+    await more.journal.close();
+    await disk.remove(snapshot);
+    const segment = '/state/journal/segment-000001';
+    const bytes = disk.content(segment) ?? Buffer.alloc(0);
+    bytes[600] = (bytes[600] ?? 0) ^ 1;
+    disk.put(segment, bytes);
+    const before = await disk.list('/state/journal');
+    await expect(begin(disk, new MemoryStream(content))).rejects.toThrow(
+      failing('JOURNAL_CORRUPT', 'to take it from there, move the folder away and start again'),
+    );
+    expect(await disk.list('/state/journal')).toEqual(before);
   });
 
   it('does not begin when stream and disk hold other records that were acknowledged', async () => {

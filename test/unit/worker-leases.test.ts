@@ -237,6 +237,24 @@ describe('large results', () => {
     expect(rig.wakeInMs).toBe(500);
   });
 
+  it('are told of while they cannot be sent, and when they are', () => {
+    const rig = new WorkerRig().ready();
+    rig.stage(grant(1));
+    rig.hostsReady();
+    rig.score(0, large);
+    const lost = failure('COORDINATOR_UNREACHABLE');
+    rig.tell({ kind: 'upload-failed', work: 1, upload: 1, failure: lost });
+    expect(rig.turn()?.preparations ?? []).toEqual([]);
+    rig.after(250);
+    rig.tell({ kind: 'upload-failed', work: 1, upload: 2, failure: lost });
+    expect(rig.turn()?.preparations).toMatchObject([
+      { text: "results that cannot be sent yet: 1; the node's log says why" },
+    ]);
+    rig.after(500);
+    rig.tell({ kind: 'uploaded', work: 1, upload: 3 });
+    expect(rig.turn()?.preparations).toMatchObject([{ text: '' }]);
+  });
+
   it('are forgotten when nobody wants them any more', () => {
     const rig = new WorkerRig().ready();
     rig.stage(grant(1));

@@ -9,7 +9,7 @@ import type { FileSystem } from '../../../common/ports/file-system.ts';
 import type { JournalStream, StreamSnapshot } from '../../../common/ports/journal-stream.ts';
 import type { ChainState } from '../frame-format.ts';
 import { decodeSegmentHeader, segmentHeaderBytes } from '../frame-format.ts';
-import { emptyState, readHeaders } from '../recovery.ts';
+import { emptyState, isTorn, readHeaders } from '../recovery.ts';
 import { listSegments, segmentName, synced } from '../segment-files.ts';
 import { readSegment } from '../segment-reader.ts';
 import { snapshotName } from '../snapshot-file.ts';
@@ -26,6 +26,8 @@ export interface Alignment {
   readonly unpublished: (DiskPlace & { readonly groups: number }) | null;
   /** Snapshots of records that the stream has lost and this disk has: whoever publishes these makes other messages of them. */
   readonly orphans: readonly StreamSnapshot[];
+  /** A segment of the disk cannot be read to its end: there may be records behind the damage of which nothing is known. */
+  readonly isDamaged: boolean;
 }
 
 export interface DiskPlace {
@@ -57,6 +59,7 @@ export async function align(options: AlignOptions): Promise<Alignment> {
   const orphans = all.filter(isOrphan);
   const missed = orphans.find(({ sequence, chain }) => local.crcOf(sequence) !== chain);
   if (missed) throw lostBehind(missed, last);
+  const found = { last, orphans, isDamaged: local.isDamaged };
   const snapshots = all.filter((one) => !isOrphan(one));
   const newest = snapshots[0];
   const begin = beginOf(snapshots, first, local);
@@ -64,7 +67,7 @@ export async function align(options: AlignOptions): Promise<Alignment> {
     if (newest === undefined || local.acknowledged >= newest.sequence)
       throw different(dir, local, newest?.sequence ?? 1);
     const isInstalled = await install(stream, newest, fileSystem, dir);
-    return isInstalled ? { place: newest.place, last, cut: 0, unpublished: null, orphans } : await align(options);
+    return isInstalled ? { ...found, place: newest.place, cut: 0, unpublished: null } : await align(options);
   }
   let state: ChainState = begin;
   let { place } = begin;
@@ -72,11 +75,11 @@ export async function align(options: AlignOptions): Promise<Alignment> {
     const there = local.crcOf(frame.sequence);
     // By a snapshot of this disk: all but the last of these are not here to compare, and that one is chained to them.
     const isCovered = frame.sequence < local.first;
-    if (there === null && !isCovered) return { place: frame.place, last, cut: 0, unpublished: null, orphans };
+    if (there === null && !isCovered) return { ...found, place: frame.place, cut: 0, unpublished: null };
     if (there !== null && there !== frame.crc) {
       if (isCovered) throw different(dir, local, frame.sequence);
       const cut = await cutOff(fileSystem, dir, local, frame.sequence);
-      return { place: frame.place, last, cut, unpublished: null, orphans };
+      return { ...found, place: frame.place, cut, unpublished: null };
     }
     state = { sequence: frame.sequence, epoch: frame.epoch, chain: frame.crc };
     ({ place } = frame);
@@ -85,11 +88,11 @@ export async function align(options: AlignOptions): Promise<Alignment> {
   if (isAhead && !isLeading && last === 0) throw unseeded(dir);
   if (isAhead && local.first > state.sequence + 1) throw different(dir, local, state.sequence + 1);
   if (isAhead && !isLeading) {
-    return { place, last, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null, orphans };
+    return { ...found, place, cut: await cutOff(fileSystem, dir, local, state.sequence + 1), unpublished: null };
   }
   const behind = state.sequence + 1;
   const unpublished = isAhead ? { ...local.placeOf(behind), groups: local.groupsFrom(behind) } : null;
-  return { place, last, cut: 0, unpublished, orphans };
+  return { ...found, place, cut: 0, unpublished };
 }
 
 const beginning: StreamSnapshot = { ...emptyState, place: 1 };
@@ -188,6 +191,7 @@ class LocalFrames {
   first = 0;
   /** Checksum of the record before the first one. */
   chainStart: number | null = null;
+  isDamaged = false;
   readonly #crcs: number[] = [];
   readonly #offsets: number[] = [];
   readonly #begins: boolean[] = [];
@@ -236,7 +240,9 @@ class LocalFrames {
 /** As far as the frames follow each other; damage is told by the replay. */
 async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFrames> {
   let frames = new LocalFrames();
-  for (const { number, firstSequence } of await readHeaders(fileSystem, dir)) {
+  let isDamaged = false;
+  const headers = await readHeaders(fileSystem, dir);
+  for (const [index, { number, firstSequence }] of headers.entries()) {
     if (firstSequence === 0) break;
     // Of those that a snapshot covers a power cut may have brought one back, and not the next.
     if (frames.first > 0 && firstSequence !== frames.last + 1) frames = new LocalFrames();
@@ -249,12 +255,16 @@ async function readLocal(fileSystem: FileSystem, dir: string): Promise<LocalFram
       if (frames.first === 0) frames.chainStart = chain;
       frames.beginSegment(number);
       const to = frames;
-      await readSegment(file, { sequence: firstSequence - 1, epoch: 0, chain }, (_record, sequence, _epoch, place) =>
+      const before = { sequence: firstSequence - 1, epoch: 0, chain };
+      const end = await readSegment(file, before, (_record, sequence, _epoch, place) =>
         to.add(sequence, place.crc, place.offset, place.startsGroup),
       );
+      const isLast = index === headers.length - 1;
+      isDamaged ||= end.goodBytes < end.sizeBytes && !(isLast && (await isTorn(file, end)));
     } finally {
       await file.close();
     }
   }
+  frames.isDamaged = isDamaged;
   return frames;
 }

@@ -9,8 +9,8 @@ import { findSnapshots, snapshotName } from '../snapshot-file.ts';
 import { align, type Alignment, type AlignOptions } from './align.ts';
 
 /**
- * Whatever nobody but this disk has was never acknowledged when it is one group at most. A journal here that begins with nothing that can be read is put
- * aside then, and taken from the stream as on a new disk; where the replay had already begun, whoever started it is told how.
+ * Where snapshots are damaged and all segments can be read, it is known what nobody but this disk has, and of one group at most nothing was
+ * acknowledged: the journal here is put aside then, and taken from the stream as on a new disk. In other cases whoever started it is told how.
  * @throws JOURNAL_CORRUPT, JOURNAL_VERSION, and what {@link align} throws
  */
 export async function replayAligned(options: ReplayOptions & AlignOptions): Promise<readonly [Recovered, Alignment]> {
@@ -27,9 +27,9 @@ export async function replayAligned(options: ReplayOptions & AlignOptions): Prom
   try {
     return [await replay(begun), aligned];
   } catch (error) {
-    const isDamaged = error instanceof BatchError && error.code === 'JOURNAL_CORRUPT';
-    if (!isDamaged || (aligned.unpublished?.groups ?? 0) > 1) throw error;
-    if (hasBegun) throw fetchable(error);
+    const isCorrupt = error instanceof BatchError && error.code === 'JOURNAL_CORRUPT';
+    if (!isCorrupt || (aligned.unpublished?.groups ?? 0) > 1) throw error;
+    if (hasBegun || aligned.isDamaged) throw fetchable(error);
   }
   const aside = await putAside(options);
   const again = await align(options);
@@ -56,6 +56,8 @@ async function putAside({ fileSystem, dir }: { readonly fileSystem: FileSystem; 
 }
 
 function fetchable({ message, detail }: BatchError): BatchError {
-  const way = 'The stream has all that was acknowledged: to take it from there, move the folder away and start again';
+  const way =
+    'The stream has all that was acknowledged, unless its servers acknowledge before they sync: to take it from there, move the folder away and ' +
+    'start again';
   return new BatchError('JOURNAL_CORRUPT', `${message}. ${way}`, { detail });
 }
