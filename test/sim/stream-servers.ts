@@ -231,7 +231,8 @@ export class StreamServers {
       if (!isNextFrame(piece, at, header, this.#head)) {
         // Where servers have lost what they took, the place that somebody expects may be that of another message; readers find it.
         if (this.lost > 0) this.#count('chain broken behind what was lost');
-        else this.#options.fault(`record ${header.sequence} of the stream does not follow record ${this.#head.sequence}`);
+        else
+          this.#options.fault(`record ${header.sequence} of the stream does not follow record ${this.#head.sequence}`);
         break;
       }
       this.#head = { sequence: header.sequence, epoch: header.epoch, chain: header.crc };

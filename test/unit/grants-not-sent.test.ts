@@ -4,16 +4,18 @@ import { emptyNodeMessage } from '../../common/core/cluster-messages.ts';
 import { jobName, nodeName } from '../../common/core/ids.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import type { Command } from '../../coordinator/core/commands.ts';
+import type { Effect } from '../../coordinator/core/effects.ts';
 import { newLedger } from '../../coordinator/core/ledger.ts';
 import type { JobFiles } from '../../coordinator/job-files.ts';
 import { NodeDesk, type NodeDeskOptions } from '../../coordinator/node-desk.ts';
 import { NodeLink } from '../../coordinator/service/node-link.ts';
 
 const node = nodeName('n');
-const effect = {
-  ...{ kind: 'grant', node, token: { epoch: 1, counter: 1 }, job: jobName('j') },
+const effect: Extract<Effect, { kind: 'grant' }> = {
+  kind: 'grant',
+  ...{ node, token: { epoch: 1, counter: 1 }, job: jobName('j') },
   ...{ range: { first: 0, count: 1 }, attempt: 1, isAlone: false },
-} as const;
+};
 const wanted = [{ kind: 'want', node, leases: 1 }];
 
 /** A desk with one node, whose core only keeps what it is asked. */
