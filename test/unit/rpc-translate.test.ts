@@ -108,7 +108,13 @@ const everySetting: JobSpec = {
 describe('what a worker node says', () => {
   const everything: NodeMessage = {
     hello: [{ token: token(1), job: jobName('a'), first: 0, count: 10 }],
-    heartbeat: { sequence: 7, held: [token(1), token(2)], slotsBusy: 2, rssBytes: 2 ** 40 },
+    heartbeat: {
+      ...{ sequence: 7, held: [token(1), token(2)], slotsBusy: 2, rssBytes: 2 ** 40 },
+      gpus: [
+        { name: '0', model: 'NVIDIA H200', usedBytes: 2 ** 37, totalBytes: 2 ** 38, busyPercent: 0 },
+        { name: 'MIG-a', model: '', usedBytes: 0, totalBytes: null, busyPercent: null },
+      ],
+    },
     want: 12,
     started: [token(2)],
     results: [
