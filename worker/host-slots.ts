@@ -2,7 +2,7 @@
  * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
  * core; what to make of it is decided there.
  */
-import { toBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
+import { toBatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';

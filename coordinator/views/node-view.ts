@@ -15,7 +15,10 @@ export function nodeViews(ledger: Ledger, gpus: GpusOfNodes = new Map()): readon
   const here = [...ledger.nodes.values()];
   const names = new Set<string>(here.map(({ name }) => name));
   const away = ledger.registry.ofKind('node').filter(({ resource }) => !names.has(resource.name));
-  return [...here.map((node) => nodeView(ledger, node, gpus.get(node.name) ?? [])), ...away.map(({ resource }) => awayNodeView(resource))];
+  return [
+    ...here.map((node) => nodeView(ledger, node, gpus.get(node.name) ?? [])),
+    ...away.map(({ resource }) => awayNodeView(resource)),
+  ];
 }
 
 function nodeView(ledger: Ledger, node: Node, gpus: readonly GpuReading[]): NodeView {

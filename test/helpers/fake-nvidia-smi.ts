@@ -53,7 +53,10 @@ export function steadyLooks(usedMebibytes: number, busyPercent: number): string 
 }
 
 /** `nvidia-smi -q -x` of the first GPU, with what reads it at all; `programs`: of each process and its mebibytes. */
-export function wholeDocument(usedMebibytes: number, programs: readonly (readonly [pid: number, used: string])[]): string {
+export function wholeDocument(
+  usedMebibytes: number,
+  programs: readonly (readonly [pid: number, used: string])[],
+): string {
   const infos = programs.map(
     ([pid, used]) => `<process_info><gpu_instance_id>N/A</gpu_instance_id><pid>${pid}</pid><type>C</type>
       <process_name>/usr/bin/python3 train.py --key secret</process_name><used_memory>${used}</used_memory></process_info>`,

@@ -43,7 +43,9 @@ export interface RawHost {
   readonly exit: Promise<Exit>;
 }
 
-export type HostChanges = Partial<HostInit['settings'] & Pick<HostInit, 'modelPath' | 'codeDir' | 'customDir' | 'callSize'>>;
+export type HostChanges = Partial<
+  HostInit['settings'] & Pick<HostInit, 'modelPath' | 'codeDir' | 'customDir' | 'callSize'>
+>;
 
 export interface NodeHostBench {
   /** A folder of the test's own. */

@@ -67,7 +67,9 @@ interface Shown {
 const shown = async (): Promise<Shown> =>
   JSON.parse((await cli(['node', 'show', 'n1', '-o', 'json', ...server])).stdout) as Shown;
 const metrics = async (): Promise<readonly string[]> =>
-  (await (await fetch(`http://${origin}/metrics`)).text()).split('\n').filter((line) => line.startsWith('batchmill_gpu'));
+  (await (await fetch(`http://${origin}/metrics`)).text())
+    .split('\n')
+    .filter((line) => line.startsWith('batchmill_gpu'));
 const looking = (): number => driver.started().filter(({ args }) => args.includes(' -l ')).length;
 
 test('is told of the node while a scoring host has a GPU, and by a failure for want of its memory', async () => {

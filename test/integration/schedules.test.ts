@@ -123,7 +123,16 @@ describe('a schedule', () => {
     await cluster.join('plain', 2);
     const server = ['--server', origin(), '-o', 'json'];
     const labels = ['--require', 'gpu=a100', '--require', 'zone=b'];
-    const given = ['--cron', '0 3 * * *', '--endpoint', 'digits', '--input', join(cluster.dir, 'in'), '--missed', 'once'];
+    const given = [
+      '--cron',
+      '0 3 * * *',
+      '--endpoint',
+      'digits',
+      '--input',
+      join(cluster.dir, 'in'),
+      '--missed',
+      'once',
+    ];
     const bad = await cli(['schedule', 'create', 'night', ...given, '--require', 'gpu', ...server]);
     expect([bad.code, bad.stderr]).toEqual([2, expect.stringContaining('--require')]);
     const created = await cli(['schedule', 'create', 'night', ...given, ...labels, ...server]);

@@ -33,7 +33,12 @@ describe('what nvidia-smi says', () => {
   });
 
   test('at length names programs, without what they were called with', () => {
-    const [usage] = nvidiaOnce.read(wholeDocument(30_720, [[4_711, '30000 MiB'], [4_712, 'N/A']]));
+    const [usage] = nvidiaOnce.read(
+      wholeDocument(30_720, [
+        [4_711, '30000 MiB'],
+        [4_712, 'N/A'],
+      ]),
+    );
     expect(usage).toEqual({
       ...{ id: firstGpu, ...used, busyPercent: 12 },
       processes: [
@@ -68,7 +73,11 @@ describe('what AMD’s programs say', () => {
   const figures = { usedBytes: 283 * mib, totalBytes: 196_592 * mib, busyPercent: 41, processes: null };
 
   test('of rocm-smi', () => {
-    const card = { 'VRAM Total Memory (B)': '206141652992', 'VRAM Total Used Memory (B)': '296747008', 'GPU use (%)': '41' };
+    const card = {
+      'VRAM Total Memory (B)': '206141652992',
+      'VRAM Total Used Memory (B)': '296747008',
+      'GPU use (%)': '41',
+    };
     expect(rocmUsage.read(JSON.stringify({ card2: card, card1: {}, system: {} }))).toEqual([{ id: '2', ...figures }]);
     expect(rocmUsage.read('No AMD GPUs')).toEqual([]);
   });
@@ -86,7 +95,10 @@ describe('what AMD’s programs say', () => {
     expect(amdSmiDevices(`[WARNING] no group\n${JSON.stringify({ gpu_data: rows })}`, undefined)).toEqual(both);
     const named = 'GPU-1ad5f0a5b6f3d1c1';
     expect(amdSmiDevices(JSON.stringify(rows), named)).toEqual([{ ...both[1], name: named }]);
-    expect([amdSmiDevices('[{"gpu":0}]', undefined)[0]?.memoryBytes, amdSmiDevices('{', undefined)]).toEqual([null, []]);
+    expect([amdSmiDevices('[{"gpu":0}]', undefined)[0]?.memoryBytes, amdSmiDevices('{', undefined)]).toEqual([
+      null,
+      [],
+    ]);
     const measured = {
       gpu: 1,
       usage: { gfx_activity: { value: 41, unit: '%' }, umc_activity: 'N/A' },
@@ -263,4 +275,3 @@ test('a machine of AMD’s is asked by amd-smi where it works, else by rocm-smi'
     rmSync(dir, { recursive: true, force: true });
   }
 });
-

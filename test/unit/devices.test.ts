@@ -68,7 +68,13 @@ describe('GPUs of NVIDIA', () => {
 
 test('GPUs of AMD are counted as programs count them, whatever the numbers of the cards', () => {
   const model = 'AMD INSTINCT MI250X';
-  const all = [0, 2].map((card, index) => ({ name: String(index), id: String(card), model, memoryBytes: 68_702_699_520, profile: null }));
+  const all = [0, 2].map((card, index) => ({
+    name: String(index),
+    id: String(card),
+    model,
+    memoryBytes: 68_702_699_520,
+    profile: null,
+  }));
   expect(amdDevices(rocm, undefined)).toEqual(all);
   expect(amdDevices(`WARNING: no version\n${rocm}`, '1')).toEqual([all[1]]);
   expect(amdDevices(rocm, 'GPU-BEEF')).toEqual([{ ...all[1], name: 'GPU-BEEF' }]);

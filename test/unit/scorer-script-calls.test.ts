@@ -17,7 +17,11 @@ const begun: number[] = [];
 beforeEach(() => [said, calls, begun].forEach((list) => list.splice(0)));
 
 /** A script with memory for four files. */
-function opened(result: (names: readonly string[]) => unknown, learned: number | null = null, filesMax = 4): ScriptCalls {
+function opened(
+  result: (names: readonly string[]) => unknown,
+  learned: number | null = null,
+  filesMax = 4,
+): ScriptCalls {
   const run = (paths: string[], { names, files }: RunContext): unknown => {
     calls.push(paths.length);
     expect([names.length, files.length]).toEqual([paths.length, paths.length]);
@@ -55,7 +59,11 @@ test('begin with what was learnt before; a mini-batch without files is called al
 
 test.each([
   ['typed arrays', (names: readonly string[]) => Float32Array.from(names, Number), Float32Array.from(files.keys())],
-  ['of big integers', (names: readonly string[]) => BigInt64Array.from(names, BigInt), BigInt64Array.from(files.keys(), BigInt)],
+  [
+    'of big integers',
+    (names: readonly string[]) => BigInt64Array.from(names, BigInt),
+    BigInt64Array.from(files.keys(), BigInt),
+  ],
   ['rows of cells', (names: readonly string[]) => names.map((name) => [name, 1]), files.map(({ name }) => [name, 1])],
 ])('are put together: %s', async (_, result, wanted) => {
   expect(await run(opened(result))).toEqual(wanted);
@@ -70,7 +78,9 @@ test('that return now this, now that, are no result', async () => {
   const script = opened((names) => (names.includes('0') ? new Float32Array(2) : new Float64Array(2)));
   await expect(run(script)).rejects.toMatchObject({
     code: 'SCORER_OUTPUT_INVALID',
-    message: expect.stringContaining('5 calls of run(), for want of memory, which returned a value of type Float32Array and') as string,
+    message: expect.stringContaining(
+      '5 calls of run(), for want of memory, which returned a value of type Float32Array and',
+    ) as string,
   });
 });
 

@@ -28,7 +28,13 @@ const measured = z.object({
 export function amdSmiDevices(json: string, visible: string | undefined): readonly Device[] {
   const gpus = rowsOf(json, listed).sort((a, b) => a.gpu - b.gpu);
   const devices = gpus.map(({ gpu, asic, vram }, index) => ({
-    ...{ name: String(index), id: String(gpu), model: asic.market_name, memoryBytes: bytesOf(vram.size), profile: null },
+    ...{
+      name: String(index),
+      id: String(gpu),
+      model: asic.market_name,
+      memoryBytes: bytesOf(vram.size),
+      profile: null,
+    },
     uuid: asic.asic_serial.replace(/^0x/i, 'GPU-'),
   }));
   return amdVisible(devices, visible);
