@@ -130,14 +130,14 @@ function writeGpu({ totalBytes, busyPercent, ...rest }: GpuReading): GpuReadingW
   return { ...rest, totalBytes: totalBytes ?? 0, busyPercent: busyPercent ?? -1 };
 }
 
-/** Names are cut to what a name is: they end as labels of metrics. */
-function readGpu({ name, model, totalBytes, busyPercent, ...rest }: GpuReading__Output): GpuReading {
+/** Cut to what such a thing can be: names end as labels of metrics, figures in answers that have a form. */
+function readGpu({ name, model, usedBytes, totalBytes, busyPercent }: GpuReading__Output): GpuReading {
   return {
-    ...rest,
+    usedBytes: Math.min(usedBytes, Number.MAX_SAFE_INTEGER),
     name: name.slice(0, limits.gpuNameCharsMax),
     model: model.slice(0, limits.gpuNameCharsMax),
-    totalBytes: totalBytes === 0 ? null : totalBytes,
-    busyPercent: busyPercent < 0 ? null : busyPercent,
+    totalBytes: totalBytes === 0 ? null : Math.min(totalBytes, Number.MAX_SAFE_INTEGER),
+    busyPercent: busyPercent < 0 ? null : Math.min(busyPercent, 100),
   };
 }
 
