@@ -237,6 +237,17 @@ describe('the watch', () => {
     await vi.waitFor(() => expect(watch.readings()).toHaveLength(1));
     driver.looks('exec sleep 100');
     await vi.waitFor(() => expect(watch.readings()).toEqual([]));
+    // It has failed, whatever it said before.
+    expect([waited[0], warnings.length]).toEqual([10_000, 1]);
+  });
+
+  test('leaves a driver alone that goes on saying something', async () => {
+    driver.looks(`i=0; while i=$((i + 1)); echo "${firstGpu}, $i, 40960, 3"; do sleep 0.1; done`);
+    const watch = await watched(500);
+    watch.hold(1, ['0']);
+    // For longer than it might be silent.
+    await vi.waitFor(() => expect(watch.peakBytes(1)).toBeGreaterThan(10 * mib), 10_000);
+    expect([looks().length, waited, warnings]).toEqual([1, [], []]);
   });
 
   test('knows the programs that it has started itself from those of others', async () => {
