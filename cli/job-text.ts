@@ -4,10 +4,11 @@ import type { SplitCount } from '../common/core/split.ts';
 import { unreachable } from '../common/core/invariant.ts';
 import { isOneFile } from '../common/core/parts-form.ts';
 import { skippedReasons } from '../common/core/skipped-names.ts';
-import type { JobEvent, JobView, LastFailureView, NodeView } from '../coordinator/api/backend.ts';
+import type { JobEvent, JobView, LastFailureView, GpuView, NodeView } from '../coordinator/api/backend.ts';
 import type { CircumstancesView } from '../coordinator/views/circumstances.ts';
 import { missingText } from '../coordinator/views/job-view.ts';
 import { shadowColumns } from './agreement-text.ts';
+import { bytesText } from './bytes-text.ts';
 import { environmentText } from './config-text.ts';
 import { durationText, timeLeft, timeLeftText, type Pace } from './pace.ts';
 import type { Column } from './table.ts';
@@ -69,8 +70,15 @@ export const nodeSheet: readonly Column<NodeView>[] = [
         .map((pair) => pair.join('='))
         .join(', ') || null,
   },
+  { title: 'gpus', value: ({ gpus }) => gpus.map(gpuText).join(', ') || null },
   { title: 'heartbeat gap', value: (node) => `${node.heartbeat_gap_ms_max} ms at most` },
 ];
+
+/** `0 (NVIDIA A100-SXM4-40GB): 12.1 GB of 40.0 GB, 97 % busy` */
+function gpuText({ name, model, memory_used_bytes: used, memory_bytes: all, busy_percent: busy }: GpuView): string {
+  const total = all === null ? '' : ` of ${bytesText(all)}`;
+  return `${name}${model && ` (${model})`}: ${bytesText(used)}${total}${busy === null ? '' : `, ${busy} % busy`}`;
+}
 
 function quarantineText({ quarantine, quarantines }: NodeView): string | null {
   const own = quarantine === null ? [] : [quarantine];

@@ -144,6 +144,14 @@ export const nodeReply: z.ZodType<NodeView> = z.looseObject({
   quarantine: text.nullable().default(null),
   labels: z.record(text, text).default({}),
   leaves_at: text.nullable().default(null),
+  gpus: z
+    .array(
+      z.looseObject({
+        ...{ name: text, model: text, memory_used_bytes: count, memory_bytes: count.nullable() },
+        busy_percent: z.number().nullable(),
+      }),
+    )
+    .default([]),
 });
 
 export const nodesReply: z.ZodType<{ readonly value: readonly NodeView[] }> = z.object({ value: z.array(nodeReply) });

@@ -210,6 +210,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     artifacts,
     secrets,
     work,
+    gpus: nodes.gpus,
     stateDir,
     clock,
     random,

@@ -96,6 +96,7 @@ export class Front {
     api =
       http && metrics && (await startApi({ backend: jobs, registry, metrics, onDefect: onFatal, ...guard, ...http }));
     if (api) this.#closers.push(() => api.close());
+    metrics?.showGpus(this.#options.engine.nodes.gpus);
     if (!access) return { http: api?.address ?? null, joinToken: null };
     metrics?.showCertificates(() => this.#certificatesLeft(access));
     access.serves(parseAddress(server.address, 'the address for worker nodes'), (serial) => server.cut(serial));

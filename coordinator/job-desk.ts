@@ -62,7 +62,7 @@ import type { SeenPlaces } from './standby/peers.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import { jobPage } from './views/job-page.ts';
 import type { NodeOrder } from './core/node-orders.ts';
-import { nodeViews } from './views/node-view.ts';
+import { nodeViews, type GpusOfNodes } from './views/node-view.ts';
 
 export interface JobDeskOptions {
   readonly loop: Loop;
@@ -70,6 +70,8 @@ export interface JobDeskOptions {
   readonly artifacts: ArtifactStore;
   readonly secrets: Pick<Secrets, 'require'>;
   readonly work: JobWork;
+  /** How full the GPUs of each node are. */
+  readonly gpus: GpusOfNodes;
   readonly stateDir: string;
   readonly clock: Clock;
   /** From 0 to below 1. */
@@ -290,7 +292,7 @@ export class JobDesk implements Backend {
   }
 
   nodes(): readonly NodeView[] {
-    return nodeViews(this.#loop.ledger);
+    return nodeViews(this.#loop.ledger, this.#options.gpus);
   }
 
   node(name: string): NodeView {

@@ -9,6 +9,7 @@ import {
   noCircumstances,
   type AdoptedLease,
   type CoordinatorMessage,
+  type GpuReading,
   type JobSpec,
   type JoinReply,
   type JoinRequest,
@@ -78,6 +79,8 @@ export class NodeDesk implements ClusterBackend {
   readonly #links = new Map<NodeName, NodeLink>();
   readonly #questions: NodeQuestions;
   readonly #adoptions = new Map<NodeName, AdoptedLease[]>();
+  /** Of nodes that are connected, as their last heartbeats have it. */
+  readonly #gpus = new Map<NodeName, readonly GpuReading[]>();
 
   constructor(options: NodeDeskOptions) {
     this.#options = options;
@@ -145,12 +148,16 @@ export class NodeDesk implements ClusterBackend {
       if (report.isUploaded) void this.#takeUploaded(link.node, report).catch(this.#options.onFatal);
     }
     for (const diagnosis of message.diagnoses) this.#questions.answered(link.node, diagnosis);
-    if (message.heartbeat) link.send({ heartbeatAck: message.heartbeat.sequence });
+    if (message.heartbeat) {
+      this.#gpus.set(link.node, message.heartbeat.gpus ?? []);
+      link.send({ heartbeatAck: message.heartbeat.sequence });
+    }
   }
 
   disconnected(link: NodeLink): void {
     if (this.#links.get(link.node) !== link) return;
     this.#links.delete(link.node);
+    this.#gpus.delete(link.node);
     this.#questions.away(link.node);
     this.#loop.handle({ kind: 'disconnected', node: link.node });
   }
@@ -262,6 +269,11 @@ export class NodeDesk implements ClusterBackend {
 
   tell(node: NodeName, part: Partial<CoordinatorMessage>): void {
     this.#links.get(node)?.send(part);
+  }
+
+  /** How full the GPUs of each node are, where its scoring hosts have any. */
+  get gpus(): ReadonlyMap<NodeName, readonly GpuReading[]> {
+    return this.#gpus;
   }
 
   /** How the node is, and what it sees at the absolute paths. Never rejects. */

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { condaSetting, type Environment } from '../common/config/process-settings.ts';
-import type { JobSpec } from '../common/core/cluster-messages.ts';
+import type { GpuReading, JobSpec } from '../common/core/cluster-messages.ts';
 import { withSecrets } from '../common/core/secret-reference.ts';
 import type { Clock } from '../common/io/clock.ts';
 import type { Delay } from '../common/io/delay.ts';
@@ -14,6 +14,7 @@ import { Environments, type Prepared } from './environments/environments.ts';
 import { findTools } from './environments/node-tools.ts';
 import type { Device, FoundDevices } from './devices/device.ts';
 import { modelLabel } from './devices/device-labels.ts';
+import { DeviceWatch } from './devices/device-watch.ts';
 import { findDevices } from './devices/find-devices.ts';
 import { Devices, threadEnvironment } from './pool/devices.ts';
 import { hostCommand, isPythonScorer, resolvePython, type Container, type HostCommand } from './pool/host-command.ts';
@@ -64,6 +65,8 @@ export class HostSetup {
   #devices: Devices | null = null;
   /** Empty until the first host needs to know. */
   #found: readonly Device[] = [];
+  /** Null where there is no driver. */
+  #watch: DeviceWatch | null = null;
   #python: Promise<string> | null = null;
 
   constructor(options: HostSetupOptions) {
@@ -161,6 +164,23 @@ export class HostSetup {
   /** The host is gone. */
   release(host: number): void {
     this.#devices?.release(host);
+    this.#watch?.release(host);
+  }
+
+  /** How full the GPUs of the node are, while hosts have any. */
+  gpuReadings(): readonly GpuReading[] {
+    return this.#watch?.readings() ?? [];
+  }
+
+  /** The most that was in use of a GPU of the host's since it has it, by whomever; null: it has none, or nobody knows. */
+  gpuPeakBytes(host: number): number | null {
+    return this.#watch?.peakBytes(host) ?? null;
+  }
+
+  /** How full the host's GPUs are now and who else uses them, for people; null: it has none, or nobody knows. */
+  async gpuText(host: number): Promise<string | null> {
+    const names = this.#devices?.heldBy(host) ?? [];
+    return names.length === 0 ? null : ((await this.#watch?.fullText(names)) ?? null);
   }
 
   async #devicesOf(
@@ -172,6 +192,7 @@ export class HostSetup {
     const device = this.usesDevice(spec) ? devices.take(host, spec.settings.gpu ?? 1) : null;
     // Without one the host sees what the node itself sees, never more.
     if (device === null) return { chosen: count, gpu: null };
+    this.#watch?.hold(host, devices.heldBy(host));
     const gpu = variable === 'CUDA_VISIBLE_DEVICES' ? 'nvidia' : 'amd';
     return { chosen: { ...count, [variable]: device }, gpu };
   }
@@ -182,8 +203,11 @@ export class HostSetup {
   }
 
   async #allDevices(): Promise<{ readonly devices: Devices; readonly variable: string }> {
-    const { devices, variable } = await this.#findOnce();
+    const { program, devices, variable } = await this.#findOnce();
     this.#found = devices;
+    const { environment, delay, log } = this.#options;
+    const isThere = program !== null && devices.length > 0;
+    if (isThere) this.#watch ??= new DeviceWatch({ found: { program, devices, variable }, environment, delay, log });
     this.#devices ??= new Devices(devices.map(({ name }) => name));
     return { devices: this.#devices, variable };
   }

@@ -2,7 +2,7 @@
  * The scoring hosts of a worker node, by slot, as the core orders them. Everything that comes back is a command for the
  * core; what to make of it is decided there.
  */
-import { toBatchError, type BatchError, type Failure } from '../common/core/batch-error.ts';
+import { toBatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostFile } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
@@ -21,7 +21,7 @@ import {
 import { spansBetween, type HostLog } from './host-log.ts';
 import { HostStarts, type HostAt, type HostStartsOptions, type JobArtifacts, type Started } from './host-starts.ts';
 import type { CustomFolder, PutFile } from './pool/custom-folder.ts';
-import { HostProcess } from './pool/host-process.ts';
+import { HostProcess, type ScoreFailed } from './pool/host-process.ts';
 import { maskedOutcome, SecretMask } from './secret-mask.ts';
 import { requireSecrets, ShadowHealth, ShadowHost, shadowJob } from './shadow-host.ts';
 import type { StoreOutputs } from './staging/store-outputs.ts';
@@ -182,33 +182,36 @@ export class HostSlots {
       (process) => process,
       (error: unknown) => toBatchError(error),
     );
-    const failureOf = (error: BatchError): Failure => mask?.failure(error.toFailure()) ?? error.toFailure();
+    const failureOf = (failure: Failure): Failure => mask?.failure(failure) ?? failure;
+    let failure: Failure | null = null;
+    let peakGpuBytes: number | null = null;
     if (ready instanceof HostProcess) {
       tell({ kind: 'host-ready', slot, host });
       const isKept = await Promise.race([ready.exited.then(() => false), held.kept.promise.then(() => true)]);
       await held.attempt;
       const { deviceHost, afterwards } = await held.started;
+      peakGpuBytes = this.#starts.gpuPeakBytes(deviceHost);
       if (!isKept) await this.#starts.removeTraces(deviceHost, afterwards?.home ?? null);
     } else {
+      failure = failureOf(await this.#starts.withGpu(ready.toFailure(), host));
       await this.#starts.removeTraces(host, null);
     }
     await held.shadow?.close();
     const log = await held.log;
     if (ready instanceof HostProcess) {
       const init_seconds = (await held.started).isWarm ? 0 : ready.ready.initSeconds;
-      log.ended({ init_seconds, peak_memory_bytes: ready.peakBytes, columns: held.columns });
+      const peaks = { peak_memory_bytes: ready.peakBytes, peak_gpu_memory_bytes: peakGpuBytes };
+      log.ended({ init_seconds, ...peaks, columns: held.columns });
     }
     // A host that was stopped while it started has not failed.
-    if (!(ready instanceof HostProcess) && !held.stopping.signal.aborted) {
-      log.error('init()', failureOf(ready), this.#time());
-    }
+    if (failure && !held.stopping.signal.aborted) log.error('init()', failure, this.#time());
     await log.close();
     // Whoever has not been told yet may have given it another mini-batch, which says first that it was not begun.
     await held.attempt;
     this.#hosts.delete(host);
     this.#ends.delete(host);
-    if (ready instanceof HostProcess) tell({ kind: 'host-ended', slot, host });
-    else tell({ kind: 'host-failed', slot, host, failure: failureOf(ready) });
+    if (failure) tell({ kind: 'host-failed', slot, host, failure });
+    else tell({ kind: 'host-ended', slot, host });
   }
 
   async #score(held: Host, order: AttemptOrder, files: readonly HostFile[], keep: Keep): Promise<void> {
@@ -220,7 +223,8 @@ export class HostSlots {
     if (held.isStale) await process.stop();
     if (!process.isAlive) return tell({ kind: 'attempt-unstarted', slot, host, work });
     const began = { place: log.place, start: this.#time(), at: clock.monotonic() };
-    const scored = await process.queue(files, { timeoutMs, first, columns });
+    const answer = await process.queue(files, { timeoutMs, first, columns });
+    const scored = answer.kind === 'failed' ? await this.#withGpu(answer, held) : answer;
     if (scored.kind === 'unbegun') return tell({ kind: 'handed-back', slot, host, work });
     const endedAt = clock.monotonic();
     const cpu_seconds = process.takeCpuSeconds(endedAt, endedAt - began.at);
@@ -242,6 +246,11 @@ export class HostSlots {
     // A shadow takes one mini-batch at a time, and its host must not be given more meanwhile.
     const isQuiet = process.ready.queues === true && isUntouched && isSilent && held.shadow === null;
     tell(commandOf(whole, order, { keep, isQuiet }));
+  }
+
+  async #withGpu(failed: ScoreFailed, { started }: Host): Promise<ScoreFailed> {
+    const { deviceHost } = await started;
+    return { ...failed, failure: await this.#starts.withGpu(failed.failure, deviceHost) };
   }
 
   /** Null where everything goes to the coordinator. */

@@ -3,7 +3,7 @@
  * for the next job, or removed with all it had here.
  */
 import { access, constants, rm } from 'node:fs/promises';
-import { BatchError } from '../common/core/batch-error.ts';
+import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostInit } from '../common/core/host-protocol.ts';
 import type { JobName } from '../common/core/ids.ts';
@@ -18,6 +18,7 @@ import { HostLog } from './host-log.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { HostHome, NodeFiles } from './node-files.ts';
 import { CustomFolder } from './pool/custom-folder.ts';
+import { isGpuWant } from './pool/host-failures.ts';
 import { HostProcess } from './pool/host-process.ts';
 import type { SecretMask } from './secret-mask.ts';
 import type { LocalisedArtifact } from './staging/artifact-cache.ts';
@@ -226,6 +227,18 @@ export class HostStarts {
     };
     this.#warm.keep({ ...afterwards, release, onGone });
     return true;
+  }
+
+  /** The most that was in use of its GPU while it lived, by whomever; null: it has none, or nobody knows. */
+  gpuPeakBytes(deviceHost: number): number | null {
+    return this.#options.setup.gpuPeakBytes(deviceHost);
+  }
+
+  /** A failure for want of GPU memory, with how full the host's GPU is and who else uses it; any other as it is. */
+  async withGpu(failure: Failure, deviceHost: number): Promise<Failure> {
+    if (!isGpuWant(failure.message)) return failure;
+    const text = await this.#options.setup.gpuText(deviceHost);
+    return text === null ? failure : { ...failure, message: `${failure.message}; ${text}` };
   }
 
   /** Of a host that is gone: its device, its folder. */

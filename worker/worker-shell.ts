@@ -11,6 +11,7 @@ import {
   type JobSpec,
   type JoinReply,
   type JoinRequest,
+  type NodeMessage,
   type ShadowSpec,
 } from '../common/core/cluster-messages.ts';
 import type { Diagnose } from '../common/core/diagnosis.ts';
@@ -235,7 +236,7 @@ export class WorkerShell {
       case 'Left':
         return void this.#finish(null);
       case 'Reported':
-        return this.#control?.send(event.message);
+        return this.#control?.send(this.#withGpus(event.message));
       case 'ArtifactsWanted':
         return void this.#localise(event.spec);
       case 'JobEnded':
@@ -312,6 +313,12 @@ export class WorkerShell {
     });
     this.#control = link;
     link.join();
+  }
+
+  /** What the core does not decide about goes along with its heartbeats. */
+  #withGpus(message: NodeMessage): NodeMessage {
+    const gpus = message.heartbeat ? this.#setup.gpuReadings() : [];
+    return gpus.length > 0 && message.heartbeat ? { ...message, heartbeat: { ...message.heartbeat, gpus } } : message;
   }
 
   /** A job whose hosts are to have a share of a GPU has as many of them as there are shares. */

@@ -38,6 +38,8 @@ export interface ProcessRecord {
   readonly init_seconds: number;
   /** With all that it started; null when unknown. */
   readonly peak_memory_bytes: number | null;
+  /** The most that was seen in use of its GPU, by whomever; null or absent: it had none, or nobody knows. */
+  readonly peak_gpu_memory_bytes?: number | null;
   /** `name:type` of each column of its first rows; null when there were none, or none has a name. */
   readonly columns: readonly string[] | null;
 }

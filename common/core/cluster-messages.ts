@@ -148,6 +148,21 @@ export interface Heartbeat {
   readonly held: readonly Token[];
   readonly slotsBusy: number;
   readonly rssBytes: number;
+  /** How full its GPUs are, while scoring hosts have any; absent: nobody looks. */
+  readonly gpus?: readonly GpuReading[];
+}
+
+/** A GPU of a worker node, or an instance of one, whoever uses it. */
+export interface GpuReading {
+  /** As scoring hosts are given it: an index, or a UUID. */
+  readonly name: string;
+  /** Such as `NVIDIA A100-SXM4-40GB`, with the profile of an instance; empty: unknown. */
+  readonly model: string;
+  readonly usedBytes: number;
+  /** Null: unknown. */
+  readonly totalBytes: number | null;
+  /** Of the last seconds; null: unknown, as of instances. */
+  readonly busyPercent: number | null;
 }
 
 /** A scored mini-batch. Its bytes travel beside it: inline on the wire, or uploaded before. */

@@ -404,6 +404,17 @@ export const limits = {
   shadowReasonsMax: 8,
   /** Between two looks at the memory of scoring hosts at work: at 2 GB/s one gets 200 MB past its limit. */
   memoryLookMs: 100,
+  /** Between two looks at how full GPUs are while scoring hosts have them; whole seconds, which drivers want. */
+  gpuLookMs: 5_000,
+  /** A driver's program that says nothing of use for this long is ended, and what it said last is not true any more. */
+  gpuSilenceMs: 30_000,
+  /** Between two starts of one that fails again and again, at most. */
+  gpuRetryMsMax: 300_000,
+  /** Of one look: the long form of a GPU is 20 KB, and of a program that holds memory 300 bytes. */
+  gpuLookCharsMax: 4_194_304,
+  /** GPUs and instances that a worker node tells of, and characters of a name: 16 GPUs in seven instances each are the most there is. */
+  gpusTold: 128,
+  gpuNameCharsMax: 128,
   /** Between SIGTERM and SIGKILL. */
   hostStopMs: 2_000,
   /** How long a scoring host waits for the next job of its deployment: jobs that a person or a script starts one after the other. */

@@ -3,6 +3,7 @@ import { BatchError, type Failure } from '../core/batch-error.ts';
 import type {
   AttemptFailureReport,
   EnrollRequest,
+  GpuReading,
   Heartbeat,
   HeldLease,
   HostFailureReport,
@@ -22,7 +23,8 @@ import type {
 } from './generated/batchmill/v1/AttemptFailure.ts';
 import type { EnrollRequest__Output } from './generated/batchmill/v1/EnrollRequest.ts';
 import type { FileFailure as FileFailureWire, FileFailure__Output } from './generated/batchmill/v1/FileFailure.ts';
-import type { Heartbeat__Output } from './generated/batchmill/v1/Heartbeat.ts';
+import type { GpuReading as GpuReadingWire, GpuReading__Output } from './generated/batchmill/v1/GpuReading.ts';
+import type { Heartbeat as HeartbeatWire, Heartbeat__Output } from './generated/batchmill/v1/Heartbeat.ts';
 import type { HeldLease as HeldLeaseWire, HeldLease__Output } from './generated/batchmill/v1/HeldLease.ts';
 import type { HostFailure__Output } from './generated/batchmill/v1/HostFailure.ts';
 import type { JoinReply as JoinReplyWire, JoinReply__Output } from './generated/batchmill/v1/JoinReply.ts';
@@ -68,7 +70,7 @@ export function writeNodeMessage(
 ): NodeMessageWire {
   return {
     hello: message.hello && { held: message.hello.map(writeHeldLease) },
-    heartbeat: message.heartbeat && { ...message.heartbeat, held: message.heartbeat.held.map(writeToken) },
+    heartbeat: message.heartbeat && writeHeartbeat(message.heartbeat),
     want: message.want,
     started: message.started.map(writeToken),
     results: message.results.map((result) => writeResult(result, inlineOf)),
@@ -115,7 +117,28 @@ function readHeldLease(wire: HeldLease__Output): HeldLease {
 }
 
 function readHeartbeat(wire: Heartbeat__Output): Heartbeat {
-  return { ...wire, held: wire.held.map(readToken) };
+  const { gpus, ...rest } = wire;
+  const held = rest.held.map(readToken);
+  return { ...rest, held, ...(gpus.length > 0 && { gpus: gpus.slice(0, limits.gpusTold).map(readGpu) }) };
+}
+
+function writeHeartbeat({ held, gpus = [], ...rest }: Heartbeat): HeartbeatWire {
+  return { ...rest, held: held.map(writeToken), gpus: gpus.slice(0, limits.gpusTold).map(writeGpu) };
+}
+
+function writeGpu({ totalBytes, busyPercent, ...rest }: GpuReading): GpuReadingWire {
+  return { ...rest, totalBytes: totalBytes ?? 0, busyPercent: busyPercent ?? -1 };
+}
+
+/** Cut to what such a thing can be: names end as labels of metrics, figures in answers that have a form. */
+function readGpu({ name, model, usedBytes, totalBytes, busyPercent }: GpuReading__Output): GpuReading {
+  return {
+    usedBytes: Math.min(usedBytes, Number.MAX_SAFE_INTEGER),
+    name: name.slice(0, limits.gpuNameCharsMax),
+    model: model.slice(0, limits.gpuNameCharsMax),
+    totalBytes: totalBytes === 0 ? null : Math.min(totalBytes, Number.MAX_SAFE_INTEGER),
+    busyPercent: busyPercent < 0 ? null : Math.min(busyPercent, 100),
+  };
 }
 
 function writeResult(result: ResultReport, inlineOf: (result: ResultReport) => Uint8Array): ResultWire {

@@ -247,6 +247,20 @@ export interface NodeView {
   readonly labels: Readonly<Record<string, string>>;
   /** When its time is up; null: it stays. */
   readonly leaves_at: string | null;
+  /** How full its GPUs are, whoever uses them; none while no scoring host has one, and where nobody knows. */
+  readonly gpus: readonly GpuView[];
+}
+
+/** A GPU of a worker node, or an instance of one. */
+export interface GpuView {
+  /** As scoring hosts are given it: an index, or a UUID. */
+  readonly name: string;
+  /** Empty: unknown. */
+  readonly model: string;
+  readonly memory_used_bytes: number;
+  /** Null: unknown. */
+  readonly memory_bytes: number | null;
+  readonly busy_percent: number | null;
 }
 
 /** One line of `job stream`; `sequence` grows by one within a job. */

@@ -1,11 +1,13 @@
 /**
  * GET /metrics. Figures are read when somebody asks; only durations are observed as they pass. Labels are states, codes and
- * routes, never names of jobs, files or nodes: there is no end to those.
+ * routes, never names of jobs or files: there is no end to those. Nodes are named at their GPUs alone, while they are connected.
  * @source Prometheus: metric names, text format 0.0.4
  */
 import type { FastifyInstance } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { JournalWrite } from '../journal/journal.ts';
+import type { GpuReading } from '../../common/core/cluster-messages.ts';
+import type { GpusOfNodes } from '../views/node-view.ts';
 import type { LedgerFigures } from '../views/ledger-figures.ts';
 import type { Tallies } from '../views/tallies.ts';
 import { about, answers, bytesAnswer, typed } from './typed-route.ts';
@@ -94,6 +96,25 @@ const figures: readonly Figure[] = [
   },
 ];
 
+/** Of each GPU of a node whose scoring hosts have one; what is not known is left out. */
+const gpuFigures: readonly {
+  readonly name: string;
+  readonly help: string;
+  readonly read: (gpu: GpuReading) => number | null;
+}[] = [
+  {
+    name: 'batchmill_gpu_memory_used_bytes',
+    help: 'Memory of a GPU in use, by whomever',
+    read: (gpu) => gpu.usedBytes,
+  },
+  { name: 'batchmill_gpu_memory_bytes', help: 'Memory of a GPU', read: (gpu) => gpu.totalBytes },
+  {
+    name: 'batchmill_gpu_busy_ratio',
+    help: 'Share of time that a GPU was at work, 0 to 1',
+    read: ({ busyPercent }) => (busyPercent === null ? null : busyPercent / 100),
+  },
+];
+
 function queued({ batchesOpen, batchesLeased, batchesWaiting }: LedgerFigures): number {
   return Math.max(0, batchesOpen - batchesLeased - batchesWaiting);
 }
@@ -129,10 +150,14 @@ export class Metrics {
       ...{ name: 'batchmill_certificate_left_seconds', labelNames: ['of'], registers },
       help: 'Seconds until certificates end; of worker nodes that are connected, until the first does',
     });
+    const gpus = gpuFigures.map(({ name, help, read }) => {
+      return { read, metric: new Gauge({ name, help, labelNames: ['node', 'gpu'], registers }) };
+    });
     this.#fill = () => {
       const now = options.figures();
       for (const { figure, metric } of live) fill(metric, figure, figure.read(options, now));
       fillBy(certificates, 'of', this.#certificatesLeft());
+      for (const { metric, read } of gpus) fillGpus(metric, this.#gpus, read);
     };
     this.#requests = new Histogram({
       ...{ name: 'batchmill_http_request_seconds', help: 'Seconds of HTTP requests, event streams to their end' },
@@ -150,6 +175,8 @@ export class Metrics {
   /** None in the clear. */
   #certificatesLeft: () => ReadonlyMap<string, number> = () => new Map();
 
+  #gpus: GpusOfNodes = new Map();
+
   #metric({ name, help, kind, label }: Figure): Counter | Gauge {
     const shape = { name, help, labelNames: label === undefined ? [] : [label], registers: [this.#registry] };
     return kind === 'counter' ? new Counter(shape) : new Gauge(shape);
@@ -158,6 +185,11 @@ export class Metrics {
   /** Where there are certificates. `left`: seconds until they end, by whose. */
   showCertificates(left: () => ReadonlyMap<string, number>): void {
     this.#certificatesLeft = left;
+  }
+
+  /** Is looked at whenever somebody asks. */
+  showGpus(gpus: GpusOfNodes): void {
+    this.#gpus = gpus;
   }
 
   journalWrote({ seconds, bytes, records }: JournalWrite): void {
@@ -198,6 +230,16 @@ function fill(metric: Counter | Gauge, { label }: Figure, value: number | Readon
   if (typeof value !== 'number') return fillBy(metric, label ?? '', value);
   metric.reset();
   metric.inc(value);
+}
+
+function fillGpus(metric: Gauge<'node' | 'gpu'>, nodes: GpusOfNodes, read: (gpu: GpuReading) => number | null): void {
+  metric.reset();
+  for (const [node, gpus] of nodes) {
+    for (const gpu of gpus) {
+      const value = read(gpu);
+      if (value !== null) metric.set({ node, gpu: gpu.name }, value);
+    }
+  }
 }
 
 function fillBy(metric: Counter | Gauge, label: string, values: ReadonlyMap<string, number>): void {

@@ -175,6 +175,20 @@ export const nodeSchema: z.ZodType<NodeView> = z
     quarantine: text.nullable().describe('why it was quarantined by hand'),
     labels: z.record(text, text),
     leaves_at: time.nullable().describe('when its time is up, such as that of its Slurm job; null: it stays'),
+    gpus: z
+      .array(
+        z
+          .object({
+            name: text.describe('as scoring hosts are given it'),
+            model: text,
+            memory_used_bytes: count.describe('by whomever'),
+            memory_bytes: count.nullable(),
+            busy_percent: z.number().nullable().describe('null: not known, as of instances'),
+          })
+          .meta({ id: 'Gpu' }),
+      )
+      .readonly()
+      .describe('how full its GPUs are; none while no scoring host has one'),
   })
   .meta({ id: 'Node' });
 

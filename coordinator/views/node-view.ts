@@ -1,19 +1,27 @@
 /** Worker nodes as callers see them: those that are there, and those of which operators have said something. */
+import type { GpuReading } from '../../common/core/cluster-messages.ts';
+import type { NodeName } from '../../common/core/ids.ts';
 import type { NodeView } from '../api/backend.ts';
 import type { Ledger, Node } from '../core/ledger.ts';
 import { labelsWith, noteOf } from '../core/node-notes.ts';
 import type { NodeResource } from '../core/resources.ts';
 import { isoTime } from './job-view.ts';
 
+/** As their last heartbeats have it. */
+export type GpusOfNodes = ReadonlyMap<NodeName, readonly GpuReading[]>;
+
 /** Those that are there first. */
-export function nodeViews(ledger: Ledger): readonly NodeView[] {
+export function nodeViews(ledger: Ledger, gpus: GpusOfNodes = new Map()): readonly NodeView[] {
   const here = [...ledger.nodes.values()];
   const names = new Set<string>(here.map(({ name }) => name));
   const away = ledger.registry.ofKind('node').filter(({ resource }) => !names.has(resource.name));
-  return [...here.map((node) => nodeView(ledger, node)), ...away.map(({ resource }) => awayNodeView(resource))];
+  return [
+    ...here.map((node) => nodeView(ledger, node, gpus.get(node.name) ?? [])),
+    ...away.map(({ resource }) => awayNodeView(resource)),
+  ];
 }
 
-function nodeView(ledger: Ledger, node: Node): NodeView {
+function nodeView(ledger: Ledger, node: Node, gpus: readonly GpuReading[]): NodeView {
   const quarantines: NodeView['quarantines'][number][] = [];
   for (const { name, sick } of ledger.jobs.values()) {
     const found = sick.get(node.name);
@@ -35,6 +43,9 @@ function nodeView(ledger: Ledger, node: Node): NodeView {
     quarantine,
     labels: node.labels,
     leaves_at: node.endsWallMs === null ? null : isoTime(node.endsWallMs),
+    gpus: gpus.map(({ name, model, usedBytes, totalBytes, busyPercent }) => ({
+      ...{ name, model, memory_used_bytes: usedBytes, memory_bytes: totalBytes, busy_percent: busyPercent },
+    })),
   };
 }
 
@@ -43,5 +54,6 @@ function awayNodeView({ name, isCordoned, quarantine, labels }: NodeResource): N
   return {
     ...{ name, state: 'gone', hostname: '', pid: 0, slots: 0, leases: 0, heartbeat_gap_ms_max: 0, joined_at: null },
     ...{ quarantines: [], cordoned: isCordoned, quarantine, labels: labelsWith({}, labels), leaves_at: null },
+    gpus: [],
   };
 }

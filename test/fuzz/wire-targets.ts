@@ -85,6 +85,7 @@ function nodeMessages(): readonly Buffer[] {
   return [
     { hello: { held: [{ token: token(1), job, first: 0, count: 1 }] }, want: 4 },
     { heartbeat: { sequence: 1, held: [token(1), token(2)], slotsBusy: 1, rssBytes: 1_000 } },
+    { heartbeat: { sequence: 2, gpus: [{ name: '0', model: 'm', usedBytes: 1, totalBytes: 2, busyPercent: -1 }] } },
     { results: [results(1)] },
     { results: [results(3), results(4)], started: [token(5)], want: 3 },
     { results: [{ ...(results(6) as object), inline: Buffer.alloc(0), uploaded: true }] },

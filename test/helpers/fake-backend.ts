@@ -110,7 +110,7 @@ export class FakeBackend implements Backend {
         leases: 1,
         heartbeat_gap_ms_max: 5_012,
         joined_at: '2026-11-21T09:30:12.000Z',
-        ...{ cordoned: false, quarantine: null, labels: {}, leaves_at: null },
+        ...{ cordoned: false, quarantine: null, labels: {}, leaves_at: null, gpus: [] },
         quarantines: [{ job: 'digits', reason: '5 different mini-batches failed on it' }],
       },
     ];

@@ -43,7 +43,9 @@ export interface RawHost {
   readonly exit: Promise<Exit>;
 }
 
-export type HostChanges = Partial<HostInit['settings'] & Pick<HostInit, 'modelPath' | 'codeDir' | 'callSize'>>;
+export type HostChanges = Partial<
+  HostInit['settings'] & Pick<HostInit, 'modelPath' | 'codeDir' | 'customDir' | 'callSize'>
+>;
 
 export interface NodeHostBench {
   /** A folder of the test's own. */
@@ -69,14 +71,14 @@ export function openNodeHostBench(): NodeHostBench {
       const child = spawnHost(dir);
       const host = converse(child);
       hosts.push({ child, exit: host.exit });
-      const { modelPath = null, codeDir = null, callSize, ...settings } = changes;
+      const { modelPath = null, codeDir = null, customDir = dir, callSize, ...settings } = changes;
       host.send(hostFrame.init, {
         scorer,
         settings: { outputFormat: 'csv', outputAction: 'append_row', loggingLevel: 'info', ...settings },
         modelDir: modelPath && dirname(modelPath),
         modelPath,
         codeDir,
-        customDir: dir,
+        customDir,
         logDir: dir,
         job: 'job',
         node: 'node-1',

@@ -1,6 +1,6 @@
 /** The compiled Node scoring host over its own channels: ONNX models, scripts, and how it ends. */
 import { defaultOnnxSettings, type OnnxSettings } from '../../common/core/onnx-settings.ts';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -524,6 +524,26 @@ export const shutdown = (): void => console.log('in shutdown');
     expect(done(await host.score(files(), 9))).toMatchObject({ sequence: 9, lines: ['3'] });
     // Which file it is at is known only where there is one.
     expect(host.printed.side).toBe('7 0\n');
+  });
+
+  it('are called with fewer files where the device has no memory for all of them', async () => {
+    const customDir = join(bench.dir, 'custom');
+    mkdirSync(customDir);
+    const code = `export const run = (files, { names }) => {
+      if (files.length > 1) throw new Error('Failed to allocate memory for requested buffer of size 1073741824');
+      return names;
+    };`;
+    const host = await startScript('a.mjs', code, { customDir });
+    const names = files().map(({ name }) => name);
+    const first = done(await host.score(files(), 1));
+    expect(first).toMatchObject({ lines: names, attribution: 'positional', callSize: 1 });
+    expect(host.printed.side).toBe('1 0\n1 1\n1 2\n');
+    expect(host.printed.stderr).toContain('batchmill: no memory for 3 files in one call of run(), 1 from here on');
+    expect(done(await host.score(files(), 2))).toMatchObject({ lines: names });
+    expect(done(await host.score(files(), 3))).not.toHaveProperty('callSize');
+    const again = await startScript('a.mjs', code, { customDir, callSize: 1 });
+    expect(done(await again.score(files()))).toMatchObject({ lines: names });
+    expect(again.printed.stderr).toBe('');
   });
 
   it('count rows without sending them for summary_only', async () => {

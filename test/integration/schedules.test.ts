@@ -118,6 +118,40 @@ describe('a schedule', () => {
     expect(listed.stdout).toContain(`\t${name}\n`);
   });
 
+  it('asks for worker nodes with labels, which its job waits for', async () => {
+    await deploy();
+    await cluster.join('plain', 2);
+    const server = ['--server', origin(), '-o', 'json'];
+    const labels = ['--require', 'gpu=a100', '--require', 'zone=b'];
+    const given = [
+      '--cron',
+      '0 3 * * *',
+      '--endpoint',
+      'digits',
+      '--input',
+      join(cluster.dir, 'in'),
+      '--missed',
+      'once',
+    ];
+    const bad = await cli(['schedule', 'create', 'night', ...given, '--require', 'gpu', ...server]);
+    expect([bad.code, bad.stderr]).toEqual([2, expect.stringContaining('--require')]);
+    const created = await cli(['schedule', 'create', 'night', ...given, ...labels, ...server]);
+    expect([created.code, created.stderr]).toEqual([0, '']);
+    const { next_runs: next } = JSON.parse(created.stdout) as { readonly next_runs: readonly string[] };
+    await cluster.coordinator.close();
+    aheadMs = Date.parse(next[0] ?? '') - systemClock.wall() + 3_600_000;
+    cluster.coordinator = await cluster.open({ http: { host: '127.0.0.1', port: 0 }, clock });
+    await cluster.join('plain-2', 2);
+    const job = await until(async () => {
+      const { value } = await call<{ value: readonly Job[] }>('GET', '/v1/jobs');
+      return value[0]?.waiting ? value[0] : null;
+    });
+    expect(job).toMatchObject({ require: { gpu: 'a100', zone: 'b' }, rows: 0 });
+    expect(job.waiting).toContain('gpu=a100');
+    await cluster.join('fitting', 2, { labels: { gpu: 'a100', zone: 'b' } });
+    expect(await finished(job.name)).toMatchObject({ status: 'Completed', rows: 24 });
+  });
+
   it('is paused, goes on, is deleted, and refused when it makes no sense', async () => {
     await deploy();
     const server = ['--server', origin()];

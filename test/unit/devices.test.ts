@@ -57,18 +57,24 @@ describe('GPUs of NVIDIA', () => {
   test('have their model and memory; instances that of their profile', () => {
     const model = 'NVIDIA A100-SXM4-40GB';
     expect(nvidiaDevices(two, query, undefined)).toEqual([
-      { name: '0', model, memoryBytes: 40 * gib, profile: null },
-      { name: '1', model, memoryBytes: null, profile: null },
+      { name: '0', id: first, model, memoryBytes: 40 * gib, profile: null },
+      { name: '1', id: second, model, memoryBytes: null, profile: null },
     ]);
     expect(nvidiaDevices(mig, '', 'MIG-bbbb')).toEqual([
-      { name: 'MIG-bbbb', model, memoryBytes: 20 * gib, profile: '3g.20gb' },
+      { name: 'MIG-bbbb', id: `${first}/1`, model, memoryBytes: 20 * gib, profile: '3g.20gb' },
     ]);
   });
 });
 
 test('GPUs of AMD are counted as programs count them, whatever the numbers of the cards', () => {
   const model = 'AMD INSTINCT MI250X';
-  const all = [0, 1].map((index) => ({ name: String(index), model, memoryBytes: 68_702_699_520, profile: null }));
+  const all = [0, 2].map((card, index) => ({
+    name: String(index),
+    id: String(card),
+    model,
+    memoryBytes: 68_702_699_520,
+    profile: null,
+  }));
   expect(amdDevices(rocm, undefined)).toEqual(all);
   expect(amdDevices(`WARNING: no version\n${rocm}`, '1')).toEqual([all[1]]);
   expect(amdDevices(rocm, 'GPU-BEEF')).toEqual([{ ...all[1], name: 'GPU-BEEF' }]);

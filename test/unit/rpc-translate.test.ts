@@ -108,7 +108,13 @@ const everySetting: JobSpec = {
 describe('what a worker node says', () => {
   const everything: NodeMessage = {
     hello: [{ token: token(1), job: jobName('a'), first: 0, count: 10 }],
-    heartbeat: { sequence: 7, held: [token(1), token(2)], slotsBusy: 2, rssBytes: 2 ** 40 },
+    heartbeat: {
+      ...{ sequence: 7, held: [token(1), token(2)], slotsBusy: 2, rssBytes: 2 ** 40 },
+      gpus: [
+        { name: '0', model: 'NVIDIA H200', usedBytes: 2 ** 37, totalBytes: 2 ** 38, busyPercent: 0 },
+        { name: 'MIG-a', model: '', usedBytes: 0, totalBytes: null, busyPercent: null },
+      ],
+    },
     want: 12,
     started: [token(2)],
     results: [
@@ -215,6 +221,24 @@ describe('what a worker node says', () => {
     };
     const [read] = sendNode({ ...emptyNodeMessage, failures: [report] }).message.failures;
     expect(read).toMatchObject({ fileIndex: 2, failure: { code: 'INTERNAL', message: 'QUANTUM_FLUX: ValueError: ü' } });
+  });
+
+  it('bounds what is said of GPUs', () => {
+    const gpu = {
+      name: 'n'.repeat(999),
+      model: 'm'.repeat(999),
+      usedBytes: 2 ** 63,
+      totalBytes: 2 ** 63,
+      busyPercent: 999,
+    };
+    const heartbeat = { sequence: 1, held: [], slotsBusy: 0, rssBytes: 0, gpus: [gpu] };
+    const wire = Work.requestDeserialize(Work.requestSerialize({ heartbeat }));
+    const [read] = readNodeMessage(wire).message.heartbeat?.gpus ?? [];
+    const bytes = Number.MAX_SAFE_INTEGER;
+    expect(read).toMatchObject({ usedBytes: bytes, totalBytes: bytes, busyPercent: 100 });
+    expect([read?.name.length, read?.model.length]).toEqual([limits.gpuNameCharsMax, limits.gpuNameCharsMax]);
+    const many = sendNode({ ...emptyNodeMessage, heartbeat: { ...heartbeat, gpus: Array<typeof gpu>(500).fill(gpu) } });
+    expect(many.message.heartbeat?.gpus).toHaveLength(limits.gpusTold);
   });
 
   it('bounds the texts of a failure: the head of the message, the end of the detail', () => {

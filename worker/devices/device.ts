@@ -3,6 +3,8 @@
 export interface Device {
   /** As the variable that hides all others wants it: an index, or a UUID. */
   readonly name: string;
+  /** As the driver's figures name it: the UUID of a GPU, with `/` and its place for an instance; its number of AMD. */
+  readonly id: string;
   /** What the driver calls it, such as `NVIDIA A100-SXM4-40GB`; empty: unknown. */
   readonly model: string;
   /** Null: unknown. */
@@ -11,13 +13,18 @@ export interface Device {
   readonly profile: string | null;
 }
 
+/** Programs that come with drivers, which list GPUs and tell how full they are. */
+export type DriverProgram = 'nvidia-smi' | 'amd-smi' | 'rocm-smi';
+
 export interface FoundDevices {
+  /** Which has listed them; null: none is there. */
+  readonly program: DriverProgram | null;
   /** Variable by which a program sees some of them and no others. */
   readonly variable: string;
   readonly devices: readonly Device[];
 }
 
-export const noDevices: FoundDevices = { variable: 'CUDA_VISIBLE_DEVICES', devices: [] };
+export const noDevices: FoundDevices = { program: null, variable: 'CUDA_VISIBLE_DEVICES', devices: [] };
 
 /**
  * Those that the node itself may use, in its order. `visible`: value of the variable; undefined: all that may be used.

@@ -28,8 +28,8 @@ export function nvidiaDevices(listing: string, query: string, visible: string | 
   });
 }
 
-function plain({ name, model, memoryBytes, profile }: Device): Device {
-  return { name, model, memoryBytes, profile };
+function plain({ name, id, model, memoryBytes, profile }: Device): Device {
+  return { name, id, model, memoryBytes, profile };
 }
 
 function readListing(listing: string, memory: ReadonlyMap<string, number>): readonly Gpu[] {
@@ -37,15 +37,15 @@ function readListing(listing: string, memory: ReadonlyMap<string, number>): read
   for (const line of listing.split('\n')) {
     const [, name, model, uuid] = /^GPU (\d+): (.*?) ?\(UUID: (GPU-[^)]+)\)/.exec(line) ?? [];
     if (name !== undefined && model !== undefined && uuid !== undefined) {
-      gpus.push({ name, model, uuid, memoryBytes: memory.get(uuid) ?? null, profile: null, instances: [] });
+      gpus.push({ name, id: uuid, model, uuid, memoryBytes: memory.get(uuid) ?? null, profile: null, instances: [] });
     }
-    const [, profile, instance] = /^\s+MIG (\S+).*\(UUID: (MIG-[^)]+)\)/.exec(line) ?? [];
+    const [, profile, place, instance] = /^\s+MIG (\S+)\s+Device\s+(\d+):.*\(UUID: (MIG-[^)]+)\)/.exec(line) ?? [];
     const gpu = gpus.at(-1);
-    if (profile === undefined || instance === undefined || !gpu) continue;
+    if (profile === undefined || place === undefined || instance === undefined || !gpu) continue;
     // The profile has the memory in its name: 3g.20gb.
     const gib = /\.(\d+)gb/.exec(profile)?.[1];
     const memoryBytes = gib === undefined ? null : Number(gib) * 1_073_741_824;
-    gpu.instances.push({ name: instance, model: gpu.model, memoryBytes, profile });
+    gpu.instances.push({ name: instance, id: `${gpu.uuid}/${place}`, model: gpu.model, memoryBytes, profile });
   }
   return gpus;
 }

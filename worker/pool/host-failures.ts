@@ -68,8 +68,7 @@ export function withMemoryCode(failure: Failure): Failure {
   }
   const isMemory =
     /^(?:[\w.]+\.)?_?(?:Array)?(?:MemoryError|OutOfMemoryError)(?::|$)/.test(failure.message) ||
-    // ONNX Runtime says so of the machine's memory and of the GPU's.
-    failure.message.includes('Failed to allocate memory for requested buffer');
+    failure.message.includes(runtimeMemory);
   return isMemory ? { ...failure, code } : failure;
 }
 
@@ -77,6 +76,14 @@ export function withMemoryCode(failure: Failure): Failure {
 export function isMemoryWant(message: string): boolean {
   return withMemoryCode({ code: 'SCORER_FAILED', message, detail: '' }).code === 'SCORER_OUT_OF_MEMORY';
 }
+
+/** The same, where it is a device's, or where who says so does not tell whose. */
+export function isGpuWant(message: string): boolean {
+  return deviceMemory.test(message) || message.includes(runtimeMemory);
+}
+
+/** ONNX Runtime says so of the machine's memory and of the GPU's. */
+const runtimeMemory = 'Failed to allocate memory for requested buffer';
 
 /**
  * What runtimes say when a GPU is full.

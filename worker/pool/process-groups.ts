@@ -28,6 +28,13 @@ export class GroupSearch {
   }
 }
 
+/** Whether it is in the group of a scoring host of this process, which starts each of them as the leader of its group. */
+export function isOfOwnHost(pid: number): boolean {
+  const [, , group = ''] = statFields(readProc(`/proc/${pid}/stat`));
+  const [, parent] = statFields(readProc(`/proc/${group}/stat`));
+  return Number(parent) === process.pid;
+}
+
 /** Empty when it cannot be read: the process has ended, or there is no /proc. */
 export function readProc(path: string): string {
   try {

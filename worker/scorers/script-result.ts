@@ -47,13 +47,13 @@ export function originOfFiles(names: readonly string[], rows: number): RowOrigin
 }
 
 /** By its shape: a script may bring another copy of apache-arrow, whose classes are not ours. */
-function isTable(value: unknown): value is Table {
+export function isTable(value: unknown): value is Table {
   if (typeof value !== 'object' || value === null) return false;
   const { schema, batches } = value as { schema?: { fields?: unknown }; batches?: unknown };
   return Array.isArray(batches) && Array.isArray(schema?.fields);
 }
 
-function isTypedArray(value: unknown): value is ArrayLike<number | bigint> {
+export function isTypedArray(value: unknown): value is ArrayLike<number | bigint> {
   return ArrayBuffer.isView(value) && !(value instanceof DataView);
 }
 
@@ -118,7 +118,8 @@ function differing(row: number, added: readonly string[], missing: readonly stri
   return `all rows must have the keys of row 0: row ${row} ${parts.join(' and ')}`;
 }
 
-function nameOf(value: unknown): string {
+/** What a value is, for messages. */
+export function nameOf(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value !== 'object') return `a ${typeof value}`;
   return `a value of type ${(value.constructor as { name?: string } | undefined)?.name ?? 'object'}`;

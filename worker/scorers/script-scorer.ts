@@ -7,7 +7,8 @@ import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder
 import { asksForOrigin, type RowOrigin } from '../../common/format/row-origin.ts';
 import { watchAppends } from './append-watch.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
-import { loadScript, type ScriptModule } from './script-module.ts';
+import { ScriptCalls } from './script-calls.ts';
+import { loadScript } from './script-module.ts';
 import { encodeResult, originOfFiles } from './script-result.ts';
 import type { ScorerContext } from './script-types.ts';
 
@@ -32,10 +33,13 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
   });
   const encoder = await openRowEncoder(host.settings.outputFormat, host.settings.outputForm ?? defaultOutputForm);
   await script.init?.(context);
+  const { customDir, callSize = null } = host;
+  const say = (text: string): void => console.error(`batchmill: ${text}`);
+  const calls = new ScriptCalls({ script, context, customDir, learned: callSize, say });
   return {
     score: async (files, port, columns) => {
       try {
-        return { ...(await score({ script, host, context, encoder, columns }, files, port)), appended: takeAppended() };
+        return { ...(await score({ calls, host, encoder, columns }, files, port)), appended: takeAppended() };
       } finally {
         // What a failed mini-batch has opened is taken back, and says nothing about the next.
         takeAppended();
@@ -48,27 +52,24 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
 }
 
 interface LoadedScript {
-  readonly script: ScriptModule;
+  readonly calls: ScriptCalls;
   readonly host: HostInit;
-  readonly context: ScorerContext;
   readonly encoder: RowEncoder;
   readonly columns: readonly string[] | null;
 }
 
 async function score(
-  { script, host, context, encoder, columns }: LoadedScript,
+  { calls, host, encoder, columns }: LoadedScript,
   files: readonly HostFile[],
   port: ScorePort,
 ): Promise<Scored> {
-  // Which file run() is at is known only when there is one.
-  if (files.length === 1) port.begin(0);
-  const paths = files.map((file) => file.path);
-  const inputs = files.map(({ path, name }) => ({ path, name }));
-  const run = { ...context, files: inputs, names: files.map((file) => file.name) };
-  const names = inputs.map(({ name }) => name);
+  const names = files.map(({ name }) => name);
   const isAsked = asksForOrigin(host.settings.outputForm ?? defaultOutputForm);
   const originOf = (rows: number): RowOrigin | null => (isAsked ? originOfFiles(names, rows) : null);
-  const result = encodeResult(await script.run(paths, run), encoder, { originOf, columns });
+  // Which file run() is at is known only when it is called with one.
+  const returned = await calls.run(files, (index) => port.begin(index));
+  const callSize = calls.takeLearned();
+  const result = encodeResult(returned, encoder, { originOf, columns });
   await port.emit(result.pieces);
   const isPositional = result.rows === files.length;
   return {
@@ -77,5 +78,6 @@ async function score(
     fileRows: isPositional ? files.map(() => 1) : null,
     failed: [],
     schema: result.schema,
+    ...(callSize !== null && { callSize }),
   };
 }
