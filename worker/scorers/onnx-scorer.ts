@@ -30,6 +30,7 @@ import {
 } from './onnx-outputs.ts';
 import { openSession } from './onnx-session.ts';
 import { RowBatch, type BatchSpan, type ModelCall } from './row-batch.ts';
+import { SpareCells } from './spare-cells.ts';
 import { openTableReader } from './table-reader.ts';
 
 /** A model that is loaded, and what it was found to take and give. */
@@ -73,9 +74,9 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   });
   const format = host.settings.outputFormat;
   const encoder = await openRowEncoder(format, form);
+  const lasting = { model, sizer, reader, spare: new SpareCells(), makeTable, encoder, settings, format, form };
   return {
-    score: (files, port, columns) =>
-      new Scoring({ model, sizer, reader, makeTable, encoder, settings, files, port, format, form, columns }).score(),
+    score: (files, port, columns) => new Scoring({ ...lasting, files, port, columns }).score(),
     close: () => model.close(),
   };
 }
@@ -142,6 +143,7 @@ interface ScoringOptions {
   readonly model: Model;
   readonly sizer: CallSizer;
   readonly reader: FileReader;
+  readonly spare: SpareCells;
   readonly makeTable: TableMaker;
   readonly settings: OnnxSettings;
   readonly encoder: RowEncoder;
@@ -151,6 +153,8 @@ interface ScoringOptions {
   readonly form: OutputForm;
   readonly columns: readonly string[] | null;
 }
+
+type OpenedFile = ReturnType<FileReader['read']>;
 
 /** Rows that came out of the model, held until their files are read to the end. */
 interface HeldRows {
@@ -184,7 +188,7 @@ class Scoring {
     this.#fileRows = options.files.map(() => 0);
     const { batchRows } = options.settings;
     const { inputs, isOnProcessor } = options.model;
-    const { sizer } = options;
+    const { sizer, spare } = options;
     // Somebody who says how many rows has seen that they fit.
     const isFree = batchRows === null;
     const bytesMax = isOnProcessor ? limits.modelRunBytesMax : limits.modelRunDeviceBytesMax;
@@ -196,18 +200,19 @@ class Scoring {
       bytesMax: isFree ? bytesMax : Infinity,
       cachedBytes: isFree && isOnProcessor ? limits.modelRunCachedBytes : Infinity,
       rowsMin: limits.modelRunRowsMin,
+      spare,
     });
   }
 
   async score(): Promise<Scored> {
     const { files, reader } = this.#options;
-    const opened: AsyncIterable<FileRows>[] = [];
+    const opened: OpenedFile[] = [];
     for (const [index, file] of files.entries()) {
       // The model blocks this thread while it runs, not those that decode: what comes next is handed to them before.
       for (let next = index + opened.length; next < files.length && opened.length < reader.filesAheadMax; next += 1) {
         opened.push(this.#open(next));
       }
-      await this.#scoreFile(index, file, opened.shift() as AsyncIterable<FileRows>);
+      await this.#scoreFile(index, file, opened.shift() as OpenedFile);
       await this.#release();
     }
     await this.#run(this.#batch.flush());
@@ -223,7 +228,7 @@ class Scoring {
     };
   }
 
-  #open(index: number): AsyncIterable<FileRows> {
+  #open(index: number): OpenedFile {
     const { port, reader, files } = this.#options;
     this.#opened = index;
     port.begin(index, true);
@@ -231,7 +236,7 @@ class Scoring {
   }
 
   /** A file that cannot be read to its end leaves no row, also where some of its rows are through the model already. */
-  async #scoreFile(index: number, file: HostFile, opened: AsyncIterable<FileRows>): Promise<void> {
+  async #scoreFile(index: number, file: HostFile, opened: OpenedFile): Promise<void> {
     try {
       this.#checkKind(file);
       const carried = new CarriedRows();
@@ -262,10 +267,12 @@ class Scoring {
   }
 
   async #run(calls: readonly ModelCall[]): Promise<void> {
-    const { port, model, sizer } = this.#options;
+    const { port, model, sizer, spare } = this.#options;
     for (const whole of calls) {
       port.begin(this.#opened);
       for (const { call, outputs } of await sizer.run(whole, model.run)) this.#hold(call.spans, outputs);
+      // onnxruntime hands over outputs in memory of their own.
+      for (const input of whole.lent) spare.give(input);
     }
   }
 
