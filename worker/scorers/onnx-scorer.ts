@@ -14,6 +14,7 @@ import type { Carried, CarriedColumn } from '../../common/format/carried-columns
 import { typeText } from '../../common/format/column-type.ts';
 import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
 import { systemClock } from '../../common/io/clock.ts';
+import { easeCollector } from '../../common/io/collector.ts';
 import { CallSizer } from './call-sizer.ts';
 import { CarriedRows, layoutOf, type CarriedForm } from './carried-rows.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
@@ -49,6 +50,8 @@ interface Model {
  */
 export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { kind: 'onnx' }>): Promise<HostScorer> {
   if (host.modelPath === null) throw new BatchError('MODEL_INVALID', 'the deployment has no model to score with');
+  // Files and pixels of a mini-batch lie beside the heap.
+  easeCollector();
   // Loaded beside the model, which takes about as long; an error comes out where it is awaited again.
   import('apache-arrow').catch(() => undefined);
   const { settings } = scorer;
