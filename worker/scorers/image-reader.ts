@@ -1,5 +1,4 @@
 /** Images as the pixels that a model takes. Decoding and scaling are sharp's (libvips). */
-import { readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import type { default as Sharp, Sharp as SharpImage } from 'sharp';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -11,6 +10,7 @@ import { reasonOf } from '../../common/io/errno.ts';
 import type { FileReader, FileRows, RowToPut } from './file-rows.ts';
 import type { ImagePlan } from './onnx-inputs.ts';
 import { decodePlainPng, pngHeaderOf, type Pixels, type PngHeader } from './plain-png.ts';
+import { ReadRoom } from './read-room.ts';
 import { makeCells, type Cells, type NumberCells } from './tensor-cells.ts';
 
 type SharpFactory = typeof Sharp;
@@ -19,7 +19,8 @@ let library: Promise<SharpFactory> | null = null;
 /** When it is first needed: libvips takes a tenth of a second to load, which small plain PNGs do without. */
 async function loadLibrary(): Promise<SharpFactory> {
   const { default: sharp } = await import('sharp');
-  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice.
+  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice. Nor may libvips know again what it has
+  // seen at a place in memory where another file is now.
   sharp.concurrency(1);
   sharp.cache(false);
   return sharp;
@@ -31,12 +32,20 @@ async function loadLibrary(): Promise<SharpFactory> {
  */
 export function openImageReader(plan: ImagePlan): FileReader<RowToPut> {
   const levels = levelsOf(plan);
+  const room = new ReadRoom();
   return {
     extensions: ['.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.webp', '.bmp'],
     hasRowNumbers: false,
     filesAheadMax: filesAheadOf(plan),
     read: (file, risk) => {
-      const pixels = Promise.resolve().then(() => decode(readBytes(file), plan, file, risk));
+      const pixels = Promise.resolve().then(async () => {
+        const bytes = readBytes(file, room);
+        try {
+          return await decode(bytes, plan, file, risk);
+        } finally {
+          room.give(bytes);
+        }
+      });
       // Decoding begins now; how it ends is told when the rows are asked for, which may be much later.
       pixels.catch(() => undefined);
       return rowOf(pixels, plan, levels);
@@ -60,9 +69,9 @@ function filesAheadOf({ height, width, channels }: ImagePlan): number {
 }
 
 /** At once: nothing else waits in this process, and for a small file a thread's way there and back costs more than reading. */
-function readBytes(file: HostFile): Buffer {
+function readBytes(file: HostFile, room: ReadRoom): Buffer {
   try {
-    return readFileSync(file.path);
+    return room.read(file.path);
   } catch (error) {
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
