@@ -17,7 +17,7 @@ import { systemClock } from '../../common/io/clock.ts';
 import { easeCollector } from '../../common/io/collector.ts';
 import { CallSizer } from './call-sizer.ts';
 import { CarriedRows, layoutOf, type CarriedForm } from './carried-rows.ts';
-import type { FileReader, FileRows, InputCells } from './file-rows.ts';
+import type { FileReader, InputCells } from './file-rows.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { openImageReader } from './image-reader.ts';
 import { describePlan, describeValue, planInputs, type InputPlan, type ModelValue } from './onnx-inputs.ts';
