@@ -249,6 +249,10 @@ export const limits = {
   /** Images that are decoded, or being decoded, while the model scores those before them: some for each of sharp's four threads. */
   decodeAheadFilesMax: 16,
   decodeAheadBytesMax: 67_108_864,
+  /** Room for a file that is read before it is decoded, which grows for larger ones. */
+  readRoomBytesMin: 65_536,
+  /** Room of all of them that is kept for files to come: sixteen photographs of two megabytes. */
+  readRoomBytesMax: 33_554_432,
   /** Bytes of pixels of a PNG that is decoded at once, without libvips: above, libvips on threads of its own is as quick. */
   plainPngBytesMax: 262_144,
   /** Pixels of a BMP, which is decoded whole: what sharp allows for other images. */

@@ -151,11 +151,14 @@ export const images: FuzzTarget = {
           writeFileSync(path, input);
           const { reader, size } = random.pick(readers);
           for await (const { inputs } of reader.read({ path, name }, () => undefined)) {
-            for (const { dims, cells } of inputs) {
+            for (const { dims, put } of inputs) {
               // A model of a fixed size takes no other, whatever the header of the file says.
               if (size !== null) same(dims, size, 'the shape of an image');
               const wanted = dims.reduce((product, size) => product * size, 1);
-              if (cells.length !== wanted) throw new FuzzDefect(`${cells.length} cells for ${dims.join('×')}`);
+              const cells = new Float32Array(wanted + 1).fill(NaN);
+              put(cells, 0);
+              if (cells.findIndex(Number.isNaN) !== wanted)
+                throw new FuzzDefect(`not ${wanted} cells for ${dims.join('×')}`);
             }
           }
         }),

@@ -54,7 +54,7 @@ function call(rows: number, second = 3): ModelCall {
     { fileIndex: 0, first: 10, rows: rows - second },
     { fileIndex: 1, first: 0, rows: second },
   ];
-  return { inputs: [{ name: 'x', type: 'float32', cells, dims: [2] }], rows, spans };
+  return { inputs: [{ name: 'x', type: 'float32', cells, dims: [2] }], rows, spans, lent: [] };
 }
 
 const sum = ({ rows, inputs }: ModelCall): readonly number[] =>

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { halfOfFloat } from '../../common/format/half-float.ts';
-import type { InputCells } from '../../worker/scorers/file-rows.ts';
+import type { InputCells, RowToPut } from '../../worker/scorers/file-rows.ts';
 import { openImageReader } from '../../worker/scorers/image-reader.ts';
 import type { ImagePlan } from '../../worker/scorers/onnx-inputs.ts';
+import { isWide, makeCells } from '../../worker/scorers/tensor-cells.ts';
 import { failing } from '../helpers/failing.ts';
 
 let dir = '';
@@ -46,13 +47,22 @@ async function read(bytes: Uint8Array, changes: Partial<ImagePlan> = {}, scale =
   const path = join(dir, 'in.png');
   writeFileSync(path, bytes);
   const reader = openImageReader({ ...plan, scale, ...changes });
-  const found: InputCells[] = [];
+  const found: RowToPut[] = [];
   for await (const { inputs, rows } of reader.read({ path, name: 'a/in.png' }, () => undefined)) {
     expect(rows).toBe(1);
     found.push(...inputs);
   }
   expect(found).toHaveLength(1);
-  return found[0] as InputCells;
+  const { put, cellBytes, ...row } = found[0] as RowToPut;
+  const count = row.dims.reduce((product, dim) => product * dim, 1);
+  // Room for three of them, all of it in use before.
+  const room = makeCells(row.type, 3 * count);
+  room.fill((isWide(room) ? 77n : 77) as never);
+  put(room, count);
+  expect(cellBytes).toBe(room.BYTES_PER_ELEMENT);
+  const others = [...room.subarray(0, count), ...room.subarray(2 * count)];
+  expect(new Set<unknown>(others)).toEqual(new Set([isWide(room) ? 77n : 77]));
+  return { ...row, cells: room.slice(count, 2 * count) };
 }
 
 const twoPixels = [10, 20, 30, 40, 50, 60];

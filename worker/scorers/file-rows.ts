@@ -11,10 +11,17 @@ export interface InputCells {
   readonly cells: Cells;
 }
 
+/** The same for one row that is put straight to where a call has it, so that nothing is made and copied on the way. */
+export interface RowToPut extends Pick<InputCells, 'name' | 'type' | 'dims'> {
+  readonly cellBytes: number;
+  /** Writes the row's cells from place `at` on. */
+  readonly put: (cells: Cells, at: number) => void;
+}
+
 /** Some rows of a file, for all inputs of the model. */
-export interface FileRows {
+export interface FileRows<Input = InputCells> {
   readonly rows: number;
-  readonly inputs: readonly InputCells[];
+  readonly inputs: readonly Input[];
   /** Columns that are to stand in the output; none where nobody asks for them. */
   readonly carried?: readonly ReadColumn[];
 }
@@ -29,7 +36,7 @@ export interface ReadColumn {
 }
 
 /** Reads files of one kind. */
-export interface FileReader {
+export interface FileReader<Input = InputCells | RowToPut> {
   /** Extensions in small letters, with their dots. */
   readonly extensions: readonly string[];
   /** True when rows of a file are numbered in the output. */
@@ -40,5 +47,5 @@ export interface FileReader {
    * Opens a file and gives its rows in order, one walk of them; throws an INPUT_… code for a file that cannot be read to its end. `risk` is
    * called before code that may end the process, such as a library's, has the file.
    */
-  read(file: HostFile, risk: () => void): AsyncIterable<FileRows>;
+  read(file: HostFile, risk: () => void): AsyncIterable<FileRows<Input>>;
 }

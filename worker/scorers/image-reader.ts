@@ -1,5 +1,4 @@
 /** Images as the pixels that a model takes. Decoding and scaling are sharp's (libvips). */
-import { readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import type { default as Sharp, Sharp as SharpImage } from 'sharp';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -8,10 +7,11 @@ import type { HostFile } from '../../common/core/host-protocol.ts';
 import { invariant, InvariantViolation } from '../../common/core/invariant.ts';
 import { halfOfFloat } from '../../common/format/half-float.ts';
 import { reasonOf } from '../../common/io/errno.ts';
-import type { FileReader, FileRows, InputCells } from './file-rows.ts';
+import type { FileReader, FileRows, RowToPut } from './file-rows.ts';
 import type { ImagePlan } from './onnx-inputs.ts';
 import { decodePlainPng, pngHeaderOf, type Pixels, type PngHeader } from './plain-png.ts';
-import { cellTypes, type Cells } from './tensor-cells.ts';
+import { ReadRoom } from './read-room.ts';
+import { makeCells, type Cells, type NumberCells } from './tensor-cells.ts';
 
 type SharpFactory = typeof Sharp;
 let library: Promise<SharpFactory> | null = null;
@@ -19,7 +19,8 @@ let library: Promise<SharpFactory> | null = null;
 /** When it is first needed: libvips takes a tenth of a second to load, which small plain PNGs do without. */
 async function loadLibrary(): Promise<SharpFactory> {
   const { default: sharp } = await import('sharp');
-  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice.
+  // Scoring hosts share the machine: each decodes on one thread, and no file is read twice. Nor may libvips know again what it has
+  // seen at a place in memory where another file is now.
   sharp.concurrency(1);
   sharp.cache(false);
   return sharp;
@@ -29,14 +30,22 @@ async function loadLibrary(): Promise<SharpFactory> {
  * Reads one image per file. Colours are what a script with Pillow gets: 16-bit images, palettes and CMYK become 8-bit RGB, alpha is
  * dropped (not blended), grey is Pillow's `L`, and an orientation in EXIF is not applied. Of several frames the first counts.
  */
-export function openImageReader(plan: ImagePlan): FileReader {
+export function openImageReader(plan: ImagePlan): FileReader<RowToPut> {
   const levels = levelsOf(plan);
+  const room = new ReadRoom();
   return {
     extensions: ['.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.webp', '.bmp'],
     hasRowNumbers: false,
     filesAheadMax: filesAheadOf(plan),
     read: (file, risk) => {
-      const pixels = Promise.resolve().then(() => decode(readBytes(file), plan, file, risk));
+      const pixels = Promise.resolve().then(async () => {
+        const bytes = readBytes(file, room);
+        try {
+          return await decode(bytes, plan, file, risk);
+        } finally {
+          room.give(bytes);
+        }
+      });
       // Decoding begins now; how it ends is told when the rows are asked for, which may be much later.
       pixels.catch(() => undefined);
       return rowOf(pixels, plan, levels);
@@ -44,8 +53,12 @@ export function openImageReader(plan: ImagePlan): FileReader {
   };
 }
 
-async function* rowOf(pixels: Promise<Pixels>, plan: ImagePlan, levels: readonly Levels[]): AsyncGenerator<FileRows> {
-  yield { rows: 1, inputs: [tensorOf(await pixels, plan, levels)] };
+async function* rowOf(
+  pixels: Promise<Pixels>,
+  plan: ImagePlan,
+  levels: readonly Levels[],
+): AsyncGenerator<FileRows<RowToPut>> {
+  yield { rows: 1, inputs: [rowToPut(await pixels, plan, levels)] };
 }
 
 /** As many as fit the bytes that may wait; two where images keep their own size, which nobody knows before. */
@@ -56,9 +69,9 @@ function filesAheadOf({ height, width, channels }: ImagePlan): number {
 }
 
 /** At once: nothing else waits in this process, and for a small file a thread's way there and back costs more than reading. */
-function readBytes(file: HostFile): Buffer {
+function readBytes(file: HostFile, room: ReadRoom): Buffer {
   try {
-    return readFileSync(file.path);
+    return room.read(file.path);
   } catch (error) {
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
@@ -129,7 +142,7 @@ function checkBmp(bytes: Buffer): void {
 }
 
 /** Cells of a tensor by the value of a pixel; a pixel has 256 values, so each is normalised and converted once for each channel. */
-type Levels = Exclude<Cells, string[]>;
+type Levels = NumberCells;
 
 function levelsOf(plan: ImagePlan): Levels[] {
   return Array.from({ length: plan.channels }, (_, channel) => {
@@ -144,7 +157,7 @@ function levelsOf(plan: ImagePlan): Levels[] {
 
 /** Integers are rounded and stay within their range. */
 function convertLevels(type: string, values: readonly number[]): Levels {
-  const levels = cellTypes[type]?.make(256) as Levels;
+  const levels = makeCells(type, 256);
   const [least, most] = rangeOf(levels);
   values.forEach((value, level) => {
     const bounded = Math.min(most, Math.max(least, Math.round(value)));
@@ -160,46 +173,45 @@ function rangeOf(cells: Levels): readonly [number, number] {
   return isSigned ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] : [0, 2 ** bits - 1];
 }
 
-function tensorOf(pixels: Pixels, plan: ImagePlan, levels: readonly Levels[]): InputCells {
+function rowToPut(pixels: Pixels, plan: ImagePlan, levels: readonly Levels[]): RowToPut {
   const { height, width } = pixels;
-  const cells = fill(pixels, plan, levels);
   const dims = {
     nhw: [height, width],
     nchw: [plan.channels, height, width],
     nhwc: [height, width, plan.channels],
   }[plan.layout];
-  return { name: plan.input, type: plan.type, dims, cells };
+  const [{ BYTES_PER_ELEMENT: cellBytes }] = levels as [Levels];
+  const put = (cells: Cells, at: number): void => fill(cells as Float32Array, at, pixels, plan, levels);
+  return { name: plan.input, type: plan.type, dims, cellBytes, put };
 }
 
-/** The pixels in the order of the model's layout and channels, each through the table of its channel's levels. */
-function fill({ data, channels, height, width }: Pixels, plan: ImagePlan, levels: readonly Levels[]): Levels {
+/** The pixels in the order of the model's layout and channels from place `at` on, each through the table of its channel's levels. */
+function fill(cells: Float32Array, at: number, pixels: Pixels, plan: ImagePlan, levels: readonly Levels[]): void {
+  const { data, channels, height, width } = pixels;
   const count = height * width;
-  const [first] = levels as [Levels];
-  const cells = new (first.constructor as new (length: number) => Float32Array)(count * plan.channels);
+  const table = levels[0] as Float32Array;
   if (channels === 1) {
-    const table = first as Float32Array;
-    for (let i = 0; i < count; i += 1) cells[i] = table[data[i] as number] as number;
+    for (let i = 0; i < count; i += 1) cells[at + i] = table[data[i] as number] as number;
   } else if (plan.channels === 1) {
-    const table = first as Float32Array;
-    for (let i = 0, at = 0; i < count; i += 1, at += 3) cells[i] = table[greyOf(data, at)] as number;
+    for (let i = 0, from = 0; i < count; i += 1, from += 3) cells[at + i] = table[greyOf(data, from)] as number;
   } else {
-    fillColours(cells, data, plan, levels as readonly Float32Array[]);
+    fillColours(cells, at, pixels, plan, levels as readonly Float32Array[]);
   }
-  return cells;
 }
 
 /** A channel of the model after the other: its cells lie `step` apart from the first one on. */
 function fillColours(
   cells: Float32Array,
-  data: Uint8Array,
+  at: number,
+  { data, height, width }: Pixels,
   { layout, order }: ImagePlan,
   levels: readonly Float32Array[],
 ): void {
-  const count = cells.length / 3;
+  const count = height * width;
   for (let channel = 0; channel < 3; channel += 1) {
     const table = levels[channel] as Float32Array;
     let from = order === 'bgr' ? 2 - channel : channel;
-    const [begin, step] = layout === 'nhwc' ? [channel, 3] : [channel * count, 1];
+    const [begin, step] = layout === 'nhwc' ? [at + channel, 3] : [at + channel * count, 1];
     for (let i = 0, to = begin; i < count; i += 1, from += 3, to += step) {
       cells[to] = table[data[from] as number] as number;
     }

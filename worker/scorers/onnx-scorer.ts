@@ -14,9 +14,10 @@ import type { Carried, CarriedColumn } from '../../common/format/carried-columns
 import { typeText } from '../../common/format/column-type.ts';
 import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
 import { systemClock } from '../../common/io/clock.ts';
+import { easeCollector } from '../../common/io/collector.ts';
 import { CallSizer } from './call-sizer.ts';
 import { CarriedRows, layoutOf, type CarriedForm } from './carried-rows.ts';
-import type { FileReader, FileRows, InputCells } from './file-rows.ts';
+import type { FileReader, InputCells } from './file-rows.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { openImageReader } from './image-reader.ts';
 import { describePlan, describeValue, planInputs, type InputPlan, type ModelValue } from './onnx-inputs.ts';
@@ -30,6 +31,7 @@ import {
 } from './onnx-outputs.ts';
 import { openSession } from './onnx-session.ts';
 import { RowBatch, type BatchSpan, type ModelCall } from './row-batch.ts';
+import { SpareCells } from './spare-cells.ts';
 import { openTableReader } from './table-reader.ts';
 
 /** A model that is loaded, and what it was found to take and give. */
@@ -48,6 +50,8 @@ interface Model {
  */
 export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { kind: 'onnx' }>): Promise<HostScorer> {
   if (host.modelPath === null) throw new BatchError('MODEL_INVALID', 'the deployment has no model to score with');
+  // Files and pixels of a mini-batch lie beside the heap.
+  easeCollector();
   // Loaded beside the model, which takes about as long; an error comes out where it is awaited again.
   import('apache-arrow').catch(() => undefined);
   const { settings } = scorer;
@@ -73,9 +77,9 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   });
   const format = host.settings.outputFormat;
   const encoder = await openRowEncoder(format, form);
+  const lasting = { model, sizer, reader, spare: new SpareCells(), makeTable, encoder, settings, format, form };
   return {
-    score: (files, port, columns) =>
-      new Scoring({ model, sizer, reader, makeTable, encoder, settings, files, port, format, form, columns }).score(),
+    score: (files, port, columns) => new Scoring({ ...lasting, files, port, columns }).score(),
     close: () => model.close(),
   };
 }
@@ -142,6 +146,7 @@ interface ScoringOptions {
   readonly model: Model;
   readonly sizer: CallSizer;
   readonly reader: FileReader;
+  readonly spare: SpareCells;
   readonly makeTable: TableMaker;
   readonly settings: OnnxSettings;
   readonly encoder: RowEncoder;
@@ -151,6 +156,8 @@ interface ScoringOptions {
   readonly form: OutputForm;
   readonly columns: readonly string[] | null;
 }
+
+type OpenedFile = ReturnType<FileReader['read']>;
 
 /** Rows that came out of the model, held until their files are read to the end. */
 interface HeldRows {
@@ -184,7 +191,7 @@ class Scoring {
     this.#fileRows = options.files.map(() => 0);
     const { batchRows } = options.settings;
     const { inputs, isOnProcessor } = options.model;
-    const { sizer } = options;
+    const { sizer, spare } = options;
     // Somebody who says how many rows has seen that they fit.
     const isFree = batchRows === null;
     const bytesMax = isOnProcessor ? limits.modelRunBytesMax : limits.modelRunDeviceBytesMax;
@@ -196,18 +203,19 @@ class Scoring {
       bytesMax: isFree ? bytesMax : Infinity,
       cachedBytes: isFree && isOnProcessor ? limits.modelRunCachedBytes : Infinity,
       rowsMin: limits.modelRunRowsMin,
+      spare,
     });
   }
 
   async score(): Promise<Scored> {
     const { files, reader } = this.#options;
-    const opened: AsyncIterable<FileRows>[] = [];
+    const opened: OpenedFile[] = [];
     for (const [index, file] of files.entries()) {
       // The model blocks this thread while it runs, not those that decode: what comes next is handed to them before.
       for (let next = index + opened.length; next < files.length && opened.length < reader.filesAheadMax; next += 1) {
         opened.push(this.#open(next));
       }
-      await this.#scoreFile(index, file, opened.shift() as AsyncIterable<FileRows>);
+      await this.#scoreFile(index, file, opened.shift() as OpenedFile);
       await this.#release();
     }
     await this.#run(this.#batch.flush());
@@ -223,7 +231,7 @@ class Scoring {
     };
   }
 
-  #open(index: number): AsyncIterable<FileRows> {
+  #open(index: number): OpenedFile {
     const { port, reader, files } = this.#options;
     this.#opened = index;
     port.begin(index, true);
@@ -231,7 +239,7 @@ class Scoring {
   }
 
   /** A file that cannot be read to its end leaves no row, also where some of its rows are through the model already. */
-  async #scoreFile(index: number, file: HostFile, opened: AsyncIterable<FileRows>): Promise<void> {
+  async #scoreFile(index: number, file: HostFile, opened: OpenedFile): Promise<void> {
     try {
       this.#checkKind(file);
       const carried = new CarriedRows();
@@ -262,10 +270,12 @@ class Scoring {
   }
 
   async #run(calls: readonly ModelCall[]): Promise<void> {
-    const { port, model, sizer } = this.#options;
+    const { port, model, sizer, spare } = this.#options;
     for (const whole of calls) {
       port.begin(this.#opened);
       for (const { call, outputs } of await sizer.run(whole, model.run)) this.#hold(call.spans, outputs);
+      // onnxruntime hands over outputs in memory of their own.
+      for (const input of whole.lent) spare.give(input);
     }
   }
 

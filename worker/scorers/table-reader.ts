@@ -32,7 +32,7 @@ const blockReaders: Readonly<Record<string, BlockReader>> = {
 };
 
 /** Reads tables for a model. */
-export function openTableReader(feed: TableFeed): FileReader {
+export function openTableReader(feed: TableFeed): FileReader<InputCells> {
   return {
     extensions: ['.csv', '.tsv', ...Object.keys(blockReaders)],
     hasRowNumbers: true,

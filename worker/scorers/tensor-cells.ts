@@ -15,6 +15,9 @@ export type Cells =
   | BigInt64Array
   | string[];
 
+/** Those that are no texts. */
+export type NumberCells = Exclude<Cells, string[]>;
+
 interface CellType {
   /** Room for `count` cells. */
   readonly make: (count: number) => Cells;
@@ -87,6 +90,11 @@ export const cellTypes: Readonly<Record<string, CellType>> = {
   bool: { make: (count) => new Uint8Array(count), parse: parseBoolCell, convert: convertBool },
   string: { make: () => [], parse: (text) => text, convert: convertText },
 };
+
+/** Room for `count` cells of a type of numbers. */
+export function makeCells(type: string, count: number): NumberCells {
+  return (cellTypes[type] as CellType).make(count) as NumberCells;
+}
 
 const missing = new Set(['', 'nan', 'na', 'n/a', 'null', 'none', '#n/a']);
 
@@ -170,7 +178,7 @@ function convertText(value: unknown): string | null {
 /** Parsed cells as those of a tensor. */
 export function cellsOf(type: string, values: readonly (number | bigint | string)[]): Cells {
   if (type === 'string') return values as string[];
-  const cells = (cellTypes[type] as CellType).make(values.length) as Exclude<Cells, string[]>;
+  const cells = makeCells(type, values.length);
   const set = setterOf(cells);
   if (!isWide(cells)) cells.set(values as number[]);
   else values.forEach((value, at) => set(at, value));
@@ -221,14 +229,19 @@ export function joinCells(type: string, parts: readonly Cells[], total: number, 
   const [only] = parts;
   if (only && parts.length === 1 && only.length === total) return only;
   if (type === 'string') return joinStrings(parts as string[][], total, stride);
-  const joined = cellTypes[type]?.make(total) as Exclude<Cells, string[]>;
+  const joined = makeCells(type, total);
   let at = 0;
   for (const part of parts) {
     joined.set(part as never, at);
     at += part.length;
   }
-  for (; at < total; at += stride) joined.copyWithin(at, at - stride, at);
+  repeatRow(joined, at, stride);
   return joined;
+}
+
+/** Fills cells from place `at` on with the `stride` cells before it, again and again. */
+export function repeatRow(cells: NumberCells, at: number, stride: number): void {
+  for (let to = at; to < cells.length; to += stride) cells.copyWithin(to, to - stride, to);
 }
 
 function joinStrings(parts: readonly string[][], total: number, stride: number): string[] {
