@@ -5,6 +5,7 @@
 import { BatchError, type Failure } from '../../common/core/batch-error.ts';
 import { emptyInputText } from '../../common/core/input-selection.ts';
 import { unreachable } from '../../common/core/invariant.ts';
+import type { JobName } from '../../common/core/ids.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { runningMax } from './admission.ts';
 import { noBatch } from './batch-table.ts';
@@ -121,6 +122,9 @@ function begin(ledger: Ledger, command: CommandOf<'begin'>, at: number): readonl
   return [
     { kind: 'EpochBegan', epoch: command.epoch, tellsNodes: true, format: recordFormat },
     ...holdEvents(ledger, at),
+    ...[...ledger.jobs.values()].flatMap((job) =>
+      job.state === 'Queued' ? [toPreparing(job.name, job.createdWallMs)] : [],
+    ),
   ];
 }
 
@@ -133,10 +137,12 @@ function submit(ledger: Ledger, command: CommandOf<'submit'>): readonly Event[] 
   }
   const { kind: _, ...submitted } = command;
   const after = { epoch: ledger.epoch, counter: ledger.grants };
-  return [
-    { kind: 'JobSubmitted', ...submitted, after },
-    { kind: 'JobStateChanged', job: command.job, state: 'Preparing', error: null, wallMs: command.wallMs },
-  ];
+  return [{ kind: 'JobSubmitted', ...submitted, after }, toPreparing(command.job, command.wallMs)];
+}
+
+/** A record of its own: a coordinator may have ended between the two, so that the next one says it. */
+function toPreparing(job: JobName, wallMs: number): Event {
+  return { kind: 'JobStateChanged', job, state: 'Preparing', error: null, wallMs };
 }
 
 function pageListed(ledger: Ledger, command: CommandOf<'page-listed'>): readonly Event[] {

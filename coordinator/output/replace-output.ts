@@ -56,6 +56,17 @@ export async function endFile(place: OutputPlace): Promise<string> {
   return path;
 }
 
+/** An earlier try that sealed the job as Completed may have given the file its own name before the job came to another end. */
+export async function takeNameBack(place: OutputPlace): Promise<void> {
+  const { fileSystem, dir, outputFileName, generation, outputBytes, epilogue } = place;
+  const [partial, final] = [join(dir, partialName(outputFileName, generation)), join(dir, outputFileName)];
+  if (outputBytes === null || (await sizeOf(fileSystem, partial)) !== null) return;
+  // Another size is that of the output before.
+  if ((await sizeOf(fileSystem, final)) !== outputBytes + epilogue.length) return;
+  await fileSystem.rename(final, partial);
+  await fileSystem.syncDir(dir);
+}
+
 /** Takes off what was written and never committed, so that the file holds what the manifest says. */
 export async function cutToCommitted(place: OutputPlace): Promise<void> {
   const { fileSystem, dir, outputFileName, generation, outputBytes } = place;

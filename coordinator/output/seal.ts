@@ -28,7 +28,7 @@ import {
 import { sizeOf } from './recover-output.ts';
 import { publishParts, sumOfRows, type PartsSource } from './seal-parts.ts';
 import { blocksOf, digestFile } from './read-blocks.ts';
-import { completeFile, cutToCommitted, endFile, removeEarlier } from './replace-output.ts';
+import { completeFile, cutToCommitted, endFile, removeEarlier, takeNameBack } from './replace-output.ts';
 import type {
   CustomFileLine,
   ErrorLine,
@@ -289,6 +289,7 @@ async function sealFile(options: Resolved): Promise<SealedRows> {
     return { output: { path: outputFileName, ...digest }, segments, rows };
   }
   const partial = partialName(outputFileName, generation);
+  await takeNameBack(place);
   await cutToCommitted(place);
   if ((await sizeOf(fileSystem, join(dir, partial))) === null) return none;
   const { digest, segments, rows } = await digestRows(options, join(dir, partial));

@@ -409,7 +409,9 @@ export class Cluster {
         asked = asked === 'rest' ? 'failed' : 'rest';
       starts = this.#starts;
       if (invariants.lives > life || (now && now.reopenings >= life && coordinator.isUp && this.#isDurable)) return;
-      if (now?.isSealed === true && now.reopenings === life - 1) coordinator.reopen(asked, settings);
+      // A standby may not have read yet how the job has ended.
+      const due = now?.state === 'Completed' ? 'failed' : asked;
+      if (now?.isSealed === true && now.reopenings === life - 1) coordinator.reopen(due, settings);
       world.after(askEveryMs, ask);
     };
     if (plan.crashAfter !== null) {

@@ -128,3 +128,14 @@ it('what comes before the epoch has begun sets nothing in motion, and the rows t
   again.copied();
   expect([again.job.state, again.job.outputCommitted]).toEqual(['Finalizing', h.job.outputCommitted + 30]);
 });
+
+it('a job of which no more than its submission was durable is listed and scored', () => {
+  const h = new Harness().submit();
+  const begun = h.journal.findIndex(({ kind }) => kind === 'JobSubmitted') + 1;
+  expect(h.journal[begun]).toMatchObject({ kind: 'JobStateChanged', state: 'Preparing' });
+  const again = h.restart(begun);
+  expect(again.job.state).toBe('Preparing');
+  again.list(...files(1)).endList();
+  again.node('a', 1);
+  expect(again.takeOf('grant')).toHaveLength(1);
+});

@@ -265,6 +265,21 @@ describe('sealing', () => {
     expect(await sealOutput(options(empty, { verdict: 'Failed' }))).toMatchObject({ output: null });
   });
 
+  it('takes the final name back from the output of a job that has failed since it was sealed as complete', async () => {
+    const disk = new MemoryFileSystem();
+    await disk.makeDir('/out');
+    disk.put('/out/predictions.csv', Buffer.from(`${rows}end`));
+    const epilogue = Buffer.from('end');
+    const sealed = await sealOutput(options(disk, { verdict: 'Failed', outputBytes: rows.length, epilogue }));
+    expect(sealed.output?.path).toBe('predictions.csv.partial');
+    expect(disk.content('/out/predictions.csv')).toBeNull();
+    expect(disk.content('/out/predictions.csv.partial')?.toString()).toBe(rows);
+    disk.put('/out/predictions.csv', Buffer.from('an earlier output'));
+    await disk.remove('/out/predictions.csv.partial');
+    expect((await sealOutput(options(disk, { verdict: 'Failed', outputBytes: rows.length }))).output).toBeNull();
+    expect(disk.content('/out/predictions.csv')?.toString()).toBe('an earlier output');
+  });
+
   it('writes no predictions with summary_only, but the manifest all the same', async () => {
     const disk = new MemoryFileSystem();
     await disk.makeDir('/out');
