@@ -6,6 +6,7 @@ import { basename } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Delay } from '../../common/io/delay.ts';
+import { errnoOf } from '../../common/io/errno.ts';
 import { ifThere } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { outputLockName } from '../output/output-lock.ts';
@@ -31,15 +32,7 @@ export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions)
       await untilSure(path, options);
       return await call(path, ...rest);
     };
-  /** A call for a name that is not there, under way while this process sleeps, would take the one that the next coordinator gives. */
-  const remove = async (path: string): Promise<void> => {
-    if (!isOwn(path, options)) {
-      const isThere = await ifThere(fileSystem, path, () => Promise.resolve(true));
-      if (!isThere) return;
-      await untilSure(path, options);
-    }
-    await fileSystem.remove(path);
-  };
+  const remove = (path: string): Promise<void> => removeSurely(fileSystem, path, options);
   return {
     open: async (path, mode) => {
       if (mode === 'read') return await fileSystem.open(path, mode);
@@ -68,6 +61,39 @@ export function guardedFileSystem(fileSystem: FileSystem, options: GuardOptions)
     freeBytes: (path) => fileSystem.freeBytes(path),
     totalBytes: (path) => fileSystem.totalBytes(path),
   };
+}
+
+/**
+ * A name that is taken away is taken when the system comes to it: where this process was asleep just then, from the file that the next
+ * coordinator has given it. So what is not there is left alone, and what is there gets another name first, which can be undone.
+ */
+async function removeSurely(fileSystem: FileSystem, path: string, options: GuardOptions): Promise<void> {
+  if (isOwn(path, options)) return await fileSystem.remove(path);
+  const isThere = async (name: string): Promise<boolean> =>
+    (await ifThere(fileSystem, name, () => Promise.resolve(true))) ?? false;
+  const gone = `${path}.gone`;
+  if (await isThere(path)) {
+    await untilSure(path, options);
+    try {
+      await fileSystem.rename(path, gone);
+    } catch (error) {
+      // Another name may want room, or be too long.
+      return errnoOf(error) === 'ENOENT' ? undefined : await fileSystem.remove(path);
+    }
+    await untilSure(path, options).catch(async (error: unknown) => {
+      await putBack(fileSystem, path, gone);
+      throw error;
+    });
+  } else if (!(await isThere(gone))) return;
+  await fileSystem.remove(gone);
+}
+
+/** Unless the next coordinator has a file of that name already. */
+async function putBack(fileSystem: FileSystem, path: string, gone: string): Promise<void> {
+  await fileSystem.link(gone, path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  });
+  await fileSystem.remove(gone);
 }
 
 function isOwn(path: string, { localDir }: GuardOptions): boolean {

@@ -3,7 +3,7 @@ import { limits } from '../../common/core/limits.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import { outputLockName } from '../../coordinator/output/output-lock.ts';
 import { guardedFileSystem } from '../../coordinator/standby/guarded-file-system.ts';
-import { MemoryFileSystem } from '../helpers/memory-file-system.ts';
+import { MemoryFileSystem, systemError } from '../helpers/memory-file-system.ts';
 
 const over = { code: 'NOT_LEADING' };
 
@@ -72,6 +72,32 @@ describe('the disk of a coordinator that may have been replaced', () => {
     };
     await expect(guarded.remove('/out/a')).rejects.toMatchObject(over);
     expect(await disk.list('/out')).toEqual(['a']);
+  });
+
+  it('puts back what it took away asleep, unless the name is given anew', async () => {
+    const rename = disk.rename.bind(disk);
+    let isGivenAnew = false;
+    disk.rename = async (from, to) => {
+      silentMs = limits.leaderSilentMs + 1;
+      await rename(from, to);
+      if (isGivenAnew) await (await disk.open(from, 'create')).write([Buffer.from('anew')], 0);
+    };
+    await (await disk.open('/out/a', 'update')).write([Buffer.from('before')], 0);
+    await expect(guarded.remove('/out/a')).rejects.toMatchObject(over);
+    expect([await disk.list('/out'), String(disk.content('/out/a'))]).toEqual([['a'], 'before']);
+    [silentMs, isGivenAnew] = [0, true];
+    await expect(guarded.remove('/out/a')).rejects.toMatchObject(over);
+    expect([await disk.list('/out'), String(disk.content('/out/a'))]).toEqual([['a'], 'anew']);
+  });
+
+  it('takes away what one that was killed had begun to, and what can get no other name', async () => {
+    await disk.rename('/out/a', '/out/a.gone');
+    await guarded.remove('/out/a');
+    expect(await disk.list('/out')).toEqual([]);
+    await (await disk.open('/out/a', 'create')).close();
+    disk.rename = () => Promise.reject(systemError('ENOSPC', '/out/a'));
+    await guarded.remove('/out/a');
+    expect(await disk.list('/out')).toEqual([]);
   });
 
   it('does not wait in a process that ends', async () => {
