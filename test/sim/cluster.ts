@@ -105,7 +105,8 @@ export class Cluster {
     this.invariants = new Invariants({
       isChecking: isJudged,
       onLoss: servers && ((isKnown) => servers.lost > 0 && !isKnown && this.#stop('nobody could know of a loss')),
-      isInStream: servers && ((sequence, epoch) => servers.lost > 0 || servers.holds(sequence, epoch)),
+      hasLost: servers && (() => servers.lost > 0),
+      isInStream: servers && ((sequence, epoch) => servers.holds(sequence, epoch)),
       ...{ world, disk, outputDir, job: simJob, stagingBytesMax: plan.stagingBytesMax },
       rowsName: rowsFileName(deployment.settings) as string,
       nodes: () => this.nodes,

@@ -45,6 +45,8 @@ export interface InvariantsOptions {
   readonly waitingSince: (node: NodeName) => number;
   /** The coordinator's time, less what it stood still. */
   readonly attended: () => number;
+  /** The servers have lost messages that they had acknowledged; null: there is no stream. */
+  readonly hasLost: (() => boolean) | null;
   /** Whether the journal's stream has the record, written in that epoch; null: there is no stream. */
   readonly isInStream: ((sequence: number, epoch: number) => boolean) | null;
   /** A start without records that were acknowledged, from a stream that lost some; `isKnown`: its own disk has had them. */
@@ -356,6 +358,8 @@ export class Invariants {
       onLoss(before.identity === identity && before.groups.filter((end) => end > sequence).length > 1);
     if (sequence < synced) this.fault(`${synced} records were on the disk, a start found ${sequence}`);
     const events = sequence - baseSequence;
+    // Where the servers have lost what had fenced another one off, a late group of that one may have been stored since.
+    if (events > appended.length) onLoss?.(false);
     if (events < 0 || events > appended.length) {
       this.fault(`a start found ${sequence} records, there were ${baseSequence + appended.length}`);
       return;
@@ -369,6 +373,8 @@ export class Invariants {
   /** It is in the stream, as this process wrote it, and nobody has gone on without it. */
   #checkSynced(watch: Watch, upTo: number): void {
     const { isInStream } = this.#options;
+    // What fenced another one off may be among what was lost; whoever reads what both have written then tells.
+    if (this.#options.hasLost?.()) return;
     if (upTo > watch.successorAt)
       this.fault(
         `record ${upTo} is acknowledged, and another coordinator has gone on from record ${watch.successorAt}`,
