@@ -7,6 +7,7 @@ import { Agent, request, type RequestOptions } from 'node:https';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { limits } from '../common/core/limits.ts';
+import { errnoOf } from '../common/io/errno.ts';
 import { coordinatorName } from '../common/security/server-identity.ts';
 import type { Answer, Ask } from './connection.ts';
 
@@ -17,14 +18,20 @@ export function makeSecureFetch(ca: string | null): Ask {
   return async (url, init) => await ask(url, agent, init);
 }
 
-function ask(url: string, agent: Agent, { method, headers, body, signal }: Parameters<Ask>[1]): Promise<Answer> {
+function ask(url: string, agent: Agent, init: Parameters<Ask>[1]): Promise<Answer> {
+  const { method = 'GET', headers, body, signal } = init;
   // A text of known length goes in one piece with its headers.
   const length = typeof body === 'string' ? { 'content-length': String(Buffer.byteLength(body)) } : {};
   const sent = { ...headers, ...length };
-  const options: RequestOptions = { agent, headers: sent, ...(method && { method }), ...(signal && { signal }) };
+  const options: RequestOptions = { agent, method, headers: sent, ...(signal && { signal }) };
   return new Promise((resolve, reject) => {
     const asked = request(url, options, (answer) => resolve(answerOf(url, answer)));
-    asked.on('error', reject);
+    asked.on('error', (error) => {
+      // The other side may end a connection that was idle just as it is used again. What changes nothing is asked anew.
+      const wasIdle = asked.reusedSocket && errnoOf(error) === 'ECONNRESET';
+      if (wasIdle && ['GET', 'HEAD'].includes(method)) resolve(ask(url, agent, init));
+      else reject(error);
+    });
     asked.setTimeout(limits.clientSilenceMsMax, () => asked.destroy(silence()));
     if (body === undefined || typeof body === 'string') return void asked.end(body);
     const bytes = Readable.from(body);
