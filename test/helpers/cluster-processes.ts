@@ -42,6 +42,7 @@ export class ClusterProcesses {
   coordinator: Program;
   readonly #options: ClusterOptions;
   #context: Context | null = null;
+  #client: Client | null = null;
 
   private constructor(options: ClusterOptions) {
     this.#options = options;
@@ -91,10 +92,10 @@ export class ClusterProcesses {
     return join(this.dir, `scratch-${name}`);
   }
 
-  /** Of the one who started the coordinator. */
+  /** Of the one who started the coordinator; one for all that is asked: each would keep a connection of its own. */
   get client(): Client {
-    const server = parseAddress(this.http, 'http');
-    return createClient(this.#context ?? { server, ca: null, token: null, isInsecure: true });
+    invariant(this.#client !== null, 'the coordinator has not said where it is');
+    return this.#client;
   }
 
   /** How whoever started the coordinator reaches it. @throws where everything is in the clear */
@@ -161,6 +162,8 @@ export class ClusterProcesses {
     this.fingerprint = / --ca-fingerprint (\S+)/.exec(parsed.join)?.[1] ?? '';
     const contexts = await readContexts(this.#environment);
     this.#context = contexts.byName.get('local') ?? null;
+    const server = parseAddress(this.http, 'http');
+    this.#client = createClient(this.#context ?? { server, ca: null, token: null, isInsecure: true });
   }
 }
 
