@@ -25,7 +25,11 @@ function ask(url: string, agent: Agent, init: Parameters<Ask>[1]): Promise<Answe
   const sent = { ...headers, ...length };
   const options: RequestOptions = { agent, method, headers: sent, ...(signal && { signal }) };
   return new Promise((resolve, reject) => {
-    const asked = request(url, options, (answer) => resolve(answerOf(url, answer)));
+    const asked = request(url, options, (answer) => {
+      if (method !== 'HEAD') return resolve(answerOf(url, answer));
+      // Nobody reads the body that it has not, and a connection whose answer is not read keeps the command from ending.
+      answer.once('end', () => resolve(answerOf(url, answer))).resume();
+    });
     asked.on('error', (error) => {
       // The other side may end a connection that was idle just as it is used again. What changes nothing is asked anew.
       const wasIdle = asked.reusedSocket && errnoOf(error) === 'ECONNRESET';
