@@ -93,8 +93,8 @@ export class Front {
     };
     let api: ApiHandle | null = null;
     const registry = http && (await this.#registry(() => ({ nodes: server.address, http: addressText(api) })));
-    api =
-      http && metrics && (await startApi({ backend: jobs, registry, metrics, onDefect: onFatal, ...guard, ...http }));
+    const told = { onDefect: onFatal, onCrowd: (address: string) => this.#tellCrowd(address) };
+    api = http && metrics && (await startApi({ backend: jobs, registry, metrics, ...told, ...guard, ...http }));
     if (api) this.#closers.push(() => api.close());
     metrics?.showGpus(this.#options.engine.nodes.gpus);
     if (!access) return { http: api?.address ?? null, joinToken: null };
@@ -107,6 +107,14 @@ export class Front {
     const wanted = { user: localUser, role: 'join', ttlMs: security?.joinTokenMs ?? 0, uses: null } as const;
     const { secret } = await access.makeToken({ ...wanted, createdBy: localUser });
     return { http: api?.address ?? null, joinToken: secret };
+  }
+
+  #tellCrowd(address: string): void {
+    const open = limits.apiConnectionsPerAddressMax;
+    this.#options.log.warn('connections of callers are refused: their address has as many as one may', {
+      address,
+      open,
+    });
   }
 
   /** Serves nobody any more. */

@@ -506,6 +506,8 @@ export const limits = {
   /** Open connections of callers, and of worker nodes; one node has its control connection, bulk ones and their successors. */
   apiConnectionsMax: 4_096,
   apiConnectionsPerAddressMax: 1_024,
+  /** A crowd of connections is told of this often: its refusals are as many as it likes. */
+  apiCrowdToldMs: 60_000,
   /** How often it is looked for connections that are too slow. */
   apiLookMs: 1_000,
   nodeConnectionsMax: 65_536,

@@ -17,8 +17,16 @@ export const serverLimits: ServerOptions & { readonly handshakeTimeout: number }
   handshakeTimeout: limits.handshakeMsMax,
 };
 
-export function limitConnections(app: FastifyInstance): void {
+/** `onCrowd` is told, once in a while, that an address has as many connections as one may and no other is taken. */
+export function limitConnections(app: FastifyInstance, onCrowd: (address: string) => void): void {
   const { server } = app;
+  let isTold = false;
+  const tell = (address: string): void => {
+    if (isTold) return;
+    isTold = true;
+    setTimeout(() => (isTold = false), limits.apiCrowdToldMs).unref();
+    onCrowd(address);
+  };
   server.maxConnections = limits.apiConnectionsMax;
   server.maxHeadersCount = limits.apiHeadersMax;
   const open = new Map<string, number>();
@@ -31,7 +39,9 @@ export function limitConnections(app: FastifyInstance): void {
       if (left === 0) open.delete(from);
       else open.set(from, left);
     });
-    if (count > limits.apiConnectionsPerAddressMax) socket.destroy();
+    if (count <= limits.apiConnectionsPerAddressMax) return;
+    socket.destroy();
+    tell(from);
   });
   app.addHook('onRequest', async (request) => watchBody(request));
 }

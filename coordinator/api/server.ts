@@ -51,6 +51,8 @@ export interface ApiOptions {
   readonly port: number;
   /** Told about errors that are defects: the process should end and be started again. The caller got INTERNAL. */
   readonly onDefect: (error: unknown) => void;
+  /** Told of an address whose connections are refused for their number. */
+  readonly onCrowd?: (address: string) => void;
   /** Answer of /readyz; default: always. */
   readonly isReady?: () => boolean;
   /** PEM; absent: in the clear. */
@@ -75,7 +77,7 @@ export interface ApiHandle {
 /** Listens when it resolves. @throws LISTEN_FAILED */
 export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   const app = makeApp(options.tls ?? null);
-  limitConnections(app);
+  limitConnections(app, options.onCrowd ?? (() => undefined));
   handleProblems(app, options.onDefect);
   const { access = null } = options;
   const ownerOf = (job: string): string => options.backend.show(job).owner;
