@@ -475,9 +475,14 @@ export class Cluster {
     );
     if (!isGone) return ['the job is not forgotten'];
     await world.play(world.now + 5_000, () => false);
+    // One that stands still thinks that it leads, and has its own view of what there is.
+    const epoch = Math.max(...this.coordinators.map(({ ledger }) => ledger?.epoch ?? 0));
+    const next = (): CoordinatorProcess | undefined =>
+      this.coordinators.find(({ isUp, ledger }) => isUp && (ledger?.epoch ?? 0) > epoch);
     this.coordinator.crash({ isPower: true, downMs: 10 });
-    await world.play(world.now + quietAtMs, () => this.coordinator.isUp);
-    if (this.coordinator.job) return ['a pruned job came back'];
+    await world.play(world.now + quietAtMs, () => next() !== undefined);
+    if (!next()) return ['nobody leads after a pruned job'];
+    if (next()?.job) return ['a pruned job came back'];
     const left = disk.paths().filter((path) => path.startsWith(`${stateDir}/jobs/${simJob}`));
     return left.length === 0 ? [] : [`a pruned job left ${left.join(', ')}`];
   }
