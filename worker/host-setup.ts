@@ -193,8 +193,9 @@ export class HostSetup {
     // Without one the host sees what the node itself sees, never more.
     if (device === null) return { chosen: count, gpu: null };
     this.#watch?.hold(host, devices.heldBy(host));
-    const gpu = variable === 'CUDA_VISIBLE_DEVICES' ? 'nvidia' : 'amd';
-    return { chosen: { ...count, [variable]: device }, gpu };
+    if (variable !== 'CUDA_VISIBLE_DEVICES') return { chosen: { ...count, [variable]: device }, gpu: 'amd' };
+    // CUDA counts the fastest GPU first unless it is told to count as the driver does, whose numbers these are.
+    return { chosen: { ...count, [variable]: device, CUDA_DEVICE_ORDER: 'PCI_BUS_ID' }, gpu: 'nvidia' };
   }
 
   #findOnce(): Promise<FoundDevices> {

@@ -82,16 +82,16 @@ export class Slurm {
   }
 }
 
-/** @source squeue: JOB STATE CODES */
+/** The machine of one that is CONFIGURING starts up, which may take longer than a worker node may take to join. @source squeue: JOB STATE CODES */
 function stateOf(word: string): WorkerJob['state'] {
   switch (word) {
     case 'PENDING':
+    case 'CONFIGURING':
     case 'REQUEUED':
     case 'REQUEUE_HOLD':
     case 'SPECIAL_EXIT':
       return 'pending';
     case 'RUNNING':
-    case 'CONFIGURING':
     case 'SUSPENDED':
     case 'RESIZING':
     case 'SIGNALING':

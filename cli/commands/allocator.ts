@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import * as z from 'zod';
-import { parseAddress } from '../../common/config/address.ts';
+import { parseAddresses } from '../../common/config/address.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { slurmOptionFault } from '../../common/core/slurm-options.ts';
@@ -73,7 +73,7 @@ function environmentOf({ host }: CommandContext, { labels }: Compute, flags: All
     const message = 'wanted the address that worker nodes join, such as --coordinator alpha:7077';
     throw new BatchError('USAGE', message);
   }
-  parseAddress(coordinator, '--coordinator');
+  parseAddresses(coordinator, '--coordinator');
   return {
     ...environment,
     BATCHMILL_COORDINATOR: coordinator,

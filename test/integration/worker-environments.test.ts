@@ -112,14 +112,16 @@ import os, time
 def init(): open(os.path.join(${JSON.stringify(meet)}, str(os.getpid())), "w").close()
 def run(mini_batch):
     while len(os.listdir(${JSON.stringify(meet)})) < 3: time.sleep(0.01)
-    names = ("CUDA_VISIBLE_DEVICES", "AZ_BATCHAI_GPU_COUNT_FOUND")
+    names = ("CUDA_VISIBLE_DEVICES", "AZ_BATCHAI_GPU_COUNT_FOUND", "CUDA_DEVICE_ORDER")
     return [str(os.getpid()) + " " + " ".join(os.environ.get(n, "none") for n in names) + " " + os.environ["OMP_NUM_THREADS"]]
 `;
     await joinNode(3);
     const { view, rows } = await score(script, 12, { kind: 'host', python: null });
     expect(view.status).toBe('Completed');
     const hosts = new Set(rows);
-    expect([...hosts].map((row) => row.split(' ').slice(1, 3).join(' ')).sort()).toEqual(['0 2', '1 2', 'none 2']);
-    for (const row of hosts) expect(Number(row.split(' ')[3])).toBeGreaterThanOrEqual(1);
+    const seen = [...hosts].map((row) => row.split(' ').slice(1, 4).join(' ')).sort();
+    // Counted as nvidia-smi counts.
+    expect(seen).toEqual(['0 2 PCI_BUS_ID', '1 2 PCI_BUS_ID', 'none 2 none']);
+    for (const row of hosts) expect(Number(row.split(' ')[4])).toBeGreaterThanOrEqual(1);
   });
 });

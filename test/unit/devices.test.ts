@@ -18,6 +18,7 @@ import { failure, jobSpec } from '../helpers/worker-rig.ts';
 const first = 'GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f';
 const second = 'GPU-11111111-d268-c3f3-1b07-005d5ae1dc3f';
 const two = `GPU 0: NVIDIA A100-SXM4-40GB (UUID: ${first})\nGPU 1: NVIDIA A100-SXM4-40GB (UUID: ${second})\n`;
+const jetson = 'GPU 0: Orin (nvgpu) (UUID: 5c3f6b0e-1d1f-5a0c-9a41-0242ac120002)\n';
 const mig = `GPU 0: NVIDIA A100-SXM4-40GB (UUID: ${first})
   MIG 3g.20gb     Device  0: (UUID: MIG-aaaa)
   MIG 3g.20gb     Device  1: (UUID: MIG-bbbb)
@@ -50,6 +51,7 @@ describe('GPUs of NVIDIA', () => {
     ['none when the node may use none', two, '', []],
     ['none when the node hides them', two, '-1', []],
     ['none without a driver', '', undefined, []],
+    ['those of boards whose names have no prefix', jetson, undefined, ['0']],
   ])('are %s', (_, listing, visible, wanted) => {
     expect(nvidiaDevices(listing, query, visible).map(({ name }) => name)).toEqual(wanted);
   });

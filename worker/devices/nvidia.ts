@@ -35,7 +35,7 @@ function plain({ name, id, model, memoryBytes, profile }: Device): Device {
 function readListing(listing: string, memory: ReadonlyMap<string, number>): readonly Gpu[] {
   const gpus: Gpu[] = [];
   for (const line of listing.split('\n')) {
-    const [, name, model, uuid] = /^GPU (\d+): (.*?) ?\(UUID: (GPU-[^)]+)\)/.exec(line) ?? [];
+    const [, name, model, uuid] = /^GPU (\d+): (.*?) ?\(UUID: ([^)]+)\)/.exec(line) ?? [];
     if (name !== undefined && model !== undefined && uuid !== undefined) {
       gpus.push({ name, id: uuid, model, uuid, memoryBytes: memory.get(uuid) ?? null, profile: null, instances: [] });
     }
@@ -56,7 +56,7 @@ function readMemory(query: string): ReadonlyMap<string, number> {
   for (const line of query.split('\n')) {
     const cells = line.split(',').map((cell) => cell.trim());
     const [uuid, mib] = [cells[1] ?? '', cells.at(-1) ?? ''];
-    if (uuid.startsWith('GPU-') && /^\d+$/.test(mib)) memory.set(uuid, Number(mib) * 1_048_576);
+    if (uuid !== '' && /^\d+$/.test(mib)) memory.set(uuid, Number(mib) * 1_048_576);
   }
   return memory;
 }

@@ -82,7 +82,10 @@ export function allocate(seen: Seen, before: Memory, now: number): Decision {
   return {
     wanted,
     submit,
-    cancel: [...stuck, ...surplus].map(({ id, state }) => ({ id, how: state === 'pending' ? 'drop' : 'drain' })),
+    cancel: [
+      ...stuck.map(({ id }) => ({ id, how: 'drop' as const })),
+      ...surplus.map(({ id, state }) => ({ id, how: state === 'pending' ? ('drop' as const) : ('drain' as const) })),
+    ],
     memory: surplus.reduce((one, { id }) => settle(one, id), memory),
   };
 }
