@@ -7,6 +7,7 @@ import { connect } from '@nats-io/transport-node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import { coordinatorSettings, workerSettings, type Environment } from '../../common/config/process-settings.ts';
+import { limits } from '../../common/core/limits.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { packageFile } from '../../common/io/package-files.ts';
@@ -262,6 +263,38 @@ describe('NATS', () => {
     }
   });
 
+  it('that does not let a coordinator ask who stands by refuses the job, not the coordinator', async () => {
+    const accounts = join(dir, 'accounts.conf');
+    writeAccounts(accounts);
+    const known = readFileSync(accounts, 'utf8');
+    writeFileSync(accounts, known.replaceAll('"batchmill.main.standby"', ''));
+    Object.assign(process.env, natsPasswords);
+    const server = await new NatsServer(dir, { more: 'include "accounts.conf"\nno_auth_user: batchmill' }).start();
+    try {
+      const journal = ['--journal', `nats://${server.address}/main`, '--local-dir', join(dir, 'local')];
+      const cluster = await ClusterProcesses.start({ dir, more: ['--standby', ...journal] });
+      const input = writeInputs(join(dir, 'in'), [['1.txt', '1']]);
+      const job = [join(scorersDir, 'hash-rows.mjs'), '--input', input, '--output', join(dir, 'out')];
+      const what = 'may not publish to batchmill.main.standby on NATS; allow that as deploy/nats/accounts.conf does';
+      await expect(cluster.submit(job)).rejects.toThrow('JOURNAL_STREAM_UNFIT');
+      const handed = await cluster.cli(['coordinator', 'handover']);
+      expect(handed).toMatchObject({ code: 1, stderr: expect.stringContaining(what) as string });
+      // Once as it began to stand by and could not be asked, and once for both questions.
+      expect(cluster.coordinator.stderr.match(/NATS forbids what a coordinator does/g)).toHaveLength(2);
+      // Allowed, it learns that nobody stands by.
+      writeFileSync(accounts, known);
+      server.signal('SIGHUP');
+      await vi.waitFor(async () => expect(await cluster.submit(job)).not.toBe(''));
+      const alone = await cluster.cli(['coordinator', 'handover']);
+      expect(alone).toMatchObject({ stderr: expect.stringContaining('NO_STANDBY') as string });
+      expect(cluster.coordinator.end).toBeNull();
+    } finally {
+      await endPrograms();
+      await server.kill();
+      for (const name of Object.keys(natsPasswords)) delete process.env[name];
+    }
+  });
+
   it('three servers from the files keep the journal of a coordinator that scores', { timeout: 120_000 }, async () => {
     const nats = await DeployedNats.start(dir);
     try {
@@ -307,7 +340,7 @@ function violations(log: string): readonly string[] {
   return found;
 }
 
-/** All that a coordinator asks of its stream: append, read, follow, snapshots, trimming, election. */
+/** All that a coordinator asks of its stream: append, read, follow, snapshots, trimming, election, and of others who stand by. */
 async function journalLife(address: string): Promise<void> {
   const stream = await NatsStream.open({ servers: [address], name: 'main', replicas: 1 });
   try {
@@ -328,6 +361,11 @@ async function journalLife(address: string): Promise<void> {
     expect(await election.leader()).toBe('one');
     await election.resign();
     expect(await election.leader()).toBeNull();
+    const peers = stream.peers();
+    expect(await peers.ask('who?', limits.standbyAnswerMs)).toEqual([]);
+    const end = peers.answer((question) => Promise.resolve(`${question} one`));
+    expect(await peers.ask('who?', limits.standbyAnswerMs)).toEqual(['who? one']);
+    end();
   } finally {
     await stream.close();
   }
