@@ -303,7 +303,8 @@ async function openStream(
 ): Promise<NatsStream> {
   const { NatsStream } = await import('./journal/stream/nats-stream.ts');
   const onDoubt = (what: string): void => log.warn('the journal on NATS may not be durable', { reason: what });
-  return await NatsStream.open({ ...location, nats, onDoubt });
+  const onForbidden = (what: string): void => log.warn('NATS forbids what a coordinator does', { reason: what });
+  return await NatsStream.open({ ...location, nats, onDoubt, onForbidden });
 }
 
 /** Null for a coordinator that is the only one. @throws JOURNAL_STREAM_UNREACHABLE, STATE_UNWRITABLE */

@@ -8,7 +8,7 @@ import { packageFile } from '../../common/io/package-files.ts';
 import { until } from './programs.ts';
 
 const serverNames = ['alpha', 'beta', 'gamma'];
-const program = packageFile('.venv-stores', 'bin', 'nats-server');
+export const natsProgram = packageFile('.venv-stores', 'bin', 'nats-server');
 
 export const natsPasswords = {
   NATS_BATCHMILL_PASSWORD: 'of-the-coordinator',
@@ -71,9 +71,14 @@ export class DeployedNats {
     return this.#addresses.join(',');
   }
 
-  /** Certificate of their authority. */
-  get authority(): string {
-    return join(this.#tls, 'ca.pem');
+  /** With which a coordinator shows who it is, and trusts them. */
+  get environment(): Readonly<Record<string, string>> {
+    const password = join(this.#dir, 'nats.password');
+    writeFileSync(password, `${natsPasswords.NATS_BATCHMILL_PASSWORD}\n`);
+    return {
+      ...{ BATCHMILL_NATS_USER: 'batchmill', BATCHMILL_NATS_PASSWORD_FILE: password },
+      BATCHMILL_NATS_CA: join(this.#tls, 'ca.pem'),
+    };
   }
 
   /** What all of them have said. */
@@ -84,7 +89,7 @@ export class DeployedNats {
   /** What `nats-server -t` says to the files of the first one. */
   judge(): { readonly status: number | null; readonly said: string } {
     const [name = ''] = serverNames;
-    const { status, stderr } = spawnSync(program, ['-t', '-c', this.#config(name)], {
+    const { status, stderr } = spawnSync(natsProgram, ['-t', '-c', this.#config(name)], {
       encoding: 'utf8',
       env: this.#environment(name),
     });
@@ -125,10 +130,9 @@ export class DeployedNats {
       ['/var/lib/nats', join(dir, 'store')],
       ['64GB', '1GB'],
     ];
-    // Whoever says nothing of himself is the coordinator: its password is given to it in no test.
-    writeFileSync(this.#config(name), `${replaced(text, places)}\nno_auth_user: batchmill\n`);
+    writeFileSync(this.#config(name), replaced(text, places));
     writeAccounts(join(dir, 'accounts.conf'));
-    const child = spawn(program, ['-c', this.#config(name)], {
+    const child = spawn(natsProgram, ['-c', this.#config(name)], {
       env: this.#environment(name),
       stdio: ['ignore', 'ignore', 'pipe'],
     });

@@ -74,7 +74,7 @@ export class NatsServer {
     return `server_name: ${name}\ncluster { name: test, listen: "127.0.0.1:${route}", no_advertise: true, routes: ${JSON.stringify(all)} }\n`;
   }
 
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+  signal(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGHUP'): void {
     this.#child?.kill(signal);
   }
 

@@ -1,21 +1,12 @@
-/** What an operator copies out of deploy/, judged by the programs that will read it; and the NATS servers, run as they are told there. */
+/** What an operator copies out of deploy/, judged by the programs that will read it. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { connect } from '@nats-io/transport-node';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { parse } from 'yaml';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parse, parseAllDocuments } from 'yaml';
 import { coordinatorSettings, workerSettings, type Environment } from '../../common/config/process-settings.ts';
-import { systemClock } from '../../common/io/clock.ts';
-import { delay } from '../../common/io/delay.ts';
 import { packageFile } from '../../common/io/package-files.ts';
-import { NatsStream } from '../../coordinator/journal/stream/nats-stream.ts';
-import { ClusterProcesses } from '../helpers/cluster-processes.ts';
-import { DeployedNats, natsPasswords, writeAccounts } from '../helpers/deployed-nats.ts';
-import { scorersDir, writeInputs } from '../helpers/job-folder.ts';
-import { NatsServer } from '../helpers/nats-server.ts';
-import { endPrograms } from '../helpers/programs.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -28,6 +19,18 @@ afterEach(() => {
 const root = packageFile('.');
 const tool = (name: string): string => packageFile('.venv-deploy', 'bin', name);
 const text = (...path: readonly string[]): string => readFileSync(packageFile(...path), 'utf8');
+
+/** What `assignment` finds in a file: a variable and its value, each. */
+function variables(file: string, assignment: RegExp): Environment {
+  return Object.fromEntries([...file.matchAll(assignment)].map(([, name, value]) => [name, value]));
+}
+
+/** Of deploy/nats, however a standby is started. */
+const standbySettings = {
+  ...{ isStandby: true, isInsecure: false, journal: { name: 'main', replicas: 3 } },
+  ...{ listen: { host: '0.0.0.0', port: 7077 }, http: { host: '0.0.0.0', port: 7078 } },
+  nats: { login: { kind: 'user', user: 'batchmill' } },
+};
 
 interface Verdict {
   readonly isGood: boolean;
@@ -80,8 +83,7 @@ describe.skipIf(systemd === null)('systemd units', () => {
     }
     const drop = join(dir, 'batchmill-coordinator.service.d');
     mkdirSync(drop, { recursive: true });
-    const standby = text('deploy/systemd/standby.conf').replaceAll(/^(ExecStart=)\/[^ \n]+/gm, `$1${process.execPath}`);
-    writeFileSync(join(drop, 'standby.conf'), standby + dropIn);
+    writeFileSync(join(drop, 'standby.conf'), text('deploy/systemd/standby.conf') + dropIn);
     const names = all.map((unit) => join(dir, unit.slice(unit.lastIndexOf('/') + 1)));
     return judge(systemd ?? '', ['verify', '--man=no', ...names]);
   }
@@ -97,20 +99,46 @@ describe.skipIf(systemd === null)('systemd units', () => {
 
   it('read settings that the program takes', () => {
     const read = (role: string): Environment =>
-      Object.fromEntries(
-        [...text(`deploy/systemd/${role}.env.example`).matchAll(/^#?(BATCHMILL_\w+)=(.*)$/gm)].map(
-          ([, name, value]) => [name, value],
-        ),
-      );
-    expect(coordinatorSettings({}, read('coordinator'))).toMatchObject({
-      listen: { host: '0.0.0.0', port: 7077 },
-      http: { host: '127.0.0.1', port: 7078 },
-      journal: { name: 'main', replicas: 3 },
+      variables(text(`deploy/systemd/${role}.env.example`), /^#?(\w+)=(.*)$/gm);
+    const alone = variables(text('deploy/systemd/coordinator.env.example'), /^(\w+)=(.*)$/gm);
+    // Other machines reach what the example opens, and Prometheus the port that it scrapes.
+    expect(coordinatorSettings({}, alone)).toMatchObject({
+      ...{ listen: { host: '0.0.0.0', port: 7077 }, http: { host: '0.0.0.0', port: 7078 }, journal: null },
     });
+    expect(text('deploy/prometheus/prometheus.yml')).toContain("targets: ['alpha:7078']");
     const worker = read('worker');
     expect(workerSettings(worker['BATCHMILL_COORDINATOR'] ?? '', {}, worker)).toMatchObject({
       ...{ coordinators: [{ host: 'alpha', port: 7077 }], slots: 8, python: '/opt/scoring-venv/bin/python' },
     });
+  });
+
+  it('start a standby, with a state directory of all machines and a local one', () => {
+    const dropIn = text('deploy/systemd/standby.conf');
+    const lines = (key: string, file: string): readonly string[] =>
+      [...file.matchAll(new RegExp(`^${key}=-?(.+)$`, 'gm'))].flatMap(([, value = '']) => value.split(' '));
+    const unit = text('deploy/systemd/batchmill-coordinator.service');
+    // As systemd has it: drop-ins over units, and files over both.
+    const environment = {
+      ...variables([...lines('Environment', unit), ...lines('Environment', dropIn)].join('\n'), /^(\w+)=(.*)$/gm),
+      ...variables(text('deploy/systemd/coordinator.env.example'), /^#?(\w+)=(.*)$/gm),
+    };
+    const settings = coordinatorSettings({}, environment);
+    expect(settings).toMatchObject({ ...standbySettings, stateDir: '/srv/batchmill', localDir: '/var/lib/batchmill' });
+    expect(settings.nats).toMatchObject({
+      login: { file: expect.stringMatching(/%d\/nats\.password$/) as string },
+      tls: { caFile: '/etc/batchmill/nats-ca.pem' },
+    });
+    expect([...lines('ReadWritePaths', dropIn), ...lines('RequiresMountsFor', dropIn)]).toEqual([
+      settings.stateDir,
+      settings.stateDir,
+    ]);
+    expect(lines('StateDirectory', unit).map((name) => `/var/lib/${name}`)).toEqual([settings.localDir]);
+    expect(lines('LoadCredential', dropIn)).toEqual(['nats.password:/etc/batchmill/nats.password']);
+    const shown = text('deploy/README.md');
+    expect(shown).toContain('install -m 0600 nats.password /etc/batchmill/');
+    // The service's user reads it, who is not root.
+    expect(shown).toContain('install -m 0644 ca.pem /etc/batchmill/nats-ca.pem');
+    expect(shown).toContain(`install -d -m 0700 -o batchmill -g batchmill ${settings.stateDir}`);
   });
 });
 
@@ -136,7 +164,10 @@ describe('the container file', () => {
 const kubernetesVersions = ['1.29', '1.37'];
 describe('Kubernetes', () => {
   const folder = packageFile('deploy', 'kubernetes');
-  const whole = ['base/namespace.yaml', 'base/coordinator.yaml', 'base/workers.yaml', 'gpu/workers-gpu.yaml'];
+  const whole = [
+    ...['base/namespace.yaml', 'base/coordinator.yaml', 'base/workers.yaml', 'gpu/workers-gpu.yaml'],
+    'standby/coordinator-state.yaml',
+  ];
   const validate = (files: readonly string[], version: string): Verdict =>
     judge(tool('kubernetes-validate'), ['--strict', '--quiet', '-k', version, ...files], folder);
 
@@ -165,6 +196,38 @@ describe('Kubernetes', () => {
     }
   });
 
+  it('a standby has its settings, a volume that all share and one of its own', () => {
+    const set = parse(text('deploy/kubernetes/standby/coordinator-standby.yaml')) as StatefulSet;
+    const [base] = parseAllDocuments(text('deploy/kubernetes/base/coordinator.yaml'));
+    const [own] = set.spec.template.spec.containers;
+    const [alone] = (base?.toJS() as StatefulSet).spec.template.spec.containers;
+    expect(own?.args).toEqual(['coordinator', 'start', '--standby']);
+    const image = variables(
+      text('deploy/container/Dockerfile').replaceAll(/ (?=BATCHMILL_)/g, '\n'),
+      /^(BATCHMILL_\w+)=(\S+)$/gm,
+    );
+    const given = Object.fromEntries((own?.env ?? []).map(({ name, value }) => [name, value]));
+    const settings = coordinatorSettings({ standby: true }, { ...image, ...given });
+    expect(settings).toMatchObject(standbySettings);
+    const volumeOf = (path: string): string | undefined =>
+      [...(own?.volumeMounts ?? []), ...(alone?.volumeMounts ?? [])].find(
+        ({ mountPath }) => path === mountPath || dirname(path) === mountPath,
+      )?.name;
+    const { volumes = [] } = set.spec.template.spec;
+    const shared = volumes.find(({ name }) => name === volumeOf(settings.stateDir));
+    const claim = parse(text('deploy/kubernetes/standby/coordinator-state.yaml')) as Claim;
+    expect(shared?.persistentVolumeClaim?.claimName).toBe(claim.metadata.name);
+    expect(claim.spec.accessModes).toEqual(['ReadWriteMany']);
+    const locals = set.spec.volumeClaimTemplates ?? [];
+    expect(locals.map(({ metadata }) => metadata.name)).toEqual([volumeOf(settings.localDir ?? '')]);
+    // With names that the secret has as README makes it.
+    const files = [(settings.nats.login as { readonly file: string }).file, settings.nats.tls?.caFile ?? ''];
+    expect(files.map(volumeOf)).toEqual(['nats', 'nats']);
+    expect(text('deploy/README.md')).toContain(
+      `secret generic batchmill-nats --from-file=${basename(files[0] ?? '')}=nats.password --from-file=${basename(files[1] ?? '')}`,
+    );
+  });
+
   const kubectl = found('kubectl', 'overlays of deploy/kubernetes are not put together, only their files checked');
   it.skipIf(kubectl === null).each(['base', 'gpu', 'standby'])('%s is put together and has its schemas', (overlay) => {
     const { isGood, said } = judge(kubectl ?? '', ['kustomize', join(folder, overlay)]);
@@ -175,6 +238,30 @@ describe('Kubernetes', () => {
     expect(said.includes('--standby')).toBe(overlay === 'standby');
   });
 });
+
+interface Claim {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly accessModes: readonly string[] };
+}
+
+interface StatefulSet {
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly containers: readonly {
+          readonly args?: readonly string[];
+          readonly env?: readonly { readonly name: string; readonly value: string }[];
+          readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+        }[];
+        readonly volumes?: readonly {
+          readonly name: string;
+          readonly persistentVolumeClaim?: { readonly claimName: string };
+        }[];
+      };
+    };
+    readonly volumeClaimTemplates?: readonly Claim[];
+  };
+}
 
 interface Rule {
   readonly alert: string;
@@ -230,121 +317,3 @@ describe('Prometheus', () => {
     }
   });
 });
-
-describe('NATS', () => {
-  it('its user may do what the journal does, and no more; a listener hears events', async () => {
-    writeAccounts(join(dir, 'accounts.conf'));
-    Object.assign(process.env, natsPasswords);
-    const server = await new NatsServer(dir, { more: 'include "accounts.conf"\nno_auth_user: batchmill' }).start();
-    try {
-      await journalLife(server.address);
-      await expect(NatsStream.open({ servers: [server.address], name: 'other', replicas: 1 })).rejects.toThrow();
-      const refused = await vi.waitFor(() => violations(server.log));
-      // What it was refused before would stand there too.
-      expect(refused.filter((subject) => !subject.includes('BATCHMILL_other'))).toEqual([]);
-      const listener = await connect({
-        servers: server.address,
-        user: 'listener',
-        pass: natsPasswords.NATS_LISTENER_PASSWORD,
-      });
-      const events = listener.subscribe('batchmill.main.jobs.>', { max: 1 });
-      await listener.flush();
-      const coordinator = await connect({ servers: server.address });
-      coordinator.publish('batchmill.main.jobs.one.completed', '{}');
-      for await (const { subject } of events) expect(subject).toBe('batchmill.main.jobs.one.completed');
-      listener.publish('batchmill.main.journal', 'forged');
-      await listener.flush();
-      await Promise.all([listener.close(), coordinator.close()]);
-      await vi.waitFor(() => expect(violations(server.log)).toContain('batchmill.main.journal'));
-    } finally {
-      await server.kill();
-      for (const name of Object.keys(natsPasswords)) delete process.env[name];
-    }
-  });
-
-  it('three servers from the files keep the journal of a coordinator that scores', { timeout: 120_000 }, async () => {
-    const nats = await DeployedNats.start(dir);
-    try {
-      expect(nats.judge()).toMatchObject({ status: 0 });
-      const cluster = await ClusterProcesses.start({
-        ...{ dir, isSecure: true, more: ['--journal', `nats://${nats.addresses}/main?replicas=3`] },
-        environment: { NODE_EXTRA_CA_CERTS: nats.authority },
-      });
-      await cluster.startWorker('a');
-      const input = writeInputs(
-        join(dir, 'in'),
-        [1, 2, 3, 4].map((at) => [`${at}.txt`, `${at}`] as const),
-      );
-      const script = join(scorersDir, 'hash-rows.mjs');
-      const job = await cluster.submit([
-        script,
-        '--input',
-        input,
-        '--output',
-        join(dir, 'out'),
-        '--set',
-        'settings.mini_batch_size=1',
-      ]);
-      const { rows } = await cluster.job(job, ({ status }) => status === 'Completed', 'its end');
-      expect(rows).toBe(4);
-      expect(nats.log).not.toContain('Violation');
-      expect(healthOf(cluster)).toMatchObject({ isGood: true });
-      expect(healthOf(cluster, '127.0.0.1:1')).toMatchObject({
-        isGood: false,
-        said: expect.stringContaining('ECONNREFUSED') as string,
-      });
-    } finally {
-      await endPrograms();
-      await nats.close();
-    }
-  });
-});
-
-/** Subjects that a server has refused to take, of which there is one at least. */
-function violations(log: string): readonly string[] {
-  const found = [...log.matchAll(/Violation - Subject "([^"]+)"/g)].map(([, subject = '']) => subject);
-  expect(found).not.toEqual([]);
-  return found;
-}
-
-/** All that a coordinator asks of its stream: append, read, follow, snapshots, trimming, election. */
-async function journalLife(address: string): Promise<void> {
-  const stream = await NatsStream.open({ servers: [address], name: 'main', replicas: 1 });
-  try {
-    for (const place of [0, 1, 2])
-      expect(await stream.publish(Buffer.from('group'), place)).toMatchObject({ kind: 'stored' });
-    expect(await stream.get(2)).not.toBeNull();
-    const over = new AbortController();
-    for await (const { place } of stream.follow(1, over.signal)) if (place === 3) over.abort();
-    const snapshots = [1, 2].map((sequence) => ({ sequence, epoch: 1, chain: 7, place: sequence }));
-    for (const snapshot of snapshots) await stream.putSnapshot(snapshot, pieces());
-    const [newest, oldest] = await stream.snapshots();
-    expect([newest, oldest]).toEqual([...snapshots].reverse());
-    if (oldest) await stream.removeSnapshot(oldest);
-    await stream.trim(2);
-    expect(await stream.ends()).toEqual({ first: 2, last: 3 });
-    const election = await stream.election('one', delay, systemClock);
-    expect([await election.won(over.signal), await election.won(new AbortController().signal)]).toEqual([false, true]);
-    expect(await election.leader()).toBe('one');
-    await election.resign();
-    expect(await election.leader()).toBeNull();
-  } finally {
-    await stream.close();
-  }
-}
-
-async function* pieces(): AsyncGenerator<Uint8Array, void, void> {
-  yield await Promise.resolve(Buffer.alloc(300_000, 'image'));
-}
-
-/** What the health check of a coordinator's container says. */
-function healthOf({ http, stateDir }: ClusterProcesses, address = http): Verdict {
-  const environment = { ...process.env, BATCHMILL_HTTP: address, BATCHMILL_STATE_DIR: stateDir };
-  const script = packageFile('deploy', 'container', 'healthy.mjs');
-  const { status, stderr } = spawnSync(process.execPath, [script], {
-    cwd: dirname(script),
-    env: environment,
-    encoding: 'utf8',
-  });
-  return { isGood: status === 0, said: stderr };
-}

@@ -121,3 +121,23 @@ it('variables that contradict each other are refused', () => {
   expect(() => settings({ BATCHMILL_NATS_KEY: 'a' })).toThrow(/go together/);
   expect(() => settings({ BATCHMILL_NATS_MONITORING: 'nats://a' })).toThrow(/wanted http:/);
 });
+
+it('says what a standby may not answer, and takes no silence for an answer where no server was asked', async () => {
+  const mute = '{ user: mill, password: stone, permissions: { publish: { deny: "_INBOX.>" } } }';
+  const { address } = await server({ more: `authorization { users: [ ${mute} ] }\nno_auth_user: mill` });
+  const forbidden: string[] = [];
+  const onForbidden = (what: string): void => void forbidden.push(what);
+  const stream = await NatsStream.open({ servers: [address], name: 'test', replicas: 1, onForbidden });
+  const peers = stream.peers();
+  peers.answer(() => Promise.resolve('here'));
+  expect(await peers.ask('who?', 200)).toEqual([]);
+  expect(await peers.ask('who?', 200)).toEqual([]);
+  expect(forbidden).toEqual([
+    expect.stringContaining('may not publish to _INBOX.> on NATS; allow that in reply (allow_responses: true)'),
+  ]);
+  await servers.at(-1)?.kill();
+  const unknown = failing('JOURNAL_STREAM_UNREACHABLE', 'could not be asked on batchmill.test.standby of NATS');
+  await expect(peers.ask('who?', 200)).rejects.toThrow(unknown);
+  await stream.close();
+  await expect(peers.ask('who?', 200)).rejects.toThrow(unknown);
+});

@@ -1,6 +1,12 @@
 /** Connects to NATS as the settings say, and finds out whether its servers sync what they acknowledge. */
 import { readFile } from 'node:fs/promises';
-import { connect, credsAuthenticator, nkeyAuthenticator, type NatsConnection } from '@nats-io/transport-node';
+import {
+  connect,
+  credsAuthenticator,
+  nkeyAuthenticator,
+  type NatsConnection,
+  type PermissionViolationError,
+} from '@nats-io/transport-node';
 import * as z from 'zod';
 import type { NatsLogin, NatsSettings } from '../../../common/config/nats-settings.ts';
 import { BatchError } from '../../../common/core/batch-error.ts';
@@ -55,6 +61,25 @@ async function contentOf(file: string): Promise<Buffer> {
   } catch (error) {
     throw new BatchError('CONFIG_INVALID', `${file}, for NATS, cannot be read: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/** Of what the servers refuse to this program's user: a sentence that says what, and what to do. */
+export function whatToAllow({ operation, subject }: PermissionViolationError): string {
+  const kind = subjectKind(subject);
+  // A reply goes to an inbox of whoever asked.
+  const how = kind.startsWith('_INBOX.') ? ' in reply (allow_responses: true)' : '';
+  const [may, again] = operation === 'publish' ? ['publish to', ''] : ['subscribe to', ', then start this one again'];
+  return (
+    `the user of this coordinator may not ${may} ${kind} on NATS; allow that${how} as deploy/nats/accounts.conf does, ` +
+    `and reload the servers${again}`
+  );
+}
+
+/** Subjects that one line of permissions is for: without the names of jobs, nodes and questions. */
+function subjectKind(subject: string): string {
+  if (subject.startsWith('_INBOX.')) return '_INBOX.>';
+  const parts = subject.split('.');
+  return parts[0] === 'batchmill' && parts.length > 3 ? `${parts.slice(0, 3).join('.')}.>` : subject;
 }
 
 /** `sync_always` of a server's JetStream, 2.10 and later. @source nats-server: JetStreamConfig, monitoring endpoint /varz */

@@ -13,7 +13,7 @@ import {
   type StreamConfig,
 } from '@nats-io/jetstream';
 import { Objm, type ObjectStore } from '@nats-io/obj';
-import type { NatsConnection } from '@nats-io/transport-node';
+import { errors, type NatsConnection } from '@nats-io/transport-node';
 import { openNats, type NatsSettings } from '../../../common/config/nats-settings.ts';
 import { BatchError } from '../../../common/core/batch-error.ts';
 import { limits } from '../../../common/core/limits.ts';
@@ -28,7 +28,7 @@ import type {
   StreamSnapshot,
 } from '../../../common/ports/journal-stream.ts';
 import type { PeerBus } from '../../../common/ports/peer-bus.ts';
-import { connectNats, syncProblems } from './nats-access.ts';
+import { connectNats, syncProblems, whatToAllow } from './nats-access.ts';
 import { NatsElection } from './nats-election.ts';
 import { natsPeers } from './nats-peers.ts';
 
@@ -45,6 +45,8 @@ export interface NatsStreamOptions {
   readonly isToBeThere?: boolean;
   /** Something is not as it should be, and it is taken all the same. */
   readonly onDoubt?: (what: string) => void;
+  /** The servers let this program's user not do something; each is told once. */
+  readonly onForbidden?: (what: string) => void;
 }
 
 /** Of `Nats-Expected-Last-Sequence`: there are two, the newer one where the server knows the last sequence. */
@@ -64,10 +66,17 @@ export class NatsStream implements JournalStream {
   readonly #stream: string;
   readonly #subject: string;
   readonly #bucket: ObjectStore;
+  readonly #onForbidden: (what: string) => void;
   /** What is told in between would only fill memory. */
   #isConnected = true;
 
-  private constructor(connection: NatsConnection, manager: JetStreamManager, names: StreamNames, bucket: ObjectStore) {
+  private constructor(
+    connection: NatsConnection,
+    manager: JetStreamManager,
+    names: StreamNames,
+    bucket: ObjectStore,
+    { onForbidden = () => undefined }: Pick<NatsStreamOptions, 'onForbidden'>,
+  ) {
     this.#connection = connection;
     this.#bucket = bucket;
     this.#client = jetstream(connection, { timeout: limits.journalStreamTryMs });
@@ -75,13 +84,20 @@ export class NatsStream implements JournalStream {
     this.#name = names.name;
     this.#stream = names.stream;
     this.#subject = names.subject;
+    this.#onForbidden = onForbidden;
     void this.#watch();
   }
 
   async #watch(): Promise<void> {
-    for await (const { type } of this.#connection.status()) {
-      if (type === 'disconnect') this.#isConnected = false;
-      if (type === 'reconnect') this.#isConnected = true;
+    const told = new Set<string>();
+    for await (const status of this.#connection.status()) {
+      if (status.type === 'disconnect') this.#isConnected = false;
+      if (status.type === 'reconnect') this.#isConnected = true;
+      if (status.type !== 'error' || !(status.error instanceof errors.PermissionViolationError)) continue;
+      const what = whatToAllow(status.error);
+      // Events come by the thousand.
+      if (!told.has(what)) this.#onForbidden(what);
+      told.add(what);
     }
   }
 
@@ -115,7 +131,7 @@ export class NatsStream implements JournalStream {
       const bucket = await reached(options.servers, () =>
         new Objm(connection).create(`BATCHMILL_${options.name}_SNAPSHOTS`, kept),
       );
-      return new NatsStream(connection, manager, names, bucket);
+      return new NatsStream(connection, manager, names, bucket, options);
     } catch (error) {
       await connection.close();
       throw error;
