@@ -36,6 +36,8 @@ interface FileState {
   /** Of the file when it was last sent whole, for files that user code rewrites. */
   mtimeMs: number;
   isRefused: boolean;
+  /** It could not be read, which was told. */
+  isUnreadable: boolean;
 }
 
 interface JobState {
@@ -111,11 +113,16 @@ export class LogShipper {
     const dir = this.#options.logsDir(job);
     for (const name of await this.#namesIn(dir, job, state)) {
       let file = state.files.get(name);
-      if (!file) state.files.set(name, (file = { sent: 0, mtimeMs: 0, isRefused: false }));
+      if (!file) state.files.set(name, (file = { sent: 0, mtimeMs: 0, isRefused: false, isUnreadable: false }));
       if (file.isRefused) continue;
       try {
         await this.#shipFile(route, { job, name, path: join(dir, name), file, isLast });
       } catch (error) {
+        // One that is gone by now, or that only its owner may read, keeps no other back.
+        if (!(error instanceof BatchError) && errnoOf(error) !== '') {
+          this.#tellUnreadable(job, name, file, error);
+          continue;
+        }
         if (!(error instanceof BatchError) || !isRefusal(error)) throw error;
         file.isRefused = true;
         this.#options.log.warn('the coordinator refuses a log', {
@@ -126,6 +133,12 @@ export class LogShipper {
         });
       }
     }
+  }
+
+  #tellUnreadable(job: JobName, name: string, file: FileState, error: unknown): void {
+    if (file.isUnreadable) return;
+    file.isUnreadable = true;
+    this.#options.log.warn('a log cannot be read, and is not sent', { job, name, reason: reasonOf(error) });
   }
 
   /** What was under way when a connection broke may have arrived or not. */

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { once, setMaxListeners } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
@@ -183,6 +183,17 @@ test('a node gives an artifact to whom the coordinator has sent, from any byte o
   // And one that only says that it is n0.
   const believesForger = { kind: 'tls' as const, authority: forger.cert, identity: { key: own, cert } };
   await refused(from({}, believesForger)).toThrow('has no certificate of worker node n0');
+});
+
+test('a request whose path is no URL is refused, and the node lives', async () => {
+  const artifacts = new ServedArtifacts();
+  const server = await ArtifactServer.start({ artifacts, trust: plainTrust, host: '127.0.0.1' });
+  closers.push(() => server.close());
+  for (let time = 0; time < 2; time += 1) {
+    const socket = connect({ host: '127.0.0.1', port: server.port });
+    socket.end('GET // HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n');
+    expect(String(await once(socket, 'data'))).toMatch(/^HTTP\/1\.1 400 /);
+  }
 });
 
 test('peers with wrong bytes, half of them, or none are left for the next, and the coordinator has it in the end', async () => {

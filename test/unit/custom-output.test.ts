@@ -142,6 +142,13 @@ describe('the folder of a host', () => {
     expect(await folder.undo()).toBe(false);
   });
 
+  it('says so when a failed attempt has left a name that is no text', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    writeFileSync(Buffer.from(`${host('caf')}\xe9.txt`, 'latin1'), 'x');
+    expect(await folder.undo()).toBe(false);
+  });
+
   it('gives what init() wrote to the first attempt that succeeds', async () => {
     write(host(), 'init', 'whole', 'i');
     const folder = new CustomFolder(host(), null);

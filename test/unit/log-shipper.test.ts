@@ -117,6 +117,16 @@ describe('logs on their way to the coordinator', () => {
     expect(current().pieces.reduce((sum, piece) => sum + piece.bytes, 0)).toBe(text.length - wanted);
   });
 
+  it('that cannot be read hold up no other', async () => {
+    const good = ['user/a.txt', 'user/b.txt', 'user/c.txt', 'user/d.txt', name];
+    for (const path of good) write(path, 'one\n');
+    // Found, and not to be found by the text that its name is read as.
+    writeFileSync(Buffer.from(`${join(dir, 'user', 'caf')}\xe9.txt`, 'latin1'), 'x');
+    await pass();
+    await shipper.finish(job);
+    expect([...current().files.keys()].sort()).toEqual(good);
+  });
+
   it('that are refused are not sent again, and hold up no other', async () => {
     write('sys/mini_batches/process000.jsonl', '{}\n');
     write(name, 'one\n');

@@ -40,7 +40,8 @@ export class ArtifactServer {
     this.#artifacts = artifacts;
     this.#isTls = trust.kind === 'tls';
     this.#certificate = certificateOf(trust);
-    const serve = (request: IncomingMessage, response: ServerResponse): void => void this.#serve(request, response);
+    const serve = (request: IncomingMessage, response: ServerResponse): void =>
+      void this.#serve(request, response).catch(() => response.destroy());
     this.#server = trust.kind === 'tls' ? createTlsServer(tlsOptions(trust), serve) : createPlainServer(serve);
     this.#server.maxConnections = limits.artifactServedMax * limits.stagingFetchesMax * 2;
     // Of a handshake that failed: the peer has been told by TLS itself.
@@ -77,7 +78,10 @@ export class ArtifactServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname, searchParams } = new URL(request.url ?? '', 'http://node');
+    const asked = request.url ?? '';
+    // `//` is a path that a request may have, and no URL.
+    if (!URL.canParse(asked, 'http://node')) return void response.writeHead(400).end();
+    const { pathname, searchParams } = new URL(asked, 'http://node');
     const [, artifact = '', file = ''] = pathname.split('/');
     const from = Number(searchParams.get('from') ?? 0);
     const refused = this.#refusal(request, artifact);

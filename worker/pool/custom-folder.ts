@@ -109,6 +109,8 @@ export class CustomFolder {
       const path = absolute.slice(this.#dir.length + 1);
       found.add(path);
       const known = this.#known.get(path);
+      // Bytes that are no text stand for others here: what has that name is not removed by it.
+      if (name.name.includes('\ufffd')) isWhole = false;
       if (!known) await rm(absolute, { force: true });
       else if (!(await this.#restore(path, known))) isWhole = false;
     }

@@ -73,6 +73,7 @@ export class HostConnection {
   readonly current: CurrentFile = new CurrentFile();
   readonly #child: ChildProcess;
   readonly #socket: Duplex;
+  readonly #side: Readable;
   readonly #frames = new FrameReader(crc32, hostFrame.rows);
   readonly #memory: MemoryReading;
   #stderr = new ByteTail(limits.stderrTailBytes);
@@ -91,6 +92,7 @@ export class HostConnection {
     this.#child = child;
     this.pid = child.pid;
     this.#socket = child.stdio[3] as Duplex;
+    this.#side = child.stdio[4] as Readable;
     this.#memory = watchMemory({
       pid: child.pid,
       bytesMax: memoryBytesMax,
@@ -270,18 +272,22 @@ export class HostConnection {
   }
 
   #listen(logSink: LogSink): void {
-    const { stdout, stderr, stdio } = this.#child;
+    const { stdout, stderr } = this.#child;
     stdout?.on('data', (chunk: Uint8Array) => logSink('stdout', chunk, this.#sequence));
     stderr?.on('data', (chunk: Uint8Array) => {
       this.#stderr.push(chunk);
       logSink('stderr', chunk, this.#sequence);
     });
-    const side = stdio[4] as Readable;
-    side.on('data', (chunk: Uint8Array) => this.current.push(chunk));
+    this.#side.on('data', (chunk: Uint8Array) => this.current.push(chunk));
     this.#socket.on('data', (chunk: Uint8Array) => this.#receive(chunk));
     this.#socket.on('end', () => void this.#onProtocolEnd());
     // A host that dies resets its connections; how it died is told by its exit.
-    for (const stream of [stdout, stderr, side, this.#socket]) stream?.on('error', () => undefined);
+    for (const stream of this.#streams()) stream?.on('error', () => undefined);
+  }
+
+  #streams(): readonly (Readable | Duplex | null)[] {
+    const { stdout, stderr } = this.#child;
+    return [stdout, stderr, this.#side, this.#socket];
   }
 
   #onMemoryExceeded(usedBytes: number): void {
@@ -333,6 +339,8 @@ export class HostConnection {
         const finish = (): void => {
           clearTimeout(timer);
           this.#lose({ kind: 'exit', exit });
+          // What left the group lives on and may hold their other ends for as long as it likes.
+          for (const stream of this.#streams()) stream?.destroy();
           resolve(exit);
         };
         const timer = setTimeout(finish, lastWordsMs);
