@@ -464,6 +464,8 @@ export const limits = {
   uploadBytesMax: 1_099_511_627_776,
   uploadFilesMax: 1_000_000,
   uploadPathCharsMax: 1_024,
+  /** Of as many blobs a coordinator remembers that it has read them and that they are what their digests say. */
+  blobsCheckedMax: 100_000,
   /** Jobs of a list when the caller does not say how many, as Azure has it; and how many at most. */
   apiPage: 50,
   apiPageMax: 1_000,
