@@ -500,6 +500,8 @@ export const limits = {
   apiBodyMsMax: 30_000,
   /** A connection on which nothing moves for so long is ended; event streams say something more often. */
   apiIdleMsMax: 120_000,
+  /** So much of a body is read after its refusal: more than is on its way when the sender hears of it. */
+  apiDroppedBytesMax: 67_108_864,
   /** Someone who asks for a certificate has one soon; a connection without one is ended then. */
   enrolMsMax: 30_000,
   /** Names, values and tokens fit ten times; more is an attack or a mistake. */
