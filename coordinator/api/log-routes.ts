@@ -52,7 +52,7 @@ export function logRoutes(server: FastifyInstance, backend: Backend): void {
     },
     async ({ params, query }, reply) => {
       const path = params['*'];
-      return await sendLog(backend.logFile(params.name, path), { path, ...query }, reply);
+      return await sendLog(await backend.logFile(params.name, path), { path, ...query }, reply);
     },
   );
   app.get(
