@@ -77,7 +77,7 @@ function uploadRoutes(server: FastifyInstance, registry: RegistryBackend): void 
       const { kind, name } = request.query;
       const bytes = request.body instanceof Readable ? request.body : Readable.from([]);
       const sha256 = sha256Of(request.headers['content-digest']);
-      const artifact = await registry.receive({ kind, name, bytes, sha256 });
+      const artifact = await registry.receive({ kind, name, bytes, sha256, stillMay: request.stillMay });
       return reply.code(201).send(artifact);
     },
   );

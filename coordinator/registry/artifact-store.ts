@@ -37,6 +37,8 @@ export class ArtifactStore {
   #temporaries = 0;
   /** Bytes of blobs that were found to be what their digests say since this process began. */
   readonly #checked = new Map<Digest, number>();
+  /** Blobs that are read for that now: however many ask, once. */
+  readonly #reading = new Map<Digest, Promise<boolean>>();
   /** Folders that were laid out, or looked at, since this process began. */
   readonly #laidOut = new Set<string>();
 
@@ -192,6 +194,13 @@ export class ArtifactStore {
     const size = await this.#sizeOf(of);
     if (size === null) return false;
     if (size === told || size === this.#checked.get(of)) return true;
+    const reading = this.#reading.get(of) ?? this.#read(of).finally(() => this.#reading.delete(of));
+    this.#reading.set(of, reading);
+    return await reading;
+  }
+
+  /** What cannot be read is as good as not there. */
+  async #read(of: Digest): Promise<boolean> {
     const found = await digestOf(this.#path(of)).catch((error: unknown) => {
       if (error instanceof BatchError) return null;
       throw error;

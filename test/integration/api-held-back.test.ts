@@ -184,6 +184,17 @@ describe('an upload that is refused', () => {
     expect([next?.status, next?.body]).toEqual([200, { status: 'ok' }]);
   });
 
+  test('for a token that was revoked meanwhile hears that', async () => {
+    const upload = [...head.slice(1), 'POST /v1/artifacts?kind=file&name=m HTTP/1.1'].reverse();
+    const socket = await open(mallory, [...upload, 'transfer-encoding: chunked'], chunk('x'));
+    await looked();
+    await revoke(mallory);
+    socket.write(`${chunk('x')}0\r\n\r\n`);
+    const { status, body } = await answerOf(socket);
+    socket.destroy();
+    expect([status, body['code']]).toEqual([401, 'TOKEN_INVALID']);
+  });
+
   test.each(['invoker', 'reader'] as const)('of one whose role is %s is not read for ever', async (role) => {
     const who = await as('eve', role);
     const socket = await open(who, [...head, 'transfer-encoding: chunked'], chunk('x'.repeat(65_536)));
