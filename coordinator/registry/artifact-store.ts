@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { chmod, copyFile, link, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { BatchError } from '../../common/core/batch-error.ts';
+import { BatchError, isBatchError } from '../../common/core/batch-error.ts';
 import type { Artifact, ArtifactSource, LocalArtifact } from '../../common/core/deployment.ts';
 import { digest, type Digest } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -27,6 +27,11 @@ export interface Blob {
 
 /** Of what is laid out. */
 type LaidFile = Pick<ListedFile, 'path' | 'digest' | 'bytes'>;
+
+/** A longer one is no list: of a million files with names of a hundred characters this is half. */
+const listingBytesMax = 536_870_000;
+/** Of one file in it, whose name is as long as it may be and all of it escaped. */
+const listingLineBytesMax = 16_384;
 
 /** Questions to the disk that are under way together. */
 const looksAtOnce = 16;
@@ -215,20 +220,26 @@ export class ArtifactStore {
     this.#checked.set(of, bytes);
   }
 
-  /** None for what is a file: nobody says which of both a digest is of, and a list tells by its first bytes. */
+  /** None for what is a file: nobody says which of both a digest is of, and a list tells by its first line. */
   async #filesIfFolder(of: Digest): Promise<readonly ListedFile[]> {
-    const beginning = Buffer.from('{"path":"');
-    const found = Buffer.alloc(beginning.length);
+    const size = (await this.#sizeOf(of)) ?? 0;
+    if (size > listingBytesMax) return [];
+    const beginning = Buffer.alloc(Math.min(size, listingLineBytesMax));
     const file = await open(this.#path(of), 'r');
     try {
-      if ((await readFully(file, found, 0)) < found.length || !found.equals(beginning)) return [];
+      await readFully(file, beginning, 0);
     } finally {
       await file.close();
     }
-    return await this.listing(of).catch((error: unknown) => {
-      if (error instanceof BatchError && error.code === 'ARTIFACT_CORRUPT') return [];
+    const end = beginning.indexOf('\n');
+    if (end < 0) return [];
+    try {
+      parseListing(beginning.subarray(0, end + 1));
+      return await this.listing(of);
+    } catch (error) {
+      if (isBatchError(error, 'ARTIFACT_CORRUPT')) return [];
       throw error;
-    });
+    }
   }
 
   /** Bytes of a blob from `offset` on: of a file, or of the listing of a folder. @throws ARTIFACT_NOT_FOUND */

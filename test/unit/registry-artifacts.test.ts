@@ -223,6 +223,14 @@ describe('what was cut short', () => {
     expect((await readdir(join(dir, 'laid'))).sort()).toEqual(['a.txt', 'b.txt']);
   });
 
+  it('is not looked for in a file that begins as a list does', async () => {
+    const line = formatListing([{ path: 'a', digest: digest(sha256('gone')), bytes: 4, mode: 0o644 }]).toString();
+    const texts = ['{"path":"a","label":1}\n', `${line}{"path":1}\n`, line.slice(0, -1), '\n', ''];
+    for (const text of texts)
+      expect([text, await store.has((await store.addStream(piecesOf(text))).digest)]).toEqual([text, true]);
+    expect(await store.has((await store.addStream(piecesOf(line))).digest)).toBe(false);
+  });
+
   it('is replaced where it was laid out already, and what is whole there is left alone', async () => {
     const files: ListedFile[] = [];
     for (const path of ['a', 'sub/b']) files.push({ path, mode: 0o644, ...(await store.addStream(piecesOf(path))) });
