@@ -45,12 +45,12 @@ import { openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import { listLogs } from './logs/log-store.ts';
 import { jobDirOf, outputDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
-import { JobLife } from './job-life.ts';
+import { JobLife, takenOver } from './job-life.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
 import { refuseOutputInInput } from './output/output-place.ts';
-import { listCustomFiles } from './output/custom-listing.ts';
+import { listCustomFiles, sealedJobName } from './output/custom-listing.ts';
 import { manifestDirName, partialName } from './output/output-names.ts';
 import { takenName } from './output/staging-files.ts';
 import { sizeOf } from './output/recover-output.ts';
@@ -222,7 +222,7 @@ export class JobDesk implements Backend {
     const { outside, stateDir, log } = this.#options;
     const since = await findSince({
       ...{ named, deployment, inputPath, jobs: this.#jobs(), fileSystem: outside.fileSystem },
-      find: (name) => this.#find(name),
+      find: (name) => this.#withFolder(name),
       takenPath: join(stagingDirOf(jobDirOf(stateDir, job)), takenName),
     });
     if (since === null) return null;
@@ -316,8 +316,12 @@ export class JobDesk implements Backend {
     return this.#options.feeds.follow(this.#find(name).name, afterSequence, signal);
   }
 
+  async outputDir(name: string): Promise<string> {
+    return (await this.#withFolder(name)).outputDir;
+  }
+
   async outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
-    const job = this.#find(name);
+    const job = await this.#withFolder(name);
     if (!isFinal(job.state) || !job.isSealed) {
       throw new BatchError(
         'JOB_NOT_FINISHED',
@@ -338,7 +342,7 @@ export class JobDesk implements Backend {
   }
 
   async outputFile(name: string, path: string): Promise<string> {
-    const job = this.#find(name);
+    const job = await this.#withFolder(name);
     refuseStored(job);
     if (!isResult(job, path) && !(job.isSealed && (await this.#customPaths(job)).has(path))) {
       throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
@@ -353,16 +357,16 @@ export class JobDesk implements Backend {
     return isGrowing ? this.#options.feeds.finalBytes(job) : null;
   }
 
-  logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
-    return listLogs(this.#find(name).outputDir);
+  async logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
+    return await listLogs((await this.#withFolder(name)).outputDir);
   }
 
-  logFile(name: string, path: string): string {
-    return logPathOf(this.#find(name), path);
+  async logFile(name: string, path: string): Promise<string> {
+    return logPathOf(await this.#withFolder(name), path);
   }
 
   async printed(name: string, query: FileQuery): Promise<readonly PrintedView[]> {
-    const job = this.#find(name);
+    const job = await this.#withFolder(name);
     return await printedOf(job, await this.#catalogOf(job), query);
   }
 
@@ -420,6 +424,15 @@ export class JobDesk implements Backend {
   /** In order of submission, without those that are a part of another one. */
   #jobs(): Job[] {
     return [...this.#loop.ledger.jobs.values()].filter((job) => job.rowsOf === null);
+  }
+
+  /** Whose folder is to be read. @throws JOB_NOT_FOUND, OUTPUT_EXISTS when it holds what a later job has written, known here or not */
+  async #withFolder(name: string): Promise<Job> {
+    const job = this.#find(name);
+    if (this.#work.logOwner(job.name) === null) throw takenOver(job);
+    const writer = job.isSealed ? await sealedJobName(job.outputDir) : null;
+    if (writer !== null && writer !== job.name) throw takenOver(job);
+    return job;
   }
 
   #find(name: string): Job {

@@ -240,7 +240,7 @@ function refuseOtherReader({ name, deployment, split, isListed }: Job, { scorer 
   throw new BatchError('REQUEST_INVALID', message);
 }
 
-function takenOver(job: Job): BatchError {
+export function takenOver(job: Job): BatchError {
   const message = `${outputPlaceOf(job)} holds the results of a later job by now; the output of job ${job.name} is gone`;
   return new BatchError('OUTPUT_EXISTS', message);
 }

@@ -464,6 +464,8 @@ export const limits = {
   uploadBytesMax: 1_099_511_627_776,
   uploadFilesMax: 1_000_000,
   uploadPathCharsMax: 1_024,
+  /** Of as many blobs a coordinator remembers that it has read them and that they are what their digests say. */
+  blobsCheckedMax: 100_000,
   /** Jobs of a list when the caller does not say how many, as Azure has it; and how many at most. */
   apiPage: 50,
   apiPageMax: 1_000,
@@ -498,6 +500,8 @@ export const limits = {
   apiBodyMsMax: 30_000,
   /** A connection on which nothing moves for so long is ended; event streams say something more often. */
   apiIdleMsMax: 120_000,
+  /** So much of a body is read after its refusal: more than is on its way when the sender hears of it. */
+  apiDroppedBytesMax: 67_108_864,
   /** Someone who asks for a certificate has one soon; a connection without one is ended then. */
   enrolMsMax: 30_000,
   /** Names, values and tokens fit ten times; more is an attack or a mistake. */

@@ -15,9 +15,11 @@ export interface AccessControlOptions {
   /** Null: whoever reaches the port is an admin. */
   readonly tokens: Tokens | null;
   readonly audit: AuditLog | null;
-  /** Owner of a job by its name as callers give it. @throws JOB_NOT_FOUND */
-  readonly ownerOf: (job: string) => string;
+  /** The job that callers mean by a name, a unique beginning of one or `last`. @throws JOB_NOT_FOUND */
+  readonly ownerOf: OwnerOf;
 }
+
+type OwnerOf = (job: string) => { readonly name: string; readonly owner: string };
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -27,6 +29,8 @@ declare module 'fastify' {
     peerAddress?: string;
     /** Why nobody is known to ask. */
     refusal?: BatchError;
+    /** Of what goes on after it was allowed. @throws TOKEN_INVALID when the token that was shown is not what it was */
+    stillMay?: () => void;
   }
 }
 
@@ -51,6 +55,11 @@ export async function controlAccess(app: FastifyInstance, options: AccessControl
     app.addHook('preParsing', async (request) => {
       requireRole(request, ownerOf);
     });
+    // The caller decides how long after the headers the body is there: what was so then may not be so any more.
+    app.addHook('preHandler', async (request) => {
+      identify(request, tokens);
+      requireRole(request, ownerOf);
+    });
   }
   if (audit) app.addHook('onResponse', async (request, reply) => auditRequest(audit, request, reply));
 }
@@ -63,6 +72,8 @@ export function requireOwner(request: FastifyRequest, owner: string, what: strin
 }
 
 function identify(request: FastifyRequest, tokens: Tokens): void {
+  delete request.caller;
+  delete request.refusal;
   const header = request.headers.authorization ?? '';
   const [, secret] = /^bearer +(\S+)$/i.exec(header) ?? [];
   try {
@@ -77,13 +88,14 @@ function identify(request: FastifyRequest, tokens: Tokens): void {
     if (role === 'join') throw new BatchError('TOKEN_INVALID', `token ${name} is for worker nodes to join with`);
     request.caller = { user, role } satisfies Caller;
     request.tokenId = name;
+    request.stillMay = () => void tokens.check(secret);
   } catch (error) {
     if (!(error instanceof BatchError)) throw error;
     request.refusal = error;
   }
 }
 
-function requireRole(request: FastifyRequest, ownerOf: (job: string) => string): void {
+function requireRole(request: FastifyRequest, ownerOf: OwnerOf): void {
   const route = request.is404 ? null : (request.routeOptions.url ?? null);
   const need = roleFor(request.method, route);
   if (need === 'open') return;
@@ -93,9 +105,12 @@ function requireRole(request: FastifyRequest, ownerOf: (job: string) => string):
     const what = `${request.method} ${route ?? ''}`;
     throw new BatchError('FORBIDDEN', `${what} needs the role ${need}, and the token of ${user} has ${role}`);
   }
-  const { name } = request.params as { readonly name?: string };
-  if (route !== null && name !== undefined && role !== 'admin' && actsOnJob(request.method, route)) {
-    requireOwner(request, ownerOf(name), `job ${name}`);
+  const params = request.params as { name?: string };
+  if (route !== null && params.name !== undefined && role !== 'admin' && actsOnJob(request.method, route)) {
+    const { name, owner } = ownerOf(params.name);
+    requireOwner(request, owner, `job ${name}`);
+    // What is looked at is what is acted upon: `last` may be another one's when the body is there.
+    params.name = name;
   }
 }
 

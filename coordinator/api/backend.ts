@@ -349,17 +349,19 @@ export interface Backend {
   wallMs(): number;
   /** Events after `afterSequence`, first those that are past, then live ones until the job ends or `signal` aborts. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
-  /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FOUND, JOB_NOT_FINISHED */
+  /** Folder of this machine where the job's rows and logs are. All that reads it @throws JOB_NOT_FOUND, and OUTPUT_EXISTS when a later job has it */
+  outputDir(name: string): Promise<string>;
+  /** Files under the output folder that are final, relative paths with sizes. @throws JOB_NOT_FINISHED */
   outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
-  /** Absolute path of one of {@link outputFiles}. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
+  /** Absolute path of one of {@link outputFiles}. @throws INPUT_NOT_FOUND */
   outputFile(name: string, path: string): Promise<string>;
   /** How much of an output file may be read: of rows while the job runs what is final; null: all of it. @throws JOB_NOT_FOUND */
   finalBytes(name: string, path: string): number | null;
-  /** Files of the log folder as they are now. @throws JOB_NOT_FOUND */
+  /** Files of the log folder as they are now. */
   logFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]>;
-  /** Absolute path of a log. @throws JOB_NOT_FOUND, LOG_NOT_FOUND */
-  logFile(name: string, path: string): string;
-  /** Attempts that had the file, in order of time. @throws JOB_NOT_FOUND, INPUT_NOT_FOUND */
+  /** Absolute path of a log. @throws LOG_NOT_FOUND */
+  logFile(name: string, path: string): Promise<string>;
+  /** Attempts that had the file, in order of time. @throws INPUT_NOT_FOUND */
   printed(name: string, query: FileQuery): Promise<readonly PrintedView[]>;
   /** Also while the job runs. @throws JOB_NOT_FOUND */
   errors(name: string, page: Page): Promise<JobErrorsView>;

@@ -67,7 +67,9 @@ const originSchema: z.ZodType<RowOrigin> = z
   })
   .meta({ id: 'RowOrigin' });
 
-function whyRoute(server: FastifyInstance, backend: Pick<Backend, 'show'>): void {
+type Outputs = Pick<Backend, 'show' | 'outputDir'>;
+
+function whyRoute(server: FastifyInstance, backend: Outputs): void {
   typed(server).get(
     '/v1/jobs/:name/why',
     {
@@ -77,11 +79,11 @@ function whyRoute(server: FastifyInstance, backend: Pick<Backend, 'show'>): void
         response: answers({ 200: originSchema }),
       },
     },
-    async ({ params, query }) => await whyRow(outputOf(backend, params.name), query.row),
+    async ({ params, query }) => await whyRow(await outputOf(backend, params.name), query.row),
   );
 }
 
-export function compareRoutes(server: FastifyInstance, backend: Pick<Backend, 'show'>): void {
+export function compareRoutes(server: FastifyInstance, backend: Outputs): void {
   whyRoute(server, backend);
   typed(server).get(
     '/v1/jobs/:name/compare/:other',
@@ -93,15 +95,15 @@ export function compareRoutes(server: FastifyInstance, backend: Pick<Backend, 's
       },
     },
     async ({ params, query }) => {
-      const [a, b] = [outputOf(backend, params.name), outputOf(backend, params.other)];
+      const [a, b] = [await outputOf(backend, params.name), await outputOf(backend, params.other)];
       const examplesMax = query.examples ?? limits.differencesShown;
       return await compareOutputs({ a, b, examplesMax, tolerance: query.tolerance ?? 0, fileSystem: nodeFileSystem });
     },
   );
 }
 
-/** @throws JOB_NOT_FOUND, JOB_NOT_FINISHED, COMPARE_UNUSABLE */
-function outputOf(backend: Pick<Backend, 'show'>, asked: string): string {
+/** @throws JOB_NOT_FOUND, JOB_NOT_FINISHED, OUTPUT_EXISTS, COMPARE_UNUSABLE */
+async function outputOf(backend: Outputs, asked: string): Promise<string> {
   const { name, status, output_path: path } = backend.show(asked);
   if (status !== 'Completed') {
     throw new BatchError(
@@ -109,7 +111,7 @@ function outputOf(backend: Pick<Backend, 'show'>, asked: string): string {
       `job ${name} is ${status}; only the rows of complete jobs are looked into`,
     );
   }
-  if (!isUri(path)) return path;
+  if (!isUri(path)) return await backend.outputDir(name);
   throw new BatchError(
     'COMPARE_UNUSABLE',
     `the output of job ${name} is in ${path}; download it, and compare the folders`,

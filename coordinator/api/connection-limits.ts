@@ -1,6 +1,6 @@
 /**
  * What slow or greedy peers may have of the HTTP port: headers of a size, whole within seconds, bodies that move, and so
- * many connections. Everybody else is served meanwhile.
+ * many connections. Everybody else is served meanwhile. Of a body that is refused half way so much is read that its sender hears why.
  */
 import type { ServerOptions } from 'node:http';
 import type { Socket } from 'node:net';
@@ -44,12 +44,13 @@ export function limitConnections(app: FastifyInstance, onCrowd: (address: string
     tell(from);
   });
   app.addHook('onRequest', async (request) => watchBody(request));
+  // Before the answer is sent: after it, Node would read what is left without a bound.
+  app.addHook('onSend', async (request) => dropRest(request));
 }
 
 /** A body of JSON is small and soon here; of any other, something moves. Once it is here, the answer takes its time. */
 function watchBody({ raw, headers }: FastifyRequest): void {
-  const isEmpty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
-  if (isEmpty) return;
+  if (isWithoutBody(headers)) return;
   const { socket } = raw;
   const isJson = /^application\/json\b/i.test(headers['content-type'] ?? '');
   const timer = isJson ? setTimeout(() => socket.destroy(), limits.apiBodyMsMax) : null;
@@ -64,4 +65,22 @@ function watchBody({ raw, headers }: FastifyRequest): void {
   };
   raw.once('end', done);
   raw.once('close', done);
+}
+
+/**
+ * What still comes of a body that has its answer: were it left unread, the system would end the connection before the answer is read.
+ * It is bounded by its bytes, and by {@link watchBody} where nothing moves.
+ */
+function dropRest({ raw, headers }: FastifyRequest): void {
+  if (isWithoutBody(headers) || raw.readableEnded || raw.destroyed) return;
+  let bytes = 0;
+  raw.on('data', (piece: Buffer) => {
+    bytes += piece.length;
+    if (bytes > limits.apiDroppedBytesMax) raw.socket.destroy();
+  });
+  raw.resume();
+}
+
+function isWithoutBody(headers: FastifyRequest['headers']): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
 }

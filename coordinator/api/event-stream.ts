@@ -10,6 +10,8 @@ export interface EventStreamOptions {
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
   readonly keepAliveMs: number;
+  /** Before each piece: throws when the client may see no more. */
+  readonly check: () => void;
   /** Text of the `error` event that ends a stream whose source has failed. */
   readonly describe: (error: unknown) => string;
 }
@@ -24,6 +26,7 @@ export async function* eventStream(options: EventStreamOptions): AsyncGenerator<
     for (;;) {
       const outcome = await orSilence(next, options);
       if (outcome === 'gone') return;
+      options.check();
       if (outcome === 'silence') {
         yield ': alive\n\n';
         continue;

@@ -159,8 +159,9 @@ function eventRoute(server: FastifyInstance, options: JobRoutesOptions): void {
         if (!(error instanceof BatchError)) onDefect(error);
         return JSON.stringify(problemOf(toBatchError(error)));
       };
+      const check = (): void => request.stillMay?.();
       const { signal } = controller;
-      return sendEvents(reply, eventStream({ events, signal, keepAliveMs: limits.apiKeepAliveMs, describe }));
+      return sendEvents(reply, eventStream({ events, signal, keepAliveMs: limits.apiKeepAliveMs, check, describe }));
     },
   );
 }
@@ -177,7 +178,7 @@ function sendEvents(reply: FastifyReply, text: AsyncIterable<string>): FastifyRe
 }
 
 const eventsText =
-  'Each has its sequence as `id`. `Last-Event-ID`, or `after`, goes on after an event that was seen; `end` says that no more will come.';
+  'Each has its sequence as `id`. `Last-Event-ID`, or `after`, goes on after an event that was seen; `end` says that no more will come, and `error` why none will, as of a token that was revoked.';
 
 /** Of an event. */
 function sequence(what: string): z.ZodType<number> {

@@ -7,6 +7,7 @@ import { limits } from '../../common/core/limits.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import type { Backend, FileQuery } from './backend.ts';
 import { about, answers, bytesAnswer, listOf, named, namedPath, typed, wholeNumber } from './typed-route.ts';
+import { whileAllowed } from './while-allowed.ts';
 import { fileSchema, jobErrorsSchema, printedSchema } from './view-schemas.ts';
 
 const offset = wholeNumber({ max: Number.MAX_SAFE_INTEGER });
@@ -51,7 +52,7 @@ export function logRoutes(server: FastifyInstance, backend: Backend): void {
     },
     async ({ params, query }, reply) => {
       const path = params['*'];
-      return await sendLog(backend.logFile(params.name, path), { path, ...query }, reply);
+      return await sendLog(await backend.logFile(params.name, path), { path, ...query }, reply);
     },
   );
   app.get(
@@ -99,7 +100,10 @@ async function sendLog(file: string, { path, offset, length }: Part, reply: Fast
     .header('cache-control', 'no-store')
     .header('content-length', bytes)
     .type('text/plain; charset=utf-8');
-  if (bytes > 0) return reply.send(handle.createReadStream({ start: offset, end: offset + bytes - 1 }));
+  if (bytes > 0) {
+    const stream = handle.createReadStream({ start: offset, end: offset + bytes - 1 });
+    return reply.send(whileAllowed(reply.request, stream));
+  }
   await handle.close();
   return reply.send('');
 }

@@ -7,6 +7,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import type { Backend } from './backend.ts';
 import { parseRange } from './byte-range.ts';
+import { whileAllowed } from './while-allowed.ts';
 import { problemOf, sendProblem } from './problem.ts';
 import { about, answers, bytesAnswer, listOf, named, namedPath, typed } from './typed-route.ts';
 import { fileSchema } from './view-schemas.ts';
@@ -53,7 +54,7 @@ export function outputRoutes(server: FastifyInstance, backend: Backend): void {
   app.route({ method: 'HEAD', url, schema: { ...schema, hide: true }, handler });
 }
 
-interface FileRequest extends Pick<FastifyRequest, 'method' | 'headers'> {
+interface FileRequest extends Pick<FastifyRequest, 'method' | 'headers' | 'stillMay'> {
   readonly params: z.infer<typeof namedPath>;
 }
 
@@ -110,5 +111,5 @@ async function sendFile(
     await handle.close();
     return reply.send();
   }
-  return reply.send(handle.createReadStream({ start, end }));
+  return reply.send(whileAllowed(request, handle.createReadStream({ start, end })));
 }

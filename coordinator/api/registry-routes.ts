@@ -77,11 +77,7 @@ function uploadRoutes(server: FastifyInstance, registry: RegistryBackend): void 
       const { kind, name } = request.query;
       const bytes = request.body instanceof Readable ? request.body : Readable.from([]);
       const sha256 = sha256Of(request.headers['content-digest']);
-      const artifact = await registry.receive({ kind, name, bytes, sha256 }).catch((error: unknown) => {
-        // The rest of the body would stand before the next request.
-        if (!bytes.readableEnded) void reply.header('connection', 'close');
-        throw error;
-      });
+      const artifact = await registry.receive({ kind, name, bytes, sha256, stillMay: request.stillMay });
       return reply.code(201).send(artifact);
     },
   );

@@ -80,8 +80,8 @@ export async function startApi(options: ApiOptions): Promise<ApiHandle> {
   limitConnections(app, options.onCrowd ?? (() => undefined));
   handleProblems(app, options.onDefect);
   const { access = null } = options;
-  const ownerOf = (job: string): string => options.backend.show(job).owner;
-  await controlAccess(app, { tokens: access?.tokens ?? null, audit: access?.audit ?? null, ownerOf });
+  const { tokens = null, audit = null } = access ?? {};
+  await controlAccess(app, { tokens, audit, ownerOf: (job) => options.backend.show(job) });
   guardRequests(app, options.host);
   await describeApi(app, packageRelease());
   options.metrics?.serve(app);

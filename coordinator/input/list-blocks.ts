@@ -9,6 +9,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { InputList } from '../../common/core/input-selection.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { readFully } from '../../common/io/read-fully.ts';
 
 /** Paths that stand one behind the other. */
 export interface ListBlock {
@@ -233,8 +234,8 @@ async function* parquetBlocks(list: InputList, file: FileHandle): AsyncGenerator
     byteLength: size,
     slice: async (start: number, end = size): Promise<ArrayBuffer> => {
       const bytes = new Uint8Array(end - start);
-      const { bytesRead } = await file.read(bytes, 0, bytes.length, start);
-      if (bytesRead < bytes.length) throw new Error(`the file ends at byte ${start + bytesRead}`);
+      const found = await readFully(file, bytes, start);
+      if (found < bytes.length) throw new Error(`the file ends at byte ${start + found}`);
       return bytes.buffer;
     },
   };

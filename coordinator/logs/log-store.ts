@@ -9,6 +9,7 @@ import type { JobName } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf, outsideError, reasonOf } from '../../common/io/errno.ts';
 import type { Log } from '../../common/io/log.ts';
+import { writeAll } from '../../common/io/write-all.ts';
 import { logsDirName, nodeLogPath, ownLogs, readmeText } from './log-tree.ts';
 
 export interface LogPieceOf {
@@ -136,7 +137,11 @@ export class LogStore {
       return await opened();
     });
     try {
-      await file.write(data, 0, data.length, offset);
+      await writeAll(file, data, offset);
+    } catch (error) {
+      // What is there of it is asked of the disk.
+      sizes.delete(path);
+      throw error;
     } finally {
       await file.close();
     }

@@ -16,6 +16,8 @@ export interface Upload {
   readonly bytes: Readable;
   /** SHA-256 of the bytes as they are sent, base64; null: nobody has said. */
   readonly sha256: string | null;
+  /** Before each piece is taken: throws when no more may be sent. Absent: all may. */
+  readonly stillMay?: (() => void) | undefined;
 }
 
 /**
@@ -35,12 +37,13 @@ export async function receiveUpload(store: ArtifactStore, upload: Upload): Promi
 }
 
 /** The same bytes, counted and hashed as they go by. */
-function watched({ bytes, sha256 }: Upload): { readonly bytes: AsyncIterable<Uint8Array>; check(): void } {
+function watched({ bytes, sha256, stillMay }: Upload): { readonly bytes: AsyncIterable<Uint8Array>; check(): void } {
   const hash = createHash('sha256');
   let total = 0;
   const counted = async function* (): AsyncGenerator<Uint8Array> {
     // Whoever sends is to hear why it is refused, so what is left unread does not end the connection here.
     for await (const piece of bytes.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
+      stillMay?.();
       total += piece.length;
       if (total > limits.uploadBytesMax) throw invalid(`more than ${limits.uploadBytesMax} bytes`);
       if (sha256 !== null) hash.update(piece);

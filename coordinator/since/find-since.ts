@@ -10,7 +10,7 @@ import { earlierOutput } from './earlier-output.ts';
 export interface FindSince {
   /** Name of a job, or absolute path of an output folder; null: none was named. */
   readonly named: string | null;
-  readonly find: (name: string) => Job;
+  readonly find: (name: string) => Promise<Job>;
   /** In order of submission. */
   readonly jobs: readonly Job[];
   readonly deployment: Deployment;
@@ -22,7 +22,7 @@ export interface FindSince {
 /** Null when nothing is to be taken. @throws SINCE_UNUSABLE for one that was named, JOB_NOT_FOUND */
 export async function findSince(options: FindSince): Promise<Since | null> {
   const { named, find, deployment } = options;
-  if (named !== null) return await earlierOf(options, isAbsolute(named) ? named : folderOf(find(named)));
+  if (named !== null) return await earlierOf(options, isAbsolute(named) ? named : folderOf(await find(named)));
   if (deployment.settings.incremental !== true) return null;
   const last = lastOf(options);
   if (last === undefined) return null;

@@ -10,6 +10,7 @@ import { outputFormats } from '../../common/core/deployment.ts';
 import { limits } from '../../common/core/limits.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { readFully } from '../../common/io/read-fully.ts';
 import { batchRecords, type PlacedRecord } from '../logs/batch-records.ts';
 import { logsDirName } from '../logs/log-tree.ts';
 import type { Manifest } from '../output/manifest-schema.ts';
@@ -182,8 +183,7 @@ async function printedIn(path: string, [from, to]: readonly [number, number]): P
     const file = await open(path, 'r');
     try {
       const buffer = Buffer.alloc(Math.max(0, to - begin));
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, begin);
-      return buffer.subarray(0, bytesRead).toString('utf8');
+      return buffer.toString('utf8', 0, await readFully(file, buffer, begin));
     } finally {
       await file.close();
     }

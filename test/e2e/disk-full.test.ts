@@ -1,6 +1,5 @@
 /** A disk without room pauses a job and says so; when there is room it goes on by itself, and nothing is lost or doubled. */
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -8,41 +7,19 @@ import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { endPrograms, runProgram } from '../helpers/programs.ts';
 import { readOutput } from '../helpers/sealed-output.ts';
+import { canMountSmall, fill, mountSmall, unmountSmall } from '../helpers/small-disk.ts';
 
 let dir = '';
-let mounts: string[] = [];
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'batchmill-full-'));
-  mounts = [];
 });
 afterEach(async () => {
   await endPrograms();
-  for (const path of mounts) spawnSync('umount', [path]);
+  unmountSmall();
   rmSync(dir, { recursive: true, force: true });
 });
 
-/** A small disk of its own; false where this user may not mount one. */
-function mountSmall(path: string, megabytes: number): boolean {
-  mkdirSync(path, { recursive: true });
-  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path]);
-  if (status === 0) mounts.push(path);
-  return status === 0;
-}
-
-/** Leaves `freeBytes` of the disk; returns the file to be removed. */
-function fill(disk: string, freeBytes: number): string {
-  const { bavail, bsize } = statfsSync(disk);
-  const path = join(disk, 'ballast');
-  writeFileSync(path, Buffer.alloc(Math.max(0, bavail * bsize - freeBytes)));
-  return path;
-}
-
-const probe = mkdtempSync(join(tmpdir(), 'batchmill-probe-'));
-const canMount = mountSmall(probe, 1) && spawnSync('umount', [probe]).status === 0;
-rmSync(probe, { recursive: true });
-if (!canMount) console.warn('SKIPPED: tests of a full disk mount a small one, which needs root');
-
-describe.skipIf(!canMount)('a full disk', () => {
+describe.skipIf(!canMountSmall())('a full disk', () => {
   /** 300 files, 10 KB of rows each. */
   async function prepare(): Promise<{ input: string; deployment: string; wanted: string }> {
     const input = writeInputs(join(dir, 'in'), smallFiles(300));

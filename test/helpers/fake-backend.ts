@@ -157,6 +157,11 @@ export class FakeBackend implements Backend {
     }
   }
 
+  outputDir(name: string): Promise<string> {
+    this.show(name);
+    return Promise.resolve(this.#outputDir);
+  }
+
   async outputFiles(name: string): Promise<readonly { readonly path: string; readonly sizeBytes: number }[]> {
     this.show(name);
     if (this.outputError) throw this.outputError;
@@ -181,9 +186,9 @@ export class FakeBackend implements Backend {
     return await listLogs(this.#outputDir);
   }
 
-  logFile(name: string, path: string): string {
+  async logFile(name: string, path: string): Promise<string> {
     this.show(name);
-    return join(this.#outputDir, '_logs', path);
+    return await Promise.resolve(join(this.#outputDir, '_logs', path));
   }
 
   printed(name: string): Promise<readonly PrintedView[]> {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import { startApi } from '../../coordinator/api/server.ts';
 import { compareOutputs, type Comparison } from '../../coordinator/compare/compare-outputs.ts';
 import { whyRow } from '../../coordinator/why/why-row.ts';
 import { cli } from '../helpers/cli-host.ts';
@@ -36,13 +37,19 @@ beforeEach(async () => {
 });
 afterEach(() => cluster.close());
 
-async function score(output: string, variables: Record<string, string>, set: readonly string[] = []): Promise<string> {
+async function score(
+  output: string,
+  variables: Record<string, string>,
+  set: readonly string[] = [],
+  over = output,
+): Promise<string> {
   const path = join(cluster.dir, `${output}.yml`);
   writeFileSync(path, 'type: model\ncode_configuration: { code: ./code, scoring_script: rows.mjs }\n');
   const sets = Object.entries(variables).map(([key, value]) => `settings.environment_variables.${key}="${value}"`);
   const deployment = await loadDeployment(path, { set: ['settings.output.format=csv', ...set, ...sets] });
-  const outputDir = join(cluster.dir, output);
-  const request = { deployment, inputPath: join(cluster.dir, 'in'), outputDir, isOverwrite: false, name: output };
+  const outputDir = join(cluster.dir, over);
+  const isOverwrite = over !== output;
+  const request = { deployment, inputPath: join(cluster.dir, 'in'), outputDir, isOverwrite, name: output };
   await cluster.coordinator.jobs.submit(request);
   for await (const event of cluster.coordinator.jobs.events(output, 0, new AbortController().signal)) void event;
   return outputDir;
@@ -119,6 +126,34 @@ describe('a row', () => {
     await expect(whyRow(dir, 200)).rejects.toThrow(failing('INPUT_NOT_FOUND', 'it has 200, from 0 to 199'));
     rmSync(join(together, '_logs'), { recursive: true });
     await expect(whyRow(together, 20)).rejects.toThrow(failing('COMPARE_UNUSABLE', 'the logs that say how many'));
+  });
+});
+
+describe('the API', () => {
+  it('says that rows are gone where a later job has the folder, and does not give that job’s', async () => {
+    await score('a', {});
+    await score('b', { OFF: '1' }, [], 'a');
+    const { jobs: backend } = cluster.coordinator;
+    const api = await startApi({ backend, host: '127.0.0.1', port: 0, onDefect: () => undefined });
+    try {
+      const ask = async (path: string) => {
+        const reply = await fetch(`http://127.0.0.1:${api.address.port}/v1/jobs/${path}`);
+        const { code, agreement, job } = (await reply.json()) as Record<string, unknown>;
+        return [reply.status, code ?? agreement ?? job];
+      };
+      const gone = [409, 'OUTPUT_EXISTS'];
+      expect([await ask('a/compare/b'), await ask('b/compare/a'), await ask('a/why?row=0')]).toEqual([
+        gone,
+        gone,
+        gone,
+      ]);
+      expect([await ask('b/compare/b'), await ask('b/why?row=0')]).toEqual([
+        [200, 1],
+        [200, 'b'],
+      ]);
+    } finally {
+      await api.close();
+    }
   });
 });
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
+import type { Coordinator } from '../../coordinator/coordinator.ts';
 import { failing } from '../helpers/failing.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
@@ -23,10 +24,18 @@ const noChange = {
   ...{ instanceCountMax: null, concurrencyPerInstanceMax: null },
 };
 
-async function submit(name: string, isOverwrite = false, to = cluster.coordinator): Promise<JobView> {
+interface How {
+  readonly isOverwrite?: boolean;
+  /** Name of its folder; default: its own. */
+  readonly output?: string;
+  readonly since?: string;
+  readonly to?: Coordinator;
+}
+
+async function submit(name: string, { output = name, to = cluster.coordinator, ...how }: How = {}): Promise<JobView> {
   const inputPath = writeInputs(join(dir, 'in'), smallFiles(3));
   const deployment = await loadDeployment(writeDeployment(dir, 'desk', { script: 'hash-rows.mjs' }));
-  return to.jobs.submit({ deployment, inputPath, outputDir: join(dir, name), isOverwrite, name });
+  return to.jobs.submit({ deployment, inputPath, outputDir: join(dir, output), isOverwrite: false, name, ...how });
 }
 
 /** No worker node has joined: the job waits until it is canceled. */
@@ -82,22 +91,51 @@ test('--overwrite destroys nothing for a job that cannot be made', async () => {
   expect((await cluster.coordinator.jobs.outputFiles('job-e')).length).toBe(4);
 });
 
+test('a job whose folder a later one has written to has no rows, logs or files, also when the later one is forgotten', async () => {
+  await submitAndCancel('job-l');
+  const { jobs } = cluster.coordinator;
+  expect((await jobs.outputFiles('job-l')).length).toBe(4);
+  const reads: Record<string, () => Promise<unknown>> = {
+    outputDir: () => jobs.outputDir('job-l'),
+    outputFiles: () => jobs.outputFiles('job-l'),
+    outputFile: () => jobs.outputFile('job-l', '_manifest.json'),
+    logFiles: () => jobs.logFiles('job-l'),
+    logFile: () => jobs.logFile('job-l', 'job_result.txt'),
+    printed: () => jobs.printed('job-l', { first: 0 }),
+    since: () => submit('job-n', { since: 'job-l' }),
+  };
+  const gone = failing('OUTPUT_EXISTS', `${join(dir, 'job-l')} holds the results of a later job by now`);
+  const expectGone = async (): Promise<void> => {
+    for (const [name, read] of Object.entries(reads)) await expect(read(), name).rejects.toThrow(gone);
+  };
+  await submit('job-m', { isOverwrite: true, output: 'job-l' });
+  await expectGone();
+  await until(() => jobs.show('job-m').files.is_listed, 'the end of the listing');
+  await jobs.cancel('job-m', 0);
+  await until(() => isSealed('job-m'), 'the end of job-m');
+  expect((await jobs.outputFiles('job-m')).length).toBe(4);
+  await expectGone();
+  await jobs.prune({ names: ['job-m'], olderThanMs: null, states: null, isDryRun: false, withOutput: false });
+  await expectGone();
+  expect(jobs.show('job-l').status).toBe('Canceled');
+});
+
 test('a folder that a job of another coordinator writes to is not overwritten, until that job has ended', async () => {
   await submit('job-i');
   const other = await cluster.open({ stateDir: join(dir, 'state-of-another') });
   try {
     const writing = failing('OUTPUT_EXISTS', `is writing to ${join(dir, 'job-i')}; wait for its end`);
-    await expect(submit('job-i', true, other)).rejects.toThrow(writing);
+    await expect(submit('job-i', { isOverwrite: true, to: other })).rejects.toThrow(writing);
     expect(existsSync(join(dir, 'job-i', 'predictions.csv.partial'))).toBe(true);
     // Also after a restart of the first one.
     await cluster.coordinator.close();
     cluster.coordinator = await cluster.open();
-    await expect(submit('job-i', true, other)).rejects.toThrow(writing);
+    await expect(submit('job-i', { isOverwrite: true, to: other })).rejects.toThrow(writing);
     await until(() => cluster.coordinator.jobs.show('job-i').files.is_listed, 'the end of the listing');
     await cluster.coordinator.jobs.cancel('job-i', 0);
     await until(async () => await isSealed('job-i'), 'the end of job-i');
     expect(readdirSync(join(dir, 'job-i'))).not.toContain('.batchmill-lock');
-    expect((await submit('job-i', true, other)).status).not.toBe('Failed');
+    expect((await submit('job-i', { isOverwrite: true, to: other })).status).not.toBe('Failed');
   } finally {
     await other.close();
   }
@@ -132,14 +170,14 @@ test('finished jobs that are kept no longer are pruned by themselves, with what 
   await cluster.coordinator.close();
   cluster.coordinator = await cluster.open();
   expect(cluster.coordinator.jobs.list().map(({ name }) => name)).toEqual(['job-q']);
-  expect((await submit('job-p', true)).name).toBe('job-p');
+  expect((await submit('job-p', { isOverwrite: true })).name).toBe('job-p');
 });
 
 test('a job goes on only where its output is, and alone there', async () => {
   await submitAndCancel('job-r');
   const resumed = await cluster.coordinator.jobs.resume('job-r', asBefore);
   expect(resumed).toMatchObject({ status: 'Running', error: null, generation: 1 });
-  await expect(submit('job-r', true)).rejects.toThrow(failing('REQUEST_INVALID', 'exists'));
+  await expect(submit('job-r', { isOverwrite: true })).rejects.toThrow(failing('REQUEST_INVALID', 'exists'));
   await expect(cluster.coordinator.jobs.resume('job-r', { ...asBefore, timeoutMs: 5 })).rejects.toThrow(
     failing('JOB_NOT_FINISHED', 'settings can be changed once it has ended'),
   );

@@ -7,6 +7,7 @@ import { jobName } from '../../common/core/ids.ts';
 import { silentLog } from '../../common/io/log.ts';
 import { LogStore } from '../../coordinator/logs/log-store.ts';
 import { failing } from '../helpers/failing.ts';
+import { canMountSmall, fill, mountSmall, unmountSmall } from '../helpers/small-disk.ts';
 
 const job = jobName('a');
 const name = 'user/stdout/process000.stdout.txt';
@@ -62,4 +63,26 @@ describe('logs that nodes send', () => {
     );
     expect(existsSync(join(dir, 'out'))).toBe(false);
   });
+
+  it.skipIf(!canMountSmall())(
+    'of which a full disk took a part are asked for from the end of that part on',
+    async () => {
+      mountSmall(join(dir, 'out'), 1);
+      try {
+        const store = open();
+        expect(await store.take('node-1', piece(0, 'a'))).toBe(1);
+        const ballast = fill(join(dir, 'out'), 8_192);
+        const text = 'x'.repeat(20_000);
+        await expect(store.take('node-1', piece(1, text))).rejects.toThrow(failing('DISK_FULL', 'cannot be written'));
+        const here = await store.take('node-1', piece(0, ''));
+        expect(here).toBe(stored().length);
+        expect(here).toBeLessThan(20_001);
+        rmSync(ballast);
+        expect(await store.take('node-1', piece(here, text.slice(here - 1)))).toBe(20_001);
+        expect(stored()).toBe(`a${text}`);
+      } finally {
+        unmountSmall();
+      }
+    },
+  );
 });

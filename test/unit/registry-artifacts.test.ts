@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -7,6 +7,7 @@ import { digest, type Digest } from '../../common/core/ids.ts';
 import { formatListing, parseListing, type ListedFile } from '../../common/storage/artifact-listing.ts';
 import { ArtifactStore } from '../../coordinator/registry/artifact-store.ts';
 import { matching } from '../helpers/matching.ts';
+import { canMountSmall, fill, mountSmall, unmountSmall } from '../helpers/small-disk.ts';
 
 let dir = '';
 let store: ArtifactStore;
@@ -170,6 +171,99 @@ describe('a folder', () => {
     await mkdir(join(dir, 'empty'));
     const artifact = await store.add({ kind: 'folder', path: join(dir, 'empty') });
     expect([artifact.bytes, artifact.digest, await store.listing(artifact.digest)]).toEqual([0, sha256(''), []]);
+  });
+});
+
+/** Cuts what the store has of it. */
+async function damage(of: string, text: string): Promise<void> {
+  const blob = join(dir, 'store', 'sha256', of.slice(7, 9), of.slice(7));
+  await chmod(blob, 0o644);
+  await writeFile(blob, text);
+}
+
+async function* piecesOf(...pieces: readonly (string | Uint8Array)[]): AsyncGenerator<Uint8Array> {
+  for (const piece of pieces) yield await Promise.resolve(Buffer.from(piece));
+}
+
+describe('what was cut short', () => {
+  const missing = { code: 'ARTIFACT_NOT_FOUND' };
+
+  it('counts as not there for those who ask, submit or read, until it is sent again', async () => {
+    const { digest: of, bytes } = await store.addStream(piecesOf('weigh', 'ts'));
+    expect([bytes, await store.has(of)]).toEqual([7, true]);
+    await damage(of, 'weig');
+    // Also after a restart, which has not seen it whole.
+    for (const asked of [store, await ArtifactStore.open(join(dir, 'store'))]) {
+      expect(await asked.has(of)).toBe(false);
+      await expect(asked.keep({ kind: 'file', name: 'm', digest: of, bytes: 7 })).rejects.toMatchObject(missing);
+      const laid = asked.layOut({ kind: 'file', name: 'm', digest: of }, join(dir, 'laid'));
+      await expect(laid).rejects.toMatchObject(missing);
+    }
+    await store.addStream(piecesOf('weights'));
+    expect([await store.has(of), await bytesOf(of)]).toEqual([true, 'weights']);
+  });
+
+  it('is found in a folder by the lengths of its list, and a list by its digest', async () => {
+    const files: ListedFile[] = [];
+    for (const path of ['a.txt', 'b.txt'])
+      files.push({ path, mode: 0o644, ...(await store.addStream(piecesOf(path))) });
+    const artifact = await store.addFolder('in', files);
+    const [, { digest: second } = { digest: '' }] = files;
+    expect(await store.has(artifact.digest)).toBe(true);
+    await damage(second, 'b');
+    expect(await store.has(artifact.digest)).toBe(false);
+    await expect(store.keep(artifact)).rejects.toMatchObject(missing);
+    await expect(store.layOut(artifact, join(dir, 'laid'))).rejects.toMatchObject(missing);
+    await store.addStream(piecesOf('b.txt'));
+    await store.keep(artifact);
+    await damage(artifact.digest, formatListing(files.slice(0, 1)).toString());
+    await expect(store.layOut(artifact, join(dir, 'laid'))).rejects.toMatchObject(missing);
+    await store.addFolder('in', files);
+    await store.layOut(artifact, join(dir, 'laid'));
+    expect((await readdir(join(dir, 'laid'))).sort()).toEqual(['a.txt', 'b.txt']);
+  });
+
+  it('is not looked for in a file that begins as a list does', async () => {
+    const line = formatListing([{ path: 'a', digest: digest(sha256('gone')), bytes: 4, mode: 0o644 }]).toString();
+    const texts = ['{"path":"a","label":1}\n', `${line}{"path":1}\n`, line.slice(0, -1), '\n', ''];
+    for (const text of texts)
+      expect([text, await store.has((await store.addStream(piecesOf(text))).digest)]).toEqual([text, true]);
+    expect(await store.has((await store.addStream(piecesOf(line))).digest)).toBe(false);
+  });
+
+  it('is replaced where it was laid out already, and what is whole there is left alone', async () => {
+    const files: ListedFile[] = [];
+    for (const path of ['a', 'sub/b']) files.push({ path, mode: 0o644, ...(await store.addStream(piecesOf(path))) });
+    const artifact = await store.addFolder('in', files);
+    const laid = join(dir, 'laid');
+    await store.layOut(artifact, laid);
+    const { ino } = await stat(join(laid, 'a'));
+    // Of an earlier process, which has linked the damaged one.
+    await damage(files[1]?.digest ?? '', 'su');
+    store = await ArtifactStore.open(join(dir, 'store'));
+    await expect(store.layOut(artifact, laid)).rejects.toMatchObject(missing);
+    await store.addStream(piecesOf('sub/b'));
+    await store.layOut(artifact, laid);
+    expect(await readFile(join(laid, 'sub', 'b'), 'utf8')).toBe('sub/b');
+    expect((await stat(join(laid, 'a'))).ino).toBe(ino);
+  });
+});
+
+describe.skipIf(!canMountSmall())('on a disk that gets full', () => {
+  afterEach(unmountSmall);
+
+  it('a file is refused, not cut, and is taken whole when there is room', async () => {
+    const disk = join(dir, 'disk');
+    mountSmall(disk, 2);
+    store = await ArtifactStore.open(join(disk, 'store'));
+    const bytes = Buffer.alloc(303_000, 'x');
+    const ballast = fill(disk, 299_008);
+    await expect(store.addStream(piecesOf(bytes))).rejects.toMatchObject({ code: 'DISK_FULL' });
+    expect(await readdir(join(disk, 'store', 'tmp'))).toEqual([]);
+    expect(await readdir(join(disk, 'store', 'sha256'))).toEqual([]);
+    await rm(ballast);
+    const { digest: of } = await store.addStream(piecesOf(bytes));
+    expect((await bytesOf(of)).length).toBe(303_000);
   });
 });
 

@@ -5,6 +5,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile, HostPart } from '../../common/core/host-protocol.ts';
 import { footerBytesOf, footerOf, footerTailBytes } from '../../common/format/arrow-footer.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { readFully } from '../../common/io/read-fully.ts';
 import { decodeLz4Frame } from './lz4-frame.ts';
 import { arrowCells } from './arrow-cells.ts';
 import type { ColumnBlock } from './column-block.ts';
@@ -55,12 +56,12 @@ async function fileOf(
 ): Promise<Pick<FileHandle, 'fd' | 'stat' | 'read' | 'close'>> {
   const { size } = await handle.stat();
   const tail = Buffer.alloc(Math.min(size, footerTailBytes));
-  await handle.read(tail, 0, tail.length, size - tail.length);
+  await readFully(handle, tail, size - tail.length);
   const footerBytes = footerBytesOf(tail);
   if (footerBytes === null) throw new Error('there is no footer');
   const begin = size - footerTailBytes - footerBytes;
   const whole = Buffer.alloc(footerBytes);
-  await handle.read(whole, 0, footerBytes, begin);
+  await readFully(handle, whole, begin);
   const footer = footerOf(whole, first, count);
   const read = async (bytes: Uint8Array, offset: number, length: number, position: number): Promise<unknown> => {
     const found = await handle.read(bytes, offset, length, position);

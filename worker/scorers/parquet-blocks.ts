@@ -4,6 +4,7 @@ import type { AsyncBuffer, FileMetaData, ParquetParsers, SchemaTree } from 'hypa
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { readFully } from '../../common/io/read-fully.ts';
 import { Instant } from '../../common/format/instant.ts';
 import type { ColumnBlock, WantedColumns } from './column-block.ts';
 import { isPlainNumbers, ParquetNumbers } from './parquet-numbers.ts';
@@ -76,8 +77,8 @@ async function bufferOf(handle: FileHandle): Promise<AsyncBuffer> {
     byteLength: size,
     slice: async (start, end = size) => {
       const bytes = new Uint8Array(end - start);
-      const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
-      if (bytesRead < bytes.length) throw new Error(`the file ends at byte ${start + bytesRead}`);
+      const found = await readFully(handle, bytes, start);
+      if (found < bytes.length) throw new Error(`the file ends at byte ${start + found}`);
       return bytes.buffer;
     },
   };

@@ -15,6 +15,7 @@ import type { PartFile, PartsForm } from '../../common/core/parts-form.ts';
 import { emptyBatchMessage, type BatchMessage } from '../../common/format/arrow-message.ts';
 import { endOfStream } from '../../common/format/arrow-stream.ts';
 import { reasonOf } from '../../common/io/errno.ts';
+import { readFully } from '../../common/io/read-fully.ts';
 import type { BatchRows } from './batch-rows.ts';
 import { forgetParquetLibrary, parquetLibrary } from './parquet-library.ts';
 import { PartWriter } from './part-writer.ts';
@@ -189,7 +190,7 @@ async function checkRows({ dir, path }: ParquetPart, wanted: number): Promise<vo
     const { size: byteLength } = await file.stat();
     const slice = async (begin: number, end = byteLength): Promise<ArrayBuffer> => {
       const bytes = new Uint8Array(end - begin);
-      await file.read(bytes, 0, bytes.length, begin);
+      await readFully(file, bytes, begin);
       return bytes.buffer;
     };
     const { num_rows: found } = await parquetMetadataAsync({ byteLength, slice });

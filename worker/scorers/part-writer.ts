@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { PartFile } from '../../common/core/parts-form.ts';
 import { outsideError } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';
+import { writeAll } from '../../common/io/write-all.ts';
 
 /** Bytes that are written in their order. @throws DISK_FULL, STATE_UNWRITABLE from all of it */
 export class PartWriter {
@@ -29,9 +30,7 @@ export class PartWriter {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    await written(this.#path, async () => {
-      for (let at = 0; at < bytes.length;) at += (await this.#file.write(bytes, at)).bytesWritten;
-    });
+    await written(this.#path, () => writeAll(this.#file, bytes, null));
     this.#bytes += bytes.length;
   }
 

@@ -5,6 +5,7 @@ import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { Delay } from '../../common/io/delay.ts';
 import { isDiskFull, reasonOf } from '../../common/io/errno.ts';
+import { writeAll } from '../../common/io/write-all.ts';
 
 export interface FetchFileOptions {
   /** Absolute; made anew. Its folder must exist. */
@@ -55,14 +56,6 @@ async function fetchInto(file: FileHandle, options: FetchFileOptions): Promise<F
       await options.delay(limits.reconnectMsMin * 2 ** failures, options.signal);
       options.signal.throwIfAborted();
     }
-  }
-}
-
-export async function writeAll(file: FileHandle, piece: Uint8Array, position: number): Promise<void> {
-  let at = 0;
-  while (at < piece.length) {
-    const { bytesWritten } = await file.write(piece, at, piece.length - at, position + at);
-    at += bytesWritten;
   }
 }
 
