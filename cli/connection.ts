@@ -1,6 +1,7 @@
 /** Requests to a coordinator: HTTPS with its authority and a token, or HTTP where it was started with `--insecure`. */
 import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
+import { limits } from '../common/core/limits.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -77,9 +78,11 @@ export function openConnection(connection: Connection): OpenConnection {
   return { origin, send: sendToLeader({ servers, origin, send, clock: systemClock, delay, random: systemRandom }) };
 }
 
-function secureFetch({ ca }: Connection): Ask {
+function secureFetch({ ca, others = [] }: Connection): Ask {
   let loaded: Promise<Ask> | null = null;
-  const load = async (): Promise<Ask> => (await import('./secure-fetch.ts')).makeSecureFetch(ca);
+  // Where another one may lead, one that is not reached is not waited for.
+  const connectMsMax = others.length === 0 ? null : limits.leaderSilentMs;
+  const load = async (): Promise<Ask> => (await import('./secure-fetch.ts')).makeSecureFetch(ca, connectMsMax);
   return async (url, init) => await (await (loaded ??= load()))(url, init);
 }
 
