@@ -16,7 +16,9 @@ import type {
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
 import {
+  jsonOf,
   openConnection,
+  parseJson,
   strangerError,
   unreachableError,
   type Answer,
@@ -173,7 +175,7 @@ function wirePrune(request: PruneRequest): unknown {
 }
 
 async function readReply<T>(reply: Answer, schema: z.ZodType<T>): Promise<T> {
-  const parsed = schema.safeParse(await reply.json().catch(() => null));
+  const parsed = schema.safeParse(await jsonOf(reply));
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw strangerError(reply.url, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
@@ -220,13 +222,4 @@ function streamError(url: string, data: string): BatchError {
   const problem = problemReply.safeParse(parseJson(data));
   if (!problem.success) return strangerError(url, 'an error is not of the expected form');
   return BatchError.fromFailure({ ...problem.data, message: problem.data.detail, detail: problem.data.info ?? '' });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }
