@@ -38,8 +38,8 @@ export interface Source {
 export interface CommandContext {
   readonly host: CliHost;
   readonly output: Output;
-  /** Of the coordinator that flags, environment and contexts name. */
-  readonly client: () => Promise<Client>;
+  /** Of the coordinator that flags, environment and contexts name; `signal` ends what it asks. */
+  readonly client: (signal?: AbortSignal) => Promise<Client>;
   /** The same, for what is registered there. */
   readonly transport: () => Promise<Transport>;
 }
