@@ -31,6 +31,8 @@ export interface Source {
   readonly isTerminal: boolean;
   /** The next line, without its end; empty when there is none. */
   line(): Promise<string>;
+  /** The same of a terminal that does not show what is typed. */
+  secretLine(): Promise<string>;
   /** All there is, as text. */
   all(): Promise<string>;
 }
