@@ -33,7 +33,7 @@ async function serve(sizeBytes: number, answer: RequestListener): Promise<number
   const list = JSON.stringify({ value: [{ path: 'predictions.csv', size_bytes: sizeBytes }] });
   const server = createServer((request, response) => {
     const { url = '' } = request;
-    if (/\/jobs\/[^/]+$/.test(url)) response.end(job);
+    if (/\/jobs\/(last|job-1)$/.test(url)) response.end(job);
     else if (url.endsWith('/output')) response.end(list);
     else answer(request, response);
   }).listen(0, '127.0.0.1');
@@ -130,11 +130,13 @@ async function interrupted(args: readonly string[]): Promise<{ readonly host: Te
 }
 
 it.each([
-  ['download', '--output', 'got'],
-  ['logs', '--follow'],
-  ['tail', '--follow'],
+  ['download', 'last', '--output', 'got'],
+  ['logs', 'last', '--follow'],
+  ['tail', 'last', '--follow'],
+  ['stream', 'untold'],
+  ['wait', 'untold'],
 ])('the first Ctrl-C ends job %s while the coordinator stands still', async (verb, ...flags) => {
-  const { host, code } = await interrupted(['job', verb, 'last', ...flags]);
+  const { host, code } = await interrupted(['job', verb, ...flags]);
   expect([code, host.exits]).toEqual([130, []]);
   if (verb === 'download') expect(await readdir(join(dir, 'got'))).toEqual([]);
 });
