@@ -2,7 +2,7 @@
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { errnoOf, outsideError } from '../../common/io/errno.ts';
+import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';
 import type { Client } from '../client.ts';
 import { exitInterrupted, interruptible, type CommandContext } from '../command-context.ts';
@@ -144,6 +144,7 @@ async function downloadFile(target: string, options: FetchOptions): Promise<numb
       await rm(partial, { force: true });
     }
   } catch (error) {
-    throw outsideError(error, `${target} cannot be written`) ?? error;
+    if (error instanceof BatchError || errnoOf(error) === '') throw error;
+    throw new BatchError('STATE_UNWRITABLE', `${target} cannot be written: ${reasonOf(error)}`, { cause: error });
   }
 }
