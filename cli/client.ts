@@ -2,6 +2,8 @@
 import type { z } from 'zod';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { InputSelection } from '../common/core/input-selection.ts';
+import { limits } from '../common/core/limits.ts';
+import { silenceAfter } from '../common/io/silence.ts';
 import type {
   FileQuery,
   JobErrorsView,
@@ -16,7 +18,9 @@ import type {
 } from '../coordinator/api/backend.ts';
 import { EventReader } from './event-reader.ts';
 import {
+  jsonOf,
   openConnection,
+  parseJson,
   strangerError,
   unreachableError,
   type Answer,
@@ -24,6 +28,7 @@ import {
   type Connection,
   type Send,
 } from './connection.ts';
+import type { FilePart } from './fetch-file.ts';
 import type { OutputFile } from './job-text.ts';
 import type { Comparison } from '../coordinator/compare/compare-outputs.ts';
 import {
@@ -52,8 +57,8 @@ export interface Client {
   /** Events after `afterSequence` until the job has ended. A connection that breaks ends it with COORDINATOR_UNREACHABLE. */
   events(name: string, afterSequence: number, signal: AbortSignal): AsyncIterable<JobEvent>;
   outputFiles(name: string): Promise<readonly OutputFile[]>;
-  /** Bytes of one of {@link outputFiles} from `offset`. */
-  outputFile(name: string, path: string, offset: number): AsyncIterable<Uint8Array>;
+  /** One of {@link outputFiles} from `offset` on while it is still what `tag` names, else all of it. */
+  outputFile(name: string, path: string, offset: number, tag: string | null): Promise<FilePart>;
   /** `length` bytes of the file of rows from `offset` on, also while the job runs. */
   outputPart(name: string, path: string, offset: number, length: number): AsyncIterable<Uint8Array>;
   logFiles(name: string): Promise<readonly OutputFile[]>;
@@ -66,9 +71,13 @@ export interface Client {
   compare(name: string, other: string, tolerance: number, examples: number): Promise<Comparison>;
 }
 
-/** All functions throw COORDINATOR_UNREACHABLE, SERVER_UNTRUSTED, or the coordinator's own error by its code. */
-export function createClient(connection: Connection): Client {
-  const { origin, send } = openConnection(connection);
+/**
+ * All functions throw COORDINATOR_UNREACHABLE, SERVER_UNTRUSTED, or the coordinator's own error by its code; those that `signal` has
+ * ended, anything.
+ */
+export function createClient(connection: Connection, signal?: AbortSignal): Client {
+  const { origin, send: plain } = openConnection(connection);
+  const send: Send = signal ? async (url, asked = {}) => await plain(url, { signal, ...asked }) : plain;
   const job = (name: string, rest = ''): string => `${origin}/v1/jobs/${encodeURIComponent(name)}${rest}`;
   const get = async <T>(url: string, schema: z.ZodType<T>): Promise<T> => await readReply(await send(url), schema);
   const act = async (name: string, verb: string, body: unknown): Promise<JobView> =>
@@ -84,18 +93,21 @@ export function createClient(connection: Connection): Client {
     prune: async (request) =>
       (await readReply(await send(`${origin}/v1/jobs/prune`, post(wirePrune(request))), prunedReply)).value,
     nodes: async () => (await get(`${origin}/v1/nodes`, nodesReply)).value,
-    events: (name, after, signal) => events(send, job(name, `/events?after=${after}`), signal),
+    events: (name, after, until) => events(send, job(name, `/events?after=${after}`), until),
     outputFiles: async (name) => (await get(job(name, '/output'), filesReply)).value,
-    outputFile: (name, path, offset) => {
+    outputFile: async (name, path, offset, tag) => {
       const parts = path.split('/').map(encodeURIComponent);
-      return bytes(send, job(name, `/output/${parts.join('/')}`), offset);
+      const headers = offset === 0 ? {} : { range: `bytes=${offset}-`, ...(tag === null ? {} : { 'if-range': tag }) };
+      return partOf(await send(job(name, `/output/${parts.join('/')}`), { headers }), offset);
     },
-    outputPart: (name, path, offset, length) =>
-      bytes(send, job(name, `/output/${encodeURIComponent(path)}`), offset, offset + length - 1),
+    outputPart: (name, path, offset, length) => {
+      const headers = { range: `bytes=${offset}-${offset + length - 1}` };
+      return bytes(send, job(name, `/output/${encodeURIComponent(path)}`), { headers });
+    },
     logFiles: async (name) => (await get(job(name, '/logs'), filesReply)).value,
     logFile: (name, path, offset, bytesMax) => {
       const parts = path.split('/').map(encodeURIComponent);
-      return bytes(send, job(name, `/logs/${parts.join('/')}?offset=${offset}&length=${bytesMax}`), 0);
+      return bytes(send, job(name, `/logs/${parts.join('/')}?offset=${offset}&length=${bytesMax}`));
     },
     printed: async (name, query) => {
       const asked = 'file' in query ? `file=${encodeURIComponent(query.file)}` : `first=${query.first}`;
@@ -173,37 +185,55 @@ function wirePrune(request: PruneRequest): unknown {
 }
 
 async function readReply<T>(reply: Answer, schema: z.ZodType<T>): Promise<T> {
-  const parsed = schema.safeParse(await reply.json().catch(() => null));
+  const parsed = schema.safeParse(await jsonOf(reply));
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw strangerError(reply.url, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
 }
 
-async function* events(send: Send, url: string, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
-  const reply = await send(url, { signal, headers: { accept: 'text/event-stream' } });
-  const reader = new EventReader();
-  const decoder = new TextDecoder();
-  for await (const chunk of chunksOf(reply, signal)) {
-    for (const event of reader.push(decoder.decode(chunk, { stream: true }))) {
-      if (event.event === 'end') return;
-      if (event.event === 'error') throw streamError(url, event.data);
-      const parsed = eventReply.safeParse(parseJson(event.data));
-      if (!parsed.success) throw strangerError(url, 'an event is not of the expected form');
-      yield parsed.data;
+async function* events(send: Send, url: string, until: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
+  const silence = silenceAfter(eventSilenceMsMax, until);
+  const { signal } = silence;
+  try {
+    const reply = await send(url, { signal, headers: { accept: 'text/event-stream' } });
+    const reader = new EventReader();
+    const decoder = new TextDecoder();
+    for await (const chunk of chunksOf(reply, until)) {
+      silence.heard();
+      for (const event of reader.push(decoder.decode(chunk, { stream: true }))) {
+        if (event.event === 'end') return;
+        if (event.event === 'error') throw streamError(url, event.data);
+        const parsed = eventReply.safeParse(parseJson(event.data));
+        if (!parsed.success) throw strangerError(url, 'an event is not of the expected form');
+        yield parsed.data;
+      }
     }
+    if (!until.aborted) throw unreachableError(url, new Error('the connection ended'));
+  } catch (error) {
+    const isSilence = signal.aborted && !until.aborted && !(error instanceof BatchError);
+    throw isSilence ? unreachableError(url, error) : error;
+  } finally {
+    silence.close();
   }
-  if (!signal.aborted) throw unreachableError(url, new Error('the connection ended'));
 }
 
-async function* bytes(
-  send: Send,
-  url: string,
-  offset: number,
-  last?: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const isPart = offset > 0 || last !== undefined;
-  const reply = await send(url, isPart ? { headers: { range: `bytes=${offset}-${last ?? ''}` } } : {});
-  yield* chunksOf(reply, null);
+/** The coordinator says that it is alive all the while. */
+const eventSilenceMsMax = 3 * limits.apiKeepAliveMs;
+
+async function* bytes(send: Send, url: string, asked: Asked = {}): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* chunksOf(await send(url, asked), null);
+}
+
+/** What came where the bytes from `asked` on were wanted. @source RFC 9110, partial content */
+function partOf(reply: Answer, asked: number): FilePart {
+  const range = reply.headers.get('content-range') ?? '';
+  const [, start = '0', total = reply.headers.get('content-length')] = /^bytes (\d+)-\d+\/(\d+)$/.exec(range) ?? [];
+  const offset = Number(start);
+  if (offset !== 0 && offset !== asked) {
+    throw strangerError(reply.url, `asked for bytes from ${asked} on it sends those from ${offset} on`);
+  }
+  const totalBytes = total === null ? null : Number(total);
+  return { offset, totalBytes, tag: reply.headers.get('etag'), bytes: chunksOf(reply, null) };
 }
 
 /** Pieces of the body; what breaks on the way is COORDINATOR_UNREACHABLE. */
@@ -220,13 +250,4 @@ function streamError(url: string, data: string): BatchError {
   const problem = problemReply.safeParse(parseJson(data));
   if (!problem.success) return strangerError(url, 'an error is not of the expected form');
   return BatchError.fromFailure({ ...problem.data, message: problem.data.detail, detail: problem.data.info ?? '' });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }

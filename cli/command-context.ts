@@ -31,6 +31,8 @@ export interface Source {
   readonly isTerminal: boolean;
   /** The next line, without its end; empty when there is none. */
   line(): Promise<string>;
+  /** The same of a terminal that does not show what is typed. */
+  secretLine(): Promise<string>;
   /** All there is, as text. */
   all(): Promise<string>;
 }
@@ -38,8 +40,8 @@ export interface Source {
 export interface CommandContext {
   readonly host: CliHost;
   readonly output: Output;
-  /** Of the coordinator that flags, environment and contexts name. */
-  readonly client: () => Promise<Client>;
+  /** Of the coordinator that flags, environment and contexts name; `signal` ends what it asks. */
+  readonly client: (signal?: AbortSignal) => Promise<Client>;
   /** The same, for what is registered there. */
   readonly transport: () => Promise<Transport>;
 }

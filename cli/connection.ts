@@ -1,6 +1,8 @@
 /** Requests to a coordinator: HTTPS with its authority and a token, or HTTP where it was started with `--insecure`. */
 import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
+import type { ErrorCode } from '../common/core/error-codes.ts';
+import { limits } from '../common/core/limits.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -33,17 +35,25 @@ export interface Answer {
   json(): Promise<unknown>;
 }
 
-/** What a request says; `duplex` is for fetch, where the body is a stream. */
-export interface Asked {
+interface Question {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | ReadableStream<Uint8Array>;
-  readonly duplex?: 'half';
   readonly signal?: AbortSignal;
 }
 
+/** What a request says; bytes are read anew each time that it is sent. */
+export interface Asked extends Question {
+  readonly body?: string | (() => AsyncIterable<Uint8Array>);
+}
+
+/** What is sent once; `duplex` is for fetch, where the body is a stream. */
+export interface Sent extends Question {
+  readonly body?: string | ReadableStream<Uint8Array>;
+  readonly duplex?: 'half';
+}
+
 /** Resolves with any answer. */
-export type Ask = (url: string, asked: Asked) => Promise<Answer>;
+export type Ask = (url: string, sent: Sent) => Promise<Answer>;
 
 /** Resolves with an answer that is no refusal; of a HEAD also with what is not there. @throws what {@link createClient} throws */
 export type Send = (url: string, asked?: Asked) => Promise<Answer>;
@@ -61,25 +71,83 @@ export function openConnection(connection: Connection): OpenConnection {
   const shown: Readonly<Record<string, string>> =
     token === null || isInsecure ? {} : { authorization: `Bearer ${token}` };
   const origin = `${isInsecure ? 'http' : 'https'}://${formatAddress(server)}`;
-  const send: Send = async (url, init = {}) => {
+  const send: Send = async (url, { body, ...init } = {}) => {
     const headers = { ...init.headers, ...shown };
-    const reply = await ask(url, { ...init, headers }).catch((error: unknown) => {
-      throw init.signal?.aborted ? error : unreachableError(url, error);
+    const reply = await ask(url, { ...init, ...once(body), headers }).catch((error: unknown) => {
+      throw init.signal?.aborted ? error : (ownError(error) ?? unreachableError(url, error));
     });
     if (reply.ok || (init.method === 'HEAD' && reply.status === 404)) return reply;
-    const problem = problemReply.safeParse(await reply.json().catch(() => null));
-    if (!problem.success) throw strangerError(url, `it answers ${reply.status} ${reply.statusText}`);
-    const { code, detail, info } = problem.data;
-    throw BatchError.fromFailure({ code, message: detail, detail: info ?? '' });
+    throw await refusalOf(reply, init.method === 'HEAD');
   };
   if (others.length === 0) return { origin, send };
   const servers = [server, ...others];
   return { origin, send: sendToLeader({ servers, origin, send, clock: systemClock, delay, random: systemRandom }) };
 }
 
-function secureFetch({ ca }: Connection): Ask {
+function once(body: Asked['body']): Pick<Sent, 'body' | 'duplex'> {
+  if (body === undefined) return {};
+  return typeof body === 'string' ? { body } : { body: ReadableStream.from(body()), duplex: 'half' };
+}
+
+/** What came to pass here while the body was read, and not on the way. */
+function ownError(error: unknown): BatchError | null {
+  const found = error instanceof Error ? [error, error.cause] : [];
+  return found.find((one) => one instanceof BatchError) ?? null;
+}
+
+async function refusalOf(reply: Answer, isBare: boolean): Promise<BatchError> {
+  const problem = problemReply.safeParse(await textOf(reply).then(parseJson));
+  if (problem.success) {
+    const { code, detail, info } = problem.data;
+    return BatchError.fromFailure({ code, message: detail, detail: info ?? '' });
+  }
+  const found = `it answers ${reply.status} ${reply.statusText}`;
+  // To a HEAD there is no more than the number.
+  const code = isBare ? bareCodes[reply.status] : undefined;
+  if (code === undefined) return strangerError(reply.url, found);
+  return new BatchError(code, `the coordinator at ${new URL(reply.url).host} refuses to say what it has: ${found}`);
+}
+
+/** Refusals by their HTTP status alone. */
+const bareCodes: Readonly<Record<number, ErrorCode>> = {
+  401: 'TOKEN_INVALID',
+  403: 'FORBIDDEN',
+  429: 'TOO_MANY_REQUESTS',
+};
+
+/** The whole body. @throws COORDINATOR_UNREACHABLE when the connection breaks before its end */
+async function textOf(reply: Answer): Promise<string> {
+  try {
+    return await reply.text();
+  } catch (error) {
+    throw unreachableError(reply.url, error);
+  }
+}
+
+/** Null where there is no body. @throws COORDINATOR_UNREACHABLE for one that broke off, or is no JSON */
+export async function jsonOf(reply: Answer): Promise<unknown> {
+  const text = await textOf(reply);
+  if (text === '') return null;
+  const value = parseJson(text);
+  if (value === undefined) throw strangerError(reply.url, 'its answer is no JSON');
+  return value;
+}
+
+/** Undefined for a text that is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function secureFetch({ ca, others = [] }: Connection): Ask {
   let loaded: Promise<Ask> | null = null;
-  const load = async (): Promise<Ask> => (await import('./secure-fetch.ts')).makeSecureFetch(ca);
+  // Where another one may lead, one that is not reached is not waited for.
+  const connectMsMax = others.length === 0 ? null : limits.leaderSilentMs;
+  const load = async (): Promise<Ask> => (await import('./secure-fetch.ts')).makeSecureFetch(ca, connectMsMax);
   return async (url, init) => await (await (loaded ??= load()))(url, init);
 }
 

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { DiffFlags } from './commands/job-diff.ts';
 import type { CancelFlags, PruneFlags, ReopenFlags } from './commands/job-life.ts';
-import { addNamed, collect, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { addNamed, collect, withPaths, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const load = () => import('./commands/job-life.ts');
 
@@ -36,7 +36,7 @@ export function addJobLife(jobs: Command, perform: Perform): void {
 }
 
 function withReopenFlags(command: Command): Command {
-  return withServer(command)
+  return withPaths(withServer(command))
     .option('--deployment <path>', 'score with this deployment from now on')
     .option('--set <key=value>', 'override any key of that YAML', collect)
     .option('--mini-batch-size <size>', 'files (20), bytes (64MB) or auto, for what is not committed')

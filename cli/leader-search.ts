@@ -44,18 +44,44 @@ export function sendToLeader({ servers, origin, send, clock, delay, random }: Le
   };
 }
 
-/** A coordinator that stands still accepts connections and says nothing; only of a question is it known that asking another does no harm. */
+/**
+ * A coordinator that stands still keeps its connections and says nothing; only of a question is it known that asking another does no
+ * harm. One that is busy with the answer still says that it is well.
+ */
 async function inTime(send: Send, url: string, init: Asked): Promise<Answer> {
   if (!isQuestion(init.method)) return await send(url, init);
   const over = new AbortController();
-  const timer = setTimeout(() => over.abort(), limits.leaderSilentMs);
+  const ended = new AbortController();
   const signal = init.signal ? AbortSignal.any([init.signal, over.signal]) : over.signal;
+  const look = async (): Promise<void> => {
+    const isThere = await isWell(send, url, ended.signal);
+    if (ended.signal.aborted) return;
+    if (isThere) timer.refresh();
+    else over.abort();
+  };
+  const timer = setTimeout(() => void look(), limits.leaderSilentMs);
   try {
     return await send(url, { ...init, signal });
   } catch (error) {
     if (!over.signal.aborted || init.signal?.aborted) throw error;
     const { host } = new URL(url);
     throw new BatchError('COORDINATOR_UNREACHABLE', `the coordinator at ${host} does not answer`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+    ended.abort();
+  }
+}
+
+/** Whether the coordinator that was asked at `url` says anything now. */
+async function isWell(send: Send, url: string, ended: AbortSignal): Promise<boolean> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), limits.leaderSilentMs);
+  try {
+    await (await send(new URL('/healthz', url).href, { signal: AbortSignal.any([late.signal, ended]) })).text();
+    return true;
+  } catch (error) {
+    // A refusal is a word, too.
+    return error instanceof BatchError && error.code !== 'COORDINATOR_UNREACHABLE';
   } finally {
     clearTimeout(timer);
   }

@@ -2,17 +2,15 @@
 /** The `batchmill` program: hands this process's own streams and signals to the command line. */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { text } from 'node:stream/consumers';
 import { systemClock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
 import { errnoOf } from '../common/io/errno.ts';
 import { packageFile } from '../common/io/package-files.ts';
 import { commandEnvironment } from '../common/config/process-settings.ts';
-import type { Source } from './command-context.ts';
 import type { Sink } from './output.ts';
 import { installedProcesses } from './processes.ts';
 import { runCli } from './run-cli.ts';
+import { sourceOf } from './stdin-source.ts';
 
 const signals = ['SIGINT', 'SIGTERM'] as const;
 
@@ -27,19 +25,6 @@ function sinkOf(stream: NodeJS.WriteStream): Sink {
 function onInterrupt(handler: () => void): () => void {
   signals.forEach((signal) => process.on(signal, handler));
   return () => signals.forEach((signal) => process.off(signal, handler));
-}
-
-function sourceOf(stream: NodeJS.ReadStream): Source {
-  return {
-    isTerminal: stream.isTTY,
-    line: async () => {
-      const lines = createInterface({ input: stream });
-      const first = await lines[Symbol.asyncIterator]().next();
-      lines.close();
-      return first.done === true ? '' : first.value;
-    },
-    all: async () => await text(stream),
-  };
 }
 
 /** Leaves the browser to itself. */

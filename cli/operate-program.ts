@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import type { DoctorFlags } from './commands/doctor.ts';
 import type { ScheduleFlags } from './commands/schedule.ts';
-import { collect, nameHelp, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { collect, nameHelp, withPaths, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 export function addOperate(program: Command, perform: Perform): void {
   addSchedule(program, perform);
@@ -47,7 +47,7 @@ function addWhy(group: Command, perform: Perform): void {
 
 function addSchedule(program: Command, perform: Perform): void {
   const group = program.command('schedule').description('endpoints that are invoked when a cron expression says so');
-  withServer(group.command('create').description('create a schedule, or change one'))
+  withPaths(withServer(group.command('create').description('create a schedule, or change one')))
     .argument('<name>', 'name; it begins the names of its jobs')
     .requiredOption('--cron <expression>', 'five fields such as "0 3 * * *", or @hourly, @daily, …')
     .option('--time-zone <zone>', 'such as Europe/Berlin', 'UTC')

@@ -49,7 +49,8 @@ function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandC
     const { connectionSetting } = await import('../common/config/contexts.ts');
     return await connectionSetting(flags, host.environment);
   };
-  const client: CommandContext['client'] = async () => (await import('./client.ts')).createClient(await connection());
+  const client: CommandContext['client'] = async (signal) =>
+    (await import('./client.ts')).createClient(await connection(), signal);
   const transport: CommandContext['transport'] = async () => {
     const { createTransport } = await import('./api/transport.ts');
     const { openConnection } = await import('./connection.ts');

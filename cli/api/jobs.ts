@@ -9,7 +9,7 @@ export interface JobFilter {
   readonly endpoint?: string | undefined;
   readonly deployment?: string | undefined;
   readonly status?: string | undefined;
-  readonly archived?: 'true' | 'false' | 'any' | undefined;
+  readonly archived?: 'true' | 'false' | 'all' | undefined;
 }
 
 /** Newest first, at most `max`. */

@@ -1,5 +1,5 @@
 /** Requests to the coordinator's HTTP API whose answers are JSON, for the functions of this folder. */
-import type { Answer, Send } from '../connection.ts';
+import { jsonOf, type Answer, type Send } from '../connection.ts';
 
 /** An answer and what it is known by. */
 export interface Answered {
@@ -22,8 +22,8 @@ export interface Transport {
   ask(method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, ask?: Ask): Promise<Answered>;
   /** Whether there is something at `path`. */
   has(path: string): Promise<boolean>;
-  /** Sends bytes and answers as {@link ask}. */
-  upload(path: string, type: string, body: AsyncIterable<Uint8Array>): Promise<Answered>;
+  /** Sends bytes, read by each call of `body` from the beginning, and answers as {@link ask}. */
+  upload(path: string, type: string, body: () => AsyncIterable<Uint8Array>): Promise<Answered>;
 }
 
 export function createTransport(origin: string, send: Send): Transport {
@@ -47,16 +47,14 @@ export function createTransport(origin: string, send: Send): Transport {
         await send(origin + path, {
           method: 'POST',
           headers: { 'content-type': type },
-          body: ReadableStream.from(body),
-          duplex: 'half',
+          body,
         }),
       ),
   };
 }
 
 async function answered(reply: Answer): Promise<Answered> {
-  const text = await reply.text();
-  return { value: text === '' ? null : (JSON.parse(text) as unknown), etag: reply.headers.get('etag') };
+  return { value: await jsonOf(reply), etag: reply.headers.get('etag') };
 }
 
 /** A part of a path. */

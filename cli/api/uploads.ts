@@ -92,10 +92,8 @@ async function upload(transport: Transport, local: LocalArtifact, onUpload: OnUp
   const { digest: of, bytes } = content;
   if (await transport.has(`/v1/artifacts/${segment(of)}`)) return { kind: local.kind, name, digest: of, bytes };
   const path = `/v1/artifacts?kind=${local.kind}&name=${segment(name)}`;
-  const { value } = await transport.upload(
-    path,
-    content.type,
-    counted(content, (sent) => onUpload(name, sent, bytes)),
+  const { value } = await transport.upload(path, content.type, () =>
+    counted(local.path, content, (sent) => onUpload(name, sent, bytes)),
   );
   const answer = artifactView.safeParse(value);
   if (!answer.success) throw strangerError(transport.origin, 'it does not say what it has received');
@@ -146,10 +144,11 @@ async function fill(
   files: readonly (ListedFile & { readonly from: string })[],
 ): Promise<void> {
   for (const { path, from, bytes, mode } of files) {
-    if ((await stat(from)).size !== bytes)
-      throw new BatchError('ARTIFACT_CORRUPT', `${from} changed while it was sent`);
+    const changed = new BatchError('ARTIFACT_CORRUPT', `${from} changed while it was sent; send it again`);
+    if ((await stat(from)).size !== bytes) throw changed;
     await new Promise<void>((resolve, reject) => {
-      const entry = stream.entry({ name: path, size: bytes, mode }, (error) => (error ? reject(error) : resolve()));
+      // What an entry complains of is another number of bytes.
+      const entry = stream.entry({ name: path, size: bytes, mode }, (error) => (error ? reject(changed) : resolve()));
       const source = createReadStream(from);
       source.on('error', reject);
       source.pipe(entry);
@@ -158,12 +157,16 @@ async function fill(
   stream.finalize();
 }
 
-async function* counted({ read }: Content, onSent: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+async function* counted(path: string, { read }: Content, onSent: (bytes: number) => void): AsyncGenerator<Uint8Array> {
   let sent = 0;
-  for await (const piece of read()) {
-    yield piece;
-    sent += piece.length;
-    onSent(sent);
+  try {
+    for await (const piece of read()) {
+      yield piece;
+      sent += piece.length;
+      onSent(sent);
+    }
+  } catch (error) {
+    throw unreadable(path, error);
   }
 }
 
@@ -171,7 +174,12 @@ async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    throw new BatchError('DEPLOYMENT_NOT_FOUND', `${path} cannot be read: ${reasonOf(error)}`, { cause: error });
+    throw unreadable(path, error);
   }
+}
+
+/** What the disk says, as an error of ours. */
+function unreadable(path: string, error: unknown): unknown {
+  if (error instanceof BatchError || errnoOf(error) === '') return error;
+  return new BatchError('DEPLOYMENT_NOT_FOUND', `${path} cannot be read: ${reasonOf(error)}`, { cause: error });
 }

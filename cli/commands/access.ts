@@ -145,8 +145,8 @@ export async function certificatesCommand({ transport, output }: CommandContext)
 /** The value comes from standard input, never from the command line, which everybody on the machine may see. */
 export async function setSecretCommand(context: CommandContext, name: string): Promise<number> {
   const { host, transport, output } = context;
-  if (host.stdin.isTerminal) output.note(`value of ${name}, then Enter:`);
-  const given = host.stdin.isTerminal ? await host.stdin.line() : await host.stdin.all();
+  if (host.stdin.isTerminal) output.note(`value of ${name}, then Enter; it is not shown:`);
+  const given = host.stdin.isTerminal ? await host.stdin.secretLine() : await host.stdin.all();
   // As files and `echo` end it; one that is to end so has two.
   const value = given.replace(/\r?\n$/, '');
   if (value === '')

@@ -5,18 +5,26 @@ import { ConfigSource } from '../../common/config/config-source.ts';
 import { withSettingsOf } from '../../common/config/deployment-resolve.ts';
 import { pythonSetting } from '../../common/config/process-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import type { Deployment, LocalDeployment } from '../../common/core/deployment.ts';
+import type { Deployment } from '../../common/core/deployment.ts';
 import { assetsOf } from '../api/assets.ts';
 import { deploymentPath, thingOf } from '../api/registry.ts';
 import { listJobs } from '../api/jobs.ts';
-import type { Transport } from '../api/transport.ts';
 import type { CommandContext } from '../command-context.ts';
 import { applyEdits } from '../edit.ts';
 import { jobColumns, scorerText } from '../job-text.ts';
 import type { ChangeFlags, DeleteFlags, PathFlags } from '../program-parts.ts';
 import { deploymentColumns, deploymentSheet } from '../thing-text.ts';
 import { deploymentsOf, endpointOf } from './endpoint.ts';
-import { editsOf, isSure, openThing, readThing, required, untilUnchanged, uploadsOf } from './thing-parts.ts';
+import {
+  editsOf,
+  isSure,
+  openThing,
+  readThing,
+  required,
+  untilUnchanged,
+  uploadsOf,
+  sentDeployment,
+} from './thing-parts.ts';
 
 export interface DeploymentFlags extends DeleteFlags {
   readonly name?: string;
@@ -112,7 +120,7 @@ async function put(context: CommandContext, flags: DeploymentCreateFlags, ifMatc
   const { deployment } = file;
   output.note(`deployment  ${deployment.name} (${scorerText(deployment)})`);
   const body = {
-    deployment: await sent(context, api, deployment, flags),
+    deployment: await sentDeployment(await uploadsOf(context, api, flags), deployment),
     document: opened.source.toJs(),
     description: file.description,
     tags: file.tags,
@@ -123,21 +131,6 @@ async function put(context: CommandContext, flags: DeploymentCreateFlags, ifMatc
   const made = thingOf(api, await api.ask('PUT', deploymentPath(endpoint, deployment.name), { body, ifMatch }));
   output.item(made, deploymentSheet);
   return 0;
-}
-
-/** Model and code as the coordinator can find them. */
-async function sent(
-  context: CommandContext,
-  api: Transport,
-  deployment: LocalDeployment,
-  flags: PathFlags,
-): Promise<unknown> {
-  const uploads = await uploadsOf(context, api, flags);
-  return {
-    ...deployment,
-    model: deployment.model && (await uploads.send(deployment.model)),
-    code: deployment.code && (await uploads.send(deployment.code)),
-  };
 }
 
 /** Keys that only files tell of: what scores, and with what. */

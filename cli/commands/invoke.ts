@@ -1,23 +1,21 @@
 /** `batch-endpoint invoke`: one input through a deployment, as a job. */
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { applySet, openConfig, type OpenedFile } from '../../common/config/deployment-file.ts';
 import { ConfigSource } from '../../common/config/config-source.ts';
 import { kindAt } from '../../common/config/deployment-paths.ts';
 import { inputText } from '../../common/config/input-location.ts';
 import { readInvocation, type InvocationPlace } from '../../common/config/invocation-file.ts';
 import { asLabels } from '../../common/config/process-settings.ts';
-import { parseReference, referenceText } from '../../common/config/reference.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { isUri } from '../../common/core/location.ts';
 import { jobOf } from '../api/jobs.ts';
 import { endpointPath } from '../api/registry.ts';
-import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
 import { numberFlag } from '../number-flag.ts';
 import { priorityOf } from '../priority.ts';
 import { jobSheet } from '../job-text.ts';
 import type { PathFlags } from '../program-parts.ts';
 import { followCommand } from './job-follow.ts';
+import { elsewhereNotes, sentInput, type GivenInput } from './sent-input.ts';
 import { required, uploadsOf } from './thing-parts.ts';
 
 export interface InvokeFlags extends PathFlags {
@@ -62,6 +60,9 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   const uploads = await uploadsOf(context, api, flags);
   const input = given === null ? null : await sentInput(given, uploads);
   const place = said.output && outputPlace(context, opened, said.output);
+  const { since, inputList } = flags;
+  const left = { output: said.output?.path, since, inputList };
+  for (const note of elsewhereNotes(uploads, left, context.host.cwd)) output.note(note);
   const { overrides, input: _input, output: _output, ...labels } = said;
   const body = {
     ...labels,
@@ -125,13 +126,6 @@ async function openInputs(file: string | undefined, cwd: string): Promise<Opened
   throw new BatchError('DEPLOYMENT_NOT_FOUND', `${file} does not exist; wanted a YAML with inputs and outputs`);
 }
 
-/** An input as somebody gave it; relative paths start from `baseDir`. */
-interface GivenInput {
-  readonly text: string;
-  readonly type: 'uri_folder' | 'uri_file' | null;
-  readonly baseDir: string;
-}
-
 /** The flags win over the file. @throws USAGE when there is none, or two */
 function inputOf(
   { host, output }: CommandContext,
@@ -160,46 +154,6 @@ function olderInput(flags: InvokeFlags): (Omit<GivenInput, 'baseDir'> & { readon
   const [, kind, text = ''] = /^(folder|file):(.*)$/is.exec(flags.inputPath) ?? [];
   if (kind === undefined) return { flag: '--input-path', text: flags.inputPath, type: null };
   return { flag: '--input-path', text, type: kind.toLowerCase() === 'file' ? 'uri_file' : 'uri_folder' };
-}
-
-interface SentInput {
-  readonly path: string;
-  readonly type: 'uri_folder' | 'uri_file' | null;
-}
-
-/** @throws LOCATION_INVALID, INPUT_NOT_FOUND, USAGE */
-async function sentInput({ text: given, type, baseDir }: GivenInput, uploads: Uploads): Promise<SentInput> {
-  const text = given.trim();
-  if (text === '') throw new BatchError('USAGE', `--input: ${wantedInput}, found nothing`);
-  if (/^(azureml:|\/subscriptions\/)/i.test(text)) return { path: reference(text), type };
-  if (isUri(text)) return { path: inputText(text, baseDir), type };
-  const path = resolve(baseDir, text.replace(/^file:/i, ''));
-  const kind = await kindAt(path);
-  if (kind === null) {
-    if (/^[a-z0-9][\w.-]*(:[\w.-]+|@[\w.-]+)$/i.test(text)) return { path: `azureml:${text}`, type };
-    // Of a disk that only the coordinator sees.
-    if (isAbsolute(text) && !uploads.isShared) return { path, type };
-    throw new BatchError('INPUT_NOT_FOUND', `there is no file or folder ${path}; --input: ${wantedInput}`);
-  }
-  const found = kind === 'file' ? 'uri_file' : 'uri_folder';
-  if (type !== null && type !== found) {
-    const wanted = type === 'uri_file' ? 'file' : 'folder';
-    throw new BatchError(
-      'USAGE',
-      `there is no ${wanted} at ${path}, which is a ${kind}; --input-type ${found} fits it`,
-    );
-  }
-  const sent = await uploads.send({ kind, path });
-  return { path: 'digest' in sent ? uploadedPath(sent) : sent.path, type: found };
-}
-
-const wantedInput =
-  'wanted a local file or folder, a location (https://…, s3://…), a data asset (azureml:NAME:VERSION) or a place in a datastore (azureml://datastores/NAME/paths/PATH)';
-
-function reference(text: string): string {
-  const found = parseReference(text);
-  if (found.kind !== 'malformed') return text;
-  throw new BatchError('LOCATION_INVALID', `--input: ${text} ${referenceText(found, 'data')}`);
 }
 
 /** Absolute, or a location. */

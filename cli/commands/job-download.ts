@@ -1,11 +1,13 @@
 /** `job download`: the final files of a job, into a folder. */
-import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';
 import type { Client } from '../client.ts';
-import type { CommandContext } from '../command-context.ts';
+import { exitInterrupted, interruptible, type CommandContext } from '../command-context.ts';
+import { fetchFile, type FetchOptions, type FetchPart } from '../fetch-file.ts';
+import { createPatience } from '../follow.ts';
 import { fileColumns, type OutputFile } from '../job-text.ts';
 
 export interface DownloadFlags {
@@ -19,14 +21,29 @@ export interface DownloadFlags {
   readonly all?: boolean;
 }
 
-/** A connection that breaks is taken up again where it broke, so often. */
-const triesMax = 5;
-
 /** Each file appears under its name only when it is whole. @throws OUTPUT_EXISTS before anything is fetched */
 export async function downloadCommand(context: CommandContext, name: string, flags: DownloadFlags): Promise<number> {
+  const { signal, dispose } = interruptible(context.host, () => undefined);
+  try {
+    return await download(context, name, flags, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    context.output.note('interrupted; the files that had come are there, and nothing of the others');
+    return exitInterrupted;
+  } finally {
+    dispose();
+  }
+}
+
+async function download(
+  context: CommandContext,
+  name: string,
+  flags: DownloadFlags,
+  signal: AbortSignal,
+): Promise<number> {
   const { host, output } = context;
   const { folder, results: resultsIn, logs: logsIn } = layoutOf(flags, host.cwd);
-  const client = await context.client();
+  const client = await context.client(signal);
   // `last` may mean another job by the time of the second file.
   const job = (await client.show(name)).name;
   const results = (await client.outputFiles(job)).map((file) => ({
@@ -37,32 +54,34 @@ export async function downloadCommand(context: CommandContext, name: string, fla
   const files = [...results, ...logs.map((file) => ({ ...below(logsIn, file), fetch: logFrom(client, job, file) }))];
   const targets = files.map((file) => ({ file, target: confined(folder, file.path) }));
   if (!flags.overwrite) for (const { target } of targets) await requireAbsent(target);
+  const patience = createPatience({
+    ...{ delay: host.delay, signal },
+    onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
+  });
+  const done: OutputFile[] = [];
   for (const { file, target } of targets) {
-    output.progress(`${file.path}  ${file.size_bytes} bytes`);
-    await writable(target, async () => await downloadFile(file, target));
+    const { path, size_bytes: sizeBytes, fetch } = file;
+    output.progress(`${path}  ${sizeBytes} bytes`);
+    patience.renew();
+    const bytes = await downloadFile(target, { path, sizeBytes, fetch, patience, signal });
+    done.push({ path, size_bytes: bytes });
   }
-  output.list(
-    files.map(({ path, size_bytes }) => ({ path, size_bytes })),
-    fileColumns,
-  );
+  output.list(done, fileColumns);
   output.note(`${files.length} files of ${job} are in ${folder}`);
   return 0;
 }
 
-/** Bytes of a file from an offset on. */
-type Fetch = (offset: number) => AsyncIterable<Uint8Array>;
-
-interface Wanted extends OutputFile {
-  readonly fetch: Fetch;
-}
-
-function resultFrom(client: Client, job: string, { path }: OutputFile): Fetch {
-  return (offset) => client.outputFile(job, path, offset);
+function resultFrom(client: Client, job: string, { path }: OutputFile): FetchPart {
+  return async (offset, tag) => await client.outputFile(job, path, offset, tag);
 }
 
 /** Not more than was listed: a log may grow meanwhile. */
-function logFrom(client: Client, job: string, { path, size_bytes: size }: OutputFile): Fetch {
-  return (offset) => client.logFile(job, path, offset, size - offset);
+function logFrom(client: Client, job: string, { path, size_bytes: size }: OutputFile): FetchPart {
+  return async (offset) =>
+    await Promise.resolve({
+      ...{ offset, totalBytes: size, tag: null },
+      bytes: client.logFile(job, path, offset, size - offset),
+    });
 }
 
 function below(folder: string, { path, size_bytes }: OutputFile): OutputFile {
@@ -110,43 +129,22 @@ async function requireAbsent(target: string): Promise<void> {
   if (found) throw new BatchError('OUTPUT_EXISTS', `${target} exists; choose another folder, or say --overwrite`);
 }
 
-async function downloadFile(file: Wanted, target: string): Promise<void> {
-  await makeFolder(dirname(target));
+async function downloadFile(target: string, options: FetchOptions): Promise<number> {
   const partial = join(dirname(target), `.${process.pid}.partial`);
-  const handle = await open(partial, 'w');
   try {
-    await fill(handle, file);
-    await handle.sync();
-    await rename(partial, target);
-  } finally {
-    await handle.close();
-    await rm(partial, { force: true });
-  }
-}
-
-async function fill(handle: FileHandle, file: Wanted): Promise<void> {
-  let offset = 0;
-  for (let tries = 1; offset < file.size_bytes || tries === 1; tries += 1) {
+    await makeFolder(dirname(target));
+    const handle = await open(partial, 'w');
     try {
-      for await (const chunk of file.fetch(offset)) {
-        await handle.write(chunk, 0, chunk.length, offset);
-        offset += chunk.length;
-      }
-      if (offset === file.size_bytes) return;
-      const message = `${file.path} has ${file.size_bytes} bytes, ${offset} came`;
-      throw new BatchError('COORDINATOR_UNREACHABLE', message);
-    } catch (error) {
-      const isBroken = error instanceof BatchError && error.code === 'COORDINATOR_UNREACHABLE';
-      if (!isBroken || tries === triesMax || offset > file.size_bytes) throw error;
+      const bytes = await fetchFile(handle, options);
+      await handle.sync();
+      await rename(partial, target);
+      return bytes;
+    } finally {
+      await handle.close();
+      await rm(partial, { force: true });
     }
-  }
-}
-
-async function writable(target: string, write: () => Promise<void>): Promise<void> {
-  try {
-    await write();
   } catch (error) {
-    if (error instanceof BatchError) throw error;
+    if (error instanceof BatchError || errnoOf(error) === '') throw error;
     throw new BatchError('STATE_UNWRITABLE', `${target} cannot be written: ${reasonOf(error)}`, { cause: error });
   }
 }

@@ -16,29 +16,39 @@ const canceledExit: Readonly<Record<FollowMode, number>> = { wait: 4, stream: 0 
 
 /** Follows `name` and answers with the exit code of its fate; an interrupt detaches. */
 export async function followCommand(context: CommandContext, name: string, mode: FollowMode): Promise<number> {
-  const { host, output } = context;
-  const interrupt = interruptible(host, () => undefined);
-  const show = progressTeller(context);
+  const interrupt = interruptible(context.host, () => undefined);
   try {
-    const client = await context.client();
-    if (mode === 'stream') await tellWhere(context, await client.show(name));
-    const job = await followJob({
-      client,
-      name,
-      signal: interrupt.signal,
-      delay: host.delay,
-      onEvent: (event) => {
-        if (mode === 'stream' && event.kind !== 'progress') output.event(event, eventColumns, eventText(event));
-        show(event);
-      },
-      onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
+    const job = await followed(context, name, mode, interrupt.signal).catch((error: unknown) => {
+      if (interrupt.signal.aborted) return null;
+      throw error;
     });
     if (job) return tellFate(context, job, mode, await errorsOf(context, job, mode));
-    output.note(`detached; the job goes on. Come back with: batchmill job ${mode} ${name}`);
+    context.output.note(`detached; the job goes on. Come back with: batchmill job ${mode} ${name}`);
     return exitInterrupted;
   } finally {
     interrupt.dispose();
   }
+}
+
+/** The job at its end; null when it was left before. */
+async function followed(
+  context: CommandContext,
+  name: string,
+  mode: FollowMode,
+  signal: AbortSignal,
+): Promise<JobView | null> {
+  const { host, output } = context;
+  const client = await context.client(signal);
+  const show = progressTeller(context);
+  if (mode === 'stream') await tellWhere(context, await client.show(name));
+  return await followJob({
+    ...{ client, name, signal, delay: host.delay },
+    onEvent: (event) => {
+      if (mode === 'stream' && event.kind !== 'progress') output.event(event, eventColumns, eventText(event));
+      show(event);
+    },
+    onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),
+  });
 }
 
 /** Keeps the progress line at what the latest event says. */

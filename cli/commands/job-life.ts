@@ -1,7 +1,7 @@
 /** `job cancel`, `pause`, `resume`, `retry` and `prune`. */
 import { asAgeMs, asCount } from '../../common/config/process-settings.ts';
 import { miniBatchSize as miniBatchSizeShape } from '../../common/config/field-types.ts';
-import type { MiniBatchSize } from '../../common/core/deployment.ts';
+import type { LocalDeployment, MiniBatchSize } from '../../common/core/deployment.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { jobStates, type JobState } from '../../common/core/states.ts';
@@ -10,7 +10,9 @@ import type { CommandContext } from '../command-context.ts';
 import { jobSheet } from '../job-text.ts';
 import type { Column } from '../table.ts';
 import { loadWithFlags } from './deployment-flags.ts';
+import type { PathFlags } from '../program-parts.ts';
 import { followCommand } from './job-follow.ts';
+import { sentDeployment, uploadsOf } from './thing-parts.ts';
 
 export interface CancelFlags {
   readonly grace?: string;
@@ -38,7 +40,7 @@ export async function pauseCommand({ client, output }: CommandContext, name: str
   return 0;
 }
 
-export interface ReopenFlags {
+export interface ReopenFlags extends PathFlags {
   readonly deployment?: string;
   readonly set?: readonly string[];
   readonly miniBatchSize?: string;
@@ -82,7 +84,7 @@ async function reopenRequest(context: CommandContext, flags: ReopenFlags): Promi
     throw new BatchError('USAGE', '--set changes keys of the YAML that --deployment names; give it too');
   }
   return {
-    deployment: deployment === undefined ? null : await loadWithFlags(context, deployment, set ? { set } : {}),
+    deployment: deployment === undefined ? null : await sentAnew(context, deployment, flags),
     miniBatchSize: miniBatchSize === undefined ? null : asMiniBatchSize(miniBatchSize),
     timeoutMs: timeout === undefined ? null : asSecondsMs(timeout, '--timeout'),
     triesMax: maxRetries === undefined ? null : asCount(maxRetries, '--max-retries'),
@@ -90,6 +92,11 @@ async function reopenRequest(context: CommandContext, flags: ReopenFlags): Promi
     instanceCountMax: instanceCount === undefined ? null : asCount(instanceCount, '--instance-count'),
     concurrencyPerInstanceMax: slotsPerNode === undefined ? null : asCount(slotsPerNode, '--slots-per-node'),
   };
+}
+
+async function sentAnew(context: CommandContext, path: string, flags: ReopenFlags): Promise<LocalDeployment> {
+  const deployment = await loadWithFlags(context, path, flags.set ? { set: flags.set } : {});
+  return await sentDeployment(await uploadsOf(context, await context.transport(), flags), deployment);
 }
 
 export interface PruneFlags {

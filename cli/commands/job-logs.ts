@@ -36,7 +36,7 @@ export async function logsCommand(context: CommandContext, given: string, flags:
   if (flags.miniBatch !== undefined) {
     return await tellPrinted(context, name, { first: ordinal(flags.miniBatch) }, flags);
   }
-  if (flags.follow) return await followLogs(context, client, name, flags);
+  if (flags.follow) return await followLogs(context, name, flags);
   const files = (await client.logFiles(name)).filter((file) => isWanted(file.path, flags));
   if (files.length === 0)
     context.output.note(`${name} has no such log; \`batchmill job logs ${name} --list\` shows all`);
@@ -75,9 +75,10 @@ async function tellPrinted(
 }
 
 /** What is there, then what comes, until the job has ended and nothing more does. A coordinator that goes away is waited for. */
-async function followLogs(context: CommandContext, client: Client, name: string, flags: LogsFlags): Promise<number> {
+async function followLogs(context: CommandContext, name: string, flags: LogsFlags): Promise<number> {
   const { host, output } = context;
   const { signal, dispose } = interruptible(host, () => undefined);
+  const client = await context.client(signal);
   const patience = createPatience({
     delay: host.delay,
     signal,

@@ -23,8 +23,8 @@ const lookBytes = 65_536;
 export async function tailCommand(context: CommandContext, given: string, flags: TailFlags): Promise<number> {
   const wanted = flags.lines === 'all' ? Number.POSITIVE_INFINITY : lineCount(flags.lines);
   const { host, output } = context;
-  const client = await context.client();
   const interrupt = interruptible(host, () => undefined);
+  const client = await context.client(interrupt.signal);
   const patience = createPatience({
     ...{ delay: host.delay, signal: interrupt.signal },
     onBreak: (error) => output.note(`connection lost, trying again: ${error.message}`),

@@ -5,13 +5,14 @@ import { asCount, asLabels } from '../../common/config/process-settings.ts';
 import { plainOrigin } from '../../common/core/job-origin.ts';
 import { priorityOf } from '../priority.ts';
 import { listJobs, showJob, webPage } from '../api/jobs.ts';
-import { uploadedPath } from '../api/uploads.ts';
+import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import type { CommandContext } from '../command-context.ts';
 import { jobColumns, jobSheet } from '../job-text.ts';
 import { resolveInvocation, type Invocation, type InvocationFlags } from './deployment-flags.ts';
 import { followCommand } from './job-follow.ts';
 import type { PathFlags } from '../program-parts.ts';
-import { uploadsOf } from './thing-parts.ts';
+import { elsewhereNotes } from './sent-input.ts';
+import { sentDeployment, uploadsOf } from './thing-parts.ts';
 
 export interface SubmitFlags extends InvocationFlags, PathFlags {
   readonly name?: string;
@@ -27,7 +28,10 @@ export async function submitCommand(context: CommandContext, path: string, flags
   const { output } = context;
   const require = flags.require && asLabels(flags.require.join(), '--require');
   const invocation = await resolveInvocation(context, path, flags);
-  const sent = await sentInvocation(context, invocation, flags);
+  const uploads = await uploadsOf(context, await context.transport(), flags);
+  const left = { ...flags, since: invocation.since ?? undefined };
+  for (const note of elsewhereNotes(uploads, left, context.host.cwd)) output.note(note);
+  const sent = await sentInvocation(uploads, invocation);
   const priority = flags.priority === undefined ? 0 : priorityOf(flags.priority);
   const origin = { ...plainOrigin, priority, compute: flags.compute ?? null, ...(require && { require }) };
   const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null, origin });
@@ -40,19 +44,17 @@ export async function submitCommand(context: CommandContext, path: string, flags
 }
 
 /** What the coordinator cannot read on its own disk is sent to it. */
-async function sentInvocation(context: CommandContext, invocation: Invocation, flags: PathFlags): Promise<Invocation> {
-  const uploads = await uploadsOf(context, await context.transport(), flags);
+async function sentInvocation(uploads: Uploads, invocation: Invocation): Promise<Invocation> {
   if (uploads.isShared) return invocation;
-  const { deployment, inputPath, selection } = invocation;
-  const model = deployment.model && (await uploads.send(deployment.model));
-  const code = deployment.code && (await uploads.send(deployment.code));
+  const { inputPath, selection } = invocation;
+  const deployment = await sentDeployment(uploads, invocation.deployment);
   // The folder of a list is named for what lies in it on the coordinator's machine.
   const kind = isAbsolute(inputPath) && !selection.list ? await kindAt(inputPath) : null;
   const input = kind === null ? null : await uploads.send({ kind, path: inputPath });
   const isSent = input !== null && 'digest' in input;
   return {
     ...invocation,
-    deployment: { ...deployment, model, code },
+    deployment,
     inputPath: isSent ? uploadedPath(input) : inputPath,
   };
 }
@@ -81,7 +83,7 @@ export async function listCommand({ transport, output }: CommandContext, flags: 
   const asked = flags.maxResults === undefined ? resultsDefault : asCount(flags.maxResults, '--max-results');
   const max = flags.allResults ? Infinity : asked;
   const { endpoint, deployment, status } = flags;
-  const archived = flags.archivedOnly ? 'true' : flags.includeArchived ? 'any' : undefined;
+  const archived = flags.archivedOnly ? 'true' : flags.includeArchived ? 'all' : undefined;
   const jobs = await listJobs(api, { endpoint, deployment, status, archived }, max);
   if (jobs.length === 0)
     output.note('no jobs yet; start one with: batchmill job submit DEPLOYMENT --input PATH --output DIR');

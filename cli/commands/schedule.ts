@@ -1,13 +1,19 @@
 /** `schedule`: created, shown, paused and deleted. */
+import { isAbsolute } from 'node:path';
 import * as z from 'zod';
+import { kindAt } from '../../common/config/deployment-paths.ts';
 import { inputText } from '../../common/config/input-location.ts';
 import { asLabels } from '../../common/config/process-settings.ts';
 import type { CommandContext } from '../command-context.ts';
+import { uploadedPath, type Uploads } from '../api/uploads.ts';
 import { priorityOf } from '../priority.ts';
 import { ask, remove } from '../operate-client.ts';
+import type { PathFlags } from '../program-parts.ts';
 import type { Column } from '../table.ts';
+import { elsewhereNotes } from './sent-input.ts';
+import { uploadsOf } from './thing-parts.ts';
 
-export interface ScheduleFlags {
+export interface ScheduleFlags extends PathFlags {
   readonly cron: string;
   readonly timeZone: string;
   readonly endpoint: string;
@@ -69,8 +75,10 @@ function pathOf(name: string, rest = ''): string {
 export async function createSchedule(context: CommandContext, name: string, flags: ScheduleFlags): Promise<number> {
   const { host, output } = context;
   const { cron, timeZone, endpoint, deployment, overwrite, compute, require, missed } = flags;
+  const uploads = await uploadsOf(context, await context.transport(), flags);
+  for (const note of elsewhereNotes(uploads, { output: flags.outputPath }, host.cwd)) output.note(note);
   const body = {
-    input: inputText(flags.input, host.cwd),
+    input: await scheduledInput(context, flags.input, uploads),
     ...(flags.outputPath === undefined ? {} : { output_path: inputText(flags.outputPath, host.cwd) }),
     ...(overwrite ? { overwrite } : {}),
     ...(compute === undefined ? {} : { compute }),
@@ -84,6 +92,19 @@ export async function createSchedule(context: CommandContext, name: string, flag
   const made = await ask(context, { path: pathOf(name), method: 'PUT', body: request, reply: schedule });
   output.item(made, sheet);
   return 0;
+}
+
+/** A folder may be there only when the schedule is due. @throws LOCATION_INVALID and what sending throws */
+async function scheduledInput({ host, output }: CommandContext, text: string, uploads: Uploads): Promise<string> {
+  const given = inputText(text, host.cwd);
+  const kind = isAbsolute(given) ? await kindAt(given) : null;
+  if (kind === null) return given;
+  const sent = await uploads.send({ kind, path: given });
+  if (!('digest' in sent)) return given;
+  output.note(
+    `note: ${given} is sent as it is now, and each run scores that; give a place that the coordinator sees for one that changes`,
+  );
+  return uploadedPath(sent);
 }
 
 export async function listSchedules(context: CommandContext): Promise<number> {

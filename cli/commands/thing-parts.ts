@@ -1,12 +1,12 @@
 /** What the commands about registered things share: files with flags laid over them, questions before something goes. */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { readConfig, type ConfigFile } from '../../common/config/config-file.ts';
 import { kindText, type ConfigKind } from '../../common/config/config-kind.ts';
 import { ConfigSource } from '../../common/config/config-source.ts';
 import { applySet, openConfig, type LoadOptions, type OpenedFile } from '../../common/config/deployment-file.ts';
 import { kindAt } from '../../common/config/deployment-paths.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { resolve } from 'node:path';
+import type { LocalDeployment } from '../../common/core/deployment.ts';
 import { openUploads, type Uploads } from '../api/uploads.ts';
 import type { Transport } from '../api/transport.ts';
 import { wordsOfValue } from '../arguments.ts';
@@ -85,6 +85,12 @@ export async function uploadsOf(
     const percent = total === 0 ? 100 : Math.min(100, Math.floor((100 * sent) / total));
     output.progress(`uploading ${name}  ${percent} %  ${sent} of ${total} bytes`);
   });
+}
+
+/** The same with model and code as the coordinator can find them. @throws what {@link Uploads.send} throws */
+export async function sentDeployment(uploads: Uploads, deployment: LocalDeployment): Promise<LocalDeployment> {
+  const { model, code } = deployment;
+  return { ...deployment, model: model && (await uploads.send(model)), code: code && (await uploads.send(code)) };
 }
 
 /** False when the user says no. @throws USAGE where nobody can be asked */

@@ -29,6 +29,8 @@ export interface TestHostOptions {
   readonly delay?: CliHost['delay'];
   /** What is typed, or comes through a pipe. */
   readonly stdin?: string;
+  /** What is typed where the terminal does not show it. */
+  readonly typedUnseen?: string;
 }
 
 const none: Processes = {
@@ -62,6 +64,7 @@ export function testHost(options: TestHostOptions = {}): TestHost {
     stdin: {
       isTerminal,
       line: () => Promise.resolve((options.stdin ?? '').split('\n')[0] ?? ''),
+      secretLine: () => Promise.resolve(options.typedUnseen ?? ''),
       all: () => Promise.resolve(options.stdin ?? ''),
     },
     openUrl: (url) => void host.opened.push(url),

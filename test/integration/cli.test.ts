@@ -97,6 +97,12 @@ describe('questions', () => {
     expect(nodes.stdout.split('\n')[1]).toMatch(/^node-1 +ready +2 +1 +host +7 /);
   });
 
+  test('list takes the jobs that are archived, too, or alone', async () => {
+    for (const flag of ['--include-archived', '--archived-only']) {
+      expect(await job(['list', flag])).toMatchObject({ code: 0, stderr: '' });
+    }
+  });
+
   test('the server may come from the environment', async () => {
     const environment = { BATCHMILL_SERVER: `http://127.0.0.1:${api.address.port}` };
     expect((await cli(['job', 'list'], { environment })).code).toBe(0);

@@ -63,6 +63,7 @@ describe('the command line', () => {
       'retry',
       'job-1',
       '--failed-only',
+      '--by-path',
       '--deployment',
       'digits.onnx',
       '--mini-batch-size',

@@ -1,5 +1,6 @@
 /** Where requests go while coordinators take over from each other. */
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
+import type { Asked } from '../../cli/connection.ts';
 import { sendToLeader, type LeaderSearch } from '../../cli/leader-search.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -63,4 +64,44 @@ it('sends nothing twice that may have been done', async () => {
   const question = search((host) => (host === 'b:2' ? new Response('yes') : 'ECONNRESET'));
   await question.send(`${origin}/v1/jobs`);
   expect(question.asked).toEqual(['a:1/v1/jobs', 'b:2/v1/jobs']);
+});
+
+/** Questions that are answered after so long; one that is null never is. Time goes as {@link vi} says. */
+function slow(answerMs: (host: string, path: string) => number | null): {
+  readonly send: ReturnType<typeof sendToLeader>;
+  readonly asked: string[];
+} {
+  const asked: string[] = [];
+  const send = async (url: string, { signal }: Asked = {}): Promise<Response> => {
+    const { host, pathname } = new URL(url);
+    asked.push(`${host}${pathname}`);
+    const ms = answerMs(host, pathname);
+    return await new Promise<Response>((resolve, reject) => {
+      if (ms !== null) setTimeout(() => resolve(new Response('yes')), ms);
+      signal?.addEventListener('abort', () => reject(new BatchError('COORDINATOR_UNREACHABLE', 'left')));
+    });
+  };
+  const clock = { monotonic: () => monotonicMs(0), wall: () => 0 };
+  return { send: sendToLeader({ ...{ servers, origin, send, clock, random: () => 0.5 }, delay: noWait }), asked };
+}
+
+const noWait = async (): Promise<void> => await Promise.resolve();
+
+it('waits on for the answer of one that says that it is well, and leaves one that says nothing', async () => {
+  vi.useFakeTimers();
+  try {
+    const busy = slow((_host, path) => (path === '/healthz' ? 10 : limits.leaderSilentMs * 3));
+    const answer = busy.send(`${origin}/v1/jobs/a/compare/b`);
+    await vi.advanceTimersByTimeAsync(limits.leaderSilentMs * 3);
+    expect(await (await answer).text()).toBe('yes');
+    expect(busy.asked).toEqual(['a:1/v1/jobs/a/compare/b', 'a:1/healthz', 'a:1/healthz']);
+    const still = slow((host) => (host === 'a:1' ? null : 0));
+    const other = still.send(`${origin}/v1/jobs`);
+    await vi.advanceTimersByTimeAsync(limits.leaderSilentMs * 2 + 1);
+    expect(await (await other).text()).toBe('yes');
+    expect(still.asked).toEqual(['a:1/v1/jobs', 'a:1/healthz', 'b:2/v1/jobs']);
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
 });
