@@ -1,5 +1,5 @@
 /** The client of scoring hosts: answers, deaths, time-outs, large results, logs. Real Python processes. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -21,6 +21,19 @@ import {
 let bench: HostBench;
 beforeEach(() => void (bench = openBench()));
 afterEach(() => bench.close());
+
+/** Sockets that this process has open: what a host says comes through some. */
+function sockets(): number {
+  const links = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(join('/proc/self/fd', fd));
+    } catch {
+      // The listing's own.
+      return '';
+    }
+  });
+  return links.filter((link) => link.startsWith('socket:')).length;
+}
 
 const echo = 'import os\ndef run(mini_batch):\n    return [os.path.basename(p) for p in mini_batch]\n';
 
@@ -157,6 +170,27 @@ describe('deaths', () => {
     const child = Number(readFileSync(pidFile, 'utf8'));
     expect(child).toBeGreaterThan(0);
     await vi.waitFor(() => expect(isRunning(child) && !isZombie(child)).toBe(false), { timeout: 10_000 });
+  });
+
+  it('keeps nothing open for what has left its group and lives on', async () => {
+    const pidFile = join(bench.dir, 'pid');
+    bench.code(
+      'batch_driver.py',
+      `import subprocess\ndef run(mini_batch):\n    child = subprocess.Popen(["sleep", "600"], start_new_session=True, close_fds=False)\n    open(${JSON.stringify(pidFile)}, "w").write(str(child.pid))\n    return mini_batch\n`,
+    );
+    const before = sockets();
+    const host = await bench.start();
+    expect(sockets()).toBeGreaterThan(before);
+    await host.score(bench.files('a'), patience);
+    await host.stop();
+    await host.exited;
+    const daemon = Number(readFileSync(pidFile, 'utf8'));
+    try {
+      expect(isRunning(daemon)).toBe(true);
+      await vi.waitFor(() => expect(sockets()).toBe(before), 5_000);
+    } finally {
+      process.kill(daemon, 'SIGKILL');
+    }
   });
 
   it('kills a host that takes too long, with its children, and names the file', async () => {
