@@ -4,7 +4,7 @@ import { differencesName } from '../core/shadow.ts';
 import { isConfined } from './confine.ts';
 
 /** At the top of an output folder these are Batchmill's, with whatever follows them. */
-const reserved = /^_(SUCCESS|manifest|errors|logs|probe)/;
+const reserved = /^_(SUCCESS|manifest|errors|logs|probe|attempts)/;
 
 /** As {@link customPathDefect}, of files that worker nodes bring: to those of user code, the differences of a shadow. */
 export function broughtPathDefect(path: string, outputFileName: string | null): string | null {

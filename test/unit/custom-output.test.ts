@@ -189,6 +189,7 @@ it.each([
   ['_SUCCESS', true],
   ['_manifest.json.tmp', true],
   ['_logs/x', true],
+  ['_attempts/x.txt', true],
   ['_differences.jsonl', true],
   ['_differences.csv', false],
   ['x.partial', true],

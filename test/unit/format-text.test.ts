@@ -236,7 +236,7 @@ describe('Arrow columns', () => {
     ['ms', -1n, '1969-12-31 23:59:59.999000'],
     ['s', -1n, '1969-12-31 23:59:59'],
     ['s', 2n ** 62n, ''],
-  ] as const)('write %d %s since 1970 to its last digit, of a scorer and of the input', (unit, count, text) => {
+  ] as const)('write %s %s since 1970 to its last digit, of a scorer and of the input', (unit, count, text) => {
     const json = text === '' ? 'null' : `"${text.replace(' ', 'T')}Z"`;
     const at = makeVector({ type: new timestamps[unit](), data: BigInt64Array.of(count) } as never);
     expect(lines({ at, n: int }, 'csv')).toBe(`${text},0\n`);
