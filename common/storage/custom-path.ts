@@ -25,7 +25,13 @@ export function customPathDefect(path: string, outputFileName: string | null): s
   }
   const [top = ''] = path.split('/');
   if (top === outputFileName) return 'its name is that of the file of rows; choose another, or set output_file_name';
-  if (reserved.test(top) || top === differencesName || top.endsWith('.partial'))
-    return 'names of this kind are Batchmill’s own';
-  return null;
+  return isOurs(top, outputFileName) ? 'names of this kind are Batchmill’s own' : null;
 }
+
+/** No name of ours has a `=` but that of the file of rows: others are folders of partitions, whatever their values are. */
+function isOurs(top: string, outputFileName: string | null): boolean {
+  if (top.includes('=')) return outputFileName !== null && top.startsWith(`${outputFileName}.`) && isPartial(top);
+  return reserved.test(top) || top === differencesName || isPartial(top);
+}
+
+const isPartial = (top: string): boolean => top.endsWith('.partial');

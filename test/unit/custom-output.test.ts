@@ -204,6 +204,13 @@ it.each([
   expect(customPathDefect(path, 'predictions.csv') !== null).toBe(isRefused);
 });
 
+it('the rows’ own names are refused also where they look like a partition', () => {
+  const defects = ['a=b.csv', 'a=b.csv.partial', 'a=b.csv.generation-2.partial', 'a=b.csv.x', 'a=c.partial'].map(
+    (path) => customPathDefect(path, 'a=b.csv') !== null,
+  );
+  expect(defects).toEqual([true, true, true, false, false]);
+});
+
 describe('publishing', () => {
   it('finds damage', async () => {
     const folder = new CustomFolder(host(), null);
