@@ -323,7 +323,8 @@ export class JobWork {
         const own = { ledger, job, catalog, stagingDir, parts };
         const sealed = await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
         const store = this.#storeOf(job);
-        if (sealed && store) await store.publish(job.outputDir, sealed, fileSystem);
+        const left = sealed && store ? await store.publish(job.outputDir, sealed, fileSystem) : null;
+        if (left !== null) log.warn('what attempts have left cannot be removed; remove it', { job: job.name, left });
         return true;
       } catch (thrown) {
         const error = outsideError(thrown, `the results in ${job.outputDir} cannot be sealed`);

@@ -8,8 +8,9 @@ import type { TextFormat } from '../core/deployment.ts';
 import { arrowTypeId as typeId } from './arrow-type-id.ts';
 import { floatOfHalf } from './half-float.ts';
 import { floatText, jsonInteger } from './number-text.ts';
-import { booleanText, timeJson, timeText, type TextBlock, type TextColumn } from './text-column.ts';
+import { booleanText, type TextBlock, type TextColumn } from './text-column.ts';
 import { encodeBlocks, type EncodedRows, type EncodeOptions } from './text-encoder.ts';
+import { arrowTimeUnits, instantJson, instantText, timeJson, timeText } from './time-text.ts';
 
 type Cells = Pick<TextColumn, 'type' | 'isQuotable' | 'cell' | 'integer' | 'single' | 'json'>;
 /** The parameters of all types that are read here; each type has those of its own. */
@@ -64,9 +65,9 @@ function readerOf(name: string, data: Data): Cells {
     case typeId.dictionary:
       return dictionaryCells(name, data);
     case typeId.date:
-      return timeCells('date', dateReader(data));
+      return dateCells(data);
     case typeId.timestamp:
-      return timeCells('timestamp', timestampReader(data, type));
+      return timestampCells(data, type);
     case typeId.list:
     case typeId.fixedSizeList:
       return listCells(name, data, type);
@@ -151,25 +152,21 @@ function onFirstUse(make: () => (row: number) => string): (row: number) => strin
   return (row) => (made ??= make())(row);
 }
 
-function timeCells(type: string, ms: (row: number) => number): Cells {
-  return { type, isQuotable: true, cell: (row) => timeText(ms(row)), json: (row) => timeJson(ms(row)) };
-}
-
-function dateReader(data: Data): (row: number) => number {
+function dateCells(data: Data): Cells {
   const values = data.values as Int32Array | BigInt64Array;
   const dayMs = values instanceof Int32Array ? 86_400_000 : 1;
-  return (row) => Number(values[row]) * dayMs;
+  const ms = (row: number): number => Number(values[row]) * dayMs;
+  return { type: 'date', isQuotable: true, cell: (row) => timeText(ms(row)), json: (row) => timeJson(ms(row)) };
 }
 
-/** Units are 0 seconds, 1 milliseconds, 2 microseconds, 3 nanoseconds. */
-function timestampReader(data: Data, type: AnyType): (row: number) => number {
+function timestampCells(data: Data, type: AnyType): Cells {
   const values = data.values as BigInt64Array;
-  const unit = type.unit ?? 1;
-  if (unit === 0) return (row) => Number(values[row]) * 1000;
-  const perMs = 1000n ** BigInt(unit - 1);
-  return (row) => {
-    const value = values[row] as bigint;
-    return Number(value / perMs) + Number(value % perMs) / Number(perMs);
+  const unit = arrowTimeUnits[type.unit ?? 1] ?? 'ms';
+  return {
+    type: 'timestamp',
+    isQuotable: true,
+    cell: (row) => instantText(values[row] as bigint, unit),
+    json: (row) => instantJson(values[row] as bigint, unit),
   };
 }
 

@@ -3,8 +3,9 @@ import { BatchError } from '../core/batch-error.ts';
 import type { ColumnType } from './column-type.ts';
 import { Instant } from './instant.ts';
 import { floatText } from './number-text.ts';
-import { timeJson, timeText, type TextColumn } from './text-column.ts';
+import type { TextColumn } from './text-column.ts';
 import { cellText, jsonText } from './cell-text.ts';
+import { instantJson, instantText, timeJson, timeText } from './time-text.ts';
 
 export interface CarriedColumn {
   readonly name: string;
@@ -50,16 +51,19 @@ export function carriedText({ name, type, cell }: CarriedColumn, from: number): 
     return (row) => {
       const value = cell(from + row);
       if (typeof value === 'number' && type?.kind === 'float' && Number.isFinite(value)) return floatText(value);
-      const ms = value instanceof Instant ? value.ms : value instanceof Date ? value.getTime() : NaN;
-      return Number.isNaN(ms) ? plain(value) : momentText(ms, type, isJson);
+      return value instanceof Instant || value instanceof Date ? momentText(value, type, isJson) : plain(value);
     };
   };
   return { name, type: 'value', isQuotable: true, cell: text(false), json: text(true) };
 }
 
 /** A day has no hours, and a time of no zone is not one of UTC. */
-function momentText(ms: number, type: ColumnType | null, isJson: boolean): string {
-  if (type?.kind === 'date32') return isJson ? JSON.stringify(timeText(ms).slice(0, 10)) : timeText(ms).slice(0, 10);
-  if (!isJson) return timeText(ms);
-  return type?.kind === 'timestamp' && type.zone === null ? timeJson(ms).replace('Z"', '"') : timeJson(ms);
+function momentText(moment: Instant | Date, type: ColumnType | null, isJson: boolean): string {
+  const [text, json] =
+    moment instanceof Instant
+      ? [() => instantText(moment.count, moment.unit), () => instantJson(moment.count, moment.unit)]
+      : [() => timeText(moment.getTime()), () => timeJson(moment.getTime())];
+  if (type?.kind === 'date32') return isJson ? JSON.stringify(text().slice(0, 10)) : text().slice(0, 10);
+  if (!isJson) return text();
+  return type?.kind === 'timestamp' && type.zone === null ? json().replace('Z"', '"') : json();
 }

@@ -2,7 +2,8 @@
 import { BatchError } from '../core/batch-error.ts';
 import { unreachable } from '../core/invariant.ts';
 import { jsonInteger, numberText } from './number-text.ts';
-import { booleanText, timeJson, timeText } from './text-column.ts';
+import { booleanText } from './text-column.ts';
+import { timeJson, timeText } from './time-text.ts';
 
 /** Text of one cell in `azure` and `csv`. */
 export function cellText(value: unknown): string {

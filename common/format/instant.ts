@@ -1,8 +1,6 @@
 /** A point in time as a table has it, where that is finer than a Date can be. */
 import type { TimeUnit } from './column-type.ts';
-import { timeText } from './text-column.ts';
-
-const perSecond: Readonly<Record<TimeUnit, bigint>> = { s: 1n, ms: 1_000n, us: 1_000_000n, ns: 1_000_000_000n };
+import { instantText, unitsPerSecond } from './time-text.ts';
 
 export class Instant {
   /** Units since 1970. */
@@ -14,17 +12,9 @@ export class Instant {
     this.unit = unit;
   }
 
-  /** Milliseconds since 1970, with a fraction for what is finer. */
-  get ms(): number {
-    const { count, unit } = this;
-    if (unit === 's' || unit === 'ms') return Number(count) * (unit === 's' ? 1_000 : 1);
-    const perMs = perSecond[unit] / 1_000n;
-    return Number(count / perMs) + Number(count % perMs) / Number(perMs);
-  }
-
   /** The whole units of another size, rounded down. */
   in(unit: TimeUnit): bigint {
-    const [own, wanted] = [perSecond[this.unit], perSecond[unit]];
+    const [own, wanted] = [unitsPerSecond[this.unit], unitsPerSecond[unit]];
     if (wanted >= own) return this.count * (wanted / own);
     const size = own / wanted;
     const rest = ((this.count % size) + size) % size;
@@ -32,10 +22,10 @@ export class Instant {
   }
 
   toString(): string {
-    return timeText(this.ms);
+    return instantText(this.count, this.unit);
   }
 
   toJSON(): string {
-    return timeText(this.ms).replace(' ', 'T');
+    return this.toString().replace(' ', 'T');
   }
 }

@@ -8,6 +8,7 @@ import { BatchError } from '../core/batch-error.ts';
 import { limits } from '../core/limits.ts';
 import { floatOfHalf } from './half-float.ts';
 import { floatText } from './number-text.ts';
+import { arrowTimeUnits, timeParts } from './time-text.ts';
 
 /** What a value is known by, and the text that it has; asked for once for each value. */
 interface Reader {
@@ -150,23 +151,18 @@ function singleText(value: number): string {
   return floatText(value);
 }
 
-/** `unit`: thousandths of a thousandth … of a second, 0 to 3. A fraction has no zeros at its end. */
+/** `unit` as Arrow numbers it. A fraction has no zeros at its end. */
 function timeText(time: bigint, unit: number): string {
-  const perSecond = 1_000n ** BigInt(unit);
-  const rest = ((time % perSecond) + perSecond) % perSecond;
-  const iso = isoText(Number((time - rest) / perSecond) * 1_000);
-  const fraction =
-    rest === 0n
-      ? ''
-      : `.${rest
-          .toString()
-          .padStart(3 * unit, '0')
-          .replace(/0+$/, '')}`;
-  return iso.slice(0, -5).replace('T', ' ') + fraction;
+  const parts = timeParts(time, arrowTimeUnits[unit] ?? 's');
+  if (parts === null) throw tooFar();
+  const fraction = parts.fraction.replace(/0+$/, '');
+  return fraction === '' ? parts.seconds : `${parts.seconds}.${fraction}`;
 }
 
 function isoText(ms: number): string {
   const date = new Date(ms);
-  if (Number.isNaN(date.getTime())) throw invalid('a date is more than 270,000 years away, which names no folder');
+  if (Number.isNaN(date.getTime())) throw tooFar();
   return date.toISOString();
 }
+
+const tooFar = (): BatchError => invalid('a date is more than 270,000 years away, which names no folder');

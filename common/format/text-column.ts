@@ -24,23 +24,3 @@ export interface TextBlock {
 
 /** `True` and `False`. @source Python's csv module */
 export const booleanText = (value: boolean): string => (value ? 'True' : 'False');
-
-/**
- * A point in time as pandas writes a datetime: `2024-01-01 02:03:00`, with microseconds where there are any.
- * `ms` are milliseconds since 1970 in UTC, which may have a fraction.
- */
-export function timeText(ms: number): string {
-  if (!isTime(ms)) return '';
-  const text = new Date(Math.floor(ms)).toISOString().slice(0, -1).replace('T', ' ');
-  const micros = Math.round((ms - Math.floor(ms)) * 1000);
-  if (micros > 0) return `${text}${String(micros).padStart(3, '0')}`;
-  return text.endsWith('.000') ? text.slice(0, -4) : `${text}000`;
-}
-
-/** The same as a JSON string in ISO 8601: `"2024-01-01T02:03:00Z"`. */
-export function timeJson(ms: number): string {
-  return isTime(ms) ? `"${timeText(ms).replace(' ', 'T')}Z"` : 'null';
-}
-
-/** Range of a JavaScript Date. */
-const isTime = (ms: number): boolean => Math.abs(ms) <= 8.64e15;

@@ -4,7 +4,7 @@ import { differencesName } from '../core/shadow.ts';
 import { isConfined } from './confine.ts';
 
 /** At the top of an output folder these are Batchmill's, with whatever follows them. */
-const reserved = /^_(SUCCESS|manifest|errors|logs|probe)/;
+const reserved = /^_(SUCCESS|manifest|errors|logs|probe|attempts)/;
 
 /** As {@link customPathDefect}, of files that worker nodes bring: to those of user code, the differences of a shadow. */
 export function broughtPathDefect(path: string, outputFileName: string | null): string | null {
@@ -25,7 +25,13 @@ export function customPathDefect(path: string, outputFileName: string | null): s
   }
   const [top = ''] = path.split('/');
   if (top === outputFileName) return 'its name is that of the file of rows; choose another, or set output_file_name';
-  if (reserved.test(top) || top === differencesName || top.endsWith('.partial'))
-    return 'names of this kind are Batchmill’s own';
-  return null;
+  return isOurs(top, outputFileName) ? 'names of this kind are Batchmill’s own' : null;
 }
+
+/** No name of ours has a `=` but that of the file of rows: others are folders of partitions, whatever their values are. */
+function isOurs(top: string, outputFileName: string | null): boolean {
+  if (top.includes('=')) return outputFileName !== null && top.startsWith(`${outputFileName}.`) && isPartial(top);
+  return reserved.test(top) || top === differencesName || isPartial(top);
+}
+
+const isPartial = (top: string): boolean => top.endsWith('.partial');

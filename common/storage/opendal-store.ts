@@ -178,11 +178,11 @@ class OpendalStore implements ObjectStore {
 
   async put(key: string, bytes: Uint8Array): Promise<StoredObject> {
     if (key.endsWith('/')) {
-      await this.#written(key, () => this.#operator.createDir(key));
+      await this.#writtenAtLast(key, () => this.#operator.createDir(key));
       return { key, sizeBytes: 0, identity: '', isReadable: true, isFolder: true };
     }
     const first = this.#placeToWriteFirst(key);
-    const written = await this.#written(key, () => this.#operator.write(first ?? key, Buffer.from(bytes)));
+    const written = await this.#writtenAtLast(key, () => this.#operator.write(first ?? key, Buffer.from(bytes)));
     return first === null ? objectOf(key, written, bytes.length) : await this.#moved(first, key);
   }
 
@@ -217,7 +217,7 @@ class OpendalStore implements ObjectStore {
   }
 
   async remove(key: string): Promise<void> {
-    await this.#written(key, () => this.#operator.delete(key));
+    await this.#writtenAtLast(key, () => this.#operator.delete(key));
   }
 
   /** Reads nothing but the content that was listed. Google compares with the etag as it tells it, which has no quotes. */
@@ -249,6 +249,11 @@ class OpendalStore implements ObjectStore {
     } catch (error) {
       throw this.#translated(error, key);
     }
+  }
+
+  /** What comes to the same when it is done twice. The number of tries ends it. */
+  async #writtenAtLast<T>(key: string, work: () => Promise<T>): Promise<T> {
+    return await this.#options.retries.run(new AbortController().signal, () => this.#written(key, work));
   }
 
   #translated(error: unknown, key: string): unknown {

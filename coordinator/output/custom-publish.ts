@@ -5,8 +5,9 @@
  * it comes to the same. What is in the folder already and is not the same is somebody else's: it stays, ours goes beside it.
  */
 import { createHash } from 'node:crypto';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
 import { isUri } from '../../common/core/location.ts';
 import { errnoOf } from '../../common/io/errno.ts';
@@ -50,6 +51,8 @@ export interface PublishOptions extends CustomSource {
   readonly fileSystem: FileSystem;
   /** Gives files that attempts have put into a store by themselves their final names; absent: there are none. */
   readonly place?: StorePlace | null;
+  /** Folders say what is in them: one whose name is taken by a file of another's is refused, instead of `sub~job`. */
+  readonly areFoldersNamed?: boolean;
   /** SHA-256 of what an earlier end of the job has put in place, by path: that is replaced. */
   readonly earlier?: ReadonlyMap<string, string>;
 }
@@ -88,7 +91,7 @@ interface PlannedFile {
 
 const blockBytes = 1_048_576;
 
-/** @throws OUTPUT_CORRUPT when staged bytes are not what was committed, and the disk's own errors */
+/** @throws OUTPUT_CORRUPT when staged bytes are not what was committed, STATE_UNWRITABLE for a folder that cannot be, and the disk's own errors */
 export async function publishCustomFiles(options: PublishOptions): Promise<PublishedFiles> {
   const { fileSystem, dir } = options;
   const { planned: all, overwritten } = await plan(options);
@@ -103,14 +106,13 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
     return { files: lines, overwritten };
   }
   await fileSystem.makeDir(temporaryDir);
-  const folders = foldersOf(planned.map(({ path }) => path));
-  for (const folder of folders) await fileSystem.makeDir(join(dir, folder));
+  const folders = await makeFolders(options, foldersOf(planned.map(({ path }) => path)));
   const files = new Array<CustomFileLine>(planned.length);
   await eachAtOnce(planned, async (file, index) => {
-    files[index] = await publish(options, file, join(temporaryDir, String(index)), folders.has(file.path));
+    files[index] = await publish(options, file, join(temporaryDir, String(index)), folders);
   });
   await removeEarlier(options, [...files, ...lines]);
-  for (const folder of folders) await fileSystem.syncDir(join(dir, folder));
+  for (const folder of folders.values()) await fileSystem.syncDir(join(dir, folder));
   await fileSystem.removeDir(temporaryDir);
   await fileSystem.syncDir(dir);
   const published = lines.length === 0 ? files : [...files, ...lines].sort((a, b) => (a.path < b.path ? -1 : 1));
@@ -196,22 +198,55 @@ function foldersOf(paths: readonly string[]): ReadonlySet<string> {
   return folders;
 }
 
+/** Makes them, those above before those below. By path, the place of each: beside a file of another's that has the name. */
+async function makeFolders(
+  { dir, fileSystem, job, areFoldersNamed = false }: PublishOptions,
+  paths: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, string>> {
+  const places = new Map<string, string>();
+  for (const path of paths) {
+    const place = placeOf(path, places);
+    try {
+      await fileSystem.makeDir(join(dir, place));
+      places.set(path, place);
+    } catch (error) {
+      if (!['EEXIST', 'ENOTDIR'].includes(errnoOf(error))) throw error;
+      if (areFoldersNamed) throw inTheWay(join(dir, place));
+      await fileSystem.makeDir(join(dir, `${place}~${job}`));
+      places.set(path, `${place}~${job}`);
+    }
+  }
+  return places;
+}
+
+function placeOf(path: string, places: ReadonlyMap<string, string>): string {
+  const folder = dirname(path);
+  return folder === '.' ? path : `${places.get(folder) ?? folder}/${basename(path)}`;
+}
+
+const inTheWay = (path: string): BatchError =>
+  new BatchError(
+    'STATE_UNWRITABLE',
+    `${path} is a file, where the output has a folder: move it away, and retry the job`,
+  );
+
 async function publish(
   options: PublishOptions,
   file: PlannedFile,
   temporary: string,
-  isFolderToo: boolean,
+  folders: ReadonlyMap<string, string>,
 ): Promise<CustomFileLine> {
   const { dir, fileSystem, job } = options;
   const { bytes, sha256 } = file.stored ?? (await assemble(options, file, temporary));
+  const place = placeOf(file.path, folders);
   const isTaken =
-    isFolderToo ||
-    (await holdsOther(fileSystem, join(dir, file.path), bytes, [sha256, options.earlier?.get(file.path)]));
-  const path = isTaken ? `${file.path}~${job}` : file.path;
+    folders.has(file.path) ||
+    (await holdsOther(fileSystem, join(dir, place), bytes, [sha256, options.earlier?.get(place)]));
+  const path = isTaken ? `${place}~${job}` : place;
   if (file.stored) await nameAttempt(options, file.stored, path);
   else await fileSystem.rename(temporary, join(dir, path));
   const line = { path, bytes, sha256, mini_batches: file.miniBatches };
-  return isTaken ? { ...line, wanted_path: file.path } : line;
+  return path === file.path ? line : { ...line, wanted_path: file.path };
 }
 
 /** A file that a worker node has put beside the output. @throws OUTPUT_CORRUPT when it is not there, and has not got its name before */
@@ -286,6 +321,8 @@ async function holdsOther(
     file = await fileSystem.open(path, 'read');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
+    // A file is where its folder was.
+    if (errnoOf(error) === 'ENOTDIR') return true;
     throw error;
   }
   try {

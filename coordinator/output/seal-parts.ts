@@ -21,12 +21,15 @@ export interface PublishPartsOptions {
   readonly fileSystem: FileSystem;
 }
 
-/** Before the files of user code: where one has the name of a part, the part has it. @throws OUTPUT_CORRUPT */
+/** Before the files of user code: where one has the name of a part, the part has it. @throws OUTPUT_CORRUPT, STATE_UNWRITABLE */
 export async function publishParts(options: PublishPartsOptions): Promise<readonly CustomFileLine[]> {
   const { parts, dir, fileSystem, earlierCustom } = options;
   if (parts === null) return [];
   const earlier = new Map(earlierCustom.flatMap((line) => (line.rows === undefined ? [] : [[line.path, line.sha256]])));
-  const { files } = await publishCustomFiles({ ...parts, dir, outputFileName: null, fileSystem, earlier });
+  const { files } = await publishCustomFiles({
+    ...{ ...parts, dir, outputFileName: null, fileSystem, earlier },
+    areFoldersNamed: true,
+  });
   if (files.length !== parts.files.size) {
     throw new BatchError(
       'OUTPUT_CORRUPT',

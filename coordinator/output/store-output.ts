@@ -93,8 +93,11 @@ export class StoreOutput implements StorePlace {
     });
   }
 
-  /** `dir`: where the job has sealed its output. @throws OUTPUT_CORRUPT, and what stores throw */
-  async publish(dir: string, sealed: SealedOutput, fileSystem: FileSystem): Promise<void> {
+  /**
+   * `dir`: where the job has sealed its output. Resolves to what is left that nobody needs and could not be removed, in words; null: nothing.
+   * @throws OUTPUT_CORRUPT, and what stores throw
+   */
+  async publish(dir: string, sealed: SealedOutput, fileSystem: FileSystem): Promise<string | null> {
     const before = manifestOf(await this.#text(manifestName));
     const earlier =
       before?.name === this.#options.job ? await listedFiles(before.text, (path) => this.#text(path)) : [];
@@ -116,7 +119,14 @@ export class StoreOutput implements StorePlace {
       const { store, key } = await this.#at(successName);
       await store.put(key, new Uint8Array(0));
     }
-    await this.#clearAttempts();
+    try {
+      await this.#clearAttempts();
+      return null;
+    } catch (error) {
+      // The output is whole without it.
+      if (error instanceof BatchError) return `${this.#attempts}: ${error.message}`;
+      throw error;
+    }
   }
 
   /** What attempts have left that were lost, or whose files have got their names. */

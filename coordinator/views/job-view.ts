@@ -1,5 +1,6 @@
 /** A job and a worker node as callers see them. Pure: a picture of the ledger. */
 import { join } from 'node:path';
+import { below, locationText, parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import { isOneFile, rowsFileName } from '../../common/core/parts-form.ts';
 import { isFinal } from '../../common/core/states.ts';
 import type { JobOriginView, JobView, LastFailureView } from '../api/backend.ts';
@@ -119,8 +120,14 @@ function outputFile(job: Job): string | null {
   if (name === null) return null;
   const isComplete = job.state === 'Completed' || (isFinal(job.state) && job.sealedGeneration > 0);
   if (!isComplete) return join(job.outputDir, partialOutputName(name, job.generation));
-  if (!settings.parts) return join(job.outputDir, name);
-  return isOneFile(settings.parts) ? join(job.outputDir, settings.outputFileName) : null;
+  if (!settings.parts) return endedPlace(job, name);
+  return isOneFile(settings.parts) ? endedPlace(job, settings.outputFileName) : null;
+}
+
+/** What went to a store lies here no more. */
+function endedPlace({ outputDir, outputLocation, state }: Job, name: string): string {
+  if (outputLocation === null || state !== 'Completed') return join(outputDir, name);
+  return locationText(below(parseLocation(outputLocation) as StoreLocation, name));
 }
 
 /** Why a job that has not ended does not go on; null when it does. */

@@ -1,10 +1,16 @@
 /** The adapters of stores against real servers: what each must do alike, and what a bad day looks like. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import { limits } from '../../common/core/limits.ts';
 import { sortedUtf8 } from '../helpers/sorted-utf8.ts';
 import type { ObjectStore, ReadableStore, StoredObject } from '../../common/ports/object-store.ts';
+import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { Stores } from '../../common/storage/stores.ts';
+import type { SealedOutput } from '../../coordinator/output/sealed-lines.ts';
+import { StoreOutput } from '../../coordinator/output/store-output.ts';
 import { failing } from '../helpers/failing.ts';
 import {
   azuriteEnvironment,
@@ -267,6 +273,44 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     failFirst(3, { kind: 'status', status: 503 });
     expect(await keys(store, '')).toEqual(['a']);
     expect(stores.counts.retries - before.retries).toBe(6);
+  });
+
+  it('writes and removes again when it is told that the server is busy', async () => {
+    const store = await fresh();
+    const { retries } = stores.counts;
+    const busy = (times: number): void => {
+      let left = times;
+      proxy.fault = ({ kind: asked }) => (asked === 'other' && left-- > 0 ? { kind: 'status', status: 503 } : null);
+    };
+    busy(2);
+    const written = await store.put('a', Buffer.from('hello'));
+    busy(2);
+    await store.put('mark/', Buffer.alloc(0));
+    expect((await bytesOf(store.read(written, 0, never))).toString()).toBe('hello');
+    busy(2);
+    await store.remove('a');
+    expect(await keys(store, '')).toEqual(['mark/']);
+    expect(stores.counts.retries - retries).toBe(6);
+  });
+
+  it('has the output of a job whole where what attempts have left stays, and says what that is', async () => {
+    const store = await fresh();
+    await store.put('out/_attempts/job/1.1/x', Buffer.from('lost'));
+    const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    writeFileSync(join(dir, '_manifest.json'), '{}');
+    const output = new StoreOutput({ stores, location: location(`test-${names}/out`), job: 'job', signal: never });
+    const nothing = { output: null, errors: null, files: [], segments: [], custom_files: [], custom_chunks: [] };
+    const sealed = { ...nothing, verdict: 'Completed' } as unknown as SealedOutput;
+    proxy.fault = ({ method, url }) =>
+      method === 'DELETE' && url.includes('_attempts') ? { kind: 'status', status: 503 } : null;
+    expect(await output.publish(dir, sealed, nodeFileSystem)).toContain(
+      `${location(`test-${names}/out/_attempts/job`)}: `,
+    );
+    expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_attempts/job/1.1/x', 'out/_manifest.json']);
+    proxy.fault = () => null;
+    expect(await output.publish(dir, sealed, nodeFileSystem)).toBeNull();
+    expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json']);
   });
 
   it('gives up in the end, and says so', async () => {

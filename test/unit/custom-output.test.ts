@@ -73,7 +73,7 @@ async function collected(folder: CustomFolder, appended: readonly string[] = [])
 }
 
 /** Each archive in a segment of its own. */
-async function published(archives: readonly Buffer[]): Promise<PublishedFiles> {
+async function published(archives: readonly Buffer[], areFoldersNamed = false): Promise<PublishedFiles> {
   const staged = archives.flatMap((archive, index): StagedArchive[] => {
     writeFileSync(join(dir, 'staging', stagingName(index + 1)), archive);
     return archive.length === 0 ? [] : [{ segment: index + 1, offset: 0, length: archive.length }];
@@ -85,6 +85,7 @@ async function published(archives: readonly Buffer[]): Promise<PublishedFiles> {
     job: 'job',
     outputFileName: 'predictions.csv',
     fileSystem: nodeFileSystem,
+    areFoldersNamed,
   });
 }
 
@@ -196,6 +197,7 @@ it.each([
   ['_SUCCESS', true],
   ['_manifest.json.tmp', true],
   ['_logs/x', true],
+  ['_attempts/x.txt', true],
   ['_differences.jsonl', true],
   ['_differences.csv', false],
   ['x.partial', true],
@@ -208,6 +210,13 @@ it.each([
   ['naïve name.parquet', false],
 ])('whether %j is refused as a name: %s', (path, isRefused) => {
   expect(customPathDefect(path, 'predictions.csv') !== null).toBe(isRefused);
+});
+
+it('the rows’ own names are refused also where they look like a partition', () => {
+  const defects = ['a=b.csv', 'a=b.csv.partial', 'a=b.csv.generation-2.partial', 'a=b.csv.x', 'a=c.partial'].map(
+    (path) => customPathDefect(path, 'a=b.csv') !== null,
+  );
+  expect(defects).toEqual([true, true, true, false, false]);
 });
 
 describe('publishing', () => {
@@ -232,6 +241,41 @@ describe('publishing', () => {
     writeFileSync(join(dir, 'out', '_custom.partial', '0'), 'half');
     expect(await published([archive])).toEqual(first);
     expect(contents(join(dir, 'out'))).toEqual({ 'a/b': 'content' });
+  });
+});
+
+describe('a file of another’s where a folder is wanted', () => {
+  it('stays, and the folder goes beside it, also when it is done again', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    for (const path of ['sub/report.txt', 'sub/deep/x', 'a/b/c']) write(host(), path, 'whole', path);
+    const archive = await collected(folder);
+    for (const path of ['sub', 'a/b']) write(join(dir, 'out'), path, 'whole', 'mine');
+    const first = await published([archive]);
+    expect(first.files.map(({ path, wanted_path: wanted }) => [path, wanted])).toEqual([
+      ['a/b~job/c', 'a/b/c'],
+      ['sub~job/deep/x', 'sub/deep/x'],
+      ['sub~job/report.txt', 'sub/report.txt'],
+    ]);
+    expect(await published([archive])).toEqual(first);
+    expect(contents(join(dir, 'out'))).toEqual({
+      'a/b': 'mine',
+      'a/b~job/c': 'a/b/c',
+      sub: 'mine',
+      'sub~job/deep/x': 'sub/deep/x',
+      'sub~job/report.txt': 'sub/report.txt',
+    });
+  });
+
+  it('is named where folders say what is in them', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'c=de/part-00000.csv', 'whole', 'x');
+    const archive = await collected(folder);
+    write(join(dir, 'out'), 'c=de', 'whole', 'mine');
+    await expect(published([archive], true)).rejects.toThrow(
+      failing('STATE_UNWRITABLE', `${join(dir, 'out', 'c=de')} is a file, where`),
+    );
   });
 });
 

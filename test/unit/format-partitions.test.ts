@@ -25,6 +25,18 @@ test.each([
   expect(partitionFolder('c', value)).toBe(folder);
 });
 
+test.each([
+  ['c', 'x.partial'],
+  ['_manifest', '1'],
+  ['_SUCCESS', 'true'],
+  ['_attempts_left', '0'],
+])('%s=%s is a folder that can be published', (name, value) => {
+  for (const rows of ['predictions.csv', null]) {
+    const folder = partitionFolder(name, value);
+    expect([folder, `${folder}/part-00000.parquet`].map((path) => customPathDefect(path, rows))).toEqual([null, null]);
+  }
+});
+
 it('any text is one level of folders that can be published, and is read back', () => {
   fc.assert(
     fc.property(

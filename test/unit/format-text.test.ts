@@ -21,6 +21,8 @@ import {
   Table,
   TimestampMicrosecond,
   TimestampMillisecond,
+  TimestampNanosecond,
+  TimestampSecond,
   Utf8,
   vectorFromArray,
   type Vector,
@@ -29,6 +31,8 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
 import type { TextFormat } from '../../common/core/deployment.ts';
 import { encodeTable } from '../../common/format/arrow-text.ts';
+import { carriedText } from '../../common/format/carried-columns.ts';
+import { Instant } from '../../common/format/instant.ts';
 import type { EncodedRows } from '../../common/format/text-encoder.ts';
 import { encodeValues } from '../../common/format/value-text.ts';
 import { failing } from '../helpers/failing.ts';
@@ -46,6 +50,9 @@ const strings = (values: readonly (string | null)[]): Vector => vectorFromArray(
 function lines(columns: Readonly<Record<string, Vector>>, format: TextFormat): string {
   return textOf(encodeTable(tableOf(columns), format));
 }
+
+const timestamps = { s: TimestampSecond, ms: TimestampMillisecond, us: TimestampMicrosecond, ns: TimestampNanosecond };
+const int = makeVector(Int32Array.of(0));
 
 const records = (names: readonly string[], rows: readonly (readonly unknown[])[], format: TextFormat): EncodedRows =>
   encodeValues({ kind: 'records', names, rows: rows.length, cell: (row, column) => rows[row]?.[column] }, format);
@@ -215,9 +222,28 @@ describe('Arrow columns', () => {
     expect(textOf(encodeTable(new Table([batch]).slice(1), 'jsonl'))).toBe('{"l":[3.0,4.0]}\n');
   });
 
-  it('write microseconds of a time, also before 1970', () => {
-    const at = makeVector({ type: new TimestampMicrosecond(), data: BigInt64Array.of(1_500_001n, -1n) });
-    expect(lines({ at }, 'csv')).toBe('1970-01-01 00:00:01.500001\n1969-12-31 23:59:59.999999\n');
+  it.each([
+    ['us', 1_500_001n, '1970-01-01 00:00:01.500001'],
+    ['us', -1n, '1969-12-31 23:59:59.999999'],
+    ['us', 253_402_300_799_999_999n, '9999-12-31 23:59:59.999999'],
+    ['us', 221_845_392_000_123_456n, '9000-01-01 00:00:00.123456'],
+    ['us', -62_135_596_800_000_000n, '0001-01-01 00:00:00'],
+    ['ns', 1_700_000_000_999_999_700n, '2023-11-14 22:13:20.999999700'],
+    ['ns', 1_700_000_000_123_456_789n, '2023-11-14 22:13:20.123456789'],
+    ['ns', 1_700_000_000_123_456_000n, '2023-11-14 22:13:20.123456'],
+    ['ns', -1n, '1969-12-31 23:59:59.999999999'],
+    ['ns', 2n ** 63n - 1n, '2262-04-11 23:47:16.854775807'],
+    ['ms', -1n, '1969-12-31 23:59:59.999000'],
+    ['s', -1n, '1969-12-31 23:59:59'],
+    ['s', 2n ** 62n, ''],
+  ] as const)('write %s %s since 1970 to its last digit, of a scorer and of the input', (unit, count, text) => {
+    const json = text === '' ? 'null' : `"${text.replace(' ', 'T')}Z"`;
+    const at = makeVector({ type: new timestamps[unit](), data: BigInt64Array.of(count) } as never);
+    expect(lines({ at, n: int }, 'csv')).toBe(`${text},0\n`);
+    expect(lines({ at, n: int }, 'jsonl')).toBe(`{"at":${json},"n":0}\n`);
+    const moment = new Instant(count, unit);
+    const carried = carriedText({ name: 'at', type: null, cell: () => moment }, 0);
+    expect([carried.cell(0), carried.json(0), String(moment)]).toEqual([text, json, text]);
   });
 
   it('write a struct as a JSON object', () => {

@@ -7,6 +7,7 @@ import type { JobQuery } from '../../coordinator/api/backend.ts';
 import { evolve } from '../../coordinator/core/evolve.ts';
 import { imageOf, restoreImage } from '../../coordinator/core/ledger-image.ts';
 import { newLedger, type Job, type Ledger } from '../../coordinator/core/ledger.ts';
+import { jobView } from '../../coordinator/views/job-view.ts';
 import { jobPage } from '../../coordinator/views/job-page.ts';
 import { Harness } from '../helpers/ledger-harness.ts';
 
@@ -36,6 +37,18 @@ function submit(ledger: Ledger, name: string, endpoint: string | null = null): J
 
 const jobsOf = (ledger: Ledger): readonly Job[] => [...ledger.jobs.values()];
 const names = (jobs: readonly Job[]): readonly string[] => jobs.map(({ name }) => name);
+
+test('a job’s file of rows is named where it lies: in the store, once it went there', () => {
+  const ledger = ledgerOf(1);
+  const job = jobsOf(ledger)[0] as Job;
+  const outputFile = (outputLocation: string | null, state: Job['state']): string | null =>
+    jobView(ledger, { ...job, outputLocation, state } as Job).output_file;
+  expect(outputFile(null, 'Completed')).toBe('/out/job-1/predictions.csv');
+  for (const place of ['s3://bucket/a b', 's3://bucket/a b/', 'gs://bucket/run', 'az://con/run']) {
+    expect(outputFile(place, 'Completed')).toBe(`${place.replace(/\/$/, '')}/predictions.csv`);
+    expect(outputFile(place, 'Running')).toBe('/out/job-1/predictions.csv.partial');
+  }
+});
 
 test('newest first, and the last page says that it is the last', () => {
   const jobs = jobsOf(ledgerOf(6));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { readRecords } from '../../worker/scorers/csv-records.ts';
+import { readJsonBlocks } from '../../worker/scorers/json-blocks.ts';
 import type { TablePlan } from '../../worker/scorers/onnx-inputs.ts';
 import type { TableFeed } from '../../worker/scorers/table-columns.ts';
 import { openTableReader } from '../../worker/scorers/table-reader.ts';
@@ -82,6 +83,47 @@ describe('records', () => {
       failing('INPUT_DECODE_FAILED', 'in.csv, line 4: Quote Not Closed'),
     );
     await expect(records('a,b\n1,2\n3,4"5"\n')).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'in.csv, line 3'));
+  });
+
+  const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
+  const advice = 'is not UTF-8: convert it, e.g. iconv -f latin1 -t utf8';
+  const long = 'é,1\n'.repeat(100_000);
+
+  it.each([
+    ['in its header', latin1('né,n\n1,2\n'), 1],
+    ['in a row', latin1('a,n\nx,1\nMüller,2\ny,3\n'), 3],
+    ['in quotes', latin1('a,n\n"Müller",2\n'), 2],
+    ['behind quotes that a parser reads', latin1('a,n\n"x\ny",2\nz,1\nMüller,3\n'), 5],
+    ['in the last cell, without an end', latin1('a,n\n1,é'), 2],
+    ['in the last cell behind quotes', latin1('a,n\n"1\n",é'), 3],
+    ['far behind', Buffer.concat([Buffer.from(long), latin1('é,1\n')]), 100_001],
+  ])('that are not UTF-8 %s are refused with the line', async (_, bytes, line) => {
+    await expect(records(bytes)).rejects.toThrow(failing('INPUT_DECODE_FAILED', `in.csv, line ${line}: ${advice}`));
+  });
+
+  it('that are not UTF-8 are counted through where a part begins behind others', async () => {
+    const found = file(latin1('a,n\nx,1\nMüller,2\n'));
+    const read = readRecords(found, ',', () => undefined, { begin: 4, end: Infinity, line: 2 });
+    await expect(read.next()).rejects.toThrow(failing('INPUT_DECODE_FAILED', 'in.csv, line 3: is not UTF-8'));
+  });
+
+  it.each(['a,n\nx,1\n', '"a",n\n"x\ny",1\n', 'a'])('of UTF-16 are told as such: %j', async (text) => {
+    const little = Buffer.from(`\ufeff${text}`, 'utf16le');
+    for (const bytes of [little, Buffer.from(little).swap16()]) {
+      const told = failing('INPUT_DECODE_FAILED', 'is UTF-16: convert it, e.g. iconv -f utf16 -t utf8');
+      await expect(records(bytes)).rejects.toThrow(told);
+      await expect(readJsonBlocks(file(bytes, 'in.jsonl'), { fed: null, carried: [] }).next()).rejects.toThrow(told);
+    }
+  });
+
+  it.each([
+    ['in a row', latin1('{"a":1}\n\n{"a":"Müller"}\n{"a":2}\n'), 3],
+    ['at its end', latin1('{"a":1}\né'), 2],
+  ])('of JSON Lines that are not UTF-8 %s are refused with the line', async (_, bytes, line) => {
+    const walk = async (): Promise<void> => {
+      for await (const _ of readJsonBlocks(file(bytes, 'in.jsonl'), { fed: null, carried: [] }));
+    };
+    await expect(walk()).rejects.toThrow(failing('INPUT_DECODE_FAILED', `in.jsonl, line ${line}: ${advice}`));
   });
 
   it('have a longest one', async () => {

@@ -4,6 +4,7 @@ import { arrowTypeId as id } from '../../common/format/arrow-type-id.ts';
 import type { ColumnType, TimeUnit } from '../../common/format/column-type.ts';
 import { floatOfHalf } from '../../common/format/half-float.ts';
 import { Instant } from '../../common/format/instant.ts';
+import { arrowTimeUnits } from '../../common/format/time-text.ts';
 import type { ReadColumn } from './file-rows.ts';
 
 type TypedCells = Omit<ReadColumn, 'name' | 'type'> & { readonly type: ColumnType };
@@ -21,7 +22,6 @@ interface AnyType {
   readonly children?: readonly Field[];
 }
 
-const units: readonly TimeUnit[] = ['s', 'ms', 'us', 'ns'];
 const textType: ColumnType = { kind: 'utf8' };
 
 /** Types that no output has (decimals, times of day) are text. */
@@ -69,7 +69,7 @@ function readerOf(data: Data): TypedCells {
       return { type: { kind: 'date32' }, cell: (row) => new Date(Number(values[row]) * dayMs) };
     }
     case id.timestamp: {
-      const unit = units[type.unit ?? 1] as TimeUnit;
+      const unit = arrowTimeUnits[type.unit ?? 1] as TimeUnit;
       const counts = data.values as BigInt64Array;
       return {
         type: { kind: 'timestamp', unit, zone: type.timezone || null },

@@ -2,7 +2,7 @@
  * Records of a CSV file. Lines without quotes, or with quotes around whole cells and no more, are cut by hand, many times faster; from the
  * first line on that is not so simple, the rest of the file is csv-parse's.
  */
-import { isAscii } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
@@ -10,6 +10,7 @@ import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import { linesHeadBytes } from '../core/row-scanner.ts';
 import { CellPlaces, type Standstill } from './csv-cells.ts';
+import { isDecodeError, notUtf8 } from './not-utf8.ts';
 
 /** Bytes of a file that begin with a record. */
 export interface RecordRange {
@@ -38,7 +39,7 @@ export interface RecordTable {
 
 /**
  * The records of a file, the header first. Empty lines are skipped, a byte order mark and any line ending are fine. Throws
- * INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
+ * INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line, also for what is not UTF-8, in whatever cell it is.
  */
 export async function* readTables(
   file: HostFile,
@@ -66,7 +67,9 @@ export async function* readTables(
       const texts = textsOf(whole);
       cells.next = 0;
       for (let end: Standstill = 'full'; end === 'full' || end === 'width';) {
+        const from = cells.next;
         end = cells.walk(whole, behind);
+        if (!isUtf8(whole.subarray(from, cells.next))) throw notUtf8(file, bytesOf(file.path, range), range.line);
         if (cells.rows > 0) yield tableOf(whole, cells, texts);
         if (end !== 'quotes') continue;
         parser = await openParser(file, delimiter, cells.linesBefore);
@@ -78,6 +81,7 @@ export async function* readTables(
     }
   } catch (error) {
     if (error instanceof BatchError) throw error;
+    if (isDecodeError(error)) throw notUtf8(file, bytesOf(file.path, range), range.line);
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
 }
@@ -197,7 +201,7 @@ interface Parser {
 /** csv-parse, from a record on that begins behind so many lines. */
 async function openParser(file: HostFile, delimiter: string, linesBefore: number): Promise<Parser> {
   const { parse } = await import('csv-parse');
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
   let found: string[][] = [];
   let lines: number[] = [];
   const parser = parse({

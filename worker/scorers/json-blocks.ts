@@ -5,6 +5,7 @@ import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
 import type { ColumnBlock, WantedColumns } from './column-block.ts';
 import { bytesOf, wholeFile, type RecordRange } from './csv-records.ts';
+import { isDecodeError, notUtf8 } from './not-utf8.ts';
 
 /** As worker/core/row-scanner.ts has it. */
 const blank = /^[ \t\v\f\r]*$/;
@@ -47,7 +48,7 @@ async function* readRange(
   known: readonly string[] | null,
   parse: Parse,
 ): AsyncGenerator<ColumnBlock> {
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: range.begin > 0 });
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: range.begin > 0, fatal: true });
   let names = known;
   let rest = '';
   let line = range.line - 1;
@@ -93,6 +94,7 @@ async function* readRange(
     if (last) yield last;
   } catch (error) {
     if (error instanceof BatchError) throw error;
+    if (isDecodeError(error)) throw notUtf8(file, bytesOf(file.path, range), range.line);
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
 }
