@@ -153,6 +153,21 @@ class Typed(unittest.TestCase):
         self.assertEqual(types(found), "w:string d:decimal128(3, 2) s:struct<a: int64>")
         self.assertEqual(found.to_pylist(), given.to_pylist())
 
+    def test_dictionaries_inside_of_other_types_are_written_out(self) -> None:
+        words, text = pa.dictionary(pa.int8(), pa.string()), pa.string()
+        for kind, cell, wanted in (
+            (pa.list_(words), ["a", "b"], pa.list_(text)),
+            (pa.large_list(words), ["a"], pa.large_list(text)),
+            (pa.list_(words, 1), ["a"], pa.list_(text, 1)),
+            (pa.struct([pa.field("k", words)]), {"k": "a"}, pa.struct([pa.field("k", text)])),
+            (pa.list_(pa.struct([pa.field("k", words)])), [{"k": "a"}], pa.list_(pa.struct([pa.field("k", text)]))),
+        ):
+            found = table(pa.table({"x": pa.array([cell, None], kind)}))
+            self.assertEqual((found["x"].type, found["x"].to_pylist()), (wanted, [cell, None]))
+        pairs = pa.MapArray.from_arrays([0, 1], pa.array(["a"]), pa.array(["x"]).dictionary_encode())
+        found = table(pa.table({"x": pairs}))
+        self.assertEqual((found["x"].type, found["x"].to_pylist()), (pa.map_(text, text), [[("a", "x")]]))
+
 
 class Declared(unittest.TestCase):
     def test_values_get_their_types_and_their_order(self) -> None:

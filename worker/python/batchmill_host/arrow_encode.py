@@ -190,8 +190,8 @@ def encode_table(table: Any, declared: Optional[Sequence[str]], write: Callable[
 
     columns = []
     for name, column in zip(table.schema.names, table.columns):
-        kind = column.type.value_type if pyarrow.types.is_dictionary(column.type) else column.type
-        columns.append((name, column.cast(kind)))
+        kind = _plain_type(column.type)
+        columns.append((name, column if kind == column.type else column.cast(kind)))
     texts = [f"{name}:{type_text(column.type)}" for name, column in columns]
     if declared is not None and texts != list(declared):
         return None
@@ -199,6 +199,29 @@ def encode_table(table: Any, declared: Optional[Sequence[str]], write: Callable[
     for batch in plain.to_batches(max_chunksize=_ROWS_MAX):
         write(batch.serialize().to_pybytes())
     return Encoded(texts, base64.b64encode(plain.schema.serialize().to_pybytes()).decode("ascii"))
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type without dictionaries, also where they are inside of lists, structs and maps."""
+    import pyarrow
+    from pyarrow import types
+
+    def plain(field: Any) -> Any:
+        return field.with_type(_plain_type(field.type))
+
+    if types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if types.is_list(kind):
+        return pyarrow.list_(plain(kind.value_field))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(plain(kind.value_field))
+    if types.is_fixed_size_list(kind):
+        return pyarrow.list_(plain(kind.value_field), kind.list_size)
+    if types.is_struct(kind):
+        return pyarrow.struct([plain(field) for field in kind])
+    if types.is_map(kind):
+        return pyarrow.map_(plain(kind.key_field), plain(kind.item_field), kind.keys_sorted)
+    return kind
 
 
 def table_columns(table: Any) -> List[Column]:
