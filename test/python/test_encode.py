@@ -11,10 +11,11 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import HostFailure
-from batchmill_host.results import read_result
+from batchmill_host.results import Frame, pandas_frame, read_result
 
 
 def encoded(returned: Any, output_format: str) -> Tuple[str, Optional[Schema]]:
@@ -207,6 +208,25 @@ class JsonLines(unittest.TestCase):
 
     def test_a_line_break_in_text_does_not_break_the_line(self) -> None:
         self.assertEqual(self.lines(["a\nb", "c\u2028d"]), [{"result": "a\nb"}, {"result": "c\u2028d"}])
+
+
+class Tables(unittest.TestCase):
+    def test_integers_with_a_gap_stay_integers(self) -> None:
+        class OfPolars:
+            """What is used of a DataFrame of Polars."""
+
+            def to_dict(self, as_series: bool) -> Any:
+                return {"n": [2**53 + 1, None], "x": [0.5, None], "s": ["a", None]}
+
+        arrow = pa.table({"n": pa.array([2**53 + 1, None]), "x": [0.5, None], "s": ["a", None]})
+        for result in (read_result(arrow), Frame(pandas_frame(OfPolars()))):
+            for output_format, wanted in (
+                ("csv", "9007199254740993,0.5,a\n,,\n"), ("azure", "9007199254740993 0.5 a\n  \n"),
+                ("jsonl", '{"n":9007199254740993,"x":0.5,"s":"a"}\n{"n":null,"x":null,"s":null}\n'),
+            ):
+                out = io.BytesIO()
+                encode(result, Encoding(output_format), out.write)
+                self.assertEqual(out.getvalue().decode("utf-8"), wanted)
 
 
 class Refused(unittest.TestCase):
