@@ -206,6 +206,15 @@ class JsonLines(unittest.TestCase):
             "decimal": "1.5", "deep": {"x": [None, {"y": [1, 2]}]}, "bool": True, "7": "key", "(1, 2)": "tuple key",
         }])
 
+    def test_two_columns_of_one_name_are_refused(self) -> None:
+        score = pd.DataFrame({"score": [0.1]})
+        for frame, name in ((pd.concat([score, score], axis=1), "score"), (pd.DataFrame([[1, 2]], columns=[7, "7"]), "7")):
+            with self.assertRaises(HostFailure) as caught:
+                text(frame, "jsonl")
+            self.assertEqual(caught.exception.code, "SCORER_OUTPUT_INVALID")
+            self.assertIn(f"more than one column '{name}'", caught.exception.message)
+            self.assertEqual(len(text(frame, "csv").split(",")), 2)
+
     def test_a_line_break_in_text_does_not_break_the_line(self) -> None:
         self.assertEqual(self.lines(["a\nb", "c\u2028d"]), [{"result": "a\nb"}, {"result": "c\u2028d"}])
 

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from batchmill_host.column_types import Type
 from batchmill_host.failures import HostFailure
@@ -216,6 +216,7 @@ def _objects(result: Result) -> Iterable[Dict[str, Any]]:
     if isinstance(result, Frame):
         frame = result.data
         names = [str(name) for name in frame.columns]
+        _check_unique(names)
         # Not to_json: it rounds to 15 digits and writes dates as numbers.
         columns = [frame.iloc[:, place].tolist() for place in range(len(names))]
         return (dict(zip(names, row)) for row in _transpose(columns, len(frame)))
@@ -223,6 +224,18 @@ def _objects(result: Result) -> Iterable[Dict[str, Any]]:
     if fields is not None:
         return (dict(zip(fields, element)) for element in result.data)
     return (_object(_plain(element), name) for element in result.data)
+
+
+def _check_unique(names: List[str]) -> None:
+    seen: Set[str] = set()
+    for name in names:
+        if name in seen:
+            raise HostFailure(
+                "SCORER_OUTPUT_INVALID",
+                f"the rows have more than one column {name!r}, and an object of jsonl keeps one of a name: "
+                "rename one (in output.include, if it is the column of the file or the row)",
+            )
+        seen.add(name)
 
 
 def _transpose(columns: List[List[Any]], count: int) -> Iterable[Sequence[Any]]:
