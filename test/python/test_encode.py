@@ -1,6 +1,7 @@
 """What run() may return, and how it stands in the output file."""
 
 import collections
+import csv
 import datetime
 import decimal
 import io
@@ -144,6 +145,17 @@ class Csv(unittest.TestCase):
         self.assertEqual(encoded([np.array([1, 2])], "csv")[0], "1,2\n")
         point = collections.namedtuple("point", "x y")
         self.assertEqual(encoded([point(1, 2)], "csv")[1], Schema(["x:value", "y:value"], "x,y\n"))
+
+    def test_a_lone_carriage_return_is_in_quotes(self) -> None:
+        torn = ["first\rsecond", "a\r\nb", "end\r", "plain"]
+        kinds = {"c": pd.Categorical(torn)}
+        for rows in (torn, pd.DataFrame({"c": torn}), pd.DataFrame(kinds), pd.DataFrame({"c": torn * 300}), [{"c": cell} for cell in torn]):
+            found = text(rows, "csv")
+            self.assertTrue(found.startswith('"first\rsecond"\n"a\r\nb"\n"end\r"\nplain\n'), found)
+            self.assertEqual([row[0] for row in csv.reader(io.StringIO(found, newline=""))], torn * (len(rows) // 4))
+        self.assertEqual(encoded([{"a\rb": 1}], "csv")[1], Schema(["a\rb:value"], '"a\rb"\n'))
+        for frame in (pd.DataFrame({"c": torn}), pd.DataFrame(kinds)):
+            self.assertEqual(text(frame), frame.to_csv(sep=" ", header=False, index=False))
 
     def test_missing_values_are_empty(self) -> None:
         self.assertEqual(text([[None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, 0]], "csv"), ",,,,,0\n")

@@ -1,13 +1,12 @@
 """Rows as they will stand in the output file. Formats: `azure`, `csv`, `jsonl`, `arrow` of docs/host-protocol.md."""
 
-import csv
-import io
 import json
 import sys
 from contextlib import nullcontext
 from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from batchmill_host.column_types import Type
+from batchmill_host.csv_text import csv_text, write_frame
 from batchmill_host.failures import HostFailure
 from batchmill_host.frame_text import small_frame_text
 from batchmill_host.missing import is_missing
@@ -122,11 +121,11 @@ def _encode_azure(result: Result, write: Write, separator: str) -> None:
     @source Azure ML batch endpoints, the format of append_row
     """
     if isinstance(result, Frame):
-        _write_frame(result.data, write, separator)
+        _write_frame(result.data, write, separator, quotes_returns=False)
         return
     if result.is_table:
         for part in _slices(result.data):
-            write(_csv_text(part, separator))
+            write(_csv_text(part, separator, quotes_returns=False))
         return
     for part in _slices(result.data):
         write(("\n".join(map(str, part)) + "\n").encode("utf-8", "backslashreplace"))
@@ -135,7 +134,7 @@ def _encode_azure(result: Result, write: Write, separator: str) -> None:
 def _encode_csv(result: Result, form: Form, write: Write) -> Schema:
     if isinstance(result, Frame):
         names = [str(name) for name in result.data.columns]
-        _write_frame(result.data, write, form.delimiter)
+        _write_frame(result.data, write, form.delimiter, quotes_returns=True)
     else:
         names, rows = _table(result)
         for part in _slices(rows):
@@ -145,19 +144,17 @@ def _encode_csv(result: Result, form: Form, write: Write) -> Schema:
     return Schema([f"{name}:value" for name in names], header)
 
 
-def _write_frame(frame: Any, write: Write, separator: str) -> None:
-    """The bytes of pandas' to_csv without header and index."""
-    text = small_frame_text(frame, separator)
+def _write_frame(frame: Any, write: Write, separator: str, quotes_returns: bool) -> None:
+    text = small_frame_text(frame, separator, quotes_returns)
     if text is None:
-        frame.to_csv(_TextWriter(write), sep=separator, header=False, index=False)
+        write_frame(frame, write, separator, quotes_returns)
     else:
         write(text.encode("utf-8", "backslashreplace"))
 
 
-def _csv_text(rows: Iterable[Sequence[Any]], delimiter: str) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([_csv_cell(cell) for cell in row] for row in rows)
-    return out.getvalue().encode("utf-8", "backslashreplace")
+def _csv_text(rows: Iterable[Sequence[Any]], delimiter: str, quotes_returns: bool = True) -> bytes:
+    cells = [[_csv_cell(cell) for cell in row] for row in rows]
+    return csv_text(cells, delimiter, quotes_returns).encode("utf-8", "backslashreplace")
 
 
 def _csv_cell(cell: Any) -> Any:
@@ -304,17 +301,3 @@ def _slices(rows: Iterable[Any]) -> Iterable[List[Any]]:
             part = []
     if part:
         yield part
-
-
-class _TextWriter(io.TextIOBase):
-    """What pandas writes to: encodes and hands on at once."""
-
-    def __init__(self, write: Write) -> None:
-        self._write = write
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self._write(text.encode("utf-8", "backslashreplace"))
-        return len(text)
