@@ -116,6 +116,22 @@ class Typed(unittest.TestCase):
         self.assertEqual(types(found), "v:list<item: float> s:halffloat")
         self.assertEqual(found["v"].to_pylist(), [[0.5, 1.0], None])
 
+    def test_times_of_numpy_in_a_cell_are_times(self) -> None:
+        times = np.array(["2020-01-01T00:00:00.000000001", "NaT"], dtype="M8[ns]")
+        found = table([{"t": time, "u": time.astype("M8[us]"), "d": time.astype("M8[D]"), "l": times} for time in times])
+        self.assertEqual(types(found), "t:timestamp[ns] u:timestamp[us] d:date32[day] l:list<item: timestamp[ns]>")
+        self.assertEqual(found["t"].cast(pa.int64()).to_pylist(), [1_577_836_800_000_000_001, None])
+        self.assertEqual(found["u"].to_pylist(), [datetime.datetime(2020, 1, 1), None])
+        self.assertEqual(found["d"].to_pylist(), [datetime.date(2020, 1, 1), None])
+        self.assertEqual(found["l"].combine_chunks().flatten().cast(pa.int64()).to_pylist(), [1_577_836_800_000_000_001, None] * 2)
+
+    def test_durations_and_long_doubles_are_text(self) -> None:
+        spans = np.array([1, "NaT"], dtype="m8[s]").astype("m8[ns]")
+        for returned in ([{"x": span} for span in spans], pd.DataFrame({"x": spans})):
+            self.assertEqual(table(returned).to_pydict(), {"x": ["0 days 00:00:01", None]})
+        for returned in ([np.longdouble(1.5), np.longdouble("nan")], np.array([1.5, np.nan], np.longdouble)):
+            self.assertEqual(table(returned).to_pydict(), {"result": ["1.5", None]})
+
     def test_frames_keep_the_types_of_their_columns(self) -> None:
         frame = pd.DataFrame(
             {

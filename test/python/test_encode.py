@@ -7,8 +7,10 @@ import decimal
 import io
 import json
 import pathlib
+import sys
 import unittest
 from typing import Any, Optional, Tuple
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ import pyarrow as pa
 
 from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import HostFailure
+from batchmill_host.numpy_values import plain_value
 from batchmill_host.results import Frame, pandas_frame, read_result
 
 
@@ -248,6 +251,32 @@ class Tables(unittest.TestCase):
                 out = io.BytesIO()
                 encode(result, Encoding(output_format), out.write)
                 self.assertEqual(out.getvalue().decode("utf-8"), wanted)
+
+
+class Times(unittest.TestCase):
+    def test_times_of_numpy_are_no_bare_integers(self) -> None:
+        times = np.array(["2020-01-01", "NaT", "2020-01-01T00:00:00.000000001"], dtype="M8[ns]")
+        iso = ["2020-01-01T00:00:00", None, "2020-01-01T00:00:00.000000001"]
+        shown = ["2020-01-01 00:00:00", "", "2020-01-01 00:00:00.000000001"]
+        records = pd.DataFrame({"t": times, "n": [1, 2, 3]}).to_records(index=False)
+        for returned in (times, times.reshape(3, 1), records, [{"t": time} for time in times], list(times), list(records)):
+            lines = [json.loads(line) for line in text(returned, "jsonl").splitlines()]
+            self.assertEqual([next(iter(line.values())) for line in lines], iso)
+            self.assertEqual([row[0] for row in csv.reader(text(returned, "csv").splitlines())], shown)
+        self.assertEqual(text(times), "2020-01-01 00:00:00\nNaT\n2020-01-01 00:00:00.000000001\n")
+        self.assertEqual(json.loads(text([{"t": times}], "jsonl")), {"t": iso})
+        self.assertEqual(text(times.astype("M8[D]"), "csv"), '2020-01-01\n""\n2020-01-01\n')
+
+    def test_durations_of_numpy_are_no_bare_integers(self) -> None:
+        spans = np.array([1_500_000_000, "NaT"], dtype="m8[ns]")
+        for returned in (spans, [{"result": span} for span in spans]):
+            self.assertEqual(text(returned, "jsonl"), text(pd.DataFrame({"result": spans}), "jsonl"))
+            self.assertEqual(text(returned, "csv"), '0 days 00:00:01.500000\n""\n')
+
+    def test_without_pandas_they_are_in_microseconds(self) -> None:
+        with mock.patch.dict(sys.modules, {"pandas": None}):
+            self.assertEqual(plain_value(np.array(["2020-01-01T00:00:00.000001", "NaT"], "M8[ns]")), [datetime.datetime(2020, 1, 1, microsecond=1), None])
+            self.assertEqual(plain_value(np.timedelta64(1_000_000_000, "ns")), datetime.timedelta(seconds=1))
 
 
 class Refused(unittest.TestCase):

@@ -8,6 +8,7 @@ from batchmill_host.arrow_messages import Cells, batch_message, schema_message
 from batchmill_host.arrow_values import build, infer_type, numpy_type
 from batchmill_host.column_types import INT64, UTF8, Type, parse_type, split_column, widens
 from batchmill_host.failures import HostFailure
+from batchmill_host.numpy_values import plain_value
 from batchmill_host.results import ArrowTable, Frame, Result, Values, is_a
 
 # Rows of a record batch.
@@ -153,7 +154,7 @@ def _array(name: str, values: Any, zone: str = "") -> Column:
         return Column(name, kind, _times(values, zone), kind and (lambda first, count: _time_cells(values[first : first + count])))
     own = numpy_type(dtype)
     if own is None:
-        return Column(name, None, values.tolist)
+        return Column(name, None, lambda: plain_value(values))
     return Column(name, own, values.tolist, lambda first, count: _array_cells(values[first : first + count]))
 
 

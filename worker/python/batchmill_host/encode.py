@@ -10,6 +10,7 @@ from batchmill_host.csv_text import csv_text, write_frame
 from batchmill_host.failures import HostFailure
 from batchmill_host.frame_text import small_frame_text
 from batchmill_host.missing import is_missing
+from batchmill_host.numpy_values import plain_value
 from batchmill_host.origin import Added, Form, check_names
 from batchmill_host.results import ArrowTable, Frame, Result, Values, pandas_frame
 
@@ -289,7 +290,7 @@ _INFINITY = float("inf")
 
 def _plain(value: Any) -> Any:
     """A numpy scalar or array as Python's own; anything else as it is."""
-    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
+    return plain_value(value) if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 
 def _slices(rows: Iterable[Any]) -> Iterable[List[Any]]:

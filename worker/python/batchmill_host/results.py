@@ -4,6 +4,7 @@ import sys
 from typing import Any, List, NamedTuple, Optional, Union
 
 from batchmill_host.failures import HostFailure
+from batchmill_host.numpy_values import plain_value
 
 
 class Frame(NamedTuple):
@@ -51,7 +52,7 @@ def read_result(returned: Any) -> Result:
             returned = returned.reshape(1)
         if returned.ndim in (1, 2):
             names = returned.dtype.names if returned.ndim == 1 else None
-            return Values(returned.tolist(), None, None if names is None else list(names), returned)
+            return Values(plain_value(returned), None, None if names is None else list(names), returned)
         raise _refuse(f"an array of {returned.ndim} dimensions (up to 2 are possible), shape {returned.shape}")
     if is_a(returned, "pyarrow", "Table"):
         return ArrowTable(returned)
