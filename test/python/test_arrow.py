@@ -169,6 +169,25 @@ class Typed(unittest.TestCase):
         self.assertEqual(types(found), "w:string d:decimal128(3, 2) s:struct<a: int64>")
         self.assertEqual(found.to_pylist(), given.to_pylist())
 
+    def test_tables_of_arrow_stay_so_beside_other_columns_and_schemas(self) -> None:
+        nanos = pa.array([1_577_836_800_000_000_001, None], pa.int64()).cast(pa.timestamp("ns"))
+        kept = {"t": nanos, "m": pa.array([decimal.Decimal("1.25"), None]), "d": pa.array([5, None], pa.duration("s"))}
+        given = pa.table({"i": pa.array([1, None], pa.int32()), **kept})
+        form = Form(file_column="source", row_column="line")
+        found = table(given, form, ["a"])
+        self.assertEqual(types(found), "source:string line:int64 i:int32 t:timestamp[ns] m:decimal128(3, 2) d:duration[s]")
+        self.assertTrue(found.select(given.schema.names).equals(given))
+        wide = ["i:int64", "t:timestamp[ns]", "m:decimal128[3,2]", "d:duration[s]"]
+        for found in (table(given, columns=wide), table(given, form._replace(schema=wide), ["a"]).drop_columns(["source", "line"])):
+            self.assertEqual(types(found), "i:int64 t:timestamp[ns] m:decimal128(3, 2) d:duration[s]")
+            self.assertTrue(found.select(list(kept)).equals(given.select(list(kept))))
+        # What must be read as lists, to be put in another order, has its types all the same.
+        found = table(given.select(["i", "t"]), Form(schema=["t:timestamp[ns]", "i:int32"]))
+        self.assertTrue(found.select(["i", "t"]).equals(given.select(["i", "t"])))
+        with self.assertRaises(HostFailure) as raised:
+            table(given, columns=["i:int32", "t:timestamp[us]", *wide[2:]])
+        self.assertIn("column t is timestamp[ns] here and timestamp[us] in the job's first rows", raised.exception.message)
+
     def test_dictionaries_inside_of_other_types_are_written_out(self) -> None:
         words, text = pa.dictionary(pa.int8(), pa.string()), pa.string()
         for kind, cell, wanted in (

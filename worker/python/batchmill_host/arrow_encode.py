@@ -9,6 +9,7 @@ from batchmill_host.arrow_values import build, infer_type, numpy_type
 from batchmill_host.column_types import INT64, UTF8, Type, parse_type, split_column, widens
 from batchmill_host.failures import HostFailure
 from batchmill_host.numpy_values import plain_value
+from batchmill_host.origin import Added
 from batchmill_host.results import ArrowTable, Frame, Result, Values, is_a
 
 # Rows of a record batch.
@@ -185,21 +186,63 @@ def _time_cells(part: Any) -> Cells:
     return Cells(len(part), nulls, validity, [part.tobytes()])
 
 
-def encode_table(table: Any, declared: Optional[Sequence[str]], write: Callable[[bytes], None]) -> Optional[Encoded]:
-    """A table of pyarrow, which writes it itself, without dictionaries. None: its columns are read as lists instead."""
+def encode_table(table: Any, added: Added, wanted: Wanted, write: Callable[[bytes], None]) -> Optional[Encoded]:
+    """A table of pyarrow, which writes it itself, without dictionaries and with the columns that are ``added`` before its own. None:
+    its columns are read as lists instead, to be reordered, made narrower or refused."""
     import pyarrow
 
-    columns = []
+    columns = [(name, pyarrow.chunked_array([pyarrow.array(cells)])) for name, cells in added]
+    heads = [f"{name}:{type_text(column.type)}" for name, column in columns]
     for name, column in zip(table.schema.names, table.columns):
         kind = _plain_type(column.type)
         columns.append((name, column if kind == column.type else column.cast(kind)))
+    told = [*heads, *wanted.declared] if wanted.declared is not None else wanted.told
+    if told is not None:
+        fitted = _cast_columns(columns, told)
+        if fitted is None:
+            return None
+        columns = fitted
     texts = [f"{name}:{type_text(column.type)}" for name, column in columns]
-    if declared is not None and texts != list(declared):
-        return None
     plain = pyarrow.table([column for _, column in columns], schema=pyarrow.schema([pyarrow.field(name, column.type) for name, column in columns]))
     for batch in plain.to_batches(max_chunksize=_ROWS_MAX):
         write(batch.serialize().to_pybytes())
     return Encoded(texts, base64.b64encode(plain.schema.serialize().to_pybytes()).decode("ascii"))
+
+
+def _cast_columns(columns: Sequence[Tuple[str, Any]], told: Sequence[str]) -> Optional[List[Tuple[str, Any]]]:
+    """Columns of pyarrow with the types that are told. None where names differ, or a type is not wide enough for all its values."""
+    import pyarrow
+
+    wanted = [split_column(text) for text in told]
+    if [name for name, _ in columns] != [name for name, _ in wanted]:
+        return None
+    fitted = []
+    for (name, column), (_, text) in zip(columns, wanted):
+        own = type_text(column.type)
+        if own != text:
+            before, after = parse_type(own), parse_type(text)
+            kind = _arrow_type(after) if before and after and widens(before, after) else None
+            if kind is None:
+                return None
+            try:
+                column = column.cast(kind)
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+                return None
+        fitted.append((name, column))
+    return fitted
+
+
+def _arrow_type(kind: Type) -> Any:
+    """None for what nothing but null is widened to."""
+    import pyarrow
+
+    if kind.item:
+        item = _arrow_type(kind.item)
+        return item and pyarrow.list_(item)
+    try:
+        return pyarrow.type_for_alias(str(kind))
+    except ValueError:
+        return None
 
 
 def _plain_type(kind: Any) -> Any:
@@ -226,7 +269,9 @@ def _plain_type(kind: Any) -> Any:
 
 
 def table_columns(table: Any) -> List[Column]:
-    return [Column(name, None, column.to_pylist) for name, column in zip(table.schema.names, table.columns)]
+    """With the types that the table has, where they are among ours."""
+    columns = zip(table.schema.names, table.columns)
+    return [Column(name, parse_type(type_text(_plain_type(column.type))), column.to_pylist) for name, column in columns]
 
 
 def type_text(kind: Any) -> str:

@@ -68,8 +68,8 @@ def _encode_arrow(result: Result, encoding: Encoding, write: Write) -> Schema:
     form, added, rows = encoding.form, encoding.added, len(result.data)
     if isinstance(result, ArrowTable):
         check_names(added, result.data.schema.names)
-        told = form.schema if form.schema is not None else encoding.columns
-        encoded = None if added else arrow_encode.encode_table(result.data, told, write)
+        wanted = arrow_encode.Wanted(form.schema, told=encoding.columns)
+        encoded = arrow_encode.encode_table(result.data, added, wanted, write)
         if encoded is not None:
             return Schema(encoded.columns, encoded.prologue, "base64")
         columns, is_unnamed = arrow_encode.table_columns(result.data), False
