@@ -177,6 +177,7 @@ class Typed(unittest.TestCase):
         found = table(given, form, ["a"])
         self.assertEqual(types(found), "source:string line:int64 i:int32 t:timestamp[ns] m:decimal128(3, 2) d:duration[s]")
         self.assertTrue(found.select(given.schema.names).equals(given))
+        self.assertEqual(table(given, form, ["a\udc80"])["source"].to_pylist(), ["a\\udc80"] * 2)
         wide = ["i:int64", "t:timestamp[ns]", "m:decimal128[3,2]", "d:duration[s]"]
         for found in (table(given, columns=wide), table(given, form._replace(schema=wide), ["a"]).drop_columns(["source", "line"])):
             self.assertEqual(types(found), "i:int64 t:timestamp[ns] m:decimal128(3, 2) d:duration[s]")

@@ -191,7 +191,7 @@ def encode_table(table: Any, added: Added, wanted: Wanted, write: Callable[[byte
     its columns are read as lists instead, to be reordered, made narrower or refused."""
     import pyarrow
 
-    columns = [(name, pyarrow.chunked_array([pyarrow.array(cells)])) for name, cells in added]
+    columns = [(name, pyarrow.chunked_array([pyarrow.array(list(map(_readable, cells)))])) for name, cells in added]
     heads = [f"{name}:{type_text(column.type)}" for name, column in columns]
     for name, column in zip(table.schema.names, table.columns):
         kind = _plain_type(column.type)
@@ -207,6 +207,11 @@ def encode_table(table: Any, added: Added, wanted: Wanted, write: Callable[[byte
     for batch in plain.to_batches(max_chunksize=_ROWS_MAX):
         write(batch.serialize().to_pybytes())
     return Encoded(texts, base64.b64encode(plain.schema.serialize().to_pybytes()).decode("ascii"))
+
+
+def _readable(cell: Any) -> Any:
+    """Names of files need not be UTF-8."""
+    return cell.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(cell, str) else cell
 
 
 def _cast_columns(columns: Sequence[Tuple[str, Any]], told: Sequence[str]) -> Optional[List[Tuple[str, Any]]]:
