@@ -241,6 +241,17 @@ describe('an MLflow model without a script', () => {
     });
   }, 60_000);
 
+  it('is refused where a column of its own has the name of the row or the file', async () => {
+    const host = await bench.start({
+      settings: { outputFormat: 'jsonl', outputForm: { ...defaultOutputForm, fileColumn: 'types' } },
+      init: { scorer: { kind: 'mlflow', rowsPerPredict: null }, modelPath: join(models, 'echo'), codeDir: null },
+    });
+    expect(failed(await host.score([input('a.csv', 'n\n1.5\n')], patience)).failure).toMatchObject({
+      code: 'SCORER_OUTPUT_INVALID',
+      message: matching(/^the rows have more than one column 'types'/),
+    });
+  }, 60_000);
+
   it('reads images as arrays, in the shape of the signature', async () => {
     const plain = await modelHost('image');
     expect(await textOf(await plain.score(['grey.png', 'colour.PNG', 'wide.gif'].map(image), patience))).toBe(

@@ -116,6 +116,22 @@ class Typed(unittest.TestCase):
         self.assertEqual(types(found), "v:list<item: float> s:halffloat")
         self.assertEqual(found["v"].to_pylist(), [[0.5, 1.0], None])
 
+    def test_times_of_numpy_in_a_cell_are_times(self) -> None:
+        times = np.array(["2020-01-01T00:00:00.000000001", "NaT"], dtype="M8[ns]")
+        found = table([{"t": time, "u": time.astype("M8[us]"), "d": time.astype("M8[D]"), "l": times} for time in times])
+        self.assertEqual(types(found), "t:timestamp[ns] u:timestamp[us] d:date32[day] l:list<item: timestamp[ns]>")
+        self.assertEqual(found["t"].cast(pa.int64()).to_pylist(), [1_577_836_800_000_000_001, None])
+        self.assertEqual(found["u"].to_pylist(), [datetime.datetime(2020, 1, 1), None])
+        self.assertEqual(found["d"].to_pylist(), [datetime.date(2020, 1, 1), None])
+        self.assertEqual(found["l"].combine_chunks().flatten().cast(pa.int64()).to_pylist(), [1_577_836_800_000_000_001, None] * 2)
+
+    def test_durations_and_long_doubles_are_text(self) -> None:
+        spans = np.array([1, "NaT"], dtype="m8[s]").astype("m8[ns]")
+        for returned in ([{"x": span} for span in spans], pd.DataFrame({"x": spans})):
+            self.assertEqual(table(returned).to_pydict(), {"x": ["0 days 00:00:01", None]})
+        for returned in ([np.longdouble(1.5), np.longdouble("nan")], np.array([1.5, np.nan], np.longdouble)):
+            self.assertEqual(table(returned).to_pydict(), {"result": ["1.5", None]})
+
     def test_frames_keep_the_types_of_their_columns(self) -> None:
         frame = pd.DataFrame(
             {
@@ -152,6 +168,41 @@ class Typed(unittest.TestCase):
         found = table(given)
         self.assertEqual(types(found), "w:string d:decimal128(3, 2) s:struct<a: int64>")
         self.assertEqual(found.to_pylist(), given.to_pylist())
+
+    def test_tables_of_arrow_stay_so_beside_other_columns_and_schemas(self) -> None:
+        nanos = pa.array([1_577_836_800_000_000_001, None], pa.int64()).cast(pa.timestamp("ns"))
+        kept = {"t": nanos, "m": pa.array([decimal.Decimal("1.25"), None]), "d": pa.array([5, None], pa.duration("s"))}
+        given = pa.table({"i": pa.array([1, None], pa.int32()), **kept})
+        form = Form(file_column="source", row_column="line")
+        found = table(given, form, ["a"])
+        self.assertEqual(types(found), "source:string line:int64 i:int32 t:timestamp[ns] m:decimal128(3, 2) d:duration[s]")
+        self.assertTrue(found.select(given.schema.names).equals(given))
+        self.assertEqual(table(given, form, ["a\udc80"])["source"].to_pylist(), ["a\\udc80"] * 2)
+        wide = ["i:int64", "t:timestamp[ns]", "m:decimal128[3,2]", "d:duration[s]"]
+        for found in (table(given, columns=wide), table(given, form._replace(schema=wide), ["a"]).drop_columns(["source", "line"])):
+            self.assertEqual(types(found), "i:int64 t:timestamp[ns] m:decimal128(3, 2) d:duration[s]")
+            self.assertTrue(found.select(list(kept)).equals(given.select(list(kept))))
+        # What must be read as lists, to be put in another order, has its types all the same.
+        found = table(given.select(["i", "t"]), Form(schema=["t:timestamp[ns]", "i:int32"]))
+        self.assertTrue(found.select(["i", "t"]).equals(given.select(["i", "t"])))
+        with self.assertRaises(HostFailure) as raised:
+            table(given, columns=["i:int32", "t:timestamp[us]", *wide[2:]])
+        self.assertIn("column t is timestamp[ns] here and timestamp[us] in the job's first rows", raised.exception.message)
+
+    def test_dictionaries_inside_of_other_types_are_written_out(self) -> None:
+        words, text = pa.dictionary(pa.int8(), pa.string()), pa.string()
+        for kind, cell, wanted in (
+            (pa.list_(words), ["a", "b"], pa.list_(text)),
+            (pa.large_list(words), ["a"], pa.large_list(text)),
+            (pa.list_(words, 1), ["a"], pa.list_(text, 1)),
+            (pa.struct([pa.field("k", words)]), {"k": "a"}, pa.struct([pa.field("k", text)])),
+            (pa.list_(pa.struct([pa.field("k", words)])), [{"k": "a"}], pa.list_(pa.struct([pa.field("k", text)]))),
+        ):
+            found = table(pa.table({"x": pa.array([cell, None], kind)}))
+            self.assertEqual((found["x"].type, found["x"].to_pylist()), (wanted, [cell, None]))
+        pairs = pa.MapArray.from_arrays([0, 1], pa.array(["a"]), pa.array(["x"]).dictionary_encode())
+        found = table(pa.table({"x": pairs}))
+        self.assertEqual((found["x"].type, found["x"].to_pylist()), (pa.map_(text, text), [[("a", "x")]]))
 
 
 class Declared(unittest.TestCase):

@@ -1,20 +1,25 @@
 """What run() may return, and how it stands in the output file."""
 
 import collections
+import csv
 import datetime
 import decimal
 import io
 import json
 import pathlib
+import sys
 import unittest
 from typing import Any, Optional, Tuple
+from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from batchmill_host.encode import Encoding, Schema, encode
 from batchmill_host.failures import HostFailure
-from batchmill_host.results import read_result
+from batchmill_host.numpy_values import plain_value
+from batchmill_host.results import Frame, pandas_frame, read_result
 
 
 def encoded(returned: Any, output_format: str) -> Tuple[str, Optional[Schema]]:
@@ -144,6 +149,17 @@ class Csv(unittest.TestCase):
         point = collections.namedtuple("point", "x y")
         self.assertEqual(encoded([point(1, 2)], "csv")[1], Schema(["x:value", "y:value"], "x,y\n"))
 
+    def test_a_lone_carriage_return_is_in_quotes(self) -> None:
+        torn = ["first\rsecond", "a\r\nb", "end\r", "plain"]
+        kinds = {"c": pd.Categorical(torn)}
+        for rows in (torn, pd.DataFrame({"c": torn}), pd.DataFrame(kinds), pd.DataFrame({"c": torn * 300}), [{"c": cell} for cell in torn]):
+            found = text(rows, "csv")
+            self.assertTrue(found.startswith('"first\rsecond"\n"a\r\nb"\n"end\r"\nplain\n'), found)
+            self.assertEqual([row[0] for row in csv.reader(io.StringIO(found, newline=""))], torn * (len(rows) // 4))
+        self.assertEqual(encoded([{"a\rb": 1}], "csv")[1], Schema(["a\rb:value"], '"a\rb"\n'))
+        for frame in (pd.DataFrame({"c": torn}), pd.DataFrame(kinds)):
+            self.assertEqual(text(frame), frame.to_csv(sep=" ", header=False, index=False))
+
     def test_missing_values_are_empty(self) -> None:
         self.assertEqual(text([[None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, 0]], "csv"), ",,,,,0\n")
 
@@ -205,8 +221,62 @@ class JsonLines(unittest.TestCase):
             "decimal": "1.5", "deep": {"x": [None, {"y": [1, 2]}]}, "bool": True, "7": "key", "(1, 2)": "tuple key",
         }])
 
+    def test_two_columns_of_one_name_are_refused(self) -> None:
+        score = pd.DataFrame({"score": [0.1]})
+        for frame, name in ((pd.concat([score, score], axis=1), "score"), (pd.DataFrame([[1, 2]], columns=[7, "7"]), "7")):
+            with self.assertRaises(HostFailure) as caught:
+                text(frame, "jsonl")
+            self.assertEqual(caught.exception.code, "SCORER_OUTPUT_INVALID")
+            self.assertIn(f"more than one column '{name}'", caught.exception.message)
+            self.assertEqual(len(text(frame, "csv").split(",")), 2)
+
     def test_a_line_break_in_text_does_not_break_the_line(self) -> None:
         self.assertEqual(self.lines(["a\nb", "c\u2028d"]), [{"result": "a\nb"}, {"result": "c\u2028d"}])
+
+
+class Tables(unittest.TestCase):
+    def test_integers_with_a_gap_stay_integers(self) -> None:
+        class OfPolars:
+            """What is used of a DataFrame of Polars."""
+
+            def to_dict(self, as_series: bool) -> Any:
+                return {"n": [2**53 + 1, None], "x": [0.5, None], "s": ["a", None]}
+
+        arrow = pa.table({"n": pa.array([2**53 + 1, None]), "x": [0.5, None], "s": ["a", None]})
+        for result in (read_result(arrow), Frame(pandas_frame(OfPolars()))):
+            for output_format, wanted in (
+                ("csv", "9007199254740993,0.5,a\n,,\n"), ("azure", "9007199254740993 0.5 a\n  \n"),
+                ("jsonl", '{"n":9007199254740993,"x":0.5,"s":"a"}\n{"n":null,"x":null,"s":null}\n'),
+            ):
+                out = io.BytesIO()
+                encode(result, Encoding(output_format), out.write)
+                self.assertEqual(out.getvalue().decode("utf-8"), wanted)
+
+
+class Times(unittest.TestCase):
+    def test_times_of_numpy_are_no_bare_integers(self) -> None:
+        times = np.array(["2020-01-01", "NaT", "2020-01-01T00:00:00.000000001"], dtype="M8[ns]")
+        iso = ["2020-01-01T00:00:00", None, "2020-01-01T00:00:00.000000001"]
+        shown = ["2020-01-01 00:00:00", "", "2020-01-01 00:00:00.000000001"]
+        records = pd.DataFrame({"t": times, "n": [1, 2, 3]}).to_records(index=False)
+        for returned in (times, times.reshape(3, 1), records, [{"t": time} for time in times], list(times), list(records)):
+            lines = [json.loads(line) for line in text(returned, "jsonl").splitlines()]
+            self.assertEqual([next(iter(line.values())) for line in lines], iso)
+            self.assertEqual([row[0] for row in csv.reader(text(returned, "csv").splitlines())], shown)
+        self.assertEqual(text(times), "2020-01-01 00:00:00\nNaT\n2020-01-01 00:00:00.000000001\n")
+        self.assertEqual(json.loads(text([{"t": times}], "jsonl")), {"t": iso})
+        self.assertEqual(text(times.astype("M8[D]"), "csv"), '2020-01-01\n""\n2020-01-01\n')
+
+    def test_durations_of_numpy_are_no_bare_integers(self) -> None:
+        spans = np.array([1_500_000_000, "NaT"], dtype="m8[ns]")
+        for returned in (spans, [{"result": span} for span in spans]):
+            self.assertEqual(text(returned, "jsonl"), text(pd.DataFrame({"result": spans}), "jsonl"))
+            self.assertEqual(text(returned, "csv"), '0 days 00:00:01.500000\n""\n')
+
+    def test_without_pandas_they_are_in_microseconds(self) -> None:
+        with mock.patch.dict(sys.modules, {"pandas": None}):
+            self.assertEqual(plain_value(np.array(["2020-01-01T00:00:00.000001", "NaT"], "M8[ns]")), [datetime.datetime(2020, 1, 1, microsecond=1), None])
+            self.assertEqual(plain_value(np.timedelta64(1_000_000_000, "ns")), datetime.timedelta(seconds=1))
 
 
 class Refused(unittest.TestCase):

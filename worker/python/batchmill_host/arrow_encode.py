@@ -8,6 +8,8 @@ from batchmill_host.arrow_messages import Cells, batch_message, schema_message
 from batchmill_host.arrow_values import build, infer_type, numpy_type
 from batchmill_host.column_types import INT64, UTF8, Type, parse_type, split_column, widens
 from batchmill_host.failures import HostFailure
+from batchmill_host.numpy_values import plain_value
+from batchmill_host.origin import Added
 from batchmill_host.results import ArrowTable, Frame, Result, Values, is_a
 
 # Rows of a record batch.
@@ -153,7 +155,7 @@ def _array(name: str, values: Any, zone: str = "") -> Column:
         return Column(name, kind, _times(values, zone), kind and (lambda first, count: _time_cells(values[first : first + count])))
     own = numpy_type(dtype)
     if own is None:
-        return Column(name, None, values.tolist)
+        return Column(name, None, lambda: plain_value(values))
     return Column(name, own, values.tolist, lambda first, count: _array_cells(values[first : first + count]))
 
 
@@ -184,25 +186,97 @@ def _time_cells(part: Any) -> Cells:
     return Cells(len(part), nulls, validity, [part.tobytes()])
 
 
-def encode_table(table: Any, declared: Optional[Sequence[str]], write: Callable[[bytes], None]) -> Optional[Encoded]:
-    """A table of pyarrow, which writes it itself, without dictionaries. None: its columns are read as lists instead."""
+def encode_table(table: Any, added: Added, wanted: Wanted, write: Callable[[bytes], None]) -> Optional[Encoded]:
+    """A table of pyarrow, which writes it itself, without dictionaries and with the columns that are ``added`` before its own. None:
+    its columns are read as lists instead, to be reordered, made narrower or refused."""
     import pyarrow
 
-    columns = []
+    columns = [(name, pyarrow.chunked_array([pyarrow.array(list(map(_readable, cells)))])) for name, cells in added]
+    heads = [f"{name}:{type_text(column.type)}" for name, column in columns]
     for name, column in zip(table.schema.names, table.columns):
-        kind = column.type.value_type if pyarrow.types.is_dictionary(column.type) else column.type
-        columns.append((name, column.cast(kind)))
+        kind = _plain_type(column.type)
+        columns.append((name, column if kind == column.type else column.cast(kind)))
+    told = [*heads, *wanted.declared] if wanted.declared is not None else wanted.told
+    if told is not None:
+        fitted = _cast_columns(columns, told)
+        if fitted is None:
+            return None
+        columns = fitted
     texts = [f"{name}:{type_text(column.type)}" for name, column in columns]
-    if declared is not None and texts != list(declared):
-        return None
     plain = pyarrow.table([column for _, column in columns], schema=pyarrow.schema([pyarrow.field(name, column.type) for name, column in columns]))
     for batch in plain.to_batches(max_chunksize=_ROWS_MAX):
         write(batch.serialize().to_pybytes())
     return Encoded(texts, base64.b64encode(plain.schema.serialize().to_pybytes()).decode("ascii"))
 
 
+def _readable(cell: Any) -> Any:
+    """Names of files need not be UTF-8."""
+    return cell.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(cell, str) else cell
+
+
+def _cast_columns(columns: Sequence[Tuple[str, Any]], told: Sequence[str]) -> Optional[List[Tuple[str, Any]]]:
+    """Columns of pyarrow with the types that are told. None where names differ, or a type is not wide enough for all its values."""
+    import pyarrow
+
+    wanted = [split_column(text) for text in told]
+    if [name for name, _ in columns] != [name for name, _ in wanted]:
+        return None
+    fitted = []
+    for (name, column), (_, text) in zip(columns, wanted):
+        own = type_text(column.type)
+        if own != text:
+            before, after = parse_type(own), parse_type(text)
+            kind = _arrow_type(after) if before and after and widens(before, after) else None
+            if kind is None:
+                return None
+            try:
+                column = column.cast(kind)
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+                return None
+        fitted.append((name, column))
+    return fitted
+
+
+def _arrow_type(kind: Type) -> Any:
+    """None for what nothing but null is widened to."""
+    import pyarrow
+
+    if kind.item:
+        item = _arrow_type(kind.item)
+        return item and pyarrow.list_(item)
+    try:
+        return pyarrow.type_for_alias(str(kind))
+    except ValueError:
+        return None
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type without dictionaries, also where they are inside of lists, structs and maps."""
+    import pyarrow
+    from pyarrow import types
+
+    def plain(field: Any) -> Any:
+        return field.with_type(_plain_type(field.type))
+
+    if types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if types.is_list(kind):
+        return pyarrow.list_(plain(kind.value_field))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(plain(kind.value_field))
+    if types.is_fixed_size_list(kind):
+        return pyarrow.list_(plain(kind.value_field), kind.list_size)
+    if types.is_struct(kind):
+        return pyarrow.struct([plain(field) for field in kind])
+    if types.is_map(kind):
+        return pyarrow.map_(plain(kind.key_field), plain(kind.item_field), kind.keys_sorted)
+    return kind
+
+
 def table_columns(table: Any) -> List[Column]:
-    return [Column(name, None, column.to_pylist) for name, column in zip(table.schema.names, table.columns)]
+    """With the types that the table has, where they are among ours."""
+    columns = zip(table.schema.names, table.columns)
+    return [Column(name, parse_type(type_text(_plain_type(column.type))), column.to_pylist) for name, column in columns]
 
 
 def type_text(kind: Any) -> str:

@@ -10,9 +10,11 @@ from batchmill_host.arrow_messages import Cells
 from batchmill_host.column_types import BINARY, BOOL, DATE, FLOAT64, INT64, NULL, UTF8, Type, list_of
 from batchmill_host.failures import HostFailure
 from batchmill_host.missing import is_missing
+from batchmill_host.numpy_values import plain_value
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _EPOCH_UTC = _EPOCH.replace(tzinfo=datetime.timezone.utc)
+_NANOSECONDS = Type("timestamp", unit="ns")
 _PER_MICRO = {"s": (1, 1_000_000), "ms": (1, 1_000), "us": (1, 1), "ns": (1_000, 1)}
 # Letters of the modules array and struct.
 _LETTERS = {("int", 8): "b", ("int", 16): "h", ("int", 32): "i", ("int", 64): "q", ("uint", 8): "B", ("uint", 16): "H",
@@ -56,8 +58,28 @@ def _type_of(value: Any) -> Type:
     if type(value).__module__ == "numpy" and dtype is not None:
         own = numpy_type(dtype)
         if getattr(value, "ndim", 0) == 0:
-            return own or _type_of(value.item())
-        return list_of(own) if own and value.ndim == 1 else _list_type(value.tolist())
+            return own or _scalar_type(value)
+        return list_of(own) if own and value.ndim == 1 else _list_type(plain_value(value) if dtype.kind != "M" else value)
+    return _other_type(value)
+
+
+def _scalar_type(value: Any) -> Type:
+    """A scalar of numpy that is no number of a fixed size."""
+    if is_missing(value):
+        return NULL
+    if _is_nanoseconds(value):
+        return _NANOSECONDS
+    plain = plain_value(value)
+    # A long double is its own item.
+    return _other_type(plain) if type(plain) is type(value) else _type_of(plain)
+
+
+def _is_nanoseconds(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return type(value).__module__ == "numpy" and getattr(dtype, "kind", "") == "M" and sys.modules["numpy"].datetime_data(dtype) == ("ns", 1)
+
+
+def _other_type(value: Any) -> Type:
     if is_missing(value):
         return NULL
     if isinstance(value, datetime.datetime):
@@ -232,12 +254,16 @@ def _to_bytes(value: Any, _kind: Type) -> bytes:
 
 
 def _to_date(value: Any, _kind: Type) -> int:
+    value = _item(value)
     if isinstance(value, datetime.datetime) or not isinstance(value, datetime.date):
         raise TypeError
     return value.toordinal() - 719_163
 
 
 def _to_time(value: Any, kind: Type) -> int:
+    if kind == _NANOSECONDS and _is_nanoseconds(value):
+        return int(value.astype("int64"))
+    value = _item(value)
     if not isinstance(value, datetime.datetime) or (value.tzinfo is None) != (kind.zone == ""):
         raise TypeError
     since = value - (_EPOCH if value.tzinfo is None else _EPOCH_UTC)
@@ -269,7 +295,7 @@ _CONVERTERS: Dict[str, Callable[[Any, Type], Any]] = {
 
 def _item(value: Any) -> Any:
     """A numpy scalar as Python's own."""
-    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
+    return plain_value(value) if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 
 def text_of(value: Any) -> str:

@@ -1,16 +1,16 @@
 """Rows as they will stand in the output file. Formats: `azure`, `csv`, `jsonl`, `arrow` of docs/host-protocol.md."""
 
-import csv
-import io
 import json
 import sys
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from batchmill_host.column_types import Type
+from batchmill_host.csv_text import csv_text, write_frame
 from batchmill_host.failures import HostFailure
 from batchmill_host.frame_text import small_frame_text
 from batchmill_host.missing import is_missing
+from batchmill_host.numpy_values import plain_value
 from batchmill_host.origin import Added, Form, check_names
 from batchmill_host.results import ArrowTable, Frame, Result, Values, pandas_frame
 
@@ -68,8 +68,8 @@ def _encode_arrow(result: Result, encoding: Encoding, write: Write) -> Schema:
     form, added, rows = encoding.form, encoding.added, len(result.data)
     if isinstance(result, ArrowTable):
         check_names(added, result.data.schema.names)
-        told = form.schema if form.schema is not None else encoding.columns
-        encoded = None if added else arrow_encode.encode_table(result.data, told, write)
+        wanted = arrow_encode.Wanted(form.schema, told=encoding.columns)
+        encoded = arrow_encode.encode_table(result.data, added, wanted, write)
         if encoded is not None:
             return Schema(encoded.columns, encoded.prologue, "base64")
         columns, is_unnamed = arrow_encode.table_columns(result.data), False
@@ -122,11 +122,11 @@ def _encode_azure(result: Result, write: Write, separator: str) -> None:
     @source Azure ML batch endpoints, the format of append_row
     """
     if isinstance(result, Frame):
-        _write_frame(result.data, write, separator)
+        _write_frame(result.data, write, separator, quotes_returns=False)
         return
     if result.is_table:
         for part in _slices(result.data):
-            write(_csv_text(part, separator))
+            write(_csv_text(part, separator, quotes_returns=False))
         return
     for part in _slices(result.data):
         write(("\n".join(map(str, part)) + "\n").encode("utf-8", "backslashreplace"))
@@ -135,7 +135,7 @@ def _encode_azure(result: Result, write: Write, separator: str) -> None:
 def _encode_csv(result: Result, form: Form, write: Write) -> Schema:
     if isinstance(result, Frame):
         names = [str(name) for name in result.data.columns]
-        _write_frame(result.data, write, form.delimiter)
+        _write_frame(result.data, write, form.delimiter, quotes_returns=True)
     else:
         names, rows = _table(result)
         for part in _slices(rows):
@@ -145,19 +145,17 @@ def _encode_csv(result: Result, form: Form, write: Write) -> Schema:
     return Schema([f"{name}:value" for name in names], header)
 
 
-def _write_frame(frame: Any, write: Write, separator: str) -> None:
-    """The bytes of pandas' to_csv without header and index."""
-    text = small_frame_text(frame, separator)
+def _write_frame(frame: Any, write: Write, separator: str, quotes_returns: bool) -> None:
+    text = small_frame_text(frame, separator, quotes_returns)
     if text is None:
-        frame.to_csv(_TextWriter(write), sep=separator, header=False, index=False)
+        write_frame(frame, write, separator, quotes_returns)
     else:
         write(text.encode("utf-8", "backslashreplace"))
 
 
-def _csv_text(rows: Iterable[Sequence[Any]], delimiter: str) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([_csv_cell(cell) for cell in row] for row in rows)
-    return out.getvalue().encode("utf-8", "backslashreplace")
+def _csv_text(rows: Iterable[Sequence[Any]], delimiter: str, quotes_returns: bool = True) -> bytes:
+    cells = [[_csv_cell(cell) for cell in row] for row in rows]
+    return csv_text(cells, delimiter, quotes_returns).encode("utf-8", "backslashreplace")
 
 
 def _csv_cell(cell: Any) -> Any:
@@ -216,6 +214,7 @@ def _objects(result: Result) -> Iterable[Dict[str, Any]]:
     if isinstance(result, Frame):
         frame = result.data
         names = [str(name) for name in frame.columns]
+        _check_unique(names)
         # Not to_json: it rounds to 15 digits and writes dates as numbers.
         columns = [frame.iloc[:, place].tolist() for place in range(len(names))]
         return (dict(zip(names, row)) for row in _transpose(columns, len(frame)))
@@ -223,6 +222,18 @@ def _objects(result: Result) -> Iterable[Dict[str, Any]]:
     if fields is not None:
         return (dict(zip(fields, element)) for element in result.data)
     return (_object(_plain(element), name) for element in result.data)
+
+
+def _check_unique(names: List[str]) -> None:
+    seen: Set[str] = set()
+    for name in names:
+        if name in seen:
+            raise HostFailure(
+                "SCORER_OUTPUT_INVALID",
+                f"the rows have more than one column {name!r}, and an object of jsonl keeps one of a name: "
+                "rename one (in output.include, if it is the column of the file or the row)",
+            )
+        seen.add(name)
 
 
 def _transpose(columns: List[List[Any]], count: int) -> Iterable[Sequence[Any]]:
@@ -279,7 +290,7 @@ _INFINITY = float("inf")
 
 def _plain(value: Any) -> Any:
     """A numpy scalar or array as Python's own; anything else as it is."""
-    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
+    return plain_value(value) if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 
 def _slices(rows: Iterable[Any]) -> Iterable[List[Any]]:
@@ -291,17 +302,3 @@ def _slices(rows: Iterable[Any]) -> Iterable[List[Any]]:
             part = []
     if part:
         yield part
-
-
-class _TextWriter(io.TextIOBase):
-    """What pandas writes to: encodes and hands on at once."""
-
-    def __init__(self, write: Write) -> None:
-        self._write = write
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self._write(text.encode("utf-8", "backslashreplace"))
-        return len(text)

@@ -4,15 +4,15 @@ A mini-batch has a few rows as a rule, and there the set-up of to_csv is what ta
 certain are written here: integers, floats, truth values, and objects that are all text or missing.
 """
 
-import csv
-import io
 from typing import Any, List, Optional
+
+from batchmill_host.csv_text import csv_text
 
 # Above this to_csv costs no more a row than we do, and writes in pieces.
 _ROWS_MAX = 1_000
 
 
-def small_frame_text(frame: Any, separator: str) -> Optional[str]:
+def small_frame_text(frame: Any, separator: str, quotes_returns: bool = False) -> Optional[str]:
     """What ``frame.to_csv(sep=separator, header=False, index=False)`` gives; None where that must do it itself."""
     if len(frame) > _ROWS_MAX:
         return None
@@ -24,10 +24,7 @@ def small_frame_text(frame: Any, separator: str) -> Optional[str]:
         columns.append(cells)
     if not columns:
         return None
-    out = io.StringIO()
-    # What pandas writes through, with the same arguments.
-    csv.writer(out, delimiter=separator, lineterminator="\n").writerows(zip(*columns))
-    return out.getvalue()
+    return csv_text(list(zip(*columns)), separator, quotes_returns)
 
 
 def _cells(series: Any) -> Optional[List[Any]]:

@@ -4,6 +4,7 @@ import sys
 from typing import Any, List, NamedTuple, Optional, Union
 
 from batchmill_host.failures import HostFailure
+from batchmill_host.numpy_values import plain_value
 
 
 class Frame(NamedTuple):
@@ -51,7 +52,7 @@ def read_result(returned: Any) -> Result:
             returned = returned.reshape(1)
         if returned.ndim in (1, 2):
             names = returned.dtype.names if returned.ndim == 1 else None
-            return Values(returned.tolist(), None, None if names is None else list(names), returned)
+            return Values(plain_value(returned), None, None if names is None else list(names), returned)
         raise _refuse(f"an array of {returned.ndim} dimensions (up to 2 are possible), shape {returned.shape}")
     if is_a(returned, "pyarrow", "Table"):
         return ArrowTable(returned)
@@ -67,9 +68,16 @@ def pandas_frame(table: Any) -> Any:
     except ImportError:
         raise _refuse(f"{_full_name(table)}, which needs pandas to be written: add it to the environment") from None
     if is_a(table, "pyarrow", "Table"):
-        return table.to_pandas()
+        # Integers with a gap stay integers: as float64, those above 2^53 would be others.
+        return table.to_pandas(integer_object_nulls=True)
     # Polars' own to_pandas() needs pyarrow as well.
-    return pandas.DataFrame(table.to_dict(as_series=False))
+    columns = table.to_dict(as_series=False)
+    return pandas.DataFrame({name: pandas.Series(cells, dtype=_gap_dtype(cells)) for name, cells in columns.items()})
+
+
+def _gap_dtype(cells: List[Any]) -> Any:
+    """None lets pandas choose, which makes floats of integers with a gap."""
+    return object if {type(cell) for cell in cells} == {int, type(None)} else None
 
 
 def is_a(value: Any, module_name: str, class_name: str) -> bool:
