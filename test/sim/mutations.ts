@@ -148,7 +148,7 @@ export const mutations: readonly Mutation[] = [
     name: 'final-name',
     what: 'gives files of user code names that depend on the attempt',
     path: 'coordinator/output/custom-publish.ts',
-    find: 'const path = isTaken ? `${file.path}~${job}` : file.path;',
+    find: 'const path = isTaken ? `${place}~${job}` : place;',
     put: 'const path = `${file.path}~${file.pieces[0]?.segment}`;',
   },
   {
