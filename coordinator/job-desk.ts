@@ -56,7 +56,7 @@ import { takenName } from './output/staging-files.ts';
 import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
-import { sealed } from './registry/stored.ts';
+import { sealed, sealedShadow } from './registry/stored.ts';
 import { findSince } from './since/find-since.ts';
 import type { SeenPlaces } from './standby/peers.ts';
 import type { JobFeeds } from './views/job-feed.ts';
@@ -175,7 +175,10 @@ export class JobDesk implements Backend {
     // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
     if (!isOverwrite) await prepare();
     const deployment = await this.#seal(local);
-    const shadow = request.shadow && { ...request.shadow, deployment: await this.#seal(request.shadow.deployment) };
+    const shadow = request.shadow && {
+      ...request.shadow,
+      deployment: await this.#seal(request.shadow.deployment, sealedShadow),
+    };
     const since = await this.#since(request, job, deployment);
     const guard = (dir: string) => this.#work.locks.take(dir);
     await this.#options.requireSeen?.({
@@ -389,9 +392,9 @@ export class JobDesk implements Backend {
   }
 
   /** Model and code by digest, so that what a job scores with cannot change under it. */
-  async #seal(local: LocalDeployment): Promise<Deployment> {
+  async #seal(local: LocalDeployment, how = sealed): Promise<Deployment> {
     this.#options.secrets.require(local.settings.environmentVariables);
-    return await sealed(this.#options.artifacts, local);
+    return await how(this.#options.artifacts, local);
   }
 
   #refuseTaken(name: string | null, outputPlace: string): void {

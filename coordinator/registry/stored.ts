@@ -1,6 +1,6 @@
 /** Files of a deployment and of data in the artifact store. */
 import { join } from 'node:path';
-import type { Artifact, Deployment, LocalDeployment } from '../../common/core/deployment.ts';
+import type { Artifact, ArtifactSource, Deployment, LocalDeployment } from '../../common/core/deployment.ts';
 import type { ArtifactStore } from './artifact-store.ts';
 
 /** Path of uploaded data: a folder with its files, or the file in a folder of its own. */
@@ -24,4 +24,11 @@ export async function laidOut(
 export async function sealed(artifacts: ArtifactStore, local: LocalDeployment): Promise<Deployment> {
   const { model, code } = local;
   return { ...local, model: model && (await artifacts.keep(model)), code: code && (await artifacts.keep(code)) };
+}
+
+/** What is lost of a shadow refuses no job: the worker node finds it missing, and says so. */
+export async function sealedShadow(artifacts: ArtifactStore, local: LocalDeployment): Promise<Deployment> {
+  const kept = async (source: ArtifactSource | null): Promise<Artifact | null> =>
+    source && ('path' in source ? await artifacts.keep(source) : source);
+  return { ...local, model: await kept(local.model), code: await kept(local.code) };
 }
