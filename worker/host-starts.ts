@@ -44,6 +44,8 @@ export interface HostStartsOptions {
   readonly callSizes?: CallSizes;
   /** Keeps model and code of a job on this machine until what it returns is called. */
   readonly holdArtifacts: (spec: JobSpec) => () => void;
+  /** Resolves when model and code are as they were fetched, whatever the scripts of earlier hosts have done to them. */
+  readonly checkArtifacts: (spec: JobSpec) => Promise<void>;
   /** Hosts that wait for their next job; default: as many as there are slots. */
   readonly warm?: WarmHosts;
   readonly slots: number;
@@ -120,6 +122,7 @@ export class HostStarts {
     this.#warm.dropIfShort();
     await this.#warm.settled();
     this.started += 1;
+    await this.#options.checkArtifacts(spec);
     const { outputDir } = spec;
     const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
     if (isShared) await requireWritable(outputDir, node);
