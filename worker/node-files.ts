@@ -4,6 +4,7 @@
  *   artifacts/…                                models and code, shared by all nodes that use the folder
  *   environments/…                             built environments, shared in the same way
  *   call-sizes.json                            what calls of models were found to be best at, shared too
+ *   nodes/<node>/lock                          which process it is
  *   nodes/<node>/identity/                     the node's key and certificate
  *   nodes/<node>/spool/                        results too large for memory
  *   nodes/<node>/warm/host-N/                  folders of a scoring host that may serve several jobs, emptied between them
@@ -13,8 +14,8 @@
  *   nodes/<node>/jobs/<job>/logs/user/…        what scoring hosts print, their errors, and logs that user code keeps by itself
  *   nodes/<node>/jobs/<job>/logs/sys/…         what the node notes of each mini-batch
  *
- * A node's name is its own among live ones, so what an earlier process of that name has left is nobody's: it is removed
- * when the node has joined. Logs stay, those of the newest jobs.
+ * The lock makes a node's name its own among live ones, so what an earlier process of that name has left is nobody's: it is
+ * removed when the node has joined. Logs stay, those of the newest jobs.
  */
 import { readdir, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -40,6 +41,7 @@ export class NodeFiles {
   readonly callSizesFile: string;
   readonly spoolDir: string;
   readonly identityDir: string;
+  readonly lockFile: string;
   readonly #jobsDir: string;
   readonly #warmDir: string;
 
@@ -50,6 +52,7 @@ export class NodeFiles {
     this.callSizesFile = join(scratchDir, 'call-sizes.json');
     this.spoolDir = join(nodeDir, 'spool');
     this.identityDir = join(nodeDir, 'identity');
+    this.lockFile = join(nodeDir, 'lock');
     this.#jobsDir = join(nodeDir, 'jobs');
     this.#warmDir = join(nodeDir, 'warm');
   }

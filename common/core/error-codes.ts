@@ -363,7 +363,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     401,
     16,
   ),
-  NAME_TAKEN: operator('Another live worker node has this name. Choose another --name.', 409, 6, 6),
+  NAME_TAKEN: operator(
+    'Another live worker node has this name, in the cluster or in this scratch folder. Choose another --name.',
+    409,
+    6,
+    6,
+  ),
   LEASE_STALE: {
     ...transient('The mini-batch is leased under another fencing token; this result is not needed any more.', 409, 9),
     isRetryable: false,

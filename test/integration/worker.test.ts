@@ -579,6 +579,20 @@ describe('joining', () => {
     },
   );
 
+  it('is refused before anything is touched where a live node has the folder, and not after that one has left', async () => {
+    const fake = await coordinator();
+    const other = await coordinator();
+    const first = await member(fake);
+    const message = expect.stringContaining(
+      `${join(dir, 'scratch/nodes/node-1')}: process ${process.pid} on this`,
+    ) as string;
+    await expect(worker(other.address)).rejects.toMatchObject({ code: 'NAME_TAKEN', message });
+    expect(other.joins).toEqual([]);
+    await first.close();
+    await member(other);
+    expect(other.joins).toHaveLength(1);
+  });
+
   it('fails with the address when nobody answers in time', async () => {
     const fake = await coordinator();
     fake.kill();
