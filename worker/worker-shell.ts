@@ -99,7 +99,7 @@ export class WorkerShell {
     const { spoolBytesMax = limits.spoolBytesMax, untilWallMs = null } = options;
     const endsAt = untilWallMs === null ? null : monotonicMs(clock.monotonic() + untilWallMs - clock.wall());
     this.#state = newWorkerState({ slots, joinMsMax, spoolBytesMax, endsAt });
-    this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
+    this.#files = new NodeFiles(options.scratchDir, nodeName(options.name), log);
     const tell = (command: WorkerCommand): void => this.#tell(command);
     const { scratchDir, environmentsDir = this.#files.environmentsDir } = options;
     const known = options.devices && { devices: options.devices };

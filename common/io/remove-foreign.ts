@@ -8,20 +8,25 @@ import { errnoOf } from './errno.ts';
 const triesMax = 5;
 const pauseMs = 50;
 
-const mayPass: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'ENOTEMPTY', 'EEXIST', 'EBUSY']);
+const isClosed = (code: string): boolean => code === 'EACCES' || code === 'EPERM';
+const mayPass = (code: string): boolean => code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'EBUSY';
 
 /**
  * A file, a link (not followed), or a folder with all that is in it; nothing there is well.
  * @throws the system's error for what remains: EACCES, EPERM, ENOTEMPTY, …
  */
 export async function removeForeign(path: string): Promise<void> {
+  let isOpened = false;
   for (let tried = 1; ; tried += 1) {
     try {
       return await rm(path, { recursive: true, force: true });
     } catch (error) {
-      if (tried === triesMax || !mayPass.has(errnoOf(error))) throw error;
-      if (tried > 1) await delay(pauseMs * tried, new AbortController().signal);
-      await openFolders(path);
+      const code = errnoOf(error);
+      if (isClosed(code) && !isOpened) {
+        isOpened = true;
+        await openFolders(path);
+      } else if (mayPass(code) && tried < triesMax) await delay(pauseMs * tried, new AbortController().signal);
+      else throw error;
     }
   }
 }
