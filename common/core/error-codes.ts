@@ -265,7 +265,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     false,
   ),
   CUSTOM_OUTPUT_INVALID: scorer(
-    'A file that the script wrote to AZUREML_BI_OUTPUT_PATH cannot be published: its name is one of ours, or it is no plain file.',
+    'A file that the script wrote to AZUREML_BI_OUTPUT_PATH cannot be published: its name is one of ours, it is no plain file, or the script has removed the folder itself.',
   ),
   ENVIRONMENT_INVALID: caller(
     'The environment is not of a form that can be built: the conda file is none, or points to files outside of itself.',
