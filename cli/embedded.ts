@@ -2,14 +2,16 @@
  * `run`: the coordinator and worker nodes of a cluster in this process, over real gRPC on a unix socket, with a real
  * journal in a temporary folder while the job runs. Scoring hosts are children, as everywhere.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandEnvironment, environmentsDirSetting } from '../common/config/process-settings.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import { systemClock } from '../common/io/clock.ts';
-import { createLog, type Log } from '../common/io/log.ts';
+import { reasonOf } from '../common/io/errno.ts';
+import { createLog, type Log, type LogLevel } from '../common/io/log.ts';
 import { systemRandom } from '../common/io/random.ts';
+import { removeForeign } from '../common/io/remove-foreign.ts';
 import type { JobView } from '../coordinator/api/backend.ts';
 import { openCoordinator, type Coordinator } from '../coordinator/coordinator.ts';
 import { findDevices } from '../worker/devices/find-devices.ts';
@@ -21,7 +23,7 @@ export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
   // Everything of the run's own lies here; a unix socket's path must be short.
   const home = await mkdtemp(join(tmpdir(), 'batchmill-'));
   const stateDir = join(home, 'state');
-  const closers: (() => Promise<unknown>)[] = [() => rm(home, { recursive: true, force: true })];
+  const closers: (() => Promise<unknown>)[] = [() => removeHome(home)];
   try {
     const coordinator = await openCoordinator({
       stateDir,
@@ -42,12 +44,23 @@ export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
 }
 
 /** Of what happens inside, a person at a terminal is told only what is wrong; the job's events have the rest. */
-const warnings: Log = createLog({
-  write: (line) => void process.stderr.write(line),
-  format: 'text',
-  level: 'error',
-  clock: systemClock,
-});
+const warnings: Log = terminalLog('error');
+
+function terminalLog(level: LogLevel): Log {
+  return createLog({ write: (line) => void process.stderr.write(line), format: 'text', level, clock: systemClock });
+}
+
+/** What user code has left there may be in the way; the job has ended as it has. */
+async function removeHome(home: string): Promise<void> {
+  try {
+    await removeForeign(home);
+  } catch (error) {
+    terminalLog('warn').warn('the temporary folder of this run cannot be removed', {
+      path: home,
+      reason: reasonOf(error),
+    });
+  }
+}
 
 async function runJob(
   options: EmbeddedOptions,

@@ -2,7 +2,7 @@
  * How a scoring host comes to be and what becomes of its process: started for a job, or taken from those that wait; kept
  * for the next job, or removed with all it had here.
  */
-import { access, constants, rm } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { BatchError, type Failure } from '../common/core/batch-error.ts';
 import type { JobSpec } from '../common/core/cluster-messages.ts';
 import type { HostInit } from '../common/core/host-protocol.ts';
@@ -44,6 +44,8 @@ export interface HostStartsOptions {
   readonly callSizes?: CallSizes;
   /** Keeps model and code of a job on this machine until what it returns is called. */
   readonly holdArtifacts: (spec: JobSpec) => () => void;
+  /** Resolves when model and code are as they were fetched, whatever the scripts of earlier hosts have done to them. */
+  readonly checkArtifacts: (spec: JobSpec) => Promise<void>;
   /** Hosts that wait for their next job; default: as many as there are slots. */
   readonly warm?: WarmHosts;
   readonly slots: number;
@@ -114,12 +116,14 @@ export class HostStarts {
     // A shadow is of one job.
     const key = part === null ? warmKey(spec) : null;
     const warm = key === null ? null : this.#warm.take(key);
-    if (warm) return await this.#startAgain(warm, spec, log);
+    const again = warm && (await this.#startAgain(warm, spec, log));
+    if (again) return again;
     // What waits gives way: to who needs a device, and where memory is short.
     if (setup.usesDevice(spec)) this.#warm.dropWhere(({ deviceHost }) => setup.hasDevice(deviceHost));
     this.#warm.dropIfShort();
     await this.#warm.settled();
     this.started += 1;
+    await this.#options.checkArtifacts(spec);
     const { outputDir } = spec;
     const isShared = spec.settings.customOutput === 'shared' && outputDir !== null;
     if (isShared) await requireWritable(outputDir, node);
@@ -164,8 +168,11 @@ export class HostStarts {
     return { process, custom, afterwards, deviceHost: host, isWarm: false };
   }
 
-  /** The process has served another job, of which it finds nothing outside of its own memory. */
-  async #startAgain(warm: WarmHost, spec: JobSpec, log: HostLog): Promise<Started> {
+  /**
+   * The process has served another job, of which it finds nothing outside of its own memory. Null: it is of no use, since that job's
+   * files cannot be removed; it is gone then.
+   */
+  async #startAgain(warm: WarmHost, spec: JobSpec, log: HostLog): Promise<Started | null> {
     const { key, process, home, served, deviceHost, onGone } = warm;
     try {
       await this.#options.files.prepareHostHome(home, spec.name);
@@ -178,7 +185,8 @@ export class HostStarts {
     } catch (error) {
       await process.kill();
       onGone();
-      throw error;
+      this.#options.log.warn('a scoring host that waited is replaced by a new one', { reason: reasonOf(error) });
+      return null;
     }
   }
 
@@ -218,12 +226,12 @@ export class HostStarts {
   /** The process waits for another job from here on, if it may. */
   keep(spec: JobSpec, { afterwards, deviceHost, process }: Started): boolean {
     if (!afterwards || !process.isAlive) return false;
-    const { setup, holdArtifacts } = this.#options;
+    const { setup, holdArtifacts, files } = this.#options;
     const release = holdArtifacts(spec);
     const onGone = (): void => {
       release();
       setup.release(deviceHost);
-      void rm(afterwards.home.dir, { recursive: true, force: true }).catch(() => undefined);
+      void files.removeHostHome(afterwards.home);
     };
     this.#warm.keep({ ...afterwards, release, onGone });
     return true;
@@ -244,7 +252,7 @@ export class HostStarts {
   /** Of a host that is gone: its device, its folder. */
   async removeTraces(deviceHost: number, home: HostHome | null): Promise<void> {
     this.#options.setup.release(deviceHost);
-    if (home) await rm(home.dir, { recursive: true, force: true }).catch(() => undefined);
+    if (home) await this.#options.files.removeHostHome(home);
   }
 
   /** Memory is short: those that wait are ended. */

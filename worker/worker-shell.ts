@@ -99,7 +99,7 @@ export class WorkerShell {
     const { spoolBytesMax = limits.spoolBytesMax, untilWallMs = null } = options;
     const endsAt = untilWallMs === null ? null : monotonicMs(clock.monotonic() + untilWallMs - clock.wall());
     this.#state = newWorkerState({ slots, joinMsMax, spoolBytesMax, endsAt });
-    this.#files = new NodeFiles(options.scratchDir, nodeName(options.name));
+    this.#files = new NodeFiles(options.scratchDir, nodeName(options.name), log);
     const tell = (command: WorkerCommand): void => this.#tell(command);
     const { scratchDir, environmentsDir = this.#files.environmentsDir } = options;
     const known = options.devices && { devices: options.devices };
@@ -125,10 +125,13 @@ export class WorkerShell {
       held.forEach((artifact) => this.#artifacts.hold(artifact));
       return () => held.forEach((artifact) => this.#artifacts.release(artifact));
     };
+    const checkArtifacts = async ({ model, code }: JobSpec): Promise<void> => {
+      await Promise.all([model, code].map((artifact) => artifact && this.#artifacts.check(artifact)));
+    };
     const common = { clock, log, tell };
     const files = this.#files;
     const callSizes = new CallSizes(files.callSizesFile, log);
-    const kept = { hostLogBytesMax, holdArtifacts, callSizes };
+    const kept = { hostLogBytesMax, holdArtifacts, checkArtifacts, callSizes };
     this.#hosts = new HostSlots({ ...common, node, slots, files, setup, outputs, ...kept });
     const source = this.#bulk;
     const logsDir = (job: JobName): string => this.#files.logsDir(job);

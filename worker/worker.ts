@@ -18,6 +18,7 @@ import { CoordinatorAddresses } from './coordinator-addresses.ts';
 import type { FoundDevices } from './devices/device.ts';
 import { NodeFiles } from './node-files.ts';
 import type { NodeIdentity } from './node-identity.ts';
+import { lockNode } from './node-lock.ts';
 import { WorkerShell } from './worker-shell.ts';
 
 export interface WorkerOptions {
@@ -91,26 +92,44 @@ export interface WorkerHandle {
 }
 
 /**
- * Resolves when the node has joined. Throws TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN at once, and
+ * Resolves when the node has joined. Throws TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN (in the cluster, or in the scratch folder) at once, and
  * COORDINATOR_UNREACHABLE when nobody has answered in time. Once joined, it reconnects for as long as it lives.
  */
 export async function startWorker(options: WorkerOptions): Promise<WorkerHandle> {
+  const { name, scratchDir, clock, log } = options;
+  const path = new NodeFiles(scratchDir, nodeName(name)).lockFile;
+  const release = await lockNode({ path, name, clock, delay, log });
+  try {
+    return await startLocked(options, release);
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+async function startLocked(options: WorkerOptions, release: () => Promise<void>): Promise<WorkerHandle> {
   const addresses = new CoordinatorAddresses([options.address, ...(options.others ?? [])]);
   const { security } = options;
   const identity = security ? await openIdentity(options, addresses, security.fingerprint) : null;
   const trust = (): ClusterTrust => identity?.trust ?? plainTrust;
   const joinMsMax = options.joinTimeoutMs ?? (identity?.isNew ? limits.joinBusyMsMax : limits.joinMsMax);
   const shell = new WorkerShell({ ...options, addresses, request: joinRequest(options), trust, joinMsMax });
-  shell.closed.then(
-    () => identity?.close(),
-    () => identity?.close(),
-  );
+  const closed = shell.closed.finally(() => {
+    identity?.close();
+    return release();
+  });
+  // Whoever waits for it hears of it.
+  closed.catch(() => undefined);
   await shell.start();
+  const leave = (how: 'drain' | 'close'): Promise<void> => {
+    shell.leave(how).catch(() => undefined);
+    return closed;
+  };
   return {
     name: options.name,
-    closed: shell.closed,
-    drain: () => shell.leave('drain'),
-    close: () => shell.leave('close'),
+    closed,
+    drain: () => leave('drain'),
+    close: () => leave('close'),
     stats: () => shell.stats(),
     logsDir: (job) => new NodeFiles(options.scratchDir, nodeName(options.name)).logsDir(jobName(job)),
   };

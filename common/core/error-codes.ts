@@ -265,7 +265,7 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     false,
   ),
   CUSTOM_OUTPUT_INVALID: scorer(
-    'A file that the script wrote to AZUREML_BI_OUTPUT_PATH cannot be published: its name is one of ours, or it is no plain file.',
+    'A file that the script wrote to AZUREML_BI_OUTPUT_PATH cannot be published: its name is one of ours, it is no plain file, or the script has removed the folder itself.',
   ),
   ENVIRONMENT_INVALID: caller(
     'The environment is not of a form that can be built: the conda file is none, or points to files outside of itself.',
@@ -363,7 +363,12 @@ export const errorRules: Readonly<Record<ErrorCode, ErrorRule>> = {
     401,
     16,
   ),
-  NAME_TAKEN: operator('Another live worker node has this name. Choose another --name.', 409, 6, 6),
+  NAME_TAKEN: operator(
+    'Another live worker node has this name, in the cluster or in this scratch folder. Choose another --name.',
+    409,
+    6,
+    6,
+  ),
   LEASE_STALE: {
     ...transient('The mini-batch is leased under another fencing token; this result is not needed any more.', 409, 9),
     isRetryable: false,

@@ -618,6 +618,11 @@ export const limits = {
   stagingFetchesMax: 8,
   /** Broken connections in a row, without a byte between, after which a fetch is given up. */
   fetchFailuresMax: 5,
+  /** How often a scoring host that runs a script in JavaScript looks whether its worker node is there. */
+  hostParentLookMs: 500,
+  /** How often a worker node shows that it lives, and how long one that nobody can look at may show nothing. */
+  nodeLockBeatMs: 5_000,
+  nodeLockSilentMs: 30_000,
   /** Models and code that no job has used for this long leave the cache; half-fetched ones sooner. */
   artifactUnusedMsMax: 2_592_000_000,
   artifactPartialMsMax: 86_400_000,

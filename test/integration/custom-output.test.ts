@@ -270,3 +270,23 @@ def run(mini_batch):
     expect(readOutput(out()).manifest.custom_files).toEqual([]);
   });
 });
+
+test.each([
+  ['score.py', 'import os\ndef run(paths):\n    os.rmdir(os.environ["AZUREML_BI_OUTPUT_PATH"])\n    return paths\n'],
+  [
+    'score.mjs',
+    "import { rmdirSync } from 'node:fs';\nexport function run(paths, { outputDir }) { rmdirSync(outputDir); return paths; }\n",
+  ],
+  [
+    'score.mjs',
+    "import { rmdirSync } from 'node:fs';\nexport function run(paths, { outputDir }) { rmdirSync(outputDir); throw new Error('no good'); }\n",
+  ],
+])('a script that removes AZUREML_BI_OUTPUT_PATH fails its attempt, which says so: %s', async (name, script) => {
+  await joinNode('a', 1);
+  const job = await ran({ name, script, files: 2 });
+  expect(job.status).toBe('Failed');
+  const [error] = readOutput(out()).errors;
+  const isThrown = script.includes('no good');
+  expect(error?.code).toBe(isThrown ? 'SCORER_FAILED' : 'CUSTOM_OUTPUT_INVALID');
+  expect(error?.message).toContain(isThrown ? 'no good' : 'has removed, moved or replaced the folder');
+});

@@ -53,6 +53,7 @@ test('a mini-batch for a host that has just died, and whose end is not told yet,
     hostLogBytesMax: limits.hostLogBytesMax,
     slots: 1,
     holdArtifacts: () => () => undefined,
+    checkArtifacts: () => Promise.resolve(),
     tell: (command) => told.push(command),
   });
   // Between the end of the process and the word of it stand the files of its log.

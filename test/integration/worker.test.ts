@@ -470,6 +470,11 @@ def init():
     dir = os.environ["AZUREML_MODEL_DIR"]
     model = os.listdir(dir) + [str(os.path.getsize(os.path.join(dir, "model.pt")))]
 def run(mini_batch):
+    if any(path.endswith("break") for path in mini_batch):
+        path = os.path.join(os.environ["AZUREML_MODEL_DIR"], "model.pt")
+        os.remove(path)
+        open(path, "w").close()
+        os._exit(3)
     return [" ".join(model) + " " + str("BATCHMILL_TOKEN" in os.environ) for _ in mini_batch]
 `;
     const spec = pythonJob(fake, script, {
@@ -489,8 +494,15 @@ def run(mini_batch):
     await fake.until('the second result', () => fake.results[1]);
     expect(fake.fetches).toHaveLength(fetches);
     const artifacts = readdirSync(join(dir, 'scratch', 'artifacts'));
-    expect(artifacts).toHaveLength(2);
+    // The script's folder has its listing beside it.
+    expect(artifacts).toHaveLength(3);
     expect(artifacts.some((name) => name.startsWith(createHash('sha256').update(model).digest('hex')))).toBe(true);
+    // The next host has the model, whatever the one before did to it.
+    fake.send({ grants: [grantOf(3, { break: 'C' })] });
+    await fake.until('the failure', () => fake.messages.find((one) => one.failures.length > 0));
+    fake.send({ grants: [grantOf(4, { 'd.txt': 'D' })] });
+    const { bytes: after } = await fake.until('the third result', () => fake.results[2]);
+    expect([after.toString(), fake.fetches.length]).toEqual(['model.pt 1000000 False\n', fetches + 1]);
   });
 
   it('whose bytes are wrong are not used, and the node says so', async () => {
@@ -566,6 +578,20 @@ describe('joining', () => {
       expect(fake.joins).toHaveLength(1);
     },
   );
+
+  it('is refused before anything is touched where a live node has the folder, and not after that one has left', async () => {
+    const fake = await coordinator();
+    const other = await coordinator();
+    const first = await member(fake);
+    const message = expect.stringContaining(
+      `${join(dir, 'scratch/nodes/node-1')}: process ${process.pid} on this`,
+    ) as string;
+    await expect(worker(other.address)).rejects.toMatchObject({ code: 'NAME_TAKEN', message });
+    expect(other.joins).toEqual([]);
+    await first.close();
+    await member(other);
+    expect(other.joins).toHaveLength(1);
+  });
 
   it('fails with the address when nobody answers in time', async () => {
     const fake = await coordinator();

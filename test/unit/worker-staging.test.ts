@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { Artifact } from '../../common/core/deployment.ts';
@@ -19,6 +19,7 @@ import { digest, jobName, nodeName, type Digest } from '../../common/core/ids.ts
 import type { InputFile } from '../../common/core/input.ts';
 import { limits } from '../../common/core/limits.ts';
 import { systemClock } from '../../common/io/clock.ts';
+import { createLog, silentLog, type Log } from '../../common/io/log.ts';
 import { formatListing } from '../../common/storage/artifact-listing.ts';
 import { NodeFiles } from '../../worker/node-files.ts';
 import { ArtifactCache } from '../../worker/staging/artifact-cache.ts';
@@ -78,8 +79,21 @@ const noDelay = async (): Promise<void> => undefined;
 
 describe('the artifact cache', () => {
   const signal = new AbortController().signal;
-  const cacheOf = (source: BulkSource, bytesMax = 1_000): ArtifactCache =>
-    new ArtifactCache({ root: join(dir, 'artifacts'), bytesMax, source, clock: systemClock, delay: noDelay, signal });
+  const cacheOf = (source: BulkSource, bytesMax = 1_000, log = silentLog): ArtifactCache =>
+    new ArtifactCache({
+      root: join(dir, 'artifacts'),
+      bytesMax,
+      source,
+      log,
+      clock: systemClock,
+      delay: noDelay,
+      signal,
+    });
+  const logLines = (): { readonly lines: string[]; readonly log: Log } => {
+    const lines: string[] = [];
+    const write = (line: string): void => void lines.push(line);
+    return { lines, log: createLog({ write, format: 'text', level: 'warn', clock: systemClock }) };
+  };
   const fileOf = (name: string, text: string): Artifact => ({
     kind: 'file',
     name,
@@ -130,6 +144,77 @@ describe('the artifact cache', () => {
     ]);
     expect(statSync(join(path, 'bin/run.sh')).mode & 0o777).toBe(0o555);
     expect(readFileSync(join(path, 'data/deep/twin'), 'utf8')).toBe('flavors');
+  });
+
+  it('fetches anew what scripts have changed, removed or added, and nothing else', async () => {
+    const source = new MemorySource();
+    const files = ['a', 'b', 'c', 'd/e'].map((path) => ({
+      path,
+      digest: source.add(`bytes of ${path}`),
+      bytes: `bytes of ${path}`.length,
+      mode: 0o644,
+    }));
+    const listing = source.add(formatListing(files).toString());
+    const wanted: Artifact = { kind: 'folder', name: 'model', digest: listing, bytes: 36 };
+    const { lines, log } = logLines();
+    const cache = cacheOf(source, 1_000, log);
+    const { dir: modelDir, path } = await cache.localise(wanted);
+    const inode = statSync(join(path, 'b')).ino;
+    source.asked.length = 0;
+    await cache.check(wanted);
+    expect([source.asked, lines]).toEqual([[], []]);
+    writeFileSync(join(path, 'a'), 'BYTES OF a');
+    rmSync(join(path, 'c'));
+    rmSync(join(path, 'd'), { recursive: true });
+    writeFileSync(join(path, 'd'), 'no folder');
+    writeFileSync(join(modelDir, 'beside'), '');
+    await cache.check(wanted);
+    const read = (): string[] => files.map((file) => readFileSync(join(path, file.path), 'utf8'));
+    const whole = files.map((file) => `bytes of ${file.path}`);
+    expect([read(), readdirSync(modelDir), readdirSync(path)]).toEqual([whole, ['model'], ['a', 'b', 'c', 'd']]);
+    expect([source.asked.sort(), statSync(join(path, 'b')).ino]).toEqual([
+      ['bytes of a@0', 'bytes of c@0', 'bytes of d/e@0'],
+      inode,
+    ]);
+    expect(lines).toEqual([expect.stringMatching(/not as it was fetched.*differ=3 surplus=2 first=model\/a/)]);
+    // Another process finds the same, and whoever killed the first one in the midst of anything.
+    rmSync(join(path, 'b'));
+    rmSync(`${modelDir}.listing`);
+    await cacheOf(source).localise(wanted);
+    expect([read(), readdirSync(join(dir, 'artifacts')).sort()]).toEqual([
+      whole,
+      [basename(modelDir), `${basename(modelDir)}.listing`],
+    ]);
+  });
+
+  it('finds that a file was changed, too', async () => {
+    const source = new MemorySource();
+    source.add('model');
+    const cache = cacheOf(source);
+    const { path } = await cache.localise(fileOf('m', 'model'));
+    writeFileSync(path, 'MODEL');
+    await cache.localise(fileOf('m', 'model'));
+    expect(readFileSync(path, 'utf8')).toBe('model');
+  });
+
+  it('is never seen with half of what it removes', async () => {
+    const source = new MemorySource();
+    const files = Array.from({ length: 200 }, (_, index) => ({ path: `${index}`, digest: source.add('x'), bytes: 1 }));
+    const listing = source.add(formatListing(files.map((file) => ({ ...file, mode: 0o644 }))).toString());
+    const wanted: Artifact = { kind: 'folder', name: 'model', digest: listing, bytes: 200 };
+    const cache = cacheOf(source);
+    const { dir: modelDir, path } = await cache.localise(wanted);
+    cache.release(wanted);
+    utimesSync(modelDir, 0, 0);
+    let isSwept = false;
+    const sweep = cache.sweep().finally(() => (isSwept = true));
+    const counts = new Set<number>();
+    while (!isSwept) {
+      counts.add(existsSync(path) ? readdirSync(path).length : 0);
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+    await sweep;
+    expect([[...counts], readdirSync(join(dir, 'artifacts'))]).toEqual([[200, 0], []]);
   });
 
   it('goes on where a connection broke', async () => {

@@ -266,6 +266,7 @@ export class CustomFolder {
     try {
       await work();
     } catch (error) {
+      if (errnoOf(error) !== '' && !(await isFolder(this.#dir))) throw gone(this.#dir);
       throw outsideError(error, `the files in ${this.#dir} cannot be collected`) ?? error;
     }
   }
@@ -325,6 +326,23 @@ async function removeEmpty(dir: string): Promise<void> {
   } catch (error) {
     if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(errnoOf(error))) throw error;
   }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isDirectory();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function gone(dir: string): BatchError {
+  return new BatchError(
+    'CUSTOM_OUTPUT_INVALID',
+    `the script has removed, moved or replaced the folder AZUREML_BI_OUTPUT_PATH itself (${dir}), and nothing that it wrote there ` +
+      'can be published; remove what is in the folder, and leave the folder',
+  );
 }
 
 function invalid(path: string, why: string): BatchError {

@@ -13,6 +13,7 @@ import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { FileFailure } from '../../common/core/result.ts';
 import { systemClock } from '../../common/io/clock.ts';
+import { errnoOf } from '../../common/io/errno.ts';
 import { openHostChannel, writeSideChannel } from './host-channel.ts';
 import type { HostScorer, ScorePort } from './host-scorer.ts';
 
@@ -111,14 +112,23 @@ async function openScorer(message: HostInit): Promise<HostScorer> {
 /** When the folder was last changed, as it was when it was last found empty; null when it was changed too shortly before to tell. */
 let emptySinceMs: number | null = null;
 
-/** A file that is made, moved or removed in it changes the folder's own time: reading that is cheaper than listing it. */
+/**
+ * A file that is made, moved or removed in it changes the folder's own time: reading that is cheaper than listing it. False for a
+ * folder that the script has removed: the worker node, which looks then, tells it.
+ */
 function isFolderEmpty(): boolean {
   if (customDir === null) return true;
-  const { mtimeMs } = statSync(customDir);
-  if (mtimeMs === emptySinceMs) return true;
-  const isEmpty = readdirSync(customDir).length === 0;
-  emptySinceMs = isEmpty && systemClock.wall() - mtimeMs > clockTickMs ? mtimeMs : null;
-  return isEmpty;
+  try {
+    const { mtimeMs } = statSync(customDir);
+    if (mtimeMs === emptySinceMs) return true;
+    const isEmpty = readdirSync(customDir).length === 0;
+    emptySinceMs = isEmpty && systemClock.wall() - mtimeMs > clockTickMs ? mtimeMs : null;
+    return isEmpty;
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    emptySinceMs = null;
+    return false;
+  }
 }
 
 /** Far above the steps in which file systems of this machine tell time. */

@@ -5,6 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
+import { errnoOf } from '../../common/io/errno.ts';
 import { isGpuWant } from '../pool/host-failures.ts';
 import { isTable, isTypedArray, nameOf } from './script-result.ts';
 import type { ScriptModule } from './script-module.ts';
@@ -74,9 +75,19 @@ export class ScriptCalls {
   #halve(files: number, error: unknown): void {
     const { customDir, say } = this.#options;
     const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    if (files < 2 || !isGpuWant(message) || readdirSync(customDir).length > 0) throw error;
+    if (files < 2 || !isGpuWant(message) || !isEmpty(customDir)) throw error;
     this.#filesMax = Math.floor(files / 2);
     say(`no memory for ${files} files in one call of run(), ${this.#filesMax} from here on: ${message}`);
+  }
+}
+
+/** False for a folder that the script has removed, too. */
+function isEmpty(dir: string): boolean {
+  try {
+    return readdirSync(dir).length === 0;
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    return false;
   }
 }
 

@@ -6,6 +6,7 @@ import { defaultOutputForm } from '../../common/core/output-form.ts';
 import { openRowEncoder, type RowEncoder } from '../../common/format/row-encoder.ts';
 import { asksForOrigin, type RowOrigin } from '../../common/format/row-origin.ts';
 import { watchAppends } from './append-watch.ts';
+import { endWithParent } from './end-with-parent.ts';
 import type { HostScorer, Scored, ScorePort } from './host-scorer.ts';
 import { ScriptCalls } from './script-calls.ts';
 import { loadScript } from './script-module.ts';
@@ -20,6 +21,7 @@ export async function openScriptScorer(host: HostInit, scorer: Extract<Scorer, {
   if (host.codeDir === null) {
     throw new BatchError('SCRIPT_INVALID', `the deployment has no code folder to find ${scorer.script} in`);
   }
+  endWithParent();
   // Before the script is imported, which takes what it finds.
   const takeAppended = watchAppends(host.customDir);
   const script = await loadScript(host.codeDir, scorer.script);

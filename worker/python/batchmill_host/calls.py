@@ -49,7 +49,11 @@ class Calls:
 
     def _has_written(self) -> bool:
         """What the call that failed has written there must go, as it does with a failed attempt, before it is made again."""
-        return len(os.listdir(self._custom_dir)) > 0
+        try:
+            return len(os.listdir(self._custom_dir)) > 0
+        except OSError:
+            # It has removed the folder.
+            return True
 
     def _call(self, files: Sequence[InputFile], batch: MiniBatch, done: int, returned: List[Any]) -> Optional[HostFailure]:
         part = batch._replace(first=batch.first + done, files=list(files))
