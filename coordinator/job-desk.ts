@@ -49,7 +49,7 @@ import { JobLife, takenOver } from './job-life.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
 import { prepareOutputDir } from './output/output-dir.ts';
-import { refuseOutputInInput } from './output/output-place.ts';
+import { placeKey, refuseOutputInInput } from './output/output-place.ts';
 import { listCustomFiles, sealedJobName } from './output/custom-listing.ts';
 import { manifestDirName, partialName } from './output/output-names.ts';
 import { takenName } from './output/staging-files.ts';
@@ -229,7 +229,7 @@ export class JobDesk implements Backend {
       takenPath: join(stagingDirOf(jobDirOf(stateDir, job)), takenName),
     });
     if (since === null) return null;
-    if (since.dir === outputPlace) {
+    if (placeKey(since.dir) === placeKey(outputPlace)) {
       if (named === null) return null;
       throw new BatchError('OUTPUT_EXISTS', `rows are to be taken from ${since.dir}; choose another --output`);
     }
@@ -412,7 +412,8 @@ export class JobDesk implements Backend {
       const text = `job ${reader.name} takes rows from ${place}; choose another --output, or wait for its end`;
       throw new BatchError('OUTPUT_EXISTS', text);
     }
-    const other = [...others, ...this.#submissions].find(({ outputPlace }) => outputPlace === place);
+    const key = placeKey(place);
+    const other = [...others, ...this.#submissions].find(({ outputPlace }) => placeKey(outputPlace) === key);
     if (!other) return;
     const who = other.name === null ? 'a job that is being submitted' : `job ${other.name}`;
     throw new BatchError('OUTPUT_EXISTS', `${who} is writing to ${place}; choose another --output`);

@@ -32,9 +32,11 @@ import { TakenRows } from './since/taken-rows.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { JobStory } from './logs/job-story.ts';
 import type { Loop } from './loop.ts';
+import { sealedJobName } from './output/custom-listing.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import { laterGeneration } from './output/output-names.ts';
+import { placeKey } from './output/output-place.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
@@ -101,8 +103,15 @@ export class JobWork {
 
   /** False when a later job has written to the same place. */
   ownsOutput(job: Job): boolean {
+    const place = placeKey(outputPlaceOf(job));
     const jobs = [...this.#loop.ledger.jobs.values()];
-    return jobs.findLast((other) => outputPlaceOf(other) === outputPlaceOf(job)) === job;
+    return jobs.findLast((other) => placeKey(outputPlaceOf(other)) === place) === job;
+  }
+
+  /** The job, of whichever coordinator, whose manifest stands where this one's results go; null: none. */
+  async writerOf(job: Job): Promise<string | null> {
+    const store = this.#storeOf(job);
+    return store ? await store.writer() : await sealedJobName(job.outputDir, this.#options.outside.fileSystem);
   }
 
   /** The job that takes rows from this folder; undefined: none does. */
@@ -295,7 +304,9 @@ export class JobWork {
   async #removeLaterOutputs(job: Job): Promise<void> {
     const { log, outside } = this.#options;
     const rowsName = rowsFileName(job.deployment.settings);
-    if (rowsName === null || !this.ownsOutput(job)) return;
+    // Nobody else has the folder of a job whose output is in a store.
+    const isOwn = job.outputLocation !== null || this.ownsOutput(job);
+    if (rowsName === null || !isOwn) return;
     try {
       for (const name of await outside.fileSystem.list(job.outputDir)) {
         if ((laterGeneration(name, rowsName) ?? 0) > job.generation)

@@ -1,8 +1,18 @@
 /** Where an output folder may not lie: where the next listing of the input would find it. */
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
+import { commandEnvironment, type Environment } from '../../common/config/process-settings.ts';
+import { storeAccess } from '../../common/config/store-settings.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
-import { below, isUri, locationText, parseLocation, type StoreLocation } from '../../common/core/location.ts';
+import {
+  below,
+  folderKey,
+  isUri,
+  locationText,
+  parseLocation,
+  type AzureLocation,
+  type StoreLocation,
+} from '../../common/core/location.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { attemptsDirName } from './output-names.ts';
 
@@ -19,6 +29,28 @@ export interface OutputPlace {
 export function attemptsPlace(output: string, job: string): string {
   const name = `${attemptsDirName}/${job}`;
   return isUri(output) ? locationText(below(parseLocation(output) as StoreLocation, name)) : join(output, name);
+}
+
+/** The same text for the same place of a store, whoever wrote it: only to compare with. It ends in one `/`; a path stays what it is. */
+export function placeKey(place: string, environment: Environment = commandEnvironment()): string {
+  if (!isUri(place)) return place;
+  const location = parseLocation(place) as StoreLocation;
+  if (location.kind === 'web') return folderKey(location.url);
+  const key = folderKey(location.key);
+  if (location.kind !== 'azure') return locationText({ ...location, key });
+  return `${azureAddress(location, environment)}/${location.container}/${key}`;
+}
+
+/** Blobs have one address, whatever scheme they are asked for by. */
+function azureAddress(location: AzureLocation, environment: Environment): string {
+  try {
+    const { endpoint = '' } = storeAccess(location, '', environment).options;
+    return endpoint.replace(/^https?:/, '').replace(/\/+$/, '');
+  } catch (error) {
+    // Which account is meant is asked for when the store is opened.
+    if (error instanceof BatchError) return `${location.scheme}:/`;
+    throw error;
+  }
 }
 
 /** Links are followed. A single file as input, and hidden folders, into which no listing looks, are fine. @throws OUTPUT_IN_INPUT */
@@ -43,7 +75,7 @@ async function belowFolder(inputPath: string, outputDir: string): Promise<string
 
 /** The same of two locations; null when the output is somewhere else. */
 function belowLocation(input: string, output: string): string | null {
-  const [folder, place] = [input, output].map((text) => text.replace(/\/*$/, '/')) as [string, string];
+  const [folder, place] = [placeKey(input), placeKey(output)];
   return place.startsWith(folder) ? place.slice(folder.length, -1) : null;
 }
 
