@@ -12,7 +12,7 @@ import { mapBounded } from '../../common/io/map-bounded.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import type { ObjectStore, StoredObject } from '../../common/ports/object-store.ts';
 import type { Stores } from '../../common/storage/stores.ts';
-import { listedFiles, manifestOf } from './custom-listing.ts';
+import { listedFiles, manifestOf, type NamedManifest } from './custom-listing.ts';
 import type { PlacedFile, StorePlace } from './custom-publish.ts';
 import {
   errorsName,
@@ -80,6 +80,11 @@ export class StoreOutput implements StorePlace {
     await this.#remove([manifestName]);
   }
 
+  /** The job whose manifest is there; null without one. */
+  async writer(): Promise<string | null> {
+    return manifestOf(await this.#text(manifestName))?.name ?? null;
+  }
+
   async name(files: readonly PlacedFile[]): Promise<void> {
     await mapBounded(files, atOnce, async ({ location, path, bytes }) => {
       if (!location.startsWith(`${this.#attempts}/`)) throw this.#corrupt(`${location} is in no folder of an attempt`);
@@ -95,12 +100,11 @@ export class StoreOutput implements StorePlace {
 
   /**
    * `dir`: where the job has sealed its output. Resolves to what is left that nobody needs and could not be removed, in words; null: nothing.
-   * @throws OUTPUT_CORRUPT, and what stores throw
+   * @throws OUTPUT_CORRUPT; OUTPUT_EXISTS when another job has put its results there since; and what stores throw
    */
   async publish(dir: string, sealed: SealedOutput, fileSystem: FileSystem): Promise<string | null> {
-    const before = manifestOf(await this.#text(manifestName));
-    const earlier =
-      before?.name === this.#options.job ? await listedFiles(before.text, (path) => this.#text(path)) : [];
+    const before = await this.#ownManifest(dir, fileSystem);
+    const earlier = before === null ? [] : await listedFiles(before.text, (path) => this.#text(path));
     await this.#remove([successName]);
     const { output, errors, files, segments, custom_chunks: chunks } = sealed;
     const custom = await listedFiles(JSON.stringify(sealed), (path) => readText(fileSystem, join(dir, path)));
@@ -113,7 +117,7 @@ export class StoreOutput implements StorePlace {
     const kept = new Set([...own, ...custom.map(({ path }) => path)]);
     // Of an earlier end of the job, which may have been another one.
     const left = [...earlier.map(({ path }) => path), ...(await this.#chunks()), errorsName];
-    if (before?.name === this.#options.job && before.output !== null) left.push(before.output);
+    if (before !== null && before.output !== null) left.push(before.output);
     await this.#remove(left.filter((path) => !kept.has(path)));
     if (sealed.verdict === 'Completed') {
       const { store, key } = await this.#at(successName);
@@ -127,6 +131,20 @@ export class StoreOutput implements StorePlace {
       if (error instanceof BatchError) return `${this.#attempts}: ${error.message}`;
       throw error;
     }
+  }
+
+  /** What an earlier end of this very job has put there; null: nothing. @throws OUTPUT_EXISTS for that of another one */
+  async #ownManifest(dir: string, fileSystem: FileSystem): Promise<NamedManifest | null> {
+    const found = manifestOf(await this.#text(manifestName));
+    if (found === null) return null;
+    const own = manifestOf(await readText(fileSystem, join(dir, manifestName)));
+    if (own?.name === found.name && own.createdAt === found.createdAt) return found;
+    const { location, job } = this.#options;
+    throw new BatchError(
+      'OUTPUT_EXISTS',
+      `${location} holds the results of job ${found.name}, which ended before this one; those of job ${job} are in ${dir}. ` +
+        'Move the others away and resume the job, or copy these to a place of their own',
+    );
   }
 
   /** What attempts have left that were lost, or whose files have got their names. */

@@ -28,6 +28,7 @@ import {
 import { startStoreProxy, type Fault, type StoreProxy } from '../helpers/store-proxy.ts';
 
 const never = new AbortController().signal;
+const nothing = { output: null, errors: null, files: [], segments: [], custom_files: [], custom_chunks: [] };
 
 interface Kind {
   readonly name: string;
@@ -300,7 +301,6 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     onTestFinished(() => rmSync(dir, { recursive: true }));
     writeFileSync(join(dir, '_manifest.json'), '{}');
     const output = new StoreOutput({ stores, location: location(`test-${names}/out`), job: 'job', signal: never });
-    const nothing = { output: null, errors: null, files: [], segments: [], custom_files: [], custom_chunks: [] };
     const sealed = { ...nothing, verdict: 'Completed' } as unknown as SealedOutput;
     proxy.fault = ({ method, url }) =>
       method === 'DELETE' && url.includes('_attempts') ? { kind: 'status', status: 503 } : null;
@@ -311,6 +311,30 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     proxy.fault = () => null;
     expect(await output.publish(dir, sealed, nodeFileSystem)).toBeNull();
     expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json']);
+  });
+
+  it('replaces no results that another job has put there meanwhile, and its own as often as it is asked to', async () => {
+    const store = await fresh();
+    const place = location(`test-${names}/out`);
+    const publish = (job: string, created_at: string): Promise<string | null> => {
+      const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
+      onTestFinished(() => rmSync(dir, { recursive: true }));
+      writeFileSync(join(dir, '_manifest.json'), JSON.stringify({ name: job, created_at }));
+      writeFileSync(join(dir, 'rows.csv'), job);
+      const sealed = { ...nothing, verdict: 'Completed', output: { path: 'rows.csv', bytes: 1, sha256: '' } };
+      const output = new StoreOutput({ stores, location: place, job, signal: never });
+      return output.publish(dir, sealed as unknown as SealedOutput, nodeFileSystem);
+    };
+    expect(await publish('first', '1')).toBeNull();
+    for (const other of ['second', 'first']) {
+      await expect(publish(other, '2')).rejects.toThrow(
+        failing('OUTPUT_EXISTS', `${place} holds the results of job first`),
+      );
+    }
+    expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json', 'out/rows.csv']);
+    const rows = (await store.stat('out/rows.csv', never)) as StoredObject;
+    expect((await bytesOf(store.read(rows, 0, never))).toString()).toBe('first');
+    expect(await publish('first', '1')).toBeNull();
   });
 
   it('gives up in the end, and says so', async () => {
