@@ -44,12 +44,12 @@ import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import { listLogs } from './logs/log-store.ts';
-import { jobDirOf, outputDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
+import { jobDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
 import { JobLife, takenOver } from './job-life.ts';
+import { JobOutput } from './job-output.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
-import { prepareOutputDir } from './output/output-dir.ts';
-import { placeKey, refuseOutputInInput } from './output/output-place.ts';
+import { placeKey } from './output/output-place.ts';
 import { listCustomFiles, sealedJobName } from './output/custom-listing.ts';
 import { manifestDirName, partialName } from './output/output-names.ts';
 import { takenName } from './output/staging-files.ts';
@@ -160,32 +160,24 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, selection, outputPlace, isOverwrite } = request;
     const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
     if (request.name === null) this.#refuseTakenName(job);
-    const outputLocation = isUri(outputPlace) ? outputPlace : null;
-    const outputDir = outputLocation === null ? outputPlace : outputDirOf(this.#options.stateDir, job);
-    const fileName = rowsFileName(local.settings);
-    // What a list does not name is not scored, wherever it lies.
-    if (selection.list === null && isUri(inputPath) === isUri(outputPlace)) {
-      await refuseOutputInInput({ inputPath, outputDir: outputPlace, isRecursive: selection.recursive });
-    }
-    if (outputLocation !== null) {
-      const store = outside.storeOutput({ location: outputLocation, job, signal: this.#work.stopped });
-      await store.prepare({ isOverwrite, outputFileName: local.settings.outputFileName || null });
-    }
-    const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
-    // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
-    if (!isOverwrite) await prepare();
+    const output = new JobOutput({
+      ...{ outside, stateDir: this.#options.stateDir, job, place: outputPlace, settings: local.settings, isOverwrite },
+      signal: this.#work.stopped,
+    });
+    await output.refuseIn(inputPath, selection);
+    await output.look();
+    const { dir: outputDir, location: outputLocation } = output;
     const deployment = await this.#seal(local);
     const shadow = request.shadow && {
       ...request.shadow,
       deployment: await this.#seal(request.shadow.deployment, sealedShadow),
     };
     const since = await this.#since(request, job, deployment);
-    const guard = (dir: string) => this.#work.locks.take(dir);
     await this.#options.requireSeen?.({
       folders: [outputDir],
       inputs: isUri(inputPath) ? [] : [inputPath],
     });
-    const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
+    const prepared = await output.take((dir) => this.#work.locks.take(dir));
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
       ...{
@@ -195,7 +187,14 @@ export class JobDesk implements Backend {
         bases: new Map(since?.reason === null ? sinceBases(since) : []),
       },
     };
-    await this.#work.create(record, open);
+    try {
+      await this.#work.create(record, open);
+      await output.clear();
+    } catch (error) {
+      await this.#work.discard(job);
+      await this.#work.locks.release(outputDir);
+      throw error;
+    }
     const places = { inputPath, selection, outputDir, outputLocation };
     const from = {
       ...(since && { since }),

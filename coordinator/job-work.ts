@@ -181,6 +181,13 @@ export class JobWork {
     this.#listings.set(record.name, open);
   }
 
+  /** The job that was {@link create}d does not come to be. */
+  async discard(name: JobName): Promise<void> {
+    await this.#files.get(name)?.close();
+    this.#files.delete(name);
+    this.#listings.delete(name);
+  }
+
   /** Files of a job that is about to be reopened; {@link keep} makes them its own. */
   async open(record: JobRecord): Promise<JobFiles> {
     // Sealing may still be about to clear the job's folder.
@@ -334,7 +341,7 @@ export class JobWork {
         const own = { ledger, job, catalog, stagingDir, parts };
         const sealed = await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
         const store = this.#storeOf(job);
-        const left = sealed && store ? await store.publish(job.outputDir, sealed, fileSystem) : null;
+        const left = sealed && store ? await store.publish(sealed) : null;
         if (left !== null) log.warn('what attempts have left cannot be removed; remove it', { job: job.name, left });
         return true;
       } catch (thrown) {
@@ -365,9 +372,10 @@ export class JobWork {
   }
 
   /** Null when the output stays here. */
-  #storeOf({ name, outputLocation: location }: Job): StoreOutput | null {
+  #storeOf({ name, outputDir: dir, outputLocation: location }: Job): StoreOutput | null {
     if (location === null) return null;
-    return this.#options.outside.storeOutput({ location, job: name, signal: this.#stop.signal });
+    const { fileSystem, storeOutput } = this.#options.outside;
+    return storeOutput({ location, job: name, dir, fileSystem, signal: this.#stop.signal });
   }
 
   async #partsOf(job: Job, inner: Job): Promise<SealedParts> {

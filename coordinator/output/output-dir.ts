@@ -41,29 +41,45 @@ export interface PreparedOutputDir {
   readonly foreign: readonly string[];
 }
 
+/** Whether the folder may be used, which is made when absent; nothing in it goes. @throws as {@link prepareOutputDir} */
+export async function lookAtOutputDir(options: OutputDirOptions): Promise<void> {
+  await used(options.dir, () => resultsToReplace(options));
+}
+
 /** @throws OUTPUT_EXISTS, STATE_UNWRITABLE, CONFIG_INVALID */
 export async function prepareOutputDir(options: OutputDirOptions): Promise<PreparedOutputDir> {
-  const { dir, isOverwrite, outputFileName, guard } = options;
-  if (outputFileName !== null) checkOutputFileName(outputFileName);
-  try {
-    await makeFolder(dir);
-    const names = await readdir(dir);
-    const ours = await namesOfResults(dir, names, outputFileName);
-    const isReplaced = isOverwrite || (await isFruitless(dir));
-    if (ours.length > 0 && !isReplaced) throw exists(dir, ours);
-    await probe(dir);
+  const { dir, guard } = options;
+  return await used(dir, async () => {
+    const ours = await resultsToReplace(options);
     await guard?.(dir);
     // Their list goes last with the manifest: a removal that is broken off can be said again.
-    if (isReplaced) await removeCustomFiles(dir);
+    if (ours.length > 0) await removeCustomFiles(dir);
     for (const name of ours) await removeResult(dir, name);
     const left = await readdir(dir);
     return { removed: ours, foreign: left.sort() };
+  });
+}
+
+async function used<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
   } catch (error) {
     if (error instanceof BatchError || errnoOf(error) === '') throw error;
     throw new BatchError('STATE_UNWRITABLE', `the output folder ${dir} cannot be used: ${reasonOf(error)}`, {
       cause: error,
     });
   }
+}
+
+/** Results of an earlier job that may go, in the order in which they must. */
+async function resultsToReplace({ dir, isOverwrite, outputFileName }: OutputDirOptions): Promise<readonly string[]> {
+  if (outputFileName !== null) checkOutputFileName(outputFileName);
+  await makeFolder(dir);
+  const names = await readdir(dir);
+  const ours = await namesOfResults(dir, names, outputFileName);
+  if (ours.length > 0 && !isOverwrite && !(await isFruitless(dir))) throw exists(dir, ours);
+  await probe(dir);
+  return ours;
 }
 
 /** Removes the results and logs of one job, and nothing else; false when the folder holds those of another one, or none. */

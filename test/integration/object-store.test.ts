@@ -300,41 +300,71 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
     onTestFinished(() => rmSync(dir, { recursive: true }));
     writeFileSync(join(dir, '_manifest.json'), '{}');
-    const output = new StoreOutput({ stores, location: location(`test-${names}/out`), job: 'job', signal: never });
+    const place = { stores, location: location(`test-${names}/out`), dir, fileSystem: nodeFileSystem };
+    const output = new StoreOutput({ ...place, job: 'job', signal: never });
     const sealed = { ...nothing, verdict: 'Completed' } as unknown as SealedOutput;
     proxy.fault = ({ method, url }) =>
       method === 'DELETE' && url.includes('_attempts') ? { kind: 'status', status: 503 } : null;
-    expect(await output.publish(dir, sealed, nodeFileSystem)).toContain(
-      `${location(`test-${names}/out/_attempts/job`)}: `,
-    );
+    expect(await output.publish(sealed)).toContain(`${location(`test-${names}/out/_attempts/job`)}: `);
     expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_attempts/job/1.1/x', 'out/_manifest.json']);
     proxy.fault = () => null;
-    expect(await output.publish(dir, sealed, nodeFileSystem)).toBeNull();
+    expect(await output.publish(sealed)).toBeNull();
     expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json']);
   });
 
+  /** Of a job that has sealed `rows.csv`, and works in a folder of its own. */
+  function sealedJob(job: string, created_at = '1'): { readonly output: StoreOutput; readonly sealed: SealedOutput } {
+    const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    writeFileSync(join(dir, '_manifest.json'), JSON.stringify({ name: job, created_at }));
+    writeFileSync(join(dir, 'rows.csv'), job);
+    const sealed = { ...nothing, verdict: 'Completed', output: { path: 'rows.csv', bytes: 1, sha256: '' } };
+    const place = { stores, location: location(`test-${names}/out`), dir, fileSystem: nodeFileSystem };
+    return {
+      output: new StoreOutput({ ...place, job, signal: never }),
+      sealed: sealed as unknown as SealedOutput,
+    };
+  }
+
+  async function textOf(store: ObjectStore, key: string): Promise<string> {
+    return (await bytesOf(store.read((await store.stat(key, never)) as StoredObject, 0, never))).toString();
+  }
+
   it('replaces no results that another job has put there meanwhile, and its own as often as it is asked to', async () => {
     const store = await fresh();
-    const place = location(`test-${names}/out`);
-    const publish = (job: string, created_at: string): Promise<string | null> => {
-      const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
-      onTestFinished(() => rmSync(dir, { recursive: true }));
-      writeFileSync(join(dir, '_manifest.json'), JSON.stringify({ name: job, created_at }));
-      writeFileSync(join(dir, 'rows.csv'), job);
-      const sealed = { ...nothing, verdict: 'Completed', output: { path: 'rows.csv', bytes: 1, sha256: '' } };
-      const output = new StoreOutput({ stores, location: place, job, signal: never });
-      return output.publish(dir, sealed as unknown as SealedOutput, nodeFileSystem);
-    };
-    expect(await publish('first', '1')).toBeNull();
-    for (const other of ['second', 'first']) {
-      await expect(publish(other, '2')).rejects.toThrow(
-        failing('OUTPUT_EXISTS', `${place} holds the results of job first`),
-      );
+    const publish = ({ output, sealed }: ReturnType<typeof sealedJob>): Promise<unknown> => output.publish(sealed);
+    const first = sealedJob('first');
+    expect(await publish(first)).toBeNull();
+    for (const other of [sealedJob('second'), sealedJob('first', '2')]) {
+      await expect(publish(other)).rejects.toThrow(failing('OUTPUT_EXISTS', 'holds the results of job first'));
     }
     expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json', 'out/rows.csv']);
-    const rows = (await store.stat('out/rows.csv', never)) as StoredObject;
-    expect((await bytesOf(store.read(rows, 0, never))).toString()).toBe('first');
-    expect(await publish('first', '1')).toBeNull();
+    expect(await textOf(store, 'out/rows.csv')).toBe('first');
+    expect(await publish(first)).toBeNull();
+  });
+
+  it('says what has the name of a result and is none, replaces it where it may, and what an earlier try has put there', async () => {
+    const store = await fresh();
+    const { output, sealed } = sealedJob('job');
+    await store.put('out/rows.csv', Buffer.from('precious'));
+    await expect(output.publish(sealed)).rejects.toThrow(failing('OUTPUT_EXISTS', 'out has rows.csv, which job job'));
+    expect(await keys(store, 'out/')).toEqual(['out/rows.csv']);
+    expect(await textOf(store, 'out/rows.csv')).toBe('precious');
+    await store.remove('out/rows.csv');
+    // A try that comes as far as the rows.
+    proxy.fault = ({ method, url }) =>
+      method !== 'GET' && method !== 'HEAD' && url.includes('_manifest.json') ? { kind: 'status', status: 403 } : null;
+    await expect(output.publish(sealed)).rejects.toThrow(failing('STORE_DENIED', '403'));
+    expect(await textOf(store, 'out/rows.csv')).toBe('job');
+    proxy.fault = () => null;
+    expect(await output.publish(sealed)).toBeNull();
+
+    const other = sealedJob('other');
+    await other.output.clear({ isOverwrite: true, outputFileName: 'rows.csv' });
+    expect(await keys(store, 'out/')).toEqual([]);
+    await store.put('out/rows.csv', Buffer.from('of somebody'));
+    expect(await other.output.publish(other.sealed)).toBeNull();
+    expect(await textOf(store, 'out/rows.csv')).toBe('other');
   });
 
   it('gives up in the end, and says so', async () => {
