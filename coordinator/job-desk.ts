@@ -238,6 +238,13 @@ export class JobDesk implements Backend {
     return since;
   }
 
+  /** Folder with what a job has that its store does not; null: none, or no rows. */
+  unpublishedDir(name: string): string | null {
+    const job = this.#find(name);
+    const isBehind = job.outputLocation !== null && (!job.isSealed || this.#work.isUnpublished(job.name));
+    return isBehind && job.rows > 0 ? job.outputDir : null;
+  }
+
   list(): readonly JobView[] {
     return this.#jobs()
       .reverse()

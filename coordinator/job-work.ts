@@ -67,6 +67,8 @@ export class JobWork {
   readonly #listings = new Map<JobName, OpenListing>();
   /** Under way. `isOver`: the job has been reopened since, and is listed by another one behind it. */
   readonly #listers = new Map<JobName, { isOver: boolean; ended: Promise<void> }>();
+  /** Jobs that have ended without having got their results to the store. */
+  readonly #unpublished = new Set<JobName>();
   readonly #stop = new AbortController();
   /** Of each job one at a time, since they write the same files. */
   readonly #seals = new Turns<JobName>((work) => this.run(work));
@@ -85,6 +87,11 @@ export class JobWork {
   /** The process ends. */
   get stopped(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  /** Whether the results of a job that has ended are in its own folder alone, where they should have gone to a store. */
+  isUnpublished(name: JobName): boolean {
+    return this.#unpublished.has(name);
   }
 
   /** Files of a job that has not been sealed. */
@@ -342,6 +349,7 @@ export class JobWork {
         const sealed = await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
         const store = this.#storeOf(job);
         const left = sealed && store ? await store.publish(sealed) : null;
+        this.#unpublished.delete(job.name);
         if (left !== null) log.warn('what attempts have left cannot be removed; remove it', { job: job.name, left });
         return true;
       } catch (thrown) {
@@ -359,6 +367,7 @@ export class JobWork {
               code: error.code,
               message: error.message,
             });
+            if (job.outputLocation !== null) this.#unpublished.add(job.name);
             return true;
           }
           this.fail(job.name, error);

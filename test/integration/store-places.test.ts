@@ -1,7 +1,11 @@
 /** Jobs whose results go to a place in a store: who may have it, and what of it goes when. */
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { runEmbedded } from '../../cli/embedded.ts';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
+import { selectionOf } from '../../common/core/input-selection.ts';
+import { parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { failing } from '../helpers/failing.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
@@ -51,6 +55,11 @@ async function cancel(name: string): Promise<void> {
   await until(() => jobs.show(name).status === 'Canceled', `the end of ${name}`);
 }
 
+const noChange = {
+  ...{ deployment: null, miniBatchSize: null, timeoutMs: null, triesMax: null, errorThreshold: null },
+  ...{ instanceCountMax: null, concurrencyPerInstanceMax: null },
+};
+
 const results = {
   '_manifest.json': JSON.stringify({
     name: 'earlier',
@@ -91,13 +100,45 @@ test('a job goes on only where no other one has put its results meanwhile', asyn
   await until(async () => '_manifest.json' in (await stored('s3://bucket/three')), 'its manifest');
   await seed(testStores(s3Environment(s3.origin)), 's3://bucket/three', results);
   await until(async () => {
-    const settings = { deployment: null, miniBatchSize: null, timeoutMs: null, triesMax: null, errorThreshold: null };
-    const more = { instanceCountMax: null, concurrencyPerInstanceMax: null };
-    const resumed = cluster.coordinator.jobs.resume('job-d', { ...settings, ...more });
+    const resumed = cluster.coordinator.jobs.resume('job-d', noChange);
     return await resumed.then(
       () => expect.unreachable(),
       (error: Error) => /holds the results of a later job/.test(error.message),
     );
   }, 'its refusal');
   expect(cluster.coordinator.jobs.show('job-d').status).toBe('Canceled');
+});
+
+test('`run` keeps rows that the store does not take, and a coordinator sends them when the place is free', async () => {
+  const inputPath = writeInputs(join(cluster.dir, 'in'), smallFiles(20));
+  const deployment = await loadDeployment(writeDeployment(cluster.dir, 'kept', { script: 'hash-rows.mjs' }));
+  const stores = testStores(s3Environment(s3.origin));
+  const other = { '_manifest.json': results['_manifest.json'] };
+  const kept: string[] = [];
+  let seeding: Promise<void> | null = null;
+  const ended = await runEmbedded({
+    ...{ deployment, inputPath, selection: selectionOf(deployment.settings), outputDir: 's3://bucket/four' },
+    ...{ isOverwrite: false, since: null, nodes: 1, slots: 1, python: 'python3', signal: new AbortController().signal },
+    onEvent: () => (seeding ??= seed(stores, 's3://bucket/four', other)),
+    onErrors: () => undefined,
+    onKept: (text) => kept.push(text),
+  });
+  await seeding;
+  expect(ended).toMatchObject({ status: 'Failed', error: { code: 'OUTPUT_EXISTS' } });
+  expect(await stored('s3://bucket/four')).toEqual(other);
+  const [, stateDir = ''] = /--state-dir (\S+)/.exec(kept.join()) ?? [];
+  onTestFinished(() => rmSync(dirname(stateDir), { recursive: true }));
+
+  const place = parseLocation('s3://bucket/four/_manifest.json') as StoreLocation;
+  const { store, key } = await stores.openToWrite(place);
+  await store.remove(key);
+  const coordinator = await cluster.open({ stateDir });
+  try {
+    await coordinator.jobs.resume(ended.name, noChange);
+    await until(() => coordinator.jobs.show(ended.name).status === 'Completed', 'the end of the job');
+    await until(async () => '_SUCCESS' in (await stored('s3://bucket/four')), 'its results');
+  } finally {
+    await coordinator.close();
+  }
+  expect((await stored('s3://bucket/four'))['predictions.csv']?.split('\n')).toHaveLength(21);
 });
