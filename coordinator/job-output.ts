@@ -15,6 +15,7 @@ import {
   type PreparedOutputDir,
 } from './output/output-dir.ts';
 import { refuseOutputInInput } from './output/output-place.ts';
+import { partNames } from './output/part-names.ts';
 import type { PrepareOptions, StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
 
@@ -43,7 +44,8 @@ export class JobOutput {
     this.#options = options;
     this.location = isUri(place) ? place : null;
     this.dir = this.location === null ? place : outputDirOf(stateDir, job);
-    this.#folder = { dir: this.dir, isOverwrite, outputFileName: rowsFileName(settings) };
+    const parts = partNames(settings);
+    this.#folder = { dir: this.dir, isOverwrite, outputFileName: rowsFileName(settings), parts };
     this.#store =
       this.location === null
         ? null
@@ -51,7 +53,7 @@ export class JobOutput {
             output: outside.storeOutput({
               ...{ location: this.location, job, dir: this.dir, fileSystem: outside.fileSystem, signal },
             }),
-            prepare: { isOverwrite, outputFileName: settings.outputFileName || null },
+            prepare: { isOverwrite, outputFileName: settings.outputFileName || null, parts },
           };
   }
 

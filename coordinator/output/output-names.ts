@@ -64,3 +64,9 @@ export function checkOutputFileName(name: string): void {
     `output_file_name is the name of a file in the output folder, such as predictions.csv, not ${JSON.stringify(name)}`,
   );
 }
+
+/** For a message, of what may be many. */
+export function someOf(paths: readonly string[]): string {
+  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : '';
+  return `${paths.slice(0, 5).join(', ')}${more}`;
+}

@@ -21,10 +21,12 @@ import {
   manifestName,
   partialName,
   signatureName,
+  someOf,
   successName,
   temporaryName,
 } from './output-names.ts';
 import { attemptsPlace } from './output-place.ts';
+import { isPartPath, type PartNames } from './part-names.ts';
 import { blocksOf } from './read-blocks.ts';
 import { sizeOf } from './recover-output.ts';
 import type { SealedOutput } from './sealed-lines.ts';
@@ -46,6 +48,8 @@ export interface PrepareOptions {
   readonly isOverwrite: boolean;
   /** Null with output_action summary_only. */
   readonly outputFileName: string | null;
+  /** Null where the rows are the output as they are. */
+  readonly parts: PartNames | null;
 }
 
 export class StoreOutput implements StorePlace {
@@ -88,10 +92,32 @@ export class StoreOutput implements StorePlace {
     await this.#remove([manifestName]);
   }
 
-  async #found({ outputFileName }: PrepareOptions): Promise<readonly string[]> {
+  async #found({ outputFileName, parts }: PrepareOptions): Promise<readonly string[]> {
     const names = [successName, manifestName, signatureName, errorsName];
     if (outputFileName !== null) names.push(outputFileName, partialName(outputFileName));
-    return [...(await this.#there(names)), ...(await this.#chunks())];
+    const made = parts === null ? [] : await this.#parts(parts);
+    return [...new Set([...(await this.#there(names)), ...made, ...(await this.#chunks())])];
+  }
+
+  /** Objects that have names of parts. */
+  async #parts(parts: PartNames): Promise<readonly string[]> {
+    const { store, key } = await this.#at('');
+    const prefix = folderKey(key);
+    const { signal } = this.#options;
+    const found: string[] = [];
+    const look = async (folder: string, isDeep: boolean): Promise<readonly string[]> => {
+      const folders: string[] = [];
+      for await (const page of store.list({ prefix: folder, startAfter: null, isDeep, signal })) {
+        for (const object of page) {
+          const path = object.key.slice(prefix.length);
+          if (!isDeep && object.isFolder && path.startsWith(parts.folders[0] ?? '/')) folders.push(object.key);
+          if (!object.isFolder && isPartPath(parts, path)) found.push(path);
+        }
+      }
+      return folders;
+    };
+    await mapBounded(await look(prefix, false), atOnce, (folder) => look(folder, true));
+    return found.sort();
   }
 
   async #there(paths: readonly string[]): Promise<readonly string[]> {
@@ -263,12 +289,6 @@ export class StoreOutput implements StorePlace {
 }
 
 const atOnce = 8;
-
-/** Of what may be many. */
-function someOf(paths: readonly string[]): string {
-  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : '';
-  return `${paths.slice(0, 5).join(', ')}${more}`;
-}
 
 async function* readFile(fileSystem: FileSystem, path: string): AsyncGenerator<Uint8Array, void, void> {
   const file = await fileSystem.open(path, 'read');

@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { parseLocation, type StoreLocation } from '../../common/core/location.ts';
+import type { PartsForm } from '../../common/core/parts-form.ts';
 import { limits } from '../../common/core/limits.ts';
 import { sortedUtf8 } from '../helpers/sorted-utf8.ts';
 import type { ObjectStore, ReadableStore, StoredObject } from '../../common/ports/object-store.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { Stores } from '../../common/storage/stores.ts';
+import { partNames } from '../../coordinator/output/part-names.ts';
 import type { SealedOutput } from '../../coordinator/output/sealed-lines.ts';
 import { StoreOutput } from '../../coordinator/output/store-output.ts';
 import { failing } from '../helpers/failing.ts';
@@ -28,6 +30,10 @@ import {
 import { startStoreProxy, type Fault, type StoreProxy } from '../helpers/store-proxy.ts';
 
 const never = new AbortController().signal;
+const oneFile: PartsForm = {
+  ...{ format: 'parquet', partitionBy: [], header: false, fileRows: null, fileBytes: null },
+  ...{ rowGroupRows: 1_000, compression: 'snappy' },
+};
 const nothing = { output: null, errors: null, files: [], segments: [], custom_files: [], custom_chunks: [] };
 
 interface Kind {
@@ -360,11 +366,27 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     expect(await output.publish(sealed)).toBeNull();
 
     const other = sealedJob('other');
-    await other.output.clear({ isOverwrite: true, outputFileName: 'rows.csv' });
+    await other.output.clear({ isOverwrite: true, outputFileName: 'rows.csv', parts: null });
     expect(await keys(store, 'out/')).toEqual([]);
     await store.put('out/rows.csv', Buffer.from('of somebody'));
     expect(await other.output.publish(other.sealed)).toBeNull();
     expect(await textOf(store, 'out/rows.csv')).toBe('other');
+  });
+
+  it('sees parts that are there already, in the folders of their partitions, and removes them when it may', async () => {
+    const store = await fresh();
+    const parts = partNames({
+      ...{ outputAction: 'append_row', outputFileName: 'part-00000.parquet' },
+      parts: { ...oneFile, partitionBy: ['land', 'jahr=x'] },
+    });
+    const others = ['land=de/part-00000.parquet', 'land=de/jahr%3Dx=1/notes.txt', 'part-00000.parquet', 'land=x'];
+    const own = ['land=de/jahr%3Dx=1/part-00000.parquet', 'land=fr/jahr%3Dx=1/part-00002_0001.parquet'];
+    for (const name of [...others, ...own]) await store.put(`out/${name}`, Buffer.from(name));
+    const { output } = sealedJob('job');
+    const look = output.look({ isOverwrite: false, outputFileName: null, parts });
+    await expect(look).rejects.toThrow(failing('OUTPUT_EXISTS', `(${own.join(', ')})`));
+    await output.clear({ isOverwrite: true, outputFileName: null, parts });
+    expect(await keys(store, 'out/')).toEqual(sortedUtf8(others.map((name) => `out/${name}`)));
   });
 
   it('gives up in the end, and says so', async () => {
