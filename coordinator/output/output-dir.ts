@@ -7,10 +7,12 @@ import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { logsDirName, ownLogs, readmeTitle } from '../logs/log-tree.ts';
+import { readBegunParts } from './begun-parts.ts';
 import { listCustomFiles, sealedJobName } from './custom-listing.ts';
 import type { PartNames } from './part-names.ts';
 import {
   attemptsDirName,
+  begunPartsName,
   checkOutputFileName,
   customTemporaryDirName,
   errorsName,
@@ -122,6 +124,7 @@ async function namesOfResults(
     signatureName,
     manifestDirName,
     manifestName,
+    begunPartsName,
     customTemporaryDirName,
     attemptsDirName,
   ].flatMap((name) => [name, temporaryName(name)]);
@@ -231,7 +234,8 @@ async function removeResult(dir: string, name: string): Promise<void> {
 
 /** Files that the earlier job's user code wrote, as its manifest names them, and the folders that are empty then. */
 async function removeCustomFiles(dir: string): Promise<void> {
-  const paths = (await listCustomFiles(dir)).map(({ path }) => path);
+  const listed = [...(await listCustomFiles(dir)), ...(await readBegunParts(nodeFileSystem, dir))];
+  const paths = listed.map(({ path }) => path);
   for (const path of paths) await rm(join(dir, path), { force: true });
   await removeEmptyFolders(dir, paths);
 }

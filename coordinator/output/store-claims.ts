@@ -7,8 +7,8 @@ import * as z from 'zod';
 import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { LineFile } from './line-file.ts';
+import { claimsName } from './output-names.ts';
 
-const claimsName = '_manifest.claims.jsonl';
 /** `isAll`: whoever submitted the job has said that it may replace what is there. */
 const lineShape = z.union([z.object({ isAll: z.literal(true) }), z.object({ path: z.string() })]);
 
