@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { InputSelection } from '../common/core/input-selection.ts';
 import { limits } from '../common/core/limits.ts';
+import { parseJson } from '../common/core/parse-json.ts';
 import { silenceAfter } from '../common/io/silence.ts';
 import type {
   FileQuery,
@@ -20,7 +21,6 @@ import { EventReader } from './event-reader.ts';
 import {
   jsonOf,
   openConnection,
-  parseJson,
   strangerError,
   unreachableError,
   type Answer,

@@ -3,6 +3,7 @@ import { formatAddress, type Address } from '../common/config/address.ts';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { ErrorCode } from '../common/core/error-codes.ts';
 import { limits } from '../common/core/limits.ts';
+import { parseJson } from '../common/core/parse-json.ts';
 import { systemClock } from '../common/io/clock.ts';
 import { delay } from '../common/io/delay.ts';
 import { errnoOf, reasonOf } from '../common/io/errno.ts';
@@ -131,16 +132,6 @@ export async function jsonOf(reply: Answer): Promise<unknown> {
   const value = parseJson(text);
   if (value === undefined) throw strangerError(reply.url, 'its answer is no JSON');
   return value;
-}
-
-/** Undefined for a text that is none. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }
 
 function secureFetch({ ca, others = [] }: Connection): Ask {

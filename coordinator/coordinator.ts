@@ -216,6 +216,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     random,
     log,
     outside,
+    closeLogs: (dir) => logs.close(dir),
     ...requireSeenBy(leadership),
   });
   const closers: Close[] = [

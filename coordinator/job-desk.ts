@@ -43,7 +43,7 @@ import { sinceBases } from './core/since.ts';
 import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
-import { listLogs } from './logs/log-store.ts';
+import { listLogs, type LogStore } from './logs/log-store.ts';
 import { jobDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
 import { JobLife, takenOver } from './job-life.ts';
 import { JobOutput } from './job-output.ts';
@@ -70,6 +70,8 @@ export interface JobDeskOptions {
   readonly artifacts: ArtifactStore;
   readonly secrets: Pick<Secrets, 'require'>;
   readonly work: JobWork;
+  /** See `LogStore`. */
+  readonly closeLogs: LogStore['close'];
   /** How full the GPUs of each node are. */
   readonly gpus: GpusOfNodes;
   readonly stateDir: string;

@@ -26,6 +26,7 @@ import { anew, type ChangedPart } from './input/changed-parts.ts';
 import type { StatFiles } from './input/stat-files.ts';
 import { removeJobDir, type JobFiles, type JobRecord } from './job-files.ts';
 import type { JobWork } from './job-work.ts';
+import type { LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
 import { removeOutput } from './output/output-dir.ts';
 import type { JobFeeds } from './views/job-feed.ts';
@@ -44,6 +45,8 @@ export interface JobLifeOptions {
   /** Model and code by digest. */
   readonly seal: (local: LocalDeployment) => Promise<Deployment>;
   readonly work: JobWork;
+  /** See `LogStore`. */
+  readonly closeLogs: LogStore['close'];
   readonly outside: Outside;
   /** @throws OUTPUT_EXISTS when a job other than `by` is writing there */
   readonly refuseOutputPlace: (place: string, by: JobName) => void;
@@ -115,8 +118,7 @@ export class JobLife {
       // What has gone to a store stays there, and what another job still takes rows from stays too.
       const isHere = job.outputLocation === null && work.ownsOutput(job) && !work.readerOf(job.outputDir);
       const isOwn = request.withOutput && isHere;
-      const isRemoved = isOwn && (request.isDryRun || (await this.#removeOutput(job)));
-      if (!request.isDryRun) await this.#forget(job);
+      const isRemoved = request.isDryRun ? isOwn : await this.#prune(job, isOwn);
       pruned.push(prunedView(job, isRemoved));
     }
     if (pruned.length > 0 && !request.isDryRun) log.info('jobs pruned', { jobs: pruned.length });
@@ -137,9 +139,17 @@ export class JobLife {
     }
   }
 
-  /** The results go first: once the job is forgotten, nobody knows that they were its own. */
-  async #removeOutput(job: Job): Promise<boolean> {
-    return await removeOutput(job.outputDir, rowsFileName(job.deployment.settings), job.name);
+  /** Whether results went. They go first: once the job is forgotten, nobody knows that they were its own. */
+  async #prune(job: Job, withOutput: boolean): Promise<boolean> {
+    const reopenLogs = withOutput ? await this.#options.closeLogs(job.outputDir) : null;
+    try {
+      const { name, outputDir, deployment } = job;
+      const isRemoved = withOutput && (await removeOutput(outputDir, rowsFileName(deployment.settings), name));
+      await this.#forget(job);
+      return isRemoved;
+    } finally {
+      reopenLogs?.();
+    }
   }
 
   async #forget(job: Job): Promise<void> {

@@ -4,6 +4,7 @@ import { link, open as openDir, readdir, rename, rm, rmdir, statfs } from 'node:
 import type { FileSystem, OpenFile, OpenMode } from '../ports/file-system.ts';
 import { errnoOf } from './errno.ts';
 import { makeFolder } from './make-folder.ts';
+import { noneTaken } from './write-all.ts';
 
 /** Pieces smaller than this are joined: one copy in memory is cheaper than one call each. */
 const joinBytesMax = 65_536;
@@ -36,11 +37,13 @@ class NodeFile implements OpenFile {
   async #writeBlock(block: Uint8Array, position: number): Promise<void> {
     let done = 0;
     while (done < block.length) {
-      done += await new Promise<number>((resolve, reject) => {
-        fs.write(this.#descriptor, block, done, block.length - done, position + done, (error, bytes) =>
-          error ? reject(error) : resolve(bytes),
+      const bytes = await new Promise<number>((resolve, reject) => {
+        fs.write(this.#descriptor, block, done, block.length - done, position + done, (error, written) =>
+          error ? reject(error) : resolve(written),
         );
       });
+      if (bytes === 0) throw noneTaken(block.length - done, block.length);
+      done += bytes;
     }
   }
 

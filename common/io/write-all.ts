@@ -9,10 +9,12 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, position: nu
   for (let done = 0; done < bytes.length;) {
     const at = position === null ? null : position + done;
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at);
-    if (bytesWritten === 0) {
-      const message = `the system took none of the last ${bytes.length - done} of ${bytes.length} bytes`;
-      throw Object.assign(new Error(message), { code: 'EIO' });
-    }
+    if (bytesWritten === 0) throw noneTaken(bytes.length - done, bytes.length);
     done += bytesWritten;
   }
+}
+
+/** Of a write that took nothing, which said again and again would never end. */
+export function noneTaken(left: number, length: number): Error {
+  return Object.assign(new Error(`the system took none of the last ${left} of ${length} bytes`), { code: 'EIO' });
 }

@@ -4,6 +4,7 @@
  */
 import { createHash, createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import * as z from 'zod';
+import { parseJson } from '../core/parse-json.ts';
 
 export interface PublicJwk {
   readonly kty: 'OKP';
@@ -78,13 +79,4 @@ function signingInput(header: string, content: Uint8Array): Buffer {
 
 function base64url(text: string): string {
   return Buffer.from(text).toString('base64url');
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }

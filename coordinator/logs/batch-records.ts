@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import type { BatchRecord } from '../../common/core/batch-record.ts';
 import { isErrorCode } from '../../common/core/error-codes.ts';
+import { parseJson } from '../../common/core/parse-json.ts';
 import { listLogs } from './log-store.ts';
 import { logsDirName } from './log-tree.ts';
 
@@ -60,7 +61,7 @@ const readOptions = { encoding: 'utf8', highWaterMark: 262_144 } as const;
  * schema for each takes longer than its reading.
  */
 function recordOf(line: string): BatchRecord | null {
-  const value = jsonOf(line) as Readonly<Record<keyof BatchRecord, unknown>> | null;
+  const value = parseJson(line) as Readonly<Record<keyof BatchRecord, unknown>> | null | undefined;
   if (typeof value !== 'object' || value === null || !isRecord(value)) return null;
   const { first, count, token, attempt, status, start, run_seconds, cpu_seconds, rows, failed, stdout, stderr } = value;
   const code = value.code === null || isErrorCode(value.code) ? value.code : 'INTERNAL';
@@ -104,13 +105,4 @@ function isCount(value: unknown): boolean {
 
 function isSpan(value: unknown): boolean {
   return Array.isArray(value) && value.length === 2 && isCount(value[0]) && isCount(value[1]);
-}
-
-function jsonOf(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }

@@ -39,6 +39,8 @@ export class LogStore {
   /** What is to be appended, by job and path. */
   readonly #texts = new Map<string, string>();
   readonly #isTold = new Map<JobName, true>();
+  /** Output folders that are being cleared, with how many times. */
+  readonly #closed = new Map<string, number>();
 
   constructor(options: LogStoreOptions) {
     this.#options = options;
@@ -86,6 +88,21 @@ export class LogStore {
   /** Jobs of which something is kept in memory. */
   get jobs(): number {
     return new Set([...this.#sizes.keys(), ...this.#isTold.keys(), ...this.#queues.keys()]).size;
+  }
+
+  /**
+   * Keeps logs out of an output folder that is about to be cleared, until the answer is called. Resolves when all that was asked for
+   * is written: a late line of the job that has ended would else be in the way of the removal, or among the lines of the next job.
+   */
+  async close(outputDir: string): Promise<() => void> {
+    const isThere = ([job]: [JobName, unknown]): boolean => this.#options.outputDirOf(job) === outputDir;
+    for (let last = [...this.#queues].find(isThere); last; last = [...this.#queues].find(isThere)) await last[1];
+    this.#closed.set(outputDir, (this.#closed.get(outputDir) ?? 0) + 1);
+    return once(() => {
+      const others = (this.#closed.get(outputDir) ?? 1) - 1;
+      if (others > 0) this.#closed.set(outputDir, others);
+      else this.#closed.delete(outputDir);
+    });
   }
 
   /** Resolves when all that was asked for is written. */
@@ -152,7 +169,9 @@ export class LogStore {
   /** The job's log folder. @throws JOB_NOT_FOUND */
   #dirOf(job: JobName): string {
     const outputDir = this.#options.outputDirOf(job);
-    if (outputDir === null) throw new BatchError('JOB_NOT_FOUND', `job ${job} has no log folder here`);
+    if (outputDir === null || this.#closed.has(outputDir)) {
+      throw new BatchError('JOB_NOT_FOUND', `job ${job} has no log folder here`);
+    }
     return join(outputDir, logsDirName);
   }
 
@@ -204,6 +223,14 @@ export async function listLogs(outputDir: string): Promise<readonly LogFile[]> {
   };
   await walk('');
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) work();
+    isDone = true;
+  };
 }
 
 async function made(dir: string, path: string): Promise<string> {

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { BatchError } from '../../common/core/batch-error.ts';
+import { parseJson } from '../../common/core/parse-json.ts';
 import type { Deployment } from '../../common/core/deployment.ts';
 import type { ResultSchema } from '../../common/core/result.ts';
 import { binarySchema } from '../../common/format/prologue.ts';
@@ -14,7 +15,7 @@ import { manifestSchema, segmentLineSchema, type Manifest } from '../output/mani
 import { manifestName } from '../output/output-names.ts';
 import { hex32 } from '../output/segments.ts';
 import { Findings } from '../verify/findings.ts';
-import { parseJson, readLines, type Place } from '../verify/sealed-files.ts';
+import { readLines, type Place } from '../verify/sealed-files.ts';
 import { scoredWith } from './scored-with.ts';
 
 export interface SinceWanted {

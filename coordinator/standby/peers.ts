@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
+import { parseJson } from '../../common/core/parse-json.ts';
 
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import { makeFolder } from '../../common/io/make-folder.ts';
@@ -27,7 +28,7 @@ const answer = z.object({ from: z.string(), missing: z.array(z.object({ path: z.
 /** Answers while this coordinator stands by; returns how to end that. */
 export function answerAsStandby(bus: PeerBus, self: LeaderCard): () => void {
   return bus.answer(async (text) => {
-    const asked = question.safeParse(parsed(text));
+    const asked = question.safeParse(parseJson(text));
     if (!asked.success) return null;
     const missing = await missingHere(asked.data);
     return JSON.stringify({ from: textOfCard(self), missing });
@@ -70,7 +71,7 @@ export async function requireSeen(bus: PeerBus, { folders, inputs }: SeenPlaces)
 
 async function asked(bus: PeerBus, what: Question): Promise<readonly z.infer<typeof answer>[]> {
   const texts = await bus.ask(JSON.stringify(what), limits.standbyAnswerMs);
-  return texts.flatMap((text) => answer.safeParse(parsed(text)).data ?? []);
+  return texts.flatMap((text) => answer.safeParse(parseJson(text)).data ?? []);
 }
 
 async function missingHere({ proofs, inputs }: Question): Promise<{ path: string; why: string }[]> {
@@ -86,12 +87,4 @@ async function missingHere({ proofs, inputs }: Question): Promise<{ path: string
   for (const { path, text } of proofs) await look(path, async () => (await readFile(path, 'utf8')) === text);
   for (const path of inputs) await look(path, async () => (await stat(path)).size >= 0);
   return missing;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { limits } from '../../common/core/limits.ts';
+import { parseJson } from '../../common/core/parse-json.ts';
 import { errnoOf, reasonOf } from '../../common/io/errno.ts';
 import type { FileSystem, OpenFile } from '../../common/ports/file-system.ts';
 import { blocksOf, digestFile } from '../output/read-blocks.ts';
@@ -118,16 +119,6 @@ async function* textLines(file: OpenFile): AsyncGenerator<string | null, void, v
     rest = Buffer.alloc(0);
   }
   if (rest.length > 0 || isTooLong) yield isTooLong ? null : rest.toString('utf8');
-}
-
-/** Undefined for what is no JSON. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }
 
 /** The first thing that is wrong, with its key. */

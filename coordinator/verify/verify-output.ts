@@ -4,6 +4,7 @@
  */
 import type { ErrorCode } from '../../common/core/error-codes.ts';
 import { limits } from '../../common/core/limits.ts';
+import { parseJson } from '../../common/core/parse-json.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
@@ -16,7 +17,7 @@ import { isManifestChunkName, manifestDirName, manifestName, successName } from 
 import { sizeOf } from '../output/recover-output.ts';
 import { join } from 'node:path';
 import { Findings, type Finding } from './findings.ts';
-import { openSealed, parseJson, type Place } from './sealed-files.ts';
+import { openSealed, type Place } from './sealed-files.ts';
 import { verifyCustom } from './verify-custom.ts';
 import { InputCheck } from './verify-inputs.ts';
 import { verifyLines, type VerifiedLines } from './verify-lines.ts';

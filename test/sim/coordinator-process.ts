@@ -295,6 +295,7 @@ export class CoordinatorProcess implements CoordinatorPort {
       show: () => jobView(loop.ledger, this.#known()),
       seal: (local: LocalDeployment) => Promise.resolve({ ...local, model: null, code: null }),
       refuseOutputPlace: () => undefined,
+      closeLogs: () => Promise.resolve(() => undefined),
     });
     this.#jobLife = jobLife;
     await jobLife.removeOrphans();

@@ -54,6 +54,25 @@ describe('logs that nodes send', () => {
     expect(readdirSync(dir)).toEqual(['out']);
   });
 
+  it('keep out of a folder that is being cleared, once what was being written is written', async () => {
+    const store = open();
+    const out = join(dir, 'out');
+    await store.take('node-1', piece(0, 'abc'));
+    const writing = store.take('node-1', piece(3, 'def'));
+    const [reopen, again] = [await store.close(out), await store.close(out)];
+    expect(stored()).toBe('abcdef');
+    expect(await writing).toBe(6);
+    rmSync(join(out, '_logs'), { recursive: true });
+    for (const end of [again, again, reopen]) {
+      await expect(store.take('node-1', piece(6, 'late'))).rejects.toThrow(failing('JOB_NOT_FOUND', 'no log folder'));
+      await store.append(job, 'job_progress_overview.txt', 'late');
+      expect(readdirSync(out)).toEqual([]);
+      end();
+    }
+    await store.append(job, 'job_progress_overview.txt', 'in time');
+    expect(readdirSync(join(out, '_logs'))).toContain('job_progress_overview.txt');
+  });
+
   it('of a job that has no folder here are refused, and a folder that is gone is not made again', async () => {
     const other = { ...piece(0, 'x'), job: jobName('b') };
     await expect(open().take('node-1', other)).rejects.toThrow(failing('JOB_NOT_FOUND', 'no log folder'));

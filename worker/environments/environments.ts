@@ -19,6 +19,7 @@ import type { Environment } from '../../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../../common/core/batch-error.ts';
 import { unreachable } from '../../common/core/invariant.ts';
 import { limits } from '../../common/core/limits.ts';
+import { parseJson } from '../../common/core/parse-json.ts';
 import type { Clock } from '../../common/io/clock.ts';
 import type { Delay } from '../../common/io/delay.ts';
 import { errnoOf, outsideError } from '../../common/io/errno.ts';
@@ -361,15 +362,6 @@ async function checkBuilt(name: string, runner: Runner): Promise<void> {
 async function works(runner: Runner): Promise<boolean> {
   if (runner.kind === 'apptainer') return (await stat(runner.image).catch(ignoreMissing)) !== undefined;
   return (await askInterpreter(runner.python)) !== null;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }
 
 async function listDir(dir: string): Promise<readonly string[]> {
