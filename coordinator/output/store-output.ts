@@ -65,15 +65,15 @@ export class StoreOutput implements StorePlace {
 
   /** Looks whether results are there, and whether anything can be written; nothing goes. @throws OUTPUT_EXISTS, STORE_DENIED, STORE_UNREACHABLE, LOCATION_INVALID, INPUT_NOT_FOUND for a bucket that is not there */
   async look(options: PrepareOptions): Promise<void> {
-    const { location } = this.#options;
+    const { location, signal } = this.#options;
     const found = options.isOverwrite ? [] : await this.#found(options);
     if (found.length > 0) {
       const message = `${location} holds results already (${someOf(found)}); choose another output, or say --overwrite to replace them`;
       throw new BatchError('OUTPUT_EXISTS', message);
     }
     const { store, key } = await this.#at(temporaryName('_probe'));
-    await store.put(key, Buffer.from('x'));
-    await store.remove(key);
+    await store.put(key, Buffer.from('x'), signal);
+    await store.remove(key, signal);
   }
 
   /** Removes the results of an earlier job, and nothing else; whatever else has the name of a result is replaced when that comes. */
@@ -135,7 +135,10 @@ export class StoreOutput implements StorePlace {
       if (!location.startsWith(`${this.#attempts}/`)) throw this.#corrupt(`${location} is in no folder of an attempt`);
       const { key: from } = await this.#options.stores.open(parseLocation(location) as StoreLocation);
       const { store, key: to } = await this.#at(path);
-      const copied = bytes > limits.storeCopyBytesMax ? await this.#carry(store, from, to) : await store.copy(from, to);
+      const copied =
+        bytes > limits.storeCopyBytesMax
+          ? await this.#carry(store, from, to)
+          : await store.copy(from, to, this.#options.signal);
       // An earlier try of sealing may have come so far that it took the attempts away.
       const found = copied ?? (await store.stat(to, this.#options.signal));
       if (found?.sizeBytes === bytes) return;
@@ -164,7 +167,7 @@ export class StoreOutput implements StorePlace {
     await this.#remove(left.filter((path) => !kept.has(path) && claims.has(path)));
     if (sealed.verdict === 'Completed') {
       const { store, key } = await this.#at(successName);
-      await store.put(key, new Uint8Array(0));
+      await store.put(key, new Uint8Array(0), this.#options.signal);
     }
     try {
       await this.#clearAttempts();
@@ -220,7 +223,7 @@ export class StoreOutput implements StorePlace {
     const { store, key } = await stores.openToWrite(parseLocation(this.#attempts) as StoreLocation);
     const prefix = folderKey(key);
     for await (const page of store.list({ prefix, startAfter: null, isDeep: true, signal })) {
-      await mapBounded(page, atOnce, (object) => store.remove(object.key));
+      await mapBounded(page, atOnce, (object) => store.remove(object.key, signal));
     }
   }
 
@@ -247,7 +250,7 @@ export class StoreOutput implements StorePlace {
   async #remove(paths: readonly string[]): Promise<void> {
     await mapBounded(paths, atOnce, async (path) => {
       const { store, key } = await this.#at(path);
-      await store.remove(key);
+      await store.remove(key, this.#options.signal);
     });
   }
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { parseLocation, type StoreLocation } from '../../common/core/location.ts';
 import type { PartsForm } from '../../common/core/parts-form.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -298,6 +298,32 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     await store.remove('a');
     expect(await keys(store, '')).toEqual(['mark/']);
     expect(stores.counts.retries - retries).toBe(6);
+  });
+
+  it('stops to try when it is told to, and takes a time that has run out for trouble that may pass', async () => {
+    const store = await fresh();
+    await store.put('a', Buffer.from('hello'));
+    proxy.fault = () => ({ kind: 'status', status: 503 });
+    const writes: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+      put: (signal) => store.put('b', Buffer.from('x'), signal),
+      remove: (signal) => store.remove('a', signal),
+      copy: (signal) => store.copy('a', 'b', signal),
+    };
+    for (const [name, write] of Object.entries(writes)) {
+      const stop = new AbortController();
+      proxy.asked.length = 0;
+      proxy.fault = () => {
+        stop.abort(new Error('stopped'));
+        return { kind: 'status', status: 503 };
+      };
+      await expect(write(stop.signal), name).rejects.toThrow('stopped');
+      expect(proxy.asked.length, name).toBe(1);
+    }
+    proxy.fault = () => null;
+    const late = AbortSignal.abort(new DOMException('late', 'TimeoutError'));
+    const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(late);
+    onTestFinished(() => timeout.mockRestore());
+    await expect(store.copy('a', 'b')).rejects.toThrow(failing('STORE_UNREACHABLE', 'has not answered for 600 s'));
   });
 
   it('has the output of a job whole where what attempts have left stays, and says what that is', async () => {
