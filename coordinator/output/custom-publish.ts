@@ -260,7 +260,9 @@ async function publish(
   const isTaken =
     folders.has(file.path) ||
     (await holdsOther(fileSystem, join(dir, place), earlier.length > 0 ? null : bytes, [sha256, ...earlier]));
-  const path = isTaken ? `${place}~${job}` : place;
+  let path = isTaken ? `${place}~${job}` : place;
+  // A folder that had to go beside a file of another's has that name.
+  if (isTaken && [...folders.values()].includes(path)) path += '~';
   if (file.stored) await nameAttempt(options, file.stored, path);
   else await fileSystem.rename(temporary, join(dir, path));
   const line = { path, bytes, sha256, mini_batches: file.miniBatches };

@@ -269,6 +269,23 @@ describe('a file of another’s where a folder is wanted', () => {
     });
   });
 
+  it('stays where a file and a folder want its name, and neither of these takes the other’s', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'sub', 'whole', 'file');
+    const file = await collected(folder);
+    rmSync(host('sub'));
+    write(host(), 'sub/x', 'whole', 'in it');
+    const other = new CustomFolder(host(), null);
+    await other.begin();
+    write(host(), 'sub/x', 'whole', 'in it, later');
+    const archives = [file, await collected(other)];
+    write(join(dir, 'out'), 'sub', 'whole', 'mine');
+    const first = await published(archives);
+    expect(await published(archives)).toEqual(first);
+    expect(contents(join(dir, 'out'))).toEqual({ sub: 'mine', 'sub~job/x': 'in it, later', 'sub~job~': 'file' });
+  });
+
   it('is named where folders say what is in them', async () => {
     const folder = new CustomFolder(host(), null);
     await folder.begin();
