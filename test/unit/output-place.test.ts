@@ -40,6 +40,18 @@ test.each([
   await expect(check(input, output)).resolves.toBeUndefined();
 });
 
+test('a link in the input leads to what it stands for', async () => {
+  await mkdir(join(dir, 'elsewhere', 'deep'), { recursive: true });
+  await symlink(join(dir, 'elsewhere'), join(dir, 'in', 'linked'));
+  await symlink(join(dir, 'nowhere'), join(dir, 'in', 'broken'));
+  for (const output of ['elsewhere', 'elsewhere/deep', 'elsewhere/new']) {
+    await expect(check('in', output)).rejects.toMatchObject(failing('OUTPUT_IN_INPUT', 'lies in the input folder'));
+    await expect(check('in', output, false)).resolves.toBeUndefined();
+  }
+  await expect(check('in', 'elsewhere-2')).resolves.toBeUndefined();
+  await expect(check('in', 'elsewhere/_out')).resolves.toBeUndefined();
+});
+
 test('a job that stays in the folder itself may write below it, and not into it', async () => {
   await expect(check('in', 'in/out', false)).resolves.toBeUndefined();
   await expect(check('in', 'in', false)).rejects.toMatchObject(failing('OUTPUT_IN_INPUT', 'itself'));
