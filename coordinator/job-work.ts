@@ -20,6 +20,7 @@ import {
   jobDirOf,
   JobFiles,
   outputPlaceOf,
+  removeJobDir,
   removePublished,
   removeStaging,
   stagingDirOf,
@@ -188,11 +189,15 @@ export class JobWork {
     this.#listings.set(record.name, open);
   }
 
-  /** The job that was {@link create}d does not come to be. */
+  /** The job that was {@link create}d does not come to be: another one of the name finds nothing of it. */
   async discard(name: JobName): Promise<void> {
+    const { log, outside, stateDir } = this.#options;
     await this.#files.get(name)?.close();
     this.#files.delete(name);
     this.#listings.delete(name);
+    await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
+      log.warn('the folder of a job that was refused cannot be removed', { job: name, reason: reasonOf(error) });
+    });
   }
 
   /** Files of a job that is about to be reopened; {@link keep} makes them its own. */

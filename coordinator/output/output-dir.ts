@@ -58,10 +58,7 @@ export async function prepareOutputDir(options: OutputDirOptions): Promise<Prepa
   return await used(dir, async () => {
     const ours = await resultsToReplace(options);
     await guard?.(dir);
-    // Their list goes last with the manifest: a removal that is broken off can be said again.
-    if (ours.length > 0) await removeCustomFiles(dir);
-    for (const name of ours) await removeResult(dir, name);
-    await removeEmptyFolders(dir, ours);
+    await removeResults(dir, ours);
     const left = await readdir(dir);
     return { removed: ours, foreign: left.sort() };
   });
@@ -96,9 +93,7 @@ async function resultsToReplace(options: OutputDirOptions): Promise<readonly str
 export async function removeOutput(dir: string, outputFileName: string | null, job: string): Promise<boolean> {
   try {
     if ((await sealedJobName(dir)) !== job) return false;
-    const ours = await namesOfResults(dir, await readdir(dir), outputFileName, null);
-    await removeCustomFiles(dir);
-    for (const name of ours) await removeResult(dir, name);
+    await removeResults(dir, await namesOfResults(dir, await readdir(dir), outputFileName, null));
     return true;
   } catch (error) {
     if (error instanceof BatchError || errnoOf(error) === '') throw error;
@@ -230,6 +225,15 @@ async function removeResult(dir: string, name: string): Promise<void> {
   } catch (error) {
     if (errnoOf(error) !== 'ENOTEMPTY') throw error;
   }
+}
+
+/** `_SUCCESS` goes first, and the list of files of user code last, with the manifest: a removal that is broken off can be said again. */
+async function removeResults(dir: string, ours: readonly string[]): Promise<void> {
+  if (ours.length === 0) return;
+  await rm(join(dir, successName), { force: true });
+  await removeCustomFiles(dir);
+  for (const name of ours) await removeResult(dir, name);
+  await removeEmptyFolders(dir, ours);
 }
 
 /** Files that the earlier job's user code wrote, as its manifest names them, and the folders that are empty then. */

@@ -1,5 +1,5 @@
 /** Jobs whose results go to a place in a store: who may have it, and what of it goes when. */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { runEmbedded } from '../../cli/embedded.ts';
@@ -12,18 +12,22 @@ import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.
 import { LocalCluster } from '../helpers/local-cluster.ts';
 import { until } from '../helpers/programs.ts';
 import { readStored, seed, testStores } from '../helpers/seed-store.ts';
+import { startStoreProxy, type StoreProxy } from '../helpers/store-proxy.ts';
 import { makeBucket, s3Environment, startS3, type StoreServer } from '../helpers/store-servers.ts';
 
 let s3: StoreServer;
+let proxy: StoreProxy;
 let cluster: LocalCluster;
 
 beforeAll(async () => {
   s3 = await startS3();
   await makeBucket(s3.origin, 'bucket');
-  for (const [name, value] of Object.entries(s3Environment(s3.origin))) vi.stubEnv(name, value);
+  proxy = await startStoreProxy(s3.origin);
+  for (const [name, value] of Object.entries(s3Environment(proxy.origin))) vi.stubEnv(name, value);
 });
 afterAll(async () => {
   vi.unstubAllEnvs();
+  await proxy?.close();
   await s3?.close();
 });
 beforeEach(async () => {
@@ -92,6 +96,19 @@ test('--overwrite removes nothing of a store for a job that is refused, and the 
   expect(await stored('s3://bucket/two')).toEqual(results);
   await submit('job-c', 's3://bucket/two', { isOverwrite: true });
   expect(await stored('s3://bucket/two')).toEqual({ 'notes.txt': 'of somebody' });
+});
+
+test('a job that the store refuses at the last moment leaves nothing, and its name to others', async () => {
+  const place = 's3://bucket/five';
+  const stores = testStores(s3Environment(s3.origin));
+  await seed(stores, place, { _SUCCESS: '' });
+  proxy.fault = ({ method, url }) =>
+    method === 'DELETE' && url.includes('_SUCCESS') ? { kind: 'status', status: 403 } : null;
+  await expect(submit('job-e', place, { isOverwrite: true })).rejects.toThrow(failing('STORE_DENIED', '403'));
+  proxy.fault = () => null;
+  expect(existsSync(join(cluster.dir, 'state', 'jobs', 'job-e'))).toBe(false);
+  expect(await stored(place)).toEqual({ _SUCCESS: '' });
+  expect((await submit('job-e', place, { isOverwrite: true })).name).toBe('job-e');
 });
 
 test('a job goes on only where no other one has put its results meanwhile', async () => {

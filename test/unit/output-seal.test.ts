@@ -417,6 +417,16 @@ describe('an output folder', () => {
     expect((await prepare(true)).removed).toEqual(['_manifest', '_manifest.json']);
   });
 
+  it('never looks complete when its removal breaks off', async () => {
+    const manifest = { custom_files: [{ path: 'report', bytes: 1 }], custom_chunks: [] };
+    await writeFile(join(dir, '_manifest.json'), JSON.stringify(manifest));
+    await writeFile(join(dir, '_SUCCESS'), '');
+    // What is no file any more cannot be removed as one.
+    await mkdir(join(dir, 'report'));
+    await expect(prepare(true)).rejects.toThrow();
+    expect((await readdir(dir)).sort()).toEqual(['_manifest.json', 'report']);
+  });
+
   it('must be a folder that can be written, and the output file a plain name', async () => {
     await writeFile(join(dir, 'file'), '');
     await expect(prepare(false, 'p.csv', join(dir, 'file'))).rejects.toMatchObject({ code: 'STATE_UNWRITABLE' });
