@@ -23,7 +23,10 @@ export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
   // Everything of the run's own lies here; a unix socket's path must be short.
   const home = await mkdtemp(join(tmpdir(), 'batchmill-'));
   const stateDir = join(home, 'state');
-  const closers: (() => Promise<unknown>)[] = [() => removeHome(home)];
+  let kept: string | null = null;
+  const closers: (() => Promise<unknown>)[] = [
+    async () => (kept === null ? await removeHome(home) : options.onKept(kept)),
+  ];
   try {
     const coordinator = await openCoordinator({
       stateDir,
@@ -37,10 +40,23 @@ export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
     });
     // Its failure, if any, has been told by what waited for it.
     closers.push(() => coordinator.close().catch(() => undefined));
+    // What is scored is not thrown away because a store does not take it.
+    closers.push(async () => (kept = keptText(coordinator, stateDir)));
     return await runJob(options, coordinator, home, closers);
   } finally {
     for (const close of closers.reverse()) await close();
   }
+}
+
+/** Null when nothing but the run's own files is left. */
+function keptText({ jobs }: Coordinator, stateDir: string): string | null {
+  const [job] = jobs.list();
+  const dir = job ? jobs.unpublishedDir(job.name) : null;
+  if (!job || dir === null) return null;
+  return (
+    `the rows of job ${job.name} are not in ${job.output_path}; they are kept in ${dir}. To send them once the store takes them: ` +
+    `batchmill coordinator start --insecure --state-dir ${stateDir}  and beside it  batchmill job resume ${job.name}`
+  );
 }
 
 /** Of what happens inside, a person at a terminal is told only what is wrong; the job's events have the rest. */

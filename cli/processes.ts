@@ -62,6 +62,8 @@ export interface EmbeddedOptions {
   readonly onEvent: (event: JobEvent) => void;
   /** Of a job that has failed, at its end. */
   readonly onErrors: (errors: JobErrorsView) => void;
+  /** Of a job whose rows have not got to the store of its output: where they are, and how they get there. */
+  readonly onKept: (text: string) => void;
 }
 
 export interface Processes {

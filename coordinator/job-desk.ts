@@ -2,7 +2,6 @@
  * People's and programs' side of the coordinator: submits, shows, hands on what is asked of jobs and nodes, and finds
  * their files. Decides nothing: what follows from what is the ledger's business.
  */
-import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { BatchError } from '../common/core/batch-error.ts';
 import type { Deployment, LocalDeployment } from '../common/core/deployment.ts';
@@ -14,9 +13,7 @@ import { rowsFileName } from '../common/core/parts-form.ts';
 import { splitRule } from '../common/core/split.ts';
 import { isFinal } from '../common/core/states.ts';
 import type { Clock } from '../common/io/clock.ts';
-import { errnoOf, reasonOf } from '../common/io/errno.ts';
 import type { Log } from '../common/io/log.ts';
-import { nodeFileSystem } from '../common/io/node-file-system.ts';
 import type { Secrets } from './access/secrets.ts';
 import type {
   Backend,
@@ -44,16 +41,16 @@ import { newJobName } from './job-name.ts';
 import { openListing, type OpenListing } from './list-job.ts';
 import { catalogOf, jobErrors, logPathOf, printedOf } from './job-logs.ts';
 import { listLogs, type LogStore } from './logs/log-store.ts';
-import { jobDirOf, outputDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
+import { jobDirOf, outputPlaceOf, stagingDirOf } from './job-files.ts';
 import { JobLife, takenOver } from './job-life.ts';
+import { JobOutput } from './job-output.ts';
+import { OutputFiles } from './output-files.ts';
 import type { JobWork } from './job-work.ts';
 import type { Loop } from './loop.ts';
-import { prepareOutputDir } from './output/output-dir.ts';
-import { refuseOutputInInput } from './output/output-place.ts';
-import { listCustomFiles, sealedJobName } from './output/custom-listing.ts';
-import { manifestDirName, partialName } from './output/output-names.ts';
+import { placeKey } from './output/output-place.ts';
+import { sealedJobName } from './output/custom-listing.ts';
+import { partialName } from './output/output-names.ts';
 import { takenName } from './output/staging-files.ts';
-import { sizeOf } from './output/recover-output.ts';
 import type { Outside } from './outside.ts';
 import type { ArtifactStore } from './registry/artifact-store.ts';
 import { sealed, sealedShadow } from './registry/stored.ts';
@@ -94,11 +91,7 @@ export class JobDesk implements Backend {
   readonly #loop: Loop;
   readonly #work: JobWork;
   readonly #life: JobLife;
-  #custom: {
-    readonly job: JobName;
-    readonly reopenings: number;
-    readonly paths: ReadonlySet<string>;
-  } | null = null;
+  readonly #outputs = new OutputFiles();
   /** Jobs that are being submitted and not in the ledger yet. */
   readonly #submissions = new Set<{ readonly name: string | null; readonly outputPlace: string }>();
 
@@ -162,32 +155,25 @@ export class JobDesk implements Backend {
     const { deployment: local, inputPath, selection, outputPlace, isOverwrite } = request;
     const job = request.name === null ? newJobName(local.name, clock.wall(), random) : jobName(request.name);
     if (request.name === null) this.#refuseTakenName(job);
-    const outputLocation = isUri(outputPlace) ? outputPlace : null;
-    const outputDir = outputLocation === null ? outputPlace : outputDirOf(this.#options.stateDir, job);
-    const fileName = rowsFileName(local.settings);
-    // What a list does not name is not scored, wherever it lies.
-    if (selection.list === null && isUri(inputPath) === isUri(outputPlace)) {
-      await refuseOutputInInput({ inputPath, outputDir: outputPlace, isRecursive: selection.recursive });
-    }
-    if (outputLocation !== null) {
-      const store = outside.storeOutput({ location: outputLocation, job, signal: this.#work.stopped });
-      await store.prepare({ isOverwrite, outputFileName: local.settings.outputFileName || null });
-    }
-    const prepare = () => prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName });
-    // A refusal comes before anything is copied; what --overwrite destroys goes only when nothing else is in the way.
-    if (!isOverwrite) await prepare();
+    const output = new JobOutput({
+      ...{ outside, stateDir: this.#options.stateDir, job, place: outputPlace, settings: local.settings, isOverwrite },
+      closeLogs: this.#options.closeLogs,
+      signal: this.#work.stopped,
+    });
+    await output.refuseIn(inputPath, selection);
+    await output.look();
+    const { dir: outputDir, location: outputLocation } = output;
     const deployment = await this.#seal(local);
     const shadow = request.shadow && {
       ...request.shadow,
       deployment: await this.#seal(request.shadow.deployment, sealedShadow),
     };
     const since = await this.#since(request, job, deployment);
-    const guard = (dir: string) => this.#work.locks.take(dir);
     await this.#options.requireSeen?.({
       folders: [outputDir],
       inputs: isUri(inputPath) ? [] : [inputPath],
     });
-    const prepared = await prepareOutputDir({ dir: outputDir, isOverwrite, outputFileName: fileName, guard });
+    const prepared = await output.take((dir) => this.#work.locks.take(dir));
     const record = {
       ...{ name: job, inputPath, outputDir, deployment, chunks: 0, outputCommitted: 0, schema: -1, schemas: [] },
       ...{
@@ -197,13 +183,23 @@ export class JobDesk implements Backend {
         bases: new Map(since?.reason === null ? sinceBases(since) : []),
       },
     };
-    await this.#work.create(record, open);
+    try {
+      await this.#work.create(record, open);
+      await output.clear();
+    } catch (error) {
+      output.openLogs();
+      await this.#work.discard(job);
+      await this.#work.locks.release(outputDir);
+      throw error;
+    }
     const places = { inputPath, selection, outputDir, outputLocation };
     const from = {
       ...(since && { since }),
       ...(request.origin && { origin: request.origin }),
       ...(shadow && { shadow }),
     };
+    // Nothing comes between the two: from its record on the folder's logs are the new job's.
+    output.openLogs();
     loop.handle({ kind: 'submit', job, deployment, ...places, ...from, wallMs: clock.wall() });
     await loop.durable();
     const foreign = prepared.foreign.filter((name) => !name.startsWith('.'));
@@ -231,7 +227,7 @@ export class JobDesk implements Backend {
       takenPath: join(stagingDirOf(jobDirOf(stateDir, job)), takenName),
     });
     if (since === null) return null;
-    if (since.dir === outputPlace) {
+    if (placeKey(since.dir) === placeKey(outputPlace)) {
       if (named === null) return null;
       throw new BatchError('OUTPUT_EXISTS', `rows are to be taken from ${since.dir}; choose another --output`);
     }
@@ -239,6 +235,13 @@ export class JobDesk implements Backend {
     if (reason === null) log.info('rows of files that are the same are taken', { job, from: dir });
     else log.warn('every file is scored: nothing can be taken from the earlier output', { job, from: dir, reason });
     return since;
+  }
+
+  /** Folder with what a job has that its store does not; null: none, or no rows. */
+  unpublishedDir(name: string): string | null {
+    const job = this.#find(name);
+    const isBehind = job.outputLocation !== null && (!job.isSealed || this.#work.isUnpublished(job.name));
+    return isBehind && job.rows > 0 ? job.outputDir : null;
   }
 
   list(): readonly JobView[] {
@@ -333,26 +336,12 @@ export class JobDesk implements Backend {
         `the output of job ${job.name} (${job.state}) is not sealed yet; wait for it with \`job wait ${job.name}\``,
       );
     }
-    refuseStored(job);
-    const top = await namesIn(job.outputDir);
-    const chunks = (await namesIn(join(job.outputDir, manifestDirName))).map((chunk) => `${manifestDirName}/${chunk}`);
-    const sealed: { readonly path: string; readonly sizeBytes: number }[] = [];
-    const custom = await this.#customPaths(job);
-    const own = [...top, ...chunks].filter((candidate) => isResult(job, candidate));
-    for (const path of [...new Set([...own, ...custom])].sort()) {
-      const sizeBytes = await sizeOf(nodeFileSystem, join(job.outputDir, path));
-      if (sizeBytes !== null) sealed.push({ path, sizeBytes });
-    }
-    return sealed;
+    return await this.#outputs.list(job);
   }
 
   async outputFile(name: string, path: string): Promise<string> {
     const job = await this.#withFolder(name);
-    refuseStored(job);
-    if (!isResult(job, path) && !(job.isSealed && (await this.#customPaths(job)).has(path))) {
-      throw new BatchError('INPUT_NOT_FOUND', `job ${job.name} has no output file ${JSON.stringify(path)}`);
-    }
-    return join(job.outputDir, await nameNow(job, path));
+    return await this.#outputs.find(job, path);
   }
 
   finalBytes(name: string, path: string): number | null {
@@ -384,15 +373,6 @@ export class JobDesk implements Backend {
     return this.#work.filesOf(job.name)?.catalog ?? (await catalogOf(this.#options.stateDir, job));
   }
 
-  /** Files of user code that a sealed job has published; kept for one job, since a download asks for one after the other. */
-  async #customPaths(job: Job): Promise<ReadonlySet<string>> {
-    if (this.#custom?.job !== job.name || this.#custom.reopenings !== job.reopenings) {
-      const files = await listCustomFiles(job.outputDir);
-      this.#custom = { job: job.name, reopenings: job.reopenings, paths: new Set(files.map(({ path }) => path)) };
-    }
-    return this.#custom.paths;
-  }
-
   /** Model and code by digest, so that what a job scores with cannot change under it. */
   async #seal(local: LocalDeployment, how = sealed): Promise<Deployment> {
     this.#options.secrets.require(local.settings.environmentVariables);
@@ -414,7 +394,8 @@ export class JobDesk implements Backend {
       const text = `job ${reader.name} takes rows from ${place}; choose another --output, or wait for its end`;
       throw new BatchError('OUTPUT_EXISTS', text);
     }
-    const other = [...others, ...this.#submissions].find(({ outputPlace }) => outputPlace === place);
+    const key = placeKey(place);
+    const other = [...others, ...this.#submissions].find(({ outputPlace }) => placeKey(outputPlace) === key);
     if (!other) return;
     const who = other.name === null ? 'a job that is being submitted' : `job ${other.name}`;
     throw new BatchError('OUTPUT_EXISTS', `${who} is writing to ${place}; choose another --output`);
@@ -458,44 +439,4 @@ export class JobDesk implements Backend {
       `${found.length} jobs begin with ${name}: ${found.map((job) => job.name).join(', ')}`,
     );
   }
-}
-
-/** Names in a folder; none when it is gone, as a user may have moved it. @throws INPUT_UNREADABLE */
-async function namesIn(dir: string): Promise<readonly string[]> {
-  try {
-    return await readdir(dir);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    if (errnoOf(error) === '') throw error;
-    throw new BatchError('INPUT_UNREADABLE', `the output folder ${dir} cannot be read: ${reasonOf(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-/** @throws REQUEST_INVALID for what this machine does not have */
-function refuseStored({ name, isSealed, outputLocation }: Job): void {
-  if (!isSealed || outputLocation === null) return;
-  throw new BatchError('REQUEST_INVALID', `the output of job ${name} is in ${outputLocation}; read it there`);
-}
-
-/** What of an output folder is the job's: everything under our own names, and nothing that was there before. */
-function isResult(job: Job, path: string): boolean {
-  const rowsName = rowsFileName(job.deployment.settings) ?? '';
-  const own = [
-    rowsName,
-    partialName(rowsName, job.generation),
-    '_SUCCESS',
-    '_manifest.json',
-    '_manifest.jws',
-    '_errors.jsonl',
-  ];
-  return own.includes(path) || /^_manifest\/(files|custom|segments)-\d+\.jsonl$/.test(path);
-}
-
-/** One who reads rows while the job runs goes on under the old name when they have got their final one. */
-async function nameNow({ outputDir, deployment, generation }: Job, path: string): Promise<string> {
-  const rowsName = rowsFileName(deployment.settings) ?? '';
-  if (path !== partialName(rowsName, generation)) return path;
-  return (await sizeOf(nodeFileSystem, join(outputDir, path))) === null ? rowsName : path;
 }

@@ -28,7 +28,6 @@ import { removeJobDir, type JobFiles, type JobRecord } from './job-files.ts';
 import type { JobWork } from './job-work.ts';
 import type { LogStore } from './logs/log-store.ts';
 import type { Loop } from './loop.ts';
-import { sealedJobName } from './output/custom-listing.ts';
 import { removeOutput } from './output/output-dir.ts';
 import type { JobFeeds } from './views/job-feed.ts';
 import type { Outside } from './outside.ts';
@@ -203,7 +202,7 @@ export class JobLife {
 
   async #open(job: Job, scope: ReopenScope, request: ReopenRequest): Promise<void> {
     const { loop, work, log, outside } = this.#options;
-    const owner = await sealedJobName(job.outputDir, outside.fileSystem);
+    const owner = await work.writerOf(job);
     if (owner !== null && owner !== job.name) throw takenOver(job);
     const base = request.deployment ? await this.#options.seal(request.deployment) : job.deployment;
     refuseOtherReader(job, base);

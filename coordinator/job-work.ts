@@ -20,6 +20,7 @@ import {
   jobDirOf,
   JobFiles,
   outputPlaceOf,
+  removeJobDir,
   removePublished,
   removeStaging,
   stagingDirOf,
@@ -32,9 +33,11 @@ import { TakenRows } from './since/taken-rows.ts';
 import { listJob, openListing, type OpenListing } from './list-job.ts';
 import type { JobStory } from './logs/job-story.ts';
 import type { Loop } from './loop.ts';
+import { sealedJobName } from './output/custom-listing.ts';
 import type { Watched } from './output/disk-watch.ts';
 import { OutputLocks } from './output/output-lock.ts';
 import { laterGeneration } from './output/output-names.ts';
+import { placeKey } from './output/output-place.ts';
 import type { ManifestSigner } from './output/seal.ts';
 import type { StoreOutput } from './output/store-output.ts';
 import type { Outside } from './outside.ts';
@@ -65,6 +68,8 @@ export class JobWork {
   readonly #listings = new Map<JobName, OpenListing>();
   /** Under way. `isOver`: the job has been reopened since, and is listed by another one behind it. */
   readonly #listers = new Map<JobName, { isOver: boolean; ended: Promise<void> }>();
+  /** Jobs that have ended without having got their results to the store. */
+  readonly #unpublished = new Set<JobName>();
   readonly #stop = new AbortController();
   /** Of each job one at a time, since they write the same files. */
   readonly #seals = new Turns<JobName>((work) => this.run(work));
@@ -85,6 +90,11 @@ export class JobWork {
     return this.#stop.signal;
   }
 
+  /** Whether the results of a job that has ended are in its own folder alone, where they should have gone to a store. */
+  isUnpublished(name: JobName): boolean {
+    return this.#unpublished.has(name);
+  }
+
   /** Files of a job that has not been sealed. */
   filesOf(name: JobName): JobFiles | undefined {
     return this.#files.get(name);
@@ -101,8 +111,15 @@ export class JobWork {
 
   /** False when a later job has written to the same place. */
   ownsOutput(job: Job): boolean {
+    const place = placeKey(outputPlaceOf(job));
     const jobs = [...this.#loop.ledger.jobs.values()];
-    return jobs.findLast((other) => outputPlaceOf(other) === outputPlaceOf(job)) === job;
+    return jobs.findLast((other) => placeKey(outputPlaceOf(other)) === place) === job;
+  }
+
+  /** The job, of whichever coordinator, whose manifest stands where this one's results go; null: none. */
+  async writerOf(job: Job): Promise<string | null> {
+    const store = this.#storeOf(job);
+    return store ? await store.writer() : await sealedJobName(job.outputDir, this.#options.outside.fileSystem);
   }
 
   /** The job that takes rows from this folder; undefined: none does. */
@@ -170,6 +187,17 @@ export class JobWork {
   async create(record: JobRecord, open: OpenListing): Promise<void> {
     this.#files.set(record.name, await JobFiles.create(record, this.#fileOptions(record.name)));
     this.#listings.set(record.name, open);
+  }
+
+  /** The job that was {@link create}d does not come to be: another one of the name finds nothing of it. */
+  async discard(name: JobName): Promise<void> {
+    const { log, outside, stateDir } = this.#options;
+    await this.#files.get(name)?.close();
+    this.#files.delete(name);
+    this.#listings.delete(name);
+    await removeJobDir(outside.fileSystem, stateDir, name).catch((error: unknown) => {
+      log.warn('the folder of a job that was refused cannot be removed', { job: name, reason: reasonOf(error) });
+    });
   }
 
   /** Files of a job that is about to be reopened; {@link keep} makes them its own. */
@@ -295,7 +323,9 @@ export class JobWork {
   async #removeLaterOutputs(job: Job): Promise<void> {
     const { log, outside } = this.#options;
     const rowsName = rowsFileName(job.deployment.settings);
-    if (rowsName === null || !this.ownsOutput(job)) return;
+    // Nobody else has the folder of a job whose output is in a store.
+    const isOwn = job.outputLocation !== null || this.ownsOutput(job);
+    if (rowsName === null || !isOwn) return;
     try {
       for (const name of await outside.fileSystem.list(job.outputDir)) {
         if ((laterGeneration(name, rowsName) ?? 0) > job.generation)
@@ -323,7 +353,8 @@ export class JobWork {
         const own = { ledger, job, catalog, stagingDir, parts };
         const sealed = await sealJob({ ...own, release, signer, endedWallMs: clock.wall(), fileSystem });
         const store = this.#storeOf(job);
-        const left = sealed && store ? await store.publish(job.outputDir, sealed, fileSystem) : null;
+        const left = sealed && store ? await store.publish(sealed) : null;
+        this.#unpublished.delete(job.name);
         if (left !== null) log.warn('what attempts have left cannot be removed; remove it', { job: job.name, left });
         return true;
       } catch (thrown) {
@@ -341,6 +372,7 @@ export class JobWork {
               code: error.code,
               message: error.message,
             });
+            if (job.outputLocation !== null) this.#unpublished.add(job.name);
             return true;
           }
           this.fail(job.name, error);
@@ -354,9 +386,10 @@ export class JobWork {
   }
 
   /** Null when the output stays here. */
-  #storeOf({ name, outputLocation: location }: Job): StoreOutput | null {
+  #storeOf({ name, outputDir: dir, outputLocation: location }: Job): StoreOutput | null {
     if (location === null) return null;
-    return this.#options.outside.storeOutput({ location, job: name, signal: this.#stop.signal });
+    const { fileSystem, storeOutput } = this.#options.outside;
+    return storeOutput({ location, job: name, dir, fileSystem, signal: this.#stop.signal });
   }
 
   async #partsOf(job: Job, inner: Job): Promise<SealedParts> {

@@ -57,6 +57,7 @@ export async function scoreSample(context: CommandContext, options: SampleOption
         if (host.stderr.isTerminal) output.progress(`scoring  ${files.scored + files.failed} of ${paths.length} files`);
       },
       onErrors: () => undefined,
+      onKept: () => undefined,
     });
     if (interrupt.signal.aborted) return null;
     const found = await sampleFindings(outputDir, chosen, paths, deployment.settings.outputFileName);

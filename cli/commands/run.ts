@@ -38,6 +38,7 @@ export async function runCommand(context: CommandContext, path: string, flags: R
         show(event);
       },
       onErrors: (found) => (errors = found),
+      onKept: (text) => output.note(text),
     });
     return tellFate(context, job, 'wait', errors);
   } finally {

@@ -40,13 +40,14 @@ export interface ReadableStore {
   read(object: StoredObject, offset: number, signal: AbortSignal, end?: number): AsyncIterable<Uint8Array>;
 }
 
+/** `signal`, where it is given, ends the waiting between tries. */
 export interface ObjectStore extends ReadableStore {
   /** Replaces what is there. A key that ends in `/` is a marker for a folder, and has no bytes. */
-  put(key: string, bytes: Uint8Array): Promise<StoredObject>;
+  put(key: string, bytes: Uint8Array, signal?: AbortSignal): Promise<StoredObject>;
   /** The same in parts: nothing is to be seen under the key before the last one has been taken. */
   putParts(key: string, parts: AsyncIterable<Uint8Array>): Promise<StoredObject>;
   /** Within the store, without its bytes coming here. Null when there is nothing to copy. */
-  copy(from: string, to: string): Promise<StoredObject | null>;
+  copy(from: string, to: string, signal?: AbortSignal): Promise<StoredObject | null>;
   /** Nothing happens when it is not there. */
-  remove(key: string): Promise<void>;
+  remove(key: string, signal?: AbortSignal): Promise<void>;
 }

@@ -169,21 +169,23 @@ class OpendalStore implements ObjectStore {
       const trouble = storeProblem(error)?.trouble;
       if (trouble !== 'short' && trouble !== 'changed' && trouble !== 'absent') throw this.#translated(error, key);
       const object = { key, identity, sizeBytes, isReadable: true, isFolder: false };
-      const found = await this.stat(key, AbortSignal.timeout(limits.storeSilenceMsMax));
+      const found = await this.#inTime(limits.storeSilenceMsMax, key, null, (signal) => this.stat(key, signal));
       if (found?.identity === identity)
         throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)}: too few bytes came`);
       throw this.#changed(object, found);
     }
   }
 
-  async put(key: string, bytes: Uint8Array): Promise<StoredObject> {
+  async put(key: string, bytes: Uint8Array, signal: AbortSignal | null = null): Promise<StoredObject> {
     if (key.endsWith('/')) {
-      await this.#writtenAtLast(key, () => this.#operator.createDir(key));
+      await this.#writtenAtLast(key, signal, () => this.#operator.createDir(key));
       return { key, sizeBytes: 0, identity: '', isReadable: true, isFolder: true };
     }
     const first = this.#placeToWriteFirst(key);
-    const written = await this.#writtenAtLast(key, () => this.#operator.write(first ?? key, Buffer.from(bytes)));
-    return first === null ? objectOf(key, written, bytes.length) : await this.#moved(first, key);
+    const written = await this.#writtenAtLast(key, signal, () =>
+      this.#operator.write(first ?? key, Buffer.from(bytes)),
+    );
+    return first === null ? objectOf(key, written, bytes.length) : await this.#moved(first, key, signal);
   }
 
   async putParts(key: string, parts: AsyncIterable<Uint8Array>): Promise<StoredObject> {
@@ -193,31 +195,49 @@ class OpendalStore implements ObjectStore {
     );
     for await (const part of parts) await this.#written(key, () => writer.write(Buffer.from(part)));
     await this.#written(key, () => writer.close());
-    if (first !== null) return await this.#moved(first, key);
-    const found = await this.stat(key, AbortSignal.timeout(limits.storeSilenceMsMax));
+    if (first !== null) return await this.#moved(first, key, null);
+    const found = await this.#inTime(limits.storeSilenceMsMax, key, null, (signal) => this.stat(key, signal));
     if (found) return found;
     throw new BatchError('STORE_UNREACHABLE', `${this.#name(key)} is not there although it was written`);
   }
 
-  async copy(from: string, to: string): Promise<StoredObject | null> {
-    const signal = AbortSignal.timeout(limits.storeCopyMsMax);
-    const isThere = await this.#options.retries.run(signal, async () => {
-      try {
-        await this.#operator.copy(from, to);
-        return true;
-      } catch (error) {
-        if (storeProblem(error)?.trouble === 'absent') return false;
-        throw this.#translated(error, to);
-      }
+  async copy(from: string, to: string, stop: AbortSignal | null = null): Promise<StoredObject | null> {
+    return await this.#inTime(limits.storeCopyMsMax, to, stop, async (signal) => {
+      const isThere = await this.#options.retries.run(signal, async () => {
+        try {
+          await this.#operator.copy(from, to);
+          return true;
+        } catch (error) {
+          if (storeProblem(error)?.trouble === 'absent') return false;
+          throw this.#translated(error, to);
+        }
+      });
+      if (!isThere) return null;
+      const found = await this.stat(to, signal);
+      if (found) return found;
+      throw new BatchError('STORE_UNREACHABLE', `${this.#name(to)} is not there although it was copied`);
     });
-    if (!isThere) return null;
-    const found = await this.stat(to, signal);
-    if (found) return found;
-    throw new BatchError('STORE_UNREACHABLE', `${this.#name(to)} is not there although it was copied`);
   }
 
-  async remove(key: string): Promise<void> {
-    await this.#writtenAtLast(key, () => this.#operator.delete(key));
+  async remove(key: string, signal: AbortSignal | null = null): Promise<void> {
+    await this.#writtenAtLast(key, signal, () => this.#operator.delete(key));
+  }
+
+  /** A time that has run out is trouble of the store that may pass. */
+  async #inTime<T>(
+    ms: number,
+    key: string,
+    stop: AbortSignal | null,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const time = AbortSignal.timeout(ms);
+    try {
+      return await work(stop === null ? time : AbortSignal.any([time, stop]));
+    } catch (error) {
+      if (error !== time.reason || !time.aborted) throw error;
+      const message = `${this.#name(key)} cannot be reached: it has not answered for ${ms / 1_000} s`;
+      throw new BatchError('STORE_UNREACHABLE', message, { cause: error });
+    }
   }
 
   /** Reads nothing but the content that was listed. Google compares with the etag as it tells it, which has no quotes. */
@@ -234,12 +254,12 @@ class OpendalStore implements ObjectStore {
   }
 
   /** Gives what was written elsewhere its name. */
-  async #moved(from: string, key: string): Promise<StoredObject> {
-    const found = await this.copy(from, key);
+  async #moved(from: string, key: string, signal: AbortSignal | null): Promise<StoredObject> {
+    const found = await this.copy(from, key, signal);
     if (found === null) {
       throw new BatchError('STORE_UNREACHABLE', `${this.#name(from)} went away before it was ${this.#name(key)}`);
     }
-    await this.remove(from);
+    await this.remove(from, signal);
     return found;
   }
 
@@ -251,9 +271,9 @@ class OpendalStore implements ObjectStore {
     }
   }
 
-  /** What comes to the same when it is done twice. The number of tries ends it. */
-  async #writtenAtLast<T>(key: string, work: () => Promise<T>): Promise<T> {
-    return await this.#options.retries.run(new AbortController().signal, () => this.#written(key, work));
+  /** What comes to the same when it is done twice. The number of tries ends it, or the signal. */
+  async #writtenAtLast<T>(key: string, signal: AbortSignal | null, work: () => Promise<T>): Promise<T> {
+    return await this.#options.retries.run(signal ?? new AbortController().signal, () => this.#written(key, work));
   }
 
   #translated(error: unknown, key: string): unknown {

@@ -21,7 +21,11 @@ const manifestShape = z.object({
   custom_chunks: z.array(z.object({ path: z.string() })),
 });
 
-const namedShape = z.object({ name: z.string(), output: z.object({ path: z.string() }).nullish() });
+const namedShape = z.object({
+  name: z.string(),
+  created_at: z.string().optional(),
+  output: z.object({ path: z.string() }).nullish(),
+});
 
 /** A file that user code wrote, as its manifest names it. */
 export interface ListedCustomFile {
@@ -83,16 +87,22 @@ export async function listedFiles(
   return found.filter(({ path }) => broughtPathDefect(path, null) === null);
 }
 
+export interface NamedManifest {
+  readonly name: string;
+  /** When the job was submitted: coordinators know nothing of each other's names. */
+  readonly createdAt: string | null;
+  readonly output: string | null;
+  readonly text: string;
+}
+
 /** The job that a manifest is of, the file of its rows, and its text; null for what is none of ours. */
-export function manifestOf(
-  text: string | null,
-): { readonly name: string; readonly output: string | null; readonly text: string } | null {
+export function manifestOf(text: string | null): NamedManifest | null {
   const manifest = namedShape.safeParse(parse(text ?? ''));
   if (!manifest.success || text === null) return null;
-  const { name, output } = manifest.data;
+  const { name, created_at: createdAt = null, output } = manifest.data;
   const path = output?.path ?? null;
   return {
-    name,
+    ...{ name, createdAt },
     output: path !== null && customPathDefect(path.replace(/\.partial$/, ''), null) === null ? path : null,
     text,
   };

@@ -53,8 +53,10 @@ export interface PublishOptions extends CustomSource {
   readonly place?: StorePlace | null;
   /** Folders say what is in them: one whose name is taken by a file of another's is refused, instead of `sub~job`. */
   readonly areFoldersNamed?: boolean;
-  /** SHA-256 of what an earlier end of the job has put in place, by path: that is replaced. */
-  readonly earlier?: ReadonlyMap<string, string>;
+  /** SHA-256 of what earlier ends of the job have put in place, by path: that is replaced. */
+  readonly earlier?: ReadonlyMap<string, readonly string[]>;
+  /** Called when all files are there under temporary names, and before the first has its own. */
+  readonly beforeNames?: (files: readonly Pick<CustomFileLine, 'path' | 'sha256'>[]) => Promise<void>;
 }
 
 /** Where files of attempts are that did not pass here. */
@@ -107,9 +109,16 @@ export async function publishCustomFiles(options: PublishOptions): Promise<Publi
   }
   await fileSystem.makeDir(temporaryDir);
   const folders = await makeFolders(options, foldersOf(planned.map(({ path }) => path)));
-  const files = new Array<CustomFileLine>(planned.length);
+  const made = new Array<MadeFile>(planned.length);
   await eachAtOnce(planned, async (file, index) => {
-    files[index] = await publish(options, file, join(temporaryDir, String(index)), folders);
+    const temporary = join(temporaryDir, String(index));
+    const { bytes, sha256 } = file.stored ?? (await assemble(options, file, temporary));
+    made[index] = { file, temporary, place: placeOf(file.path, folders), bytes, sha256 };
+  });
+  await options.beforeNames?.(made.map(({ place: path, sha256 }) => ({ path, sha256 })));
+  const files = new Array<CustomFileLine>(planned.length);
+  await eachAtOnce(made, async (file, index) => {
+    files[index] = await publish(options, file, folders);
   });
   await removeEarlier(options, [...files, ...lines]);
   for (const folder of folders.values()) await fileSystem.syncDir(join(dir, folder));
@@ -149,8 +158,8 @@ async function removeEarlier(
   files: readonly CustomFileLine[],
 ): Promise<void> {
   const kept = new Set(files.map(({ path }) => path));
-  for (const [path, sha256] of earlier ?? []) {
-    if (kept.has(path) || (await holdsOther(fileSystem, join(dir, path), 0, [undefined, sha256]))) continue;
+  for (const [path, digests] of earlier ?? []) {
+    if (kept.has(path) || (await holdsOther(fileSystem, join(dir, path), null, digests))) continue;
     await fileSystem.remove(join(dir, path));
     await fileSystem.syncDir(dirname(join(dir, path)));
   }
@@ -230,19 +239,30 @@ const inTheWay = (path: string): BatchError =>
     `${path} is a file, where the output has a folder: move it away, and retry the job`,
   );
 
+/** All that remains is its name. */
+interface MadeFile {
+  readonly file: PlannedFile;
+  /** Where it is, unless a worker node has stored it. */
+  readonly temporary: string;
+  /** The path that it is to have. */
+  readonly place: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 async function publish(
   options: PublishOptions,
-  file: PlannedFile,
-  temporary: string,
+  { file, temporary, place, bytes, sha256 }: MadeFile,
   folders: ReadonlyMap<string, string>,
 ): Promise<CustomFileLine> {
   const { dir, fileSystem, job } = options;
-  const { bytes, sha256 } = file.stored ?? (await assemble(options, file, temporary));
-  const place = placeOf(file.path, folders);
+  const earlier = options.earlier?.get(place) ?? [];
   const isTaken =
     folders.has(file.path) ||
-    (await holdsOther(fileSystem, join(dir, place), bytes, [sha256, options.earlier?.get(place)]));
-  const path = isTaken ? `${place}~${job}` : place;
+    (await holdsOther(fileSystem, join(dir, place), earlier.length > 0 ? null : bytes, [sha256, ...earlier]));
+  let path = isTaken ? `${place}~${job}` : place;
+  // A folder that had to go beside a file of another's has that name.
+  if (isTaken && [...folders.values()].includes(path)) path += '~';
   if (file.stored) await nameAttempt(options, file.stored, path);
   else await fileSystem.rename(temporary, join(dir, path));
   const line = { path, bytes, sha256, mini_batches: file.miniBatches };
@@ -309,12 +329,12 @@ async function* blocks(file: OpenFile, offset: number, bytes: number): AsyncGene
   }
 }
 
-/** Whether something stands there that is none of our own: an earlier try of sealing, or end of the job, may have put that in place. */
+/** Whether something stands there that is none of our own, of `bytes` if all of them have as many: an earlier try of sealing, or end of the job, may have put that in place. */
 async function holdsOther(
   fileSystem: FileSystem,
   path: string,
-  bytes: number,
-  own: readonly (string | undefined)[],
+  bytes: number | null,
+  own: readonly string[],
 ): Promise<boolean> {
   let file: OpenFile;
   try {
@@ -327,7 +347,7 @@ async function holdsOther(
   }
   try {
     const found = await file.sizeBytes();
-    if (found !== bytes && own[1] === undefined) return true;
+    if (bytes !== null && found !== bytes) return true;
     const hash = createHash('sha256');
     for await (const block of blocks(file, 0, found)) hash.update(block);
     return !own.includes(hash.digest('hex'));

@@ -10,6 +10,11 @@ export const errorsName = '_errors.jsonl';
 /** Folder of the manifest's chunks. */
 export const manifestDirName = '_manifest';
 
+/** Parts that a job has begun to give their names, until its manifest names them. */
+export const begunPartsName = '_manifest.parts.jsonl';
+/** Objects that a job has begun to put into a store; beside what it has itself. */
+export const claimsName = '_manifest.claims.jsonl';
+
 /** Folder in which custom files are put together before they get their names. */
 export const customTemporaryDirName = '_custom.partial';
 
@@ -57,10 +62,17 @@ export function temporaryName(name: string): string {
 export function checkOutputFileName(name: string): void {
   const isPlain =
     name !== '' && name !== '.' && name !== '..' && !/[/\\\0]/.test(name) && Buffer.byteLength(name) <= 240;
-  const isOurs = [successName, manifestName, signatureName, errorsName, manifestDirName].includes(name);
+  const own = [successName, manifestName, signatureName, errorsName, manifestDirName, begunPartsName, claimsName];
+  const isOurs = own.includes(name);
   if (isPlain && !isOurs) return;
   throw new BatchError(
     'CONFIG_INVALID',
     `output_file_name is the name of a file in the output folder, such as predictions.csv, not ${JSON.stringify(name)}`,
   );
+}
+
+/** For a message, of what may be many. */
+export function someOf(paths: readonly string[]): string {
+  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : '';
+  return `${paths.slice(0, 5).join(', ')}${more}`;
 }

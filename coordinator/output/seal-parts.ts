@@ -2,6 +2,7 @@
 import { BatchError } from '../../common/core/batch-error.ts';
 import type { PartFile } from '../../common/core/parts-form.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
+import { readBegunParts, writeBegunParts, type BegunPart } from './begun-parts.ts';
 import { publishCustomFiles, type CustomSource, type StorePlace } from './custom-publish.ts';
 import type { CustomFileLine } from './sealed-lines.ts';
 
@@ -25,10 +26,14 @@ export interface PublishPartsOptions {
 export async function publishParts(options: PublishPartsOptions): Promise<readonly CustomFileLine[]> {
   const { parts, dir, fileSystem, earlierCustom } = options;
   if (parts === null) return [];
-  const earlier = new Map(earlierCustom.flatMap((line) => (line.rows === undefined ? [] : [[line.path, line.sha256]])));
+  const sealed = earlierCustom.flatMap((line) => (line.rows === undefined ? [] : [line]));
+  const begun = await readBegunParts(fileSystem, dir);
+  const earlier = new Map<string, string[]>();
+  for (const { path, sha256 } of [...sealed, ...begun]) earlier.set(path, [...(earlier.get(path) ?? []), sha256]);
   const { files } = await publishCustomFiles({
     ...{ ...parts, dir, outputFileName: null, fileSystem, earlier },
     areFoldersNamed: true,
+    beforeNames: (made) => writeBegunParts(fileSystem, dir, distinct([...begun, ...made])),
   });
   if (files.length !== parts.files.size) {
     throw new BatchError(
@@ -42,6 +47,10 @@ export async function publishParts(options: PublishPartsOptions): Promise<readon
     const wanted = told ? `${told.bytes} were written` : 'nobody has told of it';
     throw new BatchError('OUTPUT_CORRUPT', `${file.path} has ${file.bytes} bytes and ${wanted}; run the job again`);
   });
+}
+
+function distinct(parts: readonly BegunPart[]): readonly BegunPart[] {
+  return [...new Map(parts.map((part) => [`${part.sha256} ${part.path}`, part])).values()];
 }
 
 export function sumOfRows(parts: readonly CustomFileLine[]): number {

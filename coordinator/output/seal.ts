@@ -15,6 +15,7 @@ import { fileLineText } from './file-line-text.ts';
 import { LineFile } from './line-file.ts';
 import {
   attemptsDirName,
+  begunPartsName,
   errorsName,
   isManifestChunkName,
   manifestChunkName,
@@ -174,7 +175,7 @@ async function publishOrTell(options: Resolved): Promise<PublishedFiles & { read
   if (custom === null) return none;
   try {
     const earlierCustom = options.earlierCustom.filter(({ rows }) => rows === undefined);
-    const earlier = new Map(earlierCustom.map((line) => [line.path, line.sha256]));
+    const earlier = new Map(earlierCustom.map((line) => [line.path, [line.sha256]]));
     const published = await publishCustomFiles({ ...custom, dir, outputFileName, fileSystem, earlier });
     return { ...published, files: await withEarlier({ ...options, earlierCustom }, published.files), error: null };
   } catch (error) {
@@ -239,6 +240,8 @@ async function clearEarlier(options: Resolved, sealed: SealedOutput): Promise<vo
   const others = names.filter((name) => isManifestChunkName(name) && !keep.has(`${manifestDirName}/${name}`));
   for (const name of others) await fileSystem.remove(join(chunkDir, name));
   if (others.length > 0) await fileSystem.syncDir(chunkDir);
+  // The manifest vouches for them from here on.
+  if (options.parts !== null) await fileSystem.remove(join(dir, begunPartsName));
   if (verdict === 'Completed' && outputFileName !== null) await removeEarlier({ ...options, outputFileName });
 }
 

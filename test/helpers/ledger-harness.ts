@@ -20,7 +20,7 @@ import { Reactor } from '../../coordinator/core/reactor.ts';
 export const job = jobName('job');
 export type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
 
-const settings: DeploymentSettings = {
+export const settings: DeploymentSettings = {
   miniBatchSize: { kind: 'files', files: 2 },
   triesMax: 3,
   timeoutMs: 30_000,

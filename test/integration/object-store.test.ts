@@ -2,13 +2,15 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { parseLocation, type StoreLocation } from '../../common/core/location.ts';
+import type { PartsForm } from '../../common/core/parts-form.ts';
 import { limits } from '../../common/core/limits.ts';
 import { sortedUtf8 } from '../helpers/sorted-utf8.ts';
 import type { ObjectStore, ReadableStore, StoredObject } from '../../common/ports/object-store.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { Stores } from '../../common/storage/stores.ts';
+import { partNames } from '../../coordinator/output/part-names.ts';
 import type { SealedOutput } from '../../coordinator/output/sealed-lines.ts';
 import { StoreOutput } from '../../coordinator/output/store-output.ts';
 import { failing } from '../helpers/failing.ts';
@@ -28,6 +30,11 @@ import {
 import { startStoreProxy, type Fault, type StoreProxy } from '../helpers/store-proxy.ts';
 
 const never = new AbortController().signal;
+const oneFile: PartsForm = {
+  ...{ format: 'parquet', partitionBy: [], header: false, fileRows: null, fileBytes: null },
+  ...{ rowGroupRows: 1_000, compression: 'snappy' },
+};
+const nothing = { output: null, errors: null, files: [], segments: [], custom_files: [], custom_chunks: [] };
 
 interface Kind {
   readonly name: string;
@@ -293,24 +300,119 @@ describe.each(kinds)('$name', ({ name: kind, start, make, environment, location,
     expect(stores.counts.retries - retries).toBe(6);
   });
 
+  it('stops to try when it is told to, and takes a time that has run out for trouble that may pass', async () => {
+    const store = await fresh();
+    await store.put('a', Buffer.from('hello'));
+    proxy.fault = () => ({ kind: 'status', status: 503 });
+    const writes: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+      put: (signal) => store.put('b', Buffer.from('x'), signal),
+      remove: (signal) => store.remove('a', signal),
+      copy: (signal) => store.copy('a', 'b', signal),
+    };
+    for (const [name, write] of Object.entries(writes)) {
+      const stop = new AbortController();
+      proxy.asked.length = 0;
+      proxy.fault = () => {
+        stop.abort(new Error('stopped'));
+        return { kind: 'status', status: 503 };
+      };
+      await expect(write(stop.signal), name).rejects.toThrow('stopped');
+      expect(proxy.asked.length, name).toBe(1);
+    }
+    proxy.fault = () => null;
+    const late = AbortSignal.abort(new DOMException('late', 'TimeoutError'));
+    const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(late);
+    onTestFinished(() => timeout.mockRestore());
+    await expect(store.copy('a', 'b')).rejects.toThrow(failing('STORE_UNREACHABLE', 'has not answered for 600 s'));
+  });
+
   it('has the output of a job whole where what attempts have left stays, and says what that is', async () => {
     const store = await fresh();
     await store.put('out/_attempts/job/1.1/x', Buffer.from('lost'));
     const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
     onTestFinished(() => rmSync(dir, { recursive: true }));
     writeFileSync(join(dir, '_manifest.json'), '{}');
-    const output = new StoreOutput({ stores, location: location(`test-${names}/out`), job: 'job', signal: never });
-    const nothing = { output: null, errors: null, files: [], segments: [], custom_files: [], custom_chunks: [] };
+    const place = { stores, location: location(`test-${names}/out`), dir, fileSystem: nodeFileSystem };
+    const output = new StoreOutput({ ...place, job: 'job', signal: never });
     const sealed = { ...nothing, verdict: 'Completed' } as unknown as SealedOutput;
     proxy.fault = ({ method, url }) =>
       method === 'DELETE' && url.includes('_attempts') ? { kind: 'status', status: 503 } : null;
-    expect(await output.publish(dir, sealed, nodeFileSystem)).toContain(
-      `${location(`test-${names}/out/_attempts/job`)}: `,
-    );
+    expect(await output.publish(sealed)).toContain(`${location(`test-${names}/out/_attempts/job`)}: `);
     expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_attempts/job/1.1/x', 'out/_manifest.json']);
     proxy.fault = () => null;
-    expect(await output.publish(dir, sealed, nodeFileSystem)).toBeNull();
+    expect(await output.publish(sealed)).toBeNull();
     expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json']);
+  });
+
+  /** Of a job that has sealed `rows.csv`, and works in a folder of its own. */
+  function sealedJob(job: string, created_at = '1'): { readonly output: StoreOutput; readonly sealed: SealedOutput } {
+    const dir = mkdtempSync(join(tmpdir(), 'batchmill-store-'));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    writeFileSync(join(dir, '_manifest.json'), JSON.stringify({ name: job, created_at }));
+    writeFileSync(join(dir, 'rows.csv'), job);
+    const sealed = { ...nothing, verdict: 'Completed', output: { path: 'rows.csv', bytes: 1, sha256: '' } };
+    const place = { stores, location: location(`test-${names}/out`), dir, fileSystem: nodeFileSystem };
+    return {
+      output: new StoreOutput({ ...place, job, signal: never }),
+      sealed: sealed as unknown as SealedOutput,
+    };
+  }
+
+  async function textOf(store: ObjectStore, key: string): Promise<string> {
+    return (await bytesOf(store.read((await store.stat(key, never)) as StoredObject, 0, never))).toString();
+  }
+
+  it('replaces no results that another job has put there meanwhile, and its own as often as it is asked to', async () => {
+    const store = await fresh();
+    const publish = ({ output, sealed }: ReturnType<typeof sealedJob>): Promise<unknown> => output.publish(sealed);
+    const first = sealedJob('first');
+    expect(await publish(first)).toBeNull();
+    for (const other of [sealedJob('second'), sealedJob('first', '2')]) {
+      await expect(publish(other)).rejects.toThrow(failing('OUTPUT_EXISTS', 'holds the results of job first'));
+    }
+    expect(await keys(store, 'out/')).toEqual(['out/_SUCCESS', 'out/_manifest.json', 'out/rows.csv']);
+    expect(await textOf(store, 'out/rows.csv')).toBe('first');
+    expect(await publish(first)).toBeNull();
+  });
+
+  it('says what has the name of a result and is none, replaces it where it may, and what an earlier try has put there', async () => {
+    const store = await fresh();
+    const { output, sealed } = sealedJob('job');
+    await store.put('out/rows.csv', Buffer.from('precious'));
+    await expect(output.publish(sealed)).rejects.toThrow(failing('OUTPUT_EXISTS', 'out has rows.csv, which job job'));
+    expect(await keys(store, 'out/')).toEqual(['out/rows.csv']);
+    expect(await textOf(store, 'out/rows.csv')).toBe('precious');
+    await store.remove('out/rows.csv');
+    // A try that comes as far as the rows.
+    proxy.fault = ({ method, url }) =>
+      method !== 'GET' && method !== 'HEAD' && url.includes('_manifest.json') ? { kind: 'status', status: 403 } : null;
+    await expect(output.publish(sealed)).rejects.toThrow(failing('STORE_DENIED', '403'));
+    expect(await textOf(store, 'out/rows.csv')).toBe('job');
+    proxy.fault = () => null;
+    expect(await output.publish(sealed)).toBeNull();
+
+    const other = sealedJob('other');
+    await other.output.clear({ isOverwrite: true, outputFileName: 'rows.csv', parts: null });
+    expect(await keys(store, 'out/')).toEqual([]);
+    await store.put('out/rows.csv', Buffer.from('of somebody'));
+    expect(await other.output.publish(other.sealed)).toBeNull();
+    expect(await textOf(store, 'out/rows.csv')).toBe('other');
+  });
+
+  it('sees parts that are there already, in the folders of their partitions, and removes them when it may', async () => {
+    const store = await fresh();
+    const parts = partNames({
+      ...{ outputAction: 'append_row', outputFileName: 'part-00000.parquet' },
+      parts: { ...oneFile, partitionBy: ['land', 'jahr=x'] },
+    });
+    const others = ['land=de/part-00000.parquet', 'land=de/jahr%3Dx=1/notes.txt', 'part-00000.parquet', 'land=x'];
+    const own = ['land=de/jahr%3Dx=1/part-00000.parquet', 'land=fr/jahr%3Dx=1/part-00002_0001.parquet'];
+    for (const name of [...others, ...own]) await store.put(`out/${name}`, Buffer.from(name));
+    const { output } = sealedJob('job');
+    const look = output.look({ isOverwrite: false, outputFileName: null, parts });
+    await expect(look).rejects.toThrow(failing('OUTPUT_EXISTS', `(${own.join(', ')})`));
+    await output.clear({ isOverwrite: true, outputFileName: null, parts });
+    expect(await keys(store, 'out/')).toEqual(sortedUtf8(others.map((name) => `out/${name}`)));
   });
 
   it('gives up in the end, and says so', async () => {

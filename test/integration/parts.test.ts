@@ -9,6 +9,7 @@ import type { LocalDeployment } from '../../common/core/deployment.ts';
 import type { PartsForm } from '../../common/core/parts-form.ts';
 import type { JobEvent, JobView } from '../../coordinator/api/backend.ts';
 import { verifyOutput } from '../../coordinator/verify/verify-output.ts';
+import { failing } from '../helpers/failing.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
 import { LocalCluster } from '../helpers/local-cluster.ts';
 import { until } from '../helpers/programs.ts';
@@ -225,10 +226,14 @@ test('a node puts parts beside the output where it sees the folder, and sends th
   expect(told.map((lines) => /parts go (straight|through)/.exec(lines.join(''))?.[1])).toEqual(['straight', 'through']);
 });
 
-test('what somebody else has under the name of a part stays', async () => {
-  await cluster.join('a', 1);
-  writeInputs(join(cluster.dir, 'shared'), [['part-00001.jsonl', 'mine']]);
+test('what somebody else has under the name of a part refuses a job, and stays where it comes later', async () => {
+  const put = (): string => writeInputs(join(cluster.dir, 'shared'), [['part-00001.jsonl', 'mine']]);
+  put();
+  await expect(submit('shared', { fileRows: 20 })).rejects.toThrow(failing('OUTPUT_EXISTS', '(part-00001.jsonl)'));
+  rmSync(join(cluster.dir, 'shared', 'part-00001.jsonl'));
   const job = await submit('shared', { fileRows: 20 });
+  put();
+  await cluster.join('a', 1);
   expect((await ended(job)).view.status).toBe('Completed');
   expect(readFileSync(join(cluster.dir, 'shared', 'part-00001.jsonl'), 'utf8')).toBe('mine');
   expect(namesOf('shared')).toContain(`part-00001.jsonl~${job}`);

@@ -148,8 +148,8 @@ export const mutations: readonly Mutation[] = [
     name: 'final-name',
     what: 'gives files of user code names that depend on the attempt',
     path: 'coordinator/output/custom-publish.ts',
-    find: 'const path = isTaken ? `${place}~${job}` : place;',
-    put: 'const path = `${file.path}~${file.pieces[0]?.segment}`;',
+    find: 'let path = isTaken ? `${place}~${job}` : place;',
+    put: 'let path = `${file.path}~${file.pieces[0]?.segment}`;',
   },
   {
     name: 'early-acknowledgement',

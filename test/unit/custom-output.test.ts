@@ -19,12 +19,14 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { combineCrc32 } from '../../common/core/crc32-combine.ts';
 import { limits } from '../../common/core/limits.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
+import type { FileSystem } from '../../common/ports/file-system.ts';
 import { customPathDefect } from '../../common/storage/custom-path.ts';
 import {
   publishCustomFiles,
   type PublishedFiles,
   type StagedArchive,
 } from '../../coordinator/output/custom-publish.ts';
+import { publishParts, type PartsSource } from '../../coordinator/output/seal-parts.ts';
 import { stagingName } from '../../coordinator/output/staging-files.ts';
 import { CustomFolder } from '../../worker/pool/custom-folder.ts';
 import { ResultBody } from '../../worker/pool/result-body.ts';
@@ -267,6 +269,23 @@ describe('a file of another’s where a folder is wanted', () => {
     });
   });
 
+  it('stays where a file and a folder want its name, and neither of these takes the other’s', async () => {
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    write(host(), 'sub', 'whole', 'file');
+    const file = await collected(folder);
+    rmSync(host('sub'));
+    write(host(), 'sub/x', 'whole', 'in it');
+    const other = new CustomFolder(host(), null);
+    await other.begin();
+    write(host(), 'sub/x', 'whole', 'in it, later');
+    const archives = [file, await collected(other)];
+    write(join(dir, 'out'), 'sub', 'whole', 'mine');
+    const first = await published(archives);
+    expect(await published(archives)).toEqual(first);
+    expect(contents(join(dir, 'out'))).toEqual({ sub: 'mine', 'sub~job/x': 'in it, later', 'sub~job~': 'file' });
+  });
+
   it('is named where folders say what is in them', async () => {
     const folder = new CustomFolder(host(), null);
     await folder.begin();
@@ -276,6 +295,54 @@ describe('a file of another’s where a folder is wanted', () => {
     await expect(published([archive], true)).rejects.toThrow(
       failing('STATE_UNWRITABLE', `${join(dir, 'out', 'c=de')} is a file, where`),
     );
+  });
+});
+
+describe('parts', () => {
+  /** Of a script that has written these. */
+  async function partsOf(texts: Readonly<Record<string, string>>): Promise<PartsSource> {
+    rmSync(host(), { recursive: true });
+    mkdirSync(host());
+    const folder = new CustomFolder(host(), null);
+    await folder.begin();
+    for (const [path, text] of Object.entries(texts)) write(host(), path, 'whole', text);
+    const archive = await collected(folder);
+    writeFileSync(join(dir, 'staging', stagingName(1)), archive);
+    const files = Object.entries(texts).map(([path, text]) => [path, { path, rows: 1, bytes: text.length }] as const);
+    const archives = [{ segment: 1, offset: 0, length: archive.length }];
+    return { stagingDir: join(dir, 'staging'), archives, job: 'job', files: new Map(files), place: null };
+  }
+
+  const out = (): Record<string, string> => contents(join(dir, 'out'));
+
+  it('of an end that came to nothing are told from those of somebody else, from the first name on', async () => {
+    const first = await partsOf({ 'c=1/part-00000': 'one', 'c=2/part-00000': 'two' });
+    const place = { dir: join(dir, 'out'), earlierCustom: [] };
+    // The process is gone before the second one has its name.
+    const renamed: string[] = [];
+    const dying: FileSystem = Object.assign(Object.create(nodeFileSystem) as FileSystem, {
+      rename: async (from: string, to: string) => {
+        if (renamed.some((path) => path.includes('part-'))) throw new Error('killed');
+        renamed.push(to);
+        await nodeFileSystem.rename(from, to);
+      },
+    });
+    await expect(publishParts({ ...place, parts: first, fileSystem: dying })).rejects.toThrow('killed');
+    expect(renamed[0]).toBe(join(dir, 'out', '_manifest.parts.jsonl'));
+    expect(Object.keys(out()).filter((path) => path.startsWith('c='))).toHaveLength(1);
+
+    // Another end of the job has other rows, and none with the value 2.
+    write(join(dir, 'out'), 'c=3/part-00000', 'whole', 'of somebody');
+    const second = await partsOf({ 'c=1/part-00000': 'another', 'c=3/part-00000': 'three' });
+    const files = await publishParts({ ...place, parts: second, fileSystem: nodeFileSystem });
+    expect(files.map(({ path }) => path)).toEqual(['c=1/part-00000', 'c=3/part-00000~job']);
+    const { '_manifest.parts.jsonl': list = '', ...left } = out();
+    expect(left).toEqual({
+      'c=1/part-00000': 'another',
+      'c=3/part-00000': 'of somebody',
+      'c=3/part-00000~job': 'three',
+    });
+    expect(list.trim().split('\n')).toHaveLength(4);
   });
 });
 

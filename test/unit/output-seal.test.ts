@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { prepareOutputDir } from '../../coordinator/output/output-dir.ts';
+import { partNames } from '../../coordinator/output/part-names.ts';
 import { sealOutput, type SealOptions } from '../../coordinator/output/seal.ts';
 import type { ErrorLine, FileLine, SealedOutput } from '../../coordinator/output/sealed-lines.ts';
 import { matching } from '../helpers/matching.ts';
@@ -348,6 +349,60 @@ describe('an output folder', () => {
     expect((await prepare(false)).removed).toEqual(['predictions.csv.partial', '_manifest.json']);
   });
 
+  it('keeps what is not of the earlier job that left nothing, whatever its name', async () => {
+    const output = { path: 'predictions.csv.partial', bytes: 0 };
+    const manifest = { verdict: 'Failed', output, custom_counts: { files: 0 }, errors: null };
+    await writeFile(join(dir, '_manifest.json'), JSON.stringify(manifest));
+    await mkdir(join(dir, '_attempts'));
+    for (const name of ['predictions.csv', 'predictions.csv.partial', '_attempts/mine', '_errors.jsonl']) {
+      await writeFile(join(dir, name), 'of somebody');
+      const [top = ''] = name.split('/');
+      await expect(prepare(false)).rejects.toMatchObject({ message: expect.stringContaining(top) as string });
+      expect(await readFile(join(dir, name), 'utf8')).toBe('of somebody');
+      await rm(join(dir, top), { recursive: true });
+    }
+    expect((await prepare(false)).removed).toEqual(['_manifest.json']);
+  });
+
+  it.each([
+    [
+      'one file',
+      [],
+      'predictions.parquet',
+      null,
+      ['predictions.parquet'],
+      ['part-00000.parquet', 'x/predictions.parquet'],
+    ],
+    ['several', [], 'part-00000.parquet', 9, ['part-00000.parquet', 'part-123456_0001.parquet'], ['part-00000.csv']],
+    [
+      ...(['partitions', ['land', 'jahr'], 'part-00000.parquet', null] as const),
+      ['land=de/jahr=1/part-00000.parquet', 'land=fr/jahr=2/part-00001.parquet'],
+      ['land=de/part-00000.parquet', 'land=fr/jahr=2/notes.txt', 'part-00000.parquet', 'land=x'],
+    ],
+  ] as const)('is refused for parts that are there, and loses them alone on overwrite: %s', async (...given) => {
+    const [, partitionBy, outputFileName, fileRows, own, others] = given;
+    const form = { format: 'parquet', partitionBy, header: false, fileRows, fileBytes: null } as const;
+    const parts = partNames({
+      ...{ outputAction: 'append_row', outputFileName },
+      parts: { ...form, rowGroupRows: 1_000, compression: 'snappy' },
+    });
+    for (const path of [...own, ...others]) {
+      await mkdir(dirname(join(dir, path)), { recursive: true });
+      await writeFile(join(dir, path), 'x');
+    }
+    const options = { dir, outputFileName: '_rows.arrows', parts };
+    const refused = { code: 'OUTPUT_EXISTS', message: expect.stringContaining(`(${own.join(', ')})`) as string };
+    await expect(prepareOutputDir({ ...options, isOverwrite: false })).rejects.toMatchObject(refused);
+    expect((await prepareOutputDir({ ...options, isOverwrite: true })).removed).toEqual(own);
+    const left = await readdir(dir, { recursive: true, withFileTypes: true });
+    const files = left
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(dir, join(entry.parentPath, entry.name)));
+    expect(files.sort()).toEqual([...others].sort());
+    expect(left.some(({ name }) => name === 'jahr=1')).toBe(false);
+    expect(await prepareOutputDir({ ...options, isOverwrite: false })).toMatchObject({ removed: [] });
+  });
+
   it('loses exactly the earlier results on overwrite, also those under another name', async () => {
     await mkdir(join(dir, '_manifest'));
     await writeFile(join(dir, '_manifest', 'files-00000.jsonl'), '');
@@ -360,6 +415,16 @@ describe('an output folder', () => {
     expect(await readdir(join(dir, '_manifest'))).toEqual(['mine.txt']);
     await writeFile(join(dir, '_manifest.json'), JSON.stringify({ output: { path: '../elsewhere.csv' } }));
     expect((await prepare(true)).removed).toEqual(['_manifest', '_manifest.json']);
+  });
+
+  it('never looks complete when its removal breaks off', async () => {
+    const manifest = { custom_files: [{ path: 'report', bytes: 1 }], custom_chunks: [] };
+    await writeFile(join(dir, '_manifest.json'), JSON.stringify(manifest));
+    await writeFile(join(dir, '_SUCCESS'), '');
+    // What is no file any more cannot be removed as one.
+    await mkdir(join(dir, 'report'));
+    await expect(prepare(true)).rejects.toThrow();
+    expect((await readdir(dir)).sort()).toEqual(['_manifest.json', 'report']);
   });
 
   it('must be a folder that can be written, and the output file a plain name', async () => {
