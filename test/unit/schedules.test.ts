@@ -271,4 +271,24 @@ describe('runs', () => {
     await rig.look();
     expect(rig.asked).toBe(0);
   });
+
+  it('that were due during a pause which a put ends are not missed ones either', async () => {
+    rig.ledger.registry.put({ kind: 'endpoint', name: 'digits' } as never);
+    const desk = new ScheduleDesk(rig.loop as never, rig.clock);
+    const put = async (isPaused: boolean) => {
+      const said = { cron: schedule.cron, time_zone: 'UTC', endpoint_name: 'digits', deployment_name: null };
+      const request = { ...said, body: schedule.body, missed: 'all', is_paused: isPaused } as const;
+      return await desk.putSchedule('nightly', request, { user: 'ann', role: 'admin' }, null);
+    };
+    await put(true);
+    rig.now = at('2026-12-01T09:00Z');
+    expect((await put(false)).view.is_paused).toBe(false);
+    await rig.look();
+    expect(rig.asked).toBe(0);
+    // One that was not paused goes on with what it has missed.
+    rig.now = at('2026-12-02T09:00Z');
+    await put(false);
+    await rig.look();
+    expect(rig.asked).toBe(1);
+  });
 });
