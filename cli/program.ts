@@ -30,6 +30,8 @@ export function buildProgram(release: string, perform: Perform): Command {
   const program = new Command('batchmill')
     .description('Scores folders of files with a model, on machines that you own.')
     .version(release, '-V, --version', 'print the release')
+    // Behind the name of a command its own --version is meant, where it has one.
+    .enablePositionalOptions()
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', exitCodes);
   addRun(program, perform);

@@ -240,6 +240,19 @@ describe('invoke', () => {
     expect([said.slice(0, 1), said]).toEqual([String(code), expect.stringContaining(reason)]);
   });
 
+  test.each([
+    ['model', '--path same.onnx'],
+    ['data', '--path in'],
+    ['environment', '--image python:3.11'],
+  ])('%s takes --version for that of the asset, not for the release', async (kind, made) => {
+    const asset = { name: 'mod', version: '10' };
+    expect(await ask(`${kind} create -n mod ${made} --version 10`)).toMatchObject(asset);
+    expect(await ask(`${kind} show -n mod --version 10`)).toMatchObject(asset);
+    expect(await ask(`${kind} show -n mod --vers=10`)).toMatchObject(asset);
+    expect((await az(`${kind} delete -n mod --version 10 --yes`)).stderr).toContain('version 10, is deleted');
+    expect(await ask(`${kind} list`)).toEqual([]);
+  });
+
   test('put again without a word of default and limit keeps both; null takes them away', async () => {
     const limit = async (to: number | null): Promise<void> => {
       const body = JSON.stringify({ concurrency_max: to });
