@@ -17,7 +17,7 @@ export interface CliHost {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly processes: Processes;
   readonly release: string;
-  /** Calls `handler` at each Ctrl-C (and SIGTERM) until the returned function is called. */
+  /** Calls `handler` at each Ctrl-C (and SIGTERM), and when the terminal goes unless it was called before, until the returned function is called. */
   onInterrupt(handler: () => void): () => void;
   /** Ends the process at once. */
   exit(code: number): void;

@@ -18,7 +18,7 @@ import { findDevices } from '../worker/devices/find-devices.ts';
 import { startWorker, type WorkerHandle } from '../worker/worker.ts';
 import type { EmbeddedOptions } from './processes.ts';
 
-/** Resolves with the job in its final state, also when that is Failed or Canceled. @throws what submitting throws */
+/** Resolves with the job in its final state, also when that is Failed or Canceled. @throws what submitting throws; JOB_CANCELED before there is a job */
 export async function runEmbedded(options: EmbeddedOptions): Promise<JobView> {
   // Everything of the run's own lies here; a unix socket's path must be short.
   const home = await mkdtemp(join(tmpdir(), 'batchmill-'));
@@ -97,7 +97,7 @@ async function runJob(
     since,
     name: null,
   });
-  const { name } = await Promise.race([submitted, isOver]);
+  const { name } = await Promise.race([submitted, isOver, failWhenCanceled(signal)]);
   const cancel = (): void => void coordinator.jobs.cancel(name, 0).catch(() => undefined);
   if (signal.aborted) cancel();
   signal.addEventListener('abort', cancel, { once: true });
@@ -152,6 +152,16 @@ async function followToEnd(coordinator: Coordinator, name: string, options: Embe
 async function failWhenClosed(coordinator: Coordinator): Promise<never> {
   await coordinator.closed;
   throw new BatchError('INTERNAL', 'the coordinator ended before the job');
+}
+
+/** Rejects once the signal is aborted, however long a store that is listed says nothing; never resolves. */
+function failWhenCanceled(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const canceled = (): void =>
+      reject(new BatchError('JOB_CANCELED', 'canceled before there was a job: nothing is scored'));
+    if (signal.aborted) canceled();
+    else signal.addEventListener('abort', canceled, { once: true });
+  });
 }
 
 /** Rejects when a node cannot start; never resolves otherwise. */

@@ -5,6 +5,7 @@ import type { EndpointFlags } from './commands/endpoint.ts';
 import type { InvokeFlags } from './commands/invoke.ts';
 import {
   collect,
+  placeFor,
   withChange,
   withDelete,
   withFile,
@@ -68,11 +69,15 @@ function addInvoke(endpoints: Command, perform: Perform): void {
   withPaths(withServer(endpoints.command('invoke').description('score an input: starts a job and answers with it')))
     .option('-n, --name <name>', endpointHelp)
     .option('-d, --deployment-name <name>', 'deployment that serves it (default: that of the endpoint)')
-    .option('--input <path>', 'folder, file, s3://…, azureml:NAME:VERSION, azureml://datastores/NAME/paths/…')
+    .option(
+      '--input <path>',
+      'folder, file, s3://…, azureml:NAME:VERSION, azureml://datastores/NAME/paths/…',
+      placeFor('--input'),
+    )
     .addOption(new Option('--input-type <type>', 'what the input is').choices(['uri_folder', 'uri_file']))
     .option('-f, --file <yaml>', 'inputs and outputs from a file')
     .option('--set <key=value>', 'override anything for this job: --set mini_batch_size=20 error_threshold=5', collect)
-    .option('--output-path <dir>', 'folder for the results (default: one of the job’s own)')
+    .option('--output-path <dir>', 'folder for the results (default: one of the job’s own)', placeFor('--output-path'))
     .option('-m, --mini-batch-size <size>', 'files (20), bytes (64MB) or auto')
     .option('-c, --instance-count <count>', 'worker nodes at most')
     .option('--job-name <name>', 'name of the job')

@@ -11,6 +11,7 @@ import type { JobListFlags, ShowFlags, SubmitFlags } from './commands/job.ts';
 import {
   addNamed,
   collect,
+  placeFor,
   withAnswer,
   withPaths,
   withServer,
@@ -75,7 +76,7 @@ function addOne(jobs: Command, perform: Perform): void {
 function addDownload(jobs: Command, perform: Perform): void {
   addNamed<DownloadFlags>(
     withServer(jobs.command('download').description('fetch the results of a job that has ended'), '--answer')
-      .option('--output <dir>', 'folder for the files, as they lie in the output folder')
+      .option('--output <dir>', 'folder for the files, as they lie in the output folder', placeFor('--output'))
       .option('-p, --download-path <dir>', 'folder under which they lie as named-outputs/score/… (default: this one)')
       .option('--output-name <name>', 'of the outputs this one; a job has one, score')
       .option('--overwrite', 'replace files that are already there')
@@ -141,7 +142,11 @@ function addOutput(jobs: Command, perform: Perform): void {
   );
   withAnswer(jobs.command('verify').description('prove an output folder against its manifest, without a coordinator'))
     .argument('<dir>', 'output folder of a job that has ended')
-    .option('--input <path>', 'where the input lies now (default: where the manifest says, if it is there)')
+    .option(
+      '--input <path>',
+      'where the input lies now (default: where the manifest says, if it is there)',
+      placeFor('--input'),
+    )
     .option('--key <file>', 'public key that must have signed the manifest, as `coordinator key` prints it')
     .option('--json', 'the same as -o json')
     .action(async (dir: string, flags: AnswerFlags & VerifyFlags) => {

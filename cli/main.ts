@@ -13,6 +13,8 @@ import { runCli } from './run-cli.ts';
 import { sourceOf } from './stdin-source.ts';
 
 const signals = ['SIGINT', 'SIGTERM'] as const;
+/** What is written to a reader, or to a terminal, that is gone. */
+const goneCodes: readonly (string | null)[] = ['EPIPE', 'EIO'];
 
 function sinkOf(stream: NodeJS.WriteStream): Sink {
   return {
@@ -23,8 +25,19 @@ function sinkOf(stream: NodeJS.WriteStream): Sink {
 }
 
 function onInterrupt(handler: () => void): () => void {
-  signals.forEach((signal) => process.on(signal, handler));
-  return () => signals.forEach((signal) => process.off(signal, handler));
+  let isTold = false;
+  const tell = (): void => {
+    isTold = true;
+    handler();
+  };
+  // Of a terminal that goes both the kernel and the shell tell: that is nobody who is in a hurry.
+  const hangUp = (): void => void (isTold || tell());
+  signals.forEach((signal) => process.on(signal, tell));
+  process.on('SIGHUP', hangUp);
+  return () => {
+    signals.forEach((signal) => process.off(signal, tell));
+    process.off('SIGHUP', hangUp);
+  };
 }
 
 /** Leaves the browser to itself. */
@@ -36,8 +49,12 @@ function openUrl(url: string): void {
 
 // Whoever reads has seen enough, as `head` does.
 process.stdout.on('error', (error) => {
-  if (errnoOf(error) === 'EPIPE') process.exit(0);
+  if (goneCodes.includes(errnoOf(error))) process.exit(0);
   throw error;
+});
+// What is done goes on without those who watch it.
+process.stderr.on('error', (error) => {
+  if (!goneCodes.includes(errnoOf(error))) throw error;
 });
 
 const manifest = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { readonly version: string };

@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import type { DoctorFlags } from './commands/doctor.ts';
 import type { ScheduleFlags } from './commands/schedule.ts';
-import { collect, nameHelp, withPaths, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { collect, nameHelp, placeFor, withPaths, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 export function addOperate(program: Command, perform: Perform): void {
   addSchedule(program, perform);
@@ -53,8 +53,16 @@ function addSchedule(program: Command, perform: Perform): void {
     .option('--time-zone <zone>', 'such as Europe/Berlin', 'UTC')
     .requiredOption('--endpoint <endpoint>', 'endpoint to invoke')
     .option('--deployment <deployment>', "deployment of it (default: the endpoint's)")
-    .requiredOption('--input <path>', 'folder or file to score: a path, s3://…, azureml:NAME@latest, …')
-    .option('--output-path <path>', 'folder for the results, with --overwrite (default: one for each job)')
+    .requiredOption(
+      '--input <path>',
+      'folder or file to score: a path, s3://…, azureml:NAME@latest, …',
+      placeFor('--input'),
+    )
+    .option(
+      '--output-path <path>',
+      'folder for the results, with --overwrite (default: one for each job)',
+      placeFor('--output-path'),
+    )
     .option('--overwrite', 'replace the results of the run before')
     .option('--priority <number>', 'from -100 to 100; a higher one goes first', '0')
     .option('--compute <name>', 'named set of worker nodes')

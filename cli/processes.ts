@@ -71,7 +71,7 @@ export interface Processes {
   startCoordinator(settings: CoordinatorSettings, standby: StandbyHooks | null): Promise<CoordinatorProcess>;
   /** Has joined when it resolves. @throws COORDINATOR_UNREACHABLE, TOKEN_INVALID, PROTOCOL_MISMATCH, NAME_TAKEN */
   startWorker(settings: WorkerSettings): Promise<WorkerProcess>;
-  /** Resolves with the job in its final state, also when that is Failed or Canceled. @throws what submitting throws */
+  /** Resolves with the job in its final state, also when that is Failed or Canceled. @throws what submitting throws; JOB_CANCELED before there is a job */
   runEmbedded(options: EmbeddedOptions): Promise<JobView>;
 }
 

@@ -46,6 +46,14 @@ export function withServer(command: Command, name: AnswerName = '--output'): Com
     .option('--context <name>', 'which coordinator, by its name in `context list`');
 }
 
+/** Parses a flag that names a place. @throws USAGE for nothing, which would mean the current folder: most likely a shell variable is not set */
+export function placeFor(flag: string): (value: string) => string {
+  return (value) => {
+    if (value.trim() !== '') return value;
+    throw new BatchError('USAGE', `${flag} is empty: give a place, "." for the current folder; is a variable not set?`);
+  };
+}
+
 export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), value];
 }

@@ -18,7 +18,7 @@ import { addJobs } from './job-program.ts';
 import { addNodes } from './node-program.ts';
 import { addOperate } from './operate-program.ts';
 import { addRegistry } from './registry-program.ts';
-import { collect, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
+import { collect, placeFor, withAnswer, withServer, type AnswerFlags, type Perform } from './program-parts.ts';
 
 const exitCodes = `
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 canceled, 5 coordinator not reachable,
@@ -30,6 +30,8 @@ export function buildProgram(release: string, perform: Perform): Command {
   const program = new Command('batchmill')
     .description('Scores folders of files with a model, on machines that you own.')
     .version(release, '-V, --version', 'print the release')
+    // Behind the name of a command its own --version is meant, where it has one.
+    .enablePositionalOptions()
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', exitCodes);
   addRun(program, perform);
@@ -73,9 +75,14 @@ function withFileFlags(command: Command): Command {
 
 function withInputFlags(command: Command): Command {
   return withDeploymentFlags(command)
-    .requiredOption('--input <path>', 'folder of files to score, or one file; also s3://, gs://, az://, https://, …')
+    .requiredOption(
+      '--input <path>',
+      'folder of files to score, or one file; also s3://, gs://, az://, https://, …',
+      placeFor('--input'),
+    )
     .addOption(
       new Option('--input-list <file>', 'score the files that it names (.txt, .csv, .jsonl, .parquet), in its order')
+        .argParser(placeFor('--input-list'))
         // What `--input` is when only a list is given: the folder that it lies in.
         .implies({ input: '' }),
     )
@@ -86,7 +93,7 @@ function withInputFlags(command: Command): Command {
 
 function withInvocationFlags(command: Command): Command {
   return withInputFlags(command)
-    .requiredOption('--output <dir>', 'folder for the results')
+    .requiredOption('--output <dir>', 'folder for the results', placeFor('--output'))
     .option('--overwrite', 'replace results that are already there')
     .option('--since <job|dir>', 'score only what is new or changed; take the other rows from this earlier output');
 }
@@ -119,7 +126,7 @@ function addRun(program: Command, perform: Perform): void {
       );
     });
   withNodeFlags(withInputFlags(program.command('plan').description('say what scoring an input would come to')))
-    .option('--output <dir>', 'as for run; nothing is written')
+    .option('--output <dir>', 'as for run; nothing is written', placeFor('--output'))
     .option('--overwrite', 'as for run; nothing is written')
     .option('--since <job|dir>', 'as for run; all files are counted')
     .option('--sample <count>', sampleHelp)

@@ -4,7 +4,7 @@ import { formatAddress, parseAddress, type Address } from '../common/config/addr
 import type { JournalLocation } from '../common/config/journal-location.ts';
 import { openNats, type NatsSettings } from '../common/config/nats-settings.ts';
 import type { CoordinatorSettings } from '../common/config/process-settings.ts';
-import { toBatchError, type BatchError } from '../common/core/batch-error.ts';
+import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { localUser } from '../common/core/job-origin.ts';
 import { limits } from '../common/core/limits.ts';
 import { systemClock, type Clock } from '../common/io/clock.ts';
@@ -160,7 +160,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const FrontOf = http || security ? (await import('./front.ts')).Front : null;
   const stream = options.journal ? await openStream(options.journal, options) : null;
   const leadership = await leadershipOf(options, stream);
-  const outside = { ...thisMachine(), locateInput: locate, ...diskOf(leadership, options) };
+  const asking = new AbortController();
+  const outside = { ...thisMachine(asking.signal), locateInput: locate, ...diskOf(leadership, options) };
   const tellOutside = (event: OuterEvent | null): void => {
     if (event) stream?.tell(event.subject, JSON.stringify(event.body));
   };
@@ -226,6 +227,9 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   ];
   // Each gets its turn, whatever became of those before; the first failure is told.
   const closeAll = async (): Promise<void> => {
+    // In this order: a listing that ends because the process does is no failure of its job.
+    work.stop();
+    asking.abort(new BatchError('COORDINATOR_UNREACHABLE', 'the coordinator ends'));
     const failures: unknown[] = [];
     for (const close of closers.splice(0).reverse()) await close().catch((error: unknown) => failures.push(error));
     if (failures.length > 0) throw failures[0];

@@ -134,7 +134,8 @@ export class Front {
     const { loop, nodes, work } = engine;
     const { ledger } = loop;
     const invocations = new Invoker({ ledger, jobs, stateDir, clock, random });
-    const scheduled = startSchedules(new ScheduleClock({ loop, invocations, clock, log }), onFatal);
+    const { stopped } = work;
+    const scheduled = startSchedules(new ScheduleClock({ loop, invocations, clock, log, stopped }), onFatal);
     this.#closers.push(() => scheduled.close());
     const instance = await readOwnText(stateDir, instancePath(stateDir));
     return {

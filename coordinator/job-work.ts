@@ -399,8 +399,13 @@ export class JobWork {
     return { inner, stagingDir, files, place: this.#storeOf(job) };
   }
 
-  async close(): Promise<void> {
+  /** Aborts {@link stopped}. */
+  stop(): void {
     this.#stop.abort();
+  }
+
+  async close(): Promise<void> {
+    this.stop();
     await Promise.allSettled(this.#running);
     await Promise.all([...this.#files.values()].map((files) => files.close()));
     await this.locks.close();

@@ -30,11 +30,13 @@ export interface Outside extends Inputs {
   readonly storeOutput: (output: Omit<StoreOutputOptions, 'stores'>) => StoreOutput;
 }
 
-export function thisMachine(): Outside {
+/** `stopped`: inputs in stores are asked for nothing any more; absent: the process just ends. */
+export function thisMachine(stopped?: AbortSignal): Outside {
   const identity = { self: ownIdentity(), lifeOf };
   const stores = new Stores({ environment: commandEnvironment(), delay, random: systemRandom });
   return {
-    ...{ fileSystem: nodeFileSystem, delay, identity, ...inputsByLocation(stores), openInput: openInputs(stores) },
+    ...{ fileSystem: nodeFileSystem, delay, identity, openInput: openInputs(stores) },
+    ...inputsByLocation(stores, stopped),
     locateInput: (text) => locateInput(text, process.cwd()),
     storeOutput: (output) => new StoreOutput({ ...output, stores }),
   };

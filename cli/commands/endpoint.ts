@@ -77,7 +77,7 @@ async function update(context: CommandContext, flags: EndpointFlags): Promise<nu
   const changed = await untilUnchanged(async () => {
     const before = await api.ask('GET', endpointPath(name));
     const kept = Object.fromEntries(editable.map((key) => [key, valueAt(before.value, [key])]));
-    const body = withSnakeCase(applyEdits({ ...kept, ...said }, editsOf(flags)));
+    const body = withDefault(applyEdits({ ...kept, ...said }, editsOf(flags)));
     return thingOf(api, await api.ask('PUT', endpointPath(name), { body, ifMatch: before.etag }));
   });
   context.output.item(changed, endpointSheet);
@@ -96,11 +96,16 @@ async function saidAnew(context: CommandContext, flags: EndpointFlags): Promise<
   return { ...(description === null ? {} : { description }), tags, properties, ...own, ...defaults };
 }
 
-/** Scripts write `defaults.deploymentName`, too. @source Azure ML: the wire name of the same key */
-function withSnakeCase(value: unknown): unknown {
-  const { defaults, ...rest } = value as { readonly defaults?: Readonly<Record<string, unknown>> | null };
-  if (!defaults || !('deploymentName' in defaults)) return value;
-  return { ...rest, defaults: { deployment_name: defaults['deploymentName'] } };
+/**
+ * With the default under its one name, also when there is none: what is not said of it stays as it is.
+ * @source Azure ML: `deploymentName` is the wire name of the same key, and scripts write it
+ */
+function withDefault(value: unknown): unknown {
+  const { defaults = null, ...rest } = value as { readonly defaults?: Readonly<Record<string, unknown>> | null };
+  if (typeof defaults !== 'object') return value;
+  const { deploymentName, ...named } = defaults ?? {};
+  const name = deploymentName === undefined ? {} : { deployment_name: deploymentName };
+  return { ...rest, defaults: { deployment_name: null, ...named, ...name } };
 }
 
 /** The endpoint, which must be there before anything is put under it. @throws RESOURCE_NOT_FOUND */

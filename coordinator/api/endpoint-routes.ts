@@ -43,7 +43,12 @@ export function endpointRoutes(server: FastifyInstance, registry: RegistryBacken
     '/v1/endpoints/:endpoint',
     {
       schema: {
-        ...about('putEndpoint', 'endpoints', 'Makes an endpoint, or changes it to what is sent'),
+        ...about(
+          'putEndpoint',
+          'endpoints',
+          'Makes an endpoint, or changes it to what is sent',
+          'Of its default deployment and its limit, what is not sent stays as it is.',
+        ),
         ...{ params: newEndpoint, body: endpointBody, response: answers({ 200: endpointSchema, 201: endpointSchema }) },
       },
     },

@@ -165,9 +165,10 @@ export interface AssetRequest extends Description {
   readonly condaFile: unknown;
 }
 
+/** What is undefined stays as it is. */
 export interface EndpointRequest extends Description {
-  readonly defaultDeployment: string | null;
-  readonly concurrencyMax: number | null;
+  readonly defaultDeployment: string | null | undefined;
+  readonly concurrencyMax: number | null | undefined;
 }
 
 export interface DeploymentRequest extends Description {

@@ -182,21 +182,33 @@ export const assetBody: z.ZodType<AssetRequest> = z
 
 const deploymentNames = z
   .strictObject({ deployment_name: resourceName.nullish(), deploymentName: resourceName.nullish() })
-  .nullish();
+  .nullish()
+  .describe('absent: it stays as it is; null: none');
 
 export const endpointBody: z.ZodType<EndpointRequest> = z
   .strictObject({
     ...saidGiven,
     auth_mode: z.enum(['aad_token', 'AADToken', 'aadToken']).nullish(),
     defaults: deploymentNames,
-    concurrency_max: z.int().min(1).nullish().describe('jobs that may run at a time'),
+    concurrency_max: z
+      .int()
+      .min(1)
+      .nullish()
+      .describe('jobs that may run at a time; absent: it stays as it is; null: any number'),
   })
   .meta({ id: 'EndpointRequest' })
   .transform(({ defaults, concurrency_max: concurrencyMax, ...said }) => ({
     ...descriptionOf(said),
-    defaultDeployment: defaults?.deployment_name ?? defaults?.deploymentName ?? null,
-    concurrencyMax: concurrencyMax ?? null,
+    defaultDeployment: defaultIn(defaults),
+    concurrencyMax,
   }));
+
+/** Under either name; undefined: nothing is said of it. */
+function defaultIn(defaults: z.infer<typeof deploymentNames>): string | null | undefined {
+  if (!defaults) return defaults;
+  const { deployment_name: snake, deploymentName: camel } = defaults;
+  return snake ?? camel ?? (snake === null || camel === null ? null : undefined);
+}
 
 export interface DeploymentBody extends SaidGiven {
   readonly deployment?: unknown;

@@ -42,7 +42,7 @@ export function putResource(ledger: Ledger, command: CommandOf<'put-resource'>):
  * @source Azure ML: assets are immutable, `create` counts versions up when none is given
  */
 function putAsset(registry: Registry, asset: Asset, ifMatch: number | null): readonly Event[] {
-  if (asset.version === '') return [put({ ...asset, version: nextVersion(registry, asset) })];
+  if (asset.version === '') return [put({ ...asset, version: registry.nextVersion(asset.kind, asset.name) })];
   const key = resourceKey(asset);
   const before = registry.get(key);
   requireTag(key, before, ifMatch);
@@ -55,11 +55,6 @@ function putAsset(registry: Registry, asset: Asset, ifMatch: number | null): rea
     );
   }
   return [put(next)];
-}
-
-function nextVersion(registry: Registry, { kind, name }: Asset): string {
-  const numbers = registry.versions(kind, name).map(({ resource: { version } }) => Number(version));
-  return String(1 + Math.max(0, ...numbers.filter((number) => Number.isSafeInteger(number))));
 }
 
 /** All but what people say about it. */

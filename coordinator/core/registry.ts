@@ -1,6 +1,7 @@
 /** What is registered beside jobs. Written by `evolve` only, as the rest of the ledger. */
 import {
   deploymentKey,
+  isAsset,
   namedKey,
   resourceKey,
   type Asset,
@@ -21,12 +22,16 @@ export interface RegistryImage {
   readonly tag: number;
   readonly stored: readonly (readonly [string, Stored])[];
   readonly earlier: readonly (readonly [string, readonly DeploymentResource[]])[];
+  /** Absent in images of earlier releases: of assets that are there now it follows from `stored`. */
+  readonly highest?: readonly (readonly [string, number])[];
 }
 
 export class Registry {
   readonly #kinds = new Map<ResourceKind, Map<string, Stored>>();
   /** Earlier revisions by the deployment's key, the oldest first. */
   readonly #earlier = new Map<string, DeploymentResource[]>();
+  /** The highest whole number that was a version of an asset, by kind and name: also of one that is removed. */
+  readonly #highest = new Map<string, number>();
   #tag = 0;
 
   get(key: string): Stored | undefined {
@@ -64,7 +69,13 @@ export class Registry {
       .reverse();
   }
 
+  /** A version that the asset has never had, counted up from the highest one. */
+  nextVersion(kind: Asset['kind'], name: string): string {
+    return String(1 + (this.#highest.get(`${kind}:${name}`) ?? 0));
+  }
+
   put(resource: Resource): void {
+    this.#count(resource);
     const key = resourceKey(resource);
     const before = this.get(key)?.resource;
     if (before?.kind === 'deployment' && before.revision !== (resource as DeploymentResource).revision) {
@@ -84,13 +95,25 @@ export class Registry {
 
   image(): RegistryImage {
     const stored = [...this.#kinds.values()].flatMap((kind) => [...kind]);
-    return { tag: this.#tag, stored, earlier: [...this.#earlier].map(([key, all]) => [key, [...all]] as const) };
+    const earlier = [...this.#earlier].map(([key, all]) => [key, [...all]] as const);
+    return { tag: this.#tag, stored, earlier, highest: [...this.#highest] };
   }
 
-  restore({ tag, stored, earlier }: RegistryImage): void {
-    for (const [key, one] of stored) this.#ofKindOf(one.resource.kind).set(key, one);
+  restore({ tag, stored, earlier, highest = [] }: RegistryImage): void {
+    for (const [key, one] of stored) {
+      this.#count(one.resource);
+      this.#ofKindOf(one.resource.kind).set(key, one);
+    }
+    for (const [key, number] of highest) this.#highest.set(key, number);
     for (const [key, all] of earlier) this.#earlier.set(key, [...all]);
     this.#tag = tag;
+  }
+
+  #count(resource: Resource): void {
+    const number = isAsset(resource) ? Number(resource.version) : 0;
+    if (!isAsset(resource) || !Number.isSafeInteger(number)) return;
+    const key = `${resource.kind}:${resource.name}`;
+    this.#highest.set(key, Math.max(number, this.#highest.get(key) ?? 0));
   }
 
   #ofKindOf(kind: ResourceKind): Map<string, Stored> {

@@ -18,7 +18,7 @@ interface Described extends Made {
 
 interface Versioned extends Described {
   readonly name: string;
-  /** Empty in a command: counted up from the highest whole number that there is. */
+  /** Empty in a command: counted up from the highest whole number that there ever was. */
   readonly version: string;
 }
 

@@ -13,20 +13,22 @@ export interface Inputs {
   readonly statFiles: StatFiles;
 }
 
-/** Texts are absolute paths, or canonical locations. */
-export function inputsByLocation(stores: Stores): Inputs {
+const never = new AbortController().signal;
+
+/** Texts are absolute paths, or canonical locations. What asks a store ends with the reason of `stopped`, whether the store answers or not. */
+export function inputsByLocation(stores: Stores, stopped: AbortSignal = never): Inputs {
   return {
     inspectInput: (path) => {
       const location = storeLocation(path);
-      return location === null ? inspectInput(path) : inspectStore(stores, location);
+      return location === null ? inspectInput(path) : inspectStore(stores, location, stopped);
     },
     listInput: (path, options) => {
       const location = storeLocation(path);
-      return location === null ? listInput(path, options) : listStore(stores, location, options);
+      return location === null ? listInput(path, options) : listStore(stores, location, options, stopped);
     },
     statFiles: (base, paths) => {
       const location = storeLocation(base);
-      return location === null ? statFiles(base, paths) : statStored(stores, location, paths);
+      return location === null ? statFiles(base, paths) : statStored(stores, location, paths, stopped);
     },
   };
 }

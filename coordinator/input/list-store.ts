@@ -13,16 +13,17 @@ import { nearestName, type InputRoot } from './input-root.ts';
 import { isTaken, listedPages, noFolder, type InputListing, type ListOptions } from './list-input.ts';
 import { walkFlat, walkLevels } from './walk-store.ts';
 
-/** Listings of stores end with their process. */
-const never = new AbortController().signal;
+/** A folder needs no object of its own to be one; whether anything lies in it shows when it is listed. @throws INPUT_NOT_FOUND, STORE_DENIED, STORE_UNREACHABLE, and the reason of `signal` */
+export async function inspectStore(stores: Stores, location: StoreLocation, signal: AbortSignal): Promise<InputRoot> {
+  return await unlessAborted(signal, inspected(stores, location, signal));
+}
 
-/** A folder needs no object of its own to be one; whether anything lies in it shows when it is listed. @throws INPUT_NOT_FOUND, STORE_DENIED, STORE_UNREACHABLE */
-export async function inspectStore(stores: Stores, location: StoreLocation): Promise<InputRoot> {
+async function inspected(stores: Stores, location: StoreLocation, signal: AbortSignal): Promise<InputRoot> {
   const { store, key } = await stores.open(location);
   const folder: InputRoot = { kind: 'folder', base: locationText(location), name: '' };
   if (key === '' || key.endsWith('/')) return folder;
-  const found = await store.stat(key, never);
-  if (found === null && location.kind === 'web') throw await notFound(store, location, key);
+  const found = await store.stat(key, signal);
+  if (found === null && location.kind === 'web') throw await notFound(store, location, { key, signal });
   if (found === null || found.isFolder) return folder;
   const slash = key.lastIndexOf('/') + 1;
   return { kind: 'file', base: locationText(withKey(location, key.slice(0, slash))), name: key.slice(slash) };
@@ -38,22 +39,65 @@ export async function statStored(
   stores: Stores,
   root: StoreLocation,
   paths: readonly string[],
+  signal: AbortSignal,
 ): Promise<readonly InputFile[]> {
   const { store, key } = await stores.open(root);
-  return await mapBounded(paths, limits.storeStatsAtOnceMax, async (path) => {
-    const found = isConfined(path) ? await store.stat(`${folderKey(key)}${path}`, never) : null;
+  const looks = mapBounded(paths, limits.storeStatsAtOnceMax, async (path) => {
+    const found = isConfined(path) ? await store.stat(`${folderKey(key)}${path}`, signal) : null;
     return found === null ? unreadable(path) : fileOf(found, path);
   });
+  return await unlessAborted(signal, looks);
 }
 
-/** As {@link listInput}; throws STORE_DENIED and STORE_UNREACHABLE as well. */
-export function listStore(stores: Stores, location: StoreLocation, options: ListOptions): InputListing {
+/** As {@link listInput}; throws STORE_DENIED, STORE_UNREACHABLE and the reason of `signal` as well. */
+export function listStore(
+  stores: Stores,
+  location: StoreLocation,
+  options: ListOptions,
+  signal: AbortSignal,
+): InputListing {
   const skipped = noneSkipped();
-  const filter = inputFilter(options.include ?? [], options.exclude ?? []);
-  return { skipped, [Symbol.asyncIterator]: () => pages(stores, location, options, { skipped, filter }) };
+  const taking = { skipped, filter: inputFilter(options.include ?? [], options.exclude ?? []), signal };
+  return {
+    skipped,
+    [Symbol.asyncIterator]: () => untilAborted(signal, pages(stores, location, options, taking)),
+  };
+}
+
+/** Few stores end an answer that is under way: one that says nothing is not waited for. */
+async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+  });
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+async function* untilAborted<T>(
+  signal: AbortSignal,
+  items: AsyncGenerator<T, void, void>,
+): AsyncGenerator<T, void, void> {
+  try {
+    for (;;) {
+      const next = await unlessAborted(signal, items.next());
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    const ended = items.return();
+    if (!signal.aborted) await ended;
+    else ended.catch(() => undefined);
+  }
 }
 
 interface Taking {
+  readonly signal: AbortSignal;
   readonly skipped: SkippedNames;
   /** Null takes everything. */
   readonly filter: InputFilter | null;
@@ -65,29 +109,31 @@ async function* pages(
   options: ListOptions,
   taking: Taking,
 ): AsyncGenerator<readonly InputFile[], void, void> {
-  const root = await inspectStore(stores, location);
+  const { signal } = taking;
+  const root = await inspected(stores, location, signal);
   const { store, key } = await stores.open(location);
   const pageFilesMax = options.pageFilesMax ?? limits.manifestChunkFiles;
   if (options.list) {
     if (root.kind === 'file') throw noFolder(locationText(location), options.list);
     const paths = listedPages(locationText(location), options.list, { ...taking, pageFilesMax });
-    for await (const page of paths) yield await statStored(stores, location, page);
+    for await (const page of paths) yield await statStored(stores, location, page, signal);
     return;
   }
   if (root.kind === 'file') {
     if (!isTaken(taking, root.name)) return;
-    const found = await store.stat(key, never);
+    const found = await store.stat(key, signal);
     yield [found === null ? unreadable(root.name) : fileOf(found, root.name)];
     return;
   }
   const prefix = folderKey(key);
   const names = new Names(prefix, taking, options.recursive);
   const over = new AbortController();
+  const ends = AbortSignal.any([signal, over.signal]);
   let page: InputFile[] = [];
   let isFirst = true;
   let hasAny = false;
   try {
-    for await (const objects of walk({ store, key: prefix }, location, names, over.signal)) {
+    for await (const objects of walk({ store, key: prefix }, location, names, ends)) {
       for (const object of objects) {
         hasAny ||= object.key !== prefix;
         if (names.isFile(object)) page.push(fileOf(object, object.key.slice(prefix.length)));
@@ -100,7 +146,7 @@ async function* pages(
       }
     }
     if (page.length > 0) yield page;
-    if (!hasAny) throw await notFound(store, location, key);
+    if (!hasAny) throw await notFound(store, location, { key, signal });
   } finally {
     over.abort();
   }
@@ -192,19 +238,17 @@ function unreadable(path: string): InputFile {
 }
 
 /** Looks at what lies beside it for the name that was meant. */
-async function notFound(store: ReadableStore, location: StoreLocation, key: string): Promise<BatchError> {
+async function notFound(
+  store: ReadableStore,
+  location: StoreLocation,
+  { key, signal }: { readonly key: string; readonly signal: AbortSignal },
+): Promise<BatchError> {
   const bare = key.replace(/\/$/, '');
   const parent = bare.slice(0, bare.lastIndexOf('/') + 1);
   const siblings: string[] = [];
   try {
     const entriesMax = limits.storePageObjects;
-    for await (const page of store.list({
-      prefix: parent,
-      startAfter: null,
-      isDeep: false,
-      entriesMax,
-      signal: never,
-    })) {
+    for await (const page of store.list({ prefix: parent, startAfter: null, isDeep: false, entriesMax, signal })) {
       for (const one of page) siblings.push(one.key.slice(parent.length).replace(/\/$/, ''));
     }
   } catch (error) {

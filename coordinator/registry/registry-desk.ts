@@ -187,7 +187,11 @@ export class RegistryDesk implements RegistryBackend {
     ifMatch: number | null,
   ): Promise<Tagged<EndpointView>> {
     const made = this.#made(caller);
-    const endpoint = { kind: 'endpoint', name, ...request, ...made, changedMs: made.createdMs } as const;
+    const before = this.#registry.endpoint(name);
+    const { defaultDeployment = before?.defaultDeployment ?? null } = request;
+    const { concurrencyMax = before?.concurrencyMax ?? null, ...said } = request;
+    const settings = { ...said, defaultDeployment, concurrencyMax };
+    const endpoint = { kind: 'endpoint', name, ...settings, ...made, changedMs: made.createdMs } as const;
     const stored = await this.#put(endpoint, ifMatch);
     return { ...stored, view: endpointView(stored.resource) };
   }

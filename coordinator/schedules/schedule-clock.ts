@@ -17,32 +17,50 @@ export interface ScheduleClockOptions {
   readonly invocations: Invocations;
   readonly clock: Clock;
   readonly log: Log;
+  /** The process ends: nothing more is begun, and nothing noted of what is under way. The next start finds its job, or begins it. */
+  readonly stopped: AbortSignal;
 }
 
 export class ScheduleClock {
   readonly #options: ScheduleClockOptions;
   /** By expression and time zone. */
   readonly #times = new Map<string, DueTimes>();
+  /** Schedules that are being dealt with, by name: a run whose input does not answer holds up no other schedule. */
+  readonly #underWay = new Set<string>();
 
   constructor(options: ScheduleClockOptions) {
     this.#options = options;
   }
 
-  /** Begins what is due, one after the other. Rejects on a defect only. */
+  /** Begins what is due by now: of one schedule one after the other, of several at once. Rejects on a defect only. */
   async look(): Promise<void> {
-    const { loop, clock, log } = this.#options;
-    for (const { resource: schedule } of loop.ledger.registry.ofKind('schedule')) {
-      const due = dueRuns(schedule, clock.wall(), this.#timesOf(schedule));
-      for (const dueMs of due.runs) await this.#begin(schedule, dueMs);
-      if (due.dealtWithMs === null) continue;
-      if (due.skipped > 0) log.warn('runs of a schedule were missed', { schedule: schedule.name, runs: due.skipped });
+    const { loop, clock } = this.#options;
+    // One time for all: a due time is not missed because another schedule came first.
+    const nowMs = clock.wall();
+    const found = loop.ledger.registry.ofKind('schedule').map(({ resource }) => resource);
+    await Promise.all(found.map((schedule) => this.#dealWith(schedule, nowMs)));
+  }
+
+  async #dealWith(schedule: ScheduleResource, nowMs: number): Promise<void> {
+    const { loop, log, stopped } = this.#options;
+    const { name } = schedule;
+    if (stopped.aborted || this.#underWay.has(name)) return;
+    const due = dueRuns(schedule, nowMs, this.#timesOf(schedule));
+    if (due.dealtWithMs === null) return;
+    this.#underWay.add(name);
+    try {
+      for (const dueMs of due.runs) if (!stopped.aborted) await this.#begin(schedule, dueMs);
+      if (stopped.aborted) return;
+      if (due.skipped > 0) log.warn('runs of a schedule were missed', { schedule: name, runs: due.skipped });
       this.#note(schedule, { lastDueMs: due.dealtWithMs });
       await loop.durable();
+    } finally {
+      this.#underWay.delete(name);
     }
   }
 
   async #begin(schedule: ScheduleResource, dueMs: number): Promise<void> {
-    const { invocations, loop, log } = this.#options;
+    const { invocations, loop, log, stopped } = this.#options;
     const { name, endpoint, body, createdBy } = schedule;
     const job = runName(name, dueMs);
     let error: NonNullable<ScheduleResource['lastRun']>['error'] = null;
@@ -51,6 +69,7 @@ export class ScheduleClock {
       await invocations.invoke(endpoint, asked, { user: createdBy, role: 'invoker' }, `schedule/${name}/${dueMs}`);
       log.info('a run of a schedule has begun', { schedule: name, job, due: new Date(dueMs).toISOString() });
     } catch (thrown) {
+      if (stopped.aborted) return;
       const failure = toBatchError(thrown);
       // Begun before, and the schedule was changed before that was noted.
       if (failure.code !== 'IDEMPOTENCY_MISMATCH') {
@@ -58,6 +77,7 @@ export class ScheduleClock {
         log.warn('a run of a schedule could not begin', { schedule: name, job, ...error });
       }
     }
+    if (stopped.aborted) return;
     this.#note(schedule, { lastDueMs: dueMs, lastRun: { dueMs, job: error === null ? job : null, error } });
     await loop.durable();
   }
@@ -86,19 +106,8 @@ export function runName(schedule: string, dueMs: number): string {
   return `${schedule.toLowerCase()}-${time}z`;
 }
 
-/** Looks again and again; one look at a time. */
-export function startSchedules(clock: ScheduleClock, onFatal: (error: unknown) => void): { close(): Promise<void> } {
-  let looking: Promise<void> | null = null;
-  const timer = setInterval(() => {
-    looking ??= clock
-      .look()
-      .catch(onFatal)
-      .finally(() => (looking = null));
-  }, limits.scheduleLookMs);
-  return {
-    close: async () => {
-      clearInterval(timer);
-      await looking;
-    },
-  };
+/** Looks again and again; a run that takes its time is not waited for, neither by the next look nor by the end. */
+export function startSchedules(clock: ScheduleClock, onFatal: (error: unknown) => void): { close(): void } {
+  const timer = setInterval(() => void clock.look().catch(onFatal), limits.scheduleLookMs);
+  return { close: () => clearInterval(timer) };
 }

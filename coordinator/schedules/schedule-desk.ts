@@ -46,14 +46,14 @@ export class ScheduleDesk implements ScheduleBackend {
     }
     const before = registry.get(namedKey('schedule', name))?.resource as ScheduleResource | undefined;
     const now = this.#clock.wall();
-    const isSame = before?.cron === cron && before.timeZone === timeZone;
+    const goesOn = before?.cron === cron && before.timeZone === timeZone && !before.isPaused;
     return await this.#put(
       {
         kind: 'schedule',
         ...{ name, cron, timeZone, endpoint, deployment, body, missed },
         isPaused: request.is_paused ?? before?.isPaused ?? false,
-        // Under another expression the time before it was said is not missed.
-        lastDueMs: isSame ? before.lastDueMs : now,
+        // Under another expression the time before it was said is not missed, nor is that of a pause.
+        lastDueMs: goesOn ? before.lastDueMs : now,
         lastRun: before?.lastRun ?? null,
         ...{ createdMs: now, createdBy: caller.user },
       },

@@ -37,7 +37,9 @@ export async function earlierOutput(wanted: SinceWanted): Promise<Since> {
   const manifest = await readManifest(fileSystem, dir);
   const refuse = (why: string): BatchError => new BatchError('SINCE_UNUSABLE', `${dir}: ${why}`);
   if (manifest.verdict !== 'Completed')
-    throw refuse(`job ${manifest.name} is ${manifest.verdict}; finish it with \`job resume\`, or name a complete one`);
+    throw refuse(
+      `job ${manifest.name} is ${manifest.verdict}; name a complete output, or leave --since out. A coordinator that has the job finishes it with \`job resume ${manifest.name}\`; what \`run\` has begun cannot be finished`,
+    );
   if (manifest.input_path !== inputPath)
     throw refuse(`job ${manifest.name} has scored ${manifest.input_path}, this one is to score ${inputPath}`);
   if (manifest.scored_with === undefined)

@@ -1,8 +1,12 @@
 /** What can happen to a job on its way: files that hang or crash their host, no node, a node that leaves, an end on request. */
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { deferred } from '../../common/io/deferred.ts';
 import type { JobView } from '../../coordinator/api/backend.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { smallFiles, writeDeployment, writeInputs } from '../helpers/job-folder.ts';
@@ -269,7 +273,7 @@ describe('in a cluster', () => {
 });
 
 describe('Ctrl-C in run', () => {
-  test.each(['SIGINT', 'SIGTERM'] as const)(
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     '%s cancels in order and leaves no process and no scratch',
     async (signal) => {
       const input = writeInputs(join(dir, 'in'), smallFiles(200));
@@ -285,6 +289,9 @@ describe('Ctrl-C in run', () => {
       const hosts = program.children();
       expect(hosts).toHaveLength(1);
       program.signal(signal);
+      // Kernel and shell both tell of a terminal that goes; twice is no hurry then.
+      await program.says(/once more to stop at once/);
+      if (signal === 'SIGHUP') program.signal(signal);
       const end = await program.endsWithin(20_000);
       expect([end.code, end.signal], end.stderr).toEqual([4, null]);
       expect(JSON.parse(end.stdout)).toMatchObject({ status: 'Canceled' });
@@ -296,4 +303,42 @@ describe('Ctrl-C in run', () => {
       expect(readdirSync(scratch)).toEqual([]);
     },
   );
+
+  test('while a store that says nothing is listed ends the run, and leaves nothing', async () => {
+    const asked = deferred<void>();
+    const server = createServer(() => asked.resolve()).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const input = `http://127.0.0.1:${(server.address() as AddressInfo).port}/in/`;
+    const deployment = writeDeployment(dir, 'silent', { script: 'hash-rows.mjs' });
+    const scratch = join(dir, 'tmp');
+    writeInputs(scratch, []);
+    const args = ['run', deployment, '--input', input, '--output', join(dir, 'out')];
+    const program = new Program(args, { cwd: dir, environment: { TMPDIR: scratch } });
+    try {
+      await asked.promise;
+      program.signal('SIGINT');
+      const end = await program.endsWithin(20_000);
+      expect([end.code, end.stdout, end.stderr]).toEqual([4, '', expect.stringContaining('error JOB_CANCELED: ')]);
+      expect([readdirSync(scratch), existsSync(join(dir, 'out'))]).toEqual([[], false]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+});
+
+test('run goes on when nobody reads any more what it tells', async () => {
+  const input = writeInputs(join(dir, 'in'), smallFiles(40));
+  const deployment = writeDeployment(dir, 'told', { script: 'hash-rows.mjs', environment: { PAUSE_MS: '100' } });
+  const scratch = join(dir, 'tmp');
+  writeInputs(scratch, []);
+  const program = new Program(['run', deployment, '--input', input, '--output', join(dir, 'out'), '--slots', '1'], {
+    cwd: dir,
+    environment: { TMPDIR: scratch },
+    prefix: ['bash', '-c', 'set -o pipefail; "$@" 2>&1 >answer.json | head -1', 'sh'],
+  });
+  const end = await program.endsWithin(60_000);
+  expect([end.code, end.stdout.split('\n').length]).toEqual([0, 2]);
+  expect(JSON.parse(readFileSync(join(dir, 'answer.json'), 'utf8'))).toMatchObject({ status: 'Completed' });
+  expect([readOutput(join(dir, 'out')).isComplete, readdirSync(scratch)]).toEqual([true, []]);
 });

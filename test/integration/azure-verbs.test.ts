@@ -240,6 +240,43 @@ describe('invoke', () => {
     expect([said.slice(0, 1), said]).toEqual([String(code), expect.stringContaining(reason)]);
   });
 
+  test.each([
+    ['model', '--path same.onnx'],
+    ['data', '--path in'],
+    ['environment', '--image python:3.11'],
+  ])('%s takes --version for that of the asset, not for the release', async (kind, made) => {
+    const asset = { name: 'mod', version: '10' };
+    expect(await ask(`${kind} create -n mod ${made} --version 10`)).toMatchObject(asset);
+    expect(await ask(`${kind} show -n mod --version 10`)).toMatchObject(asset);
+    expect(await ask(`${kind} show -n mod --vers=10`)).toMatchObject(asset);
+    expect((await az(`${kind} delete -n mod --version 10 --yes`)).stderr).toContain('version 10, is deleted');
+    expect(await ask(`${kind} list`)).toEqual([]);
+  });
+
+  test('put again without a word of default and limit keeps both; null takes them away', async () => {
+    const limit = async (to: number | null): Promise<void> => {
+      const body = JSON.stringify({ concurrency_max: to });
+      const headers = { 'content-type': 'application/json' };
+      const url = `http://${environment['BATCHMILL_SERVER']}/v1/endpoints/rows`;
+      expect((await fetch(url, { method: 'PUT', headers, body })).status).toBe(200);
+    };
+    const both = (deployment: string | null, most: number | null) => ({
+      defaults: { deployment_name: deployment },
+      concurrency_max: most,
+    });
+    await deploy();
+    await limit(2);
+    put('again.yml', 'name: rows\ndescription: again\n');
+    expect(await ask('endpoint create -f again.yml')).toMatchObject({ description: 'again', ...both('same', 2) });
+    expect(await ask('endpoint update -n rows --set description=new')).toMatchObject(both('same', 2));
+    await limit(null);
+    expect(await ask('endpoint show -n rows')).toMatchObject(both('same', null));
+    for (const edit of ['--remove defaults', '--remove defaults.deployment_name', '--set defaults=null']) {
+      expect(await ask(`endpoint update -n rows ${edit}`)).toMatchObject(both(null, null));
+      expect(await ask('endpoint update -n rows --set defaults.deploymentName=same')).toMatchObject(both('same', null));
+    }
+  });
+
   test('without a default and with two deployments, somebody must say which', async () => {
     await deploy();
     await ask('deployment create -f dep/deployment.yml -e rows -n second');

@@ -208,6 +208,9 @@ describe('assets', () => {
     expect(all.map(({ version }) => version)).toEqual(['blue', '2', '1']);
     expect((await call('GET', '/v1/models')).body['value']).toHaveLength(1);
     expect((await call('DELETE', '/v1/models/texts/versions/blue')).status).toBe(204);
+    // What was said of a number is never said of something else.
+    expect((await call('DELETE', '/v1/models/texts/versions/2')).status).toBe(204);
+    expect((await model({})).body).toMatchObject({ version: '3' });
     expect(await refusal('GET', '/v1/models/texts/versions/blue')).toMatchObject({
       ...{ status: 404, code: 'RESOURCE_NOT_FOUND', detail: 'there is no model texts:blue' },
     });

@@ -1,5 +1,7 @@
 /** Schedules on a real coordinator over HTTP and the command line; and jobs of two priorities on worker nodes with labels. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadDeployment } from '../../common/config/deployment-file.ts';
@@ -80,6 +82,23 @@ const finished = async (name: string): Promise<Job> =>
 const invoke = async (more: Record<string, unknown>): Promise<Job> =>
   await call<Job>('POST', '/v1/endpoints/digits/jobs', { input: join(cluster.dir, 'in'), ...more });
 
+/** Shows one file and one folder below `/half/`; whatever else is asked for, it accepts and never answers. */
+async function halfSilentServer(): Promise<{ readonly origin: string; close(): void }> {
+  const server = createServer(({ url }, response) => {
+    if (url === '/half/')
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<a href="a">a</a><a href="b/">b/</a>');
+    if (url === '/half/a') response.writeHead(200, { 'content-length': 1 }).end('a');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
 describe('a schedule', () => {
   it('begins its job when it is due, once, also after a restart, and says when it is due next', async () => {
     await deploy();
@@ -116,6 +135,29 @@ describe('a schedule', () => {
     const listed = await cli(['schedule', 'list', '--server', origin(), '-o', 'tsv']);
     expect(listed.stdout).toContain(`nightly\t0 3 * * * (Europe/Berlin)\tdigits\t`);
     expect(listed.stdout).toContain(`\t${name}\n`);
+  });
+
+  it('goes by its time beside one whose input does not answer, and neither holds up the end', async () => {
+    const { origin: silent, close } = await halfSilentServer();
+    try {
+      await deploy();
+      await invoke({ job_name: 'listing', input: `${silent}/half/` });
+      const made = { cron: '* * * * *', endpoint_name: 'digits' };
+      await call('PUT', '/v1/schedules/aaa', { ...made, body: { input: `${silent}/in/` } });
+      await call('PUT', '/v1/schedules/bbb', { ...made, body: { input: join(cluster.dir, 'in') } });
+      aheadMs += 60_000;
+      const lastRun = async (name: string): Promise<{ readonly job: string } | null> =>
+        (await call<{ last_run: { readonly job: string } | null }>('GET', `/v1/schedules/${name}`)).last_run;
+      expect((await until(() => lastRun('bbb'))).job).toMatch(/^bbb-/);
+      expect(await lastRun('aaa')).toBeNull();
+      await cluster.coordinator.close();
+      cluster.coordinator = await cluster.open({ http: { host: '127.0.0.1', port: 0 }, clock });
+      // What the end cut short is no failure.
+      expect(await lastRun('aaa')).toBeNull();
+      expect((await call<Job>('GET', '/v1/jobs/listing')).status).not.toBe('Failed');
+    } finally {
+      close();
+    }
   });
 
   it('asks for worker nodes with labels, which its job waits for', async () => {

@@ -320,7 +320,9 @@ describe('what rows cannot be taken from is refused', () => {
     await expect(submit('x', { since: 'running' })).rejects.toThrow(refusal('no sealed output yet'));
     await cluster.coordinator.jobs.cancel('running', 0);
     await ended('running');
-    await expect(submit('x', { since: 'running' })).rejects.toThrow(refusal('Canceled'));
+    await expect(submit('x', { since: 'running' })).rejects.toThrow(
+      refusal('is Canceled; name a complete output, or leave --since out. A coordinator that has the job finishes it'),
+    );
   });
 
   it('while somebody takes rows from it, nobody writes there', async () => {

@@ -1,5 +1,5 @@
 /** When runs of schedules are due and begin, by a clock of the test's own. */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { monotonicMs } from '../../common/core/ids.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -144,6 +144,7 @@ class Rig {
       return { job: { name: body.job_name } as never, isNew };
     },
   };
+  readonly stopped = new AbortController().signal;
   readonly clock = { wall: () => this.now, monotonic: () => monotonicMs(0) };
   look = async (): Promise<void> => {
     await new ScheduleClock({ ...this, log }).look();
@@ -220,6 +221,46 @@ describe('runs', () => {
     expect(rig.asked).toBe(3);
   });
 
+  it('of one schedule wait for nothing that another one waits for', async () => {
+    rig.ledger.registry.put({ ...schedule, name: 'Silent', endpoint: 'silent', missed: 'skip' });
+    rig.ledger.registry.put({ ...schedule, name: 'behind', missed: 'skip' });
+    rig.now = at('2026-11-21T03:00:30Z');
+    const { invoke } = rig.invocations;
+    let answer: () => void = silence;
+    const invocations: Invocations = {
+      invoke: async (endpoint, ...given) => {
+        if (endpoint === 'silent') await new Promise<void>((resolve) => (answer = resolve));
+        return await invoke(endpoint, ...given);
+      },
+    };
+    const clock = new ScheduleClock({ ...rig, invocations, log });
+    const look = clock.look();
+    await vi.waitFor(() => expect(rig.jobs.size).toBe(4));
+    expect([...rig.jobs.keys()].filter((key) => key.includes('behind'))).toHaveLength(1);
+    // The next looks leave it alone, and serve the others.
+    rig.now = at('2026-11-22T03:00:30Z');
+    await clock.look();
+    expect(rig.jobs.size).toBe(6);
+    answer();
+    await look;
+    expect([...rig.jobs.keys()].filter((key) => key.includes('Silent'))).toHaveLength(1);
+  });
+
+  it('that are under way at the end are not waited for, and begin after it', async () => {
+    let refuse: (error: unknown) => void = silence;
+    const invocations: Invocations = {
+      invoke: () => new Promise((_, reject) => (refuse = reject)),
+    };
+    const end = new AbortController();
+    const look = new ScheduleClock({ ...rig, invocations, log, stopped: end.signal }).look();
+    end.abort();
+    refuse(new Error('the process ends'));
+    await look;
+    expect([rig.schedule.lastRun, rig.schedule.lastDueMs]).toEqual([null, base.lastDueMs]);
+    await rig.look();
+    expect(rig.jobs.size).toBe(3);
+  });
+
   it('that were due while it was paused are not missed ones', async () => {
     const desk = new ScheduleDesk(rig.loop as never, rig.clock);
     expect((await desk.pauseSchedule('nightly', true)).view.next_runs).toEqual([]);
@@ -229,5 +270,25 @@ describe('runs', () => {
     expect(view.next_runs.slice(0, 2)).toEqual(['2026-12-02T03:00:00.000Z', '2026-12-03T03:00:00.000Z']);
     await rig.look();
     expect(rig.asked).toBe(0);
+  });
+
+  it('that were due during a pause which a put ends are not missed ones either', async () => {
+    rig.ledger.registry.put({ kind: 'endpoint', name: 'digits' } as never);
+    const desk = new ScheduleDesk(rig.loop as never, rig.clock);
+    const put = async (isPaused: boolean) => {
+      const said = { cron: schedule.cron, time_zone: 'UTC', endpoint_name: 'digits', deployment_name: null };
+      const request = { ...said, body: schedule.body, missed: 'all', is_paused: isPaused } as const;
+      return await desk.putSchedule('nightly', request, { user: 'ann', role: 'admin' }, null);
+    };
+    await put(true);
+    rig.now = at('2026-12-01T09:00Z');
+    expect((await put(false)).view.is_paused).toBe(false);
+    await rig.look();
+    expect(rig.asked).toBe(0);
+    // One that was not paused goes on with what it has missed.
+    rig.now = at('2026-12-02T09:00Z');
+    await put(false);
+    await rig.look();
+    expect(rig.asked).toBe(1);
   });
 });
