@@ -208,6 +208,49 @@ describe('tables', () => {
   });
 });
 
+describe('features that nobody has named', () => {
+  const model = (): string =>
+    bench.file(
+      'model.onnx',
+      onnxModel({
+        inputs: [{ name: 'x', type: 'float32', shape: ['n', 'k'] }],
+        outputs: [{ name: 'y', type: 'float32', shape: ['n', 'k'] }],
+        nodes: [{ op: 'Identity', inputs: ['x'], outputs: ['y'] }],
+      }),
+    ).path;
+  const tables = (): HostFile[] => [
+    bench.file('a.csv', 'a,b\n1,2\n'),
+    bench.file('b.csv', 'b,a\n2,1\n'),
+    bench.file('c.jsonl', '{"b":2,"a":1}\n'),
+  ];
+
+  it('are told, and files in another order share no mini-batch', async () => {
+    for (const outputFormat of ['csv', 'azure'] as const) {
+      const host = await bench.start(
+        { kind: 'onnx', settings: defaultOnnxSettings },
+        { modelPath: model(), outputFormat },
+      );
+      const together = await host.score(tables());
+      expect(together).toMatchObject({ kind: 'failed', message: { code: 'RESULT_SCHEMA_MISMATCH' } });
+      expect(JSON.stringify(together)).toMatch(/the columns b, a here and a, b before.*settings\.onnx\.columns/);
+      const orders: unknown[] = [];
+      for (const file of tables()) orders.push(done(await host.score([file])).schema?.features);
+      expect(orders).toEqual([
+        ['a', 'b'],
+        ['b', 'a'],
+        ['b', 'a'],
+      ]);
+    }
+  });
+
+  it('go in by name once they are listed', async () => {
+    const host = await start(model(), { features: ['a', 'b'] });
+    const { lines, schema } = done(await host.score(tables()));
+    expect(lines).toEqual(['a.csv,0,1,1.0,2.0', 'b.csv,0,1,1.0,2.0', 'c.jsonl,0,1,1.0,2.0']);
+    expect(schema).not.toHaveProperty('features');
+  });
+});
+
 describe('images', () => {
   const mean = {
     inputs: [{ name: 'x', type: 'float32', shape: ['n', 3, 2, 2] }],

@@ -55,6 +55,12 @@ export function matchColumns(
   });
 }
 
+/** Columns that are fed because nobody has named others: their order matters. */
+export function featuresIn(fed: readonly FedInput[]): { readonly features?: readonly string[] } {
+  const found = fed.find(({ input }) => input.columns === null);
+  return found === undefined ? {} : { features: found.columns };
+}
+
 /** Columns of the file that stand in the output. Throws INPUT_COLUMNS_MISSING with what the file has. */
 export function carriedNames(
   file: HostFile,

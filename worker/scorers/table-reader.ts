@@ -13,6 +13,7 @@ import { readParquetBlocks } from './parquet-blocks.ts';
 import {
   carriedNames,
   cellError,
+  featuresIn,
   FirstFailure,
   matchColumns,
   missingCell,
@@ -77,6 +78,7 @@ async function* readTyped(file: HostFile, feed: TableFeed, readBlocks: BlockRead
       const rows = Math.min(limits.tableBlockRowsMax, block.rows - first);
       yield {
         rows,
+        ...featuresIn(fed),
         inputs: fed.map((one) => cellsFor(one, block, { first, rows }, feed, place)),
         carried: carried.map((column) => ({ ...column, cell: (row) => column.cell(first + row) })),
       };
