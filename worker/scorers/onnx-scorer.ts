@@ -87,7 +87,7 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
 /** The model file itself, or the only `.onnx` file of a model folder. */
 function findModel(path: string): string {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
-  const names = readdirSync(path, { recursive: true, encoding: 'utf8' }).sort();
+  const names = readdirSync(path).sort();
   const models = names.filter((name) => extname(name).toLowerCase() === '.onnx');
   const [only] = models;
   if (only !== undefined && models.length === 1) return join(path, only);
