@@ -1,3 +1,4 @@
+import { Decimal, makeData, makeVector, Table, tableToIPC, vectorFromArray } from 'apache-arrow';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,8 +14,12 @@ beforeAll(() => void (dir = mkdtempSync(join(tmpdir(), 'batchmill-json-'))));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 function file(lines: readonly string[], name = 'in.jsonl'): HostFile {
+  return fileOf(lines.map((line) => `${line}\n`).join(''), name);
+}
+
+function fileOf(bytes: string | Uint8Array, name: string): HostFile {
   const path = join(dir, name);
-  writeFileSync(path, lines.map((line) => `${line}\n`).join(''));
+  writeFileSync(path, bytes);
   return { path, name };
 }
 
@@ -100,6 +105,28 @@ describe('a column that begins late', () => {
         failing('INPUT_COLUMNS_MISSING', 'noted (did you mean note?)'),
       );
     }
+  });
+});
+
+describe('decimals of Arrow', () => {
+  it('are numbers, as those of Parquet are', async () => {
+    const type = new Decimal(2, 20, 128);
+    const words = Uint32Array.of(0xffff_fffb, 0xffff_ffff, 0xffff_ffff, 0xffff_ffff, 12_345, 0, 0, 0, 0, 0, 0, 0);
+    const data = makeData({ type, length: 3, data: words, nullCount: 1, nullBitmap: Uint8Array.of(0b011) });
+    const table = new Table({ price: makeVector(data), name: vectorFromArray(['p', 'q', 'r']) });
+    for (const columns of [null, ['price']]) {
+      const how = feed([input({ columns })], { missing: { fill: 7 } });
+      const { inputs } = await read(fileOf(tableToIPC(table, 'file'), 'in.feather'), how);
+      expect(inputs[0]).toEqual([-0.05, 123.45, 7]);
+    }
+  });
+});
+
+describe('a CSV of one column', () => {
+  it('has no row for an empty line, but one for empty quotes', async () => {
+    const how = feed([input({ columns: ['a'] })], { missing: { fill: 7 } });
+    const { inputs } = await read(file(['a', '1', '', '""', '2', ''], 'in.csv'), how);
+    expect(inputs[0]).toEqual([1, 7, 2]);
   });
 });
 
