@@ -52,7 +52,7 @@ export function buildProgram(release: string, perform: Perform): Command {
 }
 
 const deploymentHelp =
-  'a deployment.yml, an .onnx file, an MLflow model folder, or a scoring script (.py, .ts, .js, .mjs)';
+  'a deployment.yml, an .onnx file (or a folder with one), an MLflow model folder, or a scoring script (.py, .ts, .js, .mjs)';
 
 function withDeploymentFlags(command: Command): Command {
   return withFileFlags(command.argument('<deployment>', deploymentHelp));

@@ -128,7 +128,8 @@ function sealedScorer({ scorer, model, code, environment }: Deployment): object 
 }
 
 function columnsOf({ schemas, schema }: Job): readonly string[] | null {
-  return schemas[schema]?.columns ?? null;
+  const columns = schemas[schema]?.columns ?? [];
+  return columns.length === 0 ? null : columns;
 }
 
 /** Without the text of a conda file, which its digest stands for. */

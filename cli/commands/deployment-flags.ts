@@ -17,6 +17,7 @@ import {
 } from '../../common/core/input-selection.ts';
 import { isOneFile } from '../../common/core/parts-form.ts';
 import { limits } from '../../common/core/limits.ts';
+import { fractionOf } from '../../common/core/onnx-settings.ts';
 import type { CommandContext } from '../command-context.ts';
 import { scorerText } from '../job-text.ts';
 
@@ -186,7 +187,10 @@ function localPath(text: string): string {
 }
 
 function scaleOf(text: string): number {
-  const scale = Number(text);
-  if (text.trim() !== '' && Number.isFinite(scale) && scale > 0) return scale;
-  throw new BatchError('USAGE', `--scale: wanted a number above 0, such as 0.00392157, found ${JSON.stringify(text)}`);
+  const scale = fractionOf(text);
+  if (Number.isFinite(scale) && scale > 0) return scale;
+  throw new BatchError(
+    'USAGE',
+    `--scale: wanted a number above 0, or a fraction such as 1/255, found ${JSON.stringify(text)}`,
+  );
 }

@@ -11,7 +11,7 @@ import type { LocalDeployment, Scorer } from '../core/deployment.ts';
 import { guessKind, kindText } from './config-kind.ts';
 import { ConfigSource } from './config-source.ts';
 import { bareCodeFolder, kindAt } from './deployment-paths.ts';
-import { resolveDeployment, scorerKindOf } from './deployment-resolve.ts';
+import { flavorOf, resolveDeployment, scorerKindOf } from './deployment-resolve.ts';
 import { parseDeployment, settingsPathOf } from './deployment-schema.ts';
 import { environmentOfFlag, labelOf } from './environment-resolve.ts';
 import { isMlflowFolder } from './mlflow-folder.ts';
@@ -113,10 +113,10 @@ async function findDeploymentFile(path: string, asTyped: string): Promise<string
   for (const name of ['deployment.yml', 'deployment.yaml']) {
     if ((await kindAt(join(path, name))) === 'file') return join(path, name);
   }
-  if (await isMlflowFolder(path)) return path;
+  if ((await flavorOf({ kind: 'folder', path })) !== null) return path;
   throw new BatchError(
     'DEPLOYMENT_NOT_FOUND',
-    `the folder ${asTyped} holds no deployment.yml and no MLmodel; name the file to use`,
+    `the folder ${asTyped} holds no deployment.yml, no MLmodel, and not just one .onnx file; name the file to use`,
   );
 }
 
@@ -134,7 +134,8 @@ async function readText(file: string, label: string): Promise<string> {
 async function bareYaml(file: string): Promise<string> {
   if (extname(file).toLowerCase() === '.onnx') return JSON.stringify({ type: 'model', model: { path: file } });
   if ((await kindAt(file)) === 'folder') {
-    return JSON.stringify({ type: 'model', model: { path: file, type: 'mlflow_model' } });
+    const type = (await isMlflowFolder(file)) ? { type: 'mlflow_model' } : {};
+    return JSON.stringify({ type: 'model', model: { path: file, ...type } });
   }
   const kind: Scorer['kind'] | null = scorerKindOf(file);
   if (kind === null) {

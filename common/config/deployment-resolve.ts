@@ -1,4 +1,5 @@
 /** From a YAML that has the right keys to a deployment in which nothing is optional. */
+import { readdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import type {
   DeploymentSettings,
@@ -148,9 +149,18 @@ async function lookedAt(local: LocalArtifact, type: FoundModel['type']): Promise
 
 /** What can score a model's file or folder without a script; null: nothing. */
 export async function flavorOf({ kind, path }: LocalArtifact): Promise<KnownModel['flavor']> {
-  if (kind === 'file') return extname(path).toLowerCase() === '.onnx' ? 'onnx' : null;
-  return (await isMlflowFolder(path)) ? 'mlflow' : null;
+  if (kind === 'file') return isOnnx(path) ? 'onnx' : null;
+  if (await isMlflowFolder(path)) return 'mlflow';
+  return flavorOfNames(await readdir(path));
 }
+
+/** The same for a folder with these names in it: a single `.onnx` may have its weights in files beside it. */
+export function flavorOfNames(names: readonly string[]): KnownModel['flavor'] {
+  if (names.includes('MLmodel')) return 'mlflow';
+  return names.filter(isOnnx).length === 1 ? 'onnx' : null;
+}
+
+const isOnnx = (path: string): boolean => extname(path).toLowerCase() === '.onnx';
 
 async function findCode(
   { root }: ParsedDeployment,
@@ -259,12 +269,14 @@ async function chooseScorer(
   }
   if (root.code_configuration || (root.model && !model)) return null;
   if (model === null) return fail([], 'nothing to score with: wanted model (an .onnx file) or code_configuration');
-  if (model.flavor === 'onnx')
+  const { type } = model;
+  // A folder for another server may hold one too.
+  const isOther = model.source.kind === 'folder' && (type === 'mlflow_model' || type === 'triton_model');
+  if (model.flavor === 'onnx' && !isOther)
     return {
       kind: 'onnx',
       settings: await resolveOnnx(settings.onnx ?? {}, [...settingsPath, 'onnx'], baseDir, problems),
     };
-  const { type } = model;
   const isMlflow = model.flavor === 'mlflow';
   if (isMlflow && (type === 'mlflow_model' || type === null))
     return { kind: 'mlflow', rowsPerPredict: settings.mlflow?.rows_per_predict ?? null };

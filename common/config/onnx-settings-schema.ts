@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts';
 import {
   defaultOnnxSettings,
   executionProviders,
+  fractionOf,
   type ExecutionProvider,
   type ImageChannels,
   type ImageLayout,
@@ -50,22 +51,15 @@ const texts = (value: unknown): readonly string[] | undefined => {
   return value.map(String);
 };
 
-/** A number, or a fraction such as `1/255`. */
-function numberOf(value: unknown): number {
-  if (typeof value === 'number') return value;
-  const [, upper, lower] = /^\s*([^/\s]+)\s*(?:\/\s*([^/\s]+)\s*)?$/.exec(String(value)) ?? [];
-  return upper === undefined ? NaN : Number(upper) / (lower === undefined ? 1 : Number(lower));
-}
-
 const factor: z.ZodType<number> = field('a number above 0, or a fraction such as 1/255', (value) => {
-  const number = numberOf(value);
+  const number = fractionOf(value);
   return Number.isFinite(number) && number > 0 ? number : undefined;
 });
 
 const channelNumbers = (wanted: string, isFine: (number: number) => boolean): z.ZodType<ChannelNumbers> =>
   field(wanted, (value) => {
     if (value === 'imagenet') return value;
-    const numbers = (Array.isArray(value) ? value : [value]).map(numberOf);
+    const numbers = (Array.isArray(value) ? value : [value]).map(fractionOf);
     const isRight = numbers.every((number) => Number.isFinite(number) && isFine(number));
     return isRight && (numbers.length === 1 || numbers.length === 3) ? numbers : undefined;
   });

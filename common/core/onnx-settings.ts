@@ -54,6 +54,13 @@ export const defaultOnnxSettings: OnnxSettings = {
   providers: ['cpu'],
 };
 
+/** A number, or a fraction such as `1/255`; NaN for what is neither. */
+export function fractionOf(value: unknown): number {
+  if (typeof value === 'number') return value;
+  const [, upper, lower] = /^\s*([^/\s]+)\s*(?:\/\s*([^/\s]+)\s*)?$/.exec(String(value)) ?? [];
+  return upper === undefined ? NaN : Number(upper) / (lower === undefined ? 1 : Number(lower));
+}
+
 /** The defaults with another factor for pixels. */
 export function scaledOnnxSettings(scale: number): OnnxSettings {
   return { ...defaultOnnxSettings, image: { ...defaultOnnxSettings.image, scale } };

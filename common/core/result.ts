@@ -22,6 +22,25 @@ export interface ResultSchema {
   readonly prologue: string;
   /** `base64`: the prologue is bytes that are no text (an Arrow schema), written so. Left out: it is text. */
   readonly prologueForm?: 'base64';
+  /**
+   * Columns of the input that a model was fed side by side, in this order, because nobody has named them. Schemas that differ in it are two:
+   * a model would take one feature for another. Absent: they were named, or who scored does not tell.
+   */
+  readonly features?: readonly string[];
+}
+
+/** Whether rows of both can stand in one output. */
+export function isSameSchema(a: ResultSchema, b: ResultSchema): boolean {
+  const isEqual = (own: readonly string[], other: readonly string[]): boolean =>
+    own.length === other.length && own.every((text, place) => text === other[place]);
+  return isEqual(a.columns, b.columns) && (!a.features || !b.features || isEqual(a.features, b.features));
+}
+
+/** In words, how features of rows that do not fit differ, and what to do; null where they do not. */
+export function featuresDifference(wanted: ResultSchema, found: ResultSchema): string | null {
+  const [own, other] = [found.features?.join(', '), wanted.features?.join(', ')];
+  if (own === undefined || other === undefined || own === other) return null;
+  return `the model was fed the columns ${own} here and ${other} before, in these orders; list them in settings.onnx.columns, and it is fed by name`;
 }
 
 /** Bytes that the prologue of a schema takes in the output; 0 without a schema. */

@@ -228,13 +228,15 @@ function readFileFailure(wire: FileFailure__Output): FileFailure {
 
 function writeSchema(schema: ResultSchema): SchemaWire {
   const columns = [...schema.columns];
-  if (schema.prologueForm !== 'base64') return { columns, prologue: schema.prologue };
-  return { columns, prologueBytes: prologueBytes(schema) };
+  const features = [...(schema.features ?? [])];
+  if (schema.prologueForm !== 'base64') return { columns, features, prologue: schema.prologue };
+  return { columns, features, prologueBytes: prologueBytes(schema) };
 }
 
-function readSchema({ columns, prologue, prologueBytes: bytes }: Schema__Output): ResultSchema {
-  if (bytes.length === 0) return { columns, prologue };
-  if (prologue === '') return binarySchema(columns, bytes);
+function readSchema({ columns, prologue, prologueBytes: bytes, features: told }: Schema__Output): ResultSchema {
+  const features = told.length === 0 ? {} : { features: told };
+  if (bytes.length === 0) return { columns, prologue, ...features };
+  if (prologue === '') return { ...binarySchema(columns, bytes), ...features };
   throw new BatchError('REQUEST_INVALID', 'a schema has a prologue of text and one of bytes; it has one of them');
 }
 

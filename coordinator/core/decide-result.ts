@@ -8,7 +8,14 @@
 import type { Failure } from '../../common/core/batch-error.ts';
 import type { Circumstances } from '../../common/core/cluster-messages.ts';
 import { limits } from '../../common/core/limits.ts';
-import { failedFiles, prologueLength, type ResultSchema, type ResultSummary } from '../../common/core/result.ts';
+import {
+  failedFiles,
+  featuresDifference,
+  isSameSchema,
+  prologueLength,
+  type ResultSchema,
+  type ResultSummary,
+} from '../../common/core/result.ts';
 import { isFinal } from '../../common/core/states.ts';
 import { formatToken } from '../../common/core/token.ts';
 import { noBatch, noPlace, outputSegment } from './batch-table.ts';
@@ -111,15 +118,14 @@ function refusal(command: {
 
 function schemaIndex(job: Job, schema: ResultSchema | null): { readonly schema: number; readonly isNew: boolean } {
   if (!schema) return { schema: -1, isNew: false };
-  const { columns } = schema;
-  const isSame = (other: readonly string[]): boolean =>
-    other.length === columns.length && other.every((column, place) => column === columns[place]);
-  const known = job.schemas.findIndex((other) => isSame(other.columns));
+  const known = job.schemas.findIndex((other) => isSameSchema(other, schema));
   return known >= 0 ? { schema: known, isNew: false } : { schema: job.schemas.length, isNew: true };
 }
 
 function schemaMismatch(wanted: ResultSchema, found: ResultSchema): Failure {
-  const message = `${schemaDifference(wanted.columns, found.columns)}; ${mismatchAdvice}`;
+  const isAlike = isSameSchema({ ...wanted, features: [] }, { ...found, features: [] });
+  const features = isAlike ? featuresDifference(wanted, found) : null;
+  const message = features ?? `${schemaDifference(wanted.columns, found.columns)}; ${mismatchAdvice}`;
   return { code: 'RESULT_SCHEMA_MISMATCH', message, detail: '' };
 }
 

@@ -6,7 +6,7 @@ import { parse as parseYaml } from 'yaml';
 import type { AssetLookup } from '../../common/config/assets.ts';
 import { ConfigSource, type ConfigProblem } from '../../common/config/config-source.ts';
 import { kindAt } from '../../common/config/deployment-paths.ts';
-import { flavorOf, resolveDeployment } from '../../common/config/deployment-resolve.ts';
+import { flavorOf, flavorOfNames, resolveDeployment } from '../../common/config/deployment-resolve.ts';
 import { resolveEnvironment } from '../../common/config/environment-resolve.ts';
 import { readMlflowEnvironment } from '../../common/config/mlflow-folder.ts';
 import { BatchError } from '../../common/core/batch-error.ts';
@@ -80,11 +80,12 @@ async function lookInto(
     const dir = join(home, artifact.name);
     if (artifact.kind === 'file') return { flavor: await flavorOf({ kind: 'file', path: dir }), environment: null };
     const names = (await artifacts.listing(artifact.digest)).map(({ path }) => path);
-    if (!names.includes('MLmodel')) return { flavor: null, environment: null };
+    const flavor = flavorOfNames(names.filter((name) => !name.includes('/')));
+    if (flavor !== 'mlflow') return { flavor, environment: null };
     await artifacts.copyOut(artifact.digest, dir, (path) => !path.includes('/'));
     const problems: ConfigProblem[] = [];
     const request = { folder: dir, key: [], cwd: home, onNote: () => undefined };
-    return { flavor: 'mlflow', environment: await readMlflowEnvironment(request, problems) };
+    return { flavor, environment: await readMlflowEnvironment(request, problems) };
   } finally {
     await rm(home, { recursive: true, force: true });
   }

@@ -23,6 +23,8 @@ export interface ModelWeights {
   readonly name: string;
   readonly dims: readonly number[];
   readonly values: Float32Array;
+  /** Of external data, which holds the values; absent: the model does. */
+  readonly file?: string;
 }
 
 export interface OnnxModel {
@@ -72,8 +74,12 @@ function nodeProto({ op, inputs, outputs, domain, attributes }: ModelNode): Buff
   ]);
 }
 
-function tensorProto({ name, dims, values }: ModelWeights): Buffer {
+function tensorProto({ name, dims, values, file }: ModelWeights): Buffer {
   const sizes = dims.map((dim) => number(1, dim));
+  if (file !== undefined) {
+    const location = message(13, Buffer.concat([text(1, 'location'), text(2, file)]));
+    return Buffer.concat([...sizes, number(2, elementTypes.float32), text(8, name), location, number(14, 1)]);
+  }
   return Buffer.concat([...sizes, number(2, elementTypes.float32), text(8, name), message(9, bytesOf(values))]);
 }
 

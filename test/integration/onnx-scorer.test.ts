@@ -1,6 +1,6 @@
 /** The built-in ONNX scorer told by `settings.onnx`, in the compiled scoring host: real models, images and tables. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { tableFromArrays, tableToIPC, vectorFromArray, Float64, Int64, Utf8, type Table } from 'apache-arrow';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { encode as encodeBmp } from 'bmp-ts';
@@ -205,6 +205,70 @@ describe('tables', () => {
     expect(failed[0]?.message).toBe('b.jsonl, line 1, column vector: x takes a list of 2 values, found 1');
     const unknown = await refusal(await start(path, { columns: { z: 'vector' } }));
     expect(unknown.code).toBe('MODEL_UNSUPPORTED');
+  });
+});
+
+describe('weights in a file beside the model', () => {
+  it('come with its folder, and the error of the file alone says so', async () => {
+    const values = new Float32Array([10, 20]);
+    const bytes = onnxModel({
+      inputs: [{ name: 'x', type: 'float32', shape: ['n', 2] }],
+      outputs: [{ name: 'y', type: 'float32', shape: ['n', 2] }],
+      nodes: [{ op: 'Add', inputs: ['x', 'w'], outputs: ['y'] }],
+      weights: [{ name: 'w', dims: [2], values, file: 'model.onnx.data' }],
+    });
+    const { path } = bench.file('apart/model.onnx', bytes);
+    bench.file('apart/model.onnx.data', new Uint8Array(values.buffer));
+    const host = await start(dirname(path));
+    const { lines } = done(await host.score([bench.file('a.csv', 'a,b\n1,2\n')]));
+    expect(lines).toEqual(['a.csv,0,1,11.0,22.0']);
+    expect(await refusal(await start(bench.file('alone.onnx', bytes).path))).toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringContaining('give the folder that holds them') as string,
+    });
+  });
+});
+
+describe('features that nobody has named', () => {
+  const model = (): string =>
+    bench.file(
+      'model.onnx',
+      onnxModel({
+        inputs: [{ name: 'x', type: 'float32', shape: ['n', 'k'] }],
+        outputs: [{ name: 'y', type: 'float32', shape: ['n', 'k'] }],
+        nodes: [{ op: 'Identity', inputs: ['x'], outputs: ['y'] }],
+      }),
+    ).path;
+  const tables = (): HostFile[] => [
+    bench.file('a.csv', 'a,b\n1,2\n'),
+    bench.file('b.csv', 'b,a\n2,1\n'),
+    bench.file('c.jsonl', '{"b":2,"a":1}\n'),
+  ];
+
+  it('are told, and files in another order share no mini-batch', async () => {
+    for (const outputFormat of ['csv', 'azure'] as const) {
+      const host = await bench.start(
+        { kind: 'onnx', settings: defaultOnnxSettings },
+        { modelPath: model(), outputFormat },
+      );
+      const together = await host.score(tables());
+      expect(together).toMatchObject({ kind: 'failed', message: { code: 'RESULT_SCHEMA_MISMATCH' } });
+      expect(JSON.stringify(together)).toMatch(/the columns b, a here and a, b before.*settings\.onnx\.columns/);
+      const orders: unknown[] = [];
+      for (const file of tables()) orders.push(done(await host.score([file])).schema?.features);
+      expect(orders).toEqual([
+        ['a', 'b'],
+        ['b', 'a'],
+        ['b', 'a'],
+      ]);
+    }
+  });
+
+  it('go in by name once they are listed', async () => {
+    const host = await start(model(), { features: ['a', 'b'] });
+    const { lines, schema } = done(await host.score(tables()));
+    expect(lines).toEqual(['a.csv,0,1,1.0,2.0', 'b.csv,0,1,1.0,2.0', 'c.jsonl,0,1,1.0,2.0']);
+    expect(schema).not.toHaveProperty('features');
   });
 });
 

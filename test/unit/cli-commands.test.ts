@@ -141,6 +141,10 @@ describe('validate', () => {
     expect((await cli(['validate', 'gone.yml'], { cwd: dir })).code).toBe(3);
     const scale = await cli(['validate', 'digits.onnx', '--scale', 'big'], { cwd: dir });
     expect([scale.code, scale.stderr]).toEqual([2, expect.stringContaining('--scale: wanted a number above 0')]);
+    for (const none of ['1/0', '0/255', '', '1/2/3']) {
+      expect((await cli(['validate', 'digits.onnx', '--scale', none], { cwd: dir })).code).toBe(2);
+    }
+    expect(await cli(['validate', 'digits.onnx', '--scale', '1/255'], { cwd: dir })).toMatchObject({ code: 0 });
   });
 });
 

@@ -482,6 +482,21 @@ describe('bare models and scripts', () => {
     expect(settings.outputFileName).toBe('predictions.jsonl');
   });
 
+  test('a folder with one .onnx file is a model, with the weights beside it', async () => {
+    const folder = join(dir, 'weights');
+    await mkdir(folder);
+    await writeFile(join(folder, 'm.onnx.data'), '');
+    expect(await failure(loadDeployment('weights', { cwd: dir }))).toContain('not just one .onnx file');
+    await writeFile(join(folder, 'm.onnx'), '');
+    for (const loaded of [loadDeployment('weights', { cwd: dir }), load('model: weights\n')]) {
+      const { scorer, model } = await loaded;
+      expect([scorer.kind, model]).toEqual(['onnx', { kind: 'folder', path: folder }]);
+    }
+    expect(await failure(load('model: {path: weights, type: triton_model}\n'))).toContain('a Triton model');
+    await writeFile(join(folder, 'n.onnx'), '');
+    expect(await failure(load('model: weights\n'))).toContain('needs a scoring script');
+  });
+
   test('a folder stands for the deployment.yml in it', async () => {
     await put('deployment.yml', onnx);
     expect((await loadDeployment('.', { cwd: dir })).name).toBe('digits');

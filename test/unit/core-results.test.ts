@@ -1,4 +1,5 @@
 import { defaultOutputForm } from '../../common/core/output-form.ts';
+import type { ResultSchema } from '../../common/core/result.ts';
 import { schemaDifference } from '../../coordinator/core/schema-difference.ts';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../common/core/limits.ts';
@@ -344,6 +345,25 @@ describe('the columns of a job', () => {
     h.commit(a, t0, { length: 0, summary: { rows: 0, fileRows: [0, 0], schema: null } });
     h.commit(a, t1, { columns: ['a:int'] });
     expect(h.job.schemas[h.job.schema]?.columns).toEqual(['a:int']);
+  });
+
+  it('refuse a model that was fed other features, or in another order, whoever finishes first', () => {
+    const schemaOf = (...features: string[]): { readonly schema: ResultSchema } => ({
+      schema: { columns: ['a:int'], prologue: 'a\n', ...(features.length > 0 && { features }) },
+    });
+    const { h, a, tokens } = leased(3);
+    const [t0, t1, t2] = tokens as Three;
+    h.commit(a, t1, { summary: schemaOf('y', 'x') });
+    h.commit(a, t0, { summary: schemaOf('x', 'y') });
+    // Of a worker node that does not tell.
+    h.commit(a, t2, { summary: schemaOf() });
+    expect(h.order).toBe('0+2:committed 2+1:pending 3+1:pending 4+2:committed');
+    expect(h.journal.find(({ kind }) => kind === 'AttemptFailed')).toMatchObject({
+      failure: {
+        code: 'RESULT_SCHEMA_MISMATCH',
+        message: expect.stringMatching(/fed the columns y, x here and x, y before.*settings\.onnx\.columns/) as string,
+      },
+    });
   });
 
   it('refuse other ones whether they come in order or ahead: both are bisected', () => {

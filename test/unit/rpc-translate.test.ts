@@ -142,7 +142,7 @@ describe('what a worker node says', () => {
           attribution: 'range',
           fileRows: null,
           failed: [],
-          schema: { columns: ['a:int64'], prologue: '/////wAA', prologueForm: 'base64' },
+          schema: { columns: ['a:int64'], prologue: '/////wAA', prologueForm: 'base64', features: ['b', 'a'] },
           runSeconds: 0,
           peakMemoryBytes: null,
         },

@@ -115,6 +115,23 @@ describe('what the deployment says of images', () => {
   });
 });
 
+describe('settings of the other kind', () => {
+  const { image } = defaultOnnxSettings;
+  it.each([
+    [
+      ['n', 2],
+      { image: { ...image, scale: 2 } },
+      'settings.onnx.image (or --scale) says scale for images, but the model',
+    ],
+    [['n', 1], { image: { ...image, width: 8, mean: [0] } }, 'says width, mean for images'],
+    [['n', 28, 28], { features: ['a', 'b'] }, 'settings.onnx.columns is for columns of tables, but the model takes x'],
+    [['n', 28, 28], { columns: { x: 'a' }, missing: { fill: 'nan' } }, 'settings.onnx.columns and missing is for'],
+  ] as const)('are refused, not ignored: %j %j', (shape, changes, words) => {
+    const settings = { ...defaultOnnxSettings, ...changes };
+    expect(() => planInputs([input('x', 'float32', ...shape)], settings)).toThrow(failing('MODEL_UNSUPPORTED', words));
+  });
+});
+
 describe('refused, with the inputs that were found', () => {
   it.each([
     [[], ''],

@@ -16,13 +16,20 @@ const readyShape = z.object({ pid: count, initSeconds: z.number().nonnegative(),
 const returnedShape = z.object({ sequence: count });
 
 const schema = z
-  .object({ columns: z.array(z.string()), prologue: z.string(), prologueForm: z.literal('base64').optional() })
+  .object({
+    columns: z.array(z.string()),
+    prologue: z.string(),
+    prologueForm: z.literal('base64').optional(),
+    features: z.array(z.string()).optional(),
+  })
   .refine(({ prologue, prologueForm }) => prologueForm === undefined || isBase64(prologue), {
     message: 'prologue is not base64',
   })
-  .transform(({ columns, prologue, prologueForm }): ResultSchema =>
-    prologueForm === undefined ? { columns, prologue } : { columns, prologue, prologueForm },
-  );
+  .transform(({ columns, prologue, prologueForm, features }): ResultSchema => ({
+    ...{ columns, prologue },
+    ...(prologueForm && { prologueForm }),
+    ...(features && { features }),
+  }));
 
 /** As long as it says: the coordinator counts the bytes without reading them. */
 const isBase64 = (text: string): boolean =>

@@ -99,7 +99,11 @@ function blockOf(batch: Arrow.RecordBatch, first: number, arrow: typeof Arrow): 
   return {
     rows: batch.numRows,
     names,
-    look: typeLook((name) => (isFed(batch.schema.fields[names.indexOf(name)]?.type, arrow) ? cells(name).type : null)),
+    look: typeLook((name) => {
+      const type = batch.schema.fields[names.indexOf(name)]?.type;
+      if (arrow.DataType.isDecimal(type)) return { kind: 'float', bits: 64 };
+      return isFed(type, arrow) ? cells(name).type : null;
+    }),
     column,
     carried: (name) => ({ name, ...cells(name) }),
     place: (row) => `row ${first + row}`,
@@ -128,9 +132,19 @@ function valuesOf(vector: Arrow.Vector, arrow: typeof Arrow): ArrayLike<unknown>
   if (DataType.isList(type) || DataType.isFixedSizeList(type)) {
     return Array.from(vector as Iterable<Arrow.Vector | null>, (list) => list && valuesOf(list, arrow));
   }
+  // Numbers for a model, as those of Parquet are.
+  if (DataType.isDecimal(type)) return vector.data.flatMap(decimalsOf);
   if (plainTypes(arrow).includes(type.typeId)) return Array.from(vector as Iterable<unknown>);
   const other = new OtherValue(String(type));
   return Array.from(vector as Iterable<unknown>, (value) => (value === null ? null : other));
+}
+
+function decimalsOf(data: Arrow.Data): (number | null)[] {
+  const { cell } = arrowCells(data);
+  return Array.from({ length: data.length }, (_, row) => {
+    const text = cell(row);
+    return text === null ? null : Number(text);
+  });
 }
 
 /** What writers compress with: feather files are LZ4 unless told otherwise. */

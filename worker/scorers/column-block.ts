@@ -11,8 +11,10 @@ export interface ColumnBlock {
   readonly isHead?: boolean;
   /** What the types of the columns say, whatever their values; absent: the values of the first block say it. */
   readonly look?: ColumnLook;
-  /** All columns of the file, in its order. */
+  /** All columns of the file, in its order; those of its first rows where rows may bring others, which `late` finds. */
   readonly names: readonly string[];
+  /** The first value, that is not missing, of a column which `names` lacks, of those that matter. Absent: there are no others. */
+  readonly late?: (matters: (name: string, value: unknown) => boolean) => LateColumn | null;
   /** Values of a column; what is missing is null or undefined. */
   readonly column: (name: string) => ArrayLike<unknown>;
   /** The same for the output: whole, and with its type. Only of columns that were to be carried. */
@@ -21,12 +23,20 @@ export interface ColumnBlock {
   readonly place: (row: number) => string;
 }
 
+/** A column that begins behind the rows that tell the columns. */
+export interface LateColumn {
+  readonly name: string;
+  readonly row: number;
+}
+
 /** What will be asked for. */
 export interface WantedColumns {
   /** For the model; null when that is not known before the first block. */
   readonly fed: readonly string[] | null;
   /** For the output. */
   readonly carried: InputColumns;
+  /** True: integers that a double does not hold are told from their neighbours, also where nothing is carried. */
+  readonly isExact?: boolean;
 }
 
 export type BlockReader = (file: HostFile, wanted: WantedColumns) => AsyncGenerator<ColumnBlock>;

@@ -4,7 +4,15 @@ import type { HostFile } from '../../common/core/host-protocol.ts';
 import { takeCells, type CellValue } from './csv-columns.ts';
 import { readRecords, readTables, type RecordTable } from './csv-records.ts';
 import type { FileRows, InputCells, ReadColumn } from './file-rows.ts';
-import { carriedNames, cellError, FirstFailure, matchColumns, missingCell, type TableFeed } from './table-columns.ts';
+import {
+  carriedNames,
+  cellError,
+  featuresIn,
+  FirstFailure,
+  matchColumns,
+  missingCell,
+  type TableFeed,
+} from './table-columns.ts';
 import { cellTypes, isMissingText } from './tensor-cells.ts';
 
 /** Rows of a `.csv` (comma) or `.tsv` (tab) file with a header row. Throws INPUT_… codes that name line, column and text. */
@@ -84,7 +92,9 @@ function openRows(
     const text = first?.[headers.indexOf(header)] ?? '';
     return isMissingText(text) || cellTypes[type]?.parse(text) !== null;
   };
-  const parts = matchColumns(file, feed.plan, headers, { suits, isList: () => false }).map(({ input, columns }) => {
+  const fed = matchColumns(file, feed.plan, headers, { suits, isList: () => false });
+  const features = featuresIn(fed);
+  const parts = fed.map(({ input, columns }) => {
     const places = columns.map((header) => headers.indexOf(header));
     const insteadOf = (text: string, line: number, column: number): CellValue => {
       const place = `${file.name}, line ${line}, column ${columns[column]}`;
@@ -106,6 +116,6 @@ function openRows(
       const values = Array.from({ length: rows }, (_, row) => table.text(from + row, at));
       return { name, type: 'text', cell: (row) => values[row] };
     });
-    return { rows, inputs, carried: texts };
+    return { rows, inputs, carried: texts, ...features };
   };
 }

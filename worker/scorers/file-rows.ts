@@ -22,6 +22,8 @@ export interface RowToPut extends Pick<InputCells, 'name' | 'type' | 'dims'> {
 export interface FileRows<Input = InputCells> {
   readonly rows: number;
   readonly inputs: readonly Input[];
+  /** As ResultSchema has them. */
+  readonly features?: readonly string[];
   /** Columns that are to stand in the output; none where nobody asks for them. */
   readonly carried?: readonly ReadColumn[];
 }

@@ -3,7 +3,7 @@ import { BatchError } from '../../common/core/batch-error.ts';
 import type { HostFile } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import { reasonOf } from '../../common/io/errno.ts';
-import type { ColumnBlock, WantedColumns } from './column-block.ts';
+import type { ColumnBlock, LateColumn, WantedColumns } from './column-block.ts';
 import { bytesOf, wholeFile, type RecordRange } from './csv-records.ts';
 import { isDecodeError, notUtf8 } from './not-utf8.ts';
 
@@ -13,11 +13,11 @@ const blank = /^[ \t\v\f\r]*$/;
 type Row = Readonly<Record<string, unknown>>;
 
 /**
- * A block for each piece of the file. The columns are the keys of the first block's objects, also for a part that begins behind it; a key
- * that an object lacks is a missing value. Empty lines are skipped. Throws INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
+ * A block for each piece of the file. The columns are the keys of the first block's objects, also for a part that begins behind it, and
+ * later ones are told with each block; a key that an object lacks is a missing value. Empty lines are skipped. Throws INPUT_UNREADABLE, and INPUT_DECODE_FAILED with the line.
  */
-export async function* readJsonBlocks(file: HostFile, { carried }: WantedColumns): AsyncGenerator<ColumnBlock> {
-  const isExact = carried.length > 0;
+export async function* readJsonBlocks(file: HostFile, wanted: WantedColumns): AsyncGenerator<ColumnBlock> {
+  const isExact = wanted.isExact === true || wanted.carried.length > 0;
   const { part } = file;
   const parse: Parse = (text, line) => parseRow(file, text, line, isExact);
   if (part?.kind !== 'text') return yield* readRange(file, wholeFile, null, parse);
@@ -50,6 +50,7 @@ async function* readRange(
 ): AsyncGenerator<ColumnBlock> {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: range.begin > 0, fatal: true });
   let names = known;
+  let isKnown: ReadonlySet<string> = new Set(known);
   let rest = '';
   let line = range.line - 1;
   const rowsOf = (text: string): ColumnBlock | null => {
@@ -64,11 +65,15 @@ async function* readRange(
       lines.push(line);
     }
     if (rows.length === 0) return null;
-    names ??= [...new Set(rows.flatMap((row) => Object.keys(row)))];
+    if (names === null) {
+      isKnown = new Set(rows.flatMap((row) => Object.keys(row)));
+      names = [...isKnown];
+    }
     const made = new Map<string, readonly unknown[]>();
     return {
       rows: rows.length,
       names,
+      late: (matters) => lateColumn(rows, isKnown, matters),
       column: (name) => {
         const values = made.get(name) ?? rows.map((row) => row[name]);
         made.set(name, values);
@@ -97,6 +102,19 @@ async function* readRange(
     if (isDecodeError(error)) throw notUtf8(file, bytesOf(file.path, range), range.line);
     throw new BatchError('INPUT_UNREADABLE', `${file.name} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+function lateColumn(
+  rows: readonly Row[],
+  isKnown: ReadonlySet<string>,
+  matters: (name: string, value: unknown) => boolean,
+): LateColumn | null {
+  for (const [row, values] of rows.entries()) {
+    for (const name in values) {
+      if (!isKnown.has(name) && (values[name] ?? null) !== null && matters(name, values[name])) return { name, row };
+    }
+  }
+  return null;
 }
 
 function parseRow(file: HostFile, text: string, line: number, isExact: boolean): Row {

@@ -54,11 +54,34 @@ export type InputPlan = ImagePlan | TablePlan;
 export function planInputs(inputs: readonly ModelValue[], settings: OnnxSettings = defaultOnnxSettings): InputPlan {
   const [only] = inputs;
   const plan = planTable(inputs, settings) ?? (only && inputs.length === 1 ? planImage(only, settings.image) : null);
-  if (plan) return plan;
+  if (plan) {
+    checkSettings(plan, inputs, settings);
+    return plan;
+  }
   throw new BatchError(
     'MODEL_UNSUPPORTED',
     `the built-in scorer feeds images ([n,h,w], [n,1 or 3,h,w] or [n,h,w,1 or 3]) and columns of tables ([n], [n,1] or ` +
       `[n,k]); the model takes ${inputs.map(describeValue).join(', ')}. Use a scoring script`,
+  );
+}
+
+/** What is told of pixels has no meaning for columns, nor the other way round: whoever said it expects it to be heeded. */
+function checkSettings(plan: InputPlan, inputs: readonly ModelValue[], settings: OnnxSettings): void {
+  const { columns, features, missing, image } = settings;
+  const plain = defaultOnnxSettings.image;
+  const told =
+    plan.kind === 'table'
+      ? (Object.keys(plain) as (keyof OnnxImageSettings)[]).filter((key) => String(image[key]) !== String(plain[key]))
+      : [
+          ...(features !== null || Object.keys(columns).length > 0 ? ['columns'] : []),
+          ...(missing === defaultOnnxSettings.missing ? [] : ['missing']),
+        ];
+  if (told.length === 0) return;
+  const takes = `but the model takes ${inputs.map(describeValue).join(', ')}`;
+  throw unsupported(
+    plan.kind === 'table'
+      ? `settings.onnx.image (or --scale) says ${told.join(', ')} for images, ${takes}, which are fed from columns of tables`
+      : `settings.onnx.${told.join(' and ')} is for columns of tables, ${takes}, which is fed images`,
   );
 }
 

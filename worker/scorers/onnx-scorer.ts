@@ -8,7 +8,7 @@ import type { OutputFormat, Scorer } from '../../common/core/deployment.ts';
 import type { HostFile, HostInit } from '../../common/core/host-protocol.ts';
 import { limits } from '../../common/core/limits.ts';
 import type { OnnxSettings } from '../../common/core/onnx-settings.ts';
-import type { FileFailure, ResultSchema } from '../../common/core/result.ts';
+import { featuresDifference, isSameSchema, type FileFailure, type ResultSchema } from '../../common/core/result.ts';
 import { defaultOutputForm, type OutputForm } from '../../common/core/output-form.ts';
 import type { Carried, CarriedColumn } from '../../common/format/carried-columns.ts';
 import { typeText } from '../../common/format/column-type.ts';
@@ -87,7 +87,7 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
 /** The model file itself, or the only `.onnx` file of a model folder. */
 function findModel(path: string): string {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
-  const names = readdirSync(path, { recursive: true, encoding: 'utf8' }).sort();
+  const names = readdirSync(path).sort();
   const models = names.filter((name) => extname(name).toLowerCase() === '.onnx');
   const [only] = models;
   if (only !== undefined && models.length === 1) return join(path, only);
@@ -185,6 +185,7 @@ class Scoring {
   /** Of the first file that has any: what those of others are widened to, as long as nobody says. */
   #carriedFirst: readonly CarriedColumn[] | null = null;
   #schema: ResultSchema | null = null;
+  readonly #features = new Map<number, readonly string[]>();
 
   constructor(options: ScoringOptions) {
     this.#options = options;
@@ -245,6 +246,7 @@ class Scoring {
       const carried = new CarriedRows();
       let first = 0;
       for await (const added of opened) {
+        if (added.features) this.#features.set(index, added.features);
         if (added.carried && added.carried.length > 0) carried.add(added.rows, added.carried);
         await this.#run(this.#batch.add(index, first, added));
         first += added.rows;
@@ -295,7 +297,8 @@ class Scoring {
       for (const good of this.#goodParts(table, spans)) {
         const carried = this.#carriedIn(good.spans);
         const encoded = this.#options.encoder.table(good.table, { columns: this.#told(), carried });
-        this.#schema = sameSchema(this.#schema, encoded.schema);
+        const features = this.#features.get(good.spans[0]?.fileIndex ?? -1);
+        this.#schema = sameSchema(this.#schema, withFeatures(encoded.schema, features));
         await this.#options.port.emit(encoded.pieces);
         this.#forget(good.spans);
       }
@@ -305,7 +308,7 @@ class Scoring {
   /** Runs of rows without those of failed files, each of files whose columns are alike; counts them. */
   #goodParts(table: Table, spans: readonly BatchSpan[]): HeldRows[] {
     const isFailed = new Set(this.#failed.map((failure) => failure.index));
-    const runs: { from: number; to: number; layout: string | undefined; spans: BatchSpan[] }[] = [];
+    const runs: { from: number; to: number; layout: string; spans: BatchSpan[] }[] = [];
     let at = 0;
     for (const span of spans) {
       const { fileIndex, rows } = span;
@@ -313,7 +316,7 @@ class Scoring {
       at += rows;
       if (isFailed.has(fileIndex)) continue;
       this.#fileRows[fileIndex] = (this.#fileRows[fileIndex] ?? 0) + rows;
-      const layout = this.#carried.get(fileIndex)?.layout;
+      const layout = JSON.stringify([this.#carried.get(fileIndex)?.layout, this.#features.get(fileIndex)]);
       const run = runs.at(-1);
       if (run?.to === from && run.layout === layout) {
         run.to = at;
@@ -373,11 +376,17 @@ class Scoring {
   }
 }
 
+/** Rows without names of columns have a schema where the order of features is to be told. */
+function withFeatures(schema: ResultSchema | null, features: readonly string[] | undefined): ResultSchema | null {
+  return features === undefined ? schema : { ...(schema ?? { columns: [], prologue: '' }), features };
+}
+
 /** The mini-batch fails as a whole where its files differ: alone, each is held against the first rows of the job. */
 function sameSchema(before: ResultSchema | null, found: ResultSchema | null): ResultSchema | null {
   if (before === null || found === null) return before ?? found;
-  const other = found.columns.find((text, i) => text !== before.columns[i]);
-  if (other === undefined && found.columns.length === before.columns.length) return before;
+  if (isSameSchema(before, found)) return before;
+  const features = featuresDifference(before, found);
+  if (features !== null) throw new BatchError('RESULT_SCHEMA_MISMATCH', `files of one mini-batch: ${features}`);
   throw new BatchError(
     'RESULT_SCHEMA_MISMATCH',
     `files of one mini-batch have the columns ${before.columns.join(', ')} and ${found.columns.join(', ')}; ` +

@@ -44,9 +44,13 @@ export async function openSession(
       if (next !== undefined) console.error(`execution provider ${provider} cannot be had, ${next} is next: ${words}`);
     }
   }
+  const isApart = failures.some((text) => /external data/i.test(text));
+  const weights = isApart
+    ? '. Weights of this model are in files beside it: give the folder that holds them and this one .onnx file as the model'
+    : '';
   const hint = providers.includes('cpu')
     ? ''
     : '. With cpu at the end of settings.onnx.providers it falls back to that';
-  const words = `the model ${basename(path)} cannot be loaded: ${failures.join('; ')}${hint}`;
+  const words = `the model ${basename(path)} cannot be loaded: ${failures.join('; ')}${weights}${hint}`;
   throw new BatchError('MODEL_INVALID', words, { cause });
 }

@@ -27,6 +27,13 @@ export interface ColumnLook {
   readonly isList: (column: string) => boolean;
 }
 
+/** Who wants columns that a file lacks, and what to do about it. */
+export const wantedByModel = [
+  'the model takes',
+  '. settings.onnx.columns maps inputs to columns of other names',
+] as const;
+export const wantedByOutput = 'output.include names';
+
 /** Finds the columns of each input. Throws INPUT_COLUMNS_MISSING with what the file has. */
 export function matchColumns(
   file: HostFile,
@@ -37,13 +44,7 @@ export function matchColumns(
   const wanted = plan.inputs.flatMap((input) => input.columns ?? []);
   const missing = [...new Set(wanted)].filter((name) => !names.includes(name));
   if (missing.length > 0) {
-    throw missingError(
-      file,
-      missing,
-      names,
-      'the model takes',
-      '. settings.onnx.columns maps inputs to columns of other names',
-    );
+    throw missingError(file, missing, names, ...wantedByModel);
   }
   return plan.inputs.map((input) => {
     const columns = input.columns ?? featuresOf(input, names, look);
@@ -52,6 +53,12 @@ export function matchColumns(
     if (!isRight) throw countError(file, input, columns, names);
     return { input, columns };
   });
+}
+
+/** Columns that are fed because nobody has named others: their order matters. */
+export function featuresIn(fed: readonly FedInput[]): { readonly features?: readonly string[] } {
+  const found = fed.find(({ input }) => input.columns === null);
+  return found === undefined ? {} : { features: found.columns };
 }
 
 /** Columns of the file that stand in the output. Throws INPUT_COLUMNS_MISSING with what the file has. */
@@ -63,7 +70,7 @@ export function carriedNames(
   if (carried === undefined) return [];
   if (carried === 'all') return names;
   const missing = carried.filter((name) => !names.includes(name));
-  if (missing.length > 0) throw missingError(file, missing, names, 'output.include names');
+  if (missing.length > 0) throw missingError(file, missing, names, wantedByOutput);
   return carried;
 }
 
@@ -73,7 +80,7 @@ function featuresOf(input: TableInput, names: readonly string[], look: ColumnLoo
   return names.filter((name) => look.suits(name, input.type) && !look.isList(name));
 }
 
-function missingError(
+export function missingError(
   file: HostFile,
   missing: readonly string[],
   names: readonly string[],

@@ -6,12 +6,14 @@ import { limits } from '../../common/core/limits.ts';
 import type { FileReader, FileRows, InputCells } from './file-rows.ts';
 import { readArrowBlocks } from './arrow-blocks.ts';
 import type { BlockReader, ColumnBlock } from './column-block.ts';
+import { LateColumns } from './late-columns.ts';
 import { readCsv } from './csv-reader.ts';
 import { readJsonBlocks } from './json-blocks.ts';
 import { readParquetBlocks } from './parquet-blocks.ts';
 import {
   carriedNames,
   cellError,
+  featuresIn,
   FirstFailure,
   matchColumns,
   missingCell,
@@ -50,25 +52,43 @@ async function* readTyped(file: HostFile, feed: TableFeed, readBlocks: BlockRead
   const { inputs } = feed.plan;
   const isByName = inputs.every((input) => input.columns !== null);
   let fed: readonly FedInput[] | null = null;
+  let features: readonly FedInput[] = [];
+  let late: LateColumns | null = null;
   const wanted = {
     fed: isByName ? inputs.flatMap((input) => input.columns ?? []) : null,
     carried: feed.carried ?? [],
+    isExact: inputs.some(({ type }) => exactTypes.has(type)),
   };
   for await (const block of readBlocks(file, wanted)) {
-    fed ??= matchColumns(file, feed.plan, block.names, block.look ?? lookAt(block));
+    late ??= new LateColumns(file, feed, block);
+    const { names } = late;
+    if (fed === null) {
+      const look = block.look ?? lookAt(block);
+      fed = matchColumns(file, feed.plan, names, look);
+      features = fed.filter(({ input, columns }) => input.columns === null && !columns.some(look.isList));
+    }
     if (block.isHead) continue;
-    const carried = carriedNames(file, feed.carried, block.names).map((name) => block.carried(name));
+    late.check(
+      block,
+      features.map(({ input }) => input),
+    );
+    const carried = carriedNames(file, feed.carried, names).map((name) => block.carried(name));
     const place: CellPlace = (row, column) => `${file.name}, ${block.place(row)}, column ${column}`;
     for (let first = 0; first < block.rows; first += limits.tableBlockRowsMax) {
       const rows = Math.min(limits.tableBlockRowsMax, block.rows - first);
       yield {
         rows,
+        ...featuresIn(fed),
         inputs: fed.map((one) => cellsFor(one, block, { first, rows }, feed, place)),
         carried: carried.map((column) => ({ ...column, cell: (row) => column.cell(first + row) })),
       };
     }
   }
+  late?.end();
 }
+
+/** Of inputs whose values may be integers that a double does not hold. */
+const exactTypes: ReadonlySet<string> = new Set(['string', 'int64', 'uint64']);
 
 /** Judges a column by its first value that is not missing. */
 function lookAt(block: ColumnBlock): { suits(column: string, type: string): boolean; isList(column: string): boolean } {
