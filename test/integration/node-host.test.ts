@@ -363,21 +363,22 @@ describe('a model that cannot be used', () => {
     });
   });
 
-  it('is found in a folder when it is the only one', async () => {
+  it('is found in a folder when it is the only one at its top', async () => {
     const x = { name: 'x', type: 'float32', shape: ['n', 1] } as const;
     const bytes = onnxModel({
       inputs: [x],
       outputs: [{ ...x, name: 'y' }],
       nodes: [{ op: 'Abs', inputs: ['x'], outputs: ['y'] }],
     });
-    bench.file('model/inner/net.onnx', bytes);
+    bench.file('model/net.onnx', bytes);
+    bench.file('model/inner/part.onnx', bytes);
     bench.file('model/README.md', 'about');
     const host = await startOnnx(join(bench.dir, 'model'));
     expect(done(await host.score([bench.file('a.csv', 'x\n-1\n')])).lines).toEqual(['a.csv,0,1.0']);
     bench.file('model/second.onnx', bytes);
     expect(await refusal(await startOnnx(join(bench.dir, 'model')))).toMatchObject({
       code: 'MODEL_INVALID',
-      message: 'the model folder model must hold one .onnx file; it holds inner/net.onnx, second.onnx',
+      message: 'the model folder model must hold one .onnx file; it holds net.onnx, second.onnx',
     });
   });
 });
