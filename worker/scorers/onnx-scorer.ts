@@ -84,7 +84,7 @@ export async function openOnnxScorer(host: HostInit, scorer: Extract<Scorer, { k
   };
 }
 
-/** The model file itself, or the only `.onnx` file of a model folder. */
+/** The model file itself, or the only `.onnx` file at the top of a model folder. */
 function findModel(path: string): string {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
   const names = readdirSync(path).sort();
