@@ -3,7 +3,7 @@
  * and a stranger may ask for one. It asks for certificates without insisting, limits handshakes and connections, and
  * ends those of a certificate that is revoked. What a caller may do is decided where calls are served.
  */
-import { createServer as createListener, type Server as Listener } from 'node:net';
+import { createServer as createListener, type Server as Listener, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { BatchError } from '../../common/core/batch-error.ts';
 import { limits } from '../../common/core/limits.ts';
@@ -34,6 +34,8 @@ export class TlsDoor {
   readonly #listener: Listener;
   readonly #arrivals: Arrivals;
   readonly #server: Server;
+  /** What lies below the connections that were let in, from their handshake on. */
+  readonly #admitted = new Set<Socket>();
   /** By serial of the certificate; those without one under their address. */
   readonly #open = new Map<string, Set<TLSSocket>>();
 
@@ -53,7 +55,7 @@ export class TlsDoor {
     // Of a handshake that failed: the peer has been told by TLS itself.
     this.#server.on('tlsClientError', (_error, socket) => socket.destroy());
     this.#arrivals = new Arrivals({
-      onAdmitted: (socket) => this.#server.emit('connection', socket),
+      onAdmitted: (socket) => this.#admit(socket),
       now: () => systemClock.monotonic(),
       nextTurn: setImmediate,
     });
@@ -92,10 +94,17 @@ export class TlsDoor {
     for (const socket of this.#open.get(serial) ?? []) socket.destroy();
   }
 
+  /** Also of those whose handshake is under way: done after the end, they would be connections that nobody ends. */
   close(): void {
     this.#listener.close();
     this.#arrivals.close();
-    for (const sockets of this.#open.values()) for (const socket of sockets) socket.destroy();
+    for (const socket of this.#admitted) socket.destroy();
+  }
+
+  #admit(socket: Socket): void {
+    this.#admitted.add(socket);
+    socket.once('close', () => this.#admitted.delete(socket));
+    this.#server.emit('connection', socket);
   }
 
   #take(socket: TLSSocket): void {
