@@ -251,7 +251,7 @@ test('an MLflow model reads parts of CSV and Parquet where a size is asked for, 
   writeTables(join(dir, 'shared', 'in'));
   rmSync(join(dir, 'shared', 'in', 'b.jsonl'));
   rmSync(join(dir, 'shared', 'in', 'd.arrow'));
-  const saved = spawnSync(testPython(), ['-c', saveModel, join(dir, 'half')], { encoding: 'utf8' });
+  const saved = spawnSync(testPython(), ['-c', saveModel, join(dir, 'half')], { encoding: 'utf8', cwd: dir });
   expect(saved.status, saved.stderr).toBe(0);
   const outputs: ReturnType<typeof readOutput>[] = [];
   for (const split of ['auto', '256KB']) {
