@@ -125,6 +125,8 @@ export const limits = {
   planTypesMax: 1_000,
   /** For a row group of a list of inputs in Parquet; one of a million paths takes about two seconds. */
   inputListBlockMsMax: 60_000,
+  /** A look at a file on a local disk takes a tenth of it, on a busy machine a half; on a mount that is far away, several times as much. */
+  listingLookMs: 0.1,
   /** Threads that look at files wait so long for another large input; they hold some ten megabytes each. */
   listingThreadsIdleMs: 60_000,
   /** Files looked at at once while listing: keeps a network file system busy without flooding it. */

@@ -39,8 +39,8 @@ export interface InputListing extends AsyncIterable<readonly InputFile[]> {
 
 /** Pages being looked up while one is handed out. */
 const pagesAhead = 2;
-/** Starting the threads takes as much as they save on the next pages: for 20,000 files the thread pool needs less. */
-const pagesBeforeThreads = 8;
+/** For some thousands of files the thread pool takes less than a thread takes to start. */
+const pagesBeforeThreads = 3;
 
 /** A folder that is being gone through. */
 interface Level {

@@ -12,6 +12,8 @@ export interface StatReply {
   readonly sizes: Float64Array<ArrayBuffer>;
   /** {@link joined}, in the same order. */
   readonly identities: string;
+  /** That it took, not counting the way there and back. */
+  readonly ms: number;
 }
 
 const separator = '\0';

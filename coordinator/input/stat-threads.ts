@@ -1,7 +1,7 @@
 /**
- * Looks at the files of large inputs in threads of their own; two, as more only wait for the same disk or the same CPU cores. A listing
- * has them to itself, so that a mount that does not answer holds up no other; those of the last one that ended are kept for the next,
- * as starting them takes what looking at thirty thousand files does.
+ * Looks at the files of large inputs in threads of their own: one, which a local disk keeps busy, and more where a mount is what is
+ * waited for. A listing has them to itself, so that a mount that does not answer holds up no other; those of the last one that ended are
+ * kept for the next, as starting one takes what looking at twenty thousand files does.
  */
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -11,32 +11,27 @@ import { limits } from '../../common/core/limits.ts';
 import { compiledFile } from '../../common/io/package-files.ts';
 import { joined, taken, type StatReply, type StatRequest } from './stat-message.ts';
 
-const threadsMax = 2;
+/** As many as pages are looked up at a time. */
+const threadsMax = 3;
 const workerFile = compiledFile('coordinator', 'input', 'stat-worker.js');
 
 let kept: { readonly threads: StatThreads; readonly timer: NodeJS.Timeout } | null = null;
 
 interface Waiting {
+  readonly thread: Worker;
   readonly paths: readonly string[];
   readonly resolve: (files: readonly InputFile[]) => void;
   readonly reject: (error: Error) => void;
 }
 
 export class StatThreads {
-  readonly #threads: readonly Worker[];
+  readonly #threads: Worker[] = [];
   readonly #waiting = new Map<number, Waiting>();
   #requests = 0;
   #failure: Error | null = null;
 
-  private constructor(threads: readonly Worker[]) {
-    this.#threads = threads;
-    for (const thread of threads) {
-      thread.on('message', (reply: StatReply) => this.#answer(reply));
-      thread.on('error', (error) => this.#fail(error));
-      thread.on('exit', (code) => this.#fail(new Error(`a listing thread ended with code ${code}`)));
-      // Only what waits for an answer keeps the process alive.
-      thread.unref();
-    }
+  private constructor() {
+    this.#add();
   }
 
   /** Null where the sources run uncompiled; the thread pool serves there. */
@@ -55,17 +50,21 @@ export class StatThreads {
 
   private static started(): StatThreads | null {
     if (!existsSync(workerFile)) return null;
-    return new StatThreads(Array.from({ length: threadsMax }, () => new Worker(workerFile)));
+    return new StatThreads();
+  }
+
+  get count(): number {
+    return this.#threads.length;
   }
 
   look(base: string, paths: readonly string[]): Promise<readonly InputFile[]> {
     const id = this.#requests;
     this.#requests += 1;
-    const thread = this.#threads[id % this.#threads.length] as Worker;
     if (this.#failure) return Promise.reject(this.#failure);
     if (paths.length === 0) return Promise.resolve([]);
+    const thread = this.#leastBusy();
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { paths, resolve, reject });
+      this.#waiting.set(id, { thread, paths, resolve, reject });
       thread.ref();
       thread.postMessage({ id, base, paths: joined(paths) } satisfies StatRequest);
     });
@@ -82,11 +81,30 @@ export class StatThreads {
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
+  #add(): void {
+    const thread = new Worker(workerFile);
+    thread.on('message', (reply: StatReply) => this.#answer(reply));
+    thread.on('error', (error) => this.#fail(error));
+    thread.on('exit', (code) => this.#fail(new Error(`a listing thread ended with code ${code}`)));
+    // Only what waits for an answer keeps the process alive.
+    thread.unref();
+    this.#threads.push(thread);
+  }
+
+  #leastBusy(): Worker {
+    const requests = new Map(this.#threads.map((thread) => [thread, 0]));
+    for (const { thread } of this.#waiting.values()) requests.set(thread, (requests.get(thread) ?? 0) + 1);
+    const [least] = [...requests].reduce((one, other) => (other[1] < one[1] ? other : one));
+    return least;
+  }
+
   #answer(reply: StatReply): void {
     const waiting = this.#waiting.get(reply.id);
     invariant(waiting !== undefined, `an answer to request ${reply.id}, which nobody made`);
     this.#waiting.delete(reply.id);
     if (this.#waiting.size === 0) for (const thread of this.#threads) thread.unref();
+    const isSlow = reply.ms > limits.listingLookMs * waiting.paths.length;
+    if (isSlow && this.#waiting.size > 0 && this.#threads.length < threadsMax) this.#add();
     const identities = taken(reply.identities);
     waiting.resolve(
       waiting.paths.map((path, index) => ({

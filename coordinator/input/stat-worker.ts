@@ -7,6 +7,7 @@ import { localIdentity } from './stat-files.ts';
 import { joined, taken, type StatReply, type StatRequest } from './stat-message.ts';
 
 function look({ id, base, paths }: StatRequest): StatReply {
+  const began = performance.now();
   const names = taken(paths);
   const sizes = new Float64Array(names.length);
   const identities = names.map((name, index) => {
@@ -14,7 +15,7 @@ function look({ id, base, paths }: StatRequest): StatReply {
     sizes[index] = size;
     return identity;
   });
-  return { id, sizes, identities: joined(identities) };
+  return { id, sizes, identities: joined(identities), ms: performance.now() - began };
 }
 
 function lookAt(path: string): readonly [number, string] {
