@@ -4,10 +4,9 @@
  */
 import { join } from 'node:path';
 import * as z from 'zod';
-import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
 import { broughtPathDefect } from '../../common/storage/custom-path.ts';
-import { LineFile } from './line-file.ts';
+import { readLineList, replaceLineList } from './line-list.ts';
 import { begunPartsName } from './output-names.ts';
 
 export interface BegunPart {
@@ -18,21 +17,14 @@ export interface BegunPart {
 
 const lineShape = z.object({ path: z.string(), sha256: z.string() });
 
-/** Empty where there is no list. */
+/** Empty where there is no list. @throws OUTPUT_CORRUPT */
 export async function readBegunParts(fileSystem: FileSystem, dir: string): Promise<readonly BegunPart[]> {
-  const lines = ((await readText(fileSystem, join(dir, begunPartsName))) ?? '').split('\n');
-  const parts = lines.filter((line) => line !== '').map((line) => lineShape.parse(JSON.parse(line)));
+  const parts = await readLineList(fileSystem, join(dir, begunPartsName), lineShape);
   return parts.filter(({ path }) => broughtPathDefect(path, null) === null);
 }
 
 /** Replaces the list; durable when it resolves. */
 export async function writeBegunParts(fileSystem: FileSystem, dir: string, parts: readonly BegunPart[]): Promise<void> {
-  const file = await LineFile.create(fileSystem, join(dir, begunPartsName));
-  try {
-    for (const { path, sha256 } of parts) if (file.add(JSON.stringify({ path, sha256 }))) await file.flush();
-    await file.finish();
-  } finally {
-    await file.abandon();
-  }
-  await fileSystem.syncDir(dir);
+  const lines = parts.map(({ path, sha256 }) => ({ path, sha256 }));
+  await replaceLineList(fileSystem, join(dir, begunPartsName), lines);
 }

@@ -1,6 +1,7 @@
 /** Reads back which files of user code a sealed output folder names, from `_manifest.json` or the chunks beside it. */
 import { join } from 'node:path';
 import * as z from 'zod';
+import { parseJson } from '../../common/core/parse-json.ts';
 import { nodeFileSystem } from '../../common/io/node-file-system.ts';
 import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
@@ -72,7 +73,7 @@ export async function listedFiles(
   manifestText: string | null,
   read: (path: string) => Promise<string | null>,
 ): Promise<readonly ListedCustomFile[]> {
-  const manifest = manifestShape.safeParse(parse(manifestText ?? ''));
+  const manifest = manifestShape.safeParse(parseJson(manifestText ?? ''));
   if (!manifest.success) return [];
   const found: ListedCustomFile[] = [...manifest.data.custom_files];
   for (const { path } of manifest.data.custom_chunks) {
@@ -80,7 +81,7 @@ export async function listedFiles(
     if (path !== `${manifestDirName}/${name}` || !isManifestChunkName(name)) continue;
     const lines = ((await read(path)) ?? '').split('\n').filter((line) => line !== '');
     for (const line of lines) {
-      const file = fileShape.safeParse(parse(line));
+      const file = fileShape.safeParse(parseJson(line));
       if (file.success) found.push(file.data);
     }
   }
@@ -97,7 +98,7 @@ export interface NamedManifest {
 
 /** The job that a manifest is of, the file of its rows, and its text; null for what is none of ours. */
 export function manifestOf(text: string | null): NamedManifest | null {
-  const manifest = namedShape.safeParse(parse(text ?? ''));
+  const manifest = namedShape.safeParse(parseJson(text ?? ''));
   if (!manifest.success || text === null) return null;
   const { name, created_at: createdAt = null, output } = manifest.data;
   const path = output?.path ?? null;
@@ -106,14 +107,4 @@ export function manifestOf(text: string | null): NamedManifest | null {
     output: path !== null && customPathDefect(path.replace(/\.partial$/, ''), null) === null ? path : null,
     text,
   };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    // Somebody else's file under our name says nothing to us.
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }

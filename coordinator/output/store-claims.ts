@@ -4,9 +4,8 @@
  */
 import { join } from 'node:path';
 import * as z from 'zod';
-import { readText } from '../../common/io/if-there.ts';
 import type { FileSystem } from '../../common/ports/file-system.ts';
-import { LineFile } from './line-file.ts';
+import { readLineList, replaceLineList } from './line-list.ts';
 import { claimsName } from './output-names.ts';
 
 /** `isAll`: whoever submitted the job has said that it may replace what is there. */
@@ -25,11 +24,9 @@ export class StoreClaims {
     this.#isAll = isAll;
   }
 
-  /** `dir`: where the job works. */
+  /** `dir`: where the job works. @throws OUTPUT_CORRUPT */
   static async read(fileSystem: FileSystem, dir: string): Promise<StoreClaims> {
-    const text = (await readText(fileSystem, join(dir, claimsName))) ?? '';
-    const lines = text.split('\n').filter((line) => line !== '');
-    const claims = lines.map((line) => lineShape.parse(JSON.parse(line)));
+    const claims = await readLineList(fileSystem, join(dir, claimsName), lineShape);
     const paths = new Set(claims.flatMap((claim) => ('path' in claim ? [claim.path] : [])));
     return new StoreClaims(
       fileSystem,
@@ -41,7 +38,7 @@ export class StoreClaims {
 
   /** Everything is the job's to replace; durable when it resolves. */
   static async takeAll(fileSystem: FileSystem, dir: string): Promise<void> {
-    await write(fileSystem, dir, [{ isAll: true }]);
+    await replaceLineList(fileSystem, join(dir, claimsName), [{ isAll: true }]);
   }
 
   has(path: string): boolean {
@@ -53,22 +50,7 @@ export class StoreClaims {
     const fresh = paths.filter((path) => !this.has(path));
     if (fresh.length === 0) return;
     for (const path of fresh) this.#paths.add(path);
-    await write(
-      this.#fileSystem,
-      this.#dir,
-      Array.from(this.#paths, (path) => ({ path })),
-    );
+    const claims = Array.from(this.#paths, (path) => ({ path }));
+    await replaceLineList(this.#fileSystem, join(this.#dir, claimsName), claims);
   }
-}
-
-/** As a whole, so that a crash leaves the list of before or this one. */
-async function write(fileSystem: FileSystem, dir: string, claims: readonly object[]): Promise<void> {
-  const file = await LineFile.create(fileSystem, join(dir, claimsName));
-  try {
-    for (const claim of claims) if (file.add(JSON.stringify(claim))) await file.flush();
-    await file.finish();
-  } finally {
-    await file.abandon();
-  }
-  await fileSystem.syncDir(dir);
 }
