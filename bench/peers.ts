@@ -85,7 +85,9 @@ class Judge {
 }
 
 async function runWorkload(workload: Workload, dir: string, place: Place): Promise<Line[]> {
-  const { contenders } = workload;
+  const contenders = workload.contenders.filter(
+    ({ warm }) => !isQuick || warm?.kind !== 'cluster' || warm.client !== 'stays',
+  );
   const runners = contenders.map((contender) => new Runner(contender, dir, place.processes));
   const judge = new Judge(workload);
   const series: Series[] = [];

@@ -13,4 +13,5 @@ if (name === undefined || !names.includes(name)) {
 }
 buildProgram();
 const main = await bundle(`bench/${name}.ts`);
+if (name === 'peers') await bundle('bench/harness/client.ts');
 process.exit(spawnSync(process.execPath, [main, ...args], { stdio: 'inherit' }).status ?? 1);

@@ -61,9 +61,9 @@ export class Meter {
     return costOf(await this.#ask({ op: 'run', ...command, first }));
   }
 
-  /** Sends a line to the program that serves, and waits for its answer. */
-  async line(line: string): Promise<Cost> {
-    return costOf(await this.#ask({ op: 'ask', line }));
+  /** Sends a line to the program that serves, and waits for its answer. `first` as of {@link run} */
+  async line(line: string, first?: string): Promise<Cost> {
+    return costOf(await this.#ask({ op: 'ask', line, first }));
   }
 
   /** Ends all that was started here. */

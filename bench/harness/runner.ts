@@ -2,9 +2,10 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { invariant } from '../../common/core/invariant.ts';
+import { compiledFile } from '../../common/io/package-files.ts';
 import { program } from '../workloads/contenders.ts';
 import type { Contender } from '../workloads/workload.ts';
-import { Meter, type Cost } from './meter.ts';
+import { Meter, type Command, type Cost } from './meter.ts';
 
 export type Temperature = 'cold' | 'warm';
 
@@ -12,8 +13,11 @@ export type Temperature = 'cold' | 'warm';
 const labels = {
   coordinator: 'coordinator start',
   'worker node': 'worker join',
-  command: 'main.js (job|run) ',
+  command: '(main.js|client.mjs) (job|run) ',
 };
+
+/** Bundled with the bench. */
+const clientFile = compiledFile('bundles', 'bench', 'harness', 'client.mjs');
 
 const isInsecure = process.env['BENCH_INSECURE'] === '1';
 
@@ -78,10 +82,13 @@ export class Runner {
         return { meter, go: (output) => meter.line(output) };
       }
       await this.#startCluster(meter);
-      return {
-        meter,
-        go: (output, first) => meter.run({ ...program(warm.invoke(output)), env: this.#environment }, first),
-      };
+      const env = this.#environment;
+      if (warm.client === 'stays') {
+        await meter.serve({ argv: [process.execPath, clientFile, ...warm.submit], env });
+        return { meter, go: (output, first) => meter.line(output, first) };
+      }
+      const submit = (output: string): Command => program([...warm.submit, '--output', output, '--wait']);
+      return { meter, go: (output, first) => meter.run({ ...submit(output), env }, first) };
     } catch (error) {
       await meter.close();
       throw error;

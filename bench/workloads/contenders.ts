@@ -3,14 +3,18 @@ import { compiledFile, packageFile } from '../../common/io/package-files.ts';
 import type { Command } from '../harness/meter.ts';
 import type { Contender, Place } from './workload.ts';
 
-/** Batchmill as a user would type it: `more` are flags beside input and output. */
-export function batchmill(deployment: string, input: string, more: readonly string[] = []): Contender {
-  const flags = (output: string): string[] => [deployment, '--input', input, '--output', output, ...more];
-  return {
-    name: 'batchmill',
-    cold: (output) => program(['run', ...flags(output)]),
-    warm: { kind: 'cluster', invoke: (output) => ['job', 'submit', ...flags(output), '--wait'] },
-  };
+/** Batchmill as a user would type it, and as a program that stays up would submit to it: `more` are flags beside input and output. */
+export function batchmill(deployment: string, input: string, more: readonly string[] = []): [Contender, Contender] {
+  const flags = [deployment, '--input', input, ...more];
+  const submit = ['job', 'submit', ...flags];
+  return [
+    {
+      name: 'batchmill',
+      cold: (output) => program(['run', ...flags, '--output', output]),
+      warm: { kind: 'cluster', client: 'command', submit },
+    },
+    { name: 'batchmill, client up', cold: null, warm: { kind: 'cluster', client: 'stays', submit } },
+  ];
 }
 
 /** The compiled program. */

@@ -24,7 +24,7 @@ export async function digits(place: Place): Promise<Workload> {
     unit: 'files',
     agreement: { kind: 'numbers', hasRows: false },
     contenders: [
-      batchmill(model, input),
+      ...batchmill(model, input),
       ceiling('onnx-images.mjs', ['--input', input, ...work]),
       ...(await peers(place, dataPeers, { kind: 'images', input, more: work })),
     ],

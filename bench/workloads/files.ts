@@ -12,7 +12,7 @@ export async function nothing(place: Place): Promise<Workload> {
   const count = sized(place, Number(process.env['BENCH_MINI_BATCHES'] ?? 20_000), 500);
   const input = await place.data(`empty-${count}`, (dir) => writeFiles(dir, count, () => ''));
   const script = await place.data('nothing-script', (dir) => writeScript(dir, 'return context.names.map(() => "x");'));
-  const ours = batchmill(join(script, 'deployment.yml'), input, ['--mini-batch-size', '1']);
+  const [ours, ourClient] = batchmill(join(script, 'deployment.yml'), input, ['--mini-batch-size', '1']);
   return {
     name: 'nothing',
     title: `${count} mini-batches without work`,
@@ -23,6 +23,7 @@ export async function nothing(place: Place): Promise<Workload> {
     // What `run` keeps is not made durable, so that it is no match for what is measured here.
     contenders: [
       { ...ours, cold: null },
+      ourClient,
       nodeCeiling(input, join(script, 'script.mjs'), 1),
       ...(await peers(place, ['multiprocessing', 'ray data', 'dask'], { kind: 'nothing', input })),
       ...(await programRunners(place, input, count)),
@@ -49,7 +50,7 @@ export async function tiny(place: Place): Promise<Workload> {
     unit: 'files',
     agreement: { kind: 'lines' },
     contenders: [
-      batchmill(join(script, 'deployment.yml'), input),
+      ...batchmill(join(script, 'deployment.yml'), input),
       nodeCeiling(input, join(script, 'script.mjs'), 500),
       ...(await peers(place, ['multiprocessing', 'ray data', 'dask'], {
         kind: 'tiny',
@@ -83,7 +84,7 @@ export async function large(place: Place): Promise<Workload> {
     unit: 'MB',
     agreement: { kind: 'lines' },
     contenders: [
-      batchmill(join(script, 'deployment.yml'), input),
+      ...batchmill(join(script, 'deployment.yml'), input),
       nodeCeiling(input, join(script, 'script.mjs'), 1),
       raw,
     ],

@@ -14,7 +14,7 @@ export async function oneImage(place: Place): Promise<Workload> {
     copyFileSync(join(from, name), join(dir, name));
   });
   const model = packageFile('examples', 'digits', 'model', 'digits.onnx');
-  const work = ['--model', model, '--side', '28', '--channels', '1', '--scores', 'logits', '--processes', '1'];
+  const work = ['--model', model, '--side', '28', '--channels', '1', '--scores', 'logits'];
   return {
     name: 'one-image',
     title: 'one PNG, ONNX model',
@@ -22,7 +22,11 @@ export async function oneImage(place: Place): Promise<Workload> {
     count: 1,
     unit: 'files',
     agreement: { kind: 'numbers', hasRows: false },
-    contenders: [batchmill(model, input), ceiling('onnx-images.mjs', ['--input', input, ...work])],
+    contenders: [
+      ...batchmill(model, input),
+      ceiling('onnx-images.mjs', ['--input', input, ...work, '--processes', '1']),
+      ...(await peers(place, ['multiprocessing', 'ray data'], { kind: 'images', input, more: work })),
+    ],
   };
 }
 
@@ -47,7 +51,7 @@ export async function oneTable(place: Place): Promise<Workload> {
     unit: 'files',
     agreement: { kind: 'numbers', hasRows: true },
     contenders: [
-      batchmill(join(made.dir, 'deployment.yml'), input, ['--environment', made.python]),
+      ...batchmill(join(made.dir, 'deployment.yml'), input, ['--environment', made.python]),
       scriptCeiling(made, ['--processes', '1']),
       imports,
       ...(await peers(place, ['multiprocessing', 'ray data'], {

@@ -26,7 +26,7 @@ export async function photos(place: Place): Promise<Workload> {
     // Libraries scale pictures down in ways of their own, and a pixel of another shade is another feature.
     agreement: { kind: 'numbers', hasRows: false, nearness: 0.1 },
     contenders: [
-      batchmill(model, input),
+      ...batchmill(model, input),
       ceiling('onnx-images.mjs', ['--input', input, ...work, '--batch', '16']),
       ...(await peers(place, dataPeers, { kind: 'images', input, more: [...work, '--batch', '16'] })),
     ],

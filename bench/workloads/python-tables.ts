@@ -27,7 +27,7 @@ export async function pythonTables(place: Place): Promise<Workload> {
     unit: 'files',
     agreement: { kind: 'numbers', hasRows: true },
     contenders: [
-      batchmill(join(made.dir, 'deployment.yml'), input, ['--environment', made.python]),
+      ...batchmill(join(made.dir, 'deployment.yml'), input, ['--environment', made.python]),
       scriptCeiling(made, batch),
       ...(await peers(place, dataPeers, { kind: 'script', input, more: ['--model', scriptOf(made), ...batch] })),
     ],

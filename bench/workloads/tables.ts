@@ -55,7 +55,7 @@ async function table(place: Place, form: Form): Promise<Workload> {
     unit: 'rows',
     agreement: { kind: 'numbers', hasRows: true },
     contenders: [
-      batchmill(model, input),
+      ...batchmill(model, input),
       ceiling('onnx-table.mjs', [
         ...['--input', input, '--model', model, '--blocks', join(blocks, 'blocks.json'), '--width', String(width)],
       ]),

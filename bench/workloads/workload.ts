@@ -5,8 +5,8 @@ import type { Command } from '../harness/meter.ts';
 export type Warm =
   /** A program that answers `ready`, then scores into the folder of each line that it is sent. */
   | { readonly kind: 'serves'; readonly command: Command }
-  /** A coordinator and a worker node; a job is a command line of a user. */
-  | { readonly kind: 'cluster'; readonly invoke: (output: string) => readonly string[] };
+  /** A coordinator and a worker node. A job is the command line of a user, or one of a program that stays up as well, as those of the peers do. */
+  | { readonly kind: 'cluster'; readonly client: 'command' | 'stays'; readonly submit: readonly string[] };
 
 /** A way to score the files of a workload. */
 export interface Contender {
@@ -35,7 +35,7 @@ export interface Workload {
   readonly count: number;
   readonly unit: 'files' | 'rows' | 'mini-batches' | 'MB';
   readonly agreement: Agreement;
-  /** Batchmill first, then the ceiling, then peers. */
+  /** Batchmill first, twice, then the ceiling, then peers. */
   readonly contenders: readonly Contender[];
 }
 
