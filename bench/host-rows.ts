@@ -42,7 +42,7 @@ const ticksPerSecond = 100;
 
 /** What the bare loop is given, which a host is given too. */
 function given(workload: Workload): { argv: readonly string[]; input: string; model: string; blocks?: string } {
-  const warm = workload.contenders[1]?.warm;
+  const warm = workload.contenders.find(({ name }) => name === 'ceiling')?.warm;
   invariant(warm?.kind === 'serves', `${workload.name} has a bare loop`);
   const { argv } = warm.command;
   const after = (flag: string): string | undefined => (argv.includes(flag) ? argv[argv.indexOf(flag) + 1] : undefined);

@@ -13,5 +13,7 @@ if (name === undefined || !names.includes(name)) {
 }
 buildProgram();
 const main = await bundle(`bench/${name}.ts`);
-if (name === 'peers') await bundle('bench/harness/client.ts');
+// Programs that these start beside the compiled one.
+const more = { peers: 'bench/harness/client.ts', rooms: 'cli/main.ts' }[name];
+if (more !== undefined) await bundle(more);
 process.exit(spawnSync(process.execPath, [main, ...args], { stdio: 'inherit' }).status ?? 1);
