@@ -1,13 +1,14 @@
 /** Entry of a thread that looks at files one after the other: in bulk far cheaper than the thread pool, and off the event loop. */
 import { statSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import { systemClock } from '../../common/io/clock.ts';
 import { errnoOf } from '../../common/io/errno.ts';
 import { unreadableIdentity } from '../../common/core/input.ts';
 import { localIdentity } from './stat-files.ts';
 import { joined, taken, type StatReply, type StatRequest } from './stat-message.ts';
 
 function look({ id, base, paths }: StatRequest): StatReply {
-  const began = performance.now();
+  const began = systemClock.monotonic();
   const names = taken(paths);
   const sizes = new Float64Array(names.length);
   const identities = names.map((name, index) => {
@@ -15,7 +16,7 @@ function look({ id, base, paths }: StatRequest): StatReply {
     sizes[index] = size;
     return identity;
   });
-  return { id, sizes, identities: joined(identities), ms: performance.now() - began };
+  return { id, sizes, identities: joined(identities), ms: systemClock.monotonic() - began };
 }
 
 function lookAt(path: string): readonly [number, string] {
