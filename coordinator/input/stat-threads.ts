@@ -26,17 +26,19 @@ interface Waiting {
 
 export class StatThreads {
   readonly #threads: Worker[] = [];
+  readonly #lookMs: number;
   readonly #waiting = new Map<number, Waiting>();
   #requests = 0;
   #failure: Error | null = null;
 
-  private constructor() {
+  private constructor(lookMs: number) {
+    this.#lookMs = lookMs;
     this.#add();
   }
 
-  /** Null where the sources run uncompiled; the thread pool serves there. */
-  static start(): StatThreads | null {
-    return StatThreads.takeKept() ?? StatThreads.started();
+  /** Null where the sources run uncompiled; the thread pool serves there. `lookMs`: a file that takes longer wants more threads. */
+  static start(lookMs: number = limits.listingLookMs): StatThreads | null {
+    return StatThreads.takeKept() ?? StatThreads.started(lookMs);
   }
 
   /** Those that wait for a listing, which has them from now on; null when none do. */
@@ -48,9 +50,9 @@ export class StatThreads {
     return threads.#failure === null ? threads : null;
   }
 
-  private static started(): StatThreads | null {
+  private static started(lookMs: number): StatThreads | null {
     if (!existsSync(workerFile)) return null;
-    return new StatThreads();
+    return new StatThreads(lookMs);
   }
 
   get count(): number {
@@ -103,7 +105,7 @@ export class StatThreads {
     invariant(waiting !== undefined, `an answer to request ${reply.id}, which nobody made`);
     this.#waiting.delete(reply.id);
     if (this.#waiting.size === 0) for (const thread of this.#threads) thread.unref();
-    const isSlow = reply.ms > limits.listingLookMs * waiting.paths.length;
+    const isSlow = reply.ms > this.#lookMs * waiting.paths.length;
     if (isSlow && this.#waiting.size > 0 && this.#threads.length < threadsMax) this.#add();
     const identities = taken(reply.identities);
     waiting.resolve(

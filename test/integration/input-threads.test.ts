@@ -72,6 +72,19 @@ describe('listing threads', () => {
     await waiting;
     await expect(threads.look(dir, paths)).rejects.toThrow(/ended/);
   });
+
+  it.each([
+    { disk: 'a local disk', lookMs: 10_000, threads: 1 },
+    { disk: 'a slow mount', lookMs: 0, threads: 3 },
+  ])('are $threads for $disk, as long as pages wait', async ({ lookMs, threads: count }) => {
+    const threads = StatThreads.start(lookMs);
+    if (threads === null) throw new Error('the package is not built: run `npm run build` first');
+    const pages = Array.from({ length: 8 }, () => threads.look(dir, ['f2', 'f4']));
+    const found = await Promise.all(pages);
+    expect(threads.count).toBe(count);
+    expect(found.every((page) => page[1]?.sizeBytes === 4)).toBe(true);
+    await threads.close();
+  });
 });
 
 describe('the thread that reads a Parquet list', () => {
