@@ -20,20 +20,13 @@ import { placeOf } from './harness/place.ts';
 import { linesOf, tableOf, type Line, type Series } from './harness/report.ts';
 import { plotOf } from './harness/plot.ts';
 import { Runner, type Temperature } from './harness/runner.ts';
-import { digits } from './workloads/digits.ts';
+import { dataWorkloads, type Workloads } from './workloads/data-workloads.ts';
 import { large, nothing, tiny } from './workloads/files.ts';
 import { oneImage, oneTable } from './workloads/one.ts';
-import { photos } from './workloads/photos.ts';
-import { pythonTables } from './workloads/python-tables.ts';
-import { tableCsv, tableParquet } from './workloads/tables.ts';
 import type { Contender, Place, Workload } from './workloads/workload.ts';
 
-const workloads: Readonly<Record<string, (place: Place) => Promise<Workload>>> = {
-  digits,
-  photos,
-  'table-csv': tableCsv,
-  'table-parquet': tableParquet,
-  python: pythonTables,
+const workloads: Workloads = {
+  ...dataWorkloads,
   nothing,
   tiny,
   large,

@@ -12,19 +12,8 @@ import { compiledFile } from '../common/io/package-files.ts';
 import { Meter, type Cost } from './harness/meter.ts';
 import { placeOf } from './harness/place.ts';
 import { intervalOf, median } from './harness/statistics.ts';
-import { digits } from './workloads/digits.ts';
-import { photos } from './workloads/photos.ts';
-import { pythonTables } from './workloads/python-tables.ts';
-import { tableCsv, tableParquet } from './workloads/tables.ts';
-import type { Place, Workload } from './workloads/workload.ts';
-
-const workloads: Readonly<Record<string, (place: Place) => Promise<Workload>>> = {
-  digits,
-  photos,
-  'table-csv': tableCsv,
-  'table-parquet': tableParquet,
-  python: pythonTables,
-};
+import { dataWorkloads } from './workloads/data-workloads.ts';
+import type { Workload } from './workloads/workload.ts';
 
 /** By the first file of ours on the way up from what ran; what is of none of these is `rest`. */
 const rooms: Readonly<Record<string, readonly string[]>> = {
@@ -149,10 +138,11 @@ async function jobsOf(workload: Workload, dir: string): Promise<readonly Job[]> 
   }
 }
 
-const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(workloads);
+const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(dataWorkloads);
 for (const name of names) {
-  const workload = await workloads[name]?.(place);
-  if (workload === undefined) throw new Error(`no workload ${name}; there are ${Object.keys(workloads).join(', ')}`);
+  const workload = await dataWorkloads[name]?.(place);
+  if (workload === undefined)
+    throw new Error(`no workload ${name}; there are ${Object.keys(dataWorkloads).join(', ')}`);
   const dir = mkdtempSync(join(process.env['BENCH_DIR'] ?? tmpdir(), 'batchmill-rooms-'));
   try {
     mkdirSync(join(dir, 'profile'));
