@@ -21,6 +21,7 @@ import { EventReader } from './event-reader.ts';
 import {
   jsonOf,
   openConnection,
+  type OpenConnection,
   strangerError,
   unreachableError,
   type Answer,
@@ -75,8 +76,12 @@ export interface Client {
  * All functions throw COORDINATOR_UNREACHABLE, SERVER_UNTRUSTED, or the coordinator's own error by its code; those that `signal` has
  * ended, anything.
  */
-export function createClient(connection: Connection, signal?: AbortSignal): Client {
-  const { origin, send: plain } = openConnection(connection);
+export function createClient(connection: Connection): Client {
+  return clientOf(openConnection(connection));
+}
+
+/** The same over a connection that others use as well; `signal` ends what is asked here alone. */
+export function clientOf({ origin, send: plain }: OpenConnection, signal?: AbortSignal): Client {
   const send: Send = signal ? async (url, asked = {}) => await plain(url, { signal, ...asked }) : plain;
   const job = (name: string, rest = ''): string => `${origin}/v1/jobs/${encodeURIComponent(name)}${rest}`;
   const get = async <T>(url: string, schema: z.ZodType<T>): Promise<T> => await readReply(await send(url), schema);

@@ -8,7 +8,8 @@ import type { Client } from './client.ts';
 
 export interface FollowOptions {
   readonly client: Client;
-  readonly name: string;
+  /** As it was when following began. */
+  readonly job: JobView;
   /** Aborting detaches: the job goes on. */
   readonly signal: AbortSignal;
   readonly delay: Delay;
@@ -23,20 +24,19 @@ export interface FollowOptions {
  */
 export async function followJob(options: FollowOptions): Promise<JobView | null> {
   let after = 0;
-  let name = options.name;
-  let job = await options.client.show(name);
-  // `last` may mean another job later on.
-  ({ name } = job);
+  let { job } = options;
+  const { name } = job;
   const patience = createPatience(options);
   while (!options.signal.aborted) {
     try {
       for await (const event of options.client.events(name, after, options.signal)) {
-        after = event.sequence;
+        ({ sequence: after, job } = event);
         patience.renew();
         options.onEvent(event);
       }
       if (options.signal.aborted) break;
-      job = await options.client.show(name);
+      // Events are kept for a while only: of a job that ended long ago there may be none.
+      if (!isFinal(job.status)) job = await options.client.show(name);
       if (isFinal(job.status)) return job;
       throw new BatchError('COORDINATOR_UNREACHABLE', `the events of ${name} ended while it is ${job.status}`);
     } catch (error) {

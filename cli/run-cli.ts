@@ -1,11 +1,11 @@
 /** From arguments to an exit code: the only place where errors end. */
 import { CommanderError, type Command } from 'commander';
-import type { Context } from '../common/config/contexts.ts';
 import { isColorWanted } from '../common/config/process-settings.ts';
 import { BatchError, toBatchError } from '../common/core/batch-error.ts';
 import { normaliseArguments } from './arguments.ts';
 import type { CliHost, CommandContext } from './command-context.ts';
 import { wordsOf } from './command-words.ts';
+import type { OpenConnection } from './connection.ts';
 import { createOutput, type Output } from './output.ts';
 import type { AnswerFlags } from './program-parts.ts';
 import { buildProgram } from './program.ts';
@@ -45,16 +45,19 @@ async function outputFor(host: CliHost, flags: AnswerFlags, isDebug: boolean): P
 }
 
 function contextFor(host: CliHost, flags: AnswerFlags, output: Output): CommandContext {
-  const connection = async (): Promise<Context> => {
+  const open = async (): Promise<OpenConnection> => {
     const { connectionSetting } = await import('../common/config/contexts.ts');
-    return await connectionSetting(flags, host.environment);
+    const connection = await connectionSetting(flags, host.environment);
+    return (await import('./connection.ts')).openConnection(connection);
   };
+  // One for all that a command asks: each costs both sides a handshake.
+  let opened: Promise<OpenConnection> | null = null;
+  const connection = (): Promise<OpenConnection> => (opened ??= open());
   const client: CommandContext['client'] = async (signal) =>
-    (await import('./client.ts')).createClient(await connection(), signal);
+    (await import('./client.ts')).clientOf(await connection(), signal);
   const transport: CommandContext['transport'] = async () => {
     const { createTransport } = await import('./api/transport.ts');
-    const { openConnection } = await import('./connection.ts');
-    const { origin, send } = openConnection(await connection());
+    const { origin, send } = await connection();
     return createTransport(origin, send);
   };
   return { host, output, client, transport };

@@ -83,8 +83,8 @@ export async function invokeCommand(context: CommandContext, flags: InvokeFlags)
   output.note(`input       ${job.input_path}`);
   output.note(`output      ${(job.output_file ?? job.output_path).replace(/\.partial$/, '')}`);
   output.note(`job         ${job.name}`);
-  if (flags.stream) return await followCommand(context, job.name, 'stream');
-  if (flags.wait) return await followCommand(context, job.name, 'wait');
+  if (flags.stream) return await followCommand(context, job, 'stream');
+  if (flags.wait) return await followCommand(context, job, 'wait');
   output.note(`next        batchmill job stream -n ${job.name}`);
   output.item(job, jobSheet);
   return 0;

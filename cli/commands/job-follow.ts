@@ -14,11 +14,17 @@ export type FollowMode = 'wait' | 'stream';
 /** Exit codes by fate. @source `az ml job stream`: 0 on Canceled; ours for `wait`: 4 */
 const canceledExit: Readonly<Record<FollowMode, number>> = { wait: 4, stream: 0 };
 
-/** Follows `name` and answers with the exit code of its fate; an interrupt detaches. */
-export async function followCommand(context: CommandContext, name: string, mode: FollowMode): Promise<number> {
+/** Follows the job of that name. @returns as {@link followCommand} @throws JOB_NOT_FOUND */
+export async function followNamed(context: CommandContext, name: string, mode: FollowMode): Promise<number> {
+  return await followCommand(context, await (await context.client()).show(name), mode);
+}
+
+/** Follows a job as it was just now and answers with the exit code of its fate; an interrupt detaches. */
+export async function followCommand(context: CommandContext, begun: JobView, mode: FollowMode): Promise<number> {
   const interrupt = interruptible(context.host, () => undefined);
+  const { name } = begun;
   try {
-    const job = await followed(context, name, mode, interrupt.signal).catch((error: unknown) => {
+    const job = await followed(context, begun, mode, interrupt.signal).catch((error: unknown) => {
       if (interrupt.signal.aborted) return null;
       throw error;
     });
@@ -33,16 +39,16 @@ export async function followCommand(context: CommandContext, name: string, mode:
 /** The job at its end; null when it was left before. */
 async function followed(
   context: CommandContext,
-  name: string,
+  job: JobView,
   mode: FollowMode,
   signal: AbortSignal,
 ): Promise<JobView | null> {
   const { host, output } = context;
   const client = await context.client(signal);
   const show = progressTeller(context);
-  if (mode === 'stream') await tellWhere(context, await client.show(name));
+  if (mode === 'stream') await tellWhere(context, job);
   return await followJob({
-    ...{ client, name, signal, delay: host.delay },
+    ...{ client, job, signal, delay: host.delay },
     onEvent: (event) => {
       if (mode === 'stream' && event.kind !== 'progress') output.event(event, eventColumns, eventText(event));
       show(event);

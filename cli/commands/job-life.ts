@@ -72,8 +72,8 @@ export async function retryCommand(context: CommandContext, name: string, flags:
 }
 
 async function follow(context: CommandContext, job: JobView, flags: ReopenFlags): Promise<number> {
-  if (flags.stream) return await followCommand(context, job.name, 'stream');
-  if (flags.wait) return await followCommand(context, job.name, 'wait');
+  if (flags.stream) return await followCommand(context, job, 'stream');
+  if (flags.wait) return await followCommand(context, job, 'wait');
   context.output.item(job, jobSheet);
   return 0;
 }

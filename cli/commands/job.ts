@@ -36,8 +36,8 @@ export async function submitCommand(context: CommandContext, path: string, flags
   const origin = { ...plainOrigin, priority, compute: flags.compute ?? null, ...(require && { require }) };
   const job = await (await context.client()).submit({ ...sent, name: flags.name ?? null, origin });
   output.note(`job         ${job.name}`);
-  if (flags.stream) return await followCommand(context, job.name, 'stream');
-  if (flags.wait) return await followCommand(context, job.name, 'wait');
+  if (flags.stream) return await followCommand(context, job, 'stream');
+  if (flags.wait) return await followCommand(context, job, 'wait');
   output.note(`next        batchmill job stream ${job.name}`);
   output.item(job, jobSheet);
   return 0;

@@ -1,15 +1,17 @@
 /** Who may do what over HTTP, with a coordinator as it starts by default: TLS, tokens, roles, an audit log, and limits. */
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { Agent } from 'node:https';
 import { connect as connectPlain } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../cli/client.ts';
 import { parseAddress } from '../../common/config/address.ts';
 import { limits } from '../../common/core/limits.ts';
 import { systemClock } from '../../common/io/clock.ts';
 import { delay } from '../../common/io/delay.ts';
 import { Authority } from '../../common/security/authority.ts';
+import { cli } from '../helpers/cli-host.ts';
 import { ClusterProcesses } from '../helpers/cluster-processes.ts';
 import { failing } from '../helpers/failing.ts';
 import { askAs, openTls } from '../helpers/http-peer.ts';
@@ -258,4 +260,15 @@ test('names and paths that climb reach nothing', async () => {
     const { status, code } = await askAs(cluster.context, 'POST', '/v1/jobs', { body });
     expect([name, status, code]).toEqual([name, 400, 'REQUEST_INVALID']);
   }
+});
+
+test('a command asks all that it asks over one connection', async () => {
+  await cluster.startWorker('node-one');
+  const deployment = writeDeployment(dir, 'one-connection', { script: 'hash-rows.mjs' });
+  const input = writeInputs(join(dir, 'in-one'), [['a.txt', 'a']]);
+  const connections = vi.spyOn(Agent.prototype as Agent & { createConnection: () => unknown }, 'createConnection');
+  const args = ['job', 'submit', deployment, '--input', input, '--output', join(dir, 'out-one'), '--wait'];
+  const run = await cli(args, { cwd: dir, environment: { XDG_CONFIG_HOME: join(dir, 'config') }, delay });
+  expect(run.code, run.stderr).toBe(0);
+  expect(connections.mock.calls).toHaveLength(1);
 });

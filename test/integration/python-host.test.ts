@@ -471,6 +471,43 @@ describe('scripts that upset their process', () => {
     await host.stop();
     expect(bench.printed.map(({ text }) => text).join('')).toBe('shutdown\nat exit\n');
   });
+
+  it('takes no library apart when it ends, and lets all end that user code refers to', async () => {
+    bench.code('helper.py', 'class Notes:\n    def __del__(self): print("freed", flush=True)\n');
+    bench.code(
+      'batch_driver.py',
+      [
+        'import atexit, os, helper, json.encoder',
+        'atexit.register(print, "at exit")',
+        'here = os.path.dirname(os.path.abspath(__file__))',
+        'class Kept(helper.Notes):',
+        '    def __init__(self):',
+        '        self.file = open(os.path.join(here, "notes.txt"), "w")',
+        '        self.ring = self.__init__',
+        'class Library:',
+        '    def __del__(self): print("of a library")',
+        'json.encoder.of_nobody = Library()',
+        'kept = Kept()',
+        'def run(mini_batch):',
+        '    kept.file.write("noted")',
+        '    return [os.path.basename(path) for path in mini_batch]',
+      ].join('\n'),
+    );
+    const host = await bench.start();
+    await host.score(bench.files('a'), patience);
+    await host.stop();
+    expect(bench.printed.map(({ text }) => text).join('')).toBe('at exit\nfreed\n');
+    expect(readFileSync(join(bench.dir, 'code', 'notes.txt'), 'utf8')).toBe('noted');
+  });
+
+  it('ends as an interpreter does where a thread goes on', async () => {
+    const lines = ['import threading, time', 'def go_on():', '    while True: time.sleep(0.01)'];
+    lines.push('threading.Thread(target=go_on, daemon=True).start()', runOnly);
+    bench.code('batch_driver.py', lines.join('\n'));
+    const host = await bench.start();
+    await host.stop();
+    expect(bench.printed).toEqual([]);
+  });
 });
 
 describe('when the worker node dies', () => {

@@ -96,7 +96,7 @@ type PythonAnswer = { readonly path: string } | { readonly refusal: string };
 
 async function askPython(candidate: string): Promise<PythonAnswer> {
   try {
-    const { stdout } = await promisify(execFile)(candidate, ['-I', '-c', probe], { timeout: probeTimeoutMs });
+    const { stdout } = await promisify(execFile)(candidate, ['-I', '-S', '-c', probe], { timeout: probeTimeoutMs });
     const [path = '', version = ''] = stdout.split('\n');
     const [major = 0, minor = 0] = version.split(' ').map(Number);
     const isNewEnough = major > pythonOldest.major || (major === pythonOldest.major && minor >= pythonOldest.minor);

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict, NoReturn, Optional, Protocol
+from typing import Any, Dict, List, NoReturn, Optional, Protocol
 
 from batchmill_host.appended import Appended
 from batchmill_host.channel import Channel, NodeGone
 from batchmill_host.current_file import CurrentFile
 from batchmill_host.failures import HostFailure
 from batchmill_host.frames import DONE, FAILED, INIT, READY, SCORE, STOP, FrameCorrupt
+from batchmill_host.last_handler import LastHandler
 from batchmill_host.mini_batch import MiniBatch, Summary, read_mini_batch, summary_message
 from batchmill_host.open_watch import watch_opens
 from batchmill_host.script_scorer import ScriptScorer
@@ -25,14 +26,18 @@ def main(started: float) -> NoReturn:
     """Runs the host. ``started``: time.monotonic() at the first line of the process."""
     channel = Channel()
     _prepare_process()
+    last = LastHandler(_flush)
+    host = Host(channel, started)
     try:
-        Host(channel, started).serve()
+        host.serve()
     except FrameCorrupt as error:
         channel.send(FAILED, _failed(0, HostFailure("FRAME_CORRUPT", str(error)), -1))
         _exit_now(1)
     except NodeGone as error:
         print(f"scoring host: the worker node cannot be reached ({error})", file=sys.stderr)
         _exit_now(1)
+    last.expect(host.folders)
+    del host
     sys.exit(0)
 
 
@@ -68,6 +73,8 @@ class Host:
         self._appended = Appended()
         watch_opens(self._current, self._appended)
         self._scorer: Optional[Scorer] = None
+        #: Of user code, absolute.
+        self.folders: List[str] = []
 
     def serve(self) -> None:
         """Returns after `stop` or a failed init; a node that is gone ends the process at once."""
@@ -87,6 +94,7 @@ class Host:
 
     def _init(self, message: Dict[str, Any]) -> bool:
         prepare_user_code(message)
+        self.folders = [folder for folder in (message["codeDir"], message["modelDir"]) if folder is not None]
         self._appended.watch(message["customDir"])
         try:
             self._scorer = self._open_scorer(message)
