@@ -85,11 +85,11 @@ class Images:
         return rows
 
 
-def decode(path: str, given: argparse.Namespace) -> np.ndarray:
-    """As a script with Pillow would."""
+def decode(source: Any, given: argparse.Namespace) -> np.ndarray:
+    """As a script with Pillow would. ``source``: a path, or an open file."""
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(source) as image:
         if given.channels == 3:
             # A JPEG is decoded at a half, a quarter or an eighth where that is enough.
             image.draft("RGB", (given.side, given.side))

@@ -1,14 +1,16 @@
 """Daft: readers of its own, a class with a batch method that has the model (``@daft.cls``), ``write_csv``. Its own engine on this
-machine; it chooses by itself whether the class runs in processes."""
+machine; it chooses by itself whether the class runs in processes. Its own decoder for pictures of the right size; photographs are
+decoded in the class, as Pillow need not decode all of a JPEG to make it small, and Daft does."""
 
+import io
 import os
 from typing import Any, List
 
 import scoring
 import daft
 import numpy as np
-from daft import DataType, Series, col
-from daft.functions import decode_image, download
+from daft import DataType, Expression, Series, col
+from daft.functions import decode_image, download, replace
 
 given = scoring.options()
 
@@ -26,21 +28,23 @@ def score_images(output: str) -> None:
 
         @daft.method.batch(return_dtype=result, batch_size=given.batch)
         def rows(self, images: Series) -> List[Any]:
-            found = self._images.columns([""] * len(images), [np.asarray(image) for image in images.to_pylist()])
+            found = self._images.columns([""] * len(images), [pixels(image) for image in images.to_pylist()])
             return [dict(zip(names, row)) for row in zip(*(found[name].tolist() for name in names))]
 
-    mode = "L" if given.channels == 1 else "RGB"
-    read = daft.from_glob_path(f"{given.input}/**").with_column("image", decode_image(download(col("path")), mode=mode))
-    if given.channels == 3:
-        read = read.with_column("image", col("image").resize(given.side, given.side))
+    read = daft.from_glob_path(f"{given.input}/**").with_column("image", download(col("path")))
+    if given.channels == 1:
+        read = read.with_column("image", decode_image(col("image"), mode="L"))
     scored = read.select(col("path").alias("file"), Score().rows(col("image")).alias("rows"))
     split = scored.select(col("file"), *[col("rows")[name].alias(name) for name in names])
     split.with_column("file", relative(col("file"))).write_csv(output, write_mode="overwrite")
 
 
-@daft.func.batch(return_dtype=DataType.string())
-def relative(paths: Series) -> List[str]:
-    return [os.path.relpath(path.replace("file://", ""), given.input) for path in paths.to_pylist()]
+def pixels(image: Any) -> np.ndarray:
+    return scoring.decode(io.BytesIO(image), given) if isinstance(image, bytes) else np.asarray(image)
+
+
+def relative(path: Expression) -> Expression:
+    return replace(replace(path, "file://", ""), f"{given.input}/", "")
 
 
 def score_tables(output: str) -> None:
