@@ -64,12 +64,12 @@ function addOne(jobs: Command, perform: Perform): void {
   addNamed(
     withServer(jobs.command('stream').description('show how a job goes until it ends; Ctrl-C detaches')),
     perform,
-    async (context, name) => (await import('./commands/job-follow.ts')).followNamed(context, name, 'stream'),
+    async (context, name) => (await import('./commands/job-follow.ts')).followCommand(context, name, 'stream'),
   );
   addNamed(
     withServer(jobs.command('wait').description('wait until the job ends; its fate is the exit code')),
     perform,
-    async (context, name) => (await import('./commands/job-follow.ts')).followNamed(context, name, 'wait'),
+    async (context, name) => (await import('./commands/job-follow.ts')).followCommand(context, name, 'wait'),
   );
 }
 

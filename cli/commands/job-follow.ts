@@ -14,15 +14,17 @@ export type FollowMode = 'wait' | 'stream';
 /** Exit codes by fate. @source `az ml job stream`: 0 on Canceled; ours for `wait`: 4 */
 const canceledExit: Readonly<Record<FollowMode, number>> = { wait: 4, stream: 0 };
 
-/** Follows the job of that name. @returns as {@link followCommand} @throws JOB_NOT_FOUND */
-export async function followNamed(context: CommandContext, name: string, mode: FollowMode): Promise<number> {
-  return await followCommand(context, await (await context.client()).show(name), mode);
-}
-
-/** Follows a job as it was just now and answers with the exit code of its fate; an interrupt detaches. */
-export async function followCommand(context: CommandContext, begun: JobView, mode: FollowMode): Promise<number> {
+/**
+ * Follows a job, as it was just now or by its name, and answers with the exit code of its fate; an interrupt detaches.
+ * @throws JOB_NOT_FOUND
+ */
+export async function followCommand(
+  context: CommandContext,
+  begun: JobView | string,
+  mode: FollowMode,
+): Promise<number> {
   const interrupt = interruptible(context.host, () => undefined);
-  const { name } = begun;
+  const name = typeof begun === 'string' ? begun : begun.name;
   try {
     const job = await followed(context, begun, mode, interrupt.signal).catch((error: unknown) => {
       if (interrupt.signal.aborted) return null;
@@ -39,12 +41,14 @@ export async function followCommand(context: CommandContext, begun: JobView, mod
 /** The job at its end; null when it was left before. */
 async function followed(
   context: CommandContext,
-  job: JobView,
+  begun: JobView | string,
   mode: FollowMode,
   signal: AbortSignal,
 ): Promise<JobView | null> {
   const { host, output } = context;
   const client = await context.client(signal);
+  // `last` may mean another job later on.
+  const job = typeof begun === 'string' ? await client.show(begun) : begun;
   const show = progressTeller(context);
   if (mode === 'stream') await tellWhere(context, job);
   return await followJob({
