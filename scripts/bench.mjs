@@ -14,6 +14,6 @@ if (name === undefined || !names.includes(name)) {
 buildProgram();
 const main = await bundle(`bench/${name}.ts`);
 // Programs that these start beside the compiled one.
-const more = { peers: 'bench/harness/client.ts', rooms: 'cli/main.ts' }[name];
+const more = { peers: 'bench/harness/client.ts', rooms: 'cli/main.ts', flame: 'cli/main.ts' }[name];
 if (more !== undefined) await bundle(more);
 process.exit(spawnSync(process.execPath, [main, ...args], { stdio: 'inherit' }).status ?? 1);

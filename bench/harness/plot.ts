@@ -1,5 +1,6 @@
 /** The table as a picture: for each workload a bar for each contender, as long as its throughput. */
 import type { Line } from './report.ts';
+import { escaped } from './svg-text.ts';
 
 const [labelWidth, barWidth, barHeight, gap] = [230, 460, 16, 34] as const;
 const colours: Readonly<Record<string, string>> = { batchmill: '#0b6e4f', ceiling: '#9aa0a6' };
@@ -43,5 +44,3 @@ function drawGroup(group: readonly Line[], top: number): string {
     '\n',
   );
 }
-
-const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');

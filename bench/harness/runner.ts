@@ -5,14 +5,14 @@ import { invariant } from '../../common/core/invariant.ts';
 import { compiledFile } from '../../common/io/package-files.ts';
 import { program } from '../workloads/contenders.ts';
 import type { Contender } from '../workloads/workload.ts';
+import { roleLabels, startCluster } from './cluster.ts';
 import { Meter, type Command, type Cost } from './meter.ts';
 
 export type Temperature = 'cold' | 'warm';
 
 /** Roles of Batchmill's processes, by their command lines. */
 const labels = {
-  coordinator: 'coordinator start',
-  'worker node': 'worker join',
+  ...roleLabels,
   command: '(main.js|client.mjs) (job|run) ',
 };
 
@@ -33,8 +33,6 @@ export class Runner {
   readonly #dir: string;
   readonly #processes: number;
   #warm: Up | null = null;
-  /** Of a coordinator without TLS, which writes no context. */
-  #server = '';
 
   constructor(contender: Contender, dir: string, processes: number) {
     this.contender = contender;
@@ -81,8 +79,7 @@ export class Runner {
         await meter.serve(warm.command);
         return { meter, go: (output) => meter.line(output) };
       }
-      await this.#startCluster(meter);
-      const env = this.#environment;
+      const env = await startCluster(meter, { dir: this.#dir, slots: this.#processes, isInsecure, program });
       if (warm.client === 'stays') {
         await meter.serve({ argv: [process.execPath, clientFile, ...warm.submit], env });
         return { meter, go: (output, first) => meter.line(output, first) };
@@ -93,22 +90,5 @@ export class Runner {
       await meter.close();
       throw error;
     }
-  }
-
-  /** Contexts of whoever runs the bench are left alone. */
-  get #environment(): Readonly<Record<string, string>> {
-    const reached = isInsecure ? { BATCHMILL_SERVER: this.#server } : { BATCHMILL_CONTEXT: 'local' };
-    return { XDG_CONFIG_HOME: join(this.#dir, 'config'), ...reached };
-  }
-
-  async #startCluster(meter: Meter): Promise<void> {
-    const env = this.#environment;
-    const start = ['coordinator', 'start', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
-    const more = ['--state-dir', join(this.#dir, 'state'), ...(isInsecure ? ['--insecure'] : [])];
-    const says = '"http": "([^"]+)",\\s+"join": "batchmill worker join ([^"]+)"';
-    const [http = '', join_ = ''] = await meter.start({ ...program([...start, ...more, '-o', 'json']), env }, says);
-    this.#server = http;
-    const words = ['worker', 'join', ...join_.split(' '), '--slots', String(this.#processes)];
-    await meter.start({ ...program([...words, '--scratch-dir', join(this.#dir, 'scratch')]), env }, 'joined .* slots');
   }
 }
