@@ -58,8 +58,15 @@ function* outstanding(sizesBytes: Float64Array, types: Uint16Array, sorted: Floa
   yield 0;
   const counts = new Map<number, number>();
   for (const type of types) counts.set(type, (counts.get(type) ?? 0) + 1);
+  // One array for all types: `filter` would make an object of each size.
+  const room = new Float64Array(Math.max(...counts.values()));
   for (const [type, count] of [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0])) {
-    const own = sizesBytes.filter((_, ordinal) => types[ordinal] === type).sort();
+    const own = room.subarray(0, count);
+    let filled = 0;
+    for (let ordinal = 0; ordinal < types.length; ordinal += 1) {
+      if (types[ordinal] === type) own[filled++] = sizesBytes[ordinal] as number;
+    }
+    own.sort();
     const size = own[(count - 1) >> 1] as number;
     const ordinal = types.findIndex((one, at) => one === type && sizesBytes[at] === size);
     let rank = firstRank(sorted, size);
@@ -88,8 +95,11 @@ function ordinalsOf(sizesBytes: Float64Array, sorted: Float64Array, ranks: reado
   }
   const found: number[] = [];
   const passed = new Map<number, number>();
-  for (const [ordinal, size] of sizesBytes.entries()) {
-    const places = wanted.get(size);
+  // Of a million sizes that were looked up in the map, each would become an object on the way.
+  const sought = Float64Array.from(wanted.keys()).sort();
+  for (let ordinal = 0; ordinal < sizesBytes.length; ordinal += 1) {
+    const size = sizesBytes[ordinal] as number;
+    const places = sought[firstRank(sought, size)] === size ? wanted.get(size) : undefined;
     if (places === undefined) continue;
     const before = passed.get(size) ?? 0;
     const place = places.get(before);
