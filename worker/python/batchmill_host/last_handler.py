@@ -28,10 +28,13 @@ class LastHandler:
         # A thread that goes on would fall over names that are gone; the interpreter knows how to stop it.
         if self._folders is None or threading.active_count() > 1:
             return
+        folders = tuple(os.path.join(folder, "") for folder in self._folders)
         for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            if isinstance(path, str) and path.startswith(tuple(os.path.join(folder, "") for folder in self._folders)):
-                _clear(vars(module))
+            # Not asked for `__file__` itself: what stands in for a module may import it then.
+            names = getattr(module, "__dict__", None)
+            path = names.get("__file__") if isinstance(names, dict) else None
+            if isinstance(path, str) and path.startswith(folders):
+                _clear(names)
         # What refers to itself, as an object does that keeps one of its own methods.
         gc.collect()
         self._flush()
