@@ -26,6 +26,7 @@ export async function followJob(options: FollowOptions): Promise<JobView | null>
   let after = 0;
   let { job } = options;
   const { name } = job;
+  const hadEnded = isFinal(job.status);
   const patience = createPatience(options);
   while (!options.signal.aborted) {
     try {
@@ -35,8 +36,8 @@ export async function followJob(options: FollowOptions): Promise<JobView | null>
         options.onEvent(event);
       }
       if (options.signal.aborted) break;
-      // Events are kept for a while only: of a job that ended long ago there may be none.
-      if (!isFinal(job.status)) job = await options.client.show(name);
+      // Of a job that had ended before, events tell what it was then, or are not kept any more.
+      if (hadEnded || !isFinal(job.status)) job = await options.client.show(name);
       if (isFinal(job.status)) return job;
       throw new BatchError('COORDINATOR_UNREACHABLE', `the events of ${name} ended while it is ${job.status}`);
     } catch (error) {

@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, BinaryIO, Callable, Dict, List, Sequence, Union
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Images:
         return rows
 
 
-def decode(source: Any, given: argparse.Namespace) -> np.ndarray:
+def decode(source: Union[str, BinaryIO], given: argparse.Namespace) -> np.ndarray:
     """As a script with Pillow would. ``source``: a path, or an open file."""
     from PIL import Image
 

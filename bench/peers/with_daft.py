@@ -4,7 +4,7 @@ decoded in the class, as Pillow need not decode all of a JPEG to make it small, 
 
 import io
 import os
-from typing import Any, List
+from typing import Any, List, Union
 
 import scoring
 import daft
@@ -39,7 +39,7 @@ def score_images(output: str) -> None:
     split.with_column("file", relative(col("file"))).write_csv(output, write_mode="overwrite")
 
 
-def pixels(image: Any) -> np.ndarray:
+def pixels(image: Union[bytes, np.ndarray]) -> np.ndarray:
     return scoring.decode(io.BytesIO(image), given) if isinstance(image, bytes) else np.asarray(image)
 
 
